@@ -1,0 +1,92 @@
+"""A build from start to end: locks the run, goes on where an earlier build stopped, and publishes twice.
+
+First the scores, so that the run can be browsed; later the same run with its evidence.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from trak_core.building.progress import ProgressReporter
+from trak_core.building.settings import BuildSettings
+from trak_core.building.steps import BuildSteps, plan
+from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
+from trak_core.recipes import RECIPES
+from trak_core.store.catalog import check_run_name
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus
+from trak_core.store.run import open_run
+from trak_core.store.schema import Shape
+from trak_core.store.writer import StoreWriter, build_lock
+
+__all__ = ["build_run"]
+
+logger = logging.getLogger(__name__)
+
+
+def build_run(
+    settings: BuildSettings,
+    name: str,
+    runs_dir: Path,
+    listener: Callable[[BuildStatus], None] = lambda status: None,
+) -> Path:
+    """Builds a run, or finishes it, or finds it finished; returns its directory.
+
+    Args:
+        settings: of the build.
+        name: of the run.
+        runs_dir: the directory of all runs; made if missing.
+        listener: called with the status whenever it changes.
+
+    Raises:
+        InvalidSettingError: the name or a setting cannot work.
+        RunBusyError: another process is building this run.
+        RunMismatchError: the run is there with other settings or data.
+        StorageError: the disk is full, read-only or failing.
+        StoreDamagedError: what is there cannot be read; nothing is overwritten.
+    """
+    run_dir = runs_dir / check_run_name(name)
+    files = RunFiles(run_dir)
+    subject = RECIPES[settings.recipe].load()
+    fingerprint = settings.fingerprint(subject.training, subject.dataset.fingerprint())
+    if _is_complete(files, fingerprint):
+        return run_dir
+    with build_lock(files):
+        if _is_complete(files, fingerprint):  # finished by the process that held the lock before
+            return run_dir
+        shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
+        progress = ProgressReporter(files, plan(settings), listener)
+        try:
+            with StoreWriter(files, shape, fingerprint) as writer:
+                BuildSteps(settings, subject, files, writer, progress).run()
+        except BaseException as error:
+            _report_end(progress, error)
+            raise
+    return run_dir
+
+
+def _is_complete(files: RunFiles, fingerprint: str) -> bool:
+    """True when the published run is whole and has these settings; an error when it has others."""
+    if not files.store.exists():
+        return False
+    with open_run(files.run_dir) as run:
+        if run.info.provenance["fingerprint"] != fingerprint:
+            made = run.info.provenance
+            raise RunMismatchError(
+                f"run {files.run_dir.name!r} is there already with other settings or data (recipe {made['recipe']}, "
+                f"seed {made['seed']}, device {made['device']}); build under another --name, or delete "
+                f"{files.run_dir} first."
+            )
+        return bool(run.info.provenance.get("complete"))
+
+
+def _report_end(progress: ProgressReporter, error: BaseException) -> None:
+    try:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            progress.end("stopped")
+        else:
+            message = str(error) if isinstance(error, TrakCoreError) else f"{type(error).__name__}: {error}"
+            progress.end("failed", message)
+    except StorageError as failure:
+        # On a full disk the status cannot be written either; the error itself is already on its way up.
+        logger.warning("%s", failure)

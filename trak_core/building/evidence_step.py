@@ -1,0 +1,139 @@
+"""The evidence of a run: LDS of every method over the reporting subsets, for labels and for asked classes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.building.settings import BuildSettings
+from trak_core.evidence import (
+    LdsEvidence,
+    calibration_slope,
+    lds_interval,
+    lds_per_test,
+    measure_lds,
+    noise_ceiling,
+    noise_ceiling_per_test,
+    predicted_outcomes,
+    trust_level,
+)
+from trak_core.store.writer import StoreWriter
+
+__all__ = ["evidence_tables"]
+
+Floats = NDArray[np.float64]
+
+
+def evidence_tables(
+    writer: StoreWriter,
+    masks: NDArray[np.bool_],
+    outcomes: Floats,
+    class_outcomes: Floats,
+    settings: BuildSettings,
+) -> dict[str, dict[str, Any]]:
+    """Rows of the tables `lds`, `class_lds` and `lds_summary`.
+
+    Args:
+        writer: the working store, with scores.
+        masks: the reporting subsets, bool `[n_subsets, n_train]`.
+        outcomes: of the labels `[n_subsets, n_seeds, n_test]`.
+        class_outcomes: of every class, averaged over seeds `[n_subsets, n_test, n_classes]`.
+        settings: of the build.
+    """
+    ceilings = noise_ceiling_per_test(outcomes)
+    actual = outcomes.mean(1)
+    summary_rows: list[dict[str, Any]] = []
+    lds_rows: list[dict[str, Any]] = []
+
+    def summarize(method: str, n_checkpoints: int, predicted: Floats, evidence: LdsEvidence, seconds: float) -> None:
+        summary_rows.append(
+            {
+                "method": method,
+                "n_checkpoints": n_checkpoints,
+                "lds": evidence.mean,
+                "ci_low": evidence.ci_low,
+                "ci_high": evidence.ci_high,
+                "noise_ceiling": noise_ceiling(outcomes),
+                "n_subsets": len(masks),
+                "n_seeds": settings.n_seeds,
+                "seconds": seconds,
+                "calibration_slope": calibration_slope(predicted, actual),
+            }
+        )
+
+    costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
+    uses_checkpoints = {"trak", "embedding"}
+    for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
+        scores = writer.arrays(
+            'SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method]
+        )
+        predicted = predicted_outcomes(scores, masks)
+        evidence = measure_lds(predicted, actual, settings.seed)
+        n_checkpoints = settings.n_checkpoints if method in uses_checkpoints else 0
+        summarize(method, n_checkpoints, predicted, evidence, seconds)
+        lds_rows += [
+            {"method": method, "test_idx": test_idx, **row}
+            for test_idx, row in enumerate(
+                _lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high, ceilings)
+            )
+        ]
+        if method == "trak":
+            for fewer, predicted_by_fewer in _predictions_by_checkpoints(writer, len(masks)).items():
+                if fewer < settings.n_checkpoints:
+                    evidence = measure_lds(predicted_by_fewer, actual, settings.seed)
+                    share = seconds * fewer / settings.n_checkpoints
+                    summarize(method, fewer, predicted_by_fewer, evidence, share)
+    return {
+        "lds_summary": _columns(summary_rows),
+        "lds": _columns(lds_rows),
+        "class_lds": _columns(_class_lds_rows(writer, masks, class_outcomes, ceilings)),
+    }
+
+
+def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
+    """Number of checkpoints to outcomes foretold for the reporting subsets `[n_subsets, n_test]`."""
+    rows = writer.columns(
+        "SELECT n_checkpoints, predicted FROM checkpoint_predictions JOIN subsets USING (subset_id) "
+        "WHERE role = 'eval' ORDER BY n_checkpoints, subset_id, test_idx"
+    )
+    return {
+        int(m): rows["predicted"][rows["n_checkpoints"] == m].astype(np.float64).reshape(n_reported, -1)
+        for m in np.unique(rows["n_checkpoints"])
+    }
+
+
+def _class_lds_rows(
+    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats, ceilings: Floats
+) -> list[dict[str, Any]]:
+    pairs = writer.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
+    scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
+    test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]
+    lds = lds_per_test(predicted_outcomes(scores, masks), class_outcomes[:, test_idx, asked_class])
+    low, high = lds_interval(lds, len(masks))
+    rows = _lds_columns(lds, low, high, ceilings[test_idx])
+    return [
+        {"method": "trak", "test_idx": int(test), "asked_class": int(asked), **row}
+        for test, asked, row in zip(test_idx, asked_class, rows, strict=True)
+    ]
+
+
+def _lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:
+    return [
+        {
+            "lds": _or_null(value),
+            "ci_low": _or_null(value_low),
+            "ci_high": _or_null(value_high),
+            "noise_ceiling": _or_null(ceiling),
+            "trust": trust_level(_or_null(value_low)),
+        }
+        for value, value_low, value_high, ceiling in zip(lds, low, high, ceilings, strict=True)
+    ]
+
+
+def _or_null(value: float) -> float | None:
+    """None for "undefined", so that the store holds NULL and no page ever shows NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}

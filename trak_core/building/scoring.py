@@ -1,0 +1,246 @@
+"""Scores of every method over all checkpoints, with a ridge chosen on the ledger's fitting subsets."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
+from trak_core.gradients import gradient_factors, gradient_path, inner_products, representations
+from trak_core.methods import METHODS, DualKernel, embedding_scores, random_scores, same_class_scores
+from trak_core.tasks import Classification
+from trak_core.training import Ensemble
+
+__all__ = ["RIDGES", "TOP_K", "ScoringResult", "choose_ridge", "score_all_methods"]
+
+RIDGES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Candidates, relative to the mean squared gradient norm; the optimum is flat between 1 and 5 on digits."""
+TOP_K = 100
+CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
+
+Examples = tuple[Tensor, Tensor]
+Scores = NDArray[np.float32]
+
+
+def choose_ridge(
+    checkpoints: Ensemble,
+    task: Classification,
+    train: Examples,
+    test: Examples,
+    fit_masks: NDArray[np.bool_],
+    fit_outcomes: NDArray[np.float64],
+    on_checkpoint: Callable[[], None] = lambda: None,
+) -> tuple[float, dict[str, float]]:
+    """The candidate ridge with the highest LDS on the fitting subsets, and the LDS of every candidate.
+
+    Args:
+        checkpoints: models to average over.
+        task: what a prediction is.
+        train: inputs and labels of the train examples.
+        test: inputs and labels of the test examples.
+        fit_masks: bool `[n_fit, n_train]`.
+        fit_outcomes: mean outcomes `[n_fit, n_test]`.
+        on_checkpoint: called after every checkpoint.
+    """
+    q = mean_out_to_loss(checkpoints, task, train)
+    weighted_masks = torch.from_numpy(fit_masks).to(q) * q
+    predicted = {ridge: np.zeros_like(fit_outcomes) for ridge in RIDGES}
+    for i in range(len(checkpoints)):
+        train_factors = gradient_factors(checkpoints.architecture, checkpoints.state_dict(i), task, *train)
+        test_factors = gradient_factors(checkpoints.architecture, checkpoints.state_dict(i), task, *test)
+        kernel = DualKernel(inner_products(train_factors, train_factors))
+        test_kernel = inner_products(test_factors, train_factors)
+        for ridge in RIDGES:
+            outcome = kernel.predict(test_kernel, kernel.factorize(ridge), weighted_masks)
+            predicted[ridge] += outcome.T.cpu().numpy()
+        on_checkpoint()
+    lds = {ridge: float(np.nanmean(lds_per_test(predicted[ridge], fit_outcomes))) for ridge in RIDGES}
+    best = max(RIDGES, key=lambda ridge: lds[ridge])
+    return best, {f"{ridge:g}": value for ridge, value in lds.items()}
+
+
+def mean_out_to_loss(checkpoints: Ensemble, task: Classification, examples: Examples) -> Tensor:
+    """Weights q of examples, averaged over checkpoints: `[n]`."""
+    inputs, labels = examples
+    return task.out_to_loss(checkpoints.logits(inputs), labels.expand(len(checkpoints), -1)).mean(0)
+
+
+@dataclass(frozen=True)
+class ScoringResult:
+    """Scores of one run.
+
+    Attributes:
+        by_method: method to scores `[n_test, n_train]` for the labels.
+        class_scores: TRAK scores `[n_test, n_classes, n_train]` for every asked class.
+        test_labels: `[n_test]`.
+        predicted: number of checkpoints to the outcomes that TRAK foretells with so many: `[n_subsets, n_test]`.
+        seconds: method to CPU seconds.
+        calibration: the factor that brought TRAK's scores to the unit of the model output.
+        gradient_path: how gradients were computed.
+    """
+
+    by_method: dict[str, Scores]
+    class_scores: Scores
+    test_labels: NDArray[np.int64]
+    predicted: dict[int, NDArray[np.float64]]
+    seconds: dict[str, float]
+    calibration: float
+    gradient_path: str
+
+    def tables(self, inputs_fingerprint: str) -> dict[str, dict[str, Any]]:
+        """Rows for the store.
+
+        Args:
+            inputs_fingerprint: of the settings, data and weights that the scores were made from.
+        """
+        n_test, n_classes, n_train = self.class_scores.shape
+        names = list(self.by_method)
+        other = np.arange(n_classes)[None, :] != self.test_labels[:, None]  # the label's row is in `scores`
+        test_idx, asked_class = np.nonzero(other)
+        predicted = [(m, values) for m, values in self.predicted.items()]
+        n_subsets = len(predicted[0][1])
+        return {
+            "methods": {
+                "method": names,
+                "title": [METHODS[name].title for name in names],
+                "description": [METHODS[name].description for name in names],
+                "is_baseline": [METHODS[name].is_baseline for name in names],
+                "seconds": [self.seconds[name] for name in names],
+                "fingerprint": [
+                    hashlib.sha256(f"{inputs_fingerprint} {name}".encode()).hexdigest() for name in names
+                ],
+            },
+            "scores": {
+                "method": np.repeat(names, n_test),
+                "test_idx": np.tile(np.arange(n_test), len(names)),
+                "values": np.concatenate([self.by_method[name] for name in names]),
+            },
+            "class_scores": {
+                "method": np.repeat("trak", len(test_idx)),
+                "test_idx": test_idx,
+                "asked_class": asked_class,
+                "values": self.class_scores[other],
+            },
+            "topk": topk_columns(self.by_method),
+            "checkpoint_predictions": {
+                "n_checkpoints": np.repeat([m for m, _ in predicted], n_subsets * n_test),
+                "subset_id": np.tile(np.repeat(np.arange(n_subsets), n_test), len(predicted)),
+                "test_idx": np.tile(np.arange(n_test), len(predicted) * n_subsets),
+                "predicted": np.concatenate([values.reshape(-1) for _, values in predicted]),
+            },
+        }
+
+
+def score_all_methods(
+    checkpoints: Ensemble,
+    task: Classification,
+    train: Examples,
+    test: Examples,
+    ridge: float,
+    masks: NDArray[np.bool_],
+    fit_outcomes: NDArray[np.float64],
+    seed: int,
+    on_checkpoint: Callable[[], None] = lambda: None,
+) -> ScoringResult:
+    """TRAK scores for every asked class, calibrated on the fitting subsets, and the baselines.
+
+    Args:
+        checkpoints: models to average over.
+        task: what a prediction is.
+        train: inputs and labels of the train examples.
+        test: inputs and labels of the test examples.
+        ridge: relative to the mean squared gradient norm.
+        masks: all subsets of the ledger, bool `[n_subsets, n_train]`, the fitting ones first.
+        fit_outcomes: mean outcomes of the fitting subsets `[n_fit, n_test]`.
+        seed: of the random baseline.
+        on_checkpoint: called after every checkpoint.
+    """
+    began = time.process_time()
+    (train_inputs, train_labels), (test_inputs, test_labels) = train, test
+    n_test, n_classes = len(test_labels), int(checkpoints.logits(test_inputs[:1]).shape[-1])
+    every_class = torch.arange(n_classes, device=test_labels.device).repeat(n_test)
+    every_input = test_inputs.repeat_interleave(n_classes, dim=0)
+    own = torch.arange(n_test, device=test_labels.device) * n_classes + test_labels
+
+    total = train_inputs.new_zeros(n_test * n_classes, len(train_labels))
+    q_of_each = task.out_to_loss(checkpoints.logits(train_inputs), train_labels.expand(len(checkpoints), -1))
+    snapshots: dict[int, Scores] = {}
+    for i in range(len(checkpoints)):
+        model, parameters = checkpoints.architecture, checkpoints.state_dict(i)
+        train_factors = gradient_factors(model, parameters, task, train_inputs, train_labels)
+        test_factors = gradient_factors(model, parameters, task, every_input, every_class)
+        kernel = DualKernel(inner_products(train_factors, train_factors))
+        total += kernel.attribute(inner_products(test_factors, train_factors), kernel.factorize(ridge))
+        if i + 1 in CHECKPOINT_COUNTS or i + 1 == len(checkpoints):
+            scores = total[own] / (i + 1) * q_of_each[: i + 1].mean(0)
+            snapshots[i + 1] = scores.cpu().numpy()
+        on_checkpoint()
+    class_scores = (total / len(checkpoints) * q_of_each.mean(0)).cpu().numpy().reshape(n_test, n_classes, -1)
+    predicted = {m: predicted_outcomes(scores, masks) for m, scores in snapshots.items()}
+
+    slope = calibration_slope(predicted[len(checkpoints)][: len(fit_outcomes)], fit_outcomes)
+    # A slope of zero or less would turn every explanation round; such scores stay as they are.
+    calibration = slope if math.isfinite(slope) and slope > 0 else 1.0
+    class_scores *= np.float32(calibration)
+    labels = test_labels.cpu().numpy()
+    seconds = {"trak": time.process_time() - began}
+    by_method = {"trak": class_scores[np.arange(n_test), labels]}
+
+    baselines: dict[str, Callable[[], Scores]] = {
+        "embedding": lambda: mean_embedding_scores(checkpoints, train_inputs, test_inputs),
+        "same_class": lambda: same_class_scores(labels, train_labels.cpu().numpy()),
+        "random": lambda: random_scores(n_test, len(train_labels), seed),
+    }
+    for name, compute in baselines.items():
+        began = time.process_time()
+        by_method[name] = compute()
+        seconds[name] = time.process_time() - began
+    return ScoringResult(
+        by_method=by_method,
+        class_scores=class_scores,
+        test_labels=labels,
+        predicted=predicted,
+        seconds=seconds,
+        calibration=calibration,
+        gradient_path=gradient_path(checkpoints.architecture, checkpoints.state_dict(0)),
+    )
+
+
+def mean_embedding_scores(checkpoints: Ensemble, train_inputs: Tensor, test_inputs: Tensor) -> Scores:
+    """Embedding similarity `[n_test, n_train]`, averaged over checkpoints."""
+    similarities = []
+    for i in range(len(checkpoints)):
+        seen = [
+            representations(checkpoints.architecture, checkpoints.state_dict(i), inputs).cpu().numpy()
+            for inputs in (test_inputs, train_inputs)
+        ]
+        similarities.append(embedding_scores(*seen))
+    return np.asarray(np.mean(similarities, axis=0), dtype=np.float32)
+
+
+def topk_columns(by_method: dict[str, Scores], k: int = TOP_K) -> dict[str, NDArray[Any]]:
+    """Columns of the `topk` table: both ends of every row, equal scores ordered by train_idx."""
+    parts: list[dict[str, NDArray[Any]]] = []
+    for method, scores in by_method.items():
+        n_test, n_train = scores.shape
+        kept = min(k, n_train)
+        for side, sign in (("proponent", -1), ("opponent", 1)):
+            order = np.argsort(sign * scores, axis=1, kind="stable")[:, :kept]
+            parts.append(
+                {
+                    "method": np.repeat(method, n_test * kept),
+                    "test_idx": np.repeat(np.arange(n_test), kept),
+                    "side": np.repeat(side, n_test * kept),
+                    "rank": np.tile(np.arange(1, kept + 1), n_test),
+                    "train_idx": order.reshape(-1),
+                    "score": np.take_along_axis(scores, order, axis=1).reshape(-1),
+                }
+            )
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,95 @@
+"""What can be chosen about a build, checked before anything is computed."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from trak_core.errors import InvalidSettingError
+from trak_core.recipes import Recipe
+from trak_core.store.schema import SCHEMA_VERSION
+from trak_core.training import TrainingSettings
+
+__all__ = ["BuildSettings"]
+
+FIT_SHARE = 0.2
+MIN_SUBSETS = 20
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """The settings that decide the numbers of a run.
+
+    Attributes:
+        recipe: its name.
+        seed: root of every random choice.
+        device: "cpu" or "cuda", resolved.
+        n_checkpoints: models trained on all train examples.
+        proj_dim: dimension of the stored features.
+        n_subsets: half-subsets of the ledger.
+        n_seeds: models retrained on each subset.
+
+    Raises:
+        InvalidSettingError: a setting is out of its range.
+    """
+
+    recipe: str
+    seed: int
+    device: str
+    n_checkpoints: int
+    proj_dim: int
+    n_subsets: int
+    n_seeds: int
+
+    def __post_init__(self) -> None:
+        limits = {
+            "seed": (0, 2**62),
+            "n_checkpoints": (1, 1000),
+            "proj_dim": (1, 100_000),
+            "n_subsets": (MIN_SUBSETS, 10_000),
+            "n_seeds": (1, 100),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidSettingError(f"{name}={value}; it must be from {low:,} to {high:,}.")
+
+    @classmethod
+    def of(cls, recipe: Recipe, seed: int, device: str, **overrides: int | None) -> "BuildSettings":
+        """The recipe's defaults with the overrides that are not None."""
+        chosen = {
+            name: getattr(recipe, name) if overrides.get(name) is None else overrides[name]
+            for name in ("n_checkpoints", "proj_dim", "n_subsets", "n_seeds")
+        }
+        return cls(recipe=recipe.name, seed=seed, device=resolve_device(device), **chosen)  # type: ignore[arg-type]
+
+    @property
+    def n_fit(self) -> int:
+        """Subsets on which the ridge and the calibration are chosen; LDS is reported on the others."""
+        return round(FIT_SHARE * self.n_subsets)
+
+    def fingerprint(self, training: TrainingSettings, data_fingerprint: str) -> str:
+        """SHA-256 (hex) over everything that the numbers of the run depend on."""
+        parts = {
+            "schema_version": SCHEMA_VERSION,
+            "settings": asdict(self),
+            "training": asdict(training),
+            "data": data_fingerprint,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def resolve_device(device: str) -> str:
+    """ "cuda" or "cpu": what "auto" means here, or the device asked for if it can be had.
+
+    Raises:
+        InvalidSettingError: the device is unknown, or there is no GPU.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise InvalidSettingError(f"device={device!r}; it must be auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettingError("device='cuda', but torch finds no GPU here; use --device cpu or auto.")
+    return device

@@ -1,0 +1,367 @@
+"""The steps of a build, each made of blocks that are computed, written and never computed again."""
+
+import hashlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trak_core.building.evidence_step import evidence_tables
+from trak_core.building.progress import ProgressReporter, Step
+from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
+from trak_core.building.settings import BuildSettings
+from trak_core.errors import RunMismatchError
+from trak_core.gradients import per_example_gradients
+from trak_core.projection import RademacherProjection
+from trak_core.recipes import RECIPES, Subject
+from trak_core.seeds import derive_seed
+from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.writer import StoreWriter
+from trak_core.training import Ensemble, draw_half_subsets, train_ensemble
+
+__all__ = ["BuildSteps", "plan"]
+
+SUBSETS_A_BLOCK = 10
+VERSIONED = ("torch", "numpy", "duckdb", "scikit-learn", "scipy")
+
+
+def plan(settings: BuildSettings) -> list[Step]:
+    """The steps of a build with their proportions, measured on two CPU cores with the digits recipe."""
+    n_models = settings.n_subsets * settings.n_seeds
+    seconds_a_model = 0.042
+    fit_seconds = settings.n_fit * settings.n_seeds * seconds_a_model
+    return [
+        Step("data", "reading the data", 1, 0.5, True),
+        Step("checkpoints", f"training {settings.n_checkpoints} checkpoints", 1, 0.16 * settings.n_checkpoints, True),
+        Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
+        Step("features", "computing gradients", settings.n_checkpoints, 0.3 * settings.n_checkpoints, True),
+        Step("ridge", "choosing the ridge", settings.n_checkpoints, 0.25 * settings.n_checkpoints, True),
+        Step("scores", "scoring", settings.n_checkpoints, 0.5 * settings.n_checkpoints + 2, True),
+        Step(
+            "eval",
+            f"retraining {n_models} models on random halves",
+            settings.n_subsets - settings.n_fit,
+            n_models * seconds_a_model - fit_seconds,
+            False,
+        ),
+        Step("lds", "measuring the evidence", 1, 4.0, False),
+    ]
+
+
+class BuildSteps:
+    """One build under way.
+
+    Args:
+        settings: of the build.
+        subject: data, model, task and training settings.
+        files: of the run.
+        writer: the working store.
+        progress: told of every step.
+    """
+
+    def __init__(
+        self,
+        settings: BuildSettings,
+        subject: Subject,
+        files: RunFiles,
+        writer: StoreWriter,
+        progress: ProgressReporter,
+    ) -> None:
+        self.settings = settings
+        self.subject = subject
+        self.files = files
+        self.writer = writer
+        self.progress = progress
+        self.train_inputs, self.train_labels = self._tensors("train")
+        self.test_inputs, self.test_labels = self._tensors("test")
+
+    def _tensors(self, split_name: str) -> tuple[Tensor, Tensor]:
+        split = getattr(self.subject.dataset, split_name)
+        return (
+            torch.from_numpy(split.inputs).to(self.settings.device),
+            torch.from_numpy(split.labels).to(self.settings.device),
+        )
+
+    def run(self) -> None:
+        """Does what is left to do, in order."""
+        fit_ids = range(self.settings.n_fit)
+        eval_ids = range(self.settings.n_fit, self.settings.n_subsets)
+        self._step("data", {"data": self._data})
+        self._step("checkpoints", {"checkpoints": self._checkpoints})
+        self._step("fit", self._ledger_blocks(fit_ids))
+        self._step("features", {f"features {i}": partial(self._features, i) for i in range(self.settings.n_checkpoints)})
+        self._step("ridge", {"ridge": self._ridge})
+        self._step("scores", {"scores": self._scores})
+        if not self.writer.has("lds"):
+            self.writer.publish()
+        self._step("eval", self._ledger_blocks(eval_ids))
+        self._step("lds", {"lds": self._lds})
+        self.writer.publish()
+        self.writer.finish()
+
+    def _step(self, name: str, blocks: dict[str, Callable[[], None]]) -> None:
+        self.progress.begin(name)
+        units = next(step.units for step in plan(self.settings) if step.name == name)
+        for block, compute in blocks.items():
+            if self.writer.has(block):
+                self.progress.skip(name, units / len(blocks))
+            else:
+                compute()
+
+    # --- data and models ----------------------------------------------------------------------------------
+
+    def _data(self) -> None:
+        dataset = self.subject.dataset
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("split", "idx", "label", "label_name", "text", "thumbnail")
+        }
+        for name, split in (("train", dataset.train), ("test", dataset.test)):
+            columns["split"] += [name] * len(split)
+            columns["idx"] += range(len(split))
+            columns["label"] += split.labels.tolist()
+            columns["label_name"] += [dataset.class_names[label] for label in split.labels]
+            columns["text"] += split.texts or [None] * len(split)
+            columns["thumbnail"] += split.thumbnails or [None] * len(split)
+        masks = self.masks
+        roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(masks))]
+        subsets = {
+            "subset_id": list(range(len(masks))),
+            "role": roles,
+            "mask": [np.packbits(mask).tobytes() for mask in masks],
+        }
+        recipe = RECIPES[self.settings.recipe]
+        meta = {
+            **asdict(self.settings),
+            "title": recipe.title,
+            "modality": dataset.modality,
+            "class_names": dataset.class_names,
+            "task": type(self.subject.task).__name__,
+            "training": asdict(self.subject.training),
+            "data_fingerprint": dataset.fingerprint(),
+            "method": "trak",
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": {
+                "python": platform.python_version(),
+                **{package: importlib.metadata.version(package) for package in VERSIONED},
+            },
+        }
+        self.writer.write("data", {"examples": columns, "subsets": subsets}, meta)
+        self.progress.advance()
+
+    @cached_property
+    def masks(self) -> NDArray[np.bool_]:
+        """The ledger's subsets, bool `[n_subsets, n_train]`: the first `n_fit` are for fitting."""
+        return draw_half_subsets(self.settings.n_subsets, len(self.train_labels), self.settings.seed)
+
+    def _train(self, masks: NDArray[np.bool_], seeds: list[int], units: float) -> Ensemble:
+        epochs = self.subject.training.epochs
+        return train_ensemble(
+            self.subject.make_model,
+            self.subject.task,
+            self.train_inputs,
+            self.train_labels,
+            masks,
+            seeds,
+            self.subject.training,
+            on_epoch=lambda: self.progress.advance(units / epochs),
+        )
+
+    def _checkpoints(self) -> None:
+        n = self.settings.n_checkpoints
+        seeds = [derive_seed(self.settings.seed, "checkpoint", i) for i in range(n)]
+        ensemble = self._train(np.ones((n, len(self.train_labels)), dtype=bool), seeds, units=1)
+        for i in range(n):
+            state = {name: value.cpu().contiguous() for name, value in ensemble.state_dict(i).items()}
+            replace_file(self.files.checkpoint(i), partial(save_file, state))
+        predictions, accuracy = self._predictions(ensemble)
+        checkpoints = {
+            "checkpoint_id": list(range(n)),
+            "seed": seeds,
+            "sha256": [self._sha256(i) for i in range(n)],
+            "train_accuracy": accuracy["train"],
+            "test_accuracy": accuracy["test"],
+        }
+        self.writer.write("checkpoints", {"checkpoints": checkpoints, "predictions": predictions})
+
+    def _sha256(self, checkpoint_id: int) -> str:
+        return hashlib.sha256(self.files.checkpoint(checkpoint_id).read_bytes()).hexdigest()
+
+    def _predictions(self, ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, list[float]]]:
+        task, parts, accuracy = self.subject.task, [], {}
+        splits = {"train": (self.train_inputs, self.train_labels), "test": (self.test_inputs, self.test_labels)}
+        for name, (inputs, labels) in splits.items():
+            logits = ensemble.logits(inputs)  # [n_checkpoints, n, n_classes]
+            labels_of_all = labels.expand(len(ensemble), -1)
+            probabilities = logits.softmax(-1)
+            predicted = logits.argmax(-1)
+            n = len(labels)
+            accuracy[name] = (predicted == labels).float().mean(1).tolist()
+            parts.append(
+                {
+                    "checkpoint_id": np.repeat(np.arange(len(ensemble)), n),
+                    "split": np.repeat(name, len(ensemble) * n),
+                    "idx": np.tile(np.arange(n), len(ensemble)),
+                    "model_output": _flat(task.model_output(logits, labels_of_all)),
+                    "loss": _flat(task.loss(logits, labels_of_all)),
+                    "p_label": _flat(probabilities.gather(2, labels_of_all[..., None])),
+                    "predicted": _flat(predicted),
+                    "probabilities": probabilities.flatten(0, 1).cpu().numpy(),
+                }
+            )
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, accuracy
+
+    @cached_property
+    def checkpoints(self) -> Ensemble:
+        """The checkpoints as written to disk, each checked against its fingerprint."""
+        rows = self.writer.columns("SELECT checkpoint_id, sha256 FROM checkpoints ORDER BY checkpoint_id")
+        for i, expected in zip(rows["checkpoint_id"].tolist(), rows["sha256"].tolist(), strict=True):
+            path = self.files.checkpoint(i)
+            if not path.exists() or self._sha256(i) != expected:
+                raise RunMismatchError(
+                    f"{path} is missing or is not the checkpoint that this build trained; put it back, or delete the "
+                    f"folder {self.files.build} and build again."
+                )
+        states = [load_file(self.files.checkpoint(i)) for i in range(self.settings.n_checkpoints)]
+        return Ensemble.from_state_dicts(self.subject.make_model(), states, self.settings.device)
+
+    # --- the ledger ---------------------------------------------------------------------------------------
+
+    def _ledger_blocks(self, subset_ids: range) -> dict[str, Callable[[], None]]:
+        starts = range(subset_ids.start, subset_ids.stop, SUBSETS_A_BLOCK)
+        blocks = [range(start, min(start + SUBSETS_A_BLOCK, subset_ids.stop)) for start in starts]
+        return {f"ledger {block.start}": partial(self._ledger, block) for block in blocks}
+
+    def _ledger(self, block: range) -> None:
+        """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
+        n_seeds, n_test = self.settings.n_seeds, len(self.test_labels)
+        n_classes = len(self.subject.dataset.class_names)
+        members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
+        ensemble = self._train(
+            self.masks[[subset_id for subset_id, _ in members]],
+            [derive_seed(self.settings.seed, "ledger", subset_id, seed) for subset_id, seed in members],
+            units=len(block),
+        )
+        logits = ensemble.logits(self.test_inputs)  # [n_models, n_test, n_classes]
+        asked = torch.arange(n_classes, device=logits.device)
+        outputs = self.subject.task.model_output(logits[:, :, None, :], asked.expand(len(members), n_test, -1))
+        of_label = outputs.gather(2, self.test_labels.expand(len(members), -1)[..., None])[..., 0]
+        mean_outputs = outputs.reshape(len(block), n_seeds, n_test, n_classes).mean(1)
+        self.writer.write(
+            f"ledger {block.start}",
+            {
+                "outcomes": {
+                    "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
+                    "seed": np.repeat([seed for _, seed in members], n_test),
+                    "test_idx": np.tile(np.arange(n_test), len(members)),
+                    "model_output": _flat(of_label),
+                },
+                "class_outcomes": {
+                    "subset_id": np.repeat(np.asarray(block), n_test),
+                    "test_idx": np.tile(np.arange(n_test), len(block)),
+                    "model_outputs": mean_outputs.flatten(0, 1).cpu().numpy(),
+                },
+            },
+        )
+
+    def _outcomes(self, role: str) -> NDArray[np.float64]:
+        """Margins of the labels over the subsets of a role: `[n_subsets, n_seeds, n_test]`."""
+        column = self.writer.columns(
+            "SELECT model_output FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
+            "ORDER BY subset_id, seed, test_idx",
+            [role],
+        )["model_output"]
+        return column.astype(np.float64).reshape(-1, self.settings.n_seeds, len(self.test_labels))
+
+    # --- features and scores ------------------------------------------------------------------------------
+
+    def _features(self, checkpoint_id: int) -> None:
+        model, parameters = self.checkpoints.architecture, self.checkpoints.state_dict(checkpoint_id)
+        task = self.subject.task
+        n_parameters = sum(value.numel() for value in parameters.values())
+        seed = derive_seed(self.settings.seed, "projection", checkpoint_id)
+        projection = RademacherProjection(n_parameters, self.settings.proj_dim, seed)
+        parts = []
+        splits = {"train": (self.train_inputs, self.train_labels), "test": (self.test_inputs, self.test_labels)}
+        for name, (inputs, labels) in splits.items():
+            gradients = per_example_gradients(model, parameters, task, inputs, labels)
+            with torch.no_grad():
+                q = task.out_to_loss(torch.func.functional_call(model, parameters, (inputs,)), labels)
+            parts.append(
+                {
+                    "checkpoint_id": np.full(len(labels), checkpoint_id),
+                    "split": np.repeat(name, len(labels)),
+                    "idx": np.arange(len(labels)),
+                    "q": _flat(q),
+                    "norm": _flat(gradients.norm(dim=1)),
+                    "phi": projection.project(gradients).cpu().numpy(),
+                }
+            )
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self.writer.write(f"features {checkpoint_id}", {"features": columns})
+        self.progress.advance()
+
+    def _ridge(self) -> None:
+        n_fit = self.settings.n_fit
+        ridge, lds_by_ridge = choose_ridge(
+            self.checkpoints,
+            self.subject.task,
+            (self.train_inputs, self.train_labels),
+            (self.test_inputs, self.test_labels),
+            self.masks[:n_fit],
+            self._outcomes("fit").mean(1),
+            on_checkpoint=self.progress.advance,
+        )
+        self.writer.write("ridge", {}, {"ridge": ridge, "lds_by_ridge_on_fit_subsets": lds_by_ridge})
+
+    def _scores(self) -> None:
+        result: ScoringResult = score_all_methods(
+            self.checkpoints,
+            self.subject.task,
+            (self.train_inputs, self.train_labels),
+            (self.test_inputs, self.test_labels),
+            ridge=self.writer.meta("ridge"),
+            masks=self.masks,
+            fit_outcomes=self._outcomes("fit").mean(1),
+            seed=self.settings.seed,
+            on_checkpoint=self.progress.advance,
+        )
+        inputs_fingerprint = hashlib.sha256(
+            "".join(
+                [self.writer.meta("fingerprint"), *(self._sha256(i) for i in range(self.settings.n_checkpoints))]
+            ).encode()
+        ).hexdigest()
+        meta = {"calibration": result.calibration, "gradients": result.gradient_path, "kernel": "exact, dual"}
+        self.writer.write("scores", result.tables(inputs_fingerprint), meta)
+
+    # --- evidence -----------------------------------------------------------------------------------------
+
+    def _lds(self) -> None:
+        n_fit, n_classes = self.settings.n_fit, len(self.subject.dataset.class_names)
+        eval_masks = self.masks[n_fit:]
+        class_outcomes = self.writer.arrays(
+            "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
+            "ORDER BY subset_id, test_idx",
+            "model_outputs",
+        ).reshape(len(eval_masks), -1, n_classes)
+        tables = evidence_tables(
+            self.writer,
+            eval_masks,
+            self._outcomes("eval"),
+            class_outcomes.astype(np.float64),
+            self.settings,
+        )
+        self.writer.write("lds", tables, {"complete": True})
+        self.progress.advance()
+
+
+def _flat(values: Tensor) -> NDArray[Any]:
+    return values.reshape(-1).cpu().numpy()

@@ -1,0 +1,76 @@
+"""The one shape in which data reaches the rest of the program."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidSettingError
+
+__all__ = ["Dataset", "Split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split, in the order that gives each its `idx`.
+
+    Attributes:
+        inputs: float32 `[n, ...]`, as the model takes them.
+        labels: int64 `[n]`, from 0 to `n_classes - 1`.
+        thumbnails: PNG or WebP bytes of each example, for images.
+        texts: the text of each example, for texts.
+    """
+
+    inputs: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    thumbnails: list[bytes] | None = None
+    texts: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A train split, a test split and the names of the classes.
+
+    Raises:
+        InvalidSettingError: a label is out of range, or inputs and labels differ in number.
+    """
+
+    name: str
+    modality: Literal["image", "text"]
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+
+    def __post_init__(self) -> None:
+        for split_name, split in (("train", self.train), ("test", self.test)):
+            if len(split.inputs) != len(split.labels) or len(split) == 0:
+                raise InvalidSettingError(
+                    f"data set {self.name!r}: the {split_name} split has {len(split.inputs)} inputs and "
+                    f"{len(split.labels)} labels; give one label for each input and at least one example."
+                )
+            if split.labels.min() < 0 or split.labels.max() >= len(self.class_names):
+                raise InvalidSettingError(
+                    f"data set {self.name!r}: {split_name} labels run from {split.labels.min()} to "
+                    f"{split.labels.max()}, but there are {len(self.class_names)} classes; labels must run from "
+                    f"0 to {len(self.class_names) - 1}."
+                )
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the inputs, labels and class names of both splits."""
+        digest = hashlib.sha256()
+
+        def add(part: Any) -> None:
+            digest.update(part if isinstance(part, bytes) else str(part).encode())
+            digest.update(b"\0")
+
+        add(self.class_names)
+        for split in (self.train, self.test):
+            for array in (split.inputs, split.labels):
+                add(f"{array.dtype}{array.shape}")
+                add(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,199 @@
+"""The linear datamodeling score (LDS), its interval and its noise ceiling.
+
+Models are retrained on random subsets of the training set. For a test example, the prediction for a subset is
+the sum of the scores of its members; the LDS is the Spearman correlation, over the subsets, of the predictions
+with the outcomes of the retrained models (Park et al. 2023, arXiv 2303.14186, section 2).
+
+Outcomes are noisy: two models trained on one subset with other seeds differ. The noise ceiling is the highest LDS
+that any method can reach against outcomes averaged over the seeds at hand: `sqrt(2 r / (1 + r))`, with r the
+correlation between the averages over two halves of the seeds (Spearman-Brown, then the square root because only
+one side of the comparison is noisy).
+
+An LDS that cannot be computed, because predictions or outcomes are the same for all subsets, is NaN here and
+NULL in the store; means leave it out.
+"""
+
+import itertools
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+from trak_core.errors import InvalidSettingError
+from trak_core.seeds import derive_seed
+
+__all__ = [
+    "LdsEvidence",
+    "lds_interval",
+    "lds_per_test",
+    "measure_lds",
+    "noise_ceiling",
+    "noise_ceiling_per_test",
+    "predicted_outcomes",
+]
+
+Floats = NDArray[np.float64]
+MIN_SUBSETS = 4
+CONFIDENCE = 0.95
+N_BOOTSTRAP = 1000
+
+
+@dataclass(frozen=True)
+class LdsEvidence:
+    """The LDS of one method over a set of subsets.
+
+    Attributes:
+        mean: over test examples.
+        ci_low: lower end of the 95% bootstrap interval of the mean.
+        ci_high: upper end.
+        per_test: `[n_test]`, NaN where undefined.
+        per_test_low: `[n_test]`, lower ends of the 95% intervals of `per_test`.
+        per_test_high: `[n_test]`, upper ends.
+    """
+
+    mean: float
+    ci_low: float
+    ci_high: float
+    per_test: Floats
+    per_test_low: Floats
+    per_test_high: Floats
+
+
+def predicted_outcomes(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Floats:
+    """Sums of scores over the members of each subset: `[n_subsets, n_test]`.
+
+    Args:
+        scores: `[n_test, n_train]`.
+        masks: `[n_subsets, n_train]`.
+    """
+    return masks.astype(np.float64) @ scores.astype(np.float64).T
+
+
+def lds_per_test(predicted: Floats, actual: Floats) -> Floats:
+    """Spearman correlation of every column: `[n_test]` from two `[n_subsets, n_test]`, ties sharing their mean rank.
+
+    Raises:
+        InvalidSettingError: the shapes differ or there are fewer than 4 subsets.
+    """
+    if predicted.shape != actual.shape or len(predicted) < MIN_SUBSETS:
+        raise InvalidSettingError(
+            f"LDS compares predictions of shape {predicted.shape} with outcomes of shape {actual.shape}; both must "
+            f"be [n_subsets, n_test] with at least {MIN_SUBSETS} subsets."
+        )
+    return _column_correlation(_ranks(predicted), _ranks(actual))
+
+
+def measure_lds(predicted: Floats, actual: Floats, seed: int) -> LdsEvidence:
+    """LDS with intervals from predictions and outcomes `[n_subsets, n_test]`.
+
+    The interval of the mean resamples subsets and test examples together (1,000 times), since both are samples
+    of what could have been measured.
+    """
+    per_test = lds_per_test(predicted, actual)
+    if np.isnan(per_test).all():
+        nothing = np.full_like(per_test, np.nan)
+        return LdsEvidence(float("nan"), float("nan"), float("nan"), per_test, nothing, nothing)
+    n_subsets, n_test = predicted.shape
+    generator = np.random.default_rng(derive_seed(seed, "lds bootstrap"))
+    predicted_ranker, actual_ranker = _WeightedRanker(predicted), _WeightedRanker(actual)
+    means = np.empty(N_BOOTSTRAP)
+    for draw in range(N_BOOTSTRAP):
+        weights = np.bincount(generator.integers(n_subsets, size=n_subsets), minlength=n_subsets)
+        resampled = _column_correlation(predicted_ranker.ranks(weights), actual_ranker.ranks(weights), weights)
+        means[draw] = _mean_defined(resampled[generator.integers(n_test, size=n_test)])
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(means, [tail, 1 - tail])
+    per_test_low, per_test_high = lds_interval(per_test, n_subsets)
+    return LdsEvidence(
+        float(np.nanmean(per_test)), float(low), float(high), per_test, per_test_low, per_test_high
+    )
+
+
+def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:
+    """95% intervals of Spearman correlations over `n_subsets` subsets, as (low, high) of the shape of `lds`.
+
+    Fisher's transformation with the variance `(1 + lds^2 / 2) / (n - 3)` of Bonett and Wright (2000).
+    """
+    clipped = np.clip(lds, -1 + 1e-9, 1 - 1e-9)
+    half_width = norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((1 + clipped**2 / 2) / (n_subsets - 3))
+    return np.tanh(np.arctanh(clipped) - half_width), np.tanh(np.arctanh(clipped) + half_width)
+
+
+def noise_ceiling(outcomes: Floats) -> float:
+    """Highest mean LDS attainable against outcomes `[n_subsets, n_seeds, n_test]` averaged over the seeds.
+
+    NaN when there are fewer than two seeds or the halves do not agree at all.
+    """
+    reliability = _mean_defined(_split_half_reliability(outcomes))
+    return float(_ceiling(np.asarray(reliability)))
+
+
+def noise_ceiling_per_test(outcomes: Floats) -> Floats:
+    """`noise_ceiling` of every test example by itself: `[n_test]`, NaN where the halves do not agree."""
+    return _ceiling(_split_half_reliability(outcomes))
+
+
+def _split_half_reliability(outcomes: Floats) -> Floats:
+    """Mean Spearman correlation `[n_test]` between the two halves, over all ways to halve the seeds."""
+    n_seeds = outcomes.shape[1]
+    halves = [
+        half for half in itertools.combinations(range(n_seeds), n_seeds // 2) if n_seeds % 2 or 0 in half
+    ]
+    if n_seeds < 2:
+        return np.full(outcomes.shape[2], np.nan)
+    agreements = []
+    for half in halves:
+        rest = [seed for seed in range(n_seeds) if seed not in half]
+        agreements.append(lds_per_test(outcomes[:, list(half)].mean(1), outcomes[:, rest].mean(1)))
+    return np.asarray(np.mean(agreements, axis=0))
+
+
+def _ceiling(reliability: Floats) -> Floats:
+    positive = np.where(reliability > 0, reliability, np.nan)
+    return np.asarray(np.sqrt(2 * positive / (1 + positive)))
+
+
+def _ranks(values: Floats) -> Floats:
+    return np.asarray(rankdata(values, axis=0), dtype=np.float64)
+
+
+def _column_correlation(left: Floats, right: Floats, weights: NDArray[np.int64] | None = None) -> Floats:
+    """Pearson correlation of the columns of two `[n, m]` arrays, rows weighted; NaN for constant columns."""
+    row_weights = np.ones(len(left)) if weights is None else weights.astype(np.float64)
+    left = left - np.average(left, axis=0, weights=row_weights)
+    right = right - np.average(right, axis=0, weights=row_weights)
+    covariance = row_weights @ (left * right)
+    scale = np.sqrt((row_weights @ left**2) * (row_weights @ right**2))
+    return np.divide(covariance, scale, out=np.full_like(scale, np.nan), where=scale > 1e-12)
+
+
+def _mean_defined(values: Floats) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all undefined: the mean is NaN, as documented
+        return float(np.nanmean(values))
+
+
+class _WeightedRanker:
+    """Mid-ranks of columns when row i is repeated `weights[i]` times: what a bootstrap needs, sorted only once."""
+
+    def __init__(self, values: Floats) -> None:
+        self.order = np.argsort(values, axis=0, kind="stable")  # [n, m]
+        ordered = np.take_along_axis(values, self.order, axis=0)
+        starts = np.vstack([np.ones_like(ordered[:1], dtype=bool), ordered[1:] != ordered[:-1]])
+        ends = np.vstack([starts[1:], np.ones_like(starts[:1])])
+        place = np.arange(len(values))[:, None]
+        # First and last sorted position of the group of ties that each sorted position belongs to.
+        self.first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
+        self.last = np.minimum.accumulate(np.where(ends, place, len(values))[::-1], axis=0)[::-1]
+
+    def ranks(self, weights: NDArray[np.int64]) -> Floats:
+        """Mid-ranks `[n, m]` of the resampled rows, at the places of the original rows."""
+        ordered_weights = weights[self.order]
+        up_to = np.cumsum(ordered_weights, axis=0)
+        before = np.take_along_axis(up_to - ordered_weights, self.first, axis=0)
+        through = np.take_along_axis(up_to, self.last, axis=0)
+        ranks = np.empty(self.order.shape)
+        np.put_along_axis(ranks, self.order, (before + through + 1) / 2, axis=0)
+        return ranks

@@ -1,0 +1,28 @@
+"""What the model sees just before its last layer: the basis of embedding similarity."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from trak_core.errors import InvalidSettingError
+
+__all__ = ["representations"]
+
+
+def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    """Inputs of the last Linear layer `[n, n_features]`, detached.
+
+    Raises:
+        InvalidSettingError: the model has no Linear layer.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise InvalidSettingError("the model has no Linear layer to take representations from.")
+    caught: list[Tensor] = []
+    handle = layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
+    try:
+        with torch.no_grad():
+            functional_call(model, parameters, (inputs,))
+    finally:
+        handle.remove()
+    return caught[-1].flatten(1)

@@ -1,0 +1,76 @@
+"""What a recipe says, and how one is found by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trak_core.errors import UnknownRecipeError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs none of it
+    from torch import nn
+
+    from trak_core.datasets import Dataset
+    from trak_core.tasks import Classification
+    from trak_core.training import TrainingSettings
+
+__all__ = ["Recipe", "Subject", "find_recipe"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that is attributed.
+
+    Attributes:
+        dataset: train and test examples.
+        make_model: gives a freshly initialised model, drawing from torch's global generator.
+        task: what a prediction is.
+        training: how checkpoints and subset models are trained.
+    """
+
+    dataset: Dataset
+    make_model: Callable[[], nn.Module]
+    task: Classification
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A subject with the defaults of its build.
+
+    Attributes:
+        name: on the command line, and of its run unless another is given.
+        title: for people.
+        description: one sentence.
+        load: gives the subject; imports torch and reads the data.
+        n_checkpoints: models trained on all train examples.
+        proj_dim: dimension of the stored features.
+        n_subsets: half-subsets of the ledger.
+        n_seeds: models retrained on each subset.
+    """
+
+    name: str
+    title: str
+    description: str
+    load: Callable[[], Subject]
+    n_checkpoints: int
+    proj_dim: int
+    n_subsets: int
+    n_seeds: int
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownRecipeError: there is none; the message names the nearest and lists all.
+    """
+    from trak_core.recipes import RECIPES
+
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UnknownRecipeError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}.{hint}")

@@ -1,0 +1,30 @@
+"""Between numpy and Arrow, in which DuckDB takes and gives whole columns."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+__all__ = ["from_arrow_arrays", "to_arrow"]
+
+
+def to_arrow(columns: dict[str, Any]) -> pa.Table:
+    """An Arrow table of columns: 1-D arrays and lists as they are, `[n, width]` arrays as fixed-size lists."""
+    return pa.table({name: _column(values) for name, values in columns.items()})
+
+
+def from_arrow_arrays(table: pa.Table, name: str) -> NDArray[np.float32]:
+    """Column of fixed-size arrays as one float32 array `[n_rows, width]`."""
+    column = table[name].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # an empty table has no chunk to combine
+        return np.empty((0, column.type.list_size), dtype=np.float32)
+    width = column.type.list_size
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, width)
+
+
+def _column(values: Any) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
+    return pa.array(values)

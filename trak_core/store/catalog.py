@@ -1,0 +1,128 @@
+"""The runs that there are, each with its state, damaged ones included."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trak_core.errors import InvalidSettingError, RunNotFoundError, RunNotReadyError, TrakCoreError
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus, read_status
+from trak_core.store.run import Run, open_run
+
+__all__ = ["RunState", "RunSummary", "check_run_name", "find_run", "list_runs", "open_named_run", "runs_dir", "summarize"]
+
+RunState = Literal["ready", "building", "stopped", "failed", "damaged"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line about a run.
+
+    Attributes:
+        name: of its directory.
+        path: of its directory.
+        state: "ready" when it is whole and nothing builds it; "building", "stopped" or "failed" tell of its build;
+            "damaged" when the store cannot be read.
+        can_open: True when a store is published, also while a build goes on.
+        problem: why it cannot be opened or why its build failed, else empty.
+        build: its build, if one is under way or waiting to go on.
+        n_train: number of train examples, None when it cannot be opened; likewise the rest.
+        n_test: number of test examples.
+        lds: mean LDS of the run's own method, None without evidence.
+        noise_ceiling: of that LDS.
+    """
+
+    name: str
+    path: Path
+    state: RunState
+    can_open: bool
+    problem: str
+    build: BuildStatus | None
+    n_train: int | None = None
+    n_test: int | None = None
+    lds: float | None = None
+    noise_ceiling: float | None = None
+
+
+def runs_dir() -> Path:
+    """The directory of all runs: the environment variable TRAK_RUNS_DIR, else `data/runs` beside the package."""
+    chosen = os.environ.get("TRAK_RUNS_DIR")
+    return Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "data" / "runs"
+
+
+def check_run_name(name: str) -> str:
+    """The name, if a run may have it.
+
+    Raises:
+        InvalidSettingError: it could leave the directory of runs, or clash with hidden files.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidSettingError(
+            f"run name {name!r} will not do; use up to 100 letters, digits, dots, dashes and underscores, beginning "
+            "with a letter or digit."
+        )
+    return name
+
+
+def list_runs(directory: Path | None = None) -> list[RunSummary]:
+    """A summary of every run, by name; empty when the directory is missing."""
+    directory = directory or runs_dir()
+    if not directory.is_dir():
+        return []
+    found = [path for path in sorted(directory.iterdir()) if path.is_dir() and _NAME.fullmatch(path.name)]
+    return [summarize(path) for path in found if RunFiles(path).store.exists() or RunFiles(path).build.exists()]
+
+
+def summarize(run_dir: Path) -> RunSummary:
+    """A summary of the run in a directory; never raises for a run that is damaged or unfinished."""
+    build = read_status(run_dir)
+    state: RunState = "ready"
+    if build is not None:
+        state = "building" if build.state == "running" else build.state
+    problem = build.message if build else ""
+    try:
+        run = open_run(run_dir)
+    except RunNotReadyError:
+        return RunSummary(run_dir.name, run_dir, state if build else "stopped", False, problem, build)
+    except TrakCoreError as error:
+        return RunSummary(run_dir.name, run_dir, "damaged", False, str(error), build)
+    with run:
+        evidence = run.lds(run.info.method) if run.has_lds else None
+        return RunSummary(
+            run_dir.name,
+            run_dir,
+            state,
+            True,
+            problem,
+            build,
+            run.info.n_train,
+            run.info.n_test,
+            evidence.mean if evidence else None,
+            evidence.noise_ceiling if evidence else None,
+        )
+
+
+def find_run(name_or_path: str | os.PathLike[str]) -> Path:
+    """The directory of a run, given its path or its name in the directory of runs.
+
+    Raises:
+        RunNotFoundError: there is none; the message lists those that there are.
+    """
+    as_path = Path(name_or_path)
+    candidates = [as_path]
+    if _NAME.fullmatch(str(name_or_path)):
+        candidates.insert(0, runs_dir() / name_or_path)
+    for candidate in candidates:
+        if RunFiles(candidate).store.exists() or RunFiles(candidate).build.exists():
+            return candidate
+    names = [path.name for path in sorted(runs_dir().iterdir()) if path.is_dir()] if runs_dir().is_dir() else []
+    there_are = f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"
+    raise RunNotFoundError(f"no run {str(name_or_path)!r} ({there_are}).")
+
+
+def open_named_run(name_or_path: str | os.PathLike[str]) -> Run:
+    """A read-only view of a run, given its path or its name in the directory of runs."""
+    return open_run(find_run(name_or_path))

@@ -1,0 +1,80 @@
+"""Where the files of a run lie, and how a file is replaced so that no reader ever sees half of it."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trak_core.errors import StorageError
+
+__all__ = ["RunFiles", "replace_file", "storage_errors", "write_text"]
+
+
+class RunFiles:
+    """Paths inside a run directory.
+
+    `store.duckdb` and `checkpoints/` are the run. `build/` is there only while the run is being built: the working
+    store, the progress and the log.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.store = run_dir / "store.duckdb"
+        self.checkpoints = run_dir / "checkpoints"
+        self.build = run_dir / "build"
+        self.working_store = self.build / "working.duckdb"
+        self.progress = self.build / "progress.json"
+        self.lock = self.build / "lock"
+        self.log = self.build / "build.log"
+
+    def checkpoint(self, checkpoint_id: int) -> Path:
+        """The weights of one checkpoint."""
+        return self.checkpoints / f"model_{checkpoint_id}.safetensors"
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Gives `path` new content in one step: `write` fills a temporary file, which then takes the name.
+
+    The content is on the disk before the name changes, so a crash leaves the old file or the new one.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small text file in one step."""
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EFBIG: "the file may not grow any further; raise the limit on file sizes or free some space",
+    errno.EROFS: "the disk is read-only; choose another place with TRAK_RUNS_DIR",
+    errno.EACCES: "writing there is not permitted; choose another place with TRAK_RUNS_DIR",
+    errno.EPERM: "writing there is not permitted; choose another place with TRAK_RUNS_DIR",
+}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns operating-system errors on `path` into one sentence with what to do next."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; mend that")
+        raise StorageError(
+            f"cannot write {path}: {reason}, then give the same command again. Nothing that was finished is lost."
+        ) from error

@@ -1,0 +1,77 @@
+"""How far a build is: a small file beside the working store, written by the builder and read by anybody."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from trak_core.store.files import RunFiles, write_text
+
+__all__ = ["BuildState", "BuildStatus", "is_being_built", "read_status", "write_status"]
+
+BuildState = Literal["running", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class BuildStatus:
+    """A moment of a build.
+
+    Attributes:
+        state: "running", "stopped" (interrupted or killed; the same command goes on) or "failed".
+        step: what is being done, in words.
+        fraction: of the whole work, 0 to 1.
+        seconds_left: estimate for the whole build, None while unknown.
+        seconds_to_scores: estimate until the run can be browsed, 0 when it can, None while unknown.
+        message: why it failed, else empty.
+        updated_at: seconds since 1970.
+    """
+
+    state: BuildState
+    step: str
+    fraction: float
+    seconds_left: float | None
+    seconds_to_scores: float | None
+    message: str
+    updated_at: float
+
+
+def write_status(files: RunFiles, status: BuildStatus) -> None:
+    """Writes the status in one step."""
+    write_text(files.progress, json.dumps(asdict(status)))
+
+
+def read_status(run_dir: Path) -> BuildStatus | None:
+    """The status of the build in a run directory; None when no build is under way or waiting to go on.
+
+    A build whose process is gone is reported as stopped, whatever it last wrote.
+    """
+    files = RunFiles(run_dir)
+    alive = is_being_built(files)
+    try:
+        status = BuildStatus(**json.loads(files.progress.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        # No status yet (a build that just began), or none any more (one that just finished).
+        if not alive and not files.working_store.exists():
+            return None
+        status = BuildStatus("running", "starting", 0.0, None, None, "", time.time())
+    if status.state == "running" and not alive:
+        return BuildStatus("stopped", status.step, status.fraction, None, None, "", status.updated_at)
+    return status
+
+
+def is_being_built(files: RunFiles) -> bool:
+    """True while a living process holds the lock of the build; a killed process holds none."""
+    if not files.lock.exists():
+        return False
+    lock = FileLock(files.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False

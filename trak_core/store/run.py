@@ -1,0 +1,397 @@
+"""A read-only view of a published run.
+
+A `Run` is a snapshot: it goes on showing what was published when it was opened, also while a newer store takes its
+place. `generation` tells when to open it again.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trak_core.errors import (
+    NotInRunError,
+    RunNotFoundError,
+    RunNotReadyError,
+    StoreDamagedError,
+    StoreVersionError,
+)
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.files import RunFiles
+from trak_core.store.schema import SCHEMA_VERSION
+
+__all__ = ["Lds", "Run", "RunInfo", "generation", "open_run"]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run is.
+
+    Attributes:
+        name: of the run.
+        recipe: that made it.
+        title: of the data, for people.
+        modality: "image" or "text".
+        class_names: in the order of the labels.
+        n_train: number of train examples; n_test, n_checkpoints and proj_dim likewise.
+        n_test: number of test examples.
+        n_checkpoints: models that attribution averages over.
+        proj_dim: dimension of the stored features.
+        method: the method that pages show first.
+        methods: all methods with scores, that one first.
+        provenance: every key of the meta table.
+    """
+
+    name: str
+    recipe: str
+    title: str
+    modality: str
+    class_names: tuple[str, ...]
+    n_train: int
+    n_test: int
+    n_checkpoints: int
+    proj_dim: int
+    method: str
+    methods: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lds:
+    """The linear datamodeling score of a method, over the run's reporting subsets.
+
+    Attributes:
+        mean: over test examples.
+        ci_low: lower end of the 95% bootstrap interval of the mean.
+        ci_high: upper end.
+        noise_ceiling: the highest mean LDS that any method can reach against this ledger.
+        per_test: float64 `[n_test]`, NaN where undefined.
+        n_subsets: subsets that it is measured over.
+        n_seeds: models retrained on each.
+    """
+
+    mean: float
+    ci_low: float
+    ci_high: float
+    noise_ceiling: float
+    per_test: NDArray[np.float64]
+    n_subsets: int
+    n_seeds: int
+
+
+def generation(run_dir: Path) -> tuple[int, int, int] | None:
+    """A value that changes whenever a new store is published; None when there is none."""
+    try:
+        status = RunFiles(run_dir).store.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def open_run(run_dir: str | Path) -> "Run":
+    """A read-only view of the run in a directory.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        RunNotReadyError: its first build has published nothing yet.
+        StoreDamagedError: the store cannot be read.
+        StoreVersionError: the store has another schema version.
+    """
+    return Run(Path(run_dir))
+
+
+class Run:
+    """A published run. Made by `open_run`; can be used from many threads at once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir
+        files = RunFiles(run_dir)
+        if not files.store.exists():
+            if files.build.exists():
+                raise RunNotReadyError(
+                    f"run {run_dir.name!r} has nothing to show yet: its build is not far enough. Wait for it, or give "
+                    "its build command again if it was stopped."
+                )
+            raise RunNotFoundError(f"there is no run at {run_dir}.")
+        self.generation = generation(run_dir)
+        self._connection = _attach(files.store)
+        self._lock = threading.Lock()
+        self._score_cache: dict[str, NDArray[np.float32]] = {}
+        try:
+            self.info = self._read_info()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the store file."""
+        self._connection.close()
+
+    # --- matrices and tables ------------------------------------------------------------------------------
+
+    def scores(self, method: str | None = None) -> NDArray[np.float32]:
+        """Scores `[n_test, n_train]` float32 for the label of each test example.
+
+        Raises:
+            NotInRunError: the run has no such method.
+        """
+        method = self.check_method(method)
+        if method not in self._score_cache:
+            table = self.arrow('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', [method])
+            self._score_cache[method] = from_arrow_arrays(table, "values")
+        return self._score_cache[method]
+
+    def score_row(
+        self, test_idx: int, method: str | None = None, asked_class: int | None = None
+    ) -> NDArray[np.float32]:
+        """Scores `[n_train]` float32 that explain one test example.
+
+        Args:
+            test_idx: of the test example.
+            method: the run's own method by default.
+            asked_class: the class whose model output is explained; the label by default.
+
+        Raises:
+            NotInRunError: there is no such test example, method or class, or the method has no scores for classes
+                other than the label.
+        """
+        test_idx, method = self.check_test(test_idx), self.check_method(method)
+        if asked_class is None or asked_class == self.label("test", test_idx):
+            table = self.arrow('SELECT "values" FROM scores WHERE method = ? AND test_idx = ?', [method, test_idx])
+        else:
+            table = self.arrow(
+                'SELECT "values" FROM class_scores WHERE method = ? AND test_idx = ? AND asked_class = ?',
+                [method, test_idx, self.check_class(asked_class)],
+            )
+        if table.num_rows == 0:
+            raise NotInRunError(
+                f"method {method!r} has no scores of test example {test_idx} for class {asked_class}; it explains the "
+                "label only."
+            )
+        return np.asarray(from_arrow_arrays(table, "values")[0])
+
+    def proponents(
+        self, test_idx: int, k: int = 20, method: str | None = None, asked_class: int | None = None
+    ) -> pd.DataFrame:
+        """The `k` train examples with the highest scores, best first.
+
+        Returns:
+            A table with the columns rank (from 1), train_idx, score, label, label_name. Equal scores are ordered by
+            train_idx.
+
+        Raises:
+            NotInRunError: as `score_row`.
+        """
+        return self._extreme(test_idx, k, method, asked_class, sign=-1)
+
+    def opponents(
+        self, test_idx: int, k: int = 20, method: str | None = None, asked_class: int | None = None
+    ) -> pd.DataFrame:
+        """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
+        return self._extreme(test_idx, k, method, asked_class, sign=1)
+
+    def _extreme(
+        self, test_idx: int, k: int, method: str | None, asked_class: int | None, sign: int
+    ) -> pd.DataFrame:
+        row = self.score_row(test_idx, method, asked_class)
+        order = np.argsort(sign * row, kind="stable")[: max(0, k)]
+        labels = self.train_labels[order]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(order) + 1),
+                "train_idx": order,
+                "score": row[order],
+                "label": labels,
+                "label_name": [self.info.class_names[label] for label in labels],
+            }
+        )
+
+    def lds(self, method: str | None = None) -> Lds:
+        """The LDS of a method with all checkpoints.
+
+        Raises:
+            NotInRunError: the run has no such method, or no evidence yet.
+        """
+        method = self.check_method(method)
+        summary = self.rows(
+            "SELECT lds, ci_low, ci_high, noise_ceiling, n_subsets, n_seeds FROM lds_summary "
+            "WHERE method = ? ORDER BY n_checkpoints DESC LIMIT 1",
+            [method],
+        )
+        if not summary:
+            raise NotInRunError(
+                f"run {self.info.name!r} has no LDS for method {method!r} yet; it joins when its build has finished."
+            )
+        per_test = self.columns("SELECT lds FROM lds WHERE method = ? ORDER BY test_idx", [method])["lds"]
+        numbers = [float("nan") if value is None else value for value in summary[0]]
+        return Lds(
+            *numbers[:4],
+            per_test=np.ma.filled(per_test.astype(np.float64), np.nan),
+            n_subsets=numbers[4],
+            n_seeds=numbers[5],
+        )
+
+    @property
+    def has_lds(self) -> bool:
+        """True when evidence has joined the run."""
+        return bool(self.rows("SELECT 1 FROM lds_summary LIMIT 1"))
+
+    @property
+    def train_labels(self) -> NDArray[np.int64]:
+        """Labels `[n_train]` of the train examples, by idx."""
+        return self._labels["train"]
+
+    def label(self, split: str, idx: int) -> int:
+        """The label of one example; `idx` must be valid."""
+        return int(self._labels[split][idx])
+
+    def sql(self, query: str, params: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation:
+        """A DuckDB relation over the tables of the run; the store cannot be changed and no file can be read.
+
+        Args:
+            query: one SELECT statement.
+            params: values for its `?` placeholders.
+        """
+        return self._cursor().sql(query, params=list(params or []))
+
+    # --- checks -------------------------------------------------------------------------------------------
+
+    def check_test(self, test_idx: int) -> int:
+        """The number, if there is a test example of that number, else NotInRunError."""
+        if not 0 <= test_idx < self.info.n_test:
+            raise NotInRunError(
+                f"there is no test example {test_idx} in run {self.info.name!r}; it has numbers 0 to "
+                f"{self.info.n_test - 1}."
+            )
+        return int(test_idx)
+
+    def check_method(self, method: str | None) -> str:
+        """The method, or the run's own for None; NotInRunError when the run has no scores of it."""
+        method = method or self.info.method
+        if method not in self.info.methods:
+            raise NotInRunError(
+                f"run {self.info.name!r} has no scores of method {method!r}; it has: {', '.join(self.info.methods)}."
+            )
+        return method
+
+    def check_class(self, asked_class: int) -> int:
+        """The class, if the run has it, else NotInRunError."""
+        if not 0 <= asked_class < len(self.info.class_names):
+            raise NotInRunError(
+                f"there is no class {asked_class} in run {self.info.name!r}; it has 0 to "
+                f"{len(self.info.class_names) - 1}."
+            )
+        return int(asked_class)
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        return _read(self.path, lambda: self._cursor().execute(query, list(params)).fetchall())
+
+    def columns(self, query: str, params: Sequence[Any] = ()) -> dict[str, Any]:
+        """All rows of a query as numpy columns."""
+        return _read(self.path, lambda: self._cursor().execute(query, list(params)).fetchnumpy())
+
+    def frame(self, query: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """All rows of a query as a pandas table."""
+        return _read(self.path, lambda: self._cursor().execute(query, list(params)).df())
+
+    def arrow(self, query: str, params: Sequence[Any] = ()) -> Any:
+        """All rows of a query as an Arrow table."""
+        return _read(self.path, lambda: self._cursor().sql(query, params=list(params)).to_arrow_table())
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        # A connection shared by threads fails when two of them use it; a cursor each does not.
+        with self._lock:
+            cursor = self._connection.cursor()
+        cursor.execute("USE store")
+        return cursor
+
+    def _read_info(self) -> RunInfo:
+        try:
+            version_row = self.rows("SELECT value FROM meta WHERE key = 'schema_version'")
+        except (StoreDamagedError, duckdb.Error) as error:
+            raise StoreDamagedError(
+                f"{RunFiles(self.path).store} holds no run; give the build command again to make it anew."
+            ) from error
+        version = json.loads(version_row[0][0]) if version_row else None
+        if version != SCHEMA_VERSION:
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            advice = "update this program" if newer else "build the run again"
+            raise StoreVersionError(
+                f"run {self.path.name!r} has schema version {version}, and this program reads version "
+                f"{SCHEMA_VERSION}; {advice} to open it. The run was not changed."
+            )
+        meta = {key: json.loads(value) for key, value in self.rows("SELECT key, value FROM meta")}
+        method = meta["method"]
+        others = [name for (name,) in self.rows("SELECT method FROM methods ORDER BY is_baseline, method")]
+        self._labels = {
+            split: self.columns("SELECT label FROM examples WHERE split = ? ORDER BY idx", [split])["label"].astype(
+                np.int64
+            )
+            for split in ("train", "test")
+        }
+        return RunInfo(
+            name=self.path.name,
+            recipe=meta["recipe"],
+            title=meta["title"],
+            modality=meta["modality"],
+            class_names=tuple(meta["class_names"]),
+            n_train=len(self._labels["train"]),
+            n_test=len(self._labels["test"]),
+            n_checkpoints=int(self.rows("SELECT count(*) FROM checkpoints")[0][0]),
+            proj_dim=meta["proj_dim"],
+            method=method,
+            methods=(method, *(name for name in others if name != method)),
+            provenance=meta,
+        )
+
+
+def _attach(store: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that sees one store read-only and nothing else.
+
+    An in-memory database with the store attached, rather than the store opened itself: DuckDB hands the same open
+    database to everybody in a process who opens one path, so a replaced file would stay invisible.
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        path = str(store).replace("'", "''")  # ATTACH takes no parameters
+        connection.execute(f"ATTACH '{path}' AS store (READ_ONLY)")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except duckdb.Error as error:
+        connection.close()
+        raise _unreadable(store, error) from error
+    return connection
+
+
+def _unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:
+    text = str(error).splitlines()[0]
+    if "version" in text and "newer" in text:
+        return StoreVersionError(f"{store} was written by a newer DuckDB ({text}); update this program to open it.")
+    return StoreDamagedError(
+        f"{store} is damaged and cannot be read ({text}); restore it from a copy, or delete the run's folder and give "
+        "its build command again."
+    )
+
+
+def _read(run_dir: Path, fetch: Any) -> Any:
+    try:
+        return fetch()
+    except (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException) as error:
+        raise _unreadable(RunFiles(run_dir).store, error) from error

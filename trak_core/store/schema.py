@@ -1,0 +1,104 @@
+"""Tables of a store. `docs/schema.md` tells what each column means."""
+
+from dataclasses import dataclass
+
+from trak_core.errors import InvalidSettingError
+
+__all__ = ["ORDER_BY", "SCHEMA_VERSION", "Shape", "create_tables", "create_working_tables"]
+
+SCHEMA_VERSION = 1
+MAX_ARRAY = 100_000
+"""DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The lengths of the fixed-size arrays of a store.
+
+    Raises:
+        InvalidSettingError: a length does not fit into a DuckDB array.
+    """
+
+    n_train: int
+    n_classes: int
+    proj_dim: int
+
+    def __post_init__(self) -> None:
+        for name, length in (("n_train", self.n_train), ("n_classes", self.n_classes), ("proj_dim", self.proj_dim)):
+            if not 1 <= length <= MAX_ARRAY:
+                raise InvalidSettingError(f"{name}={length}; a store holds arrays of 1 to {MAX_ARRAY:,} numbers.")
+
+
+_TABLES = """
+CREATE TABLE meta(key VARCHAR PRIMARY KEY, value VARCHAR);
+CREATE TABLE examples(
+    split VARCHAR, idx INTEGER, label INTEGER, label_name VARCHAR, text VARCHAR, thumbnail BLOB,
+    PRIMARY KEY (split, idx));
+CREATE TABLE checkpoints(
+    checkpoint_id INTEGER PRIMARY KEY, seed BIGINT, sha256 VARCHAR, train_accuracy FLOAT, test_accuracy FLOAT);
+CREATE TABLE predictions(
+    checkpoint_id INTEGER, split VARCHAR, idx INTEGER, model_output FLOAT, loss FLOAT, p_label FLOAT,
+    predicted INTEGER, probabilities FLOAT[{n_classes}]);
+CREATE TABLE features(
+    checkpoint_id INTEGER, split VARCHAR, idx INTEGER, q FLOAT, norm FLOAT, phi FLOAT[{proj_dim}]);
+CREATE TABLE methods(
+    method VARCHAR PRIMARY KEY, title VARCHAR, description VARCHAR, is_baseline BOOLEAN, seconds DOUBLE,
+    fingerprint VARCHAR);
+CREATE TABLE scores(method VARCHAR, test_idx INTEGER, "values" FLOAT[{n_train}]);
+CREATE TABLE class_scores(method VARCHAR, test_idx INTEGER, asked_class INTEGER, "values" FLOAT[{n_train}]);
+CREATE TABLE topk(
+    method VARCHAR, test_idx INTEGER, side VARCHAR, rank INTEGER, train_idx INTEGER, score FLOAT);
+CREATE TABLE subsets(subset_id INTEGER PRIMARY KEY, role VARCHAR, mask BLOB);
+CREATE TABLE outcomes(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
+CREATE TABLE class_outcomes(subset_id INTEGER, test_idx INTEGER, model_outputs FLOAT[{n_classes}]);
+CREATE TABLE lds(
+    method VARCHAR, test_idx INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
+    trust VARCHAR);
+CREATE TABLE class_lds(
+    method VARCHAR, test_idx INTEGER, asked_class INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
+    noise_ceiling DOUBLE, trust VARCHAR);
+CREATE TABLE lds_summary(
+    method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
+    n_subsets INTEGER, n_seeds INTEGER, seconds DOUBLE, calibration_slope DOUBLE);
+CREATE TABLE removals(method VARCHAR, test_idx INTEGER, k INTEGER, model_output DOUBLE, flipped BOOLEAN);
+CREATE TABLE suspects(train_idx INTEGER, signal VARCHAR, score DOUBLE, rank INTEGER, suggested_label INTEGER);
+CREATE TABLE layout(split VARCHAR, idx INTEGER, space VARCHAR, x FLOAT, y FLOAT);
+"""
+
+_WORKING_TABLES = """
+CREATE TABLE journal(block VARCHAR PRIMARY KEY);
+CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
+"""
+
+# The order of rows in a published store: the same run gives the same file content, and what is read together
+# lies together.
+ORDER_BY = {
+    "meta": "key",
+    "examples": "split, idx",
+    "checkpoints": "checkpoint_id",
+    "predictions": "checkpoint_id, split, idx",
+    "features": "checkpoint_id, split, idx",
+    "methods": "method",
+    "scores": "method, test_idx",
+    "class_scores": "method, test_idx, asked_class",
+    "topk": "method, test_idx, side, rank",
+    "subsets": "subset_id",
+    "outcomes": "subset_id, seed, test_idx",
+    "class_outcomes": "subset_id, test_idx",
+    "lds": "method, test_idx",
+    "class_lds": "method, test_idx, asked_class",
+    "lds_summary": "method, n_checkpoints",
+    "removals": "method, test_idx, k",
+    "suspects": "signal, rank",
+    "layout": "space, split, idx",
+}
+
+
+def create_working_tables() -> str:
+    """SQL that creates the tables that a build needs and a published store does not have."""
+    return _WORKING_TABLES
+
+
+def create_tables(shape: Shape) -> str:
+    """SQL that creates every table of an empty store; array lengths are the checked integers of `shape`."""
+    return _TABLES.format(n_train=shape.n_train, n_classes=shape.n_classes, proj_dim=shape.proj_dim)

@@ -1,0 +1,204 @@
+"""Writes a run: block by block into a working store, then published as one whole file.
+
+Readers hold `store.duckdb` open, and DuckDB lets nobody write a file that somebody reads. So a build writes into
+`build/working.duckdb`, where each block of work is one transaction together with its entry in the journal: a
+process killed at any moment leaves whole blocks only, and the next build goes on after the last of them. Publishing
+copies the tables into a fresh file, which then takes the name `store.duckdb` in one step.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from trak_core.errors import RunBusyError, RunMismatchError, StorageError, StoreDamagedError
+from trak_core.store.arrow import from_arrow_arrays, to_arrow
+from trak_core.store.files import RunFiles, replace_file, storage_errors
+from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION, Shape, create_tables, create_working_tables
+
+__all__ = ["StoreWriter", "build_lock"]
+
+LOCK_PATIENCE_SECONDS = 3.0
+"""Longer than a reader's glance at the lock, shorter than a person's patience."""
+
+
+@contextmanager
+def build_lock(files: RunFiles) -> Iterator[None]:
+    """Holds the right to build a run; a killed process loses it at once.
+
+    Raises:
+        RunBusyError: another process is building this run.
+    """
+    with storage_errors(files.build):
+        files.build.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(files.lock)
+        try:
+            lock.acquire(timeout=LOCK_PATIENCE_SECONDS)
+        except Timeout as error:
+            raise RunBusyError(
+                f"run {files.run_dir.name!r} is being built by another process; wait for it to finish (its progress "
+                "is on the Home page), or build under another name with --name."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class StoreWriter:
+    """The working store of one build. Use it as a context manager, under `build_lock`.
+
+    Args:
+        files: of the run.
+        shape: lengths of the array columns.
+        fingerprint: of the settings and data; a working store with another one is refused.
+
+    Raises:
+        RunMismatchError: the working store belongs to a build with other settings.
+        StorageError: the disk is full, read-only or failing.
+        StoreDamagedError: the working store cannot be opened.
+    """
+
+    def __init__(self, files: RunFiles, shape: Shape, fingerprint: str) -> None:
+        self.files = files
+        self.shape = shape
+        with _write_errors(files.working_store):
+            files.build.mkdir(parents=True, exist_ok=True)
+            self._connection = duckdb.connect(str(files.working_store))
+            try:
+                self._begin_or_resume(fingerprint)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _begin_or_resume(self, fingerprint: str) -> None:
+        tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if "journal" not in tables:
+            self._connection.execute(
+                f"BEGIN; {create_tables(self.shape)} {create_working_tables()}"
+            )
+            self._connection.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [("schema_version", json.dumps(SCHEMA_VERSION)), ("fingerprint", json.dumps(fingerprint))],
+            )
+            self._connection.execute("COMMIT")
+        elif self.meta("fingerprint") != fingerprint:
+            raise RunMismatchError(
+                f"an unfinished build of run {self.files.run_dir.name!r} has other settings or data; finish it with "
+                "the command that began it, give this one another --name, or delete the folder "
+                f"{self.files.build} to give it up."
+            )
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._connection.close()
+
+    def has(self, block: str) -> bool:
+        """True when the block has been written."""
+        return self._connection.execute("SELECT 1 FROM journal WHERE block = ?", [block]).fetchone() is not None
+
+    def write(self, block: str, tables: dict[str, dict[str, Any]], meta: dict[str, Any] | None = None) -> None:
+        """Writes the rows of one block and its journal entry in one transaction.
+
+        Args:
+            block: a name that the block alone has.
+            tables: table name to columns; a column is a list, a 1-D array or, for arrays, `[n_rows, width]`.
+            meta: keys to set in the meta table; values are stored as JSON.
+        """
+        with _write_errors(self.files.working_store):
+            self._connection.execute("BEGIN")
+            try:
+                for table, columns in tables.items():
+                    # Table names come from this package, values travel as Arrow columns.
+                    self._connection.register("block_rows", to_arrow(columns))
+                    self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM block_rows")
+                    self._connection.unregister("block_rows")
+                for key, value in (meta or {}).items():
+                    self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, json.dumps(value)])
+                self._connection.execute("INSERT INTO journal VALUES (?)", [block])
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._rollback()
+                raise
+
+    def _rollback(self) -> None:
+        try:
+            self._connection.execute("ROLLBACK")
+        except duckdb.Error:
+            # A commit that failed has rolled back already; the first error is the one to report.
+            return
+
+    def meta(self, key: str) -> Any:
+        """A value of the meta table; None when it is not set."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def columns(self, sql: str, parameters: list[Any] | None = None) -> dict[str, NDArray[Any]]:
+        """Plain columns of a query over the working store."""
+        return dict(self._connection.execute(sql, parameters or []).fetchnumpy())
+
+    def arrays(self, sql: str, name: str, parameters: list[Any] | None = None) -> NDArray[np.float32]:
+        """One array column of a query as `[n_rows, width]`."""
+        return from_arrow_arrays(self._connection.sql(sql, params=parameters or []).to_arrow_table(), name)
+
+    def publish(self) -> None:
+        """Makes everything written so far visible to readers, as one new `store.duckdb`."""
+        replace_file(self.files.store, self._copy_to)
+
+    def _copy_to(self, path: Path) -> None:
+        with _write_errors(self.files.store):
+            published = duckdb.connect(str(path))
+            try:
+                published.execute(create_tables(self.shape))
+            finally:
+                published.close()
+            self._connection.execute(f"ATTACH '{_quoted(path)}' AS published")
+            try:
+                self._connection.execute("BEGIN")
+                for table, order in ORDER_BY.items():
+                    self._connection.execute(f"INSERT INTO published.{table} SELECT * FROM {table} ORDER BY {order}")
+                self._connection.execute("COMMIT")
+                self._connection.execute("CHECKPOINT published")
+            except BaseException:
+                self._rollback()
+                raise
+            finally:
+                self._connection.execute("DETACH published")
+
+    def finish(self) -> None:
+        """Removes the working store after the last publication."""
+        self._connection.close()
+        shutil.rmtree(self.files.build, ignore_errors=True)
+
+
+def _quoted(path: Path) -> str:
+    """The path inside an SQL string literal; ATTACH takes no parameters."""
+    return str(path).replace("'", "''")
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        with storage_errors(path):
+            yield
+    except (duckdb.IOException, duckdb.FatalException) as error:
+        text = str(error).splitlines()[0]
+        if "not a valid DuckDB" in text or "Serialization" in text or "checksum" in text:
+            raise StoreDamagedError(
+                f"{path} is damaged ({text}); delete the folder {path.parent} and build again. "
+                "A run that was published before is not touched."
+            ) from error
+        raise StorageError(
+            f"cannot write {path} ({text}); free some space or mend the disk, then give the same command again. "
+            "Nothing that was finished is lost."
+        ) from error

@@ -1,0 +1,62 @@
+"""Many models of one architecture, held as stacked parameters so that they run as one."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+__all__ = ["Ensemble", "make_models"]
+
+StateDict = dict[str, Tensor]
+
+
+class Ensemble:
+    """`n_models` models of one architecture.
+
+    Attributes:
+        architecture: a module that supplies the forward pass; its own weights are never used.
+        parameters: name to tensor `[n_models, *shape]`, float32.
+    """
+
+    def __init__(self, architecture: nn.Module, parameters: StateDict) -> None:
+        self.architecture = architecture.eval()
+        self.parameters = parameters
+
+    @classmethod
+    def from_models(cls, models: Sequence[nn.Module], device: str) -> "Ensemble":
+        """The ensemble that holds a copy of the weights of `models` on `device`."""
+        stacked, _ = stack_module_state(list(models))
+        return cls(models[0].to(device), {name: value.detach().clone().to(device) for name, value in stacked.items()})
+
+    @classmethod
+    def from_state_dicts(cls, architecture: nn.Module, states: Sequence[StateDict], device: str) -> "Ensemble":
+        """The ensemble of the given state dicts of `architecture` on `device`."""
+        stacked = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
+        return cls(architecture.to(device), stacked)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+    def state_dict(self, index: int) -> StateDict:
+        """Parameters of one model, by name; tensors share memory with the ensemble."""
+        return {name: value[index] for name, value in self.parameters.items()}
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Outputs of every model for every input: `[n_models, n, n_outputs]`."""
+
+        def forward(parameters: StateDict) -> Tensor:
+            return functional_call(self.architecture, parameters, (inputs,))  # type: ignore[no-any-return]
+
+        with torch.no_grad():
+            return vmap(forward)(self.parameters)
+
+
+def make_models(make_model: Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:
+    """One freshly initialised model a seed; torch's global random state is left as it was."""
+    models = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            models.append(make_model())
+    return models
