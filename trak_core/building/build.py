@@ -55,7 +55,7 @@ def build_run(
         if _is_complete(files, fingerprint):  # finished by the process that held the lock before
             return run_dir
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
-        progress = ProgressReporter(files, plan(settings), listener)
+        progress = ProgressReporter(files, plan(settings), settings.command(name), listener)
         try:
             with StoreWriter(files, shape, fingerprint) as writer:
                 BuildSteps(settings, subject, files, writer, progress).run()

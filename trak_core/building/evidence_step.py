@@ -50,14 +50,14 @@ def evidence_tables(
             {
                 "method": method,
                 "n_checkpoints": n_checkpoints,
-                "lds": evidence.mean,
-                "ci_low": evidence.ci_low,
-                "ci_high": evidence.ci_high,
-                "noise_ceiling": noise_ceiling(outcomes),
+                "lds": _or_null(evidence.mean),
+                "ci_low": _or_null(evidence.ci_low),
+                "ci_high": _or_null(evidence.ci_high),
+                "noise_ceiling": _or_null(noise_ceiling(outcomes)),
                 "n_subsets": len(masks),
                 "n_seeds": settings.n_seeds,
                 "seconds": seconds,
-                "calibration_slope": calibration_slope(predicted, actual),
+                "calibration_slope": _or_null(calibration_slope(predicted, actual)),
             }
         )
 
@@ -72,9 +72,9 @@ def evidence_tables(
         n_checkpoints = settings.n_checkpoints if method in uses_checkpoints else 0
         summarize(method, n_checkpoints, predicted, evidence, seconds)
         lds_rows += [
-            {"method": method, "test_idx": test_idx, **row}
+            {"method": method, "test_idx": test_idx, **row, "noise_ceiling": _or_null(ceilings[test_idx])}
             for test_idx, row in enumerate(
-                _lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high, ceilings)
+                _lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high)
             )
         ]
         if method == "trak":
@@ -86,7 +86,7 @@ def evidence_tables(
     return {
         "lds_summary": _columns(summary_rows),
         "lds": _columns(lds_rows),
-        "class_lds": _columns(_class_lds_rows(writer, masks, class_outcomes, ceilings)),
+        "class_lds": _columns(_class_lds_rows(writer, masks, class_outcomes)),
     }
 
 
@@ -103,30 +103,29 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
 
 
 def _class_lds_rows(
-    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats, ceilings: Floats
+    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats
 ) -> list[dict[str, Any]]:
     pairs = writer.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
     scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
     test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]
     lds = lds_per_test(predicted_outcomes(scores, masks), class_outcomes[:, test_idx, asked_class])
     low, high = lds_interval(lds, len(masks))
-    rows = _lds_columns(lds, low, high, ceilings[test_idx])
+    rows = _lds_columns(lds, low, high)
     return [
         {"method": "trak", "test_idx": int(test), "asked_class": int(asked), **row}
         for test, asked, row in zip(test_idx, asked_class, rows, strict=True)
     ]
 
 
-def _lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:
+def _lds_columns(lds: Floats, low: Floats, high: Floats) -> list[dict[str, Any]]:
     return [
         {
             "lds": _or_null(value),
             "ci_low": _or_null(value_low),
             "ci_high": _or_null(value_high),
-            "noise_ceiling": _or_null(ceiling),
             "trust": trust_level(_or_null(value_low)),
         }
-        for value, value_low, value_high, ceiling in zip(lds, low, high, ceilings, strict=True)
+        for value, value_low, value_high in zip(lds, low, high, strict=True)
     ]
 
 

@@ -37,14 +37,22 @@ class ProgressReporter:
     Args:
         files: of the run.
         steps: in the order in which they are done.
+        command: the arguments of `build` that go on with this build.
         listener: called with every new status.
     """
 
-    def __init__(self, files: RunFiles, steps: list[Step], listener: Callable[[BuildStatus], None]) -> None:
+    def __init__(
+        self,
+        files: RunFiles,
+        steps: list[Step],
+        command: list[str],
+        listener: Callable[[BuildStatus], None],
+    ) -> None:
         self._files = files
         self._steps = {step.name: step for step in steps}
         self._done = {step.name: 0.0 for step in steps}
         self._skipped = 0.0
+        self._command = command
         self._listener = listener
         self._current = steps[0]
         self._started = time.monotonic()
@@ -87,6 +95,7 @@ class ProgressReporter:
             seconds_left=pace * max(0.0, total - done),
             seconds_to_scores=pace * to_scores,
             message=message,
+            command=self._command,
             updated_at=time.time(),
         )
         write_status(self._files, status)

@@ -62,6 +62,12 @@ class BuildSettings:
         }
         return cls(recipe=recipe.name, seed=seed, device=resolve_device(device), **chosen)  # type: ignore[arg-type]
 
+    def command(self, name: str) -> list[str]:
+        """The arguments of `python -m trak_core build` that give these settings."""
+        flags = {"name": name, **asdict(self)}
+        recipe = flags.pop("recipe")
+        return [recipe, *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value)))]
+
     @property
     def n_fit(self) -> int:
         """Subsets on which the ridge and the calibration are chosen; LDS is reported on the others."""

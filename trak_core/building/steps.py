@@ -37,15 +37,15 @@ VERSIONED = ("torch", "numpy", "duckdb", "scikit-learn", "scipy")
 def plan(settings: BuildSettings) -> list[Step]:
     """The steps of a build with their proportions, measured on two CPU cores with the digits recipe."""
     n_models = settings.n_subsets * settings.n_seeds
-    seconds_a_model = 0.042
+    seconds_a_model = 0.03
     fit_seconds = settings.n_fit * settings.n_seeds * seconds_a_model
     return [
-        Step("data", "reading the data", 1, 0.5, True),
+        Step("data", "reading the data", 1, 0.9, True),
         Step("checkpoints", f"training {settings.n_checkpoints} checkpoints", 1, 0.16 * settings.n_checkpoints, True),
         Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
-        Step("features", "computing gradients", settings.n_checkpoints, 0.3 * settings.n_checkpoints, True),
-        Step("ridge", "choosing the ridge", settings.n_checkpoints, 0.25 * settings.n_checkpoints, True),
-        Step("scores", "scoring", settings.n_checkpoints, 0.5 * settings.n_checkpoints + 2, True),
+        Step("features", "computing gradients", settings.n_checkpoints, 0.1 * settings.n_checkpoints, True),
+        Step("ridge", "choosing the ridge", settings.n_checkpoints, 0.09 * settings.n_checkpoints, True),
+        Step("scores", "scoring", settings.n_checkpoints, 0.29 * settings.n_checkpoints, True),
         Step(
             "eval",
             f"retraining {n_models} models on random halves",
@@ -53,7 +53,7 @@ def plan(settings: BuildSettings) -> list[Step]:
             n_models * seconds_a_model - fit_seconds,
             False,
         ),
-        Step("lds", "measuring the evidence", 1, 4.0, False),
+        Step("lds", "measuring the evidence", 1, 7.0, False),
     ]
 
 

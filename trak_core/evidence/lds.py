@@ -89,7 +89,8 @@ def measure_lds(predicted: Floats, actual: Floats, seed: int) -> LdsEvidence:
     """LDS with intervals from predictions and outcomes `[n_subsets, n_test]`.
 
     The interval of the mean resamples subsets and test examples together (1,000 times), since both are samples
-    of what could have been measured.
+    of what could have been measured. Repeated subsets make every resampled correlation a little weaker, so the
+    interval is moved by the difference between the estimate and the mean of the resamples (bias correction).
     """
     per_test = lds_per_test(predicted, actual)
     if np.isnan(per_test).all():
@@ -104,11 +105,10 @@ def measure_lds(predicted: Floats, actual: Floats, seed: int) -> LdsEvidence:
         resampled = _column_correlation(predicted_ranker.ranks(weights), actual_ranker.ranks(weights), weights)
         means[draw] = _mean_defined(resampled[generator.integers(n_test, size=n_test)])
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(means, [tail, 1 - tail])
+    estimate = float(np.nanmean(per_test))
+    low, high = np.nanquantile(means, [tail, 1 - tail]) + estimate - np.nanmean(means)
     per_test_low, per_test_high = lds_interval(per_test, n_subsets)
-    return LdsEvidence(
-        float(np.nanmean(per_test)), float(low), float(high), per_test, per_test_low, per_test_high
-    )
+    return LdsEvidence(estimate, float(low), float(high), per_test, per_test_low, per_test_high)
 
 
 def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:
@@ -138,11 +138,11 @@ def noise_ceiling_per_test(outcomes: Floats) -> Floats:
 def _split_half_reliability(outcomes: Floats) -> Floats:
     """Mean Spearman correlation `[n_test]` between the two halves, over all ways to halve the seeds."""
     n_seeds = outcomes.shape[1]
-    halves = [
-        half for half in itertools.combinations(range(n_seeds), n_seeds // 2) if n_seeds % 2 or 0 in half
-    ]
     if n_seeds < 2:
         return np.full(outcomes.shape[2], np.nan)
+    halves = itertools.combinations(range(n_seeds), n_seeds // 2)
+    if n_seeds % 2 == 0:  # each way to halve an even number comes twice, once for either half
+        halves = (half for half in halves if 0 in half)
     agreements = []
     for half in halves:
         rest = [seed for seed in range(n_seeds) if seed not in half]

@@ -11,7 +11,7 @@ from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, open_run
 
-__all__ = ["RunState", "RunSummary", "check_run_name", "find_run", "list_runs", "open_named_run", "runs_dir", "summarize"]
+__all__ = ["RunState", "RunSummary", "check_run_name", "find_run", "list_runs", "open_named_run", "published_runs", "run_dirs", "runs_dir", "summarize"]
 
 RunState = Literal["ready", "building", "stopped", "failed", "damaged"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -69,11 +69,21 @@ def check_run_name(name: str) -> str:
 
 def list_runs(directory: Path | None = None) -> list[RunSummary]:
     """A summary of every run, by name; empty when the directory is missing."""
+    return [summarize(path) for path in run_dirs(directory)]
+
+
+def run_dirs(directory: Path | None = None) -> list[Path]:
+    """Directories of all runs, finished or not, by name; empty when the directory of runs is missing."""
     directory = directory or runs_dir()
     if not directory.is_dir():
         return []
     found = [path for path in sorted(directory.iterdir()) if path.is_dir() and _NAME.fullmatch(path.name)]
-    return [summarize(path) for path in found if RunFiles(path).store.exists() or RunFiles(path).build.exists()]
+    return [path for path in found if RunFiles(path).store.exists() or RunFiles(path).build.exists()]
+
+
+def published_runs() -> list[Path]:
+    """Directories of the runs that have published something, by name; whether they can be read is not checked."""
+    return [path for path in run_dirs() if RunFiles(path).store.exists()]
 
 
 def summarize(run_dir: Path) -> RunSummary:
@@ -118,7 +128,7 @@ def find_run(name_or_path: str | os.PathLike[str]) -> Path:
     for candidate in candidates:
         if RunFiles(candidate).store.exists() or RunFiles(candidate).build.exists():
             return candidate
-    names = [path.name for path in sorted(runs_dir().iterdir()) if path.is_dir()] if runs_dir().is_dir() else []
+    names = [path.name for path in run_dirs()]
     there_are = f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"
     raise RunNotFoundError(f"no run {str(name_or_path)!r} ({there_are}).")
 

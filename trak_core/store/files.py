@@ -15,7 +15,7 @@ class RunFiles:
     """Paths inside a run directory.
 
     `store.duckdb` and `checkpoints/` are the run. `build/` is there only while the run is being built: the working
-    store, the progress and the log.
+    store, the progress and the lock.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -26,7 +26,6 @@ class RunFiles:
         self.working_store = self.build / "working.duckdb"
         self.progress = self.build / "progress.json"
         self.lock = self.build / "lock"
-        self.log = self.build / "build.log"
 
     def checkpoint(self, checkpoint_id: int) -> Path:
         """The weights of one checkpoint."""

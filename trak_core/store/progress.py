@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,7 @@ class BuildStatus:
         seconds_left: estimate for the whole build, None while unknown.
         seconds_to_scores: estimate until the run can be browsed, 0 when it can, None while unknown.
         message: why it failed, else empty.
+        command: the arguments of `build` that go on with it.
         updated_at: seconds since 1970.
     """
 
@@ -35,6 +36,7 @@ class BuildStatus:
     seconds_left: float | None
     seconds_to_scores: float | None
     message: str
+    command: list[str]
     updated_at: float
 
 
@@ -56,9 +58,9 @@ def read_status(run_dir: Path) -> BuildStatus | None:
         # No status yet (a build that just began), or none any more (one that just finished).
         if not alive and not files.working_store.exists():
             return None
-        status = BuildStatus("running", "starting", 0.0, None, None, "", time.time())
+        status = BuildStatus("running", "starting", 0.0, None, None, "", [], time.time())
     if status.state == "running" and not alive:
-        return BuildStatus("stopped", status.step, status.fraction, None, None, "", status.updated_at)
+        return replace(status, state="stopped", seconds_left=None, seconds_to_scores=None)
     return status
 
 

@@ -125,6 +125,7 @@ class Run:
         self._connection = _attach(files.store)
         self._lock = threading.Lock()
         self._score_cache: dict[str, NDArray[np.float32]] = {}
+        self._labels: dict[str, NDArray[np.int64]] = {}
         try:
             self.info = self._read_info()
         except BaseException:
@@ -245,15 +246,44 @@ class Run:
             n_seeds=numbers[5],
         )
 
+    def subset_masks(self, role: str) -> NDArray[np.bool_]:
+        """Subsets of a role ("fit" or "eval"), bool `[n_subsets, n_train]`, by subset_id."""
+        blobs = self.rows("SELECT mask FROM subsets WHERE role = ? ORDER BY subset_id", [role])
+        packed = np.frombuffer(b"".join(blob for (blob,) in blobs), dtype=np.uint8).reshape(len(blobs), -1)
+        return np.unpackbits(packed, axis=1)[:, : self.info.n_train].astype(bool)
+
+    def mean_outcomes(self, role: str) -> NDArray[np.float64]:
+        """Model outputs of the labels after retraining, averaged over seeds: `[n_subsets, n_test]`, by subset_id."""
+        column = self.columns(
+            "SELECT avg(model_output) AS mean FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
+            "GROUP BY subset_id, test_idx ORDER BY subset_id, test_idx",
+            [role],
+        )["mean"]
+        return np.asarray(column, dtype=np.float64).reshape(-1, self.info.n_test)
+
     @property
     def has_lds(self) -> bool:
         """True when evidence has joined the run."""
         return bool(self.rows("SELECT 1 FROM lds_summary LIMIT 1"))
 
     @property
+    def method_titles(self) -> dict[str, str]:
+        """The name that people read, by method."""
+        return dict(self.rows("SELECT method, title FROM methods"))
+
+    @property
     def train_labels(self) -> NDArray[np.int64]:
         """Labels `[n_train]` of the train examples, by idx."""
         return self._labels["train"]
+
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """Labels `[n_test]` of the test examples, by idx."""
+        return self._labels["test"]
+
+    def explains_any_class(self, method: str) -> bool:
+        """True when the method has scores for every class that can be asked about, not for the label alone."""
+        return bool(self.rows("SELECT 1 FROM class_scores WHERE method = ? LIMIT 1", [method]))
 
     def label(self, split: str, idx: int) -> int:
         """The label of one example; `idx` must be valid."""

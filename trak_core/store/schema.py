@@ -56,7 +56,7 @@ CREATE TABLE lds(
     trust VARCHAR);
 CREATE TABLE class_lds(
     method VARCHAR, test_idx INTEGER, asked_class INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
-    noise_ceiling DOUBLE, trust VARCHAR);
+    trust VARCHAR);
 CREATE TABLE lds_summary(
     method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
     n_subsets INTEGER, n_seeds INTEGER, seconds DOUBLE, calibration_slope DOUBLE);

@@ -1,0 +1,13 @@
+"""The explorer: navigation, theme and run picker. Start it with `streamlit run app.py`."""
+
+import streamlit as st
+
+from pages.components.pages import EVIDENCE, EXPLORE, HOME
+from pages.components.routing import ROUTED
+from pages.components.runs import pick_run
+
+st.set_page_config(page_title="TRAK explorer", page_icon=":material/travel_explore:", layout="wide")
+st.session_state[ROUTED] = True
+page = st.navigation([HOME, EXPLORE, EVIDENCE], position="top")
+pick_run()
+page.run()

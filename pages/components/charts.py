@@ -1,0 +1,153 @@
+"""The figures of the pages. Colours: blue helps, orange hurts, on every page."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from trak_core.views import Board, Explanation, Fit
+
+__all__ = ["checkpoints_chart", "fit_chart", "lds_histogram", "methods_chart", "score_histogram", "show"]
+
+BLUE, ORANGE, GREY = "#3d7fc4", "#d97a2b", "#8a949c"
+_CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": {"scale": 2}}
+
+
+def show(figure: go.Figure, key: str, alt: str) -> None:
+    """Puts a figure on the page, with a button that saves it as PNG."""
+    st.plotly_chart(figure, key=key, config=_CONFIG, alt=alt)
+
+
+def _figure(height: int, x_title: str, y_title: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        showlegend=False,
+        xaxis={"title": x_title, "zeroline": False},
+        yaxis={"title": y_title, "zeroline": False},
+        bargap=0.06,
+    )
+    return figure
+
+
+def score_histogram(explanation: Explanation) -> go.Figure:
+    """All scores of an explanation; triangles mark the train examples that are shown."""
+    edges, counts = explanation.bin_edges, explanation.bin_counts
+    middles = [(low + high) / 2 for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    figure = _figure(260, "score (change of the margin)", "training examples")
+    figure.add_bar(
+        x=middles,
+        y=counts,
+        width=edges[1] - edges[0],
+        marker_color=[_sign_colour(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)],
+        marker_opacity=0.75,
+        hovertemplate="%{y} training examples near %{x:.3f}<extra></extra>",
+    )
+    for side, colour, symbol in (
+        (explanation.proponents, BLUE, "triangle-down"),
+        (explanation.opponents, ORANGE, "triangle-down"),
+    ):
+        figure.add_scatter(
+            x=[item.score for item in side],
+            y=[1.6] * len(side),
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 1, "color": "white"}},
+            customdata=[[item.example.idx, item.example.label_name] for item in side],
+            hovertemplate="train #%{customdata[0]}, label %{customdata[1]}, score %{x:+.3f}<extra></extra>",
+        )
+    figure.update_yaxes(type="log", dtick=1)
+    return figure
+
+
+def _sign_colour(low: float, high: float) -> str:
+    """Blue above zero, orange below, grey for the bin that holds zero."""
+    if low < 0 < high:
+        return GREY
+    return BLUE if low >= 0 else ORANGE
+
+
+def methods_chart(board: Board) -> go.Figure:
+    """LDS of every method with its interval, and the noise ceiling."""
+    rows = [row for row in reversed(board.rows) if row.lds is not None]
+    figure = _figure(90 + 44 * len(rows), "LDS", "")
+    figure.add_scatter(
+        x=[row.lds for row in rows],
+        y=[row.title for row in rows],
+        mode="markers",
+        marker={"size": 12, "color": [GREY if row.is_baseline else BLUE for row in rows]},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [row.ci_high - row.lds for row in rows],
+            "arrayminus": [row.lds - row.ci_low for row in rows],
+            "color": GREY,
+            "thickness": 2,
+        },
+        customdata=[[row.ci_low, row.ci_high, row.seconds] for row in rows],
+        hovertemplate=(
+            "%{y}: LDS %{x:.3f}, 95% interval %{customdata[0]:.3f} to %{customdata[1]:.3f}, "
+            "%{customdata[2]:.1f} CPU s<extra></extra>"
+        ),
+    )
+    if board.noise_ceiling:
+        figure.add_vline(
+            x=board.noise_ceiling,
+            line={"dash": "dash", "color": GREY},
+            annotation={"text": f"noise ceiling {board.noise_ceiling:.2f}", "xanchor": "right", "yanchor": "bottom"},
+        )
+        figure.update_layout(margin_t=30)
+    figure.update_xaxes(range=[-0.1, 1.05])
+    return figure
+
+
+def lds_histogram(values: Sequence[float], chosen: float | None) -> go.Figure:
+    """LDS of every test example; a line marks the chosen one."""
+    figure = _figure(270, "LDS of a test example", "test examples")
+    figure.add_histogram(
+        x=values,
+        xbins={"start": -1, "end": 1, "size": 0.05},
+        marker_color=BLUE,
+        hovertemplate="%{y} test examples with LDS %{x}<extra></extra>",
+    )
+    if chosen is not None:
+        figure.add_vline(x=chosen, line={"color": ORANGE, "width": 2}, annotation={"text": "chosen", "yanchor": "top"})
+    return figure
+
+
+def fit_chart(fit: Fit) -> go.Figure:
+    """Foretold against actual outcomes over the retrained subsets, with the least-squares line."""
+    figure = _figure(330, "margin foretold by the scores", "margin after retraining")
+    figure.add_scatter(
+        x=fit.predicted,
+        y=fit.actual,
+        mode="markers",
+        marker={"color": BLUE, "size": 8, "opacity": 0.75},
+        hovertemplate="foretold %{x:.2f}, came true %{y:.2f}<extra></extra>",
+    )
+    if fit.line:
+        (x0, y0), (x1, y1) = fit.line
+        figure.add_scatter(x=[x0, x1], y=[y0, y1], mode="lines", line={"color": GREY, "dash": "dash"}, hoverinfo="skip")
+    return figure
+
+
+def checkpoints_chart(board: Board) -> go.Figure:
+    """LDS against the number of checkpoints that scores are averaged over."""
+    figure = _figure(270, "checkpoints", "LDS")
+    points = board.by_checkpoints
+    figure.add_scatter(
+        x=list(points),
+        y=[lds for lds, _, _ in points.values()],
+        mode="lines+markers",
+        line={"color": BLUE},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - lds for lds, _, high in points.values()],
+            "arrayminus": [lds - low for lds, low, _ in points.values()],
+            "color": GREY,
+        },
+        hovertemplate="%{x} checkpoints: LDS %{y:.3f}<extra></extra>",
+    )
+    figure.update_xaxes(type="log", tickvals=list(points), ticktext=[str(m) for m in points])
+    return figure

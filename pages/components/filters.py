@@ -1,0 +1,49 @@
+"""Filters over test examples, and walking through those that pass."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.components.address import go_to_test
+from trak_core.store.run import Run
+from trak_core.views import TestFilter, TestOverview, find_tests
+
+__all__ = ["filter_bar", "walk_buttons"]
+
+
+def filter_bar(run: Run, tests: TestOverview) -> list[int]:
+    """The filters, and the numbers of the test examples that pass them; all when none does."""
+    names = list(run.info.class_names)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=320):
+            classes = st.multiselect("Label", names, key="label", bind="query-params", placeholder="every class")
+        with st.container(width=260):
+            low, high = st.slider(
+                "Confidence of the answer, %", 0, 100, (0, 100), key="confidence", bind="query-params"
+            )
+        text = ""
+        if run.info.modality == "text":
+            with st.container(width=220):
+                text = st.text_input("Text contains", key="contains", bind="query-params")
+        mistakes = st.toggle("Only mistakes", key="mistakes", bind="query-params")
+        wanted = TestFilter(tuple(names.index(name) for name in classes), mistakes, (low / 100, high / 100), text)
+        shown = find_tests(run, tests, wanted)
+        st.text(f"{len(shown):,} shown of {run.info.n_test:,}")
+    if not shown:
+        st.info("No test example passes these filters; all are shown.", icon=":material/filter_alt_off:")
+        return list(range(run.info.n_test))
+    return shown
+
+
+def walk_buttons(shown: Sequence[int], test_idx: int) -> None:
+    """Previous and next among the examples shown, by click or by the keys K and J."""
+    before = [idx for idx in shown if idx < test_idx]
+    after = [idx for idx in shown if idx > test_idx]
+    st.button(
+        "Previous", icon=":material/chevron_left:", shortcut="K", disabled=not before,
+        on_click=go_to_test, args=(before[-1] if before else test_idx,),
+    )
+    st.button(
+        "Next", icon=":material/chevron_right:", shortcut="J", disabled=not after,
+        on_click=go_to_test, args=(after[0] if after else test_idx,),
+    )

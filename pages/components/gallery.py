@@ -1,0 +1,185 @@
+"""A gallery of examples: one component with real buttons, whatever the number of items.
+
+One widget a thumbnail would cost a browser message each; this sends all items in one. Text from data sets reaches the
+page through `textContent` and attributes only, never as HTML.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from trak_core.views import Example
+
+__all__ = ["GalleryItem", "gallery"]
+
+MAX_ITEMS = 60
+
+_CSS = """
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 8px; padding: 3px;
+  font-family: var(--st-font); }
+.gallery.strip { display: flex; overflow-x: auto; padding-bottom: 10px; scrollbar-width: thin; }
+button { all: unset; box-sizing: border-box; cursor: pointer; display: flex; flex-direction: column;
+  align-items: center; flex: none; border-radius: var(--st-base-radius); padding: 4px;
+  border: 1px solid var(--st-border-color); background: var(--st-secondary-background-color);
+  color: var(--st-text-color); }
+button:hover { border-color: var(--st-primary-color); }
+button:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
+button[aria-pressed="true"] { border-color: var(--st-primary-color); box-shadow: 0 0 0 1px var(--st-primary-color); }
+img { display: block; image-rendering: pixelated; border-radius: 3px; background: white; }
+.text { overflow: hidden; font-size: 0.8rem; line-height: 1.25; text-align: left; }
+.score { font-size: 0.85rem; font-weight: 600; font-variant-numeric: tabular-nums; margin-top: 3px; }
+.score.proponent { color: var(--st-blue-color); }
+.score.opponent { color: var(--st-orange-color); }
+.caption { font-size: 0.75rem; margin-top: 1px; white-space: nowrap; }
+.caption.other { border-bottom: 2px dotted currentColor; }
+"""
+
+_JS = """
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component
+  const root = parentElement.querySelector(".gallery")
+  root.className = data.strip ? "gallery strip" : "gallery"
+  root.setAttribute("role", "group")
+  root.setAttribute("aria-label", data.label)
+  root.style.setProperty("--cell", data.size + 10 + "px")
+  root.replaceChildren()
+  const current = Math.max(0, data.items.findIndex((item) => item.id === data.selected))
+  const buttons = data.items.map((item, place) => {
+    const button = document.createElement("button")
+    button.type = "button"
+    button.tabIndex = place === current ? 0 : -1
+    button.setAttribute("aria-label", item.name)
+    button.setAttribute("aria-pressed", String(item.id === data.selected))
+    button.title = item.name
+    button.dataset.id = item.id
+    if (item.image) {
+      const image = document.createElement("img")
+      image.src = item.image
+      image.alt = ""
+      image.width = image.height = data.size
+      button.append(image)
+    } else {
+      const text = document.createElement("div")
+      text.className = "text"
+      text.style.width = data.size * 2 + "px"
+      text.style.height = data.size + "px"
+      text.textContent = item.text
+      button.append(text)
+    }
+    if (item.score) {
+      const score = document.createElement("div")
+      score.className = "score " + item.side
+      score.textContent = item.score
+      button.append(score)
+    }
+    if (item.caption) {
+      const caption = document.createElement("div")
+      caption.className = item.other ? "caption other" : "caption"
+      caption.textContent = item.caption
+      button.append(caption)
+    }
+    button.onclick = () => setTriggerValue("picked", item.id)
+    root.append(button)
+    return button
+  })
+  root.onkeydown = (event) => {
+    const place = buttons.indexOf(event.target)
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key]
+    const next = event.key === "Home" ? 0 : event.key === "End" ? buttons.length - 1 : place + step
+    if (place < 0 || Number.isNaN(next) || !buttons[next]) return
+    event.preventDefault()
+    buttons[place].tabIndex = -1
+    buttons[next].tabIndex = 0
+    buttons[next].focus()
+  }
+  if (data.strip && buttons[current]) {
+    const button = buttons[current]
+    root.scrollLeft = button.offsetLeft - root.offsetLeft - root.clientWidth / 2 + button.offsetWidth / 2
+  }
+}
+"""
+
+_COMPONENT = st.components.v2.component("gallery", html='<div class="gallery"></div>', css=_CSS, js=_JS)
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One button of a gallery.
+
+    Attributes:
+        example: what it shows.
+        name: what a screen reader says and the pointer shows.
+        caption: below the image.
+        score: below the image, with its sign.
+        side: "proponent" or "opponent", the colour of the score.
+        other: True marks an example of another class than the one asked about.
+    """
+
+    example: Example
+    name: str
+    caption: str = ""
+    score: str = ""
+    side: str = ""
+    other: bool = False
+
+
+def gallery(
+    label: str,
+    items: Sequence[GalleryItem],
+    *,
+    key: str,
+    on_pick: Callable[[int], None],
+    selected: int | None = None,
+    size: int = 64,
+    strip: bool = False,
+) -> None:
+    """Shows up to 60 examples as buttons.
+
+    Args:
+        label: what the gallery is, for screen readers.
+        items: in order.
+        key: of the component.
+        on_pick: called with the idx of the example that was clicked, before the page is drawn again.
+        selected: idx of the example to mark.
+        size: of an image, in pixels.
+        strip: True for a single row that scrolls sideways.
+    """
+
+    def picked() -> None:
+        chosen = st.session_state[key].picked
+        if chosen is not None:
+            on_pick(int(chosen))
+
+    _COMPONENT(
+        key=key,
+        data={
+            "label": label,
+            "size": size,
+            "strip": strip,
+            "selected": selected,
+            "items": [_item(item) for item in items[:MAX_ITEMS]],
+        },
+        on_picked_change=picked,
+    )
+
+
+def _item(item: GalleryItem) -> dict[str, object]:
+    example = item.example
+    return {
+        "id": example.idx,
+        "image": data_uri(example.thumbnail) if example.thumbnail else None,
+        "text": example.text or "",
+        "name": item.name,
+        "caption": item.caption,
+        "score": item.score,
+        "side": item.side,
+        "other": item.other,
+    }
+
+
+def data_uri(image: bytes) -> str:
+    """The image as an address that needs no second request."""
+    kind = "png" if image.startswith(b"\x89PNG") else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

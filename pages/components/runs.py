@@ -1,0 +1,90 @@
+"""Which run is looked at: the picker, the open run, and what is shown when there is none."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from trak_core.errors import TrakCoreError
+from trak_core.launch import Launcher
+from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summarize
+from trak_core.store.progress import read_status
+from trak_core.store.run import Run, generation, open_run
+from trak_core.views import TestOverview, overview
+
+__all__ = ["current_run", "launcher", "pick_run", "refresh_when_published", "summary_of", "test_overview"]
+
+
+@st.cache_resource(show_spinner=False)
+def launcher() -> Launcher:
+    """The one launcher of this server."""
+    return Launcher()
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _open(path: str, _generation: tuple[int, int, int] | None) -> Run:
+    return open_run(Path(path))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _overview(_run: Run, path: str, _generation: tuple[int, int, int] | None) -> TestOverview:
+    return overview(_run)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _summary(path: str, _state: object) -> RunSummary:
+    return summarize(Path(path))
+
+
+def summary_of(path: Path) -> RunSummary:
+    """The summary of a run, read again only when its store or its build has changed."""
+    return _summary(str(path), (generation(path), read_status(path)))
+
+
+def pick_run() -> None:
+    """The run picker; its choice is part of the address."""
+    names = [path.name for path in published_runs()]
+    if not names:
+        return
+    asked = st.query_params.get("run")
+    if asked is not None and asked not in names:
+        st.warning(f"There is no run “{asked}” here; this is “{names[0]}”.", icon=":material/link_off:")
+    if st.session_state.get("run") not in names:
+        st.session_state.pop("run", None)
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        st.selectbox(
+            "Run", names, key="run", bind="query-params", width=220, label_visibility="collapsed",
+            help="The run that every page shows.",
+        )
+
+
+def current_run() -> Run:
+    """The run picked, newest generation; pages that need one stop here with a clear state when there is none."""
+    name = st.session_state.get("run")
+    if name is None:
+        st.info("There is no run to look at yet. The Home page shows how far the first one is.", icon=":material/hourglass:")
+        st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
+        st.stop()
+    path = runs_dir() / name
+    try:
+        return _open(str(path), generation(path))
+    except TrakCoreError as error:
+        st.error(f"This run cannot be opened: {error}", icon=":material/error:")
+        st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
+        st.stop()
+
+
+def test_overview(run: Run) -> TestOverview:
+    """The model's answers for all test examples of a run."""
+    return _overview(run, str(run.path), run.generation)
+
+
+@st.fragment(run_every="2s")
+def refresh_when_published(run: Run) -> None:
+    """While a build goes on, tells how far it is and shows the page anew when it publishes."""
+    if generation(run.path) != run.generation:
+        st.rerun(scope="app")
+    build = read_status(run.path)
+    if build is None or build.state != "running":
+        return
+    left = f", about {build.seconds_left:.0f} s left" if build.seconds_left else ""
+    st.progress(build.fraction, text=f"Evidence is on its way: {build.step}{left}.")

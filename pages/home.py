@@ -1,0 +1,90 @@
+"""Home: the runs, how far their builds are, and stories to begin with."""
+
+import streamlit as st
+
+from pages.components.first_run import first_run
+from pages.components.pages import EXPLORE
+from pages.components.routing import through_app
+from pages.components.runs import current_run, launcher, summary_of, test_overview
+from trak_core.store.catalog import RunSummary, run_dirs
+from trak_core.views import find_stories, read_examples
+
+through_app()
+
+STATES = {
+    "ready": ("ready", "green", ":material/check_circle:"),
+    "building": ("building", "blue", ":material/hourglass_top:"),
+    "stopped": ("stopped", "gray", ":material/pause_circle:"),
+    "failed": ("build failed", "red", ":material/error:"),
+    "damaged": ("cannot be opened", "red", ":material/broken_image:"),
+}
+
+
+@st.fragment(run_every="3s")
+def show_runs() -> None:
+    for path in run_dirs():
+        show_run(summary_of(path))
+
+
+def show_run(run: RunSummary) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(width="stretch", gap="xsmall"):
+            st.text(run.name)
+            if run.n_train is not None:
+                st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples")
+            if run.lds is not None:
+                st.caption(
+                    f"LDS {run.lds:.2f} of at most {run.noise_ceiling:.2f}"
+                    if run.noise_ceiling
+                    else f"LDS {run.lds:.2f}"
+                )
+            if run.build is not None and run.state == "building":
+                left = f", about {run.build.seconds_left:.0f} s left" if run.build.seconds_left else ""
+                st.progress(run.build.fraction, text=f"{run.build.step}{left}")
+            if run.problem:
+                st.text(run.problem)
+        label, colour, icon = STATES[run.state]
+        st.badge(label, color=colour, icon=icon)  # type: ignore[arg-type]
+        if run.state in ("stopped", "failed") and run.build is not None and run.build.command:
+            st.button(
+                "Go on", key=f"go on {run.name}", on_click=launcher().start, args=(run.path, run.build.command),
+                help="The build goes on where it stopped.",
+            )
+        if run.can_open:
+            st.page_link(EXPLORE, label="Open", icon=":material/search:", query_params={"run": run.name})
+
+
+def show_stories() -> None:
+    run = current_run()
+    stories = find_stories(run, test_overview(run))
+    st.subheader("Begin with a story")
+    for column, story in zip(st.columns(len(stories)), stories, strict=True):
+        with column, st.container(border=True, height="stretch"):
+            example = read_examples(run, "test", [story.test_idx])[0]
+            if example.thumbnail:
+                st.image(example.thumbnail, width=64, alt=f"test example {example.idx}")
+            st.markdown(f"**{story.title}**")
+            st.text(story.text)
+            st.page_link(
+                EXPLORE, label="See why", icon=":material/arrow_forward:",
+                query_params={"run": run.info.name, "test": str(story.test_idx)},
+            )
+
+
+st.title("Which training examples made the model say this?")
+st.markdown(
+    "Pick a test example and see the training examples that spoke **for** the model's answer :blue[▲ proponents] and "
+    "those that spoke **against** it :orange[▼ opponents]. Every answer carries its **trust**: models are really "
+    "retrained on other data, and the scores have to foretell what comes out."
+)
+if not run_dirs():
+    first_run()
+elif st.session_state.get("run") is None:
+    first_run() if len(run_dirs()) == 1 else show_runs()
+else:
+    show_stories()
+    st.subheader("Runs")
+    show_runs()
+    with st.expander("Build another run"):
+        st.write("In a terminal, in the folder of this program:")
+        st.code("python -m trak_core build digits --name digits-2 --seed 2", language="bash")

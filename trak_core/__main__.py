@@ -1,0 +1,231 @@
+"""The command line: `python -m trak_core`. Exit status 0 is success, 2 a usage or input error, 1 anything else."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from trak_core.errors import (
+    InvalidSettingError,
+    NotInRunError,
+    RunBusyError,
+    RunMismatchError,
+    RunNotFoundError,
+    RunNotReadyError,
+    StoreDamagedError,
+    StoreVersionError,
+    TrakCoreError,
+    UnknownRecipeError,
+)
+from trak_core.evidence.verification import verify
+from trak_core.recipes import RECIPES, Recipe, find_recipe
+from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
+from trak_core.store.progress import BuildStatus, read_status
+from trak_core.store.run import open_run
+
+
+INPUT_ERRORS = (
+    InvalidSettingError,
+    NotInRunError,
+    RunBusyError,
+    RunMismatchError,
+    RunNotFoundError,
+    RunNotReadyError,
+    StoreDamagedError,
+    StoreVersionError,
+    UnknownRecipeError,
+)
+INPUT_ERROR_STATUS = 2
+
+
+class RecipeGroup(click.Group):
+    """`build`: one subcommand a recipe, made from the registry."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all recipes."""
+        return list(RECIPES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """The command that builds one recipe; an unknown name is one clear line."""
+        with clear_errors():
+            return _build_command(find_recipe(cmd_name))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Training-data attribution: build runs, list them, look into them, check them.
+
+    Runs lie in data/runs beside this program, or in the directory that TRAK_RUNS_DIR names.
+    """
+
+
+@cli.group(cls=RecipeGroup)
+def build() -> None:
+    """Build a run from a recipe, or go on with one that was stopped."""
+
+
+def _build_command(recipe: Recipe) -> click.Command:
+    def option(flag: str, default: int, text: str) -> click.Option:
+        return click.Option([flag], type=int, default=default, show_default=True, help=text)
+
+    return click.Command(
+        recipe.name,
+        callback=lambda **options: _build(recipe, **options),
+        help=f"{recipe.title}: {recipe.description}",
+        params=[
+            click.Option(["--name"], default=recipe.name, show_default=True, help="Name of the run."),
+            option("--seed", 0, "Root of every random choice."),
+            click.Option(
+                ["--device"], type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                help="Where to compute.",
+            ),
+            option("--n-checkpoints", recipe.n_checkpoints, "Models that attribution averages over."),
+            option("--proj-dim", recipe.proj_dim, "Dimension of the stored features."),
+            option("--n-subsets", recipe.n_subsets, "Random halves to retrain on; the first fifth is for fitting."),
+            option("--n-seeds", recipe.n_seeds, "Models retrained on each half."),
+        ],
+    )
+
+
+def _build(recipe: Recipe, name: str, seed: int, device: str, **sizes: int) -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    with clear_errors():
+        from trak_core.building import BuildSettings, build_run  # torch: only a build pays for it
+
+        settings = BuildSettings.of(recipe, seed, device, **sizes)
+        # The bar counts in per mille, because steps differ in what they count.
+        with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}{postfix}", disable=None) as bar:
+
+            def show(status: BuildStatus) -> None:
+                bar.set_description_str(status.step, refresh=False)
+                if status.seconds_left is not None:
+                    bar.set_postfix_str(f"about {status.seconds_left:.0f} s left", refresh=False)
+                bar.update(1000 * status.fraction - bar.n)
+
+            run_dir = build_run(settings, name, runs_dir(), show)
+            bar.update(1000 - bar.n)
+        with open_run(run_dir) as run:
+            lds = run.lds()
+        click.echo(
+            f"Run {name!r} is complete: {run_dir}\n"
+            f"LDS of {run.info.method}: {lds.mean:.3f} (95% interval {lds.ci_low:.3f} to {lds.ci_high:.3f}), "
+            f"noise ceiling {lds.noise_ceiling:.3f}.\n"
+            "Look at it with: streamlit run app.py"
+        )
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@cli.command()
+def recipes() -> None:
+    """List the recipes that can be built."""
+    for recipe in RECIPES.values():
+        click.echo(f"{recipe.name:12} {recipe.title}: {recipe.description}")
+
+
+@cli.command()
+def runs() -> None:
+    """List the runs that there are."""
+    summaries = list_runs()
+    if not summaries:
+        click.echo(f"No run in {runs_dir()} yet; `python -m trak_core build digits` makes one.")
+    for summary in summaries:
+        click.echo(_line(summary))
+
+
+def _line(summary: RunSummary) -> str:
+    parts = [f"{summary.name:20} {summary.state:9}"]
+    if summary.n_train is not None:
+        parts.append(f"{summary.n_train:,} train, {summary.n_test:,} test")
+    if summary.lds is not None:
+        parts.append(f"LDS {summary.lds:.3f} of at most {summary.noise_ceiling:.3f}")
+    if summary.build is not None and summary.state == "building":
+        parts.append(f"{summary.build.step}, {summary.build.fraction:.0%}")
+    if summary.problem:
+        parts.append(summary.problem)
+    return "  ".join(parts)
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(run: str, as_json: bool) -> None:
+    """Tell what RUN (a name or a path) is made of."""
+    with clear_errors():
+        run_dir = find_run(run)
+        status = read_status(run_dir)
+        with open_run(run_dir) as opened:
+            facts: dict[str, Any] = {
+                "name": opened.info.name,
+                "path": str(run_dir),
+                "title": opened.info.title,
+                "n_train": opened.info.n_train,
+                "n_test": opened.info.n_test,
+                "methods": list(opened.info.methods),
+                "lds": _lds_facts(opened.lds()) if opened.has_lds else None,
+                "megabytes": round(_size(run_dir) / 1e6, 1),
+                "build": asdict(status) if status else None,
+                **{f"meta.{key}": value for key, value in opened.info.provenance.items()},
+            }
+        if as_json:
+            click.echo(json.dumps(facts, indent=2))
+            return
+        for key, value in facts.items():
+            click.echo(f"{key:34} {value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _lds_facts(lds: Any) -> dict[str, float | int]:
+    names = ("mean", "ci_low", "ci_high", "noise_ceiling", "n_subsets", "n_seeds")
+    return {name: getattr(lds, name) for name in names}
+
+
+def _size(run_dir: Path) -> int:
+    return sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
+
+
+@cli.command(name="verify")
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify_command(run: str, as_json: bool) -> None:
+    """Check that RUN (a name or a path) says the same in all its parts."""
+    with clear_errors(), open_run(find_run(run)) as opened:
+        checks = verify(opened)
+    if as_json:
+        click.echo(json.dumps({"ok": all(check.ok for check in checks), "checks": [asdict(c) for c in checks]}, indent=2))
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}{': ' + check.detail if check.detail else ''}")
+    if not all(check.ok for check in checks):
+        raise SystemExit(1)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """One clear line on standard error instead of a traceback, and the exit status that fits."""
+    try:
+        yield
+    except TrakCoreError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(INPUT_ERROR_STATUS if isinstance(error, INPUT_ERRORS) else 1) from error
+    except KeyboardInterrupt as error:
+        click.echo("stopped; the same command goes on from here.", err=True)
+        raise SystemExit(1) from error
+
+
+def main() -> None:
+    """The entry point of `python -m trak_core`."""
+    cli(prog_name="python -m trak_core")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Finding test examples: by class, by mistake, by confidence, by text."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.run import Run
+
+__all__ = ["TestFilter", "TestOverview", "find_tests", "overview"]
+
+
+@dataclass(frozen=True)
+class TestFilter:
+    """Which test examples to show; the default shows all.
+
+    Attributes:
+        classes: labels to keep, all when empty.
+        only_mistakes: keep only those that the model gets wrong.
+        confidence: lowest and highest probability of the model's answer, 0 to 1.
+        text: letters that the text must contain, in any case.
+    """
+
+    classes: tuple[int, ...] = ()
+    only_mistakes: bool = False
+    confidence: tuple[float, float] = (0.0, 1.0)
+    text: str = ""
+
+    __test__ = False  # the name is no pytest class
+
+
+@dataclass(frozen=True)
+class TestOverview:
+    """What the model says of every test example, averaged over its checkpoints.
+
+    Attributes:
+        labels: int64 `[n_test]`.
+        probabilities: float32 `[n_test, n_classes]`.
+        predicted: the model's answers, int64 `[n_test]`.
+        confidence: probability of the answer, float32 `[n_test]`.
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+
+    __test__ = False
+
+
+def overview(run: Run) -> TestOverview:
+    """The model's answers for all test examples."""
+    table = run.arrow("SELECT probabilities FROM predictions WHERE split = 'test' ORDER BY checkpoint_id, idx")
+    of_each = from_arrow_arrays(table, "probabilities").reshape(run.info.n_checkpoints, run.info.n_test, -1)
+    probabilities = of_each.mean(axis=0)
+    return TestOverview(
+        labels=run.test_labels,
+        probabilities=probabilities,
+        predicted=probabilities.argmax(axis=1),
+        confidence=probabilities.max(axis=1),
+    )
+
+
+def find_tests(run: Run, tests: TestOverview, wanted: TestFilter) -> list[int]:
+    """Numbers of the test examples that pass the filter, rising."""
+    low, high = wanted.confidence
+    # A slider shows whole percents: its ends must not shut out what they round to.
+    keep = (tests.confidence >= low - 0.005) & (tests.confidence <= high + 0.005)
+    if wanted.classes:
+        keep &= np.isin(tests.labels, wanted.classes)
+    if wanted.only_mistakes:
+        keep &= tests.predicted != tests.labels
+    if wanted.text:
+        rows = run.rows(
+            "SELECT idx FROM examples WHERE split = 'test' AND contains(lower(text), lower(?))", [wanted.text]
+        )
+        keep &= np.isin(np.arange(run.info.n_test), [idx for (idx,) in rows])
+    return [int(idx) for idx in np.flatnonzero(keep)]
