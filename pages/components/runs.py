@@ -7,7 +7,7 @@ import streamlit as st
 from trak_core.errors import TrakCoreError
 from trak_core.launch import Launcher
 from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summarize
-from trak_core.store.progress import read_status
+from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, generation, open_run
 from trak_core.views import TestOverview, overview
 
@@ -20,24 +20,25 @@ def launcher() -> Launcher:
     return Launcher()
 
 
+# The caches go by the published generation, so that a new store is read anew; `_run` itself is not part of a key.
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _open(path: str, _generation: tuple[int, int, int] | None) -> Run:
+def _open(path: str, published: tuple[int, int, int] | None) -> Run:
     return open_run(Path(path))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _overview(_run: Run, path: str, _generation: tuple[int, int, int] | None) -> TestOverview:
+def _overview(_run: Run, path: str, published: tuple[int, int, int] | None) -> TestOverview:
     return overview(_run)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _summary(path: str, _state: object) -> RunSummary:
+def _summary(path: str, published: tuple[int, int, int] | None, build: BuildStatus | None) -> RunSummary:
     return summarize(Path(path))
 
 
 def summary_of(path: Path) -> RunSummary:
     """The summary of a run, read again only when its store or its build has changed."""
-    return _summary(str(path), (generation(path), read_status(path)))
+    return _summary(str(path), generation(path), read_status(path))
 
 
 def pick_run() -> None:

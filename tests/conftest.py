@@ -1,0 +1,63 @@
+"""Fixtures: a small but real run of digits, built once a session."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.driver import chromium_path
+
+# Before torch is imported: tests run beside each other on two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+SMALL = {"n_checkpoints": 3, "proj_dim": 16, "n_subsets": 20, "n_seeds": 2}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests say so and skip where there is no Chromium, except in CI, where they fail."""
+    if chromium_path() or os.environ.get("CI"):
+        return
+    skip = pytest.mark.skip(reason="no Chromium found; install Debian's `chromium` or set CHROMIUM to its path")
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of runs that holds one finished small run, "digits"."""
+    from trak_core.building import BuildSettings, build_run
+    from trak_core.recipes import find_recipe
+
+    directory = tmp_path_factory.mktemp("runs")
+    build_run(BuildSettings.of(find_recipe("digits"), seed=0, device="cpu", **SMALL), "digits", directory)
+    return directory
+
+
+@pytest.fixture
+def runs(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small run that a test may break, set as the directory of runs."""
+    copy = tmp_path / "runs"
+    shutil.copytree(small_runs, copy)
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(copy))
+    return copy
+
+
+@pytest.fixture
+def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory of runs."""
+    directory = tmp_path / "none"
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(directory))
+    return directory
+
+
+@pytest.fixture
+def small_run(small_runs: Path) -> Iterator["object"]:
+    """The small run, open; do not change its files."""
+    from trak_core.store.run import open_run
+
+    with open_run(small_runs / "digits") as run:
+        yield run

@@ -1,0 +1,80 @@
+"""The dual kernel against a dense solve in parameter space, in float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.oracles import primal_trak
+from trak_core.errors import InvalidSettingError, SingularKernelError
+from trak_core.methods import DualKernel, embedding_scores, random_scores, same_class_scores
+
+N_TRAIN, N_TEST, N_PARAMETERS = 23, 7, 40
+
+
+def features(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(N_TRAIN, N_PARAMETERS)), generator.normal(size=(N_TEST, N_PARAMETERS))
+
+
+def dual_trak(train: np.ndarray, test: np.ndarray, ridge: float) -> np.ndarray:
+    kernel = DualKernel(torch.from_numpy(train @ train.T))
+    return kernel.attribute(torch.from_numpy(test @ train.T), kernel.factorize(ridge)).numpy()
+
+
+@pytest.mark.parametrize("ridge", [0.01, 1.0, 30.0])
+def test_dual_scores_equal_a_dense_solve_over_parameters(ridge):
+    cases = [features(seed) for seed in range(3)]
+    q = np.random.default_rng(9).uniform(size=N_TRAIN)
+    dual = np.mean([dual_trak(train, test, ridge) for train, test in cases], axis=0) * q
+    primal = primal_trak([train for train, _ in cases], [test for _, test in cases], q, ridge)
+    assert dual.shape == (N_TEST, N_TRAIN)
+    np.testing.assert_allclose(dual, primal, rtol=1e-8, atol=1e-12)
+
+
+def test_scores_follow_a_permutation_of_the_training_set():
+    train, test = features(0)
+    order = np.random.default_rng(1).permutation(N_TRAIN)
+    np.testing.assert_allclose(dual_trak(train[order], test, 1.0), dual_trak(train, test, 1.0)[:, order], rtol=1e-9)
+
+
+def test_scores_do_not_depend_on_the_scale_of_gradients_but_for_the_ridge_being_relative():
+    train, test = features(0)
+    np.testing.assert_allclose(dual_trak(5 * train, 5 * test, 0.3), dual_trak(train, test, 0.3), rtol=1e-9)
+
+
+def test_predictions_for_subsets_equal_summed_scores():
+    train, test = features(0)
+    q = np.random.default_rng(9).uniform(size=N_TRAIN)
+    masks = np.random.default_rng(2).uniform(size=(5, N_TRAIN)) < 0.5
+    kernel = DualKernel(torch.from_numpy(train @ train.T))
+    predicted = kernel.predict(
+        torch.from_numpy(test @ train.T), kernel.factorize(1.0), torch.from_numpy(masks * q)
+    ).numpy()
+    np.testing.assert_allclose(predicted, (dual_trak(train, test, 1.0) * q) @ masks.T, rtol=1e-9)
+
+
+def test_a_singular_kernel_is_refused_with_its_numbers():
+    kernel = DualKernel(torch.ones(5, 5, dtype=torch.float64))
+    with pytest.raises(SingularKernelError, match=r"5 train examples with ridge=0 .*larger ridge"):
+        kernel.factorize(0)
+
+
+@pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf")])
+def test_an_impossible_ridge_is_refused(ridge):
+    with pytest.raises(InvalidSettingError, match="ridge="):
+        DualKernel(torch.eye(3)).factorize(ridge)
+
+
+def test_same_class_scores_are_one_for_the_asked_class_only():
+    scores = same_class_scores(np.array([1, 0]), np.array([0, 1, 1]))
+    assert scores.tolist() == [[0, 1, 1], [1, 0, 0]]
+
+
+def test_embedding_scores_are_cosines_and_zero_for_a_zero_vector():
+    scores = embedding_scores(np.array([[3.0, 0.0]], "f4"), np.array([[2, 0], [0, 1], [1, 1], [0, 0]], "f4"))
+    np.testing.assert_allclose(scores, [[1, 0, 0.5**0.5, 0]], rtol=1e-6)
+
+
+def test_random_scores_repeat_with_their_seed():
+    assert np.array_equal(random_scores(2, 3, 0), random_scores(2, 3, 0))
+    assert not np.array_equal(random_scores(2, 3, 0), random_scores(2, 3, 1))
