@@ -191,7 +191,7 @@ def _write_errors(path: Path) -> Iterator[None]:
     try:
         with storage_errors(path):
             yield
-    except (duckdb.IOException, duckdb.FatalException) as error:
+    except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
         text = str(error).splitlines()[0]
         if "not a valid DuckDB" in text or "Serialization" in text or "checksum" in text:
             raise StoreDamagedError(

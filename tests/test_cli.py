@@ -1,0 +1,90 @@
+"""The command line: what it prints, and its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def trak(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trak_core", *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True
+    )
+
+
+def test_recipes_lists_digits():
+    result = trak("recipes")
+    assert result.returncode == 0
+    assert result.stdout.startswith("digits ")
+
+
+def test_runs_without_any_says_how_to_make_one(no_runs):
+    result = trak("runs")
+    assert result.returncode == 0
+    assert "`python -m trak_core build digits` makes one" in result.stdout
+
+
+def test_runs_shows_state_and_lds(runs):
+    result = trak("runs")
+    assert result.returncode == 0
+    assert "digits" in result.stdout and "ready" in result.stdout and "LDS 0." in result.stdout
+
+
+def test_info_prints_json(runs):
+    facts = json.loads(trak("info", "digits", "--json").stdout)
+    assert facts["n_train"] == 1437
+    assert facts["n_test"] == 360
+    assert facts["lds"]["n_subsets"] == 16
+    assert facts["meta.seed"] == 0
+    assert "n_train" in trak("info", "digits").stdout
+
+
+def test_verify_passes_a_good_run_and_fails_a_changed_one(runs):
+    good = trak("verify", "digits", "--json")
+    assert good.returncode == 0
+    assert json.loads(good.stdout)["ok"] is True
+    (runs / "digits" / "checkpoints" / "model_1.safetensors").write_bytes(b"changed")
+    bad = trak("verify", "digits")
+    assert bad.returncode == 1
+    assert "FAIL checkpoints are the files that were trained: model_1.safetensors has other content" in bad.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "digit"], "no recipe 'digit'; there are: digits. Did you mean 'digits'?"),
+        (["info", "nope"], "no run 'nope' (there are: digits)"),
+        (["verify", "nope"], "no run 'nope'"),
+        (["build", "digits", "--seed", "5"], "other settings"),
+        (["build", "digits", "--name", "../x"], "run name '../x' will not do"),
+        (["build", "digits", "--n-subsets", "2"], "n_subsets=2; it must be from 20"),
+        (["build", "digits", "--seed", "x"], "'x' is not a valid integer"),
+        (["build", "digits", "--device", "tpu"], "'tpu' is not one of"),
+        (["explode"], "No such command 'explode'"),
+    ],
+)
+def test_input_errors_are_one_clear_line_and_status_2(runs, arguments, message):
+    result = trak(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_damaged_and_a_newer_store_are_input_errors(runs):
+    store = runs / "digits" / "store.duckdb"
+    store.write_bytes(b"x" * 5000)
+    result = trak("info", "digits")
+    assert result.returncode == 2
+    assert "is damaged and cannot be read" in result.stderr
+    assert trak("runs").returncode == 0
+
+
+def test_listing_and_looking_need_no_torch():
+    """Torch takes seconds to import; the explorer and the looking commands must not wait for it."""
+    check = "import sys, trak_core, trak_core.__main__, trak_core.views; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0
