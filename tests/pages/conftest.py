@@ -1,0 +1,42 @@
+"""Pages are driven through `app.py`, as people reach them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+OpenPage = Callable[..., AppTest]
+
+
+@pytest.fixture
+def open_page() -> OpenPage:
+    """Opens a page by its file name, with parameters of the address."""
+
+    def opened(page: str, **address: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        for name, value in address.items():
+            app.query_params[name] = value
+        app.run()
+        if page != "home":
+            app.switch_page(f"pages/{page}.py").run()
+        return app
+
+    return opened
+
+
+def words(app: AppTest) -> str:
+    """Everything that the page says."""
+    kinds = ("title", "subheader", "markdown", "text", "caption", "info", "warning", "error")
+    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches() -> Iterator[None]:
+    """Runs that pages keep open must not outlive their test."""
+    yield
+    st.cache_resource.clear()
+    st.cache_data.clear()

@@ -1,0 +1,47 @@
+from tests.pages.conftest import words
+
+
+def test_home_shows_the_run_with_its_evidence_and_stories(runs, open_page):
+    app = open_page("home")
+    assert not app.exception
+    said = words(app)
+    assert "1,437 training examples, 360 test examples" in said
+    assert "LDS 0." in said
+    assert "A mistake and what is behind it" in said
+    assert app.selectbox(key="run").value == "digits"
+
+
+def test_home_shows_a_damaged_run_and_goes_on(runs, open_page):
+    (runs / "broken").mkdir()
+    (runs / "broken" / "store.duckdb").write_bytes(b"not a database")
+    app = open_page("home", run="digits")
+    assert not app.exception
+    assert "cannot be opened" in words(app)
+    assert "is damaged and cannot be read" in words(app)
+
+
+def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, open_page, monkeypatch):
+    started = []
+    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    app = open_page("home")
+    assert not app.exception
+    assert started == [["digits"]]
+    assert "Building your first run" in words(app)
+    assert app.get("progress")
+
+
+def test_home_says_why_the_first_build_failed_and_offers_another_try(no_runs, open_page, monkeypatch):
+    monkeypatch.setattr("trak_core.launch.Launcher.failure", lambda self, run_dir: "cannot write there: the disk is full.")
+    started = []
+    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    app = open_page("home")
+    assert "The first run could not be built: cannot write there: the disk is full." in words(app)
+    assert started == []
+    next(button for button in app.button if button.label == "Try again").click().run()
+    assert started == [["digits"]]
+
+
+def test_an_address_with_an_unknown_run_says_so(runs, open_page):
+    app = open_page("home", run="nope")
+    assert not app.exception
+    assert "There is no run “nope” here; this is “digits”." in words(app)
