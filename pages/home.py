@@ -47,7 +47,10 @@ def show_run(run: RunSummary) -> None:
         st.badge(label, color=colour, icon=icon)  # type: ignore[arg-type]
         if run.state in ("stopped", "failed") and run.build is not None and run.build.command:
             st.button(
-                "Go on", key=f"go on {run.name}", on_click=launcher().start, args=(run.path, run.build.command),
+                "Go on",
+                key=f"go on {run.name}",
+                on_click=launcher().start,
+                args=(run.path, run.build.command),
                 help="The build goes on where it stopped.",
             )
         if run.can_open:
@@ -66,7 +69,9 @@ def show_stories() -> None:
             st.markdown(f"**{story.title}**")
             st.text(story.text)
             st.page_link(
-                EXPLORE, label="See why", icon=":material/arrow_forward:",
+                EXPLORE,
+                label="See why",
+                icon=":material/arrow_forward:",
                 query_params={"run": run.info.name, "test": str(story.test_idx)},
             )
 

@@ -10,9 +10,7 @@ from torch.func import functional_call
 from trak_core.tasks import Classification
 
 
-def loop_gradients(
-    model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor, asked: Tensor
-) -> Tensor:
+def loop_gradients(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor, asked: Tensor) -> Tensor:
     """Gradients of the margin `[n, n_parameters]`, one example and one backward pass at a time."""
     rows = []
     for one_input, one_asked in zip(inputs, asked, strict=True):

@@ -113,7 +113,8 @@ def test_features_are_stored_although_the_kernel_is_exact(small_run):
 def test_projected_features_have_the_norm_of_the_gradients_on_average(small_run):
     """With 16 dimensions one squared norm is off by a third; over 1,437 examples the mean is not."""
     (ratio,) = small_run.rows(
-        "SELECT sum(list_sum(list_transform(phi, lambda x: x * x))) / sum(norm * norm) FROM features WHERE split = 'train'"
+        "SELECT sum(list_sum(list_transform(phi, lambda x: x * x))) / sum(norm * norm) "
+        "FROM features WHERE split = 'train'"
     )[0]
     assert ratio == pytest.approx(1, abs=0.1)
 
@@ -171,7 +172,11 @@ def test_names_that_could_leave_the_directory_are_refused(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [({"n_subsets": 3}, "n_subsets=3; it must be from 20"), ({"n_seeds": 0}, "n_seeds=0"), ({"proj_dim": 0}, "proj_dim=0")],
+    [
+        ({"n_subsets": 3}, "n_subsets=3; it must be from 20"),
+        ({"n_seeds": 0}, "n_seeds=0"),
+        ({"proj_dim": 0}, "proj_dim=0"),
+    ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_computed(override, message):
     with pytest.raises(InvalidSettingError, match=message):
@@ -192,7 +197,9 @@ def test_a_full_disk_gives_one_sentence_and_loses_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 
     environment = {**os.environ, "TRAK_RUNS_DIR": str(tmp_path)}
-    broken = subprocess.run(build_command(), cwd=ROOT, env=environment, capture_output=True, text=True, preexec_fn=limit_file_size)
+    broken = subprocess.run(
+        build_command(), cwd=ROOT, env=environment, capture_output=True, text=True, preexec_fn=limit_file_size
+    )
     assert broken.returncode == 1, broken.stderr
     assert "error: cannot write" in broken.stderr
     assert "the same command" in broken.stderr
@@ -215,7 +222,9 @@ def test_a_directory_that_cannot_be_written_gives_one_sentence(tmp_path):
 def test_readers_in_another_process_never_see_an_incomplete_table(tmp_path):
     """While a build runs, another process opens the run again and again; whatever it sees passes every check."""
     environment = {**os.environ, "TRAK_RUNS_DIR": str(tmp_path)}
-    build = subprocess.Popen(build_command(), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    build = subprocess.Popen(
+        build_command(), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     seen = set()
     while build.poll() is None:
         try:
@@ -253,7 +262,10 @@ def test_status_of_a_build_is_plain_json_and_tells_how_to_go_on(tmp_path):
     assert status["command"][:5] == ["digits", "--name", "mine", "--seed", "3"]
     subprocess.run(
         [sys.executable, "-m", "trak_core", "build", *status["command"]],
-        cwd=ROOT, env={**os.environ, "TRAK_RUNS_DIR": str(tmp_path)}, check=True, capture_output=True,
+        cwd=ROOT,
+        env={**os.environ, "TRAK_RUNS_DIR": str(tmp_path)},
+        check=True,
+        capture_output=True,
     )
     with open_run(tmp_path / "mine") as run:
         assert run.info.provenance["seed"] == 3

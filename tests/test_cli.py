@@ -13,7 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def trak(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "trak_core", *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True
+        [sys.executable, "-m", "trak_core", *arguments],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
     )
 
 

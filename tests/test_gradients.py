@@ -69,7 +69,9 @@ def test_inner_products_equal_those_of_a_loop_by_the_path_that_is_reported(make,
 def test_gradients_do_not_depend_on_the_batch_they_are_in():
     model, (inputs, asked) = mlp(), examples()
     whole = per_example_gradients(model, weights(model), TASK, inputs, asked)
-    parts = [per_example_gradients(model, weights(model), TASK, inputs[i : i + 2], asked[i : i + 2]) for i in (0, 2, 4, 6, 8)]
+    parts = [
+        per_example_gradients(model, weights(model), TASK, inputs[i : i + 2], asked[i : i + 2]) for i in (0, 2, 4, 6, 8)
+    ]
     torch.testing.assert_close(whole, torch.cat(parts), **TOLERANCE)
 
 

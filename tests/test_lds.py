@@ -129,7 +129,14 @@ def test_the_calibration_slope_is_the_planted_one():
 
 @pytest.mark.parametrize(
     ("ci_low", "level"),
-    [(0.5, "high"), (0.49, "moderate"), (0.25, "moderate"), (0.24, "low"), (-1, "low"), (None, "not measured")],
+    [
+        (0.5, "high"),
+        (0.49, "moderate"),
+        (0.25, "moderate"),
+        (0.24, "low"),
+        (-1, "low"),
+        (None, "not measured"),
+    ],
 )
 def test_trust_goes_by_the_lower_end_of_the_interval(ci_low, level):
     assert trust_level(ci_low) == level

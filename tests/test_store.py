@@ -28,7 +28,11 @@ from trak_core.store.writer import StoreWriter, build_lock
 
 SHAPE = Shape(n_train=5, n_classes=2, proj_dim=3)
 META = {
-    "recipe": "none", "title": "Nothing", "modality": "image", "class_names": ["a", "b"], "proj_dim": 3,
+    "recipe": "none",
+    "title": "Nothing",
+    "modality": "image",
+    "class_names": ["a", "b"],
+    "proj_dim": 3,
     "method": "trak",
 }
 
@@ -48,8 +52,12 @@ def write_run(files: RunFiles, scores: np.ndarray, features: np.ndarray) -> None
                 "methods": {"method": ["trak"], "title": ["TRAK"], "is_baseline": [False]},
                 "scores": {"method": ["trak"] * n_test, "test_idx": range(n_test), "values": scores},
                 "features": {
-                    "checkpoint_id": [0] * 5, "split": ["train"] * 5, "idx": range(5), "q": np.zeros(5),
-                    "norm": np.ones(5), "phi": features,
+                    "checkpoint_id": [0] * 5,
+                    "split": ["train"] * 5,
+                    "idx": range(5),
+                    "q": np.zeros(5),
+                    "norm": np.ones(5),
+                    "phi": features,
                 },
             },
             META,
@@ -156,7 +164,11 @@ def test_replacing_a_file_is_all_or_nothing(tmp_path):
 
 def test_two_builds_of_one_run_are_refused(files, monkeypatch):
     monkeypatch.setattr("trak_core.store.writer.LOCK_PATIENCE_SECONDS", 0.1)
-    with build_lock(files), pytest.raises(RunBusyError, match="being built by another process"), build_lock(files):
+    with (
+        build_lock(files),
+        pytest.raises(RunBusyError, match="being built by another process"),
+        build_lock(files),
+    ):
         pass
 
 
@@ -199,7 +211,7 @@ def test_a_damaged_store_is_refused_in_one_sentence(runs, damage):
     if damage == "garbage":
         store.write_bytes(os.urandom(100_000))
     elif damage == "truncated":
-        store.write_bytes(store.read_bytes()[: 300_000])
+        store.write_bytes(store.read_bytes()[:300_000])
     elif damage == "empty":
         store.write_bytes(b"")
     else:

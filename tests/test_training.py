@@ -38,8 +38,14 @@ def test_models_trained_together_equal_models_trained_alone_by_torch_sgd():
             order = members[torch.randperm(len(members), generator=generator)]
             batches.append(list(order[:8].split(4)))
         alone = sgd_by_hand(
-            make_models(make_model, [seed])[0], TASK, inputs, labels, batches,
-            SETTINGS.learning_rate, SETTINGS.momentum, SETTINGS.weight_decay,
+            make_models(make_model, [seed])[0],
+            TASK,
+            inputs,
+            labels,
+            batches,
+            SETTINGS.learning_rate,
+            SETTINGS.momentum,
+            SETTINGS.weight_decay,
         )
         for name, value in alone.named_parameters():
             # float64; the two sum gradients in another order.

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -30,7 +29,6 @@ from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import open_run
-
 
 INPUT_ERRORS = (
     InvalidSettingError,
@@ -84,12 +82,19 @@ def _build_command(recipe: Recipe) -> click.Command:
             click.Option(["--name"], default=recipe.name, show_default=True, help="Name of the run."),
             option("--seed", 0, "Root of every random choice."),
             click.Option(
-                ["--device"], type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                ["--device"],
+                type=click.Choice(["auto", "cpu", "cuda"]),
+                default="auto",
+                show_default=True,
                 help="Where to compute.",
             ),
             option("--n-checkpoints", recipe.n_checkpoints, "Models that attribution averages over."),
             option("--proj-dim", recipe.proj_dim, "Dimension of the stored features."),
-            option("--n-subsets", recipe.n_subsets, "Random halves to retrain on; the first fifth is for fitting."),
+            option(
+                "--n-subsets",
+                recipe.n_subsets,
+                "Random halves to retrain on; the first fifth is for fitting.",
+            ),
             option("--n-seeds", recipe.n_seeds, "Models retrained on each half."),
         ],
     )
@@ -201,7 +206,9 @@ def verify_command(run: str, as_json: bool) -> None:
     with clear_errors(), open_run(find_run(run)) as opened:
         checks = verify(opened)
     if as_json:
-        click.echo(json.dumps({"ok": all(check.ok for check in checks), "checks": [asdict(c) for c in checks]}, indent=2))
+        click.echo(
+            json.dumps({"ok": all(check.ok for check in checks), "checks": [asdict(c) for c in checks]}, indent=2)
+        )
     else:
         for check in checks:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}{': ' + check.detail if check.detail else ''}")
@@ -222,10 +229,5 @@ def clear_errors() -> Iterator[None]:
         raise SystemExit(1) from error
 
 
-def main() -> None:
-    """The entry point of `python -m trak_core`."""
-    cli(prog_name="python -m trak_core")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    cli(prog_name="python -m trak_core")

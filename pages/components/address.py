@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from pages.components.text import plain
 from trak_core.store.run import Run
 
 __all__ = ["ANSWER", "choose_asked_class", "choose_method", "choose_test", "choose_train", "go_to_test"]
@@ -30,7 +31,13 @@ def choose_test(run: Run, default: int) -> int:
         st.session_state["test"] = default
     return int(
         st.number_input(
-            "Test example", min_value=0, max_value=last, value=default, step=1, key="test", bind="query-params",
+            "Test example",
+            min_value=0,
+            max_value=last,
+            value=default,
+            step=1,
+            key="test",
+            bind="query-params",
             on_change=_forget_train,
             help="The number of the test example; it is part of the address.",
         )
@@ -51,9 +58,16 @@ def choose_asked_class(run: Run) -> int | None:
     help_text = (
         "“its answer” explains what the model said. Pick a class to ask why the model would, or would not, say that."
     )
-    if len(names) <= MANY_CLASSES:
+    # The labels of a segmented control are Markdown, and names come from data: odd ones go into a plain list.
+    if len(names) <= MANY_CLASSES and all(plain(name) == name for name in names):
         chosen = st.segmented_control(
-            "Explain", options, default=ANSWER, required=True, key="asked", bind="query-params", help=help_text
+            "Explain",
+            options,
+            default=ANSWER,
+            required=True,
+            key="asked",
+            bind="query-params",
+            help=help_text,
         )
     else:
         chosen = st.selectbox("Explain", options, key="asked", bind="query-params", help=help_text)
@@ -67,7 +81,10 @@ def choose_method(run: Run, titles: dict[str, str]) -> str:
     if st.session_state.get("method") not in options:
         st.session_state.pop("method", None)
     chosen = st.selectbox(
-        "Method", options, key="method", bind="query-params",
+        "Method",
+        options,
+        key="method",
+        bind="query-params",
         help="TRAK uses gradients of the model. The others are baselines to compare with.",
     )
     return run.info.methods[options.index(chosen)]
@@ -76,7 +93,10 @@ def choose_method(run: Run, titles: dict[str, str]) -> str:
 def _notice(key: str, options: Sequence[str], what: str) -> None:
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
-        st.warning(f"There is no {what} “{asked}” in this run; this is “{options[0]}”.", icon=":material/link_off:")
+        st.warning(
+            f"There is no {what} “{plain(asked)}” in this run; this is “{plain(options[0])}”.",
+            icon=":material/link_off:",
+        )
 
 
 def choose_train(run: Run) -> int | None:
@@ -87,7 +107,13 @@ def choose_train(run: Run) -> int | None:
     if chosen is not None and not 0 <= chosen <= last:
         st.session_state["train"] = None
     number = st.number_input(
-        "Training example", min_value=0, max_value=last, value=None, step=1, key="train", bind="query-params",
+        "Training example",
+        min_value=0,
+        max_value=last,
+        value=None,
+        step=1,
+        key="train",
+        bind="query-params",
         placeholder="click one above, or type a number",
     )
     return None if number is None else int(number)
@@ -97,6 +123,6 @@ def _notice_number(key: str, last: int, what: str, instead: str) -> None:
     asked = st.query_params.get(key)
     if asked is not None and not (asked.isdecimal() and int(asked) <= last):
         st.warning(
-            f"There is no {what} “{asked}” in this run; it has numbers 0 to {last}. {instead}",
+            f"There is no {what} “{plain(asked)}” in this run; it has numbers 0 to {last}. {instead}",
             icon=":material/link_off:",
         )

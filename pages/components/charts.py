@@ -1,5 +1,6 @@
 """The figures of the pages. Colours: blue helps, orange hurts, on every page."""
 
+import itertools
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -34,13 +35,13 @@ def _figure(height: int, x_title: str, y_title: str) -> go.Figure:
 def score_histogram(explanation: Explanation) -> go.Figure:
     """All scores of an explanation; triangles mark the train examples that are shown."""
     edges, counts = explanation.bin_edges, explanation.bin_counts
-    middles = [(low + high) / 2 for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
     figure = _figure(260, "score (change of the margin)", "training examples")
     figure.add_bar(
         x=middles,
         y=counts,
         width=edges[1] - edges[0],
-        marker_color=[_sign_colour(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)],
+        marker_color=[_sign_colour(low, high) for low, high in itertools.pairwise(edges)],
         marker_opacity=0.75,
         hovertemplate="%{y} training examples near %{x:.3f}<extra></extra>",
     )
@@ -79,8 +80,8 @@ def methods_chart(board: Board) -> go.Figure:
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [row.ci_high - row.lds for row in rows],
-            "arrayminus": [row.lds - row.ci_low for row in rows],
+            "array": [row.above for row in rows],
+            "arrayminus": [row.below for row in rows],
             "color": GREY,
             "thickness": 2,
         },
@@ -94,7 +95,11 @@ def methods_chart(board: Board) -> go.Figure:
         figure.add_vline(
             x=board.noise_ceiling,
             line={"dash": "dash", "color": GREY},
-            annotation={"text": f"noise ceiling {board.noise_ceiling:.2f}", "xanchor": "right", "yanchor": "bottom"},
+            annotation={
+                "text": f"noise ceiling {board.noise_ceiling:.2f}",
+                "xanchor": "right",
+                "yanchor": "bottom",
+            },
         )
         figure.update_layout(margin_t=30)
     figure.update_xaxes(range=[-0.1, 1.05])

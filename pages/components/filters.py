@@ -40,10 +40,18 @@ def walk_buttons(shown: Sequence[int], test_idx: int) -> None:
     before = [idx for idx in shown if idx < test_idx]
     after = [idx for idx in shown if idx > test_idx]
     st.button(
-        "Previous", icon=":material/chevron_left:", shortcut="K", disabled=not before,
-        on_click=go_to_test, args=(before[-1] if before else test_idx,),
+        "Previous",
+        icon=":material/chevron_left:",
+        shortcut="K",
+        disabled=not before,
+        on_click=go_to_test,
+        args=(before[-1] if before else test_idx,),
     )
     st.button(
-        "Next", icon=":material/chevron_right:", shortcut="J", disabled=not after,
-        on_click=go_to_test, args=(after[0] if after else test_idx,),
+        "Next",
+        icon=":material/chevron_right:",
+        shortcut="J",
+        disabled=not after,
+        on_click=go_to_test,
+        args=(after[0] if after else test_idx,),
     )

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components.pages import EXPLORE
 from pages.components.runs import launcher
+from pages.components.text import plain
 from trak_core.store.catalog import published_runs, runs_dir
 from trak_core.store.progress import BuildStatus, read_status
 
@@ -23,7 +24,7 @@ def first_run() -> None:
     status = read_status(run_dir)
     problem = _problem(run_dir, status)
     if problem:
-        st.error(f"The first run could not be built: {problem}", icon=":material/error:")
+        st.error(f"The first run could not be built: {plain(problem)}", icon=":material/error:")
         st.button("Try again", on_click=launcher().start, args=(run_dir, COMMAND), icon=":material/refresh:")
         return
     if status is None or status.state != "running":
@@ -36,8 +37,8 @@ def first_run() -> None:
         left = status.seconds_to_scores if status else None
         st.write(f"The explorer opens in about {left:.0f} seconds." if left else "The explorer opens within a minute.")
         st.caption(
-            "20 small networks are trained on 1,437 images, then 400 more on random halves of them, as proof of what the "
-            "scores say. Everything is computed on this machine."
+            "20 small networks are trained on 1,437 images, then 400 more on random halves of them, as proof of what "
+            "the scores say. Everything is computed on this machine."
         )
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from trak_core.views import Example
 
-__all__ = ["GalleryItem", "gallery"]
+__all__ = ["MAX_ITEMS", "GalleryItem", "gallery"]
 
 MAX_ITEMS = 60
 

@@ -14,9 +14,9 @@ _APP = Path(__file__).resolve().parents[2] / "app.py"
 def through_app() -> None:
     """Call this first on every page.
 
-    Until `st.navigation` has been called once, a fresh Streamlit server takes the folder `pages/` for a list of pages of
-    its own, and the first visitor's deep link runs a page without `app.py`. Such a page starts `app.py` here, which
-    then draws it in the right way; from there on, in every session, this does nothing.
+    Until `st.navigation` has been called once, a fresh Streamlit server takes the folder `pages/` for a list of
+    pages of its own, and the first visitor's deep link runs a page without `app.py`. Such a page starts `app.py`
+    here, which then draws it in the right way; from there on, in every session, this does nothing.
     """
     if not st.session_state.get(ROUTED):
         runpy.run_path(str(_APP))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.launch import Launcher
 from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summarize
@@ -48,12 +49,17 @@ def pick_run() -> None:
         return
     asked = st.query_params.get("run")
     if asked is not None and asked not in names:
-        st.warning(f"There is no run “{asked}” here; this is “{names[0]}”.", icon=":material/link_off:")
+        st.warning(f"There is no run “{plain(asked)}” here; this is “{plain(names[0])}”.", icon=":material/link_off:")
     if st.session_state.get("run") not in names:
         st.session_state.pop("run", None)
     with st.container(horizontal=True, horizontal_alignment="right"):
         st.selectbox(
-            "Run", names, key="run", bind="query-params", width=220, label_visibility="collapsed",
+            "Run",
+            names,
+            key="run",
+            bind="query-params",
+            width=220,
+            label_visibility="collapsed",
             help="The run that every page shows.",
         )
 
@@ -62,14 +68,17 @@ def current_run() -> Run:
     """The run picked, newest generation; pages that need one stop here with a clear state when there is none."""
     name = st.session_state.get("run")
     if name is None:
-        st.info("There is no run to look at yet. The Home page shows how far the first one is.", icon=":material/hourglass:")
+        st.info(
+            "There is no run to look at yet. The Home page shows how far the first one is.",
+            icon=":material/hourglass:",
+        )
         st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
         st.stop()
     path = runs_dir() / name
     try:
         return _open(str(path), generation(path))
     except TrakCoreError as error:
-        st.error(f"This run cannot be opened: {error}", icon=":material/error:")
+        st.error(f"This run cannot be opened: {plain(error)}", icon=":material/error:")
         st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
         st.stop()
 

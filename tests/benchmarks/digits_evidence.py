@@ -41,7 +41,10 @@ def main() -> None:
             difference = np.abs(again.scores() - unbroken).max() / np.abs(unbroken).max()
         print(f"killed at {fractions} of the work: largest difference {difference:.1e} of the largest score")
         verified = subprocess.run(
-            [sys.executable, "-m", "trak_core", "verify", str(killed / "digits")], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "trak_core", "verify", str(killed / "digits")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         print(verified.stdout, end="")
 
@@ -51,8 +54,8 @@ def print_board(run: Run) -> None:
     accuracy = run.rows("SELECT avg(test_accuracy), min(test_accuracy) FROM checkpoints")[0]
     made = run.info.provenance
     print(
-        f"seed {made['seed']}: test accuracy {accuracy[0]:.3f} (worst checkpoint {accuracy[1]:.3f}), ridge {made['ridge']:g}, "
-        f"noise ceiling {found.noise_ceiling:.3f}, calibration slope {found.slope:.2f}"
+        f"seed {made['seed']}: test accuracy {accuracy[0]:.3f} (worst checkpoint {accuracy[1]:.3f}), "
+        f"ridge {made['ridge']:g}, noise ceiling {found.noise_ceiling:.3f}, calibration slope {found.slope:.2f}"
     )
     for row in found.rows:
         print(

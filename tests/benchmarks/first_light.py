@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from playwright.sync_api import sync_playwright  # noqa: E402
+from playwright.sync_api import sync_playwright
 
-from tests.browser.driver import chromium_path, free_port, launch_chromium  # noqa: E402
+from tests.browser.driver import chromium_path, free_port, launch_chromium
 
 TARGETS = {"explorer answers": 5.0, "digits can be browsed": 60.0, "LDS is on the page": 300.0}
 
@@ -42,7 +42,17 @@ def measure(runs: Path) -> dict[str, float]:
     port = free_port()
     began = time.monotonic()
     server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"],
+        [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "app.py",
+            "--server.port",
+            str(port),
+            "--server.headless",
+            "true",
+        ],
         env={**os.environ, "TRAK_RUNS_DIR": str(runs)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,

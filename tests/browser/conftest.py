@@ -48,7 +48,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh page, 1280 x 900, light; fails the test on any error that a script of the page throws."""
     context = browser.new_context(
-        viewport={"width": 1280, "height": 900}, color_scheme="light", permissions=["clipboard-read", "clipboard-write"]
+        viewport={"width": 1280, "height": 900},
+        color_scheme="light",
+        permissions=["clipboard-read", "clipboard-write"],
     )
     opened = context.new_page()
     opened.set_default_timeout(30_000)

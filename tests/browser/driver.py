@@ -46,7 +46,17 @@ def running_app(runs: Path, log: Path) -> Iterator[str]:
     port = free_port()
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"],
+            [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                "app.py",
+                "--server.port",
+                str(port),
+                "--server.headless",
+                "true",
+            ],
             cwd=ROOT,
             env={**os.environ, "TRAK_RUNS_DIR": str(runs)},
             stdout=output,

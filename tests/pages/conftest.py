@@ -1,5 +1,6 @@
 """Pages are driven through `app.py`, as people reach them."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def open_page() -> OpenPage:
 
 
 def words(app: AppTest) -> str:
-    """Everything that the page says."""
+    """Everything that the page says, as a person reads it: without the backslashes that escape Markdown."""
     kinds = ("title", "subheader", "markdown", "text", "caption", "info", "warning", "error")
-    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+    said = "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", said)
 
 
 @pytest.fixture(autouse=True)

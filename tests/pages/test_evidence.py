@@ -22,8 +22,12 @@ def test_evidence_shows_lds_interval_ceiling_and_baselines(runs, open_page):
 def test_evidence_of_an_undefined_lds_says_so(runs, open_page):
     """A method whose scores are all the same has no rank correlation; nothing on the page is NaN."""
     with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
-        connection.execute("""UPDATE scores SET "values" = list_transform("values", lambda x: 0)::FLOAT[1437] WHERE method = 'random'""")
-        connection.execute("UPDATE lds SET lds = NULL, ci_low = NULL, ci_high = NULL, trust = 'not measured' WHERE method = 'random'")
+        connection.execute(
+            'UPDATE scores SET "values" = list_transform("values", lambda x: 0)::FLOAT[1437] WHERE method = \'random\''
+        )
+        connection.execute(
+            "UPDATE lds SET lds = NULL, ci_low = NULL, ci_high = NULL, trust = 'not measured' WHERE method = 'random'"
+        )
         connection.execute("UPDATE lds_summary SET lds = NULL, ci_low = NULL, ci_high = NULL WHERE method = 'random'")
     app = open_page("evidence", method="Random")
     assert not app.exception

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -8,8 +10,6 @@ from trak_core.views import overview
 
 def gallery_ids(app: AppTest, key: str) -> list[int]:
     """What a gallery was given to show, from its message to the browser."""
-    import json
-
     for element in app.get("bidi_component"):
         data = json.loads(element.proto.json)
         if data["label"] == key:
@@ -100,6 +100,12 @@ def test_bad_addresses_give_a_notice_and_a_default(runs, open_page, address, not
     assert not app.exception
     assert notice in words(app)
     assert gallery_ids(app, "proponent")
+
+
+def test_markup_in_an_address_is_shown_letter_by_letter(runs, open_page):
+    app = open_page("explore", test="![x](https://example.org/x.png) <b>")
+    assert not app.exception
+    assert "\\!\\[x\\]\\(https\\:\\/\\/example" in app.warning[0].value
 
 
 def test_explore_without_any_run_points_home(no_runs, open_page, monkeypatch):

@@ -31,7 +31,9 @@ def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, ope
 
 
 def test_home_says_why_the_first_build_failed_and_offers_another_try(no_runs, open_page, monkeypatch):
-    monkeypatch.setattr("trak_core.launch.Launcher.failure", lambda self, run_dir: "cannot write there: the disk is full.")
+    monkeypatch.setattr(
+        "trak_core.launch.Launcher.failure", lambda self, run_dir: "cannot write there: the disk is full."
+    )
     started = []
     monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
     app = open_page("home")

@@ -64,9 +64,7 @@ def evidence_tables(
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
     uses_checkpoints = {"trak", "embedding"}
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
-        scores = writer.arrays(
-            'SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method]
-        )
+        scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
         predicted = predicted_outcomes(scores, masks)
         evidence = measure_lds(predicted, actual, settings.seed)
         n_checkpoints = settings.n_checkpoints if method in uses_checkpoints else 0
@@ -102,9 +100,7 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
     }
 
 
-def _class_lds_rows(
-    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats
-) -> list[dict[str, Any]]:
+def _class_lds_rows(writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats) -> list[dict[str, Any]]:
     pairs = writer.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
     scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
     test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]

@@ -100,7 +100,7 @@ class ScoringResult:
         Args:
             inputs_fingerprint: of the settings, data and weights that the scores were made from.
         """
-        n_test, n_classes, n_train = self.class_scores.shape
+        n_test, n_classes, _ = self.class_scores.shape
         names = list(self.by_method)
         other = np.arange(n_classes)[None, :] != self.test_labels[:, None]  # the label's row is in `scores`
         test_idx, asked_class = np.nonzero(other)
@@ -113,9 +113,7 @@ class ScoringResult:
                 "description": [METHODS[name].description for name in names],
                 "is_baseline": [METHODS[name].is_baseline for name in names],
                 "seconds": [self.seconds[name] for name in names],
-                "fingerprint": [
-                    hashlib.sha256(f"{inputs_fingerprint} {name}".encode()).hexdigest() for name in names
-                ],
+                "fingerprint": [hashlib.sha256(f"{inputs_fingerprint} {name}".encode()).hexdigest() for name in names],
             },
             "scores": {
                 "method": np.repeat(names, n_test),

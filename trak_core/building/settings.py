@@ -66,7 +66,10 @@ class BuildSettings:
         """The arguments of `python -m trak_core build` that give these settings."""
         flags = {"name": name, **asdict(self)}
         recipe = flags.pop("recipe")
-        return [recipe, *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value)))]
+        return [
+            recipe,
+            *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))),
+        ]
 
     @property
     def n_fit(self) -> int:
@@ -85,7 +88,7 @@ class BuildSettings:
 
 
 def resolve_device(device: str) -> str:
-    """ "cuda" or "cpu": what "auto" means here, or the device asked for if it can be had.
+    """The device by name: what "auto" means here, or the device asked for if it can be had.
 
     Raises:
         InvalidSettingError: the device is unknown, or there is no GPU.

@@ -41,7 +41,13 @@ def plan(settings: BuildSettings) -> list[Step]:
     fit_seconds = settings.n_fit * settings.n_seeds * seconds_a_model
     return [
         Step("data", "reading the data", 1, 0.9, True),
-        Step("checkpoints", f"training {settings.n_checkpoints} checkpoints", 1, 0.16 * settings.n_checkpoints, True),
+        Step(
+            "checkpoints",
+            f"training {settings.n_checkpoints} checkpoints",
+            1,
+            0.16 * settings.n_checkpoints,
+            True,
+        ),
         Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
         Step("features", "computing gradients", settings.n_checkpoints, 0.1 * settings.n_checkpoints, True),
         Step("ridge", "choosing the ridge", settings.n_checkpoints, 0.09 * settings.n_checkpoints, True),
@@ -98,7 +104,10 @@ class BuildSteps:
         self._step("data", {"data": self._data})
         self._step("checkpoints", {"checkpoints": self._checkpoints})
         self._step("fit", self._ledger_blocks(fit_ids))
-        self._step("features", {f"features {i}": partial(self._features, i) for i in range(self.settings.n_checkpoints)})
+        self._step(
+            "features",
+            {f"features {i}": partial(self._features, i) for i in range(self.settings.n_checkpoints)},
+        )
         self._step("ridge", {"ridge": self._ridge})
         self._step("scores", {"scores": self._scores})
         if not self.writer.has("lds"):
@@ -197,7 +206,10 @@ class BuildSteps:
 
     def _predictions(self, ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, list[float]]]:
         task, parts, accuracy = self.subject.task, [], {}
-        splits = {"train": (self.train_inputs, self.train_labels), "test": (self.test_inputs, self.test_labels)}
+        splits = {
+            "train": (self.train_inputs, self.train_labels),
+            "test": (self.test_inputs, self.test_labels),
+        }
         for name, (inputs, labels) in splits.items():
             logits = ensemble.logits(inputs)  # [n_checkpoints, n, n_classes]
             labels_of_all = labels.expand(len(ensemble), -1)
@@ -290,7 +302,10 @@ class BuildSteps:
         seed = derive_seed(self.settings.seed, "projection", checkpoint_id)
         projection = RademacherProjection(n_parameters, self.settings.proj_dim, seed)
         parts = []
-        splits = {"train": (self.train_inputs, self.train_labels), "test": (self.test_inputs, self.test_labels)}
+        splits = {
+            "train": (self.train_inputs, self.train_labels),
+            "test": (self.test_inputs, self.test_labels),
+        }
         for name, (inputs, labels) in splits.items():
             gradients = per_example_gradients(model, parameters, task, inputs, labels)
             with torch.no_grad():
@@ -336,7 +351,10 @@ class BuildSteps:
         )
         inputs_fingerprint = hashlib.sha256(
             "".join(
-                [self.writer.meta("fingerprint"), *(self._sha256(i) for i in range(self.settings.n_checkpoints))]
+                [
+                    self.writer.meta("fingerprint"),
+                    *(self._sha256(i) for i in range(self.settings.n_checkpoints)),
+                ]
             ).encode()
         ).hexdigest()
         meta = {"calibration": result.calibration, "gradients": result.gradient_path, "kernel": "exact, dual"}

@@ -140,9 +140,9 @@ def _split_half_reliability(outcomes: Floats) -> Floats:
     n_seeds = outcomes.shape[1]
     if n_seeds < 2:
         return np.full(outcomes.shape[2], np.nan)
-    halves = itertools.combinations(range(n_seeds), n_seeds // 2)
+    halves = list(itertools.combinations(range(n_seeds), n_seeds // 2))
     if n_seeds % 2 == 0:  # each way to halve an even number comes twice, once for either half
-        halves = (half for half in halves if 0 in half)
+        halves = [half for half in halves if 0 in half]
     agreements = []
     for half in halves:
         rest = [seed for seed in range(n_seeds) if seed not in half]

@@ -20,7 +20,14 @@ from trak_core.errors import InvalidSettingError
 from trak_core.gradients.functional import per_example_gradients
 from trak_core.tasks import Classification
 
-__all__ = ["GradientFactors", "GradientPath", "gradient_factors", "gradient_path", "inner_products", "linear_factors"]
+__all__ = [
+    "GradientFactors",
+    "GradientPath",
+    "gradient_factors",
+    "gradient_path",
+    "inner_products",
+    "linear_factors",
+]
 
 GradientPath = Literal["factored", "functional"]
 
@@ -39,7 +46,7 @@ class GradientFactors:
 
 
 def gradient_path(model: nn.Module, parameters: dict[str, Tensor]) -> GradientPath:
-    """ "factored" when every parameter belongs to a Linear layer of its own, else "functional"."""
+    """The way to compute gradients: "factored" when every parameter belongs to a Linear layer, else "functional"."""
     owned = [
         f"{name}.{leaf}" if name else leaf
         for name, module in model.named_modules()

@@ -13,12 +13,12 @@ Scores = NDArray[np.float32]
 def random_scores(n_test: int, n_train: int, seed: int) -> Scores:
     """Independent standard normal numbers `[n_test, n_train]`."""
     generator = np.random.default_rng(derive_seed(seed, "random scores"))
-    return generator.standard_normal((n_test, n_train), dtype=np.float32)
+    return np.asarray(generator.standard_normal((n_test, n_train)), dtype=np.float32)
 
 
 def same_class_scores(asked: NDArray[np.int64], train_labels: NDArray[np.int64]) -> Scores:
     """1 where the train label is the asked class, else 0: `[n_test, n_train]`."""
-    return (asked[:, None] == train_labels[None, :]).astype(np.float32)
+    return np.asarray(asked[:, None] == train_labels[None, :], dtype=np.float32)
 
 
 def embedding_scores(test: NDArray[np.float32], train: NDArray[np.float32]) -> Scores:
@@ -26,6 +26,6 @@ def embedding_scores(test: NDArray[np.float32], train: NDArray[np.float32]) -> S
 
     def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return np.asarray(rows / np.maximum(lengths, np.finfo(np.float32).tiny))
 
     return np.asarray(unit(test) @ unit(train).T, dtype=np.float32)

@@ -26,7 +26,12 @@ METHODS = {
     info.name: info
     for info in (
         MethodInfo("trak", "TRAK", "Gradients of the model, averaged over independently trained checkpoints.", False),
-        MethodInfo("embedding", "Embedding similarity", "How alike the model's inner views of two examples are.", True),
+        MethodInfo(
+            "embedding",
+            "Embedding similarity",
+            "How alike the model's inner views of two examples are.",
+            True,
+        ),
         MethodInfo("same_class", "Same class", "1 for every training example of the asked class, else 0.", True),
         MethodInfo("random", "Random", "Random numbers: what no information at all looks like.", True),
     )

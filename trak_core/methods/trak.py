@@ -46,6 +46,7 @@ class DualKernel:
         mean_squared_norm = self.kernel.diagonal().mean()
         ridged = self.kernel.clone()
         ridged.diagonal().add_(ridge * mean_squared_norm)
+        factor: Tensor
         factor, failure = torch.linalg.cholesky_ex(ridged)
         if failure:
             raise SingularKernelError(

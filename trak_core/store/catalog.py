@@ -11,7 +11,18 @@ from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, open_run
 
-__all__ = ["RunState", "RunSummary", "check_run_name", "find_run", "list_runs", "open_named_run", "published_runs", "run_dirs", "runs_dir", "summarize"]
+__all__ = [
+    "RunState",
+    "RunSummary",
+    "check_run_name",
+    "find_run",
+    "list_runs",
+    "open_named_run",
+    "published_runs",
+    "run_dirs",
+    "runs_dir",
+    "summarize",
+]
 
 RunState = Literal["ready", "building", "stopped", "failed", "damaged"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -129,7 +140,9 @@ def find_run(name_or_path: str | os.PathLike[str]) -> Path:
         if RunFiles(candidate).store.exists() or RunFiles(candidate).build.exists():
             return candidate
     names = [path.name for path in run_dirs()]
-    there_are = f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"
+    there_are = (
+        f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"
+    )
     raise RunNotFoundError(f"no run {str(name_or_path)!r} ({there_are}).")
 
 

@@ -5,6 +5,7 @@ place. `generation` tells when to open it again.
 """
 
 import json
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from trak_core.errors import (
     StoreVersionError,
 )
 from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.connection import attach, reading
 from trak_core.store.files import RunFiles
 from trak_core.store.schema import SCHEMA_VERSION
 
@@ -114,6 +116,7 @@ class Run:
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir
         files = RunFiles(run_dir)
+        self.store_file = files.store
         if not files.store.exists():
             if files.build.exists():
                 raise RunNotReadyError(
@@ -122,7 +125,7 @@ class Run:
                 )
             raise RunNotFoundError(f"there is no run at {run_dir}.")
         self.generation = generation(run_dir)
-        self._connection = _attach(files.store)
+        self._connection = attach(files.store)
         self._lock = threading.Lock()
         self._score_cache: dict[str, NDArray[np.float32]] = {}
         self._labels: dict[str, NDArray[np.int64]] = {}
@@ -205,9 +208,7 @@ class Run:
         """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
         return self._extreme(test_idx, k, method, asked_class, sign=1)
 
-    def _extreme(
-        self, test_idx: int, k: int, method: str | None, asked_class: int | None, sign: int
-    ) -> pd.DataFrame:
+    def _extreme(self, test_idx: int, k: int, method: str | None, asked_class: int | None, sign: int) -> pd.DataFrame:
         row = self.score_row(test_idx, method, asked_class)
         order = np.argsort(sign * row, kind="stable")[: max(0, k)]
         labels = self.train_labels[order]
@@ -238,13 +239,9 @@ class Run:
                 f"run {self.info.name!r} has no LDS for method {method!r} yet; it joins when its build has finished."
             )
         per_test = self.columns("SELECT lds FROM lds WHERE method = ? ORDER BY test_idx", [method])["lds"]
-        numbers = [float("nan") if value is None else value for value in summary[0]]
-        return Lds(
-            *numbers[:4],
-            per_test=np.ma.filled(per_test.astype(np.float64), np.nan),
-            n_subsets=numbers[4],
-            n_seeds=numbers[5],
-        )
+        lds, low, high, ceiling = (math.nan if value is None else float(value) for value in summary[0][:4])
+        n_subsets, n_seeds = summary[0][4:]
+        return Lds(lds, low, high, ceiling, np.ma.filled(per_test.astype(np.float64), np.nan), n_subsets, n_seeds)
 
     def subset_masks(self, role: str) -> NDArray[np.bool_]:
         """Subsets of a role ("fit" or "eval"), bool `[n_subsets, n_train]`, by subset_id."""
@@ -331,19 +328,19 @@ class Run:
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        return _read(self.path, lambda: self._cursor().execute(query, list(params)).fetchall())
+        return reading(self.store_file, lambda: self._cursor().execute(query, list(params)).fetchall())
 
     def columns(self, query: str, params: Sequence[Any] = ()) -> dict[str, Any]:
         """All rows of a query as numpy columns."""
-        return _read(self.path, lambda: self._cursor().execute(query, list(params)).fetchnumpy())
+        return reading(self.store_file, lambda: self._cursor().execute(query, list(params)).fetchnumpy())
 
     def frame(self, query: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """All rows of a query as a pandas table."""
-        return _read(self.path, lambda: self._cursor().execute(query, list(params)).df())
+        return reading(self.store_file, lambda: self._cursor().execute(query, list(params)).df())
 
     def arrow(self, query: str, params: Sequence[Any] = ()) -> Any:
         """All rows of a query as an Arrow table."""
-        return _read(self.path, lambda: self._cursor().sql(query, params=list(params)).to_arrow_table())
+        return reading(self.store_file, lambda: self._cursor().sql(query, params=list(params)).to_arrow_table())
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         # A connection shared by threads fails when two of them use it; a cursor each does not.
@@ -357,7 +354,7 @@ class Run:
             version_row = self.rows("SELECT value FROM meta WHERE key = 'schema_version'")
         except (StoreDamagedError, duckdb.Error) as error:
             raise StoreDamagedError(
-                f"{RunFiles(self.path).store} holds no run; give the build command again to make it anew."
+                f"{self.store_file} holds no run; give the build command again to make it anew."
             ) from error
         version = json.loads(version_row[0][0]) if version_row else None
         if version != SCHEMA_VERSION:
@@ -390,38 +387,3 @@ class Run:
             methods=(method, *(name for name in others if name != method)),
             provenance=meta,
         )
-
-
-def _attach(store: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that sees one store read-only and nothing else.
-
-    An in-memory database with the store attached, rather than the store opened itself: DuckDB hands the same open
-    database to everybody in a process who opens one path, so a replaced file would stay invisible.
-    """
-    connection = duckdb.connect(":memory:")
-    try:
-        path = str(store).replace("'", "''")  # ATTACH takes no parameters
-        connection.execute(f"ATTACH '{path}' AS store (READ_ONLY)")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    except duckdb.Error as error:
-        connection.close()
-        raise _unreadable(store, error) from error
-    return connection
-
-
-def _unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:
-    text = str(error).splitlines()[0]
-    if "version" in text and "newer" in text:
-        return StoreVersionError(f"{store} was written by a newer DuckDB ({text}); update this program to open it.")
-    return StoreDamagedError(
-        f"{store} is damaged and cannot be read ({text}); restore it from a copy, or delete the run's folder and give "
-        "its build command again."
-    )
-
-
-def _read(run_dir: Path, fetch: Any) -> Any:
-    try:
-        return fetch()
-    except (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException) as error:
-        raise _unreadable(RunFiles(run_dir).store, error) from error

@@ -24,7 +24,11 @@ class Shape:
     proj_dim: int
 
     def __post_init__(self) -> None:
-        for name, length in (("n_train", self.n_train), ("n_classes", self.n_classes), ("proj_dim", self.proj_dim)):
+        for name, length in (
+            ("n_train", self.n_train),
+            ("n_classes", self.n_classes),
+            ("proj_dim", self.proj_dim),
+        ):
             if not 1 <= length <= MAX_ARRAY:
                 raise InvalidSettingError(f"{name}={length}; a store holds arrays of 1 to {MAX_ARRAY:,} numbers.")
 

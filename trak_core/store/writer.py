@@ -82,9 +82,7 @@ class StoreWriter:
     def _begin_or_resume(self, fingerprint: str) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if "journal" not in tables:
-            self._connection.execute(
-                f"BEGIN; {create_tables(self.shape)} {create_working_tables()}"
-            )
+            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_working_tables()}")
             self._connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
                 [("schema_version", json.dumps(SCHEMA_VERSION)), ("fingerprint", json.dumps(fingerprint))],

@@ -1,8 +1,8 @@
 """Classification by logits: the model output is the margin of the asked class.
 
-TRAK (Park et al. 2023, arXiv 2303.14186, section 3): `f = log(p / (1 - p))` and `q = 1 - p` with p the probability of the
-asked class. With `L = log(1 + exp(-f))` the gradient of the loss is `-q` times the gradient of f, so one
-store of gradients of f and of q serves the loss-based methods too.
+TRAK (Park et al. 2023, arXiv 2303.14186, section 3): `f = log(p / (1 - p))` and `q = 1 - p` with p the probability
+of the asked class. With `L = log(1 + exp(-f))` the gradient of the loss is `-q` times the gradient of f, so one store
+of gradients of f and of q serves the loss-based methods too.
 """
 
 from dataclasses import dataclass

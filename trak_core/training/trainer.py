@@ -97,7 +97,7 @@ def train_ensemble(
         # Orders are drawn on the CPU, so that a seed means the same batches on every device.
         shuffles = torch.stack([torch.randperm(n_members, generator=generator) for generator in generators])
         order = members.gather(1, shuffles).to(device)  # [n_models, n_members]
-        for batch in order[:, : n_batches * settings.batch_size].split(settings.batch_size, dim=1):
+        for batch in torch.split(order[:, : n_batches * settings.batch_size], settings.batch_size, dim=1):
             learning_rate = settings.learning_rate * (1 - step / n_steps)
             gradients = gradients_of_all(parameters, inputs[batch], labels[batch])
             for name, parameter in parameters.items():

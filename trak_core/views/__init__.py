@@ -1,9 +1,26 @@
 """What the pages show, computed from a `Run`: all arithmetic of the explorer lies here, and none of its widgets."""
 
-from trak_core.views.browse import TestFilter, TestOverview, find_tests, overview
-from trak_core.views.evidence import Board, BoardRow, Fit, board, lds_values, predicted_against_actual, ranked_by_lds
+from trak_core.views.browse import TestFilter, TestOverview, find_tests, overview, window_around
+from trak_core.views.evidence import (
+    Board,
+    BoardRow,
+    Fit,
+    board,
+    board_table,
+    lds_values,
+    predicted_against_actual,
+    ranked_by_lds,
+)
 from trak_core.views.examples import Example, read_examples
-from trak_core.views.explanation import Attributed, Explanation, TrainRole, Trust, explain, explanation_csv, train_role
+from trak_core.views.explanation import (
+    Attributed,
+    Explanation,
+    TrainRole,
+    Trust,
+    explain,
+    explanation_csv,
+    train_role,
+)
 from trak_core.views.stories import Story, find_stories
 
 __all__ = [
@@ -19,6 +36,7 @@ __all__ = [
     "TrainRole",
     "Trust",
     "board",
+    "board_table",
     "explain",
     "explanation_csv",
     "find_stories",
@@ -29,4 +47,5 @@ __all__ = [
     "ranked_by_lds",
     "read_examples",
     "train_role",
+    "window_around",
 ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 
-__all__ = ["TestFilter", "TestOverview", "find_tests", "overview"]
+__all__ = ["TestFilter", "TestOverview", "find_tests", "overview", "window_around"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,10 @@ def find_tests(run: Run, tests: TestOverview, wanted: TestFilter) -> list[int]:
         )
         keep &= np.isin(np.arange(run.info.n_test), [idx for (idx,) in rows])
     return [int(idx) for idx in np.flatnonzero(keep)]
+
+
+def window_around(shown: list[int], test_idx: int, size: int) -> list[int]:
+    """Up to `size` neighbouring entries of `shown` with `test_idx` near the middle; the first ones if it is not in."""
+    place = shown.index(test_idx) if test_idx in shown else 0
+    first = max(0, min(place - size // 2, len(shown) - size))
+    return shown[first : first + size]

@@ -3,12 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from trak_core.evidence import lds_interval, lds_per_test, predicted_outcomes
 from trak_core.store.run import Run
 
-__all__ = ["Board", "BoardRow", "Fit", "board", "lds_values", "predicted_against_actual", "ranked_by_lds"]
+__all__ = [
+    "Board",
+    "BoardRow",
+    "Fit",
+    "board",
+    "board_table",
+    "lds_values",
+    "predicted_against_actual",
+    "ranked_by_lds",
+]
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,16 @@ class BoardRow:
     ci_high: float | None
     share: float | None
     seconds: float
+
+    @property
+    def below(self) -> float:
+        """How far the interval reaches below the LDS; 0 when undefined."""
+        return 0.0 if self.lds is None or self.ci_low is None else self.lds - self.ci_low
+
+    @property
+    def above(self) -> float:
+        """How far the interval reaches above the LDS; 0 when undefined."""
+        return 0.0 if self.lds is None or self.ci_high is None else self.ci_high - self.lds
 
 
 @dataclass(frozen=True)
@@ -91,6 +111,20 @@ def lds_values(run: Run, method: str | None = None) -> NDArray[np.float64]:
     """Defined LDS values over the test examples, in their order, undefined ones left out."""
     values = run.lds(method).per_test
     return values[np.isfinite(values)]
+
+
+def board_table(found: Board) -> pd.DataFrame:
+    """The board as a table, one row a method; undefined values are empty."""
+    return pd.DataFrame(
+        {
+            "method": [row.title for row in found.rows],
+            "LDS": [row.lds for row in found.rows],
+            "from": [row.ci_low for row in found.rows],
+            "to": [row.ci_high for row in found.rows],
+            "share of ceiling": [row.share for row in found.rows],
+            "CPU seconds": [row.seconds for row in found.rows],
+        }
+    )
 
 
 def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list[int]]:

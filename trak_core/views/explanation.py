@@ -147,9 +147,7 @@ def explain(
     )
 
 
-def _attributed(
-    run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], asked: int
-) -> list[Attributed]:
+def _attributed(run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], asked: int) -> list[Attributed]:
     examples = read_examples(run, "train", order.tolist())
     return [
         Attributed(rank, float(scores[example.idx]), example, example.label == asked)
@@ -240,4 +238,4 @@ def explanation_csv(explanation: Explanation) -> bytes:
         for side, items in (("proponent", explanation.proponents), ("opponent", explanation.opponents))
         for item in items
     ]
-    return pd.DataFrame(rows).to_csv(index=False).encode()
+    return str(pd.DataFrame(rows).to_csv(index=False)).encode()

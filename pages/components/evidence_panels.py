@@ -1,0 +1,94 @@
+"""The panels of the Evidence page: the methods, one test example, and choosing one by picture."""
+
+import streamlit as st
+
+from pages.components.address import go_to_test
+from pages.components.charts import fit_chart, methods_chart, show
+from pages.components.gallery import GalleryItem, gallery
+from pages.components.pages import EXPLORE
+from pages.components.text import plain
+from trak_core.store.run import Run
+from trak_core.views import Board, board_table, predicted_against_actual, ranked_by_lds, read_examples
+
+__all__ = ["LDS_HELP", "choose_by_picture", "example_panel", "headline", "method_panel"]
+
+N_ENDS = 12
+LDS_HELP = (
+    "Linear datamodeling score: the Spearman correlation, over random halves of the training data, between the sum "
+    "of the scores of a half and what a model retrained on it says. 1: the order is foretold perfectly. 0: chance."
+)
+_FORMATS = {"LDS": "%.3f", "from": "%.3f", "to": "%.3f", "share of ceiling": "percent", "CPU seconds": "%.2f"}
+
+
+def headline(found: Board) -> None:
+    """The answer of the page in one sentence."""
+    best = found.rows[0]
+    st.subheader("Can these scores be believed?", anchor=False)
+    intro = f"{found.n_models:,} models were retrained on random halves of the training data."
+    if best.lds is None or best.ci_low is None or best.ci_high is None:
+        st.markdown(f"{intro} No method has scores that differ between halves, so LDS is undefined.", help=LDS_HELP)
+        return
+    ceiling = f" of at most {found.noise_ceiling:.2f}" if found.noise_ceiling else ""
+    st.markdown(
+        f"{intro} **{plain(best.title)} foretold what they would say with LDS {best.lds:.2f}**{ceiling} "
+        f"(95% interval {best.ci_low:.2f} to {best.ci_high:.2f}).",
+        help=LDS_HELP,
+    )
+
+
+def method_panel(found: Board) -> None:
+    """LDS of every method as a figure and as a table."""
+    st.markdown("**Methods**: the further right, the better foretold", help=LDS_HELP)
+    titles = ", ".join(f"{row.title} {row.lds:.2f}" for row in found.rows if row.lds is not None)
+    show(methods_chart(found), "methods", f"LDS by method: {titles}")
+    st.dataframe(
+        board_table(found),
+        column_config={name: st.column_config.NumberColumn(format=form) for name, form in _FORMATS.items()},
+        hide_index=True,
+    )
+    st.caption(
+        f"Measured over {found.n_subsets} halves with {found.n_seeds} models each. The noise ceiling is the highest "
+        "LDS that any method can reach, because models trained on one half with other seeds differ among themselves. "
+        "Grey: baselines."
+    )
+    if found.slope is not None:
+        st.caption(f"Calibration: a change foretold as 1 came true as {found.slope:.2f}, over all test examples.")
+
+
+def example_panel(run: Run, method: str, test_idx: int) -> None:
+    """Foretold against actual outcomes of one test example."""
+    fit = predicted_against_actual(run, test_idx, method)
+    example = read_examples(run, "test", [test_idx])[0]
+    st.markdown(
+        "**One test example**: foretold against retrained", help="One point a random half of the training data."
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if example.thumbnail:
+            st.image(example.thumbnail, width=72, alt=f"test example {test_idx}")
+        with st.container(width="stretch", gap="xsmall"):
+            st.text(f"Test example {test_idx}, label {example.label_name}")
+            if fit.lds is None or fit.ci_low is None or fit.ci_high is None:
+                st.text("LDS undefined: the scores foretell the same for every half.")
+            else:
+                st.text(f"LDS {fit.lds:.2f} (95% interval {fit.ci_low:.2f} to {fit.ci_high:.2f})")
+            st.page_link(
+                EXPLORE,
+                label="Open in Explore",
+                icon=":material/search:",
+                query_params={"run": run.info.name, "test": str(test_idx)},
+            )
+    show(fit_chart(fit), "fit", f"Foretold against actual margin of test example {test_idx} over retrained halves")
+
+
+def choose_by_picture(run: Run, method: str, test_idx: int) -> None:
+    """The test examples that are foretold best and least well, each a button that chooses it."""
+    lds = run.lds(method).per_test
+    for title, idxs in zip(("Best foretold", "Least well foretold"), ranked_by_lds(run, method, N_ENDS), strict=True):
+        st.caption(title)
+        items = [
+            GalleryItem(
+                example, f"test example {example.idx}, LDS {lds[example.idx]:.2f}", caption=f"{lds[example.idx]:.2f}"
+            )
+            for example in read_examples(run, "test", idxs)
+        ]
+        gallery(title, items, key=title, on_pick=go_to_test, selected=test_idx, size=56, strip=True)

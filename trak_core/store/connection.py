@@ -1,0 +1,58 @@
+"""Opens a store for reading, and turns what DuckDB says of a bad one into one sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+
+from trak_core.errors import StoreDamagedError, StoreVersionError
+
+__all__ = ["attach", "reading"]
+
+Result = TypeVar("Result")
+
+
+def attach(store: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that sees one store, read-only and named `store`, and nothing else.
+
+    An in-memory database with the store attached, rather than the store opened itself: DuckDB hands the same open
+    database to everybody in a process who opens one path, so a replaced file would stay invisible.
+
+    Raises:
+        StoreDamagedError: the file is no store.
+        StoreVersionError: a newer DuckDB wrote it.
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        path = str(store).replace("'", "''")  # ATTACH takes no parameters
+        connection.execute(f"ATTACH '{path}' AS store (READ_ONLY)")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except duckdb.Error as error:
+        connection.close()
+        raise _unreadable(store, error) from error
+    return connection
+
+
+def reading(store: Path, fetch: Callable[[], Result]) -> Result:
+    """What `fetch` returns; errors that mean a damaged file become StoreDamagedError, others stay as they are."""
+    try:
+        return fetch()
+    except (
+        duckdb.IOException,
+        duckdb.InternalException,
+        duckdb.FatalException,
+        duckdb.SerializationException,
+    ) as error:
+        raise _unreadable(store, error) from error
+
+
+def _unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:
+    text = str(error).splitlines()[0]
+    if "version" in text and "newer" in text:
+        return StoreVersionError(f"{store} was written by a newer DuckDB ({text}); update this program to open it.")
+    return StoreDamagedError(
+        f"{store} is damaged and cannot be read ({text}); restore it from a copy, or delete the run's folder and give "
+        "its build command again."
+    )
