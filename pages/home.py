@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.first_run import first_run
+from pages.components.first_run import first_run, is_first_run
 from pages.components.pages import EXPLORE
 from pages.components.routing import through_app
 from pages.components.runs import current_run, launcher, summary_of, test_overview
@@ -20,8 +20,27 @@ STATES = {
 }
 
 
-@st.fragment(run_every="3s")
 def show_runs() -> None:
+    """The runs; looked at again and again only while one of them is being built."""
+    st.subheader("Runs")
+    watch_runs() if any_building() else list_runs()
+    with st.expander("Build another run"):
+        st.write("In a terminal, in the folder of this program:")
+        st.code("python -m trak_core build digits --name digits-2 --seed 2", language="bash")
+
+
+@st.fragment(run_every="2s")
+def watch_runs() -> None:
+    if not any_building():
+        st.rerun(scope="app")
+    list_runs()
+
+
+def any_building() -> bool:
+    return any(summary_of(path).state == "building" for path in run_dirs())
+
+
+def list_runs() -> None:
     for path in run_dirs():
         show_run(summary_of(path))
 
@@ -82,14 +101,9 @@ st.markdown(
     "those that spoke **against** it :orange[▼ opponents]. Every answer carries its **trust**: models are really "
     "retrained on other data, and the scores have to foretell what comes out."
 )
-if not run_dirs():
+if st.session_state.get("run") is None and is_first_run():
     first_run()
-elif st.session_state.get("run") is None:
-    first_run() if len(run_dirs()) == 1 else show_runs()
 else:
-    show_stories()
-    st.subheader("Runs")
     show_runs()
-    with st.expander("Build another run"):
-        st.write("In a terminal, in the folder of this program:")
-        st.code("python -m trak_core build digits --name digits-2 --seed 2", language="bash")
+    if st.session_state.get("run") is not None:
+        show_stories()

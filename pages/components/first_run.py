@@ -7,12 +7,17 @@ import streamlit as st
 from pages.components.pages import EXPLORE
 from pages.components.runs import launcher
 from pages.components.text import plain
-from trak_core.store.catalog import published_runs, runs_dir
+from trak_core.store.catalog import published_runs, run_dirs, runs_dir
 from trak_core.store.progress import BuildStatus, read_status
 
-__all__ = ["first_run"]
+__all__ = ["first_run", "is_first_run"]
 
 COMMAND = ["digits"]
+
+
+def is_first_run() -> bool:
+    """True when there is no run but, perhaps, the first one under way."""
+    return not [path for path in run_dirs() if path.name != COMMAND[0]]
 
 
 @st.fragment(run_every="1s")
@@ -28,7 +33,8 @@ def first_run() -> None:
         st.button("Try again", on_click=launcher().start, args=(run_dir, COMMAND), icon=":material/refresh:")
         return
     if status is None or status.state != "running":
-        launcher().start(run_dir, COMMAND)
+        # An unfinished build goes on with its own settings.
+        launcher().start(run_dir, status.command if status and status.command else COMMAND)
     with st.container(border=True):
         st.subheader("Building your first run: handwritten digits")
         fraction = status.fraction if status else 0.0

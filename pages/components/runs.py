@@ -88,9 +88,15 @@ def test_overview(run: Run) -> TestOverview:
     return _overview(run, str(run.path), run.generation)
 
 
-@st.fragment(run_every="2s")
 def refresh_when_published(run: Run) -> None:
-    """While a build goes on, tells how far it is and shows the page anew when it publishes."""
+    """While the run is being built, tells how far that is and shows the page anew when it publishes."""
+    build = read_status(run.path)
+    if build is not None and build.state == "running":
+        _watch_build(run)  # a timer only where there is something to wait for
+
+
+@st.fragment(run_every="2s")
+def _watch_build(run: Run) -> None:
     if generation(run.path) != run.generation:
         st.rerun(scope="app")
     build = read_status(run.path)

@@ -13,6 +13,7 @@ from trak_core.views import overview
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 BUILD_MS = 240_000
+expect.set_options(timeout=30_000)  # machines that run tests are busy
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ def test_a_story_leads_from_home_to_its_explanation(ready: App, page: Page):
 
 def settled(page: Page) -> None:
     """Waits until the script has run to its end, as a person does before the next key."""
+    expect(page.get_by_role("button", name="Next")).to_be_visible()
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
     page.wait_for_timeout(300)
 

@@ -1,4 +1,9 @@
+import pytest
+
+from tests.conftest import SMALL
 from tests.pages.conftest import words
+from trak_core.building import BuildSettings, build_run
+from trak_core.recipes import find_recipe
 
 
 def test_home_shows_the_run_with_its_evidence_and_stories(runs, open_page):
@@ -18,6 +23,28 @@ def test_home_shows_a_damaged_run_and_goes_on(runs, open_page):
     assert not app.exception
     assert "cannot be opened" in words(app)
     assert "is damaged and cannot be read" in words(app)
+
+
+def test_home_still_lists_the_runs_when_the_one_picked_is_damaged(runs, open_page):
+    (runs / "digits" / "store.duckdb").write_bytes(b"not a database")
+    app = open_page("home")
+    assert not app.exception
+    assert "cannot be opened" in words(app)
+    assert "This run cannot be opened" in words(app)
+
+
+def test_a_stopped_build_can_be_gone_on_with(runs, open_page, monkeypatch):
+    def stop(status):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_run(BuildSettings.of(find_recipe("digits"), 5, "cpu", **SMALL), "unfinished", runs, stop)
+    started = []
+    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    app = open_page("home")
+    assert "stopped" in words(app)
+    app.button(key="go on unfinished").click().run()
+    assert started[0][:5] == ["digits", "--name", "unfinished", "--seed", "5"]
 
 
 def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, open_page, monkeypatch):
