@@ -33,12 +33,11 @@ with right, st.container(border=True, height="stretch"):
             test_idx = choose_test(run, default=find_stories(run, test_overview(run))[0].test_idx)
         with st.container(width=210):
             method = choose_method(run, run.method_titles)
-    example_panel(run, method, test_idx)
+    chosen = example_panel(run, method, test_idx)
 left, right = st.columns(2)
 with left, st.container(border=True, height="stretch"):
     st.markdown("**LDS of every test example**", help="How many test examples are foretold how well.")
     values = lds_values(run, method)
-    chosen = run.lds(method).per_test[test_idx]
     show(lds_histogram(values.tolist(), chosen), "lds", f"Histogram of LDS over {len(values)} test examples")
 with right, st.container(border=True, height="stretch"):
     st.markdown(

@@ -133,6 +133,16 @@ def test_a_finished_run_is_found_finished(runs):
     assert (runs / "digits" / "store.duckdb").stat().st_mtime_ns == before
 
 
+def test_a_build_killed_while_tidying_up_is_tidied_up_next_time(runs):
+    files = RunFiles(runs / "digits")
+    files.build.mkdir()
+    files.working_store.write_bytes(b"left over")
+    assert read_status(files.run_dir).state == "stopped"
+    build_run(settings(), "digits", runs)
+    assert read_status(files.run_dir) is None
+    assert not files.build.exists()
+
+
 def test_other_settings_do_not_touch_a_run_that_is_there(runs):
     before = (runs / "digits" / "store.duckdb").read_bytes()
     with pytest.raises(RunMismatchError, match=r"other settings.*seed 0.*another --name"):

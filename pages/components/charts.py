@@ -116,13 +116,16 @@ def lds_histogram(values: Sequence[float], chosen: float | None) -> go.Figure:
         hovertemplate="%{y} test examples with LDS %{x}<extra></extra>",
     )
     if chosen is not None:
-        figure.add_vline(x=chosen, line={"color": ORANGE, "width": 2}, annotation={"text": "chosen", "yanchor": "top"})
+        figure.add_vline(
+            x=chosen, line={"color": ORANGE, "width": 2}, annotation={"text": "chosen", "yanchor": "bottom"}
+        )
+        figure.update_layout(margin_t=30)
     return figure
 
 
 def fit_chart(fit: Fit) -> go.Figure:
     """Foretold against actual outcomes over the retrained subsets, with the least-squares line."""
-    figure = _figure(330, "margin foretold by the scores", "margin after retraining")
+    figure = _figure(330, "foretold: sum of scores, moved to the mean margin", "margin after retraining")
     figure.add_scatter(
         x=fit.predicted,
         y=fit.actual,

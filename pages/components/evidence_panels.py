@@ -55,8 +55,8 @@ def method_panel(found: Board) -> None:
         st.caption(f"Calibration: a change foretold as 1 came true as {found.slope:.2f}, over all test examples.")
 
 
-def example_panel(run: Run, method: str, test_idx: int) -> None:
-    """Foretold against actual outcomes of one test example."""
+def example_panel(run: Run, method: str, test_idx: int) -> float | None:
+    """Foretold against actual outcomes of one test example; returns its LDS, None where undefined."""
     fit = predicted_against_actual(run, test_idx, method)
     example = read_examples(run, "test", [test_idx])[0]
     st.markdown(
@@ -78,6 +78,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> None:
                 query_params={"run": run.info.name, "test": str(test_idx)},
             )
     show(fit_chart(fit), "fit", f"Foretold against actual margin of test example {test_idx} over retrained halves")
+    return fit.lds
 
 
 def choose_by_picture(run: Run, method: str, test_idx: int) -> None:

@@ -49,7 +49,7 @@ def first_run() -> None:
 
 
 def _problem(run_dir: Path, status: BuildStatus | None) -> str | None:
-    if launcher().is_running(run_dir):
+    if launcher().is_running(run_dir) or (status is not None and status.state == "running"):
         return None
     if status is not None and status.state == "failed":
         return status.message

@@ -17,7 +17,7 @@ from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
-from trak_core.store.writer import StoreWriter, build_lock
+from trak_core.store.writer import StoreWriter, build_lock, clear_site
 
 __all__ = ["build_run"]
 
@@ -49,10 +49,12 @@ def build_run(
     files = RunFiles(run_dir)
     subject = RECIPES[settings.recipe].load()
     fingerprint = settings.fingerprint(subject.training, subject.dataset.fingerprint())
-    if _is_complete(files, fingerprint):
+    if _is_complete(files, fingerprint) and not files.build.exists():
         return run_dir
     with build_lock(files):
-        if _is_complete(files, fingerprint):  # finished by the process that held the lock before
+        if _is_complete(files, fingerprint):
+            # Finished by the process that held the lock before, or by one that was killed while tidying up.
+            clear_site(files)
             return run_dir
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
         progress = ProgressReporter(files, plan(settings), settings.command(name), listener)

@@ -23,6 +23,7 @@ class RunFiles:
         self.store = run_dir / "store.duckdb"
         self.checkpoints = run_dir / "checkpoints"
         self.build = run_dir / "build"
+        self.finished_build = run_dir / ".build-finished"
         self.working_store = self.build / "working.duckdb"
         self.progress = self.build / "progress.json"
         self.lock = self.build / "lock"

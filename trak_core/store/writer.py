@@ -24,7 +24,7 @@ from trak_core.store.arrow import from_arrow_arrays, to_arrow
 from trak_core.store.files import RunFiles, replace_file, storage_errors
 from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION, Shape, create_tables, create_working_tables
 
-__all__ = ["StoreWriter", "build_lock"]
+__all__ = ["StoreWriter", "build_lock", "clear_site"]
 
 LOCK_PATIENCE_SECONDS = 3.0
 """Longer than a reader's glance at the lock, shorter than a person's patience."""
@@ -51,6 +51,15 @@ def build_lock(files: RunFiles) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def clear_site(files: RunFiles) -> None:
+    """Removes what a finished build leaves; call it under `build_lock`."""
+    with storage_errors(files.build):
+        # Away in one step, then emptied: somebody who looks at the lock meanwhile could put it back into the folder.
+        shutil.rmtree(files.finished_build, ignore_errors=True)
+        files.build.rename(files.finished_build)
+        shutil.rmtree(files.finished_build)
 
 
 class StoreWriter:
@@ -174,9 +183,9 @@ class StoreWriter:
                 self._connection.execute("DETACH published")
 
     def finish(self) -> None:
-        """Removes the working store after the last publication."""
+        """Removes the building site after the last publication."""
         self._connection.close()
-        shutil.rmtree(self.files.build, ignore_errors=True)
+        clear_site(self.files)
 
 
 def _quoted(path: Path) -> str:
