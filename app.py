@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages.components.address import show_notices
 from pages.components.pages import EVIDENCE, EXPLORE, HOME
 from pages.components.routing import ROUTED
 from pages.components.runs import pick_run
@@ -10,4 +11,5 @@ st.set_page_config(page_title="TRAK explorer", page_icon=":material/travel_explo
 st.session_state[ROUTED] = True
 page = st.navigation([HOME, EXPLORE, EVIDENCE], position="top")
 pick_run()
+show_notices()
 page.run()

@@ -77,10 +77,15 @@ with opponents:
     side_card(explanation, "opponent", picked)
 histogram, closer = st.columns([3, 2])
 with histogram, st.container(border=True, height="stretch"):
+    unit = (
+        "A score estimates by how much the margin, log(p / (1 - p)) of the class asked about, rises when the example "
+        "is added to the training set."
+        if explanation.in_model_units
+        else "Scores of this method have no unit: only their order counts."
+    )
     st.markdown(
         f"**All {run.info.n_train:,} scores**",
-        help="A score estimates by how much the margin, log(p / (1 - p)) of the class asked about, rises when the "
-        "example is added to the training set. Triangles mark the examples shown above. Counts are logarithmic.",
+        help=f"{unit} Triangles mark the examples shown above. Counts are logarithmic.",
     )
     show(score_histogram(explanation), "scores", f"Histogram of {run.info.n_train} scores")
     st.caption(f"The 10 strongest training examples carry {explanation.top_share:.0%} of all influence.")

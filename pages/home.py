@@ -23,7 +23,7 @@ STATES = {
 def show_runs() -> None:
     """The runs; looked at again and again only while one of them is being built."""
     st.subheader("Runs")
-    watch_runs() if any_building() else list_runs()
+    watch_runs() if something_moves() else list_runs()
     with st.expander("Build another run"):
         st.write("In a terminal, in the folder of this program:")
         st.code("python -m trak_core build digits --name digits-2 --seed 2", language="bash")
@@ -31,13 +31,14 @@ def show_runs() -> None:
 
 @st.fragment(run_every="2s")
 def watch_runs() -> None:
-    if not any_building():
+    if not something_moves():
         st.rerun(scope="app")
     list_runs()
 
 
-def any_building() -> bool:
-    return any(summary_of(path).state == "building" for path in run_dirs())
+def something_moves() -> bool:
+    """True while a build is under way, or was started here and has not shown itself yet."""
+    return any(summary_of(path).state == "building" or launcher().is_running(path) for path in run_dirs())
 
 
 def list_runs() -> None:
@@ -60,8 +61,9 @@ def show_run(run: RunSummary) -> None:
             if run.build is not None and run.state == "building":
                 left = f", about {run.build.seconds_left:.0f} s left" if run.build.seconds_left else ""
                 st.progress(run.build.fraction, text=f"{run.build.step}{left}")
-            if run.problem:
-                st.text(run.problem)
+            problem = run.problem or launcher().failure(run.path)
+            if problem:
+                st.text(problem)
         label, colour, icon = STATES[run.state]
         st.badge(label, color=colour, icon=icon)  # type: ignore[arg-type]
         if run.state in ("stopped", "failed") and run.build is not None and run.build.command:

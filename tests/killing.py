@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -43,3 +44,47 @@ def kill_and_go_on(command: list[str], runs: Path, longest_wait: float, n_kills:
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return fractions
+
+
+def die_at_next_event(runs: Path, when: str) -> None:
+    """Builds the small run in this process and dies by SIGKILL at its first event that is new.
+
+    Args:
+        runs: the directory of runs.
+        when: "before" or "after" the event; an event is a block written, a publication or the tidying up.
+    """
+    from tests.conftest import SMALL
+    from trak_core.building import BuildSettings, build_run
+    from trak_core.recipes import find_recipe
+    from trak_core.store import writer
+
+    marker = runs / "died"
+    seen = marker.read_text().splitlines() if marker.exists() else []
+
+    def deadly(name: str) -> None:
+        original = getattr(writer.StoreWriter, name)
+
+        def event(self: writer.StoreWriter, *arguments: object, **keywords: object) -> None:
+            what = str(arguments[0]) if name == "write" else name
+            fresh = f"{when} {what}" not in seen  # twice in the same place would be for ever
+            if fresh and when == "before":
+                die(what)
+            original(self, *arguments, **keywords)
+            if fresh and when == "after":
+                die(what)
+
+        setattr(writer.StoreWriter, name, event)
+
+    def die(what: str) -> None:
+        marker.write_text("\n".join([*seen, f"{when} {what}"]))
+        print(f"{when} {what}", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for name in ("write", "publish", "finish"):
+        deadly(name)
+    runs.mkdir(parents=True, exist_ok=True)
+    build_run(BuildSettings.of(find_recipe("digits"), 0, "cpu", **SMALL), "digits", runs)
+
+
+if __name__ == "__main__":
+    die_at_next_event(Path(sys.argv[1]), sys.argv[2])

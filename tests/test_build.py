@@ -4,11 +4,14 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 import torch
@@ -16,7 +19,6 @@ from safetensors.torch import load_file
 
 import trak_core as tc
 from tests.conftest import SMALL
-from tests.killing import kill_and_go_on
 from tests.oracles import loop_gradients, plain_spearman
 from trak_core.building import BuildSettings, build_run
 from trak_core.errors import (
@@ -30,6 +32,7 @@ from trak_core.recipes import find_recipe
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
+from trak_core.views import board
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = find_recipe("digits")
@@ -46,7 +49,61 @@ def build_command(*flags: str) -> list[str]:
 
 def test_every_check_of_a_finished_run_passes(small_run):
     assert [check for check in verify(small_run) if not check.ok] == []
-    assert len(verify(small_run)) == 5
+    assert len(verify(small_run)) == 8
+
+
+@pytest.mark.parametrize(
+    ("statement", "check"),
+    [
+        ("DELETE FROM topk WHERE method = 'trak' AND test_idx = 3 AND side = 'opponent' AND rank = 100", "top lists"),
+        ("DELETE FROM topk", "top lists"),
+        ("DELETE FROM outcomes WHERE subset_id = 7 AND test_idx = 3", "LDS of the stored scores"),
+        ("DELETE FROM class_scores", "as many rows"),
+        ("DELETE FROM class_lds", "as many rows"),
+        ("DELETE FROM class_outcomes WHERE subset_id = 7", "other than the label"),
+        ("UPDATE lds_summary SET lds = .99 WHERE method = 'trak'", "LDS of the stored scores"),
+        ("UPDATE lds SET noise_ceiling = .1 WHERE test_idx = 3", "LDS of the stored scores"),
+        ("UPDATE lds SET trust = 'high'", "LDS of the stored scores"),
+        ("UPDATE class_lds SET lds = 0 WHERE test_idx = 3", "other than the label"),
+        ("UPDATE methods SET fingerprint = 'x'", "made from these settings"),
+        ("UPDATE meta SET value = '7.0' WHERE key = 'ridge'", "made from these settings"),
+        ("UPDATE checkpoints SET sha256 = 'x' WHERE checkpoint_id = 0", "checkpoints are the files"),
+        ("UPDATE features SET phi = list_transform(phi, lambda x: 'nan'::FLOAT)::FLOAT[16] WHERE idx = 3", "finite"),
+    ],
+)
+def test_verify_notices_what_was_changed(runs, statement, check):
+    with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
+        connection.execute(statement)
+    with open_run(runs / "digits") as run:
+        failed = [result.name for result in verify(run) if not result.ok]
+    assert any(check in name for name in failed), failed
+
+
+@pytest.mark.parametrize("of_label", [True, False])
+def test_scores_are_in_units_of_the_margin_on_subsets_that_calibration_did_not_see(small_run, of_label):
+    """The slope of actual against foretold changes lies in .5 to 2, for labels and for other classes."""
+    assert small_run.in_model_units("trak", of_label)
+    found = board(small_run)
+    slope = found.slope if of_label else found.slope_of_others
+    assert 0.5 < slope < 2
+
+
+def test_a_refused_build_leaves_the_unfinished_one_as_it_was(tmp_path):
+    def stop(status):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_run(settings(seed=3), "mine", tmp_path, stop)
+    before = read_status(tmp_path / "mine")
+    with pytest.raises(RunMismatchError):
+        build_run(settings(seed=5), "mine", tmp_path)
+    assert read_status(tmp_path / "mine") == before
+
+
+def test_another_model_has_another_fingerprint():
+    subject = RECIPE.load()
+    other = replace(subject, make_model=lambda: torch.nn.Linear(64, 10))
+    assert settings().fingerprint(subject) != settings().fingerprint(other)
 
 
 def test_nothing_is_left_of_the_building_site(small_runs):
@@ -250,15 +307,31 @@ def test_readers_in_another_process_never_see_an_incomplete_table(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_build_killed_ten_times_has_the_scores_of_an_unbroken_one(small_run, tmp_path):
-    """SIGKILL at ten random moments; every start goes on. Largest difference allowed: 1e-5 of the largest score."""
-    fractions = kill_and_go_on(build_command(), tmp_path, longest_wait=4.5)
+def test_a_build_killed_in_every_block_has_the_scores_of_an_unbroken_one(small_run, tmp_path):
+    """Dead before or after each thing that it writes, publishing and tidying up included; every start goes on.
+
+    Largest difference allowed: 1e-5 of the largest score.
+    """
+    died = []
+    for start in range(40):
+        child = subprocess.run(
+            [sys.executable, "-m", "tests.killing", str(tmp_path), "before" if start % 2 else "after"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        if child.returncode == 0:
+            break
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        died.append(child.stdout.strip())
     with open_run(tmp_path / "digits") as run:
         difference = np.abs(run.scores() - small_run.scores()).max() / np.abs(small_run.scores()).max()
         assert all(check.ok for check in verify(run))
-        assert np.allclose(run.lds().per_test, small_run.lds().per_test)
-    print(f"killed at {fractions}; largest difference {difference:.2e} of the largest score")
-    assert len(set(fractions)) >= 5, "the kills should fall into different parts of the build"
+        assert np.array_equal(run.lds().per_test, small_run.lds().per_test)
+    print(f"killed {len(died)} times: {', '.join(died)}; largest difference {difference:.1e} of the largest score")
+    assert {what.split()[1] for what in died} >= {"data", "checkpoints", "ledger", "features", "ridge", "scores", "lds"}
+    assert {"after publish", "after finish"} <= set(died) or {"before publish", "before finish"} <= set(died)
+    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["checkpoints", "store.duckdb"]
     assert difference <= 1e-5
 
 

@@ -1,5 +1,6 @@
 """The store: what is written is read back, and nothing half-written or damaged is ever shown."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 import trak_core as tc
 from trak_core.errors import (
+    InvalidSettingError,
     NotInRunError,
     RunBusyError,
     RunMismatchError,
@@ -22,6 +24,7 @@ from trak_core.errors import (
     StoreVersionError,
 )
 from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.progress import is_being_built
 from trak_core.store.run import generation, open_run
 from trak_core.store.schema import ORDER_BY, Shape
 from trak_core.store.writer import StoreWriter, build_lock
@@ -221,6 +224,48 @@ def test_a_damaged_store_is_refused_in_one_sentence(runs, damage):
         tc.open_run("digits")
 
 
+def test_a_flipped_byte_in_a_block_is_damage_wherever_it_is_read(runs):
+    """DuckDB reports a failed checksum with the base class of its errors."""
+    store = runs / "digits" / "store.duckdb"
+    content = bytearray(store.read_bytes())
+    for place in range(300_000, len(content), 262_144):
+        content[place] ^= 0xFF
+    store.write_bytes(content)
+    with pytest.raises(StoreDamagedError, match=r"store\.duckdb"), tc.open_run("digits") as run:
+        for method in run.info.methods:
+            run.scores(method)
+        run.lds()
+        run.proponents(0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM meta WHERE key = 'method'", "UPDATE meta SET value = '{' WHERE key = 'title'", "DROP TABLE examples"],
+)
+def test_a_store_that_contradicts_itself_is_damaged(runs, statement):
+    with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
+        connection.execute(statement)
+    with pytest.raises(StoreDamagedError, match=r"contradicts itself|damaged"):
+        tc.open_run("digits")
+    assert tc.list_runs()[0].state == "damaged"
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "flipped"])
+def test_a_damaged_working_store_is_told_from_a_full_disk(files, damage):
+    with StoreWriter(files, SHAPE, "print") as writer:
+        writer.write("block", {"scores": {"method": ["a"] * 900, "test_idx": range(900), "values": np.ones((900, 5))}})
+    content = files.working_store.read_bytes()
+    if damage == "garbage":
+        content = os.urandom(len(content))
+    elif damage == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        content = bytes(byte ^ 0xFF if place > 20_000 else byte for place, byte in enumerate(content))
+    files.working_store.write_bytes(content)
+    with pytest.raises(StoreDamagedError, match="delete the folder"), StoreWriter(files, SHAPE, "print") as writer:
+        writer.arrays('SELECT "values" FROM scores', "values")
+
+
 def test_a_store_of_another_version_is_refused_and_not_changed(runs):
     store = runs / "digits" / "store.duckdb"
     with duckdb.connect(str(store)) as connection:
@@ -255,8 +300,23 @@ def test_numbers_that_are_not_in_the_run_are_refused_with_what_is(small_run):
         small_run.scores("magic")
     with pytest.raises(NotInRunError, match="no class 10"):
         small_run.score_row(0, asked_class=10)
+    with pytest.raises(TypeError):
+        small_run.proponents(3.9)
+    with pytest.raises(InvalidSettingError, match="k=-5"):
+        small_run.proponents(0, k=-5)
     with pytest.raises(NotInRunError, match="explains the label only"):
         small_run.score_row(0, "random", asked_class=(small_run.label("test", 0) + 1) % 10)
+
+
+def test_looking_at_a_build_needs_no_right_to_write_and_disturbs_nobody(files):
+    with build_lock(files):
+        files.lock.chmod(0o444)
+        assert is_being_built(files)
+    looks = [is_being_built(files) for _ in range(50)]
+    assert looks == [False] * 50
+    with files.lock.open("rb") as first:
+        fcntl.flock(first, fcntl.LOCK_SH)
+        assert not is_being_built(files)
 
 
 def test_listing_runs_shows_damaged_ones_too(runs):

@@ -1,6 +1,7 @@
 """The command line: `python -m trak_core`. Exit status 0 is success, 2 a usage or input error, 1 anything else."""
 
 import json
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from trak_core.evidence.verification import verify
 from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import open_run
+from trak_core.store.run import Lds, open_run
 
 INPUT_ERRORS = (
     InvalidSettingError,
@@ -121,8 +122,9 @@ def _build(recipe: Recipe, name: str, seed: int, device: str, **sizes: int) -> N
             lds = run.lds()
         click.echo(
             f"Run {name!r} is complete: {run_dir}\n"
-            f"LDS of {run.info.method}: {lds.mean:.3f} (95% interval {lds.ci_low:.3f} to {lds.ci_high:.3f}), "
-            f"noise ceiling {lds.noise_ceiling:.3f}.\n"
+            f"LDS of {run.info.method}: {_number(lds.mean)} "
+            f"(95% interval {_number(lds.ci_low)} to {_number(lds.ci_high)}), "
+            f"noise ceiling {_number(lds.noise_ceiling)}.\n"
             "Look at it with: streamlit run app.py"
         )
 
@@ -141,7 +143,8 @@ def recipes() -> None:
 @cli.command()
 def runs() -> None:
     """List the runs that there are."""
-    summaries = list_runs()
+    with clear_errors():
+        summaries = list_runs()
     if not summaries:
         click.echo(f"No run in {runs_dir()} yet; `python -m trak_core build digits` makes one.")
     for summary in summaries:
@@ -153,7 +156,7 @@ def _line(summary: RunSummary) -> str:
     if summary.n_train is not None:
         parts.append(f"{summary.n_train:,} train, {summary.n_test:,} test")
     if summary.lds is not None:
-        parts.append(f"LDS {summary.lds:.3f} of at most {summary.noise_ceiling:.3f}")
+        parts.append(f"LDS {_number(summary.lds)}, noise ceiling {_number(summary.noise_ceiling)}")
     if summary.build is not None and summary.state == "building":
         parts.append(f"{summary.build.step}, {summary.build.fraction:.0%}")
     if summary.problem:
@@ -189,9 +192,14 @@ def info(run: str, as_json: bool) -> None:
             click.echo(f"{key:34} {value if isinstance(value, str) else json.dumps(value)}")
 
 
-def _lds_facts(lds: Any) -> dict[str, float | int]:
+def _lds_facts(lds: Lds) -> dict[str, float | int | None]:
     names = ("mean", "ci_low", "ci_high", "noise_ceiling", "n_subsets", "n_seeds")
-    return {name: getattr(lds, name) for name in names}
+    # JSON has no NaN: what is undefined is null.
+    return {name: value if math.isfinite(value := getattr(lds, name)) else None for name in names}
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def _size(run_dir: Path) -> int:

@@ -1,5 +1,6 @@
 """Starts builds in processes of their own, so that whoever asked stays free to answer people."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ class Launcher:
             self._processes[run_dir] = subprocess.Popen(
                 [sys.executable, "-m", "trak_core", "build", *command],
                 cwd=_ROOT,
+                env={**os.environ, "TRAK_RUNS_DIR": str(run_dir.parent)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -5,16 +5,27 @@ say so when an address names something that is not there.
 """
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import streamlit as st
 
 from pages.components.text import plain
 from trak_core.store.run import Run
 
-__all__ = ["ANSWER", "choose_asked_class", "choose_method", "choose_test", "choose_train", "go_to_test"]
+__all__ = [
+    "ANSWER",
+    "choose_asked_class",
+    "choose_method",
+    "choose_test",
+    "choose_train",
+    "go_to_test",
+    "leave_out",
+    "show_notices",
+]
 
 ANSWER = "its answer"
 MANY_CLASSES = 12
+_NOTICES = "notices"
 
 
 def go_to_test(test_idx: int) -> None:
@@ -26,22 +37,22 @@ def go_to_test(test_idx: int) -> None:
 def choose_test(run: Run, default: int) -> int:
     """The number input for the test example; numbers out of range give a notice and the default."""
     last = run.info.n_test - 1
-    _notice_number("test", last, "test example", f"This is number {default}.")
-    if not 0 <= st.session_state.get("test", 0) <= last:
+    _check_number("test", last, "test example", f"This is number {default}.")
+    if st.session_state.get("test") is None:
+        # Not the input's own default: Streamlit leaves a default out of the address, and this one differs by run.
         st.session_state["test"] = default
-    return int(
-        st.number_input(
-            "Test example",
-            min_value=0,
-            max_value=last,
-            value=default,
-            step=1,
-            key="test",
-            bind="query-params",
-            on_change=_forget_train,
-            help="The number of the test example; it is part of the address.",
-        )
+    number = st.number_input(
+        "Test example",
+        min_value=0,
+        max_value=last,
+        value=None,
+        step=1,
+        key="test",
+        bind="query-params",
+        on_change=_forget_train,
+        help="The number of the test example; it is part of the address.",
     )
+    return default if number is None else int(number)
 
 
 def _forget_train() -> None:
@@ -52,7 +63,7 @@ def choose_asked_class(run: Run) -> int | None:
     """The class whose score is explained; None for the model's own answer."""
     names = list(run.info.class_names)
     options = [ANSWER, *names]
-    _notice("asked", options, "class")
+    _check_option("asked", options, "class")
     if st.session_state.get("asked") not in options:
         st.session_state.pop("asked", None)
     help_text = (
@@ -77,7 +88,7 @@ def choose_asked_class(run: Run) -> int | None:
 def choose_method(run: Run, titles: dict[str, str]) -> str:
     """The attribution method."""
     options = [titles[method] for method in run.info.methods]
-    _notice("method", options, "method")
+    _check_option("method", options, "method")
     if st.session_state.get("method") not in options:
         st.session_state.pop("method", None)
     chosen = st.selectbox(
@@ -90,22 +101,16 @@ def choose_method(run: Run, titles: dict[str, str]) -> str:
     return run.info.methods[options.index(chosen)]
 
 
-def _notice(key: str, options: Sequence[str], what: str) -> None:
+def _check_option(key: str, options: Sequence[str], what: str) -> None:
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
-        st.warning(
-            f"There is no {what} “{plain(asked)}” in this run; this is “{plain(options[0])}”.",
-            icon=":material/link_off:",
-        )
+        leave_out(key, f"There is no {what} “{plain(asked)}” in this run; this is “{plain(options[0])}”.")
 
 
 def choose_train(run: Run) -> int | None:
     """The number input for the train example to look at closely; None when none is picked."""
     last = run.info.n_train - 1
-    _notice_number("train", last, "training example", "None is picked.")
-    chosen = st.session_state.get("train")
-    if chosen is not None and not 0 <= chosen <= last:
-        st.session_state["train"] = None
+    _check_number("train", last, "training example", "None is picked.")
     number = st.number_input(
         "Training example",
         min_value=0,
@@ -119,10 +124,25 @@ def choose_train(run: Run) -> int | None:
     return None if number is None else int(number)
 
 
-def _notice_number(key: str, last: int, what: str, instead: str) -> None:
+def _check_number(key: str, last: int, what: str, instead: str) -> None:
+    """Begins the page anew without a number that is not there, and with a notice."""
     asked = st.query_params.get(key)
-    if asked is not None and not (asked.isdecimal() and int(asked) <= last):
-        st.warning(
-            f"There is no {what} “{plain(asked)}” in this run; it has numbers 0 to {last}. {instead}",
-            icon=":material/link_off:",
-        )
+    if asked is not None and not (asked.isascii() and asked.isdecimal() and len(asked) < 10 and int(asked) <= last):
+        # Streamlit's own reading takes 5.0 for 5 and fails on thousands of digits, so the input must not see it.
+        leave_out(key, f"There is no {what} “{plain(asked)}” in this run; it has numbers 0 to {last}. {instead}")
+    held = st.session_state.get(key)
+    if held is not None and not 0 <= held <= last:  # left by a run with more examples
+        st.session_state[key] = None
+
+
+def leave_out(key: str, notice: str) -> NoReturn:
+    """Begins the page anew without a parameter of the address, and with a notice in its place."""
+    st.session_state.setdefault(_NOTICES, []).append(notice)
+    del st.query_params[key]
+    st.rerun()
+
+
+def show_notices() -> None:
+    """Shows, once, what was left out of the address."""
+    for notice in st.session_state.pop(_NOTICES, []):
+        st.warning(notice, icon=":material/link_off:")

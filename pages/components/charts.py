@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components.text import in_html
 from trak_core.views import Board, Explanation, Fit
 
 __all__ = ["checkpoints_chart", "fit_chart", "lds_histogram", "methods_chart", "score_histogram", "show"]
@@ -36,7 +37,7 @@ def score_histogram(explanation: Explanation) -> go.Figure:
     """All scores of an explanation; triangles mark the train examples that are shown."""
     edges, counts = explanation.bin_edges, explanation.bin_counts
     middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
-    figure = _figure(260, "score (change of the margin)", "training examples")
+    figure = _figure(260, _unit(explanation), "training examples")
     figure.add_bar(
         x=middles,
         y=counts,
@@ -54,11 +55,15 @@ def score_histogram(explanation: Explanation) -> go.Figure:
             y=[1.6] * len(side),
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 1, "color": "white"}},
-            customdata=[[item.example.idx, item.example.label_name] for item in side],
+            customdata=[[item.example.idx, in_html(item.example.label_name)] for item in side],
             hovertemplate="train #%{customdata[0]}, label %{customdata[1]}, score %{x:+.3f}<extra></extra>",
         )
     figure.update_yaxes(type="log", dtick=1)
     return figure
+
+
+def _unit(explanation: Explanation) -> str:
+    return "score (change of the margin)" if explanation.in_model_units else "score (no unit)"
 
 
 def _sign_colour(low: float, high: float) -> str:
@@ -74,7 +79,7 @@ def methods_chart(board: Board) -> go.Figure:
     figure = _figure(90 + 44 * len(rows), "LDS", "")
     figure.add_scatter(
         x=[row.lds for row in rows],
-        y=[row.title for row in rows],
+        y=[in_html(row.title) for row in rows],
         mode="markers",
         marker={"size": 12, "color": [GREY if row.is_baseline else BLUE for row in rows]},
         error_x={

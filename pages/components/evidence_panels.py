@@ -52,7 +52,8 @@ def method_panel(found: Board) -> None:
         "Grey: baselines."
     )
     if found.slope is not None:
-        st.caption(f"Calibration: a change foretold as 1 came true as {found.slope:.2f}, over all test examples.")
+        others = f" and as {found.slope_of_others:.2f} for other classes" if found.slope_of_others is not None else ""
+        st.caption(f"Calibration: a change foretold as 1 came true as {found.slope:.2f} for labels{others}.")
 
 
 def example_panel(run: Run, method: str, test_idx: int) -> float | None:
@@ -60,7 +61,8 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
     fit = predicted_against_actual(run, test_idx, method)
     example = read_examples(run, "test", [test_idx])[0]
     st.markdown(
-        "**One test example**: foretold against retrained", help="One point a random half of the training data."
+        "**One test example**: foretold against retrained, margin of its label",
+        help="One point a random half of the training data.",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         if example.thumbnail:
@@ -75,7 +77,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
                 EXPLORE,
                 label="Open in Explore",
                 icon=":material/search:",
-                query_params={"run": run.info.name, "test": str(test_idx)},
+                query_params={"run": run.info.name, "test": str(test_idx), "method": run.method_titles[method]},
             )
     show(fit_chart(fit), "fit", f"Foretold against actual margin of test example {test_idx} over retrained halves")
     return fit.lds

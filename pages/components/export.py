@@ -37,12 +37,13 @@ def share_link(**state: object) -> None:
     """A button that copies the address of this very view.
 
     The address bar leaves out what is at its default, and defaults differ between machines (the first run, say); the
-    copied address names everything.
+    copied address names the state given, and keeps the filters that the bar shows.
 
     Args:
         state: parameters of the address; those that are None are left out.
     """
-    query = urlencode({name: str(value) for name, value in state.items() if value is not None})
+    shown = {name: st.query_params.get_all(name) for name in st.query_params if name not in state}
+    query = urlencode({**shown, **{name: str(value) for name, value in state.items() if value is not None}}, doseq=True)
     with st.container(width="content"):
         _COPY(key="copy_link", data={"query": query})
 

@@ -1,10 +1,11 @@
 """Filters over test examples, and walking through those that pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from pages.components.address import go_to_test
+from pages.components.address import go_to_test, leave_out
+from pages.components.text import plain
 from trak_core.store.run import Run
 from trak_core.views import TestFilter, TestOverview, find_tests
 
@@ -14,6 +15,9 @@ __all__ = ["filter_bar", "walk_buttons"]
 def filter_bar(run: Run, tests: TestOverview) -> list[int]:
     """The filters, and the numbers of the test examples that pass them; all when none does."""
     names = list(run.info.class_names)
+    _check("label", "Label", lambda asked: asked in names)
+    _check("confidence", "Confidence", lambda asked: asked.isascii() and asked.isdecimal() and len(asked) < 4)
+    _check("mistakes", "Only mistakes", lambda asked: asked.lower() in ("true", "false"))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container(width=320):
             classes = st.multiselect("Label", names, key="label", bind="query-params", placeholder="every class")
@@ -33,6 +37,12 @@ def filter_bar(run: Run, tests: TestOverview) -> list[int]:
         st.info("No test example passes these filters; all are shown.", icon=":material/filter_alt_off:")
         return list(range(run.info.n_test))
     return shown
+
+
+def _check(key: str, title: str, fits: Callable[[str], bool]) -> None:
+    for asked in st.query_params.get_all(key):
+        if not fits(asked):
+            leave_out(key, f"The address asks for “{plain(asked)}” under {title}, which is not there; it was left out.")
 
 
 def walk_buttons(shown: Sequence[int], test_idx: int) -> None:

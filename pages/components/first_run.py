@@ -27,14 +27,14 @@ def first_run() -> None:
         st.switch_page(EXPLORE)
     run_dir = runs_dir() / COMMAND[0]
     status = read_status(run_dir)
+    command = status.command if status and status.command else COMMAND  # an unfinished build keeps its settings
     problem = _problem(run_dir, status)
     if problem:
         st.error(f"The first run could not be built: {plain(problem)}", icon=":material/error:")
-        st.button("Try again", on_click=launcher().start, args=(run_dir, COMMAND), icon=":material/refresh:")
+        st.button("Try again", on_click=launcher().start, args=(run_dir, command), icon=":material/refresh:")
         return
     if status is None or status.state != "running":
-        # An unfinished build goes on with its own settings.
-        launcher().start(run_dir, status.command if status and status.command else COMMAND)
+        launcher().start(run_dir, command)
     with st.container(border=True):
         st.subheader("Building your first run: handwritten digits")
         fraction = status.fraction if status else 0.0

@@ -18,6 +18,6 @@ def through_app() -> None:
     pages of its own, and the first visitor's deep link runs a page without `app.py`. Such a page starts `app.py`
     here, which then draws it in the right way; from there on, in every session, this does nothing.
     """
-    if not st.session_state.get(ROUTED):
+    if not st.session_state.pop(ROUTED, False):  # set anew by every run of app.py
         runpy.run_path(str(_APP))
         st.stop()

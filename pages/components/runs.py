@@ -89,10 +89,9 @@ def test_overview(run: Run) -> TestOverview:
 
 
 def refresh_when_published(run: Run) -> None:
-    """While the run is being built, tells how far that is and shows the page anew when it publishes."""
-    build = read_status(run.path)
-    if build is not None and build.state == "running":
-        _watch_build(run)  # a timer only where there is something to wait for
+    """Tells how far a build of the run is, and shows the page anew when it publishes."""
+    if read_status(run.path) is not None:  # a timer only where there is something to wait for
+        _watch_build(run)
 
 
 @st.fragment(run_every="2s")

@@ -1,12 +1,26 @@
-"""Text that comes from data, file names or addresses, made safe for places that read Markdown."""
+"""Text that comes from data, file names or addresses, made safe for places that read Markdown or HTML."""
 
+import html
 import re
 
-__all__ = ["plain"]
+__all__ = ["in_html", "plain"]
 
 _MARKS = re.compile(r"([!-/:-@\[-`{-~])")
+_WORD_JOINER = "\u2060"
+LONGEST = 300
 
 
 def plain(text: object) -> str:
-    """The text with every ASCII punctuation mark escaped, so that Markdown shows it letter by letter."""
-    return _MARKS.sub(r"\\\1", " ".join(str(text).split()))
+    """The text for a place that reads Markdown, so that it shows every letter and nothing more.
+
+    Texts of more than 300 letters are cut. Punctuation is escaped, and an invisible word joiner before each mark
+    keeps addresses from becoming links and arrows from becoming signs, which escaping alone does not.
+    """
+    words = " ".join(str(text).split())
+    cut = words if len(words) <= LONGEST else f"{words[:LONGEST]} …"
+    return _MARKS.sub(rf"{_WORD_JOINER}\\\1", cut)
+
+
+def in_html(text: object) -> str:
+    """The text for a place that reads HTML, as the labels of figures do."""
+    return html.escape(str(text))

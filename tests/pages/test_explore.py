@@ -92,6 +92,11 @@ def test_a_training_example_can_be_looked_at_closely(runs, open_page):
         ({"test": "<b>1</b>"}, "There is no test example “<b>1</b>” in this run"),
         ({"train": "5000"}, "There is no training example “5000” in this run; it has numbers 0 to 1436."),
         ({"asked": "cat"}, "There is no class “cat” in this run"),
+        ({"test": "1" * 5000}, "There is no test example “111"),
+        ({"test": "5.0"}, "There is no test example “5.0” in this run"),
+        ({"label": "zz"}, "The address asks for “zz” under Label, which is not there"),
+        ({"confidence": "abc"}, "The address asks for “abc” under Confidence"),
+        ({"mistakes": "maybe"}, "The address asks for “maybe” under Only mistakes"),
         ({"method": "magic"}, "There is no method “magic” in this run; this is “TRAK”."),
     ],
 )
@@ -105,7 +110,9 @@ def test_bad_addresses_give_a_notice_and_a_default(runs, open_page, address, not
 def test_markup_in_an_address_is_shown_letter_by_letter(runs, open_page):
     app = open_page("explore", test="![x](https://example.org/x.png) <b>")
     assert not app.exception
-    assert "\\!\\[x\\]\\(https\\:\\/\\/example" in app.warning[0].value
+    assert "![" not in app.warning[0].value
+    assert "https:" not in app.warning[0].value
+    assert "![x](https://example.org/x.png) <b>" in words(app)
 
 
 def test_explore_without_any_run_points_home(no_runs, open_page, monkeypatch):

@@ -48,7 +48,7 @@ def build_run(
     run_dir = runs_dir / check_run_name(name)
     files = RunFiles(run_dir)
     subject = RECIPES[settings.recipe].load()
-    fingerprint = settings.fingerprint(subject.training, subject.dataset.fingerprint())
+    fingerprint = settings.fingerprint(subject)
     if _is_complete(files, fingerprint) and not files.build.exists():
         return run_dir
     with build_lock(files):
@@ -57,13 +57,14 @@ def build_run(
             clear_site(files)
             return run_dir
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
-        progress = ProgressReporter(files, plan(settings), settings.command(name), listener)
-        try:
-            with StoreWriter(files, shape, fingerprint) as writer:
+        # A working store with other settings is refused here, before anything is said about its build.
+        with StoreWriter(files, shape, fingerprint) as writer:
+            progress = ProgressReporter(files, plan(settings), settings.command(name), listener)
+            try:
                 BuildSteps(settings, subject, files, writer, progress).run()
-        except BaseException as error:
-            _report_end(progress, error)
-            raise
+            except BaseException as error:
+                _report_end(progress, error)
+                raise
     return run_dir
 
 

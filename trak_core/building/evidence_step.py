@@ -30,14 +30,14 @@ def evidence_tables(
     outcomes: Floats,
     class_outcomes: Floats,
     settings: BuildSettings,
-) -> dict[str, dict[str, Any]]:
-    """Rows of the tables `lds`, `class_lds` and `lds_summary`.
+) -> tuple[dict[str, dict[str, Any]], float | None]:
+    """Rows of the tables `lds`, `class_lds` and `lds_summary`, and the calibration slope of classes but the label.
 
     Args:
         writer: the working store, with scores.
         masks: the reporting subsets, bool `[n_subsets, n_train]`.
         outcomes: of the labels `[n_subsets, n_seeds, n_test]`.
-        class_outcomes: of every class, averaged over seeds `[n_subsets, n_test, n_classes]`.
+        class_outcomes: of every class `[n_subsets, n_seeds, n_test, n_classes]`.
         settings: of the build.
     """
     ceilings = noise_ceiling_per_test(outcomes)
@@ -70,9 +70,9 @@ def evidence_tables(
         n_checkpoints = settings.n_checkpoints if method in uses_checkpoints else 0
         summarize(method, n_checkpoints, predicted, evidence, seconds)
         lds_rows += [
-            {"method": method, "test_idx": test_idx, **row, "noise_ceiling": _or_null(ceilings[test_idx])}
+            {"method": method, "test_idx": test_idx, **row}
             for test_idx, row in enumerate(
-                _lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high)
+                _lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high, ceilings)
             )
         ]
         if method == "trak":
@@ -81,11 +81,9 @@ def evidence_tables(
                     evidence = measure_lds(predicted_by_fewer, actual, settings.seed)
                     share = seconds * fewer / settings.n_checkpoints
                     summarize(method, fewer, predicted_by_fewer, evidence, share)
-    return {
-        "lds_summary": _columns(summary_rows),
-        "lds": _columns(lds_rows),
-        "class_lds": _columns(_class_lds_rows(writer, masks, class_outcomes)),
-    }
+    class_rows, slope = _class_evidence(writer, masks, class_outcomes)
+    tables = {"lds_summary": _columns(summary_rows), "lds": _columns(lds_rows), "class_lds": _columns(class_rows)}
+    return tables, slope
 
 
 def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
@@ -100,28 +98,34 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
     }
 
 
-def _class_lds_rows(writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats) -> list[dict[str, Any]]:
+def _class_evidence(
+    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats
+) -> tuple[list[dict[str, Any]], float | None]:
     pairs = writer.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
     scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
     test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]
-    lds = lds_per_test(predicted_outcomes(scores, masks), class_outcomes[:, test_idx, asked_class])
+    outcomes = class_outcomes[:, :, test_idx, asked_class]  # [n_subsets, n_seeds, n_pairs]
+    predicted, actual = predicted_outcomes(scores, masks), outcomes.mean(1)
+    lds = lds_per_test(predicted, actual)
     low, high = lds_interval(lds, len(masks))
-    rows = _lds_columns(lds, low, high)
-    return [
+    ceilings = noise_ceiling_per_test(outcomes)
+    rows = [
         {"method": "trak", "test_idx": int(test), "asked_class": int(asked), **row}
-        for test, asked, row in zip(test_idx, asked_class, rows, strict=True)
+        for test, asked, row in zip(test_idx, asked_class, _lds_columns(lds, low, high, ceilings), strict=True)
     ]
+    return rows, _or_null(calibration_slope(predicted, actual))
 
 
-def _lds_columns(lds: Floats, low: Floats, high: Floats) -> list[dict[str, Any]]:
+def _lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:
     return [
         {
             "lds": _or_null(value),
             "ci_low": _or_null(value_low),
             "ci_high": _or_null(value_high),
+            "noise_ceiling": _or_null(ceiling),
             "trust": trust_level(_or_null(value_low)),
         }
-        for value, value_low, value_high in zip(lds, low, high, strict=True)
+        for value, value_low, value_high, ceiling in zip(lds, low, high, ceilings, strict=True)
     ]
 
 

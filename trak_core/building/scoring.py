@@ -1,6 +1,5 @@
 """Scores of every method over all checkpoints, with a ridge chosen on the ledger's fitting subsets."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -82,7 +81,9 @@ class ScoringResult:
         test_labels: `[n_test]`.
         predicted: number of checkpoints to the outcomes that TRAK foretells with so many: `[n_subsets, n_test]`.
         seconds: method to CPU seconds.
-        calibration: the factor that brought TRAK's scores to the unit of the model output.
+        calibration: the factor that brought TRAK's scores for labels to the unit of the model output; None when they
+            could not be brought there.
+        calibration_of_others: the same for classes other than the label.
         gradient_path: how gradients were computed.
     """
 
@@ -91,14 +92,15 @@ class ScoringResult:
     test_labels: NDArray[np.int64]
     predicted: dict[int, NDArray[np.float64]]
     seconds: dict[str, float]
-    calibration: float
+    calibration: float | None
+    calibration_of_others: float | None
     gradient_path: str
 
-    def tables(self, inputs_fingerprint: str) -> dict[str, dict[str, Any]]:
+    def tables(self, fingerprints: dict[str, str]) -> dict[str, dict[str, Any]]:
         """Rows for the store.
 
         Args:
-            inputs_fingerprint: of the settings, data and weights that the scores were made from.
+            fingerprints: of what the scores of each method were made from.
         """
         n_test, n_classes, _ = self.class_scores.shape
         names = list(self.by_method)
@@ -113,7 +115,7 @@ class ScoringResult:
                 "description": [METHODS[name].description for name in names],
                 "is_baseline": [METHODS[name].is_baseline for name in names],
                 "seconds": [self.seconds[name] for name in names],
-                "fingerprint": [hashlib.sha256(f"{inputs_fingerprint} {name}".encode()).hexdigest() for name in names],
+                "fingerprint": [fingerprints[name] for name in names],
             },
             "scores": {
                 "method": np.repeat(names, n_test),
@@ -156,7 +158,7 @@ def score_all_methods(
         test: inputs and labels of the test examples.
         ridge: relative to the mean squared gradient norm.
         masks: all subsets of the ledger, bool `[n_subsets, n_train]`, the fitting ones first.
-        fit_outcomes: mean outcomes of the fitting subsets `[n_fit, n_test]`.
+        fit_outcomes: mean outcomes of every class on the fitting subsets `[n_fit, n_test, n_classes]`.
         seed: of the random baseline.
         on_checkpoint: called after every checkpoint.
     """
@@ -183,11 +185,16 @@ def score_all_methods(
     class_scores = (total / len(checkpoints) * q_of_each.mean(0)).cpu().numpy().reshape(n_test, n_classes, -1)
     predicted = {m: predicted_outcomes(scores, masks) for m, scores in snapshots.items()}
 
-    slope = calibration_slope(predicted[len(checkpoints)][: len(fit_outcomes)], fit_outcomes)
-    # A slope of zero or less would turn every explanation round; such scores stay as they are.
-    calibration = slope if math.isfinite(slope) and slope > 0 else 1.0
-    class_scores *= np.float32(calibration)
     labels = test_labels.cpu().numpy()
+    is_label = np.arange(n_classes)[None, :] == labels[:, None]  # [n_test, n_classes]
+    fit_masks = masks[: len(fit_outcomes)]
+    factors = {}
+    # Two factors: what moves the label's margin and what moves another class's differ in scale.
+    for name, chosen in (("label", is_label), ("others", ~is_label)):
+        foretold = predicted_outcomes(class_scores[chosen], fit_masks)
+        factors[name] = usable_slope(calibration_slope(foretold, fit_outcomes[:, chosen]))
+        if (factor := factors[name]) is not None:
+            class_scores[chosen] *= np.float32(factor)
     seconds = {"trak": time.process_time() - began}
     by_method = {"trak": class_scores[np.arange(n_test), labels]}
 
@@ -206,9 +213,15 @@ def score_all_methods(
         test_labels=labels,
         predicted=predicted,
         seconds=seconds,
-        calibration=calibration,
+        calibration=factors["label"],
+        calibration_of_others=factors["others"],
         gradient_path=gradient_path(checkpoints.architecture, checkpoints.state_dict(0)),
     )
+
+
+def usable_slope(slope: float) -> float | None:
+    """The slope, or None where it is undefined or would turn every explanation round."""
+    return slope if math.isfinite(slope) and slope > 0 else None
 
 
 def mean_embedding_scores(checkpoints: Ensemble, train_inputs: Tensor, test_inputs: Tensor) -> Scores:

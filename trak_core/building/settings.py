@@ -4,15 +4,17 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from trak_core.building.scoring import RIDGES
 from trak_core.errors import InvalidSettingError
-from trak_core.recipes import Recipe
+from trak_core.recipes import Recipe, Subject
 from trak_core.store.schema import SCHEMA_VERSION
-from trak_core.training import TrainingSettings
 
 __all__ = ["BuildSettings"]
 
 FIT_SHARE = 0.2
 MIN_SUBSETS = 20
+METHOD_REVISION = 1
+"""Raise it with any change of the code that changes the numbers of a run."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,20 @@ class BuildSettings:
         """Subsets on which the ridge and the calibration are chosen; LDS is reported on the others."""
         return round(FIT_SHARE * self.n_subsets)
 
-    def fingerprint(self, training: TrainingSettings, data_fingerprint: str) -> str:
+    def fingerprint(self, subject: Subject) -> str:
         """SHA-256 (hex) over everything that the numbers of the run depend on."""
+        model = subject.make_model()
         parts = {
             "schema_version": SCHEMA_VERSION,
+            "method_revision": METHOD_REVISION,
             "settings": asdict(self),
-            "training": asdict(training),
-            "data": data_fingerprint,
+            "fit_share": FIT_SHARE,
+            "ridges": RIDGES,
+            "training": asdict(subject.training),
+            "task": repr(subject.task),
+            "model": repr(model),
+            "parameters": {name: list(value.shape) for name, value in model.named_parameters()},
+            "data": subject.dataset.fingerprint(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -25,6 +25,7 @@ from trak_core.projection import RademacherProjection
 from trak_core.recipes import RECIPES, Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.writer import StoreWriter
 from trak_core.training import Ensemble, draw_half_subsets, train_ensemble
 
@@ -266,7 +267,6 @@ class BuildSteps:
         asked = torch.arange(n_classes, device=logits.device)
         outputs = self.subject.task.model_output(logits[:, :, None, :], asked.expand(len(members), n_test, -1))
         of_label = outputs.gather(2, self.test_labels.expand(len(members), -1)[..., None])[..., 0]
-        mean_outputs = outputs.reshape(len(block), n_seeds, n_test, n_classes).mean(1)
         self.writer.write(
             f"ledger {block.start}",
             {
@@ -279,10 +279,30 @@ class BuildSteps:
                 "class_outcomes": {
                     "subset_id": np.repeat(np.asarray(block), n_test),
                     "test_idx": np.tile(np.arange(n_test), len(block)),
-                    "model_outputs": mean_outputs.flatten(0, 1).cpu().numpy(),
+                    "model_outputs": outputs.reshape(len(block), n_seeds, n_test, -1)
+                    .mean(1)
+                    .flatten(0, 1)
+                    .cpu()
+                    .numpy(),
+                },
+                "class_outcomes_by_seed": {
+                    "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
+                    "seed": np.repeat([seed for _, seed in members], n_test),
+                    "test_idx": np.tile(np.arange(n_test), len(members)),
+                    "model_outputs": outputs.flatten(0, 1).cpu().numpy(),
                 },
             },
         )
+
+    def _class_outcomes(self, role: str) -> NDArray[np.float64]:
+        """Margins of every class over the subsets of a role: `[n_subsets, n_seeds, n_test, n_classes]`."""
+        flat = self.writer.arrays(
+            "SELECT model_outputs FROM class_outcomes_by_seed JOIN subsets USING (subset_id) WHERE role = ? "
+            "ORDER BY subset_id, seed, test_idx",
+            "model_outputs",
+            [role],
+        )
+        return flat.astype(np.float64).reshape(-1, self.settings.n_seeds, len(self.test_labels), flat.shape[1])
 
     def _outcomes(self, role: str) -> NDArray[np.float64]:
         """Margins of the labels over the subsets of a role: `[n_subsets, n_seeds, n_test]`."""
@@ -345,39 +365,36 @@ class BuildSteps:
             (self.test_inputs, self.test_labels),
             ridge=self.writer.meta("ridge"),
             masks=self.masks,
-            fit_outcomes=self._outcomes("fit").mean(1),
+            fit_outcomes=self._class_outcomes("fit").mean(1),
             seed=self.settings.seed,
             on_checkpoint=self.progress.advance,
         )
-        inputs_fingerprint = hashlib.sha256(
-            "".join(
-                [
-                    self.writer.meta("fingerprint"),
-                    *(self._sha256(i) for i in range(self.settings.n_checkpoints)),
-                ]
-            ).encode()
-        ).hexdigest()
-        meta = {"calibration": result.calibration, "gradients": result.gradient_path, "kernel": "exact, dual"}
-        self.writer.write("scores", result.tables(inputs_fingerprint), meta)
+        ridge = self.writer.meta("ridge")
+        sha256s = [self._sha256(i) for i in range(self.settings.n_checkpoints)]
+        fingerprints = {
+            method: score_fingerprint(self.writer.meta("fingerprint"), sha256s, ridge, method)
+            for method in result.by_method
+        }
+        meta = {
+            "calibration": result.calibration,
+            "calibration_of_other_classes": result.calibration_of_others,
+            "gradients": result.gradient_path,
+            "kernel": "exact, dual",
+        }
+        self.writer.write("scores", result.tables(fingerprints), meta)
 
     # --- evidence -----------------------------------------------------------------------------------------
 
     def _lds(self) -> None:
-        n_fit, n_classes = self.settings.n_fit, len(self.subject.dataset.class_names)
-        eval_masks = self.masks[n_fit:]
-        class_outcomes = self.writer.arrays(
-            "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
-            "ORDER BY subset_id, test_idx",
-            "model_outputs",
-        ).reshape(len(eval_masks), -1, n_classes)
-        tables = evidence_tables(
+        tables, slope_of_others = evidence_tables(
             self.writer,
-            eval_masks,
+            self.masks[self.settings.n_fit :],
             self._outcomes("eval"),
-            class_outcomes.astype(np.float64),
+            self._class_outcomes("eval"),
             self.settings,
         )
-        self.writer.write("lds", tables, {"complete": True})
+        meta = {"complete": True, "calibration_slope_of_other_classes": slope_of_others}
+        self.writer.write("lds", tables, meta)
         self.progress.advance()
 
 

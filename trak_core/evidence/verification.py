@@ -3,16 +3,24 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from trak_core.errors import TrakCoreError
-from trak_core.evidence.lds import lds_per_test, predicted_outcomes
+from trak_core.evidence.lds import lds_interval, lds_per_test, noise_ceiling_per_test, predicted_outcomes
+from trak_core.evidence.trust import trust_level
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
+from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.run import Run
+from trak_core.store.schema import ORDER_BY
 
 __all__ = ["Check", "verify"]
+
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,14 @@ class Check:
 def verify(run: Run) -> list[Check]:
     """Every check of a run, in order; a store that cannot be read fails a check rather than raising."""
     checks: list[tuple[str, Callable[[Run], str]]] = [
+        ("every table can be read to its end", _readable),
         ("every table has as many rows as the run needs", _row_counts),
         ("checkpoints are the files that were trained", _checkpoint_files),
+        ("scores were made from these settings, data and weights", _fingerprints),
         ("scores and features are finite", _finite),
         ("top lists are the ends of the score rows", _topk),
         ("the stored LDS is the LDS of the stored scores and outcomes", _lds),
+        ("the same holds for classes other than the label", _class_lds),
     ]
     return [_check(name, check, run) for name, check in checks]
 
@@ -45,33 +56,41 @@ def verify(run: Run) -> list[Check]:
 def _check(name: str, check: Callable[[Run], str], run: Run) -> Check:
     try:
         problem = check(run)
-    except TrakCoreError as error:
-        problem = str(error)
+    except (TrakCoreError, duckdb.Error, ValueError, KeyError, IndexError, TypeError) as error:
+        problem = str(error) or type(error).__name__
     return Check(name, not problem, problem)
+
+
+def _readable(run: Run) -> str:
+    for table in ORDER_BY:
+        run.rows(f"SELECT bit_xor(hash(t)) FROM {table} t")  # a table of the schema; hashing reads every column
+    return ""
 
 
 def _row_counts(run: Run) -> str:
     info = run.info
     n_examples = info.n_train + info.n_test
+    n_pairs = info.n_test * (len(info.class_names) - 1)
+    n_ends = 2 * min(100, info.n_train)
     expected = {
         "examples": n_examples,
         "predictions": info.n_checkpoints * n_examples,
         "features": info.n_checkpoints * n_examples,
-        "scores": len(info.methods) * info.n_test,
         "methods": len(info.methods),
+        "scores": len(info.methods) * info.n_test,
+        "class_scores": n_pairs,
+        "topk": len(info.methods) * info.n_test * n_ends,
+        "subsets": info.provenance["n_subsets"],
     }
-    if run.info.provenance.get("complete"):
-        n_subsets, n_seeds = info.provenance["n_subsets"], info.provenance["n_seeds"]
+    if info.provenance.get("complete"):
         expected |= {
-            "subsets": n_subsets,
-            "outcomes": n_subsets * n_seeds * info.n_test,
+            "outcomes": info.provenance["n_subsets"] * info.provenance["n_seeds"] * info.n_test,
+            "class_outcomes": info.provenance["n_subsets"] * info.n_test,
             "lds": len(info.methods) * info.n_test,
+            "class_lds": n_pairs,
         }
-    wrong = []
-    for table, wanted in expected.items():
-        found = run.rows(f"SELECT count(*) FROM {table}")[0][0]
-        if found != wanted:
-            wrong.append(f"{table} has {found} rows instead of {wanted}")
+    found = {table: run.rows(f"SELECT count(*) FROM {table}")[0][0] for table in expected}
+    wrong = [f"{table} has {found[table]} rows instead of {n}" for table, n in expected.items() if found[table] != n]
     return "; ".join(wrong)
 
 
@@ -87,13 +106,21 @@ def _checkpoint_files(run: Run) -> str:
     return "; ".join(wrong)
 
 
+def _fingerprints(run: Run) -> str:
+    made = run.info.provenance
+    sha256s = [sha256 for (sha256,) in run.rows("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")]
+    for method, stored in run.rows("SELECT method, fingerprint FROM methods ORDER BY method"):
+        if stored != score_fingerprint(made["fingerprint"], sha256s, made["ridge"], method):
+            return f"the fingerprint of {method} belongs to other settings, data or weights"
+    return ""
+
+
 def _finite(run: Run) -> str:
-    wrong = [method for method in run.info.methods if not np.isfinite(run.scores(method)).all()]
-    features = from_arrow_arrays(run.arrow("SELECT phi FROM features"), "phi")
-    problems = [f"scores of {method} hold numbers that are not finite" for method in wrong]
-    if not np.isfinite(features).all():
-        problems.append("features hold numbers that are not finite")
-    return "; ".join(problems)
+    arrays = {f"scores of {method}": run.scores(method) for method in run.info.methods}
+    arrays["scores of other classes"] = from_arrow_arrays(run.arrow('SELECT "values" FROM class_scores'), "values")
+    arrays["features"] = from_arrow_arrays(run.arrow("SELECT phi FROM features"), "phi")
+    wrong = [name for name, values in arrays.items() if not np.isfinite(values).all()]
+    return f"{', '.join(wrong)} hold numbers that are not finite" if wrong else ""
 
 
 def _topk(run: Run) -> str:
@@ -105,7 +132,7 @@ def _topk(run: Run) -> str:
                 "ORDER BY test_idx, rank",
                 [method, side],
             )
-            k = int(columns["rank"].max())
+            k = min(100, run.info.n_train)
             expected = np.argsort(sign * scores, axis=1, kind="stable")[:, :k]
             if not np.array_equal(columns["train_idx"].reshape(-1, k), expected):
                 return f"the {side}s of {method} are not the first {k} of its sorted scores"
@@ -117,11 +144,62 @@ def _topk(run: Run) -> str:
 def _lds(run: Run) -> str:
     if not run.has_lds:
         return ""
-    masks, actual = run.subset_masks("eval"), run.mean_outcomes("eval")
+    masks, outcomes = run.subset_masks("eval"), run.outcomes("eval")
+    ceilings = noise_ceiling_per_test(outcomes)
     for method in run.info.methods:
-        again = lds_per_test(predicted_outcomes(run.scores(method), masks), actual)
-        stored = run.lds(method).per_test
-        if not np.allclose(again, stored, atol=1e-6, equal_nan=True):
-            worst = int(np.nanargmax(np.abs(again - stored)))
-            return f"{method}, test example {worst}: {stored[worst]:.4f} is stored, {again[worst]:.4f} is measured"
+        again = lds_per_test(predicted_outcomes(run.scores(method), masks), outcomes.mean(1))
+        stored = run.columns(
+            "SELECT lds, ci_low, noise_ceiling, trust FROM lds WHERE method = ? ORDER BY test_idx", [method]
+        )
+        problem = _compare(method, stored, again, ceilings, len(masks))
+        if problem:
+            return problem
+        summary = run.lds(method)
+        if not np.isclose(summary.mean, _mean(again), atol=TOLERANCE, equal_nan=True):
+            return f"{method}: a mean LDS of {summary.mean:.4f} is stored, {_mean(again):.4f} is measured"
+        if np.isfinite(summary.mean) and not summary.ci_low <= summary.mean <= summary.ci_high:
+            return f"{method}: the interval {summary.ci_low:.4f} to {summary.ci_high:.4f} does not hold the mean"
     return ""
+
+
+def _class_lds(run: Run) -> str:
+    if not run.has_lds:
+        return ""
+    masks = run.subset_masks("eval")
+    pairs = run.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
+    scores = from_arrow_arrays(run.arrow('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class'), "values")
+    outcomes = from_arrow_arrays(
+        run.arrow(
+            "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
+            "ORDER BY subset_id, test_idx"
+        ),
+        "model_outputs",
+    ).reshape(len(masks), run.info.n_test, -1)
+    actual = outcomes[:, pairs["test_idx"], pairs["asked_class"]].astype(np.float64)
+    again = lds_per_test(predicted_outcomes(scores, masks), actual)
+    stored = run.columns("SELECT lds, ci_low, noise_ceiling, trust FROM class_lds ORDER BY test_idx, asked_class")
+    return _compare("other classes", stored, again, None, len(masks))
+
+
+def _compare(
+    what: str, stored: dict[str, Any], again: NDArray[np.float64], ceilings: NDArray[np.float64] | None, n_subsets: int
+) -> str:
+    """What of stored LDS columns differs from what is measured again; empty when nothing does."""
+    low, _ = lds_interval(again, n_subsets)
+    expected = {"lds": again, "ci_low": low} | ({} if ceilings is None else {"noise_ceiling": ceilings})
+    for column, values in expected.items():
+        there = np.ma.filled(stored[column].astype(np.float64), np.nan)
+        # Averages over seeds are stored in single precision for other classes, where two near ties may change places.
+        wrong = ~np.isclose(there, values, atol=TOLERANCE if ceilings is not None else 1e-3, equal_nan=True)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            return f"{what}, row {row}: {column} {there[row]:.4f} is stored, {values[row]:.4f} is measured"
+    trust = [trust_level(None if np.isnan(value) else float(value)) for value in np.ma.filled(stored["ci_low"], np.nan)]
+    if trust != list(stored["trust"]):
+        return f"{what}: the words of trust do not follow from the intervals"
+    return ""
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else float("nan")

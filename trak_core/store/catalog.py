@@ -1,5 +1,6 @@
 """The runs that there are, each with its state, damaged ones included."""
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class RunSummary:
 def runs_dir() -> Path:
     """The directory of all runs: the environment variable TRAK_RUNS_DIR, else `data/runs` beside the package."""
     chosen = os.environ.get("TRAK_RUNS_DIR")
-    return Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "data" / "runs"
+    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[2] / "data" / "runs"
 
 
 def check_run_name(name: str) -> str:
@@ -121,9 +122,13 @@ def summarize(run_dir: Path) -> RunSummary:
             build,
             run.info.n_train,
             run.info.n_test,
-            evidence.mean if evidence else None,
-            evidence.noise_ceiling if evidence else None,
+            _defined(evidence.mean) if evidence else None,
+            _defined(evidence.noise_ceiling) if evidence else None,
         )
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def find_run(name_or_path: str | os.PathLike[str]) -> Path:
@@ -137,8 +142,11 @@ def find_run(name_or_path: str | os.PathLike[str]) -> Path:
     if _NAME.fullmatch(str(name_or_path)):
         candidates.insert(0, runs_dir() / name_or_path)
     for candidate in candidates:
-        if RunFiles(candidate).store.exists() or RunFiles(candidate).build.exists():
-            return candidate
+        try:
+            if RunFiles(candidate).store.exists() or RunFiles(candidate).build.exists():
+                return candidate
+        except OSError:  # too long for a path: then there is no run either
+            continue
     names = [path.name for path in run_dirs()]
     there_are = (
         f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"

@@ -8,9 +8,16 @@ import duckdb
 
 from trak_core.errors import StoreDamagedError, StoreVersionError
 
-__all__ = ["attach", "reading"]
+__all__ = ["attach", "is_damage", "reading"]
 
 Result = TypeVar("Result")
+_OF_THE_FILE = (
+    duckdb.IOException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+    duckdb.SerializationException,
+    duckdb.TransactionException,
+)
 
 
 def attach(store: Path) -> duckdb.DuckDBPyConnection:
@@ -39,13 +46,15 @@ def reading(store: Path, fetch: Callable[[], Result]) -> Result:
     """What `fetch` returns; errors that mean a damaged file become StoreDamagedError, others stay as they are."""
     try:
         return fetch()
-    except (
-        duckdb.IOException,
-        duckdb.InternalException,
-        duckdb.FatalException,
-        duckdb.SerializationException,
-    ) as error:
-        raise _unreadable(store, error) from error
+    except duckdb.Error as error:
+        if is_damage(error):
+            raise _unreadable(store, error) from error
+        raise
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """True when an error tells of the file rather than of the query; a failed checksum comes as the bare base class."""
+    return type(error) is duckdb.Error or isinstance(error, _OF_THE_FILE)
 
 
 def _unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:

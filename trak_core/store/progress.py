@@ -1,12 +1,11 @@
 """How far a build is: a small file beside the working store, written by the builder and read by anybody."""
 
+import fcntl
 import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
-
-from filelock import FileLock, Timeout
 
 from trak_core.store.files import RunFiles, write_text
 
@@ -65,15 +64,20 @@ def read_status(run_dir: Path) -> BuildStatus | None:
 
 
 def is_being_built(files: RunFiles) -> bool:
-    """True while a living process holds the lock of the build; a killed process holds none."""
-    if not files.lock.exists():
-        return False
-    lock = FileLock(files.lock)
+    """True while a living process holds the lock of the build; a killed process holds none.
+
+    The look is a shared lock on a read-only handle: it needs no right to write, and two who look do not see each other.
+    """
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:
+        handle = files.lock.open("rb")
+    except FileNotFoundError:
         return False
-    lock.release()
+    except OSError:
+        return True  # somebody else's, and not to be looked at: better to wait than to build over it
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(handle, fcntl.LOCK_UN)
     return False

@@ -6,6 +6,7 @@ place. `generation` tells when to open it again.
 
 import json
 import math
+import operator
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trak_core.errors import (
+    InvalidSettingError,
     NotInRunError,
     RunNotFoundError,
     RunNotReadyError,
     StoreDamagedError,
     StoreVersionError,
+    TrakCoreError,
 )
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.connection import attach, reading
@@ -131,6 +134,14 @@ class Run:
         self._labels: dict[str, NDArray[np.int64]] = {}
         try:
             self.info = self._read_info()
+        except (KeyError, ValueError, TypeError, duckdb.Error) as error:
+            self._connection.close()
+            if isinstance(error, TrakCoreError):
+                raise
+            raise StoreDamagedError(
+                f"{self.store_file} contradicts itself ({type(error).__name__}: {error}); restore it from a copy, or "
+                "delete the run's folder and give its build command again."
+            ) from error
         except BaseException:
             self._connection.close()
             raise
@@ -209,8 +220,10 @@ class Run:
         return self._extreme(test_idx, k, method, asked_class, sign=1)
 
     def _extreme(self, test_idx: int, k: int, method: str | None, asked_class: int | None, sign: int) -> pd.DataFrame:
+        if k < 1:
+            raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
         row = self.score_row(test_idx, method, asked_class)
-        order = np.argsort(sign * row, kind="stable")[: max(0, k)]
+        order = np.argsort(sign * row, kind="stable")[:k]
         labels = self.train_labels[order]
         return pd.DataFrame(
             {
@@ -249,14 +262,19 @@ class Run:
         packed = np.frombuffer(b"".join(blob for (blob,) in blobs), dtype=np.uint8).reshape(len(blobs), -1)
         return np.unpackbits(packed, axis=1)[:, : self.info.n_train].astype(bool)
 
+    def outcomes(self, role: str) -> NDArray[np.float64]:
+        """Model outputs of the labels after retraining: `[n_subsets, n_seeds, n_test]`, by subset_id and seed."""
+        column = self.columns(
+            "SELECT model_output FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
+            "ORDER BY subset_id, seed, test_idx",
+            [role],
+        )["model_output"]
+        n_seeds = self.info.provenance["n_seeds"]
+        return np.asarray(column, dtype=np.float64).reshape(-1, n_seeds, self.info.n_test)
+
     def mean_outcomes(self, role: str) -> NDArray[np.float64]:
         """Model outputs of the labels after retraining, averaged over seeds: `[n_subsets, n_test]`, by subset_id."""
-        column = self.columns(
-            "SELECT avg(model_output) AS mean FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
-            "GROUP BY subset_id, test_idx ORDER BY subset_id, test_idx",
-            [role],
-        )["mean"]
-        return np.asarray(column, dtype=np.float64).reshape(-1, self.info.n_test)
+        return np.asarray(self.outcomes(role).mean(1))
 
     @property
     def has_lds(self) -> bool:
@@ -282,6 +300,16 @@ class Run:
         """True when the method has scores for every class that can be asked about, not for the label alone."""
         return bool(self.rows("SELECT 1 FROM class_scores WHERE method = ? LIMIT 1", [method]))
 
+    def in_model_units(self, method: str, of_label: bool) -> bool:
+        """True when scores of the method were calibrated to changes of the model output.
+
+        Args:
+            method: that made them.
+            of_label: True for scores that explain the label, False for those of another class.
+        """
+        key = "calibration" if of_label else "calibration_of_other_classes"
+        return method == self.info.method and self.info.provenance.get(key) is not None
+
     def label(self, split: str, idx: int) -> int:
         """The label of one example; `idx` must be valid."""
         return int(self._labels[split][idx])
@@ -299,12 +327,13 @@ class Run:
 
     def check_test(self, test_idx: int) -> int:
         """The number, if there is a test example of that number, else NotInRunError."""
+        test_idx = operator.index(test_idx)  # 3.9 is no number of an example
         if not 0 <= test_idx < self.info.n_test:
             raise NotInRunError(
                 f"there is no test example {test_idx} in run {self.info.name!r}; it has numbers 0 to "
                 f"{self.info.n_test - 1}."
             )
-        return int(test_idx)
+        return test_idx
 
     def check_method(self, method: str | None) -> str:
         """The method, or the run's own for None; NotInRunError when the run has no scores of it."""
@@ -333,10 +362,6 @@ class Run:
     def columns(self, query: str, params: Sequence[Any] = ()) -> dict[str, Any]:
         """All rows of a query as numpy columns."""
         return reading(self.store_file, lambda: self._cursor().execute(query, list(params)).fetchnumpy())
-
-    def frame(self, query: str, params: Sequence[Any] = ()) -> pd.DataFrame:
-        """All rows of a query as a pandas table."""
-        return reading(self.store_file, lambda: self._cursor().execute(query, list(params)).df())
 
     def arrow(self, query: str, params: Sequence[Any] = ()) -> Any:
         """All rows of a query as an Arrow table."""

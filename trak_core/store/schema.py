@@ -60,7 +60,7 @@ CREATE TABLE lds(
     trust VARCHAR);
 CREATE TABLE class_lds(
     method VARCHAR, test_idx INTEGER, asked_class INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
-    trust VARCHAR);
+    noise_ceiling DOUBLE, trust VARCHAR);
 CREATE TABLE lds_summary(
     method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
     n_subsets INTEGER, n_seeds INTEGER, seconds DOUBLE, calibration_slope DOUBLE);
@@ -71,6 +71,8 @@ CREATE TABLE layout(split VARCHAR, idx INTEGER, space VARCHAR, x FLOAT, y FLOAT)
 
 _WORKING_TABLES = """
 CREATE TABLE journal(block VARCHAR PRIMARY KEY);
+CREATE TABLE class_outcomes_by_seed(
+    subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[{n_classes}]);
 CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
 """
 
@@ -98,9 +100,9 @@ ORDER_BY = {
 }
 
 
-def create_working_tables() -> str:
+def create_working_tables(shape: Shape) -> str:
     """SQL that creates the tables that a build needs and a published store does not have."""
-    return _WORKING_TABLES
+    return _WORKING_TABLES.format(n_classes=shape.n_classes)
 
 
 def create_tables(shape: Shape) -> str:

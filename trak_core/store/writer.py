@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import RunBusyError, RunMismatchError, StorageError, StoreDamagedError
 from trak_core.store.arrow import from_arrow_arrays, to_arrow
+from trak_core.store.connection import is_damage
 from trak_core.store.files import RunFiles, replace_file, storage_errors
 from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION, Shape, create_tables, create_working_tables
 
@@ -79,7 +80,7 @@ class StoreWriter:
     def __init__(self, files: RunFiles, shape: Shape, fingerprint: str) -> None:
         self.files = files
         self.shape = shape
-        with _write_errors(files.working_store):
+        with _working_errors(files.working_store):
             files.build.mkdir(parents=True, exist_ok=True)
             self._connection = duckdb.connect(str(files.working_store))
             try:
@@ -91,7 +92,7 @@ class StoreWriter:
     def _begin_or_resume(self, fingerprint: str) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if "journal" not in tables:
-            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_working_tables()}")
+            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_working_tables(self.shape)}")
             self._connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
                 [("schema_version", json.dumps(SCHEMA_VERSION)), ("fingerprint", json.dumps(fingerprint))],
@@ -112,7 +113,11 @@ class StoreWriter:
 
     def has(self, block: str) -> bool:
         """True when the block has been written."""
-        return self._connection.execute("SELECT 1 FROM journal WHERE block = ?", [block]).fetchone() is not None
+        return bool(self._fetch("SELECT 1 FROM journal WHERE block = ?", [block]))
+
+    def _fetch(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+        with _working_errors(self.files.working_store):
+            return self._connection.execute(sql, parameters).fetchall()
 
     def write(self, block: str, tables: dict[str, dict[str, Any]], meta: dict[str, Any] | None = None) -> None:
         """Writes the rows of one block and its journal entry in one transaction.
@@ -122,7 +127,7 @@ class StoreWriter:
             tables: table name to columns; a column is a list, a 1-D array or, for arrays, `[n_rows, width]`.
             meta: keys to set in the meta table; values are stored as JSON.
         """
-        with _write_errors(self.files.working_store):
+        with _working_errors(self.files.working_store):
             self._connection.execute("BEGIN")
             try:
                 for table, columns in tables.items():
@@ -147,23 +152,25 @@ class StoreWriter:
 
     def meta(self, key: str) -> Any:
         """A value of the meta table; None when it is not set."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        return None if row is None else json.loads(row[0])
+        rows = self._fetch("SELECT value FROM meta WHERE key = ?", [key])
+        return json.loads(rows[0][0]) if rows else None
 
     def columns(self, sql: str, parameters: list[Any] | None = None) -> dict[str, NDArray[Any]]:
         """Plain columns of a query over the working store."""
-        return dict(self._connection.execute(sql, parameters or []).fetchnumpy())
+        with _working_errors(self.files.working_store):
+            return dict(self._connection.execute(sql, parameters or []).fetchnumpy())
 
     def arrays(self, sql: str, name: str, parameters: list[Any] | None = None) -> NDArray[np.float32]:
         """One array column of a query as `[n_rows, width]`."""
-        return from_arrow_arrays(self._connection.sql(sql, params=parameters or []).to_arrow_table(), name)
+        with _working_errors(self.files.working_store):
+            return from_arrow_arrays(self._connection.sql(sql, params=parameters or []).to_arrow_table(), name)
 
     def publish(self) -> None:
         """Makes everything written so far visible to readers, as one new `store.duckdb`."""
         replace_file(self.files.store, self._copy_to)
 
     def _copy_to(self, path: Path) -> None:
-        with _write_errors(self.files.store):
+        with _working_errors(self.files.store):
             published = duckdb.connect(str(path))
             try:
                 published.execute(create_tables(self.shape))
@@ -181,6 +188,7 @@ class StoreWriter:
                 raise
             finally:
                 self._connection.execute("DETACH published")
+                path.with_name(f"{path.name}.wal").unlink(missing_ok=True)  # left by a publication that failed
 
     def finish(self) -> None:
         """Removes the building site after the last publication."""
@@ -193,19 +201,25 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
+_DISK = ("No space left", "File too large", "quota", "Read-only", "Permission denied", "Could not write")
+
+
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def _working_errors(path: Path) -> Iterator[None]:
+    """Turns what DuckDB says of a bad disk or a bad working store into one sentence with what to do next."""
     try:
         with storage_errors(path):
             yield
-    except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
+    except duckdb.Error as error:
+        if not is_damage(error):
+            raise
         text = str(error).splitlines()[0]
-        if "not a valid DuckDB" in text or "Serialization" in text or "checksum" in text:
-            raise StoreDamagedError(
-                f"{path} is damaged ({text}); delete the folder {path.parent} and build again. "
-                "A run that was published before is not touched."
+        if any(sign in text for sign in _DISK):
+            raise StorageError(
+                f"cannot write {path} ({text}); free some space or mend the disk, then give the same command again. "
+                "Nothing that was finished is lost."
             ) from error
-        raise StorageError(
-            f"cannot write {path} ({text}); free some space or mend the disk, then give the same command again. "
-            "Nothing that was finished is lost."
+        raise StoreDamagedError(
+            f"{path} is damaged ({text}); delete the folder {path.parent} and give the same command again. What was "
+            "published before is not touched."
         ) from error

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from trak_core.errors import InvalidSettingError
+
 __all__ = ["Ensemble", "make_models"]
 
 StateDict = dict[str, Tensor]
+_RANDOM = (nn.modules.dropout._DropoutNd,)
 
 
 class Ensemble:
@@ -25,8 +28,18 @@ class Ensemble:
 
     @classmethod
     def from_models(cls, models: Sequence[nn.Module], device: str) -> "Ensemble":
-        """The ensemble that holds a copy of the weights of `models` on `device`."""
-        stacked, _ = stack_module_state(list(models))
+        """The ensemble that holds a copy of the weights of `models` on `device`.
+
+        Raises:
+            InvalidSettingError: the architecture has buffers (as BatchNorm does) or dropout.
+        """
+        stacked, buffers = stack_module_state(list(models))
+        unsupported = [type(module).__name__ for module in models[0].modules() if isinstance(module, _RANDOM)]
+        if buffers or unsupported:
+            raise InvalidSettingError(
+                f"models with {', '.join([*buffers, *unsupported])} cannot be trained together: their state or noise "
+                "is not carried through training yet. Use a model without BatchNorm and dropout."
+            )
         return cls(models[0].to(device), {name: value.detach().clone().to(device) for name, value in stacked.items()})
 
     @classmethod

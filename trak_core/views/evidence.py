@@ -69,7 +69,8 @@ class Board:
         n_subsets: reporting subsets.
         n_seeds: models retrained on each.
         n_models: models retrained for the whole ledger, fitting subsets included.
-        slope: actual change for each unit of change that the run's own method foretells.
+        slope: actual change for each unit of change that the run's own method foretells for labels.
+        slope_of_others: the same for classes other than the label.
     """
 
     rows: list[BoardRow]
@@ -79,6 +80,7 @@ class Board:
     n_seeds: int
     n_models: int
     slope: float | None
+    slope_of_others: float | None
 
 
 def board(run: Run) -> Board:
@@ -104,6 +106,7 @@ def board(run: Run) -> Board:
         n_seeds=own[11],
         n_models=own[11] * int(run.rows("SELECT count(*) FROM subsets")[0][0]),
         slope=own[12],
+        slope_of_others=run.info.provenance.get("calibration_slope_of_other_classes"),
     )
 
 

@@ -44,7 +44,7 @@ class Attributed:
 
     Attributes:
         rank: from 1, on its side.
-        score: in units of the model output.
+        score: of the method, in units of the model output unless the explanation says otherwise.
         example: the train example.
         is_asked_class: True when its label is the class asked about.
     """
@@ -68,6 +68,7 @@ class Explanation:
         asked_class: the class whose model output is explained.
         asked_name: its name.
         method: that made the scores.
+        in_model_units: True when scores estimate changes of the margin; baselines' scores have no unit.
         proponents: highest scores, best first.
         opponents: lowest scores, lowest first.
         bin_edges: of the histogram over all train examples `[n_bins + 1]`.
@@ -84,6 +85,7 @@ class Explanation:
     asked_class: int
     asked_name: str
     method: str
+    in_model_units: bool
     proponents: list[Attributed]
     opponents: list[Attributed]
     bin_edges: NDArray[np.float64]
@@ -138,6 +140,7 @@ def explain(
         asked_class=asked,
         asked_name=run.info.class_names[asked],
         method=method,
+        in_model_units=run.in_model_units(method, asked == example.label),
         proponents=_attributed(run, scores, np.argsort(-scores, kind="stable")[:k], asked),
         opponents=_attributed(run, scores, np.argsort(scores, kind="stable")[:k], asked),
         bin_edges=edges,
@@ -163,7 +166,7 @@ def _trust(run: Run, test_idx: int, method: str, asked: int, label: int) -> Trus
         )
     else:
         rows = run.rows(
-            "SELECT trust, lds, ci_low, ci_high, NULL FROM class_lds "
+            "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM class_lds "
             "WHERE method = ? AND test_idx = ? AND asked_class = ?",
             [method, test_idx, asked],
         )
@@ -176,7 +179,7 @@ class TrainRole:
 
     Attributes:
         example: the train example.
-        score: in this explanation, in units of the model output.
+        score: in this explanation.
         rank: of that score among all train examples, 1 for the strongest proponent.
         n_train: number of train examples.
         n_helped: test examples that have it among their 20 strongest proponents.
