@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import trak_core as tc
+from trak_core.store.schema import SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "schema.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -38,3 +39,9 @@ def test_links_between_guides_lead_somewhere():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_guides_have_no_gaps_and_name_the_schema_version():
+    for page in (ROOT / "docs").glob("*.md"):
+        assert not re.search(r"\b(TODO|FIXME|FIRST_[A-Z]+|EVIDENCE)\b", page.read_text(encoding="utf-8")), page.name
+    assert f"schema version {SCHEMA_VERSION} " in (ROOT / "docs" / "schema.md").read_text(encoding="utf-8")

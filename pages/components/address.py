@@ -26,6 +26,7 @@ __all__ = [
 ANSWER = "its answer"
 MANY_CLASSES = 12
 _NOTICES = "notices"
+_SHOWN = "notices shown"
 
 
 def go_to_test(test_idx: int) -> None:
@@ -137,12 +138,14 @@ def _check_number(key: str, last: int, what: str, instead: str) -> None:
 
 def leave_out(key: str, notice: str) -> NoReturn:
     """Begins the page anew without a parameter of the address, and with a notice in its place."""
-    st.session_state.setdefault(_NOTICES, []).append(notice)
+    st.session_state[_NOTICES] = [*st.session_state.get(_SHOWN, []), notice]
     del st.query_params[key]
     st.rerun()
 
 
 def show_notices() -> None:
     """Shows, once, what was left out of the address."""
-    for notice in st.session_state.pop(_NOTICES, []):
+    # Kept for this run: should the page find a second thing to leave out, the first is told again.
+    st.session_state[_SHOWN] = st.session_state.pop(_NOTICES, [])
+    for notice in st.session_state[_SHOWN]:
         st.warning(notice, icon=":material/link_off:")

@@ -107,6 +107,14 @@ def test_bad_addresses_give_a_notice_and_a_default(runs, open_page, address, not
     assert gallery_ids(app, "proponent")
 
 
+def test_every_bad_part_of_an_address_gets_its_notice(runs, open_page):
+    app = open_page("explore", test="99999", label="zz", method="magic")
+    assert not app.exception
+    assert len(app.warning) == 3
+    app.run()
+    assert len(app.warning) == 0
+
+
 def test_markup_in_an_address_is_shown_letter_by_letter(runs, open_page):
     app = open_page("explore", test="![x](https://example.org/x.png) <b>")
     assert not app.exception

@@ -16,10 +16,10 @@ NULL in the store; means leave it out.
 import itertools
 import warnings
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 from trak_core.errors import InvalidSettingError
 from trak_core.seeds import derive_seed
@@ -117,7 +117,7 @@ def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:
     Fisher's transformation with the variance `(1 + lds^2 / 2) / (n - 3)` of Bonett and Wright (2000).
     """
     clipped = np.clip(lds, -1 + 1e-9, 1 - 1e-9)
-    half_width = norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((1 + clipped**2 / 2) / (n_subsets - 3))
+    half_width = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * np.sqrt((1 + clipped**2 / 2) / (n_subsets - 3))
     return np.tanh(np.arctanh(clipped) - half_width), np.tanh(np.arctanh(clipped) + half_width)
 
 
@@ -156,6 +156,8 @@ def _ceiling(reliability: Floats) -> Floats:
 
 
 def _ranks(values: Floats) -> Floats:
+    from scipy.stats import rankdata  # here, because the explorer should not wait for scipy before its first page
+
     return np.asarray(rankdata(values, axis=0), dtype=np.float64)
 
 
