@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
-from tests.browser.driver import chromium_path, free_port, launch_chromium
+from tests.browser.driver import app_command, chromium_path, free_port, launch_chromium
 
 TARGETS = {"explorer answers": 5.0, "digits can be browsed": 60.0, "LDS is on the page": 300.0}
 
@@ -42,17 +43,7 @@ def measure(runs: Path) -> dict[str, float]:
     port = free_port()
     began = time.monotonic()
     server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "streamlit",
-            "run",
-            "app.py",
-            "--server.port",
-            str(port),
-            "--server.headless",
-            "true",
-        ],
+        app_command(port),
         env={**os.environ, "TRAK_RUNS_DIR": str(runs)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
@@ -66,7 +57,7 @@ def measure(runs: Path) -> dict[str, float]:
                 try:
                     page.goto(f"http://127.0.0.1:{port}/")
                     break
-                except Exception:
+                except PlaywrightError:  # not listening yet
                     time.sleep(0.1)
             page.get_by_text("Which training examples made the model say this?").wait_for(timeout=60_000)
             seconds["explorer answers"] = time.monotonic() - began

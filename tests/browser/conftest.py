@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.driver import ROOT, chromium_path, launch_chromium, running_app
 
@@ -67,6 +67,8 @@ def screenshot(page: Page, name: str) -> None:
         return
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": 1280, "height": int(height) + 60})
+    expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)  # everything has been drawn
+    page.mouse.move(0, 0)
     page.wait_for_timeout(1500)
     (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
     page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png")

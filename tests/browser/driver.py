@@ -40,23 +40,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def app_command(port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "streamlit", "run", "app.py"),
+        *("--server.port", str(port), "--server.headless", "true"),
+    ]
+
+
 @contextmanager
 def running_app(runs: Path, log: Path) -> Iterator[str]:
     """The address of an app over a directory of runs; it and the builds it started are ended afterwards."""
     port = free_port()
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "streamlit",
-                "run",
-                "app.py",
-                "--server.port",
-                str(port),
-                "--server.headless",
-                "true",
-            ],
+            app_command(port),
             cwd=ROOT,
             env={**os.environ, "TRAK_RUNS_DIR": str(runs)},
             stdout=output,

@@ -1,12 +1,13 @@
 """A newcomer's first minutes in a real browser: from no run at all to proponents with retrained evidence."""
 
 import re
+import subprocess
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import App, screenshot
-from tests.browser.driver import running_app
+from tests.browser.driver import ROOT, app_command, running_app
 from trak_core.store.run import open_run
 from trak_core.views import overview
 
@@ -164,29 +165,8 @@ def test_the_app_logged_no_error(ready: App):
 
 
 def test_a_busy_port_gives_one_clear_sentence(ready: App):
-    import subprocess
-    import sys
-
-    from tests.browser.driver import ROOT
-
-    port = ready.address.rsplit(":", 1)[1]
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "streamlit",
-            "run",
-            "app.py",
-            "--server.port",
-            port,
-            "--server.headless",
-            "true",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    port = int(ready.address.rsplit(":", 1)[1])
+    result = subprocess.run(app_command(port), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode != 0
     assert f"Port {port} is not available" in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
