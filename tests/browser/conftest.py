@@ -65,10 +65,11 @@ def screenshot(page: Page, name: str) -> None:
     """Saves the whole page under docs/images when SCREENSHOTS is set; the pictures of the README are made so."""
     if not os.environ.get("SCREENSHOTS"):
         return
-    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": 1280, "height": int(height) + 60})
     expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)  # everything has been drawn
     page.mouse.move(0, 0)
+    page.wait_for_timeout(1500)
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": 1280, "height": int(height) + 60})
     page.wait_for_timeout(1500)
     (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
     page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png")
