@@ -59,8 +59,7 @@ def show_run(run: RunSummary) -> None:
                     else f"LDS {run.lds:.2f}"
                 )
             if run.build is not None and run.state == "building":
-                left = f", about {run.build.seconds_left:.0f} s left" if run.build.seconds_left else ""
-                st.progress(run.build.fraction, text=f"{run.build.step}{left}")
+                st.progress(run.build.fraction, text=f"{run.build.step}{run.build.time_left}")
             problem = run.problem or launcher().failure(run.path)
             if problem:
                 st.text(problem)

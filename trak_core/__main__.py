@@ -13,35 +13,15 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from trak_core.errors import (
-    InvalidSettingError,
-    NotInRunError,
-    RunBusyError,
-    RunMismatchError,
-    RunNotFoundError,
-    RunNotReadyError,
-    StoreDamagedError,
-    StoreVersionError,
-    TrakCoreError,
-    UnknownRecipeError,
-)
+from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
 from trak_core.evidence.verification import verify
 from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Lds, open_run
 
-INPUT_ERRORS = (
-    InvalidSettingError,
-    NotInRunError,
-    RunBusyError,
-    RunMismatchError,
-    RunNotFoundError,
-    RunNotReadyError,
-    StoreDamagedError,
-    StoreVersionError,
-    UnknownRecipeError,
-)
+FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
+"""What can go wrong with input that is right; every other error of ours is about the input."""
 INPUT_ERROR_STATUS = 2
 
 
@@ -112,8 +92,7 @@ def _build(recipe: Recipe, name: str, seed: int, device: str, **sizes: int) -> N
 
             def show(status: BuildStatus) -> None:
                 bar.set_description_str(status.step, refresh=False)
-                if status.seconds_left is not None:
-                    bar.set_postfix_str(f"about {status.seconds_left:.0f} s left", refresh=False)
+                bar.set_postfix_str(status.time_left.removeprefix(", "), refresh=False)
                 bar.update(1000 * status.fraction - bar.n)
 
             run_dir = build_run(settings, name, runs_dir(), show)
@@ -231,7 +210,7 @@ def clear_errors() -> Iterator[None]:
         yield
     except TrakCoreError as error:
         click.echo(f"error: {error}", err=True)
-        raise SystemExit(INPUT_ERROR_STATUS if isinstance(error, INPUT_ERRORS) else 1) from error
+        raise SystemExit(1 if isinstance(error, FAILURES) else INPUT_ERROR_STATUS) from error
     except KeyboardInterrupt as error:
         click.echo("stopped; the same command goes on from here.", err=True)
         raise SystemExit(1) from error

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.components.address import leave_out
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.launch import Launcher
@@ -49,7 +50,7 @@ def pick_run() -> None:
         return
     asked = st.query_params.get("run")
     if asked is not None and asked not in names:
-        st.warning(f"There is no run “{plain(asked)}” here; this is “{plain(names[0])}”.", icon=":material/link_off:")
+        leave_out("run", f"There is no run “{plain(asked)}” here; this is “{plain(names[0])}”.")
     if st.session_state.get("run") not in names:
         st.session_state.pop("run", None)
     with st.container(horizontal=True, horizontal_alignment="right"):
@@ -101,5 +102,4 @@ def _watch_build(run: Run) -> None:
     build = read_status(run.path)
     if build is None or build.state != "running":
         return
-    left = f", about {build.seconds_left:.0f} s left" if build.seconds_left else ""
-    st.progress(build.fraction, text=f"Evidence is on its way: {build.step}{left}.")
+    st.progress(build.fraction, text=f"Evidence is on its way: {build.step}{build.time_left}.")

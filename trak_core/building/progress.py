@@ -63,10 +63,10 @@ class ProgressReporter:
         self._current = self._steps[name]
         self._report("running", force=True)
 
-    def skip(self, name: str, units: float) -> None:
-        """Units of a step that an earlier build has done already; they say nothing about speed."""
-        self._done[name] += units
-        self._skipped += units * self._seconds_a_unit(self._steps[name])
+    def skip(self, share: float) -> None:
+        """A share of the current step was done by an earlier build; it says nothing about speed."""
+        self._done[self._current.name] += share * self._current.units
+        self._skipped += share * self._current.seconds
 
     def advance(self, units: float = 1.0) -> None:
         """Units (or a part of one) of the current step are done."""

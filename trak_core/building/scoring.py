@@ -14,14 +14,15 @@ from torch import Tensor
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
 from trak_core.gradients import gradient_factors, gradient_path, inner_products, representations
 from trak_core.methods import METHODS, DualKernel, embedding_scores, random_scores, same_class_scores
+from trak_core.store.ranking import SIDES, strongest
+from trak_core.store.schema import TOP_K
 from trak_core.tasks import Classification
 from trak_core.training import Ensemble
 
-__all__ = ["RIDGES", "TOP_K", "ScoringResult", "choose_ridge", "score_all_methods"]
+__all__ = ["RIDGES", "ScoringResult", "choose_ridge", "score_all_methods"]
 
 RIDGES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Candidates, relative to the mean squared gradient norm; the optimum is flat between 1 and 5 on digits."""
-TOP_K = 100
 CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
 
 Examples = tuple[Tensor, Tensor]
@@ -242,8 +243,8 @@ def topk_columns(by_method: dict[str, Scores], k: int = TOP_K) -> dict[str, NDAr
     for method, scores in by_method.items():
         n_test, n_train = scores.shape
         kept = min(k, n_train)
-        for side, sign in (("proponent", -1), ("opponent", 1)):
-            order = np.argsort(sign * scores, axis=1, kind="stable")[:, :kept]
+        for side in SIDES:
+            order = strongest(scores, side, kept)
             parts.append(
                 {
                     "method": np.repeat(method, n_test * kept),

@@ -1,6 +1,5 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
-import hashlib
 import importlib.metadata
 import platform
 import time
@@ -25,7 +24,7 @@ from trak_core.projection import RademacherProjection
 from trak_core.recipes import RECIPES, Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
-from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.writer import StoreWriter
 from trak_core.training import Ensemble, draw_half_subsets, train_ensemble
 
@@ -120,10 +119,9 @@ class BuildSteps:
 
     def _step(self, name: str, blocks: dict[str, Callable[[], None]]) -> None:
         self.progress.begin(name)
-        units = next(step.units for step in plan(self.settings) if step.name == name)
         for block, compute in blocks.items():
             if self.writer.has(block):
-                self.progress.skip(name, units / len(blocks))
+                self.progress.skip(1 / len(blocks))
             else:
                 compute()
 
@@ -203,7 +201,7 @@ class BuildSteps:
         self.writer.write("checkpoints", {"checkpoints": checkpoints, "predictions": predictions})
 
     def _sha256(self, checkpoint_id: int) -> str:
-        return hashlib.sha256(self.files.checkpoint(checkpoint_id).read_bytes()).hexdigest()
+        return file_sha256(self.files.checkpoint(checkpoint_id))
 
     def _predictions(self, ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, list[float]]]:
         task, parts, accuracy = self.subject.task, [], {}

@@ -1,6 +1,5 @@
 """Checks that a run says the same thing in all its parts; reads only."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,9 @@ from trak_core.evidence.lds import lds_interval, lds_per_test, noise_ceiling_per
 from trak_core.evidence.trust import trust_level
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
-from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.run import Run
-from trak_core.store.schema import ORDER_BY
+from trak_core.store.schema import ORDER_BY, TOP_K
 
 __all__ = ["Check", "verify"]
 
@@ -71,7 +70,7 @@ def _row_counts(run: Run) -> str:
     info = run.info
     n_examples = info.n_train + info.n_test
     n_pairs = info.n_test * (len(info.class_names) - 1)
-    n_ends = 2 * min(100, info.n_train)
+    n_ends = 2 * min(TOP_K, info.n_train)
     expected = {
         "examples": n_examples,
         "predictions": info.n_checkpoints * n_examples,
@@ -101,7 +100,7 @@ def _checkpoint_files(run: Run) -> str:
         path = files.checkpoint(checkpoint_id)
         if not path.exists():
             wrong.append(f"{path.name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        elif file_sha256(path) != expected:
             wrong.append(f"{path.name} has other content than the weights that the scores were made with")
     return "; ".join(wrong)
 
@@ -132,7 +131,7 @@ def _topk(run: Run) -> str:
                 "ORDER BY test_idx, rank",
                 [method, side],
             )
-            k = min(100, run.info.n_train)
+            k = min(TOP_K, run.info.n_train)
             expected = np.argsort(sign * scores, axis=1, kind="stable")[:, :k]
             if not np.array_equal(columns["train_idx"].reshape(-1, k), expected):
                 return f"the {side}s of {method} are not the first {k} of its sorted scores"

@@ -79,14 +79,14 @@ def check_run_name(name: str) -> str:
     return name
 
 
-def list_runs(directory: Path | None = None) -> list[RunSummary]:
+def list_runs() -> list[RunSummary]:
     """A summary of every run, by name; empty when the directory is missing."""
-    return [summarize(path) for path in run_dirs(directory)]
+    return [summarize(path) for path in run_dirs()]
 
 
-def run_dirs(directory: Path | None = None) -> list[Path]:
+def run_dirs() -> list[Path]:
     """Directories of all runs, finished or not, by name; empty when the directory of runs is missing."""
-    directory = directory or runs_dir()
+    directory = runs_dir()
     if not directory.is_dir():
         return []
     found = [path for path in sorted(directory.iterdir()) if path.is_dir() and _NAME.fullmatch(path.name)]

@@ -3,8 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["score_fingerprint"]
+__all__ = ["file_sha256", "score_fingerprint"]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of the content of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def score_fingerprint(run_fingerprint: str, checkpoint_sha256s: Sequence[str], ridge: float, method: str) -> str:

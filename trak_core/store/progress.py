@@ -38,6 +38,11 @@ class BuildStatus:
     command: list[str]
     updated_at: float
 
+    @property
+    def time_left(self) -> str:
+        """What to put behind the step: a comma and "about 12 s left", or nothing while that is unknown."""
+        return f", about {self.seconds_left:.0f} s left" if self.seconds_left else ""
+
 
 def write_status(files: RunFiles, status: BuildStatus) -> None:
     """Writes the status in one step."""

@@ -31,6 +31,7 @@ from trak_core.errors import (
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.connection import attach, reading
 from trak_core.store.files import RunFiles
+from trak_core.store.ranking import Side, strongest
 from trak_core.store.schema import SCHEMA_VERSION
 
 __all__ = ["Lds", "Run", "RunInfo", "generation", "open_run"]
@@ -211,19 +212,19 @@ class Run:
         Raises:
             NotInRunError: as `score_row`.
         """
-        return self._extreme(test_idx, k, method, asked_class, sign=-1)
+        return self._extreme(test_idx, k, method, asked_class, "proponent")
 
     def opponents(
         self, test_idx: int, k: int = 20, method: str | None = None, asked_class: int | None = None
     ) -> pd.DataFrame:
         """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
-        return self._extreme(test_idx, k, method, asked_class, sign=1)
+        return self._extreme(test_idx, k, method, asked_class, "opponent")
 
-    def _extreme(self, test_idx: int, k: int, method: str | None, asked_class: int | None, sign: int) -> pd.DataFrame:
+    def _extreme(self, test_idx: int, k: int, method: str | None, asked_class: int | None, side: Side) -> pd.DataFrame:
         if k < 1:
             raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
         row = self.score_row(test_idx, method, asked_class)
-        order = np.argsort(sign * row, kind="stable")[:k]
+        order = strongest(row, side, k)
         labels = self.train_labels[order]
         return pd.DataFrame(
             {

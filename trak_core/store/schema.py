@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 from trak_core.errors import InvalidSettingError
 
-__all__ = ["ORDER_BY", "SCHEMA_VERSION", "Shape", "create_tables", "create_working_tables"]
+__all__ = ["ORDER_BY", "SCHEMA_VERSION", "TOP_K", "Shape", "create_tables", "create_working_tables"]
 
 SCHEMA_VERSION = 1
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
+
+
+TOP_K = 100
+"""Rows of `topk` for each side of a test example, fewer when there are fewer train examples."""
 
 
 @dataclass(frozen=True)

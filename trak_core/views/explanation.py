@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import NotInRunError
 from trak_core.evidence.trust import TrustLevel
+from trak_core.store.ranking import strongest
 from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
 from trak_core.views.examples import Example, read_examples
@@ -129,8 +130,8 @@ def explain(
         asked = example.label
     scores = run.score_row(test_idx, method, asked).astype(np.float64)
     counts, edges = np.histogram(scores, bins=N_BINS)
-    strongest = np.sort(np.abs(scores))[::-1]
-    total = float(strongest.sum())
+    magnitudes = np.sort(np.abs(scores))[::-1]
+    total = float(magnitudes.sum())
     return Explanation(
         example=example,
         predicted=predicted,
@@ -141,11 +142,11 @@ def explain(
         asked_name=run.info.class_names[asked],
         method=method,
         in_model_units=run.in_model_units(method, asked == example.label),
-        proponents=_attributed(run, scores, np.argsort(-scores, kind="stable")[:k], asked),
-        opponents=_attributed(run, scores, np.argsort(scores, kind="stable")[:k], asked),
+        proponents=_attributed(run, scores, strongest(scores, "proponent", k), asked),
+        opponents=_attributed(run, scores, strongest(scores, "opponent", k), asked),
         bin_edges=edges,
         bin_counts=counts,
-        top_share=float(strongest[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
+        top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
         trust=_trust(run, test_idx, method, asked, example.label),
     )
 
