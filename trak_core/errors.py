@@ -13,7 +13,18 @@ TrakCoreError
 ├── StoreVersionError    (ValueError)     the store has another schema version
 ├── StorageError         (OSError)        the disk is full, read-only or failing
 ├── SingularKernelError  (ArithmeticError) the kernel cannot be solved
-└── TrainingDivergedError (ArithmeticError) a model has outputs that are not finite
+├── TrainingDivergedError (ArithmeticError) a model has outputs that are not finite
+├── InvalidModelError    (ValueError)     a model that cannot be attributed
+│   └── NoLogitsError                     it does not return what the task needs
+├── CheckpointMismatchError (ValueError)  weights that do not fit the model
+├── InvalidDataError     (ValueError)     examples that cannot be attributed
+│   ├── EmptyDataError                    there are none
+│   ├── LabelError                        labels of the wrong kind or out of range
+│   ├── ShapeMismatchError                train and test examples differ in kind
+│   └── ShuffledDataError                 the examples come in another order each time
+├── NonFiniteGradientError (ArithmeticError) a gradient or output is NaN or infinite
+│   └── HalfPrecisionOverflowError (OverflowError) only because of half precision
+└── OutOfMemoryError     (MemoryError)    what is asked for does not fit into memory
 ```
 
 Every message names what was got, what is allowed and what to do next, because the command line and the
@@ -71,3 +82,51 @@ class SingularKernelError(TrakCoreError, ArithmeticError):
 
 class TrainingDivergedError(TrakCoreError, ArithmeticError):
     """A trained model gives outputs that are not finite."""
+
+
+class InvalidModelError(TrakCoreError, ValueError):
+    """The model cannot be attributed as it is."""
+
+
+class NoLogitsError(InvalidModelError):
+    """The model does not return what the task needs."""
+
+
+class CheckpointMismatchError(TrakCoreError, ValueError):
+    """The weights do not fit the model."""
+
+
+class InvalidDataError(TrakCoreError, ValueError):
+    """The examples cannot be attributed as they are."""
+
+
+class EmptyDataError(InvalidDataError):
+    """There are no examples."""
+
+
+class LabelError(InvalidDataError):
+    """Labels of the wrong kind or out of range."""
+
+
+class ShapeMismatchError(InvalidDataError):
+    """Train and test examples differ in shape or kind."""
+
+
+class ShuffledDataError(InvalidDataError):
+    """The examples come in another order or another form each time, so that rows lose their meaning."""
+
+
+class NonFiniteGradientError(TrakCoreError, ArithmeticError):
+    """A gradient or a model output is NaN or infinite."""
+
+
+class HalfPrecisionOverflowError(NonFiniteGradientError, OverflowError):
+    """A gradient or a model output left the range of a half-precision number."""
+
+
+class OutOfMemoryError(TrakCoreError, MemoryError):
+    """What is asked for does not fit into memory, or into the memory budget."""
+
+
+class AttributionWarning(UserWarning):
+    """A setting that works, but hardly as hoped; the text names the numbers."""

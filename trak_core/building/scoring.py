@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trak_core.building.gradient_rows import GradientRows
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
-from trak_core.gradients import gradient_factors, gradient_path, inner_products, representations
+from trak_core.gradients import representations
 from trak_core.methods import METHODS, DualKernel, embedding_scores, random_scores, same_class_scores
-from trak_core.store.ranking import SIDES, strongest
-from trak_core.store.schema import TOP_K
+from trak_core.store.topk import topk_columns
 from trak_core.tasks import Classification
 from trak_core.training import Ensemble
 
@@ -52,11 +52,11 @@ def choose_ridge(
     q = mean_out_to_loss(checkpoints, task, train)
     weighted_masks = torch.from_numpy(fit_masks).to(q) * q
     predicted = {ridge: np.zeros_like(fit_outcomes) for ridge in RIDGES}
+    gradients = GradientRows(checkpoints, task, *train)
     for i in range(len(checkpoints)):
-        train_factors = gradient_factors(checkpoints.architecture, checkpoints.state_dict(i), task, *train)
-        test_factors = gradient_factors(checkpoints.architecture, checkpoints.state_dict(i), task, *test)
-        kernel = DualKernel(inner_products(train_factors, train_factors))
-        test_kernel = inner_products(test_factors, train_factors)
+        train_rows = gradients.whole(i, *train)
+        kernel = DualKernel(gradients.inner_products(train_rows, train_rows))
+        test_kernel = gradients.inner_products(gradients.whole(i, *test), train_rows)
         for ridge in RIDGES:
             outcome = kernel.predict(test_kernel, kernel.factorize(ridge), weighted_masks)
             predicted[ridge] += outcome.T.cpu().numpy()
@@ -173,12 +173,12 @@ def score_all_methods(
     total = train_inputs.new_zeros(n_test * n_classes, len(train_labels))
     q_of_each = task.out_to_loss(checkpoints.logits(train_inputs), train_labels.expand(len(checkpoints), -1))
     snapshots: dict[int, Scores] = {}
+    gradients = GradientRows(checkpoints, task, train_inputs, train_labels)
     for i in range(len(checkpoints)):
-        model, parameters = checkpoints.architecture, checkpoints.state_dict(i)
-        train_factors = gradient_factors(model, parameters, task, train_inputs, train_labels)
-        test_factors = gradient_factors(model, parameters, task, every_input, every_class)
-        kernel = DualKernel(inner_products(train_factors, train_factors))
-        total += kernel.attribute(inner_products(test_factors, train_factors), kernel.factorize(ridge))
+        train_rows = gradients.whole(i, train_inputs, train_labels)
+        kernel = DualKernel(gradients.inner_products(train_rows, train_rows))
+        test_kernel = gradients.inner_products(gradients.whole(i, every_input, every_class), train_rows)
+        total += kernel.attribute(test_kernel, kernel.factorize(ridge))
         if i + 1 in CHECKPOINT_COUNTS or i + 1 == len(checkpoints):
             scores = total[own] / (i + 1) * q_of_each[: i + 1].mean(0)
             snapshots[i + 1] = scores.cpu().numpy()
@@ -216,7 +216,7 @@ def score_all_methods(
         seconds=seconds,
         calibration=factors["label"],
         calibration_of_others=factors["others"],
-        gradient_path=gradient_path(checkpoints.architecture, checkpoints.state_dict(0)),
+        gradient_path=gradients.path,
     )
 
 
@@ -235,24 +235,3 @@ def mean_embedding_scores(checkpoints: Ensemble, train_inputs: Tensor, test_inpu
         ]
         similarities.append(embedding_scores(*seen))
     return np.asarray(np.mean(similarities, axis=0), dtype=np.float32)
-
-
-def topk_columns(by_method: dict[str, Scores], k: int = TOP_K) -> dict[str, NDArray[Any]]:
-    """Columns of the `topk` table: both ends of every row, equal scores ordered by train_idx."""
-    parts: list[dict[str, NDArray[Any]]] = []
-    for method, scores in by_method.items():
-        n_test, n_train = scores.shape
-        kept = min(k, n_train)
-        for side in SIDES:
-            order = strongest(scores, side, kept)
-            parts.append(
-                {
-                    "method": np.repeat(method, n_test * kept),
-                    "test_idx": np.repeat(np.arange(n_test), kept),
-                    "side": np.repeat(side, n_test * kept),
-                    "rank": np.tile(np.arange(1, kept + 1), n_test),
-                    "train_idx": order.reshape(-1),
-                    "score": np.take_along_axis(scores, order, axis=1).reshape(-1),
-                }
-            )
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

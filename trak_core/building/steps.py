@@ -1,7 +1,5 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,23 +13,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trak_core.building.evidence_step import evidence_tables
+from trak_core.building.gradient_rows import GradientRows
 from trak_core.building.progress import ProgressReporter, Step
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
 from trak_core.errors import RunMismatchError
-from trak_core.gradients import per_example_gradients
-from trak_core.projection import RademacherProjection
 from trak_core.recipes import RECIPES, Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.writer import StoreWriter
 from trak_core.training import Ensemble, draw_half_subsets, train_ensemble
+from trak_core.versions import versions
 
 __all__ = ["BuildSteps", "plan"]
 
 SUBSETS_A_BLOCK = 10
-VERSIONED = ("torch", "numpy", "duckdb", "scikit-learn", "scipy")
 
 
 def plan(settings: BuildSettings) -> list[Step]:
@@ -157,10 +154,7 @@ class BuildSteps:
             "data_fingerprint": dataset.fingerprint(),
             "method": "trak",
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": {
-                "python": platform.python_version(),
-                **{package: importlib.metadata.version(package) for package in VERSIONED},
-            },
+            "versions": versions(),
         }
         self.writer.write("data", {"examples": columns, "subsets": subsets}, meta)
         self.progress.advance()
@@ -314,28 +308,23 @@ class BuildSteps:
     # --- features and scores ------------------------------------------------------------------------------
 
     def _features(self, checkpoint_id: int) -> None:
-        model, parameters = self.checkpoints.architecture, self.checkpoints.state_dict(checkpoint_id)
-        task = self.subject.task
-        n_parameters = sum(value.numel() for value in parameters.values())
         seed = derive_seed(self.settings.seed, "projection", checkpoint_id)
-        projection = RademacherProjection(n_parameters, self.settings.proj_dim, seed)
         parts = []
         splits = {
             "train": (self.train_inputs, self.train_labels),
             "test": (self.test_inputs, self.test_labels),
         }
+        gradients = GradientRows(self.checkpoints, self.subject.task, self.train_inputs, self.train_labels)
         for name, (inputs, labels) in splits.items():
-            gradients = per_example_gradients(model, parameters, task, inputs, labels)
-            with torch.no_grad():
-                q = task.out_to_loss(torch.func.functional_call(model, parameters, (inputs,)), labels)
+            phi, norm, q = gradients.projected(checkpoint_id, inputs, labels, self.settings.proj_dim, seed)
             parts.append(
                 {
                     "checkpoint_id": np.full(len(labels), checkpoint_id),
                     "split": np.repeat(name, len(labels)),
                     "idx": np.arange(len(labels)),
                     "q": _flat(q),
-                    "norm": _flat(gradients.norm(dim=1)),
-                    "phi": projection.project(gradients).cpu().numpy(),
+                    "norm": _flat(norm),
+                    "phi": phi.cpu().numpy(),
                 }
             )
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -2,13 +2,17 @@
 
 from trak_core.methods.baselines import embedding_scores, random_scores, same_class_scores
 from trak_core.methods.registry import METHODS, MethodInfo
-from trak_core.methods.trak import DualKernel
+from trak_core.methods.trak import DEFAULT_RIDGE, DualKernel, PrimalKernel, check_ridge, soft_threshold
 
 __all__ = [
+    "DEFAULT_RIDGE",
     "METHODS",
     "DualKernel",
     "MethodInfo",
+    "PrimalKernel",
+    "check_ridge",
     "embedding_scores",
     "random_scores",
     "same_class_scores",
+    "soft_threshold",
 ]

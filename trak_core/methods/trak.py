@@ -1,27 +1,136 @@
-"""TRAK with the exact kernel: the same estimator as with features, without a projection.
+"""TRAK for one checkpoint: the ridge kernel over the training set, solved where it is smaller.
 
-For one checkpoint, with features Phi `[n_train, k]`, the test feature phi and the ridge l (Park et al. 2023,
-arXiv 2303.14186, section 3, with a ridge added):
+With features Phi `[n_train, k]`, a test feature phi and a ridge l (Park et al. 2023, arXiv 2303.14186, section 3, with
+a ridge added) the attribution of a test example is
 
-    phi (Phi^T Phi + l I)^-1 Phi^T  =  k(z) (K + l I)^-1,    K = Phi Phi^T,  k(z) = phi Phi^T
+    phi (Phi^T Phi + l I)^-1 Phi^T  =  k(z) (Phi Phi^T + l I)^-1,    k(z) = phi Phi^T
 
-The right side needs inner products of gradients only. When `n_train` is small it is cheaper than a projection and
-has no projection noise. Scores are the product of two averages over checkpoints (same section, ensembling):
+The left side (`PrimalKernel`) works with a matrix `[k, k]`, whatever `n_train` is. The right side (`DualKernel`) needs
+inner products only, `[n_train, n_train]` of them: with few training examples it is cheaper, and it can take whole
+gradients, without a projection and its noise. Scores are the product of two averages over checkpoints (same section):
 
-    scores = [mean over checkpoints of k(z) (K + l I)^-1] * [mean over checkpoints of q]
+    scores = [mean over checkpoints of the attribution] * [mean over checkpoints of q]
 
-The ridge is relative: `l = ridge * mean(diag K)`, the mean squared gradient norm, so that one number suits
-checkpoints of any scale.
+The ridge is relative: `l = ridge * trace / n_train`, the mean squared norm of the features, so that one number suits
+checkpoints of any scale and both sides. Without it the kernel is singular as soon as `k` reaches `n_train`, and noisy
+long before. The self-influence of a train example is its own leverage times its weight.
 """
 
+import math
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trak_core.errors import InvalidSettingError, SingularKernelError
+from trak_core.errors import AttributionWarning, InvalidSettingError, SingularKernelError
 
-__all__ = ["DualKernel"]
+__all__ = ["DEFAULT_RIDGE", "DualKernel", "PrimalKernel", "check_ridge", "soft_threshold"]
+
+DEFAULT_RIDGE = 3.0
+"""Where no retrained models are at hand to choose by: on two reference networks the LDS is flat from 1 to 5, and
+falls on both sides."""
+
+
+def check_ridge(ridge: float, n_train: int, proj_dim: int | None) -> None:
+    """Refuses a ridge that cannot work, and warns of one that hardly does.
+
+    Args:
+        ridge: relative to the mean squared gradient norm.
+        n_train: number of train examples.
+        proj_dim: dimension of the features; None for whole gradients.
+
+    Raises:
+        InvalidSettingError: the ridge is negative or not finite.
+        SingularKernelError: the ridge is 0 and the features have at least as many dimensions as there are examples.
+    """
+    if not 0 <= ridge < math.inf:
+        raise InvalidSettingError(f"ridge={ridge} must be a finite number of 0 or more; {DEFAULT_RIDGE:g} is usual.")
+    if proj_dim is None or ridge >= 0.01:
+        return
+    if ridge == 0 and proj_dim >= n_train:
+        raise SingularKernelError(
+            f"ridge=0 with proj_dim={proj_dim} and n_train={n_train}: the kernel of {n_train} examples in {proj_dim} "
+            f"dimensions has no inverse. Use a ridge, {DEFAULT_RIDGE:g} is usual, or proj_dim of at most "
+            f"{n_train // 3}."
+        )
+    if proj_dim > n_train / 3:
+        warnings.warn(
+            f"ridge={ridge:g} with proj_dim={proj_dim} and n_train={n_train}: with so little ridge the kernel is "
+            f"nearly singular and scores are mostly noise. Use a ridge of about {DEFAULT_RIDGE:g}, or proj_dim of at "
+            f"most {n_train // 3}.",
+            AttributionWarning,
+            stacklevel=3,
+        )
+
+
+def soft_threshold(scores: Tensor, threshold: float) -> Tensor:
+    """Scores drawn towards 0 by `threshold`, those nearer than that set to 0 (Park et al. 2023, section 3)."""
+    return torch.nn.functional.softshrink(scores, threshold) if threshold else scores
+
+
+def _ridged(matrix: Tensor, ridge: float, n_train: int) -> Tensor:
+    """Lower Cholesky factor of `matrix + ridge * trace / n_train * I`."""
+    if not 0 <= ridge < math.inf:
+        raise InvalidSettingError(f"ridge={ridge} must be a finite number of 0 or more; {DEFAULT_RIDGE:g} is usual.")
+    mean_squared_norm = matrix.diagonal().sum() / n_train
+    ridged = matrix.clone()
+    ridged.diagonal().add_(ridge * mean_squared_norm)
+    factor, failure = torch.linalg.cholesky_ex(ridged)
+    if failure:
+        raise SingularKernelError(
+            f"the kernel of {n_train} train examples with ridge={ridge} (mean squared gradient norm "
+            f"{float(mean_squared_norm):.3g}) is not positive definite; use a larger ridge, for example 1."
+        )
+    return factor  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class PrimalKernel:
+    """The kernel of one checkpoint in feature space.
+
+    Attributes:
+        gram: `Phi^T Phi` `[k, k]`, float64.
+        n_train: number of train examples.
+    """
+
+    gram: Tensor
+    n_train: int
+
+    @classmethod
+    def of(cls, blocks: Iterable[Tensor]) -> "PrimalKernel":
+        """The kernel of features that come in blocks of rows `[n_block, k]`."""
+        gram, n_train = None, 0
+        for rows in blocks:
+            product = (rows.T @ rows).double()
+            gram = product if gram is None else gram.add_(product)
+            n_train += len(rows)
+        if gram is None:
+            raise InvalidSettingError("a kernel needs at least one train example.")
+        return cls(gram, n_train)
+
+    def factorize(self, ridge: float) -> Tensor:
+        """Lower Cholesky factor `[k, k]` of the Gram matrix plus its relative ridge.
+
+        Raises:
+            InvalidSettingError: the ridge is negative or not finite.
+            SingularKernelError: the sum is not positive definite; a larger ridge makes it so.
+        """
+        return _ridged(self.gram, ridge, self.n_train)
+
+    @staticmethod
+    def precondition(rows: Tensor, factor: Tensor) -> Tensor:
+        """`phi (Phi^T Phi + l I)^-1` for every row `[m, k]`; its product with train features is the attribution."""
+        solved: Tensor = torch.cholesky_solve(rows.to(factor.dtype).T, factor)
+        return solved.T.to(rows.dtype)
+
+    @staticmethod
+    def leverages(rows: Tensor, factor: Tensor) -> Tensor:
+        """`phi_i (Phi^T Phi + l I)^-1 phi_i^T` of train features `[n, k]`: `[n]`, each from 0 to 1."""
+        half = torch.linalg.solve_triangular(factor, rows.to(factor.dtype).T, upper=False)
+        leverages: Tensor = (half**2).sum(0)
+        return leverages.to(rows.dtype)
 
 
 @dataclass(frozen=True)
@@ -41,19 +150,7 @@ class DualKernel:
             InvalidSettingError: the ridge is negative or not finite.
             SingularKernelError: the sum is not positive definite; a larger ridge makes it so.
         """
-        if not 0 <= ridge < float("inf"):
-            raise InvalidSettingError(f"ridge={ridge} must be a finite number of 0 or more; 1 is a good start.")
-        mean_squared_norm = self.kernel.diagonal().mean()
-        ridged = self.kernel.clone()
-        ridged.diagonal().add_(ridge * mean_squared_norm)
-        factor: Tensor
-        factor, failure = torch.linalg.cholesky_ex(ridged)
-        if failure:
-            raise SingularKernelError(
-                f"the kernel of {len(ridged)} train examples with ridge={ridge} (mean squared gradient norm "
-                f"{float(mean_squared_norm):.3g}) is not positive definite; use a larger ridge, for example 1."
-            )
-        return factor
+        return _ridged(self.kernel, ridge, len(self.kernel))
 
     @staticmethod
     def attribute(test_kernel: Tensor, factor: Tensor) -> Tensor:
@@ -70,3 +167,7 @@ class DualKernel:
             weighted_masks: `[n_subsets, n_train]`, membership (0 or 1) times the mean q of the example.
         """
         return test_kernel @ torch.cholesky_solve(weighted_masks.T, factor)
+
+    def leverages(self, factor: Tensor) -> Tensor:
+        """Diagonal of `K (K + l I)^-1` `[n_train]`, each from 0 to 1."""
+        return (torch.cholesky_inverse(factor) * self.kernel).sum(1)

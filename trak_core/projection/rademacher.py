@@ -1,61 +1,87 @@
-"""Dense random signs: `phi = P^T g` with entries of P equal to +-1 / sqrt(proj_dim).
+"""Dense random signs: `phi = P^T g` with entries of P equal to +-1 / sqrt(proj_dim) (Achlioptas 2003).
 
-Johnson and Lindenstrauss: the inner product of two projected gradients has the unprojected one as its mean and
-a standard deviation of about `|g| |g'| / sqrt(proj_dim)` (Achlioptas 2003 for signs).
+The plainest projection, and the slowest on a CPU: every parameter meets every column. On a GPU with Triton the signs
+are drawn inside the product and never stored.
 """
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from trak_core.errors import InvalidSettingError
+from trak_core.projection.random_words import MASK, Stream, philox
+from trak_core.projection.triton_support import runs_fused
 
 __all__ = ["RademacherProjection"]
+
+WORD = 32
+COLUMNS_A_DRAW = 128
+BLOCK = 4096
+"""Parameters whose signs are held at once."""
 
 
 @dataclass(frozen=True)
 class RademacherProjection:
-    """A projection from `n_parameters` to `proj_dim` dimensions, fixed by its seed alone.
+    """A projection to `proj_dim` dimensions, fixed by its seed.
 
-    Signs come from the counter-based Philox generator, in blocks of `BLOCK` parameters that each have a counter
-    of their own: a block can be drawn without the blocks before it, and on a GPU the signs are the CPU's.
+    The sign of parameter j and column c is bit `c % 32` of word `(c % 128) // 32` of
+    `philox((j mod 2^32, j div 2^32, c // 128, SIGNS), seed)`; a set bit is -1.
+
+    Attributes:
+        proj_dim: length of a projected gradient.
+        seed: of the signs.
+        cache_bytes: memory for signs drawn before, as bits; beyond it they are drawn again for every batch.
     """
 
-    n_parameters: int
     proj_dim: int
     seed: int
+    cache_bytes: int = 2**26
+    _cache: "OrderedDict[tuple[int, int, torch.device], Tensor]" = field(default_factory=OrderedDict, repr=False)
 
-    BLOCK = 4096
+    def accumulate(self, projected: Tensor, gradients: Tensor, start: int) -> None:
+        """As in `BlockProjection`."""
+        if runs_fused(gradients):
+            from trak_core.projection.triton_kernels import rademacher
 
-    def __post_init__(self) -> None:
-        if self.proj_dim < 1 or self.n_parameters < 1:
-            raise InvalidSettingError(
-                f"proj_dim={self.proj_dim} for {self.n_parameters} parameters; both must be at least 1."
-            )
+            rademacher(projected, gradients, start, self.seed)
+            return
+        for first in range(0, len(gradients), BLOCK):
+            part = gradients[first : first + BLOCK]
+            signs = self.signs(start + first, start + first + len(part), gradients.device)
+            projected.addmm_(signs.T.to(gradients.dtype), part, alpha=self.proj_dim**-0.5)
 
-    def project(self, gradients: Tensor) -> Tensor:
-        """Projected gradients `[n, proj_dim]` of `[n, n_parameters]`, in their dtype and on their device.
+    def accumulate_at(self, projected: Tensor, gradients: Tensor, parameters: Tensor) -> None:
+        """As in `BlockProjection`."""
+        for part, places in zip(torch.split(gradients, BLOCK), torch.split(parameters, BLOCK), strict=True):
+            signs = self._unpack(self._draw(places))
+            projected.addmm_(signs.T.to(gradients.dtype), part, alpha=self.proj_dim**-0.5)
 
-        Raises:
-            InvalidSettingError: the gradients have another number of parameters.
-        """
-        if gradients.shape[1] != self.n_parameters:
-            raise InvalidSettingError(
-                f"gradients have {gradients.shape[1]} columns, but the projection is for {self.n_parameters} "
-                "parameters; use the projection made for this model."
-            )
-        projected = gradients.new_zeros(len(gradients), self.proj_dim)
-        for start in range(0, self.n_parameters, self.BLOCK):
-            signs = self._signs(start).to(gradients)
-            projected.addmm_(gradients[:, start : start + self.BLOCK], signs)
-        return projected.div_(self.proj_dim**0.5)
+    def signs(self, start: int, stop: int, device: torch.device) -> Tensor:
+        """Signs of parameters `start` to `stop`: int8 `[stop - start, proj_dim]`."""
+        return self._unpack(self._packed(start, stop, device))
 
-    def _signs(self, start: int) -> Tensor:
-        """Signs `[block, proj_dim]` int8 of the parameters from `start` on."""
-        rows = min(self.BLOCK, self.n_parameters - start)
-        generator = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, start // self.BLOCK]))
-        bits = np.unpackbits(np.frombuffer(generator.bytes(-(-rows * self.proj_dim // 8)), dtype=np.uint8))
-        signs = 2 * bits[: rows * self.proj_dim].astype(np.int8) - 1
-        return torch.from_numpy(signs.reshape(rows, self.proj_dim))
+    def _unpack(self, packed: Tensor) -> Tensor:
+        shifts = torch.arange(WORD, dtype=torch.int32, device=packed.device)
+        bits = (packed[..., None] >> shifts).to(torch.int8) & 1
+        return (1 - 2 * bits).reshape(len(packed), -1)[:, : self.proj_dim]
+
+    def _packed(self, start: int, stop: int, device: torch.device) -> Tensor:
+        """Words `[stop - start, ceil(proj_dim / 128) * 4]` int32."""
+        key = (start, stop, device)
+        if key in self._cache:
+            return self._cache[key]
+        packed = self._draw(torch.arange(start, stop, device=device))
+        size = packed.numel() * packed.element_size()
+        used = sum(words.numel() * words.element_size() for words in self._cache.values())
+        if used + size <= self.cache_bytes:
+            self._cache[key] = packed
+        return packed
+
+    def _draw(self, parameters: Tensor) -> Tensor:
+        """Words of the given parameters: `[len(parameters), ceil(proj_dim / 128) * 4]` int32."""
+        draws = torch.arange(-(-self.proj_dim // COLUMNS_A_DRAW), device=parameters.device)[None]
+        shape = (len(parameters), draws.shape[1])
+        low, high = (parameters & MASK)[:, None].expand(shape), (parameters >> 32)[:, None].expand(shape)
+        drawn = philox((low, high, draws.expand(shape), int(Stream.SIGNS)), self.seed)
+        return torch.stack(drawn, dim=2).reshape(len(parameters), -1).to(torch.int32)  # keeps the low 32 bits

@@ -15,7 +15,8 @@ class RunFiles:
     """Paths inside a run directory.
 
     `store.duckdb` and `checkpoints/` are the run. `build/` is there only while the run is being built: the working
-    store, the progress and the lock.
+    store, the progress and the lock. `features.duckdb` holds what an `Attributor` has computed so far; the run does not
+    need it.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -25,6 +26,7 @@ class RunFiles:
         self.build = run_dir / "build"
         self.finished_build = run_dir / ".build-finished"
         self.working_store = self.build / "working.duckdb"
+        self.features = run_dir / "features.duckdb"
         self.progress = self.build / "progress.json"
         self.lock = self.build / "lock"
 

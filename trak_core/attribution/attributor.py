@@ -1,0 +1,407 @@
+"""`Attributor`: any PyTorch model in, scores out.
+
+```
+examples ──► gradients ──► features, block by block ──► store ──► kernel of each checkpoint ──► scores
+```
+
+TRAK (Park et al. 2023, arXiv 2303.14186, section 3) with a ridge. Scores are in units of the model output: a score
+of 1 says that the training example raises the output by 1.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from trak_core.attribution.batches import Block, read_data
+from trak_core.attribution.calibration import Calibration, calibrate
+from trak_core.attribution.fitted import BLOCK, FittedFeatures
+from trak_core.attribution.kernels import CheckpointKernels
+from trak_core.attribution.options import Options
+from trak_core.attribution.plan import Plan
+from trak_core.attribution.train_rows import TrainRows
+from trak_core.attribution.weights import Checkpoint, Checkpoints
+from trak_core.errors import InvalidDataError, InvalidSettingError, OutOfMemoryError
+from trak_core.gradients import Precision, find_layers, n_parameters
+from trak_core.methods import DEFAULT_RIDGE, check_ridge, soft_threshold
+from trak_core.store.ranking import Side, strongest
+from trak_core.tasks import Task, find_task
+
+__all__ = ["Attributor"]
+
+Scores = NDArray[np.float32]
+
+
+class Attributor:
+    """Attributes the outputs of a model to its training examples.
+
+    ```python
+    attributor = trak_core.Attributor(model, task="image_classification", checkpoints=[first, second])
+    attributor.fit((train_images, train_labels))
+    scores = attributor.score((test_images, test_labels))  # [n_test, n_train]
+    ```
+
+    Args:
+        model: any module that returns logits, or an object with `logits`, for a batch. It is put into evaluation
+            mode; its own weights are used only where `checkpoints` is None.
+        task: "image_classification", "text_classification", "regression", or a `CustomTask`.
+        checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, or modules. Models
+            trained apart from each other give better scores than one, and so do five than two.
+        method: "trak".
+        proj_dim: dimension of projected gradients. None takes whole gradients (the exact kernel) when there are few
+            train examples, else a dimension by the size of the model; `plan` tells which.
+        seed: of the projections; one seed gives the same features on every device.
+        device: "auto", "cpu" or "cuda".
+        projection: "auto", "none", "sjlt", "rademacher" or "kronecker".
+        parameters: shell patterns of names, such as "fc*"; other parameters are never differentiated. None: all.
+        gradients: "auto", "hooks", "functional" or "loop".
+        ridge: relative to the mean squared gradient norm.
+        precision: "float32"; "float64"; "bfloat16" or "float16" run the model in mixed precision.
+        batch_size: the most examples at once; None takes that of the loader, and less where memory is short.
+        memory_budget: bytes that features, kernels and scores may take, beside the model and torch themselves.
+        store: a run directory to write features to as they come. The same call goes on there after an interruption.
+            None keeps them in memory, or in a temporary file when the budget is too small.
+        progress: whether to show a progress bar.
+
+    Attributes:
+        calibration: of `calibrate`, None before.
+        cpu_seconds: that the last `fit` took.
+
+    Raises:
+        InvalidSettingError: a setting cannot work; the message says which values can.
+        CheckpointMismatchError: weights do not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: str | Task = "image_classification",
+        checkpoints: Sequence[Checkpoint] | None = None,
+        method: str = "trak",
+        proj_dim: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        *,
+        projection: str = "auto",
+        parameters: str | Sequence[str] | None = None,
+        gradients: str = "auto",
+        ridge: float = DEFAULT_RIDGE,
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+        memory_budget: int = 2**30,
+        store: str | Path | None = None,
+        progress: bool = True,
+    ) -> None:
+        if method != "trak":
+            raise InvalidSettingError(f"method={method!r}; it must be 'trak'.")
+        self.options = Options(
+            proj_dim, seed, projection, parameters, gradients, ridge, precision, batch_size, memory_budget
+        )
+        self.task = find_task(task)
+        self.device = _find_device(device)
+        self.model = model.eval()
+        self.layers = find_layers(model, parameters)
+        self.checkpoints = Checkpoints(
+            model, [model] if checkpoints is None else checkpoints, self.device, self.options.dtype
+        )
+        self.calibration: Calibration | None = None
+        self.cpu_seconds = 0.0
+        self._show_progress = progress
+        self._store_dir = None if store is None else Path(store)
+        self._fitted: FittedFeatures | None = None
+
+    # --- training examples --------------------------------------------------------------------------------
+
+    def fit(self, train: Any) -> "Attributor":
+        """Computes the features of all train examples at every checkpoint; returns the attributor itself.
+
+        Args:
+            train: a DataLoader without shuffling, an iterable of batches, or `(inputs, labels)` as numpy arrays or
+                torch tensors. Inputs may be a tensor, a tuple or a dict of tensors; a dict may hold its labels.
+
+        Raises:
+            EmptyDataError: there are no examples.
+            ShuffledDataError: the examples come in another order each time.
+            LabelError: labels are of the wrong kind or out of range.
+            InvalidModelError: the model cannot be attributed; NoLogitsError if it returns no logits.
+            NonFiniteGradientError: a gradient is NaN or infinite; the message names the example and the layer.
+            RunMismatchError: the store holds features of other weights, data or settings.
+            OutOfMemoryError: not even one example fits, or the exact kernel does not.
+            StorageError: the disk is full, read-only or failing. Whatever the error: finished blocks are kept.
+        """
+        began = time.process_time()
+        data = read_data(train, "train")
+        if not data.can_repeat and len(self.checkpoints) > 1:
+            raise InvalidDataError(
+                f"train can be read once only (a {type(train).__name__}), but there are {len(self.checkpoints)} "
+                "checkpoints to pass it through; give a list of batches, a DataLoader or arrays."
+            )
+        self.close()
+        fitted = FittedFeatures(
+            self.model,
+            self.task,
+            self.layers,
+            self.checkpoints,
+            self.options,
+            self.device,
+            data.first(),
+            data.n_examples,
+            self._store_dir,
+        )
+        try:
+            with self._bar("gradients", data.n_examples, len(self.checkpoints)) as bar:
+                fitted.compute(data, bar.update)
+            self._settle(fitted)
+        except BaseException:
+            fitted.close()
+            raise
+        self.cpu_seconds = time.process_time() - began
+        return self
+
+    def _settle(self, fitted: FittedFeatures) -> None:
+        """What holds for all checkpoints, once all features are there."""
+        n_train, plan, options = fitted.n_train, fitted.plan, self.options
+        plan.check_kernel(n_train)
+        check_ridge(options.ridge, n_train, plan.proj_dim)
+        self._mean_q = torch.from_numpy(fitted.mean_q())
+        rows = TrainRows(
+            fitted.store, n_train, fitted.width, options.dtype, self.device, budget=options.memory_budget // 2
+        )
+        self._kernels = CheckpointKernels(rows, fitted.maps, n_train, budget=options.memory_budget // 4)
+        self.calibration = None
+        self._fitted = fitted
+
+    def _bar(self, what: str, n: int | None, times: int = 1) -> "tqdm[NoReturn]":
+        total = None if n is None else n * times
+        return tqdm(total=total, desc=what, unit=" examples", disable=not self._show_progress, leave=False)
+
+    @property
+    def fitted(self) -> FittedFeatures:
+        """The features of the train examples.
+
+        Raises:
+            InvalidSettingError: `fit` was not called yet, or `close` was.
+        """
+        if self._fitted is None:
+            raise InvalidSettingError("nothing is fitted yet; call fit(train) first.")
+        return self._fitted
+
+    @property
+    def plan(self) -> Plan:
+        """How gradients are computed and projected, and why; `print` it. Errors as in `fitted`."""
+        return self.fitted.plan
+
+    # --- scores -------------------------------------------------------------------------------------------
+
+    def score(self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0) -> Scores:
+        """Scores of all train examples for each test example: float32 `[n_test, n_train]`.
+
+        Positive means that the train example raises the test example's model output, by so many units of it. The
+        same features serve any ridge.
+
+        Args:
+            test: as `train` of `fit`; labels may be missing, in which case a classifier's own answer is asked about.
+            asked: classes to ask about `[n_test]` (targets, for other tasks), in place of the labels.
+            ridge: relative to the mean squared gradient norm; that of the attributor by default.
+            threshold: scores nearer to 0 than this become 0, others move towards it by as much.
+
+        Raises:
+            OutOfMemoryError: the matrix is larger than the memory budget; `iter_scores` and `top` need no matrix.
+            ShapeMismatchError: test examples have another shape or kind than train examples.
+            Others as in `fit`.
+        """
+        data = read_data(test, "test")
+        self._check_size(data.n_examples)
+        return np.concatenate([*self.iter_scores(data, asked, ridge=ridge, threshold=threshold)])
+
+    def _check_size(self, n_test: int | None) -> None:
+        n_train = self.fitted.n_train
+        if n_test is not None and (size := n_test * n_train * 4) > self.options.memory_budget:
+            raise OutOfMemoryError(
+                f"scores of {n_test:,} test and {n_train:,} train examples take {size / 1e9:.1f} GB, more than "
+                f"memory_budget={self.options.memory_budget:,}. Use top() or iter_scores(), or raise the budget."
+            )
+
+    def iter_scores(
+        self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0
+    ) -> Iterator[Scores]:
+        """Blocks of rows of the score matrix in order, each `[n_block, n_train]` float32; arguments as in `score`."""
+        if threshold < 0:
+            raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in units of the model output.")
+        ridge = self._ridge(ridge)
+        data = read_data(test, "test")
+        classes = None if asked is None else _asked_tensor(asked, data.n_examples)
+        size = max(1, min(BLOCK, self.options.memory_budget // 8 // (self.fitted.n_train * 4)))
+        for block in data.blocks(size):
+            wanted = None if classes is None else classes[block.start : block.start + len(block)]
+            total = self._attribution(block, self._questions(block, wanted), ridge)
+            scores = total.div_(len(self.checkpoints)).mul_(self._mean_q.to(total))
+            if self.calibration is not None:
+                scores *= self.calibration.factor
+            yield soft_threshold(scores, threshold).cpu().float().numpy()
+
+    def _ridge(self, ridge: float | None) -> float:
+        fitted = self.fitted
+        if ridge is None:
+            return self.options.ridge if self.calibration is None else self.calibration.ridge
+        check_ridge(ridge, fitted.n_train, fitted.plan.proj_dim)
+        return ridge
+
+    def _attribution(self, block: Block, asked: Tensor, ridge: float) -> Tensor:
+        """Attributions summed over checkpoints `[n_block, n_train]`, without the weights q."""
+        total = torch.zeros(len(block), self.fitted.n_train, dtype=self.options.dtype, device=self.device)
+        for checkpoint_id in range(len(self.checkpoints)):
+            rows = self.fitted.features(checkpoint_id, block, asked).rows.to(self.device)
+            self._kernels.attribute(checkpoint_id, rows, ridge, total)
+        return total
+
+    def _questions(self, block: Block, asked: Tensor | None) -> Tensor:
+        """What is asked of each example of a block: what was given, its labels, or the model's own answer."""
+        self.fitted.check_inputs(block)
+        if asked is not None:
+            return asked
+        if block.labels is not None:
+            return block.labels
+        outputs = self.fitted.mean_outputs(block)
+        if outputs.dim() == 2 and outputs.shape[1] > 1:
+            return outputs.argmax(1)
+        return torch.zeros(len(block), dtype=outputs.dtype)
+
+    def self_influence(self, *, ridge: float | None = None) -> NDArray[np.float32]:
+        """The score of each train example for itself: float32 `[n_train]`, in units of the model output.
+
+        The leverage of an example in the kernel, averaged over checkpoints, times its mean weight q. High values
+        mean that only the example itself speaks for its label: rare, hard or wrongly labelled.
+        """
+        ridge = self._ridge(ridge)
+        leverages = [self._kernels.leverages(i, ridge).cpu().double().numpy() for i in range(len(self.checkpoints))]
+        factor = 1.0 if self.calibration is None else self.calibration.factor
+        return np.asarray(np.mean(leverages, axis=0) * self._mean_q.numpy() * factor, dtype=np.float32)
+
+    def proponents(self, test: Any, k: int = 20, asked: Any = None) -> pd.DataFrame:
+        """The `k` train examples with the highest scores of each test example, best first.
+
+        Returns:
+            A table with the columns test_idx, rank (from 1), train_idx, score. Equal scores are ordered by train_idx.
+        """
+        return self._top(test, "proponent", k, asked)
+
+    def opponents(self, test: Any, k: int = 20, asked: Any = None) -> pd.DataFrame:
+        """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
+        return self._top(test, "opponent", k, asked)
+
+    def _top(self, test: Any, side: Side, k: int, asked: Any) -> pd.DataFrame:
+        if k < 1:
+            raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
+        tables, start = [], 0
+        for scores in self.iter_scores(test, asked):
+            order = strongest(scores, side, min(k, self.fitted.n_train))
+            n, kept = order.shape
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "test_idx": np.repeat(np.arange(start, start + n), kept),
+                        "rank": np.tile(np.arange(1, kept + 1), n),
+                        "train_idx": order.reshape(-1),
+                        "score": np.take_along_axis(scores, order, axis=1).reshape(-1),
+                    }
+                )
+            )
+            start += n
+        return pd.concat(tables, ignore_index=True)
+
+    def calibrate(
+        self, test: Any, masks: NDArray[np.bool_], outcomes: NDArray[np.float64], ridges: Sequence[float] | None = None
+    ) -> Calibration:
+        """Chooses the ridge and the scale of scores by models that were retrained on subsets.
+
+        Args:
+            test: test examples.
+            masks: bool `[n_subsets, n_train]`, which train examples each model was trained on.
+            outcomes: model outputs of the test examples after retraining `[n_subsets, n_test]`.
+            ridges: candidates; 0.1 to 10 by default.
+
+        Returns:
+            The calibration, which every later score uses. Judge it on subsets that were not given here.
+        """
+        self.calibration = None
+        self.calibration = calibrate(lambda ridge: self.score(test, ridge=ridge), masks, outcomes, ridges)
+        return self.calibration
+
+    # --- runs ---------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        path: str | Path,
+        train: Any,
+        test: Any,
+        class_names: Sequence[str] | None = None,
+        *,
+        title: str | None = None,
+        thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None = None,
+        texts: tuple[Sequence[str], Sequence[str]] | None = None,
+        asked_classes: Literal["auto", "label", "all"] = "auto",
+    ) -> Path:
+        """Writes a run that the explorer opens; returns its directory.
+
+        Args:
+            path: the run's directory, for example `data/runs/mine`.
+            train: the train examples that were fitted, again.
+            test: test examples with labels.
+            class_names: names of the classes, in the order of the labels; numbers by default.
+            title: what people read; the directory's name by default.
+            thumbnails: PNG or WebP images of the train and of the test examples. Made from the inputs where these
+                are images `[n, channels, height, width]`.
+            texts: the texts of the train and of the test examples.
+            asked_classes: whether to score every class or the label alone; "auto" scores all classes while the
+                scores fit into the memory budget.
+
+        Raises:
+            RunMismatchError: there is another run, or `train` is not what was fitted.
+            Others as in `fit` and `score`.
+        """
+        from trak_core.attribution.saving import save_run
+
+        return save_run(
+            self, Path(path), train, test, class_names, title, thumbnails, texts, asked_classes, self._show_progress
+        )
+
+    def close(self) -> None:
+        """Lets go of the features; a temporary file of them is deleted, a `store` is kept."""
+        if self._fitted is not None:
+            self._fitted.close()
+            self._fitted = None
+
+    def __enter__(self) -> "Attributor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        chosen = "not fitted" if self._fitted is None else str(self._fitted.plan)
+        return f"Attributor({len(self.checkpoints)} checkpoints, {n_parameters(self.layers):,} parameters; {chosen})"
+
+
+def _find_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InvalidSettingError(f"device={device!r}; it must be auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettingError("device='cuda', but torch finds no GPU here; use device='cpu' or 'auto'.")
+    return torch.device(device)
+
+
+def _asked_tensor(asked: Any, n_test: int | None) -> Tensor:
+    values = asked if isinstance(asked, Tensor) else torch.as_tensor(np.asarray(asked))
+    if n_test is not None and len(values) != n_test:
+        raise InvalidSettingError(f"asked holds {len(values)} entries for {n_test} test examples; give one each.")
+    return values

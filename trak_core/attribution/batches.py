@@ -1,0 +1,260 @@
+"""Reads examples from wherever they are, in batches of one form and in an order that is held to.
+
+Features are rows, and row i must mean example i in every pass: for every checkpoint, when work is resumed, and when a
+run is saved. So the content of every block is fingerprinted as it goes by.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
+
+from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, ShuffledDataError
+from trak_core.gradients import Inputs, count, take
+
+__all__ = ["Batch", "Block", "Data", "read_data"]
+
+DEFAULT_BATCH = 64
+_RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples.
+
+    Attributes:
+        inputs: as the model takes them, each tensor `[n, ...]`.
+        labels: `[n]`, or None where nothing was said.
+    """
+
+    inputs: Inputs
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return count(self.inputs)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Examples `start` to `stop`."""
+        where = slice(start, stop)
+        return Batch(take(self.inputs, where), None if self.labels is None else self.labels[where])
+
+
+@dataclass
+class Block:
+    """Neighbouring examples whose features are written together.
+
+    Attributes:
+        start: number of the first example.
+        batches: its examples, in order; batches may differ in the length of their texts.
+        digest: SHA-256 (hex) of the content, whatever the batches were.
+    """
+
+    start: int
+    batches: list[Batch] = field(default_factory=list)
+    digest: str = ""
+
+    def __len__(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels of the block `[n]`."""
+        parts = [batch.labels for batch in self.batches]
+        return None if parts[0] is None else torch.cat(cast(list[Tensor], parts))
+
+
+class Data:
+    """Examples that can be read several times, always in the same order.
+
+    Args:
+        source: a DataLoader, an iterable of batches, or `(inputs, labels)`.
+        what: "train" or "test", for messages.
+        batch_size: for sources that are not in batches already.
+    """
+
+    def __init__(self, source: Any, what: str, batch_size: int = DEFAULT_BATCH) -> None:
+        self.what = what
+        self._arrays: Batch | None = None
+        self._source: Iterable[Any] = ()
+        self._batch_size = batch_size
+        if isinstance(source, DataLoader):
+            _check_order(source, what)
+        if _is_arrays(source):
+            self._arrays = _batch_of(source, what)
+        elif isinstance(source, Iterable):
+            self._source = source
+        else:
+            raise InvalidDataError(
+                f"{what} is a {type(source).__name__}; give a DataLoader, an iterable of batches (inputs, labels), or "
+                "(inputs, labels) as numpy arrays or torch tensors."
+            )
+
+    @property
+    def can_repeat(self) -> bool:
+        """False for a source that can be read once only, such as a generator."""
+        return self._arrays is not None or iter(self._source) is not self._source
+
+    @property
+    def n_examples(self) -> int | None:
+        """Number of examples; None where only reading tells."""
+        if self._arrays is not None:
+            return len(self._arrays)
+        if isinstance(self._source, DataLoader):
+            sampler, dataset = self._source.sampler, self._source.dataset
+            if isinstance(sampler, SequentialSampler) and hasattr(dataset, "__len__") and not self._source.drop_last:
+                return len(dataset)
+        if isinstance(self._source, list | tuple):
+            return sum(len(_batch_of(item, self.what)) for item in self._source)
+        return None
+
+    def batches(self) -> Iterator[Batch]:
+        """All examples in order.
+
+        Raises:
+            EmptyDataError: there are none.
+            InvalidDataError: a batch has no form that can be read.
+        """
+        if self._arrays is not None:
+            whole = self._arrays
+            if len(whole) == 0:
+                raise self._empty()
+            for start in range(0, len(whole), self._batch_size):
+                yield whole.part(start, start + self._batch_size)
+            return
+        found = False
+        for item in self._source:
+            batch = _batch_of(item, self.what)
+            if len(batch):
+                found = True
+                yield batch
+        if not found:
+            raise self._empty()
+
+    def _empty(self) -> EmptyDataError:
+        return EmptyDataError(f"{self.what} holds no examples; give at least one.")
+
+    def first(self) -> Batch:
+        """The first batch.
+
+        Raises:
+            ShuffledDataError: it is another one when it is read again.
+        """
+        if not self.can_repeat:
+            # What was read of a source that cannot repeat is put back in front of it.
+            rest = self.batches()
+            batch = next(rest)
+            self._source = itertools.chain([batch], rest)
+            return batch
+        batch = next(self.batches())
+        if self._arrays is None:
+            again = next(self.batches())
+            if _digest([batch]) != _digest([again]):
+                raise self.shuffled("its first batch is another one when it is read again")
+        return batch
+
+    def shuffled(self, how: str) -> ShuffledDataError:
+        """The error for an order that does not hold."""
+        return ShuffledDataError(
+            f"{self.what} does not come in one order: {how}, so features would belong to other examples than their "
+            "rows say. Use shuffle=False and no random augmentation."
+        )
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """Blocks of `size` examples, the last one shorter; their borders do not depend on the batches."""
+        block = Block(0)
+        for batch in self.batches():
+            at = 0
+            while at < len(batch):
+                stop = min(len(batch), at + size - len(block))
+                block.batches.append(batch.part(at, stop))
+                at = stop
+                if len(block) == size:
+                    block.digest = _digest(block.batches)
+                    yield block
+                    block = Block(block.start + size)
+        if block.batches:
+            block.digest = _digest(block.batches)
+            yield block
+
+
+def read_data(source: Any, what: str, batch_size: int = DEFAULT_BATCH) -> Data:
+    """The examples of a source; arguments are those of `Data`."""
+    return source if isinstance(source, Data) else Data(source, what, batch_size)
+
+
+def _check_order(loader: "DataLoader[Any]", what: str) -> None:
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    if isinstance(sampler, _RANDOM_SAMPLERS):
+        raise ShuffledDataError(
+            f"the {what} loader draws its examples by a {type(sampler).__name__}, so features would belong to other "
+            "examples than their rows say. Make it with shuffle=False."
+        )
+
+
+def _is_arrays(source: Any) -> bool:
+    """True for `(inputs, labels)` as against a sequence of batches."""
+    if isinstance(source, Tensor | np.ndarray):
+        return True
+    if isinstance(source, dict):
+        return True
+    if not isinstance(source, tuple) or len(source) < 2:
+        return False
+    is_labels = source[-1] is None or (isinstance(source[-1], Tensor | np.ndarray) and source[-1].ndim <= 1)
+    return is_labels and all(isinstance(part, Tensor | np.ndarray | dict | tuple) for part in source[:-1])
+
+
+def _batch_of(item: Any, what: str) -> Batch:
+    """A batch from what loaders give: `(inputs, labels)`, `(input, input, labels)` or a dict with labels."""
+    labels: Any = None
+    if isinstance(item, Batch):
+        return item
+    if isinstance(item, dict) or hasattr(item, "keys"):
+        inputs: Any = {key: item[key] for key in item.keys() if key not in ("labels", "label")}
+        labels = item["labels"] if "labels" in item.keys() else item["label"] if "label" in item.keys() else None
+    elif isinstance(item, tuple | list) and len(item) >= 2:
+        *parts, labels = item
+        inputs = parts[0] if len(parts) == 1 else tuple(parts)
+    elif isinstance(item, Tensor | np.ndarray):
+        inputs = item
+    else:
+        raise InvalidDataError(
+            f"a {what} batch is a {type(item).__name__}; it must be (inputs, labels), or a dict with the key labels."
+        )
+    inputs = tree_map(_tensor, dict(inputs) if isinstance(inputs, dict) else inputs)
+    labels = None if labels is None else _tensor(labels)
+    n = count(inputs)
+    if labels is not None and labels.shape[:1] != (n,):
+        raise LabelError(
+            f"a {what} batch has {n} inputs and labels of shape {tuple(labels.shape)}; give one label for each input."
+        )
+    return Batch(inputs, labels)
+
+
+def _tensor(values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise InvalidDataError(f"a batch holds values of type {array.dtype}; give numbers.")
+    # A loaded file may be read-only or byte-swapped, which torch cannot share.
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
+
+
+def _digest(batches: list[Batch]) -> str:
+    """SHA-256 of the examples' content, the same however they are cut into batches."""
+    digests: list[Any] = []
+    for batch in batches:
+        leaves, _ = tree_flatten((batch.inputs, batch.labels))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        if not digests:
+            digests = [hashlib.sha256(f"{leaf.dtype}{tuple(leaf.shape[1:])}".encode()) for leaf in tensors]
+        for digest, leaf in zip(digests, tensors, strict=True):
+            digest.update(leaf.contiguous().view(torch.uint8).numpy().data if leaf.numel() else b"")
+    return hashlib.sha256("".join(digest.hexdigest() for digest in digests).encode()).hexdigest()

@@ -1,0 +1,389 @@
+"""Writes what an `Attributor` knows as a run that the explorer opens.
+
+Block by block into a working store, as a build does: a save that is interrupted goes on where it was when the same
+call is made again.
+"""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from trak_core.attribution.batches import Block, Data, read_data
+from trak_core.attribution.featurizer import Features
+from trak_core.attribution.fitted import BLOCK
+from trak_core.attribution.kernels import uses_dual
+from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
+from trak_core.gradients import n_parameters
+from trak_core.methods import METHODS
+from trak_core.projection import SjltProjection, SketchMap, WholeMap
+from trak_core.seeds import derive_seed
+from trak_core.store.catalog import check_run_name
+from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.run import open_run
+from trak_core.store.schema import Shape
+from trak_core.store.topk import topk_columns
+from trak_core.store.writer import StoreWriter, build_lock, clear_site
+from trak_core.tasks import Classification
+from trak_core.versions import versions
+
+if TYPE_CHECKING:
+    from trak_core.attribution.attributor import Attributor
+
+__all__ = ["save_run"]
+
+LIVE_PROJ_DIM = 256
+"""Dimension of the features in a run whose scores come from whole gradients; for looking at new inputs only."""
+
+Columns = dict[str, Any]
+
+
+def save_run(
+    attributor: "Attributor",
+    path: Path,
+    train: Any,
+    test: Any,
+    class_names: Sequence[str] | None,
+    title: str | None,
+    thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None,
+    texts: tuple[Sequence[str], Sequence[str]] | None,
+    asked_classes: str,
+    show_progress: bool,
+) -> Path:
+    """Writes the run; arguments are those of `Attributor.save`."""
+    if not isinstance(attributor.task, Classification):
+        raise InvalidSettingError(
+            f"task {attributor.task.name!r}: the explorer shows classification; use score(), proponents() and "
+            "opponents() for other tasks."
+        )
+    if asked_classes not in ("auto", "label", "all"):
+        raise InvalidSettingError(f"asked_classes={asked_classes!r}; it must be auto, label or all.")
+    check_run_name(path.name)
+    saver = _Saver(attributor, path, read_data(train, "train"), read_data(test, "test"), class_names, asked_classes)
+    saver.describe(title or path.name, thumbnails, texts)
+    if saver.is_there():
+        return path
+    with build_lock(saver.files):
+        saver.write(show_progress)
+    return path
+
+
+class _Saver:
+    """One save under way."""
+
+    def __init__(
+        self,
+        attributor: "Attributor",
+        path: Path,
+        train: Data,
+        test: Data,
+        class_names: Sequence[str] | None,
+        asked_classes: str,
+    ) -> None:
+        self.attributor = attributor
+        self.files = RunFiles(path)
+        self.data = {"train": train, "test": test}
+        self.n_checkpoints = len(attributor.checkpoints)
+        for split, data in self.data.items():
+            if not data.can_repeat:
+                raise InvalidDataError(
+                    f"{split} can be read once only; give a list of batches, a DataLoader or arrays."
+                )
+        self.labels = {split: self._read_labels(data) for split, data in self.data.items()}
+        self.digests = {split: [block.digest for block in data.blocks(BLOCK)] for split, data in self.data.items()}
+        self._check_train()
+        first = next(test.blocks(1))
+        n_outputs = attributor.fitted.mean_outputs(first).shape[-1]
+        names = tuple(class_names) if class_names is not None else tuple(str(i) for i in range(n_outputs))
+        if len(names) != n_outputs:
+            raise InvalidSettingError(
+                f"class_names holds {len(names)} names, but the model returns {n_outputs} logits; give one name each."
+            )
+        self.class_names = names
+        size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
+        fits = size <= attributor.options.memory_budget
+        self.all_classes = asked_classes == "all" or (asked_classes == "auto" and fits)
+        projected = attributor.plan.projection != "none"
+        self.proj_dim = attributor.fitted.width if projected else min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
+        self.ridge = attributor.options.ridge if attributor.calibration is None else attributor.calibration.ridge
+
+    def describe(
+        self,
+        title: str,
+        thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None,
+        texts: tuple[Sequence[str], Sequence[str]] | None,
+    ) -> None:
+        """What people see of the run and its examples."""
+        self.title = title
+        self.shown: dict[str, dict[str, Sequence[Any]]] = {"train": {}, "test": {}}
+        for name, given in (("thumbnail", thumbnails), ("text", texts)):
+            for split, values in zip(("train", "test"), given or ((), ()), strict=True):
+                if given is not None and len(values) != len(self.labels[split]):
+                    raise InvalidDataError(
+                        f"{name}s hold {len(values)} entries for {len(self.labels[split])} {split} examples; give one "
+                        "for each."
+                    )
+                self.shown[split][name] = values
+        parts = {
+            **self.attributor.fitted.settings,
+            "ridge": self.ridge,
+            "calibration": None if self.attributor.calibration is None else self.attributor.calibration.factor,
+            "data": self.digests,
+            "class_names": self.class_names,
+            "all_classes": self.all_classes,
+        }
+        self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @staticmethod
+    def _read_labels(data: Data) -> NDArray[np.int64]:
+        parts = []
+        for batch in data.batches():
+            if batch.labels is None:
+                raise InvalidDataError(f"{data.what} has no labels; a run shows each example with its label.")
+            parts.append(batch.labels.numpy())
+        return np.concatenate(parts).astype(np.int64)
+
+    def _check_train(self) -> None:
+        """Refuses train examples that are not those of the features."""
+        stored = self.attributor.fitted.digests()
+        if stored != self.digests["train"]:
+            place = next((i for i, (a, b) in enumerate(zip(stored, self.digests["train"], strict=False)) if a != b), -1)
+            where = f"from example {place * BLOCK} on" if place >= 0 else f"in number ({len(self.labels['train'])})"
+            raise RunMismatchError(
+                f"train differs {where} from the {self.attributor.fitted.n_train} examples that were fitted; give "
+                "save() the same data in the same order."
+            )
+
+    def is_there(self) -> bool:
+        """True when the finished run is there; an error when another run is."""
+        if not self.files.store.exists():
+            return False
+        with open_run(self.files.run_dir) as run:
+            if run.info.provenance["fingerprint"] == self.fingerprint:
+                return not self.files.build.exists()
+        raise RunMismatchError(
+            f"run {self.files.run_dir.name!r} is there already with other settings, weights or data; save under "
+            f"another path, or delete {self.files.run_dir} first."
+        )
+
+    def write(self, show_progress: bool) -> None:
+        """Writes what is not written yet, and publishes it."""
+        if self.files.store.exists():
+            clear_site(self.files)  # published by a save that was stopped while tidying up
+            return
+        shape = Shape(self.attributor.fitted.n_train, len(self.class_names), self.proj_dim)
+        total = sum(len(labels) for labels in self.labels.values()) + len(self.labels["test"])
+        with (
+            StoreWriter(self.files, shape, self.fingerprint) as writer,
+            tqdm(total=total, desc="saving", unit="example", disable=not show_progress, leave=False) as bar,
+        ):
+            self._checkpoints(writer)
+            for split, data in self.data.items():
+                for block in data.blocks(BLOCK):
+                    if not writer.has(f"{split} {block.start}"):
+                        writer.write(f"{split} {block.start}", self._block(split, block))
+                    bar.update(len(block))
+            for block in self.data["test"].blocks(self._scored_at_once()):
+                if not writer.has(f"scores {block.start}"):
+                    writer.write(f"scores {block.start}", self._scores(block))
+                bar.update(len(block))
+            if not writer.has("summary"):
+                self._summary(writer)
+            writer.publish()
+            writer.finish()
+
+    # --- blocks -------------------------------------------------------------------------------------------
+
+    def _checkpoints(self, writer: StoreWriter) -> None:
+        if writer.has("checkpoint files"):
+            return
+        for i in range(self.n_checkpoints):
+            state = {
+                # Tied weights are one tensor under two names, which the format does not hold.
+                name: value.detach().cpu().contiguous().clone()
+                for name, value in self.attributor.checkpoints.state_dict(i).items()
+            }
+            replace_file(self.files.checkpoint(i), partial(save_file, state))
+        writer.write("checkpoint files", {})
+
+    def _block(self, split: str, block: Block) -> dict[str, Columns]:
+        """Examples, predictions and features of a block, at every checkpoint."""
+        where = slice(block.start, block.start + len(block))
+        labels, idx = self.labels[split][where], np.arange(where.start, where.stop)
+        examples: Columns = {
+            "split": [split] * len(block),
+            "idx": idx,
+            "label": labels,
+            "label_name": [self.class_names[label] for label in labels],
+            "text": list(self.shown[split]["text"][where]) or [None] * len(block),
+            "thumbnail": list(self.shown[split]["thumbnail"][where]) or _thumbnails(block),
+        }
+        if not any(examples["thumbnail"]) and not any(examples["text"]):
+            examples["text"] = [f"{split} example {i}" for i in idx]
+        predictions, features = [], []
+        for checkpoint_id in range(self.n_checkpoints):
+            computed = self._features(split, checkpoint_id, block)
+            common = {"checkpoint_id": np.full(len(block), checkpoint_id), "split": [split] * len(block), "idx": idx}
+            predictions.append({**common, **self._predictions(computed.outputs, labels)})
+            features.append(
+                {**common, "q": computed.q.float(), "norm": computed.norm.float(), "phi": computed.rows.float().numpy()}
+            )
+        return {"examples": examples, "predictions": _joined(predictions), "features": _joined(features)}
+
+    def _features(self, split: str, checkpoint_id: int, block: Block) -> Features:
+        """Features as the run holds them: those that are there for train examples, computed for test examples."""
+        attributor = self.attributor
+        if split == "train":
+            computed = attributor.fitted.stored(checkpoint_id, block)
+        else:
+            computed = attributor.fitted.features(
+                checkpoint_id, block, torch.from_numpy(self.labels[split][block.start : block.start + len(block)])
+            )
+        feature_map = attributor.fitted.maps[checkpoint_id]
+        if isinstance(feature_map, WholeMap):
+            seed = derive_seed(attributor.options.seed, "live projection", checkpoint_id)
+            sketch = SketchMap(attributor.layers, SjltProjection(self.proj_dim, seed))
+            rows = torch.cat(
+                [sketch.rows(feature_map.packed.unpack(part))[0] for part in torch.split(computed.rows, 64)]
+            )
+            computed = Features(rows, computed.q, computed.norm, computed.model_output, computed.outputs)
+        return computed
+
+    def _predictions(self, outputs: Tensor, labels: NDArray[np.int64]) -> Columns:
+        task, asked = self.attributor.task, torch.from_numpy(labels)
+        assert isinstance(task, Classification)  # checked before anything is written
+        probabilities = outputs.double().softmax(-1)
+        return {
+            "model_output": task.model_output(outputs, asked).float().numpy(),
+            "loss": task.loss(outputs, asked).float().numpy(),
+            "p_label": probabilities.gather(1, asked[:, None])[:, 0].float().numpy(),
+            "predicted": outputs.argmax(-1).numpy(),
+            "probabilities": probabilities.float().numpy(),
+        }
+
+    def _scored_at_once(self) -> int:
+        n_classes = len(self.class_names) if self.all_classes else 1
+        return max(
+            1, min(64, self.attributor.options.memory_budget // 8 // (4 * n_classes * self.attributor.fitted.n_train))
+        )
+
+    def _scores(self, block: Block) -> dict[str, Columns]:
+        """Scores of some test examples for their labels, and for every other class where these are wanted."""
+        labels = self.labels["test"][block.start : block.start + len(block)]
+        idx = np.arange(block.start, block.start + len(block))
+        tables: dict[str, Columns] = {}
+        of_label = self._scores_of(block, labels)
+        if self.all_classes:
+            every = np.stack(
+                [self._scores_of(block, np.full(len(block), asked)) for asked in range(len(self.class_names))], axis=1
+            )  # [n_block, n_classes, n_train]
+            at, asked_class = np.nonzero(np.arange(len(self.class_names))[None] != labels[:, None])
+            tables["class_scores"] = {
+                "method": ["trak"] * len(at),
+                "test_idx": idx[at],
+                "asked_class": asked_class,
+                "values": every[at, asked_class],
+            }
+        tables["scores"] = {"method": ["trak"] * len(block), "test_idx": idx, "values": of_label}
+        tables["topk"] = topk_columns({"trak": of_label}, first=block.start)
+        return tables
+
+    def _scores_of(self, block: Block, asked: NDArray[np.int64]) -> NDArray[np.float32]:
+        data = Data(block.batches, "test")
+        return np.concatenate([*self.attributor.iter_scores(data, asked)])
+
+    def _summary(self, writer: StoreWriter) -> None:
+        attributor, n = self.attributor, self.n_checkpoints
+        accuracy = writer.columns(
+            "SELECT split, avg((predicted = label)::INTEGER) AS accuracy FROM predictions JOIN examples "
+            "USING (split, idx) GROUP BY checkpoint_id, split ORDER BY checkpoint_id"
+        )
+        sha256s = [file_sha256(self.files.checkpoint(i)) for i in range(n)]
+        checkpoints = {
+            "checkpoint_id": list(range(n)),
+            "sha256": sha256s,
+            **{
+                f"{split}_accuracy": accuracy["accuracy"][accuracy["split"] == split].tolist()
+                for split in ("train", "test")
+            },
+        }
+        method = METHODS["trak"]
+        methods = {
+            "method": [method.name],
+            "title": [method.title],
+            "description": [method.description],
+            "is_baseline": [method.is_baseline],
+            "seconds": [attributor.cpu_seconds],
+            "fingerprint": [score_fingerprint(self.fingerprint, sha256s, self.ridge, method.name)],
+        }
+        plan = attributor.plan
+        meta = {
+            "recipe": "python",
+            "title": self.title,
+            "modality": attributor.task.modality,
+            "class_names": self.class_names,
+            "task": attributor.task.name,
+            "method": "trak",
+            "seed": attributor.options.seed,
+            "device": str(attributor.device),
+            "n_checkpoints": n,
+            "proj_dim": self.proj_dim,
+            "n_subsets": 0,
+            "n_seeds": 0,
+            "asked_classes": "all" if self.all_classes else "label",
+            "ridge": self.ridge,
+            "calibration": None if attributor.calibration is None else attributor.calibration.factor,
+            "calibration_of_other_classes": None,
+            "gradients": f"{plan.gradients} ({plan.gradients_reason})",
+            "projection": f"{plan.projection} ({plan.projection_reason})",
+            "kernel": "dual"
+            if uses_dual(attributor.fitted.maps[0].is_linear, attributor.fitted.n_train, attributor.fitted.width)
+            else "primal",
+            "parameters": n_parameters(attributor.layers),
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": versions(),
+            "complete": True,
+        }
+        writer.write("summary", {"checkpoints": checkpoints, "methods": methods}, meta)
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _thumbnails(block: Block) -> list[bytes | None]:
+    """PNG images of inputs that look like images, None for others."""
+    return [_png(image) for batch in block.batches for image in _images(batch.inputs)]
+
+
+def _images(inputs: Any) -> Iterator[NDArray[Any] | None]:
+    if not isinstance(inputs, Tensor):
+        inputs = next(iter(inputs.values() if isinstance(inputs, dict) else inputs))
+    is_image = inputs.dim() == 4 and inputs.shape[1] in (1, 3)
+    for one in inputs:
+        yield one.movedim(0, -1).numpy() if is_image else None
+
+
+def _png(image: NDArray[Any] | None) -> bytes | None:
+    """The image as PNG; other numbers than bytes are stretched from its darkest to its brightest value."""
+    if image is None:
+        return None
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        image = ((image - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(buffer, format="PNG")
+    return buffer.getvalue()

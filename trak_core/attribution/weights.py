@@ -1,0 +1,148 @@
+"""Checkpoints as people have them: state dicts, files or modules."""
+
+import hashlib
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from trak_core.errors import CheckpointMismatchError, InvalidSettingError
+from trak_core.gradients import StateDict
+
+__all__ = ["Checkpoint", "Checkpoints"]
+
+Checkpoint = StateDict | str | Path | nn.Module
+TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
+SHOWN = 5
+
+
+class Checkpoints:
+    """The weights that attribution averages over, each loaded when it is needed.
+
+    Args:
+        model: the architecture that they are of.
+        sources: state dicts, paths of .safetensors or torch files, or modules.
+        device: where weights are put.
+        dtype: of floating-point weights.
+
+    Raises:
+        InvalidSettingError: there are no checkpoints, or one is nothing of the kind.
+        CheckpointMismatchError: weights do not fit the model; the message names the keys.
+    """
+
+    def __init__(
+        self, model: nn.Module, sources: Sequence[Checkpoint], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        if isinstance(sources, dict | str | Path | nn.Module):
+            raise InvalidSettingError("checkpoints must be a list; put a single checkpoint into [ ].")
+        if not sources:
+            raise InvalidSettingError("checkpoints=[]; give at least one, or None for the weights of the model itself.")
+        self._expected = {name: value.shape for name, value in _tensors(model.state_dict()).items()}
+        self._sources = list(sources)
+        self._device = device
+        self._dtype = dtype
+        self._recent: tuple[int, StateDict] | None = None
+        # Every one is read once at the start: a bad file should be found before hours of work, not after.
+        self.sha256s = [_sha256(self.state_dict(i)) for i in range(len(self._sources))]
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def state_dict(self, index: int) -> StateDict:
+        """Weights of one checkpoint as they were given, checked against the model."""
+        source = self._sources[index]
+        what = f"checkpoint {index}" + (f" ({source})" if isinstance(source, str | Path) else "")
+        return self._check(_load(source, what), what)
+
+    def weights(self, index: int) -> StateDict:
+        """Parameters and buffers of one checkpoint on the device, detached."""
+        if self._recent is None or self._recent[0] != index:
+            state = self.state_dict(index)
+            moved = {
+                name: value.detach().to(self._device, self._dtype if value.is_floating_point() else None)
+                for name, value in state.items()
+            }
+            self._recent = (index, moved)
+        return self._recent[1]
+
+    def _check(self, state: StateDict, what: str) -> StateDict:
+        missing = [name for name in self._expected if name not in state]
+        unexpected = [name for name in state if name not in self._expected]
+        shapes = [
+            f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
+            for name, shape in self._expected.items()
+            if name in state and state[name].shape != shape
+        ]
+        problems = [
+            f"{title}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
+            for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+            if names
+        ]
+        if not problems:
+            return state
+        hint = ""
+        if unexpected and all(name.startswith("module.") for name in unexpected):
+            hint = " The keys begin with 'module.', as DistributedDataParallel writes them: remove that from each."
+        raise CheckpointMismatchError(f"{what} does not fit the model; {'; '.join(problems)}.{hint}")
+
+
+def _load(source: Any, what: str) -> StateDict:
+    if isinstance(source, nn.Module):
+        return _tensors(source.state_dict())
+    if isinstance(source, dict):
+        found: Any = source
+    elif isinstance(source, str | Path):
+        found = _read(Path(source), what)
+    else:
+        raise InvalidSettingError(
+            f"{what} is a {type(source).__name__}; give a state dict, a path to a .safetensors or torch file, or an "
+            "nn.Module."
+        )
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found.get(key), dict):  # training scripts often save more than the weights
+            found = found[key]
+            break
+    return _tensors(found)
+
+
+def _read(path: Path, what: str) -> Any:
+    if not path.exists():
+        raise InvalidSettingError(f"{what}: there is no such file.")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise CheckpointMismatchError(f"{what} is no readable safetensors file ({error}).") from error
+    if path.suffix not in TORCH_FILES:
+        raise InvalidSettingError(
+            f"{what}: files end in .safetensors, {', '.join(TORCH_FILES)}; this one ends in {path.suffix!r}."
+        )
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointMismatchError(
+            f"{what} cannot be read as plain weights ({str(error).splitlines()[0]}). Files that hold more than tensors "
+            "could run code when read, so they are refused: save model.state_dict() alone."
+        ) from error
+    if not isinstance(found, dict):
+        raise CheckpointMismatchError(f"{what} holds a {type(found).__name__}; save model.state_dict().")
+    return found
+
+
+def _tensors(state: dict[str, Any]) -> StateDict:
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _sha256(state: StateDict) -> str:
+    """SHA-256 (hex) over names, types, shapes and values, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,229 @@
+"""Gradients of the model output by the fastest way that is right for a model, found out by trying.
+
+The ways, fastest first: hooks, `vmap`, one example at a time. A way is taken only after its gradients of the first
+examples were compared with plain autograd, one example alone: layers that run on something else than it seems, weights
+that are used past their module, and models that mix the examples of a batch all show there.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trak_core.errors import InvalidModelError, InvalidSettingError, TrakCoreError
+from trak_core.gradients.forward import Inputs, StateDict, count, run_model, take
+from trak_core.gradients.functional import loop_gradients, vmap_gradients
+from trak_core.gradients.hooks import hooked_gradients, why_unhookable
+from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
+from trak_core.gradients.layers import Layer
+from trak_core.tasks import Task
+
+__all__ = ["WAYS", "BatchGradients", "GradientComputer", "GradientPath", "Precision"]
+
+logger = logging.getLogger(__name__)
+
+GradientPath = Literal["hooks", "functional", "loop"]
+Precision = Literal["float64", "float32", "bfloat16", "float16"]
+WAYS: tuple[GradientPath, ...] = ("hooks", "functional", "loop")
+Compute = Callable[..., tuple[Tensor, Sequence[LayerGradients]]]
+PROBED = 3
+"""Examples that a way is tried on."""
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+"""Largest relative difference to plain autograd; float32 leaves room for another order of summation."""
+HALF_TOLERANCE = 0.1
+"""The same where the model runs in half precision, which keeps two to three digits."""
+
+
+@dataclass(frozen=True)
+class BatchGradients:
+    """Everything that one pass over a batch of n examples gives.
+
+    Attributes:
+        outputs: of the model `[n, ...]`.
+        model_output: f `[n]`.
+        q: weights `[n]`.
+        layers: gradients of f, layer by layer.
+    """
+
+    outputs: Tensor
+    model_output: Tensor
+    q: Tensor
+    layers: Sequence[LayerGradients]
+
+
+class GradientComputer:
+    """Computes gradients of the model output of one architecture at any weights.
+
+    Args:
+        model: supplies the forward pass; put into evaluation mode, so that dropout is off and BatchNorm uses its
+            statistics.
+        task: supplies the model output f.
+        layers: what to differentiate with respect to.
+        precision: float64 and float32 compute everything in that type; bfloat16 and float16 run the model in mixed
+            precision and keep weights, gradients and features in float32.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, layers: list[Layer], precision: Precision = "float32") -> None:
+        self.model = model.eval()
+        self.task = task
+        self.layers = layers
+        self.precision = precision
+        self.dtype = torch.float64 if precision == "float64" else torch.float32
+        self.path: GradientPath | None = None
+        self.reason = ""
+        self.factored: frozenset[str] = frozenset()
+
+    def choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str = "auto") -> None:
+        """Chooses a way on the first examples of a batch; `path` and `reason` then tell which and why.
+
+        Raises:
+            InvalidModelError: the model gives other outputs each time, or mixes the examples of a batch.
+            InvalidSettingError: the way that was asked for does not work for this model.
+        """
+        if wanted not in ("auto", *WAYS):
+            raise InvalidSettingError(f"gradients={wanted!r}; it must be auto, {', '.join(WAYS)}.")
+        n = min(PROBED, count(inputs))
+        inputs, asked = take(inputs, slice(0, n)), asked[:n]
+        self._check_model(weights, inputs, asked)
+        ways: dict[GradientPath, Compute] = {"hooks": hooked_gradients, "functional": vmap_gradients}
+        expected = self._gradients(loop_gradients, weights, inputs, asked)[1]
+        reasons: list[str] = []
+        for way, compute in ways.items():
+            if wanted not in ("auto", way):
+                continue
+            reason = self._why_not(way, compute, expected, weights, inputs, asked)
+            if not reason:
+                self._take(way, "; ".join(reasons) or "every selected layer allows it")
+                self.factored = self._find_factored(weights, inputs, asked)
+                return
+            reasons.append(f"no {way}: {reason}")
+        if wanted in ways:
+            raise InvalidSettingError(
+                f"gradients={wanted!r} does not work for this model ({reasons[0]}); use gradients='auto'."
+            )
+        self._take("loop", "; ".join(reasons) or "asked for")
+
+    def compute(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> BatchGradients:
+        """Gradients of a batch, on the device of its tensors.
+
+        Args:
+            weights: parameters and buffers by name, in the precision's type.
+            inputs: the batch.
+            asked: what is asked of each example.
+        """
+        ways: dict[str, Compute] = {"hooks": hooked_gradients, "functional": vmap_gradients, "loop": loop_gradients}
+        compute = ways[self.path or "loop"]
+        outputs, layers = self._gradients(compute, weights, inputs, asked)
+        outputs = outputs.to(self.dtype)
+        with torch.no_grad():
+            model_output = self.task.model_output(outputs, asked)
+            q = self.task.out_to_loss(outputs, asked)
+        return BatchGradients(outputs, model_output, q, layers)
+
+    def outputs(self, weights: StateDict, inputs: Inputs) -> Tensor:
+        """What the model returns for a batch `[n, ...]`, without gradients."""
+        with torch.no_grad(), self._running(inputs):
+            return run_model(self.model, weights, inputs).to(self.dtype)
+
+    def _gradients(
+        self,
+        compute: Compute,
+        weights: StateDict,
+        inputs: Inputs,
+        asked: Tensor,
+    ) -> tuple[Tensor, Sequence[LayerGradients]]:
+        with self._running(inputs):
+            return compute(self.model, weights, self.layers, self.task, inputs, asked)
+
+    @contextmanager
+    def _running(self, inputs: Inputs) -> Iterator[None]:
+        mixed: AbstractContextManager[object] = nullcontext()
+        if self.precision in ("bfloat16", "float16"):
+            leaves, _ = torch.utils._pytree.tree_flatten(inputs)
+            mixed = torch.autocast(leaves[0].device.type, dtype=getattr(torch, self.precision))
+        # A caller who called train() in between must not get another model.
+        self.model.eval()
+        with mixed:
+            yield
+
+    def _check_model(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> None:
+        outputs = self.outputs(weights, inputs)
+        if len(outputs) != len(asked):
+            raise InvalidModelError(
+                f"the model returns {len(outputs)} rows for {len(asked)} examples; it must return one row for each."
+            )
+        self.task.check(outputs, asked)
+        if not outputs.isfinite().all():
+            return  # reported later, with the number of the example
+        if not torch.equal(outputs, self.outputs(weights, inputs)):
+            raise InvalidModelError(
+                "the model returns other outputs when it sees the same examples again, in evaluation mode; draw no "
+                "random numbers in forward (F.dropout needs training=self.training)."
+            )
+        alone = self.outputs(weights, take(inputs, slice(0, 1)))
+        if _distance(alone, outputs[:1]) > self._tolerance:
+            raise InvalidModelError(
+                f"the model's output for an example depends on the other examples of its batch: {_short(alone[0])} "
+                f"alone, {_short(outputs[0])} among {len(asked)}. Statistics over the batch have no gradient for "
+                "each example; use BatchNorm with track_running_stats=True, LayerNorm or GroupNorm."
+            )
+
+    @property
+    def _tolerance(self) -> float:
+        return HALF_TOLERANCE if self.precision in ("bfloat16", "float16") else TOLERANCE[self.dtype]
+
+    def _why_not(
+        self,
+        way: GradientPath,
+        compute: Compute,
+        expected: Sequence[LayerGradients],
+        weights: StateDict,
+        inputs: Inputs,
+        asked: Tensor,
+    ) -> str:
+        """Why a way cannot be taken; empty when it gives what plain autograd gives."""
+        if way == "hooks" and (reason := why_unhookable(self.model, self.layers)):
+            return reason
+        try:
+            _, given = self._gradients(compute, weights, inputs, asked)
+        except (TrakCoreError, RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
+            return f"{type(error).__name__}: {_first_line(error)}"
+        for layer, one, other in zip(self.layers, given, expected, strict=True):
+            if (distance := _distance(form(one), form(other))) > self._tolerance:
+                return f"the gradient of layer {layer.name!r} differs from plain autograd by {distance:.1g}"
+        return ""
+
+    def _find_factored(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> frozenset[str]:
+        """Layers whose gradients are one outer product for each example, smaller than the gradient itself."""
+        if self.path != "hooks":
+            return frozenset()
+        _, layers = self._gradients(hooked_gradients, weights, inputs, asked)
+        return frozenset(
+            each.layer.name
+            for each in layers
+            if isinstance(each, OuterProducts)
+            and each.is_single
+            and each.layer.n_rows + each.layer.n_columns < each.layer.size
+        )
+
+    def _take(self, way: GradientPath, reason: str) -> None:
+        self.path, self.reason = way, reason
+        logger.info("gradients by %s (%s)", way, reason)
+
+
+def _distance(left: Tensor, right: Tensor) -> float:
+    """Largest difference relative to the largest number."""
+    largest = max(float(right.abs().max()), float(left.abs().max()), torch.finfo(left.dtype).tiny)
+    return float((left - right).abs().max()) / largest
+
+
+def _short(values: Tensor) -> str:
+    return ", ".join(f"{value:.4g}" for value in values.reshape(-1)[:4].tolist())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:160]

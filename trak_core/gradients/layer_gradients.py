@@ -1,0 +1,205 @@
+"""Gradients of a batch with respect to one layer, kept in the form in which they come.
+
+A Linear layer gives, for each example, a sum of outer products of output gradients and activations; a Conv layer the
+same over positions; an Embedding a few rows of a large table. Forming the gradient is put off until somebody needs
+it, and then it is written parameter-major, `[n_parameters, n]`, as sparse projections want it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trak_core.gradients.layers import Layer
+
+__all__ = ["ExplicitGradients", "LayerGradients", "OuterProducts", "TableRows", "form"]
+
+
+class LayerGradients(Protocol):
+    """Gradients of n examples with respect to one layer."""
+
+    @property
+    def layer(self) -> Layer:
+        """The layer."""
+        ...
+
+    def write(self, out: Tensor, start: int, stop: int) -> None:
+        """Forms the gradients of matrix rows `start` to `stop` into `out` `[(stop - start) * n_columns, n]`."""
+        ...
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor `[n, ...]` of the gradients' type and device."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExplicitGradients:
+    """Gradients that are formed already.
+
+    Attributes:
+        layer: the layer.
+        values: `[n, layer.size]`, rows of the layer's matrix one after another.
+    """
+
+    layer: Layer
+    values: Tensor
+
+    def write(self, out: Tensor, start: int, stop: int) -> None:
+        """As in `LayerGradients`."""
+        columns = self.layer.n_columns
+        out.copy_(self.values[:, start * columns : stop * columns].T)
+
+    @property
+    def like(self) -> Tensor:
+        """As in `LayerGradients`."""
+        return self.values
+
+
+@dataclass(frozen=True)
+class OuterProducts:
+    """Gradients of a Linear or Conv layer: `sum over t of delta_t (activation_t, 1)^T`.
+
+    Attributes:
+        layer: the layer.
+        deltas: gradients of the model output with respect to the layer's outputs `[n, groups, T, n_rows / groups]`.
+        make_activations: gives what the weights are multiplied with `[n, groups, T, n_columns]`, a column of ones
+            for the bias included. A function, because the patches of a Conv layer are many times its input.
+        is_single: True when each example has one outer product (T = 1, one group).
+        project: for a Conv layer of one group, gives the activations times a matrix `[n_columns, r]` without forming
+            patches: `[n, 1, T, r]`; None elsewhere.
+    """
+
+    layer: Layer
+    deltas: Tensor
+    make_activations: Callable[[], Tensor]
+    is_single: bool
+    project: Callable[[Tensor], Tensor] | None = None
+
+    def write(self, out: Tensor, start: int, stop: int) -> None:
+        """As in `LayerGradients`."""
+        activations = self.make_activations()
+        n, groups, _, per_group = self.deltas.shape
+        if groups > 1:
+            formed = torch.einsum("ngtr,ngtc->grcn", self.deltas, activations)
+            out.copy_(formed.reshape(groups * per_group, self.layer.n_columns, n)[start:stop].reshape(-1, n))
+            return
+        deltas = self.deltas[:, 0, :, start:stop]
+        if self.is_single:
+            left, right = deltas[:, 0].T.contiguous(), activations[:, 0, 0].T.contiguous()  # [rows, n], [columns, n]
+            torch.mul(left[:, None], right[None], out=out.view(stop - start, -1, n))
+            return
+        formed = deltas.transpose(1, 2) @ activations[:, 0]  # [n, rows, columns]
+        out.copy_(formed.reshape(n, -1).T)
+
+    @property
+    def like(self) -> Tensor:
+        """As in `LayerGradients`."""
+        return self.deltas
+
+    def activations_times(self, matrix: Tensor) -> Tensor:
+        """Activations times `matrix` `[n_columns, r]`: `[n, groups, T, r]`."""
+        return self.project(matrix) if self.project is not None else self.make_activations() @ matrix
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Gradients of an Embedding: the output gradient of each position belongs to the row that it looked up.
+
+    Attributes:
+        layer: the layer.
+        indices: rows looked up `[n, T]` int64.
+        deltas: output gradients `[n, T, n_columns]`, zero for the padding row.
+    """
+
+    layer: Layer
+    indices: Tensor
+    deltas: Tensor
+
+    def write(self, out: Tensor, start: int, stop: int) -> None:
+        """As in `LayerGradients`."""
+        n, _, columns = self.deltas.shape
+        formed = self.deltas.new_zeros(n, stop - start, columns)
+        inside = (self.indices >= start) & (self.indices < stop)
+        where = (self.indices - start).clamp(0, stop - start - 1)
+        formed.scatter_add_(1, where[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
+        out.copy_(formed.reshape(n, -1).T)
+
+    @property
+    def like(self) -> Tensor:
+        """As in `LayerGradients`."""
+        return self.deltas
+
+    def touched(self) -> tuple[Tensor, Tensor]:
+        """Gradients of the rows that were looked up, and the numbers of their parameters inside the layer.
+
+        Returns:
+            `[n_touched * n_columns, n]`, and int64 `[n_touched * n_columns]`.
+        """
+        n, _, columns = self.deltas.shape
+        rows, places = torch.unique(self.indices, return_inverse=True)
+        formed = self.deltas.new_zeros(n, len(rows), columns)
+        formed.scatter_add_(1, places[..., None].expand(-1, -1, columns), self.deltas)
+        numbers = rows[:, None] * columns + torch.arange(columns, device=rows.device)
+        return formed.reshape(n, -1).T.contiguous(), numbers.reshape(-1)
+
+
+def form(gradients: LayerGradients) -> Tensor:
+    """The whole gradient of a layer, formed: `[layer.size, n]`, parameter-major."""
+    layer = gradients.layer
+    out = gradients.like.new_empty(layer.size, len(gradients.like))
+    gradients.write(out, 0, layer.n_rows)
+    return out
+
+
+def unfold_patches(module: nn.Conv2d | nn.Conv1d, inputs: Tensor, has_bias: bool, has_weight: bool) -> Tensor:
+    """Patches that a Conv layer multiplies with its weights: `[n, groups, T, n_columns]`."""
+    inputs, kernel, stride, dilation = _padded(module, inputs)
+    n = len(inputs)
+    patches = F.unfold(inputs, kernel, dilation=dilation, stride=stride)  # [n, channels * kernel, T]
+    if has_bias and module.groups == 1:
+        # Ones joined while the patches lie in one piece cost little; after the transposition they cost a slow copy.
+        ones = patches.new_ones(n, 1, patches.shape[2])
+        patches = torch.cat([patches, ones], dim=1) if has_weight else ones
+        return patches.transpose(1, 2)[:, None]
+    patches = patches.reshape(n, module.groups, -1, patches.shape[-1]).transpose(2, 3)
+    return with_ones(patches, has_bias, has_weight)
+
+
+def convolve_with(module: nn.Conv2d | nn.Conv1d, inputs: Tensor, matrix: Tensor, has_bias: bool) -> Tensor:
+    """Patches times a matrix `[n_columns, r]` as one convolution: `[n, 1, T, r]`."""
+    inputs, kernel, stride, dilation = _padded(module, inputs)
+    weight = (matrix[:-1] if has_bias else matrix).T.reshape(-1, inputs.shape[1], *kernel)
+    bias = matrix[-1] if has_bias else None
+    return F.conv2d(inputs, weight, bias, stride=stride, dilation=dilation).flatten(2).transpose(1, 2)[:, None]
+
+
+def with_ones(activations: Tensor, has_bias: bool, has_weight: bool) -> Tensor:
+    """Activations with a last column of ones for the bias, or that column alone."""
+    if not has_bias:
+        return activations
+    ones = torch.ones_like(activations[..., :1])
+    return torch.cat([activations, ones], dim=-1) if has_weight else ones
+
+
+Pair = tuple[int, int]
+
+
+def _padded(module: nn.Conv2d | nn.Conv1d, inputs: Tensor) -> tuple[Tensor, Pair, Pair, Pair]:
+    """Inputs `[n, channels, height, width]` with their padding done, and kernel, stride and dilation in 2-D."""
+    # What Conv itself pads with; holds for "same", "valid" and every padding mode.
+    amounts = list(module._reversed_padding_repeated_twice)
+    mode = module.padding_mode
+    if any(amounts):
+        inputs = F.pad(inputs, amounts, mode="constant" if mode == "zeros" else mode)
+    if isinstance(module, nn.Conv1d):
+        inputs = inputs[:, :, None]
+        return inputs, (1, module.kernel_size[0]), (1, module.stride[0]), (1, module.dilation[0])
+    return inputs, _pair(module.kernel_size), _pair(module.stride), _pair(module.dilation)
+
+
+def _pair(lengths: tuple[int, ...]) -> Pair:
+    return (lengths[0], lengths[1])

@@ -1,0 +1,232 @@
+"""From gradients to the rows that are stored, and inner products of such rows; one map for each kind of projection.
+
+| kind | rows | cost for each example |
+| --- | --- | --- |
+| none | whole gradients, Linear layers as factors | none beyond the gradient |
+| sjlt | `proj_dim` buckets | reading the gradient once |
+| rademacher | `proj_dim` signed sums | `n_parameters * proj_dim` |
+| kronecker | `L^T G R` of each Linear and Conv layer, no gradient formed | two narrow products |
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from trak_core.errors import InvalidSettingError
+from trak_core.gradients import Layer, LayerGradients, PackedRows, TableRows
+from trak_core.projection.kronecker import KroneckerProjection
+from trak_core.projection.projection import BlockProjection
+from trak_core.projection.rademacher import RademacherProjection
+from trak_core.projection.sjlt import SjltProjection
+
+__all__ = ["PROJECTIONS", "FeatureMap", "ProjectionKind", "SketchMap", "WholeMap", "make_feature_map"]
+
+ProjectionKind = Literal["none", "sjlt", "rademacher", "kronecker"]
+PROJECTIONS: tuple[ProjectionKind, ...] = ("none", "sjlt", "rademacher", "kronecker")
+BUFFER_PARAMETERS = 2**17
+"""Parameters whose gradients are formed at once, for all examples of a batch."""
+
+
+class FeatureMap(Protocol):
+    """Turns gradients of n examples into rows."""
+
+    @property
+    def width(self) -> int:
+        """Length of a row."""
+        ...
+
+    @property
+    def is_linear(self) -> bool:
+        """True when the inner product of two rows is the plain one, so that kernels may be solved in row space."""
+        ...
+
+    def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:
+        """Rows `[n, width]`, and squared norms `[n]` of the gradients (of the rows, for kind kronecker)."""
+        ...
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products `[n_left, n_right]` of rows."""
+        ...
+
+
+class WholeMap:
+    """Kind "none": gradients as they are.
+
+    Args:
+        layers: of the model.
+        factored: names of layers kept as factors.
+    """
+
+    is_linear = False
+
+    def __init__(self, layers: Sequence[Layer], factored: frozenset[str]) -> None:
+        self.packed = PackedRows(tuple(layers), factored)
+
+    @property
+    def width(self) -> int:
+        """Length of a row."""
+        return self.packed.width
+
+    def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:
+        """As in `FeatureMap`."""
+        rows = self.packed.pack(gradients)
+        return rows, self.packed.squared_norms(rows)
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """As in `FeatureMap`."""
+        return self.packed.inner_products(left, right)
+
+
+class SketchMap:
+    """Kinds "sjlt" and "rademacher": the gradient is formed block by block and projected at once.
+
+    Args:
+        layers: of the model.
+        projection: of formed gradients.
+    """
+
+    is_linear = True
+
+    def __init__(self, layers: Sequence[Layer], projection: BlockProjection) -> None:
+        self.layers = layers
+        self.projection = projection
+        self._blocks = _blocks(layers)
+        self._buffer: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Length of a row."""
+        return self.projection.proj_dim
+
+    def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:
+        """As in `FeatureMap`."""
+        like = gradients[0].like
+        n = len(like)
+        projected = like.new_zeros(self.width, n)
+        squared = like.new_zeros(n)
+        for block in self._blocks:
+            pieces = [(gradients[at], start, stop) for at, start, stop in block]
+            first, start, _ = pieces[0]
+            if isinstance(first, TableRows):
+                self._touched(first, projected, squared)
+                continue
+            values = self._form(pieces, like)
+            squared += (values * values).sum(0)
+            self.projection.accumulate(projected, values, first.layer.start + start * first.layer.n_columns)
+        return projected.T.contiguous(), squared
+
+    def _form(self, pieces: list[tuple[LayerGradients, int, int]], like: Tensor) -> Tensor:
+        """The gradients of neighbouring pieces `[n_parameters, n]`, in memory that the next block uses again."""
+        n, size = len(like), sum((stop - start) * each.layer.n_columns for each, start, stop in pieces)
+        buffer = self._buffer
+        if buffer is None or buffer.numel() < size * n or buffer.dtype != like.dtype or buffer.device != like.device:
+            buffer = self._buffer = like.new_empty(size * n)
+        values = buffer[: size * n].view(size, n)
+        at = 0
+        for each, start, stop in pieces:
+            length = (stop - start) * each.layer.n_columns
+            each.write(values[at : at + length], start, stop)
+            at += length
+        return values
+
+    def _touched(self, table: TableRows, projected: Tensor, squared: Tensor) -> None:
+        values, parameters = table.touched()
+        squared += (values * values).sum(0)
+        self.projection.accumulate_at(projected, values, parameters + table.layer.start)
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """As in `FeatureMap`."""
+        return left @ right.T
+
+
+class KroneckerMap:
+    """Kind "kronecker": each Linear and Conv layer by two small matrices, all other layers together by SJLT.
+
+    Args:
+        layers: of the model.
+        proj_dim: the most that rows may hold.
+        seed: of all random signs.
+    """
+
+    is_linear = True
+
+    def __init__(self, layers: Sequence[Layer], proj_dim: int, seed: int) -> None:
+        self.projections, used = KroneckerProjection.fit_into(layers, proj_dim, seed)
+        others = [layer for layer in layers if layer.name not in self.projections]
+        self.sketch = SketchMap(others, SjltProjection(proj_dim - used, seed)) if others else None
+
+    @property
+    def width(self) -> int:
+        """Length of a row."""
+        return sum(each.width for each in self.projections.values()) + (self.sketch.width if self.sketch else 0)
+
+    def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:
+        """As in `FeatureMap`."""
+        parts = [
+            self.projections[each.layer.name].project(each) for each in gradients if each.layer.name in self.projections
+        ]
+        if self.sketch is not None:
+            others = [each for each in gradients if each.layer.name not in self.projections]
+            parts.append(self.sketch.rows(others)[0])
+        rows = torch.cat(parts, dim=1)
+        return rows, (rows**2).sum(1)
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """As in `FeatureMap`."""
+        return left @ right.T
+
+
+def make_feature_map(
+    kind: ProjectionKind, layers: Sequence[Layer], factored: frozenset[str], proj_dim: int, seed: int
+) -> FeatureMap:
+    """The map of a kind.
+
+    Args:
+        kind: of projection.
+        layers: of the model.
+        factored: names of layers that kind "none" keeps as factors.
+        proj_dim: length of rows, for kinds other than "none".
+        seed: of the projection.
+
+    Raises:
+        InvalidSettingError: there is no such kind, or `proj_dim` cannot work with it.
+    """
+    if kind not in PROJECTIONS:
+        raise InvalidSettingError(f"projection={kind!r}; it must be one of {', '.join(PROJECTIONS)}, or auto.")
+    if kind == "none":
+        return WholeMap(layers, factored)
+    if proj_dim < 1:
+        raise InvalidSettingError(f"proj_dim={proj_dim}; it must be at least 1, and 512 to 4096 are usual.")
+    if kind == "kronecker":
+        return KroneckerMap(layers, proj_dim, seed)
+    projection = SjltProjection(proj_dim, seed) if kind == "sjlt" else RademacherProjection(proj_dim, seed)
+    return SketchMap(layers, projection)
+
+
+Piece = tuple[int, int, int]
+
+
+def _blocks(layers: Sequence[Layer]) -> list[list[Piece]]:
+    """Blocks of neighbouring (layer, first row, last row) of about `BUFFER_PARAMETERS` parameters each.
+
+    Small layers share a block and large ones are split, so that a product has neither too little nor too much to do.
+    A table has a block of its own: most of its rows have no gradient at all.
+    """
+    blocks: list[list[Piece]] = []
+    filled = BUFFER_PARAMETERS
+    for at, layer in enumerate(layers):
+        if layer.kind == "table":
+            blocks.append([(at, 0, layer.n_rows)])
+            filled = BUFFER_PARAMETERS
+            continue
+        adjoins = at > 0 and layers[at - 1].start + layers[at - 1].size == layer.start
+        if filled + layer.size <= BUFFER_PARAMETERS and adjoins:
+            blocks[-1].append((at, 0, layer.n_rows))
+            filled += layer.size
+            continue
+        step = max(1, BUFFER_PARAMETERS // layer.n_columns)
+        blocks += [[(at, start, min(start + step, layer.n_rows))] for start in range(0, layer.n_rows, step)]
+        filled = layer.size if layer.n_rows <= step else BUFFER_PARAMETERS
+    return blocks

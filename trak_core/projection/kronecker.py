@@ -1,0 +1,101 @@
+"""Kronecker-factored projection of one layer: `L^T G R` (LoGra, Choe et al. 2024, arXiv 2405.13954).
+
+With `G = sum over t of delta_t a_t^T` this is `sum over t of (L^T delta_t) (R^T a_t)^T`: activations and output
+gradients are projected before they meet, and the gradient itself is never formed. L and R hold random signs; a side
+that is no longer than what it would be projected to is left as it is.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trak_core.errors import InvalidSettingError
+from trak_core.gradients import ExplicitGradients, Layer, LayerGradients, OuterProducts, n_parameters
+from trak_core.projection.rademacher import RademacherProjection
+
+__all__ = ["KroneckerProjection"]
+
+
+@dataclass(frozen=True)
+class KroneckerProjection:
+    """The projection of one Linear or Conv layer.
+
+    Attributes:
+        layer: the layer.
+        n_left: length of a projected output gradient.
+        n_right: length of projected activations.
+        seed: of the signs of all layers; each layer and side draws its own.
+    """
+
+    layer: Layer
+    n_left: int
+    n_right: int
+    seed: int
+
+    @classmethod
+    def fit_into(
+        cls, layers: Sequence[Layer], proj_dim: int, seed: int
+    ) -> tuple[dict[str, "KroneckerProjection"], int]:
+        """Projections of all Linear and Conv layers, as fine as fits, and the length of row that they use.
+
+        All layers get the same rank on both sides; the other layers keep a share of `proj_dim` that is their share
+        of the parameters, and at least one number.
+
+        Raises:
+            InvalidSettingError: there is no such layer, or `proj_dim` is smaller than the number of layers.
+        """
+        matrices = [layer for layer in layers if layer.kind == "matrix"]
+        others = n_parameters(layers) - n_parameters(matrices)
+        if not matrices:
+            raise InvalidSettingError("projection='kronecker' needs Linear or Conv layers; use projection='sjlt'.")
+        kept = max(1, proj_dim * others // n_parameters(layers)) if others else 0
+        rank = 1
+        while _width(matrices, rank + 1) <= proj_dim - kept and _width(matrices, rank + 1) > _width(matrices, rank):
+            rank += 1
+        if (used := _width(matrices, rank)) > proj_dim - kept:
+            raise InvalidSettingError(
+                f"proj_dim={proj_dim} is too small for projection='kronecker' with {len(matrices)} Linear and Conv "
+                f"layers; give at least {used + kept}, or use projection='sjlt'."
+            )
+        projections = {
+            layer.name: cls(layer, min(rank, layer.n_rows), min(rank, layer.n_columns), seed) for layer in matrices
+        }
+        return projections, used
+
+    @property
+    def width(self) -> int:
+        """Length of a projected gradient."""
+        return self.n_left * self.n_right
+
+    def project(self, gradients: LayerGradients) -> Tensor:
+        """Projected gradients `[n, n_left * n_right]`."""
+        if isinstance(gradients, OuterProducts):
+            deltas = gradients.deltas  # [n, groups, T, rows / groups]
+            left = self._side("left", self.layer.n_rows, self.n_left, deltas)
+            right = self._side("right", self.layer.n_columns, self.n_right, deltas)
+            short = deltas @ left.reshape(1, deltas.shape[1], deltas.shape[3], self.n_left)
+            seen = gradients.activations_times(right)
+            joined: Tensor = torch.einsum("ngtl,ngtr->nlr", short, seen)
+            return joined.flatten(1)
+        assert isinstance(gradients, ExplicitGradients)  # matrices come in these two forms only
+        values = gradients.values.reshape(-1, self.layer.n_rows, self.layer.n_columns)
+        left = self._side("left", self.layer.n_rows, self.n_left, values)
+        right = self._side("right", self.layer.n_columns, self.n_right, values)
+        return (left.T @ values @ right).flatten(1)
+
+    def _side(self, side: str, length: int, short: int, like: Tensor) -> Tensor:
+        """The matrix `[length, short]` of one side, in the type of `like`."""
+        if short == length:
+            return torch.eye(length, dtype=like.dtype, device=like.device)
+        # The name is in the seed, so that a layer keeps its signs whatever other layers are selected.
+        digest = hashlib.sha256(f"{self.seed} {self.layer.name} {side}".encode()).digest()
+        signs = RademacherProjection(short, int.from_bytes(digest[:8], "big") >> 1).signs(0, length, like.device)
+        scaled: Tensor = signs.to(like.dtype) * short**-0.5
+        return scaled
+
+
+def _width(layers: Sequence[Layer], rank: int) -> int:
+    return sum(min(rank, layer.n_rows) * min(rank, layer.n_columns) for layer in layers)

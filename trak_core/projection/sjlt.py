@@ -1,0 +1,97 @@
+"""Sparse Johnson-Lindenstrauss transform: each parameter goes, with a random sign, to few of the buckets.
+
+With one bucket a parameter this is the count sketch (Charikar et al. 2002; Kane and Nelson 2014 for several): the cost
+is that of reading the gradient once, whatever `proj_dim` is. On a CPU the map is a sparse matrix in rows of buckets,
+times gradients that lie parameter-major; on a GPU a scattered addition.
+"""
+
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from trak_core.projection.random_words import Stream, words, words_at
+from trak_core.projection.triton_support import runs_fused
+
+__all__ = ["SjltProjection"]
+
+
+@dataclass(frozen=True)
+class SjltProjection:
+    """A projection to `proj_dim` buckets, fixed by its seed.
+
+    Copy r of parameter j takes word j of part r of the stream BUCKETS: its lowest bit is the sign (set: -1), the
+    other 31 bits times `proj_dim` / 2^31 the bucket.
+
+    Attributes:
+        proj_dim: number of buckets.
+        seed: of buckets and signs.
+        n_copies: buckets a parameter goes to.
+        cache_bytes: memory for the matrices of blocks seen before; beyond it they are made again for every batch.
+    """
+
+    proj_dim: int
+    seed: int
+    n_copies: int = 1
+    cache_bytes: int = 2**28
+    _cache: "OrderedDict[tuple[int, int, torch.dtype], Tensor]" = field(default_factory=OrderedDict, repr=False)
+
+    def accumulate(self, projected: Tensor, gradients: Tensor, start: int) -> None:
+        """As in `BlockProjection`."""
+        stop = start + len(gradients)
+        if gradients.device.type == "cpu":
+            projected.addmm_(self._matrix(start, stop, gradients.dtype), gradients)
+            return
+        if runs_fused(gradients):
+            from trak_core.projection.triton_kernels import sjlt
+
+            sjlt(projected, gradients, start, self.seed, self.n_copies)
+            return
+        for copy in range(self.n_copies):
+            drawn = words(start, stop, self.seed, Stream.BUCKETS, copy, gradients.device)
+            self._scatter(projected, gradients, drawn)
+
+    def accumulate_at(self, projected: Tensor, gradients: Tensor, parameters: Tensor) -> None:
+        """As in `BlockProjection`."""
+        for copy in range(self.n_copies):
+            drawn = words_at(parameters, self.seed, Stream.BUCKETS, copy)
+            self._scatter(projected, gradients, drawn)
+
+    def _scatter(self, projected: Tensor, gradients: Tensor, drawn: Tensor) -> None:
+        buckets, signs = self._split(drawn)
+        scale = signs.to(gradients.dtype) * self.n_copies**-0.5
+        projected.index_add_(0, buckets, gradients * scale[:, None])
+
+    def _split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Buckets and signs (+-1) of words: two int64 tensors of their shape."""
+        return ((drawn >> 1) * self.proj_dim) >> 31, 1 - 2 * (drawn & 1)
+
+    def _matrix(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """The map of a block as a sparse matrix `[proj_dim, stop - start]`."""
+        key = (start, stop, dtype)
+        if key in self._cache:
+            return self._cache[key]
+        cpu = torch.device("cpu")
+        parts = [words(start, stop, self.seed, Stream.BUCKETS, copy, cpu) for copy in range(self.n_copies)]
+        buckets, signs = self._split(torch.cat(parts))
+        order = buckets.argsort(stable=True)
+        ends = torch.bincount(buckets, minlength=self.proj_dim).cumsum(0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            matrix = torch.sparse_csr_tensor(
+                torch.cat([ends.new_zeros(1), ends]).to(torch.int32),
+                (order % (stop - start)).to(torch.int32),
+                signs[order].to(dtype) * self.n_copies**-0.5,
+                size=(self.proj_dim, stop - start),
+                check_invariants=False,
+            )
+        self._remember(key, matrix)
+        return matrix
+
+    def _remember(self, key: tuple[int, int, torch.dtype], matrix: Tensor) -> None:
+        size = matrix.values().numel() * (matrix.values().element_size() + 4)
+        used = sum(kept.values().numel() * (kept.values().element_size() + 4) for kept in self._cache.values())
+        if used + size <= self.cache_bytes:
+            self._cache[key] = matrix

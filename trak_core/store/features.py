@@ -1,0 +1,275 @@
+"""Features of train examples, block by block: in a DuckDB file that a later process goes on with, or in memory.
+
+A block is some neighbouring rows of one checkpoint, written in one transaction together with the fingerprint of the
+examples it was computed from. Nothing is ever changed once it is written.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidSettingError, RunMismatchError, StorageError, StoreDamagedError
+from trak_core.store.connection import is_damage
+from trak_core.store.files import storage_errors
+from trak_core.store.schema import MAX_ARRAY
+
+__all__ = ["FeatureBlock", "FeatureStore", "FileFeatures", "MemoryFeatures"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class FeatureBlock:
+    """Rows of neighbouring examples.
+
+    Attributes:
+        start: number of the first example.
+        rows: features `[n, width]`, float32 or float64.
+        q: weights `[n]`.
+        norm: gradient norms `[n]`.
+        model_output: f `[n]`.
+        digest: fingerprint of the examples.
+    """
+
+    start: int
+    rows: Array
+    q: Array
+    norm: Array
+    model_output: Array
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.q)
+
+
+class FeatureStore(Protocol):
+    """Blocks by checkpoint and first example."""
+
+    in_memory: bool
+
+    def digest(self, checkpoint_id: int, start: int) -> str | None:
+        """The fingerprint of a block's examples; None when the block is not there."""
+        ...
+
+    def write(self, checkpoint_id: int, block: FeatureBlock) -> None:
+        """Keeps a block."""
+        ...
+
+    def column(self, checkpoint_id: int, name: str) -> Array:
+        """One of q, norm and model_output, of all examples `[n_train]`."""
+        ...
+
+    def starts(self, checkpoint_id: int) -> list[int]:
+        """First examples of all blocks, rising."""
+        ...
+
+    def rows(self, checkpoint_id: int, start: int) -> Array:
+        """Rows of the block that begins with example `start`: `[n, width]`, not to be written to."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what is held."""
+        ...
+
+
+class MemoryFeatures:
+    """Blocks in memory."""
+
+    in_memory = True
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, dict[int, FeatureBlock]] = {}
+
+    def digest(self, checkpoint_id: int, start: int) -> str | None:
+        """As in `FeatureStore`."""
+        block = self._blocks.get(checkpoint_id, {}).get(start)
+        return None if block is None else block.digest
+
+    def write(self, checkpoint_id: int, block: FeatureBlock) -> None:
+        """As in `FeatureStore`."""
+        self._blocks.setdefault(checkpoint_id, {})[block.start] = block
+
+    def column(self, checkpoint_id: int, name: str) -> Array:
+        """As in `FeatureStore`."""
+        blocks = self._blocks[checkpoint_id]
+        return np.concatenate([getattr(blocks[start], name) for start in sorted(blocks)])
+
+    def starts(self, checkpoint_id: int) -> list[int]:
+        """As in `FeatureStore`."""
+        return sorted(self._blocks.get(checkpoint_id, {}))
+
+    def rows(self, checkpoint_id: int, start: int) -> Array:
+        """As in `FeatureStore`."""
+        return self._blocks[checkpoint_id][start].rows
+
+    def close(self) -> None:
+        """As in `FeatureStore`."""
+        self._blocks.clear()
+
+
+class FileFeatures:
+    """Blocks in a DuckDB file.
+
+    Args:
+        path: of the file; made if missing.
+        width: length of a row.
+        settings: everything that features depend on, by name, as JSON can hold it; a file with others is refused.
+        is_double: True for float64 rows.
+
+    Raises:
+        InvalidSettingError: rows are too long for a DuckDB array.
+        RunMismatchError: the file was made with other settings; the message names them.
+        StorageError: the disk is full, read-only or failing.
+        StoreDamagedError: the file is no feature store.
+    """
+
+    in_memory = False
+    MEMORY_LIMIT = "256MB"
+
+    def __init__(self, path: Path, width: int, settings: dict[str, Any], is_double: bool = False) -> None:
+        if width > MAX_ARRAY:
+            raise InvalidSettingError(
+                f"rows of {width:,} numbers; a store holds up to {MAX_ARRAY:,}. Use a smaller proj_dim, or a "
+                "projection if there is none."
+            )
+        self.path = path
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = duckdb.connect(str(path))
+            try:
+                self._connection.execute(f"SET memory_limit = '{self.MEMORY_LIMIT}'")
+                self._begin(width, settings, "DOUBLE" if is_double else "FLOAT")
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _begin(self, width: int, settings: dict[str, Any], number: str) -> None:
+        tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if not tables:
+            # The width is a checked integer and the type one of two words: nothing here comes from data.
+            self._connection.execute(
+                "BEGIN; CREATE TABLE settings(value VARCHAR); "
+                "CREATE TABLE blocks(checkpoint_id INTEGER, start INTEGER, digest VARCHAR, "
+                "PRIMARY KEY (checkpoint_id, start)); "
+                "CREATE TABLE features(checkpoint_id INTEGER, idx INTEGER, q DOUBLE, norm DOUBLE, "
+                f"model_output DOUBLE, phi {number}[{width:d}])"
+            )
+            self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
+            self._connection.execute("COMMIT")
+            return
+        found = json.loads(self._connection.execute("SELECT value FROM settings").fetchall()[0][0])
+        # JSON turns tuples into lists and keys into texts; compare what both went through.
+        wanted = json.loads(json.dumps(settings))
+        other = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+        if other:
+            changes = "; ".join(
+                f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}" for name in other
+            )
+            raise RunMismatchError(
+                f"the features in {self.path} were made with other settings ({changes}). Give the settings that "
+                "began them, choose another store, or delete that file."
+            )
+
+    def digest(self, checkpoint_id: int, start: int) -> str | None:
+        """As in `FeatureStore`."""
+        rows = self._fetch("SELECT digest FROM blocks WHERE checkpoint_id = ? AND start = ?", [checkpoint_id, start])
+        return rows[0][0] if rows else None
+
+    def _fetch(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+        with self._errors():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def write(self, checkpoint_id: int, block: FeatureBlock) -> None:
+        """As in `FeatureStore`."""
+        n = len(block)
+        table = pa.table(
+            {
+                "checkpoint_id": np.full(n, checkpoint_id, dtype=np.int32),
+                "idx": np.arange(block.start, block.start + n, dtype=np.int32),
+                "q": block.q.astype(np.float64),
+                "norm": block.norm.astype(np.float64),
+                "model_output": block.model_output.astype(np.float64),
+                "phi": pa.FixedSizeListArray.from_arrays(
+                    pa.array(np.ascontiguousarray(block.rows).reshape(-1)), block.rows.shape[1]
+                ),
+            }
+        )
+        with self._errors():
+            self._connection.execute("BEGIN")
+            try:
+                self._connection.register("block_rows", table)
+                self._connection.execute("INSERT INTO features BY NAME SELECT * FROM block_rows")
+                self._connection.unregister("block_rows")
+                self._connection.execute(
+                    "INSERT INTO blocks VALUES (?, ?, ?)", [checkpoint_id, block.start, block.digest]
+                )
+                self._connection.execute("COMMIT")
+            except BaseException:
+                try:
+                    self._connection.execute("ROLLBACK")
+                except duckdb.Error:
+                    pass  # a commit that failed has rolled back already; the first error is the one to report
+                raise
+
+    def column(self, checkpoint_id: int, name: str) -> Array:
+        """As in `FeatureStore`."""
+        with self._errors():
+            columns = self._connection.execute(
+                "SELECT q, norm, model_output FROM features WHERE checkpoint_id = ? ORDER BY idx",
+                [checkpoint_id],
+            ).fetchnumpy()
+        return np.asarray(columns[name])
+
+    def starts(self, checkpoint_id: int) -> list[int]:
+        """As in `FeatureStore`."""
+        rows = self._fetch("SELECT start FROM blocks WHERE checkpoint_id = ? ORDER BY 1", [checkpoint_id])
+        return [start for (start,) in rows]
+
+    def rows(self, checkpoint_id: int, start: int) -> Array:
+        """As in `FeatureStore`."""
+        with self._errors():
+            table = self._connection.sql(
+                "SELECT phi FROM features WHERE checkpoint_id = $checkpoint_id AND idx >= $start AND idx < coalesce("
+                "(SELECT min(start) FROM blocks WHERE checkpoint_id = $checkpoint_id AND start > $start), 2147483647) "
+                "ORDER BY idx",
+                params={"checkpoint_id": checkpoint_id, "start": start},
+            ).to_arrow_table()
+        column = table["phi"].combine_chunks()
+        return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
+
+    def close(self) -> None:
+        """As in `FeatureStore`."""
+        self._connection.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with storage_errors(self.path):
+                yield
+        except duckdb.Error as error:
+            text = str(error).splitlines()[0]
+            if "lock" in text:
+                raise StorageError(
+                    f"{self.path} is in use by another process ({text}); wait for it or choose another store."
+                ) from error
+            if not is_damage(error):
+                raise
+            if any(sign in text for sign in ("No space left", "Read-only", "Permission denied", "Could not write")):
+                raise StorageError(
+                    f"cannot write {self.path} ({text}); free some space or mend the disk, then run the same again. "
+                    "Blocks that were finished are kept."
+                ) from error
+            raise StoreDamagedError(f"{self.path} is damaged ({text}); delete it and run the same again.") from error
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,56 @@
+"""A task given by two functions, for whatever the built-in tasks do not cover."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from trak_core.errors import InvalidSettingError
+from trak_core.tasks.task import Modality
+
+__all__ = ["CustomTask"]
+
+
+@dataclass(frozen=True)
+class CustomTask:
+    """A task made of two functions of the model's outputs `[n, ...]` and of what is asked `[n, ...]`.
+
+    Example: the second of three outputs of a regression model.
+
+    ```python
+    CustomTask(lambda outputs, target: outputs[:, 1], lambda outputs, target: target - outputs[:, 1])
+    ```
+
+    Attributes:
+        output_function: gives f `[n]`; torch operations only, each row from its own row of `outputs`.
+        weight_function: gives q `[n]` = -dL/df.
+        name: the word for the task in stores. Two tasks of one name are taken to be the same when work is resumed.
+        modality: what the examples are.
+    """
+
+    output_function: Callable[[Tensor, Tensor], Tensor]
+    weight_function: Callable[[Tensor, Tensor], Tensor]
+    name: str = "custom"
+    modality: Modality = "image"
+
+    def model_output(self, outputs: Tensor, asked: Tensor) -> Tensor:
+        """The model output f `[n]`."""
+        return self.output_function(outputs, asked)
+
+    def out_to_loss(self, outputs: Tensor, asked: Tensor) -> Tensor:
+        """The weight q `[n]`."""
+        return self.weight_function(outputs, asked)
+
+    def check(self, outputs: Tensor, asked: Tensor, start: int = 0) -> None:
+        """Refuses functions that do not give one number for each example.
+
+        Raises:
+            InvalidSettingError: a function gives another shape than `[n]`.
+        """
+        for what, function in (("output_function", self.output_function), ("weight_function", self.weight_function)):
+            given = function(outputs, asked)
+            if given.shape != (len(asked),):
+                raise InvalidSettingError(
+                    f"{what} of task {self.name!r} gives a tensor of shape {tuple(given.shape)} for {len(asked)} "
+                    f"examples; it must give one number each, [{len(asked)}]."
+                )
