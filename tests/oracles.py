@@ -1,5 +1,6 @@
 """Slow and plain references that the fast code is compared with."""
 
+import copy
 import math
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trak_core.tasks import Classification
+from trak_core.gradients import Inputs, count, take
+from trak_core.tasks import Classification, Task
 
 
 def loop_gradients(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor, asked: Tensor) -> Tensor:
@@ -20,6 +22,78 @@ def loop_gradients(model: nn.Module, parameters: dict[str, Tensor], inputs: Tens
         gradients = torch.autograd.grad(margin, list(weights.values()))
         rows.append(torch.cat([gradient.reshape(-1) for gradient in gradients]))
     return torch.stack(rows)
+
+
+def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, asked: Tensor) -> dict[str, Tensor]:
+    """Gradients of the model output by module `[n, size]`: each example has a forward and a `backward` of its own.
+
+    A Linear or Conv layer is a matrix with a row for each output and the bias as its last column, rows one after
+    another; all other modules have their weight first, then their bias. Shared parameters belong to their first module.
+    """
+    model = copy.deepcopy(model).eval()
+    examples: list[dict[str, Tensor]] = []
+    for i in range(count(inputs)):
+        model.zero_grad()
+        one = take(inputs, slice(i, i + 1))
+        outputs = model(**one) if isinstance(one, dict) else model(one)
+        outputs = outputs if isinstance(outputs, Tensor) else outputs.logits
+        task.model_output(outputs, asked[i : i + 1]).sum().backward()
+        examples.append(
+            {
+                name: torch.zeros_like(weight) if weight.grad is None else weight.grad.to_dense().clone()
+                for name, weight in model.named_parameters()
+            }
+        )
+    by_module: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        leaves = [leaf for leaf, _ in module.named_parameters(recurse=False) if _full(name, leaf) in examples[0]]
+        rows = []
+        for example in examples:
+            given = {leaf: example[_full(name, leaf)] for leaf in leaves}
+            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and set(given) == {"weight", "bias"}:
+                given = {"matrix": torch.cat([given["weight"].flatten(1), given["bias"][:, None]], dim=1)}
+            rows.append([given[leaf].flatten() for leaf in sorted(given, key=lambda leaf: leaf != "weight")])
+        if leaves:
+            by_module[name] = torch.stack([torch.cat(row) for row in rows])
+    return by_module
+
+
+def _full(module: str, leaf: str) -> str:
+    return f"{module}.{leaf}" if module else leaf
+
+
+def plain_philox(counter: list[int], key: list[int]) -> list[int]:
+    """Philox-4x32-10 in Python's whole numbers, line by line from Salmon et al. 2011."""
+    a, b, c, d = counter
+    k, m = key
+    for _ in range(10):
+        left, right = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b, c, d = (right >> 32) ^ b ^ k, right % 2**32, (left >> 32) ^ d ^ m, left % 2**32
+        k, m = (k + 0x9E3779B9) % 2**32, (m + 0xBB67AE85) % 2**32
+    return [a, b, c, d]
+
+
+def dense_rademacher(proj_dim: int, seed: int, start: int, stop: int) -> Tensor:
+    """Rows `start` to `stop` of P `[stop - start, proj_dim]`, sign by sign from the documented formula."""
+    signs = torch.empty(stop - start, proj_dim, dtype=torch.float64)
+    for j in range(start, stop):
+        for first in range(0, proj_dim, 128):
+            drawn = plain_philox([j % 2**32, j >> 32, first // 128, 0], [seed % 2**32, seed >> 32])
+            for column in range(first, min(first + 128, proj_dim)):
+                bit = drawn[(column % 128) // 32] >> (column % 32) & 1
+                signs[j - start, column] = -1.0 if bit else 1.0
+    return signs / math.sqrt(proj_dim)
+
+
+def dense_sjlt(proj_dim: int, seed: int, n_copies: int, start: int, stop: int) -> Tensor:
+    """Rows `start` to `stop` of P `[stop - start, proj_dim]`, copy by copy from the documented formula."""
+    matrix = torch.zeros(stop - start, proj_dim, dtype=torch.float64)
+    for j in range(start, stop):
+        for copied in range(n_copies):
+            call = j // 4
+            word = plain_philox([call % 2**32, call >> 32, copied, 1], [seed % 2**32, seed >> 32])[j % 4]
+            matrix[j - start, (word >> 1) * proj_dim // 2**31] += -1.0 if word & 1 else 1.0
+    return matrix / math.sqrt(n_copies)
 
 
 def primal_trak(

@@ -1,6 +1,8 @@
 """Features of the train examples at every checkpoint, and the means to compute more of the same kind."""
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,7 @@ class FittedFeatures:
         }
         self._featurizer = Featurizer(computer, device, self.plan.batch_size)
         self._signature = Signature.of(first)
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._remove_temporary: weakref.finalize[[str], FittedFeatures] | None = None
         self.store = self._open_store(store_dir, n_train, options.memory_budget // 2)
 
     def _open_store(self, store_dir: Path | None, n_train: int | None, budget: int) -> FeatureStore:
@@ -108,8 +110,10 @@ class FittedFeatures:
             return FileFeatures(RunFiles(store_dir).features, self.width, self.settings, is_double)
         if n_train is not None and n_train * self.width * self.dtype.itemsize * len(self.checkpoints) <= budget:
             return MemoryFeatures()
-        self._temporary = tempfile.TemporaryDirectory(prefix="trak-features-")
-        path = RunFiles(Path(self._temporary.name)).features
+        temporary = tempfile.mkdtemp(prefix="trak-features-")
+        # Goes with this object, also where nobody calls close().
+        self._remove_temporary = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        path = RunFiles(Path(temporary)).features
         return FileFeatures(path, self.width, self.settings, is_double)
 
     @property
@@ -210,9 +214,8 @@ class FittedFeatures:
     def close(self) -> None:
         """Lets go of the store; a temporary one is deleted."""
         self.store.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-            self._temporary = None
+        if self._remove_temporary is not None:
+            self._remove_temporary()
 
 
 def _range(block: Block) -> str:

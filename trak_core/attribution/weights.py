@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trak_core.errors import CheckpointMismatchError, InvalidSettingError
+from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
 from trak_core.gradients import StateDict
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -49,6 +50,14 @@ class Checkpoints:
         self._recent: tuple[int, StateDict] | None = None
         # Every one is read once at the start: a bad file should be found before hours of work, not after.
         self.sha256s = [_sha256(self.state_dict(i)) for i in range(len(self._sources))]
+        for i, sha256 in enumerate(self.sha256s):
+            if (first := self.sha256s.index(sha256)) < i:
+                warnings.warn(
+                    f"checkpoints {first} and {i} hold the same weights; averaging over both costs time and adds "
+                    "nothing. Give checkpoints that were trained apart from each other.",
+                    AttributionWarning,
+                    stacklevel=3,
+                )
 
     def __len__(self) -> int:
         return len(self._sources)

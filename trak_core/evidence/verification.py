@@ -69,7 +69,9 @@ def _readable(run: Run) -> str:
 def _row_counts(run: Run) -> str:
     info = run.info
     n_examples = info.n_train + info.n_test
-    n_pairs = info.n_test * (len(info.class_names) - 1)
+    # A run saved from Python may explain labels only, and comes without retrained models.
+    explains_all = info.provenance.get("asked_classes", "all") == "all"
+    n_pairs = info.n_test * (len(info.class_names) - 1) if explains_all else 0
     n_ends = 2 * min(TOP_K, info.n_train)
     expected = {
         "examples": n_examples,
@@ -81,7 +83,7 @@ def _row_counts(run: Run) -> str:
         "topk": len(info.methods) * info.n_test * n_ends,
         "subsets": info.provenance["n_subsets"],
     }
-    if info.provenance.get("complete"):
+    if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {
             "outcomes": info.provenance["n_subsets"] * info.provenance["n_seeds"] * info.n_test,
             "class_outcomes": info.provenance["n_subsets"] * info.n_test,

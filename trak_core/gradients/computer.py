@@ -36,6 +36,10 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest relative difference to plain autograd; float32 leaves room for another order of summation."""
 HALF_TOLERANCE = 0.1
 """The same where the model runs in half precision, which keeps two to three digits."""
+ALONE = (
+    "Statistics over the batch have no gradient for each example; use BatchNorm with track_running_stats=True, "
+    "LayerNorm or GroupNorm."
+)
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,9 @@ class GradientComputer:
         """
         if wanted not in ("auto", *WAYS):
             raise InvalidSettingError(f"gradients={wanted!r}; it must be auto, {', '.join(WAYS)}.")
-        n = min(PROBED, count(inputs))
-        inputs, asked = take(inputs, slice(0, n)), asked[:n]
+        # Fewer examples are repeated: what goes wrong between examples does not show on one.
+        probed = torch.arange(PROBED) % count(inputs)
+        inputs, asked = take(inputs, probed), asked[probed]
         self._check_model(weights, inputs, asked)
         ways: dict[GradientPath, Compute] = {"hooks": hooked_gradients, "functional": vmap_gradients}
         expected = self._gradients(loop_gradients, weights, inputs, asked)[1]
@@ -164,12 +169,16 @@ class GradientComputer:
                 "the model returns other outputs when it sees the same examples again, in evaluation mode; draw no "
                 "random numbers in forward (F.dropout needs training=self.training)."
             )
-        alone = self.outputs(weights, take(inputs, slice(0, 1)))
+        try:
+            alone = self.outputs(weights, take(inputs, slice(0, 1)))
+        except (RuntimeError, ValueError) as error:
+            raise InvalidModelError(
+                f"the model runs on {len(asked)} examples but not on one alone ({_first_line(error)}). {ALONE}"
+            ) from error
         if _distance(alone, outputs[:1]) > self._tolerance:
             raise InvalidModelError(
                 f"the model's output for an example depends on the other examples of its batch: {_short(alone[0])} "
-                f"alone, {_short(outputs[0])} among {len(asked)}. Statistics over the batch have no gradient for "
-                "each example; use BatchNorm with track_running_stats=True, LayerNorm or GroupNorm."
+                f"alone, {_short(outputs[0])} among {len(asked)}. {ALONE}"
             )
 
     @property
@@ -190,10 +199,11 @@ class GradientComputer:
             return reason
         try:
             _, given = self._gradients(compute, weights, inputs, asked)
+            distances = [_distance(form(one), form(other)) for one, other in zip(given, expected, strict=True)]
         except (TrakCoreError, RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
             return f"{type(error).__name__}: {_first_line(error)}"
-        for layer, one, other in zip(self.layers, given, expected, strict=True):
-            if (distance := _distance(form(one), form(other))) > self._tolerance:
+        for layer, distance in zip(self.layers, distances, strict=True):
+            if distance > self._tolerance:
                 return f"the gradient of layer {layer.name!r} differs from plain autograd by {distance:.1g}"
         return ""
 

@@ -19,11 +19,15 @@ Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 def run_model(model: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
     """What the model returns for a batch, with `weights` (parameters and buffers by name) in place of its own.
 
-    Takes the tensor itself, or `logits` of what is returned, as Hugging Face models have it.
+    Takes the tensor itself, or `logits` of what is returned, as Hugging Face models have it; in the type of the
+    weights, also where the model runs in half precision.
 
     Raises:
         NoLogitsError: the model returns neither.
     """
+    # A state dict has a shared tensor once for each of its names; the first name stands for all.
+    names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    weights = {name: value for name, value in weights.items() if name in names}
     if isinstance(inputs, dict):
         returned = functional_call(model, weights, (), inputs)
     else:
@@ -37,7 +41,7 @@ def run_model(model: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
             f"the model returns a {kind}, which has no logits. It must return a floating-point tensor [n, ...] or an "
             "object with `logits`; wrap it in a small nn.Module that returns its logits."
         )
-    return outputs
+    return outputs.to(next(value.dtype for value in weights.values() if value.is_floating_point()))
 
 
 def count(inputs: Inputs) -> int:
@@ -59,7 +63,7 @@ def count(inputs: Inputs) -> int:
     return int(lengths.pop())
 
 
-def take(inputs: Inputs, where: slice) -> Inputs:
+def take(inputs: Inputs, where: slice | Tensor) -> Inputs:
     """Some examples of a batch."""
     return cast(Inputs, tree_map(lambda leaf: leaf[where], inputs))
 

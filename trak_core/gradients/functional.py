@@ -1,5 +1,7 @@
 """Gradients for any model: `vmap(grad(f))` where `torch.func.vmap` can trace it, else one example at a time."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
@@ -50,10 +52,12 @@ def loop_gradients(
         one = slice(i, i + 1)
         outputs = run_model(model, {**others, **leaves}, take(inputs, one))
         output = task.model_output(outputs, asked[one])[0]
-        given = torch.autograd.grad(output, list(leaves.values()), allow_unused=True)
+        given: Sequence[Tensor | None] = [None] * len(leaves)
+        if output.requires_grad:
+            given = torch.autograd.grad(output, list(leaves.values()), allow_unused=True)
         rows.append(
             {
-                name: torch.zeros_like(leaf) if gradient is None else gradient
+                name: torch.zeros_like(leaf) if gradient is None else gradient.to_dense()
                 for (name, leaf), gradient in zip(leaves.items(), given, strict=True)
             }
         )

@@ -51,8 +51,8 @@ def why_unhookable(model: nn.Module, layers: list[Layer]) -> str:
         what = f"{layer.name or 'the model itself'} ({type(module).__name__})"
         if not isinstance(module, _HOOKABLE) or not set(layer.leaves) <= {"weight", "bias"}:
             return f"{what} owns parameters of another kind than Linear, Conv1d, Conv2d, Embedding and norm layers"
-        if isinstance(module, nn.Embedding) and module.max_norm is not None:
-            return f"{what} renormalises its rows while it runs"
+        if isinstance(module, nn.Embedding) and (module.max_norm is not None or module.scale_grad_by_freq):
+            return f"{what} renormalises its rows while it runs, or scales their gradients by their frequency"
     owners: dict[int, list[str]] = {}
     selected = {name for layer in layers for name in layer.parameters}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -112,7 +112,7 @@ def hooked_gradients(
             raise UnhookableError(f"the input of layer {layer.name!r} is changed in place after the layer has run")
         if not reached:
             # A layer with no part in the output has a gradient of zero, as in any other way to compute it.
-            zeros = outputs.new_zeros(recording.n, layer.size, dtype=torch.float32).to(total.dtype)
+            zeros = frozen[layer.parameters[0]].new_zeros(recording.n, layer.size)
             gradients.append(ExplicitGradients(layer, zeros))
             continue
         gradients.append(_of_layer(model.get_submodule(layer.name), layer, reached, recording.n, frozen))
@@ -149,7 +149,11 @@ def _recorder(layer: Layer, recording: _Recording) -> Callable[[nn.Module, tuple
 def _of_layer(
     module: nn.Module, layer: Layer, calls: list[tuple[_Call, Tensor]], n: int, weights: StateDict
 ) -> LayerGradients:
-    pairs = [(_example_rows(call.inputs, layer, n), _example_rows(delta.detach(), layer, n)) for call, delta in calls]
+    dtype = weights[layer.parameters[0]].dtype  # mixed precision ends here
+    pairs = [
+        (_example_rows(call.inputs, module, layer, n), _example_rows(delta.detach().to(dtype), module, layer, n))
+        for call, delta in calls
+    ]
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return _convolution(module, layer, pairs)
     if isinstance(module, nn.Linear):
@@ -159,13 +163,13 @@ def _of_layer(
     return _norm(module, layer, pairs, weights)
 
 
-def _example_rows(values: Tensor, layer: Layer, n: int) -> Tensor:
+def _example_rows(values: Tensor, module: nn.Module, layer: Layer, n: int) -> Tensor:
     """The values with one row for each example; a batch folded into positions is unfolded again."""
     if len(values) == n:
         return values
     if len(values) == 1:
         return values.expand(n, *values.shape[1:])
-    if len(values) % n:
+    if len(values) % n or isinstance(module, (nn.Conv1d, nn.Conv2d, *_CHANNELS_FIRST)):
         raise UnhookableError(f"layer {layer.name!r} runs on {len(values)} rows for {n} examples")
     return values.reshape(n, len(values) // n, *values.shape[1:])
 

@@ -41,8 +41,8 @@ class KroneckerProjection:
     ) -> tuple[dict[str, "KroneckerProjection"], int]:
         """Projections of all Linear and Conv layers, as fine as fits, and the length of row that they use.
 
-        All layers get the same rank on both sides; the other layers keep a share of `proj_dim` that is their share
-        of the parameters, and at least one number.
+        All layers get the same rank on both sides, at least one; the other layers keep a share of `proj_dim` that is
+        their share of the parameters, as far as that leaves room, and at least one number.
 
         Raises:
             InvalidSettingError: there is no such layer, or `proj_dim` is smaller than the number of layers.
@@ -51,19 +51,21 @@ class KroneckerProjection:
         others = n_parameters(layers) - n_parameters(matrices)
         if not matrices:
             raise InvalidSettingError("projection='kronecker' needs Linear or Conv layers; use projection='sjlt'.")
-        kept = max(1, proj_dim * others // n_parameters(layers)) if others else 0
+        least = len(matrices) + (1 if others else 0)
+        if proj_dim < least:
+            raise InvalidSettingError(
+                f"proj_dim={proj_dim} is too small for projection='kronecker' with {len(matrices)} Linear and Conv "
+                f"layers; give at least {least}, or use projection='sjlt'."
+            )
+        share = proj_dim * others // n_parameters(layers)
+        kept = min(max(1, share), proj_dim - len(matrices)) if others else 0
         rank = 1
         while _width(matrices, rank + 1) <= proj_dim - kept and _width(matrices, rank + 1) > _width(matrices, rank):
             rank += 1
-        if (used := _width(matrices, rank)) > proj_dim - kept:
-            raise InvalidSettingError(
-                f"proj_dim={proj_dim} is too small for projection='kronecker' with {len(matrices)} Linear and Conv "
-                f"layers; give at least {used + kept}, or use projection='sjlt'."
-            )
         projections = {
             layer.name: cls(layer, min(rank, layer.n_rows), min(rank, layer.n_columns), seed) for layer in matrices
         }
-        return projections, used
+        return projections, _width(matrices, rank)
 
     @property
     def width(self) -> int:
