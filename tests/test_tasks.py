@@ -62,7 +62,7 @@ def test_classification_loss_is_cross_entropy():
 def test_loss_of_a_class_falls_by_q_as_its_margin_grows():
     """The asked logit moves the margin one to one, so the difference over a small step is dL/df."""
     outputs, asked = logits()
-    step = STEP * torch.nn.functional.one_hot(asked, 5)
+    step = STEP * torch.nn.functional.one_hot(asked, 5).double()
     higher, lower = (CLASSIFICATION.loss(outputs + sign * step, asked) for sign in (1, -1))
     expected = -CLASSIFICATION.out_to_loss(outputs, asked)
     torch.testing.assert_close((higher - lower) / (2 * STEP), expected, **DIFFERENCES)

@@ -136,7 +136,7 @@ def fit_fashion(directory: Path) -> None:
         found = attributor.proponents(test_images[i : i + 1], k=K)
         seconds.append(time.perf_counter() - began)
         answer = model(test_images[i : i + 1]).argmax(1)
-        agreeing.append(float((train[1][found["train_idx"].to_numpy()] == answer).float().mean()))
+        agreeing.append(float((train[1][found["train_idx"].tolist()] == answer).float().mean()))
     figures = {
         "plan": str(attributor.plan),
         "wall": wall,

@@ -33,6 +33,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.topk import topk_columns
@@ -190,20 +191,28 @@ class _Saver:
             StoreWriter(self.files, shape, self.fingerprint) as writer,
             tqdm(total=total, desc="saving", unit="example", disable=not show_progress, leave=False) as bar,
         ):
+            self._tell(0.0)
             self._checkpoints(writer)
             for split, data in self.data.items():
                 for block in data.blocks(BLOCK):
                     if not writer.has(f"{split} {block.start}"):
                         writer.write(f"{split} {block.start}", self._block(split, block))
                     bar.update(len(block))
+                    self._tell(bar.n / total)
             for block in self.data["test"].blocks(self._scored_at_once()):
                 if not writer.has(f"scores {block.start}"):
                     writer.write(f"scores {block.start}", self._scores(block))
                 bar.update(len(block))
+                self._tell(bar.n / total)
             if not writer.has("summary"):
                 self._summary(writer)
             writer.publish()
             writer.finish()
+
+    def _tell(self, fraction: float) -> None:
+        """Says in the run directory how far this is, for the explorer."""
+        step = "a script is saving this run; run it again if it was stopped"
+        write_status(self.files, BuildStatus("running", step, fraction, None, None, "", [], time.time()))
 
     # --- blocks -------------------------------------------------------------------------------------------
 
