@@ -30,7 +30,7 @@ def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, asked: Tens
     A Linear or Conv layer is a matrix with a row for each output and the bias as its last column, rows one after
     another; all other modules have their weight first, then their bias. Shared parameters belong to their first module.
     """
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model).eval().requires_grad_()
     examples: list[dict[str, Tensor]] = []
     for i in range(count(inputs)):
         model.zero_grad()

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import trak_core as tc
@@ -33,6 +34,24 @@ def test_python_of_the_readme_runs(runs):
     names: dict[str, object] = {}
     exec(code, names)
     assert isinstance(names["run"], tc.Run)
+
+
+def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
+    *blocks, calibration = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 3
+    for code in blocks:
+        names: dict[str, object] = {}
+        exec(code, names)
+    with tc.open_run(tmp_path / "data" / "runs" / "mine") as run:
+        assert run.info.n_train == 1400
+    first: dict[str, object] = {}
+    exec(blocks[0].partition("attributor.save")[0], first)
+    masks = np.random.default_rng(0).uniform(size=(30, 1400)) < 0.5
+    outcomes = masks @ first["scores"].T  # type: ignore[attr-defined]
+    exec(calibration, {**first, "masks": masks, "outcomes": outcomes})
 
 
 def test_links_between_guides_lead_somewhere():
