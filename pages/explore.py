@@ -18,9 +18,13 @@ through_app()
 
 
 def headline(explanation: Explanation) -> None:
+    st.subheader(f"Test example {explanation.example.idx}", anchor=False)
+    if explanation.confidence is None:
+        answer = f"The model answers {explanation.predicted_name}, and its target is {explanation.example.label_name}."
+        st.text(f"{answer} These training examples raise the answer, and these lower it.")
+        return
     answer = f"The model calls this “{explanation.predicted_name}”, {explanation.confidence:.0%} sure"
     verdict = "and is right." if explanation.is_right else f"but its label is “{explanation.example.label_name}”."
-    st.subheader(f"Test example {explanation.example.idx}", anchor=False)
     st.text(f"{answer}, {verdict} {asked_sentence(explanation)}")
 
 
@@ -31,11 +35,10 @@ def asked_sentence(explanation: Explanation) -> str:
 
 
 def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> None:
-    names = run.info.class_names
     items = [
         GalleryItem(
             example,
-            f"test example {example.idx}, label {example.label_name}, model {names[tests.predicted[example.idx]]}",
+            f"test example {example.idx}, label {example.label_name}, model {tests.answers[example.idx]}",
             caption=example.label_name,
             other=bool(tests.predicted[example.idx] != example.label),
         )
@@ -55,7 +58,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     walk_buttons(shown, test_idx)
     with st.container(width=210):
         method = choose_method(run, run.method_titles)
-    asked = choose_asked_class(run)
+    asked = choose_asked_class(run) if run.info.has_classes else None
 browse(run, tests, shown, test_idx)
 
 explanation = explain(run, tests, test_idx, asked, method)
@@ -78,8 +81,8 @@ with opponents:
 histogram, closer = st.columns([3, 2])
 with histogram, st.container(border=True, height="stretch"):
     unit = (
-        "A score estimates by how much the margin, log(p / (1 - p)) of the class asked about, rises when the example "
-        "is added to the training set."
+        "A score estimates by how much the model output rises when the example is added to the training set. For "
+        "classes that is the margin, log(p / (1 - p)) of the class asked about."
         if explanation.in_model_units
         else "Scores of this method have no unit: only their order counts."
     )

@@ -127,12 +127,12 @@ def of_words(**settings: object) -> nn.Module:
     return nn.Sequential(nn.Embedding(9, 4, **settings), nn.Flatten(), nn.Linear(24, N_CLASSES))
 
 
-def vectors(n: int = N) -> Tensor:
-    return torch.randn(n, 6)
+def vectors() -> Tensor:
+    return torch.randn(N, 6)
 
 
-def images(n: int = N) -> Tensor:
-    return torch.randn(n, 2, 6, 6)
+def images() -> Tensor:
+    return torch.randn(N, 2, 6, 6)
 
 
 def tokens(n: int = N, length: int = 6) -> Tensor:
@@ -174,9 +174,9 @@ HOOKABLE: dict[str, tuple[Build, Callable[[], Tensor]]] = {
 }
 
 
-def made(build: Build, inputs: Callable[[], Tensor] = vectors, seed: int = 0) -> tuple[nn.Module, Tensor, Tensor]:
+def made(build: Build, inputs: Callable[[], Tensor] = vectors) -> tuple[nn.Module, Tensor, Tensor]:
     """A model in float64 with no weight or statistic at its initial value, inputs and labels."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model, batch = build().eval(), inputs()
     model(batch)  # shapes of lazy layers
     with torch.no_grad():
@@ -213,18 +213,19 @@ def test_hooks_are_chosen_and_give_the_gradients_of_one_backward_pass_an_example
     torch.testing.assert_close(gradients.q, TASK.out_to_loss(outputs, asked), **TOLERANCE)
 
 
-@pytest.mark.parametrize("way", ["functional", "loop"])
-@pytest.mark.parametrize("name", HOOKABLE)
+OTHER_WAYS = [(name, way) for name in HOOKABLE for way in ("functional", "loop")]
+OTHER_WAYS.remove(("sparse embedding", "functional"))  # torch.func.vmap has no rule for sparse gradients
+
+
+@pytest.mark.parametrize(("name", "way"), OTHER_WAYS)
 def test_the_other_ways_give_the_same_gradients(name: str, way: str):
-    if (name, way) == ("sparse embedding", "functional"):
-        pytest.skip("torch.func.vmap has no rule for sparse gradients")
     model, inputs, asked = made(*HOOKABLE[name])
     computer = computer_of(model, inputs, asked, way)
     assert computer.path == way
     assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, asked), model, inputs, asked)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.data())
 def test_hooks_follow_every_setting_of_a_convolution(data: st.DataObject):
     dims, groups = data.draw(st.sampled_from([1, 2])), data.draw(st.sampled_from([1, 2, 4]))
@@ -368,7 +369,8 @@ def test_one_output_of_regression_has_the_gradients_of_the_oracle():
 def test_bert_runs_on_hooks_with_padding_and_an_attention_mask():
     transformers = pytest.importorskip("transformers", reason="Hugging Face models need the package transformers")
     torch.manual_seed(0)
-    config = transformers.BertConfig(100, 32, 2, 4, 64, num_labels=N_CLASSES, max_position_embeddings=16)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.BertConfig(vocab_size=100, num_labels=N_CLASSES, **sizes)
     model = transformers.BertForSequenceClassification(config).eval().double()
     mask = (torch.arange(7) < torch.tensor([7, 3, 5, 1, 6])[:, None]).long()
     inputs = {"input_ids": torch.randint(1, 100, (N, 7)) * mask, "attention_mask": mask}

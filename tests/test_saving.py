@@ -26,6 +26,7 @@ from trak_core.attribution import saving
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
 from trak_core.store.writer import StoreWriter
+from trak_core.views import overview
 
 NAMES = ["ant", "bee", "cat", "dog"]
 
@@ -193,7 +194,7 @@ def test_train_examples_other_than_those_fitted_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"class_names": ["a", "b"]}, InvalidSettingError, "2 names, but the model returns 4 logits"),
+        ({"class_names": ["a", "b"]}, InvalidSettingError, "2 names, but the model has 4 outputs to explain"),
         ({"thumbnails": ([], [])}, InvalidDataError, "thumbnails hold 0 entries for 37 train examples"),
         ({"asked_classes": "some"}, InvalidSettingError, "asked_classes='some'"),
     ],
@@ -234,3 +235,41 @@ def test_the_explorer_opens_a_saved_run(monkeypatch, tmp_path):
     for page in ("pages/explore.py", "pages/evidence.py"):
         app.switch_page(page).run()
         assert not app.exception, page
+
+
+def make_regression(path, **settings):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(30, 5, generator=generator)
+    targets = inputs.sum(1) + torch.randn(30, generator=generator)
+    model = nn.Linear(5, 1)
+    torch.nn.init.constant_(model.weight, 0.9)
+    attributor = tc.Attributor(model, progress=False, **settings).fit((inputs, targets))
+    attributor.save(path, (inputs, targets), (inputs[:7], targets[:7]))
+    return attributor, model, (inputs[:7], targets[:7])
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["regression", tc.CustomTask(lambda outputs, y: outputs[:, 0], lambda outputs, y: y - outputs[:, 0])],
+    ids=["regression", "custom"],
+)
+def test_a_run_of_numbers_instead_of_classes_opens_too(task, monkeypatch, tmp_path):
+    from streamlit.testing.v1 import AppTest
+
+    attributor, model, test = make_regression(tmp_path / "numbers", task=task)
+    with tc.open_run(tmp_path / "numbers") as run:
+        assert failed(run) == {}
+        np.testing.assert_array_equal(run.scores(), attributor.score(test))
+        answers = overview(run).answers
+        with torch.no_grad():
+            assert answers == [f"{value:.4g}" for value in model(test[0])[:, 0].tolist()]
+        best = run.proponents(2, k=1)
+        assert best["train_idx"][0] == run.scores()[2].argmax()
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path))
+    app = AppTest.from_file("../app.py", default_timeout=60).run()
+    app.switch_page("pages/explore.py").run()
+    assert not app.exception
+    shown = [text.value for text in app.text]
+    assert any("The model answers" in text and "its target is" in text for text in shown)
+    app.switch_page("pages/evidence.py").run()
+    assert not app.exception

@@ -14,13 +14,13 @@ __all__ = ["side_card", "test_card", "train_card"]
 _SIDES = {
     "proponent": (
         ":blue[▲ **Proponents**]: spoke for it",
-        "Training examples with the highest scores: having them in the training set raises the margin of the class "
-        "asked about. A dotted line marks another class.",
+        "Training examples with the highest scores: having them in the training set raises the model output that is "
+        "explained. A dotted line marks another class.",
     ),
     "opponent": (
         ":orange[▼ **Opponents**]: spoke against it",
-        "Training examples with the lowest scores: having them in the training set lowers the margin of the class "
-        "asked about. A dotted line marks another class.",
+        "Training examples with the lowest scores: having them in the training set lowers the model output that is "
+        "explained. A dotted line marks another class.",
     ),
 }
 
@@ -34,7 +34,8 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
         if example.text:
             st.text(example.text)
         st.text(f"Label: {example.label_name}")
-        st.text(f"Model: {explanation.predicted_name} ({explanation.confidence:.0%})")
+        sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
+        st.text(f"Model: {explanation.predicted_name}{sure}")
         trust_badge(explanation.trust, will_be_measured)
 
 
@@ -46,9 +47,9 @@ def side_card(explanation: Explanation, side: Literal["proponent", "opponent"], 
         GalleryItem(
             item.example,
             f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
-            f"score {item.score:+.3f}" + ("" if item.is_asked_class else ", other class"),
+            f"score {item.score:+.3g}" + ("" if item.is_asked_class else ", other class"),
             caption=f"label {item.example.label_name}",
-            score=f"{item.score:+.3f}",
+            score=f"{item.score:+.3g}",
             side=side,
             other=not item.is_asked_class,
         )
@@ -74,7 +75,7 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
         picture.image(role.example.thumbnail, width=96, alt=f"train example {train_idx}")
     with words, st.container(gap="xsmall"):
         st.text(f"Train example {train_idx}, label {role.example.label_name}")
-        st.text(f"Score here {role.score:+.3f}, rank {role.rank:,} of {role.n_train:,}")
+        st.text(f"Score here {role.score:+.3g}, rank {role.rank:,} of {role.n_train:,}")
         st.text(f"Among the 20 strongest proponents of {role.n_helped} test examples")
         st.text(f"Among the 20 strongest opponents of {role.n_hurt} test examples")
     if role.example.text:

@@ -44,7 +44,7 @@ def score_histogram(explanation: Explanation) -> go.Figure:
         width=edges[1] - edges[0],
         marker_color=[_sign_colour(low, high) for low, high in itertools.pairwise(edges)],
         marker_opacity=0.75,
-        hovertemplate="%{y} training examples near %{x:.3f}<extra></extra>",
+        hovertemplate="%{y} training examples near %{x:.3g}<extra></extra>",
     )
     for side, colour, symbol in (
         (explanation.proponents, BLUE, "triangle-down"),
@@ -56,7 +56,7 @@ def score_histogram(explanation: Explanation) -> go.Figure:
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 1, "color": "white"}},
             customdata=[[item.example.idx, in_html(item.example.label_name)] for item in side],
-            hovertemplate="train #%{customdata[0]}, label %{customdata[1]}, score %{x:+.3f}<extra></extra>",
+            hovertemplate="train #%{customdata[0]}, label %{customdata[1]}, score %{x:+.3g}<extra></extra>",
         )
     figure.update_yaxes(type="log", dtick=1)
     return figure

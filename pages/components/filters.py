@@ -14,6 +14,8 @@ __all__ = ["filter_bar", "walk_buttons"]
 
 def filter_bar(run: Run, tests: TestOverview) -> list[int]:
     """The filters, and the numbers of the test examples that pass them; all when none does."""
+    if not run.info.has_classes:
+        return list(range(run.info.n_test))
     names = list(run.info.class_names)
     _check("label", "Label", lambda asked: asked in names)
     _check("confidence", "Confidence", lambda asked: asked.isascii() and asked.isdecimal() and len(asked) < 4)

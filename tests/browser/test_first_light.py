@@ -47,7 +47,7 @@ def test_with_no_run_digits_builds_itself_and_the_page_turns_into_the_explorer(a
         strongest = run.proponents(241, k=1, asked_class=asked).iloc[0]
     first = proponents.get_by_role("button").first
     expect(first).to_have_accessible_name(
-        f"proponent 1: train example {strongest.train_idx}, label {strongest.label_name}, score {strongest.score:+.3f}"
+        f"proponent 1: train example {strongest.train_idx}, label {strongest.label_name}, score {strongest.score:+.3g}"
         + ("" if strongest.label == asked else ", other class")
     )
     first.click()

@@ -38,7 +38,7 @@ from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
-from trak_core.tasks import Classification
+from trak_core.tasks import Classification, Regression
 from trak_core.versions import versions
 
 if TYPE_CHECKING:
@@ -65,11 +65,6 @@ def save_run(
     show_progress: bool,
 ) -> Path:
     """Writes the run; arguments are those of `Attributor.save`."""
-    if not isinstance(attributor.task, Classification):
-        raise InvalidSettingError(
-            f"task {attributor.task.name!r}: the explorer shows classification; use score(), proponents() and "
-            "opponents() for other tasks."
-        )
     if asked_classes not in ("auto", "label", "all"):
         raise InvalidSettingError(f"asked_classes={asked_classes!r}; it must be auto, label or all.")
     check_run_name(path.name)
@@ -108,15 +103,19 @@ class _Saver:
         self._check_train()
         first = next(test.blocks(1))
         n_outputs = attributor.fitted.mean_outputs(first).shape[-1]
+        self.has_classes = isinstance(attributor.task, Classification)
+        if not self.has_classes:
+            n_outputs, class_names = 1, class_names or ("model output",)
         names = tuple(class_names) if class_names is not None else tuple(str(i) for i in range(n_outputs))
         if len(names) != n_outputs:
             raise InvalidSettingError(
-                f"class_names holds {len(names)} names, but the model returns {n_outputs} logits; give one name each."
+                f"class_names holds {len(names)} names, but the model has {n_outputs} outputs to explain; give one "
+                "name each."
             )
         self.class_names = names
         size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
         fits = size <= attributor.options.memory_budget
-        self.all_classes = asked_classes == "all" or (asked_classes == "auto" and fits)
+        self.all_classes = self.has_classes and (asked_classes == "all" or (asked_classes == "auto" and fits))
         projected = attributor.plan.projection != "none"
         self.proj_dim = attributor.fitted.width if projected else min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
         self.ridge = attributor.options.ridge if attributor.calibration is None else attributor.calibration.ridge
@@ -149,13 +148,13 @@ class _Saver:
         self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @staticmethod
-    def _read_labels(data: Data) -> NDArray[np.int64]:
+    def _read_labels(data: Data) -> NDArray[Any]:
         parts = []
         for batch in data.batches():
             if batch.labels is None:
                 raise InvalidDataError(f"{data.what} has no labels; a run shows each example with its label.")
             parts.append(batch.labels.numpy())
-        return np.concatenate(parts).astype(np.int64)
+        return np.concatenate(parts)
 
     def _check_train(self) -> None:
         """Refuses train examples that are not those of the features."""
@@ -235,8 +234,8 @@ class _Saver:
         examples: Columns = {
             "split": [split] * len(block),
             "idx": idx,
-            "label": labels,
-            "label_name": [self.class_names[label] for label in labels],
+            "label": labels if self.has_classes else np.zeros(len(block), dtype=np.int64),
+            "label_name": [self.class_names[label] if self.has_classes else f"{label:g}" for label in labels],
             "text": list(self.shown[split]["text"][where]) or [None] * len(block),
             "thumbnail": list(self.shown[split]["thumbnail"][where]) or _thumbnails(block),
         }
@@ -271,9 +270,17 @@ class _Saver:
             computed = Features(rows, computed.q, computed.norm, computed.model_output, computed.outputs)
         return computed
 
-    def _predictions(self, outputs: Tensor, labels: NDArray[np.int64]) -> Columns:
+    def _predictions(self, outputs: Tensor, labels: NDArray[Any]) -> Columns:
         task, asked = self.attributor.task, torch.from_numpy(labels)
-        assert isinstance(task, Classification)  # checked before anything is written
+        if not isinstance(task, Classification):
+            known = task.loss(outputs, asked).float().numpy() if isinstance(task, Regression) else None
+            return {
+                "model_output": task.model_output(outputs, asked).float().numpy(),
+                "loss": [None] * len(labels) if known is None else known,
+                "p_label": [None] * len(labels),
+                "predicted": np.zeros(len(labels), dtype=np.int64),
+                "probabilities": np.ones((len(labels), 1), dtype=np.float32),
+            }
         probabilities = outputs.double().softmax(-1)
         return {
             "model_output": task.model_output(outputs, asked).float().numpy(),
@@ -310,7 +317,7 @@ class _Saver:
         tables["topk"] = topk_columns({"trak": of_label}, first=block.start)
         return tables
 
-    def _scores_of(self, block: Block, asked: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _scores_of(self, block: Block, asked: NDArray[Any]) -> NDArray[np.float32]:
         data = Data(block.batches, "test")
         return np.concatenate([*self.attributor.iter_scores(data, asked)])
 
@@ -326,6 +333,8 @@ class _Saver:
             "sha256": sha256s,
             **{
                 f"{split}_accuracy": accuracy["accuracy"][accuracy["split"] == split].tolist()
+                if self.has_classes
+                else [None] * n
                 for split in ("train", "test")
             },
         }

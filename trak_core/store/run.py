@@ -69,6 +69,11 @@ class RunInfo:
     methods: tuple[str, ...]
     provenance: dict[str, Any]
 
+    @property
+    def has_classes(self) -> bool:
+        """False for regression and the like: there is one model output to explain, and labels are targets."""
+        return len(self.class_names) > 1
+
 
 @dataclass(frozen=True)
 class Lds:
@@ -232,9 +237,19 @@ class Run:
                 "train_idx": order,
                 "score": row[order],
                 "label": labels,
-                "label_name": [self.info.class_names[label] for label in labels],
+                "label_name": self._label_names(order, labels),
             }
         )
+
+    def _label_names(self, train_idx: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
+        if self.info.has_classes:
+            return [self.info.class_names[label] for label in labels]
+        rows = self.rows(
+            "SELECT idx, label_name FROM examples WHERE split = 'train' AND idx IN (SELECT unnest(?::INTEGER[]))",
+            [train_idx.tolist()],
+        )
+        targets = dict(rows)
+        return [targets[idx] for idx in train_idx.tolist()]
 
     def lds(self, method: str | None = None) -> Lds:
         """The LDS of a method with all checkpoints.

@@ -35,13 +35,17 @@ class TestOverview:
     """What the model says of every test example, averaged over its checkpoints.
 
     Attributes:
-        labels: int64 `[n_test]`.
+        labels: int64 `[n_test]`; all 0 where there are no classes.
+        answers: the model's answers in words: a class, or a number where there are no classes.
+        loss: float64 `[n_test]`, NaN where unknown.
         probabilities: float32 `[n_test, n_classes]`.
         predicted: the model's answers, int64 `[n_test]`.
         confidence: probability of the answer, float32 `[n_test]`.
     """
 
     labels: NDArray[np.int64]
+    answers: list[str]
+    loss: NDArray[np.float64]
     probabilities: NDArray[np.float32]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float32]
@@ -54,10 +58,20 @@ def overview(run: Run) -> TestOverview:
     table = run.arrow("SELECT probabilities FROM predictions WHERE split = 'test' ORDER BY checkpoint_id, idx")
     of_each = from_arrow_arrays(table, "probabilities").reshape(run.info.n_checkpoints, run.info.n_test, -1)
     probabilities = of_each.mean(axis=0)
+    predicted = probabilities.argmax(axis=1)
+    means = run.columns(
+        "SELECT avg(model_output) AS model_output, avg(loss) AS loss FROM predictions WHERE split = 'test' "
+        "GROUP BY idx ORDER BY idx"
+    )
+    answers = [run.info.class_names[answer] for answer in predicted]
+    if not run.info.has_classes:
+        answers = [f"{value:.4g}" for value in means["model_output"]]
     return TestOverview(
         labels=run.test_labels,
+        answers=answers,
+        loss=np.ma.filled(means["loss"].astype(np.float64), np.nan),
         probabilities=probabilities,
-        predicted=probabilities.argmax(axis=1),
+        predicted=predicted,
         confidence=probabilities.max(axis=1),
     )
 

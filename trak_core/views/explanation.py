@@ -63,8 +63,8 @@ class Explanation:
     Attributes:
         example: the test example.
         predicted: the model's answer.
-        predicted_name: its name.
-        confidence: its probability, averaged over checkpoints.
+        predicted_name: the answer in words.
+        confidence: its probability, averaged over checkpoints; None where there are no classes.
         probabilities: of all classes `[n_classes]`.
         asked_class: the class whose model output is explained.
         asked_name: its name.
@@ -81,7 +81,7 @@ class Explanation:
     example: Example
     predicted: int
     predicted_name: str
-    confidence: float
+    confidence: float | None
     probabilities: NDArray[np.float32]
     asked_class: int
     asked_name: str
@@ -135,8 +135,8 @@ def explain(
     return Explanation(
         example=example,
         predicted=predicted,
-        predicted_name=run.info.class_names[predicted],
-        confidence=float(tests.confidence[test_idx]),
+        predicted_name=tests.answers[test_idx],
+        confidence=float(tests.confidence[test_idx]) if run.info.has_classes else None,
         probabilities=tests.probabilities[test_idx],
         asked_class=asked,
         asked_name=run.info.class_names[asked],

@@ -26,7 +26,12 @@ class Story:
 
 
 def find_stories(run: Run, tests: TestOverview) -> list[Story]:
-    """Up to three stories: a mistake, a confident hit and a close call; a story that the data lacks is left out."""
+    """Up to three stories: a mistake, a confident hit and a close call; a story that the data lacks is left out.
+
+    Without classes: the worst and the best answer.
+    """
+    if not run.info.has_classes:
+        return _by_loss(tests)
     names = run.info.class_names
     right = tests.predicted == tests.labels
     stories = []
@@ -48,3 +53,13 @@ def find_stories(run: Run, tests: TestOverview) -> list[Story]:
         text = f"Right, but only {tests.confidence[idx]:.0%} sure of {names[tests.predicted[idx]]}."
         stories.append(Story("A close call", text, idx))
     return stories
+
+
+def _by_loss(tests: TestOverview) -> list[Story]:
+    if np.isnan(tests.loss).any():
+        return [Story("The first test example", f"The model answers {tests.answers[0]}.", 0)]
+    worst, best = int(tests.loss.argmax()), int(tests.loss.argmin())
+    return [
+        Story("The answer that is furthest off", f"The model answers {tests.answers[worst]}.", worst),
+        Story("The answer that fits best", f"The model answers {tests.answers[best]}.", best),
+    ]
