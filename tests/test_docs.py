@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, TensorDataset
 
 import trak_core as tc
+from tests.subjects import TEST, TRAIN, make_net
 from trak_core.store.schema import SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,12 +32,22 @@ def test_every_table_is_in_the_schema_guide(small_run):
     assert [name for (name,) in rows if f"`{name}`" not in guide] == []
 
 
-def test_python_of_the_readme_runs(runs):
+def test_python_of_the_readme_runs(runs, tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    of_a_run, of_a_model = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     names: dict[str, object] = {}
-    exec(code, names)
+    exec(of_a_run, names)
     assert isinstance(names["run"], tc.Run)
+    monkeypatch.chdir(tmp_path)
+    models = [make_net(seed, n_classes=2) for seed in (1, 2)]
+    save_file(models[0].state_dict(), "first.safetensors")
+    torch.save(models[1].state_dict(), "second.pt")
+    names["model"] = models[0]
+    for name, (inputs, labels) in {"train_loader": TRAIN, "test_loader": TEST}.items():
+        names[name] = DataLoader(TensorDataset(inputs, labels % 2), batch_size=10)
+    exec(of_a_model, names)
+    with tc.open_run(tmp_path / "data" / "runs" / "mine") as run:
+        assert run.info.class_names == ("cat", "dog")
 
 
 def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):

@@ -179,8 +179,10 @@ class Tokens(nn.Module):
 
 
 def convolutions() -> nn.Module:
+    """Two norm layers that are no neighbours, and a convolution in groups."""
     first = (nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.Tanh())
-    return nn.Sequential(*first, nn.Conv2d(4, 6, 2, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(24, N_CLASSES))
+    second = (nn.Conv2d(4, 6, 2, groups=2), nn.GroupNorm(2, 6), nn.Tanh())
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(24, N_CLASSES))
 
 
 def matrices() -> nn.Module:

@@ -22,7 +22,6 @@ from tests.subjects import (
     make_net,
 )
 from trak_core.attribution import fitted as fitted_module
-from trak_core.attribution import saving
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
 from trak_core.store.writer import StoreWriter
@@ -158,7 +157,6 @@ def test_saving_again_changes_nothing_and_another_run_is_never_overwritten(tmp_p
 
 def test_an_interrupted_save_goes_on_where_it_was(monkeypatch, tmp_path):
     monkeypatch.setattr(fitted_module, "BLOCK", 8)
-    monkeypatch.setattr(saving, "BLOCK", 8)
     attributor = single().fit(TRAIN)
     plain, written = StoreWriter.write, []
 

@@ -102,7 +102,7 @@ def measure_kernel(report: Report) -> None:
 def measure_cpu(report: Report) -> None:
     """CPU seconds from set-up to finished scores, ours and the peers' in turns."""
     report.section(f"cpu: digits_cnn, {N_CHECKPOINTS} checkpoints, proj_dim {PROJ_DIM}, batches of {BATCH}")
-    report.say(f"{torch.get_num_threads()} torch threads for all; CPU seconds of the process, all threads together")
+    report.say(f"{torch.get_num_threads()} torch thread(s) for all; CPU seconds of the process, all threads together")
     _our_cpu_seconds(1)  # torch starts its threads and plans its kernels once
     seconds: dict[str, list[float]] = {"ours": [], **{name: [] for name in PEERS}}
     for turn in range(3):

@@ -40,6 +40,13 @@ class Batch:
     def __len__(self) -> int:
         return count(self.inputs)
 
+    @property
+    def bytes_an_example(self) -> int:
+        """Memory that the inputs of one example take, at least 1."""
+        leaves, _ = tree_flatten(self.inputs)
+        total: int = sum(leaf.nbytes for leaf in leaves)
+        return max(1, total // len(self))
+
     def part(self, start: int, stop: int) -> "Batch":
         """Examples `start` to `stop`."""
         where = slice(start, stop)
@@ -256,5 +263,5 @@ def _digest(batches: list[Batch]) -> str:
         if not digests:
             digests = [hashlib.sha256(f"{leaf.dtype}{tuple(leaf.shape[1:])}".encode()) for leaf in tensors]
         for digest, leaf in zip(digests, tensors, strict=True):
-            digest.update(leaf.contiguous().view(torch.uint8).numpy().data if leaf.numel() else b"")
+            digest.update(leaf.cpu().contiguous().view(torch.uint8).numpy().data if leaf.numel() else b"")
     return hashlib.sha256("".join(digest.hexdigest() for digest in digests).encode()).hexdigest()

@@ -29,7 +29,9 @@ from trak_core.tasks import Task
 __all__ = ["BLOCK", "FittedFeatures"]
 
 BLOCK = 1024
-"""Train examples whose features are written at once."""
+"""Train examples whose features are written at once; fewer where inputs are large."""
+BLOCK_BYTES = 2**26
+"""The most that the inputs of a block may take, as they wait for their features."""
 FEATURES_REVISION = 1
 """Raise it with any change of the code that changes features."""
 
@@ -53,6 +55,7 @@ class FittedFeatures:
         maps: from gradients to rows, one for each checkpoint.
         store: holds the features.
         n_train: number of train examples, once `compute` is through.
+        block_size: examples whose features are written at once.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class FittedFeatures:
             "precision": options.precision,
             "factored": sorted(computer.factored),
         }
+        self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example))
         self._featurizer = Featurizer(computer, device, self.plan.batch_size)
         self._signature = Signature.of(first)
         self._remove_temporary: weakref.finalize[[str], FittedFeatures] | None = None
@@ -136,7 +140,7 @@ class FittedFeatures:
         digests: dict[int, str] = {}
         for checkpoint_id in range(len(self.checkpoints)):
             self.n_train = 0
-            for block in data.blocks(BLOCK):
+            for block in data.blocks(self.block_size):
                 if digests.setdefault(block.start, block.digest) != block.digest:
                     raise data.shuffled(f"examples {_range(block)} differ between two passes")
                 written = self.store.digest(checkpoint_id, block.start)

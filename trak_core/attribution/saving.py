@@ -23,7 +23,6 @@ from tqdm.auto import tqdm
 
 from trak_core.attribution.batches import Block, Data, read_data
 from trak_core.attribution.featurizer import Features
-from trak_core.attribution.fitted import BLOCK
 from trak_core.attribution.kernels import uses_dual
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
@@ -98,8 +97,11 @@ class _Saver:
                 raise InvalidDataError(
                     f"{split} can be read once only; give a list of batches, a DataLoader or arrays."
                 )
+        self.block_size = attributor.fitted.block_size
         self.labels = {split: self._read_labels(data) for split, data in self.data.items()}
-        self.digests = {split: [block.digest for block in data.blocks(BLOCK)] for split, data in self.data.items()}
+        self.digests = {
+            split: [block.digest for block in data.blocks(self.block_size)] for split, data in self.data.items()
+        }
         self._check_train()
         first = next(test.blocks(1))
         n_outputs = attributor.fitted.mean_outputs(first).shape[-1]
@@ -153,7 +155,7 @@ class _Saver:
         for batch in data.batches():
             if batch.labels is None:
                 raise InvalidDataError(f"{data.what} has no labels; a run shows each example with its label.")
-            parts.append(batch.labels.numpy())
+            parts.append(batch.labels.cpu().numpy())
         return np.concatenate(parts)
 
     def _check_train(self) -> None:
@@ -161,7 +163,11 @@ class _Saver:
         stored = self.attributor.fitted.digests()
         if stored != self.digests["train"]:
             place = next((i for i, (a, b) in enumerate(zip(stored, self.digests["train"], strict=False)) if a != b), -1)
-            where = f"from example {place * BLOCK} on" if place >= 0 else f"in number ({len(self.labels['train'])})"
+            where = (
+                f"from example {place * self.block_size} on"
+                if place >= 0
+                else f"in number ({len(self.labels['train'])})"
+            )
             raise RunMismatchError(
                 f"train differs {where} from the {self.attributor.fitted.n_train} examples that were fitted; give "
                 "save() the same data in the same order."
@@ -193,7 +199,7 @@ class _Saver:
             self._tell(0.0)
             self._checkpoints(writer)
             for split, data in self.data.items():
-                for block in data.blocks(BLOCK):
+                for block in data.blocks(self.block_size):
                     if not writer.has(f"{split} {block.start}"):
                         writer.write(f"{split} {block.start}", self._block(split, block))
                     bar.update(len(block))
