@@ -457,3 +457,30 @@ def test_the_label_of_one_checkpoint_is_not_read_for_another():
     q = [attributor.fit(TRAIN).fitted.store.column(0, "q") for attributor in alone]
     both = make_attributor(2).fit(TRAIN).fitted
     np.testing.assert_array_equal([both.store.column(i, "q") for i in range(2)], q)
+
+
+@pytest.mark.parametrize(("width", "precision"), [(20_000, "float32"), (8_000, "float64")])
+def test_wide_rows_go_through_a_store_with_little_memory(width, precision, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    train = torch.randn(300, width, generator=generator), torch.arange(300) % 2
+    model = nn.Sequential(nn.Linear(width, 1, bias=False), nn.Linear(1, 2))
+    settings = {"projection": "none", "precision": precision, "progress": False}
+    with tc.Attributor(model, store=tmp_path, **settings).fit(train) as in_file:
+        assert len(in_file.fitted.store.starts(0)) > 1
+        in_memory = tc.Attributor(model, **settings).fit(train)
+        np.testing.assert_allclose(in_file.score(train)[:5], in_memory.score(train)[:5], rtol=1e-5, atol=1e-9)
+
+
+def test_a_batch_size_is_kept_to_for_arrays(monkeypatch):
+    sizes: list[int] = []
+    plain = GradientComputer.compute
+
+    def counted(self, weights, inputs, asked):
+        sizes.append(len(asked))
+        return plain(self, weights, inputs, asked)
+
+    monkeypatch.setattr(GradientComputer, "compute", counted)
+    many = make_examples(300, 4)
+    attributor = make_attributor(1, proj_dim=32, batch_size=150).fit(many)
+    assert sizes == [150, 150]
+    assert attributor.plan.batch_size == 150

@@ -4,10 +4,13 @@
 examples ──► gradients ──► features, block by block ──► store ──► kernel of each checkpoint ──► scores
 ```
 
-TRAK (Park et al. 2023, arXiv 2303.14186, section 3) with a ridge. Scores are in units of the model output: a score
-of 1 says that the training example raises the output by 1.
+TRAK (Park et al. 2023, arXiv 2303.14186, section 3) with a ridge. For regression scores are in units of the model
+output: a score of 1 says that the training example raises it by 1. For classification TRAK leaves out how strongly the
+loss curves (its R), so scores have the right sign and order but are too small by a factor that depends on the model;
+`calibrate` finds it by retrained models, and scores are in units of the model output from then on.
 """
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,8 +52,8 @@ class Attributor:
     ```
 
     Args:
-        model: any module that returns logits, or an object with `logits`, for a batch. It is put into evaluation
-            mode; its own weights are used only where `checkpoints` is None.
+        model: any module that returns logits, or an object with `logits`, for a batch. It is copied, and the
+            copy runs in evaluation mode; its own weights are used only where `checkpoints` is None.
         task: "image_classification", "text_classification", "regression", or a `CustomTask`.
         checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, or modules. Models
             trained apart from each other give better scores than one, and so do five than two.
@@ -106,8 +109,9 @@ class Attributor:
         )
         self.task = find_task(task)
         self.device = _find_device(device)
-        self.model = model.eval()
-        self.layers = find_layers(model, parameters)
+        # A copy: the caller's model keeps its mode, its device and its hooks.
+        self.model = copy.deepcopy(model).to(self.device).eval()
+        self.layers = find_layers(self.model, parameters)
         self.checkpoints = Checkpoints(
             model, [model] if checkpoints is None else checkpoints, self.device, self.options.dtype
         )
@@ -137,7 +141,7 @@ class Attributor:
             StorageError: the disk is full, read-only or failing. Whatever the error: finished blocks are kept.
         """
         began = time.process_time()
-        data = read_data(train, "train")
+        data = read_data(train, "train", self.options.batch_size)
         if not data.can_repeat and len(self.checkpoints) > 1:
             raise InvalidDataError(
                 f"train can be read once only (a {type(train).__name__}), but there are {len(self.checkpoints)} "
@@ -203,21 +207,21 @@ class Attributor:
     def score(self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0) -> Scores:
         """Scores of all train examples for each test example: float32 `[n_test, n_train]`.
 
-        Positive means that the train example raises the test example's model output, by so many units of it. The
-        same features serve any ridge.
+        Positive means that the train example raises the test example's model output: by so many units of it once
+        `calibrate` was called, and for regression. The same features serve any ridge.
 
         Args:
             test: as `train` of `fit`; labels may be missing, in which case a classifier's own answer is asked about.
             asked: classes to ask about `[n_test]` (targets, for other tasks), in place of the labels.
             ridge: relative to the mean squared gradient norm; that of the attributor by default.
-            threshold: scores nearer to 0 than this become 0, others move towards it by as much.
+            threshold: scores nearer to 0 than this become 0, others move towards it by as much; in their own unit.
 
         Raises:
             OutOfMemoryError: the matrix is larger than the memory budget; `iter_scores` and `top` need no matrix.
             ShapeMismatchError: test examples have another shape or kind than train examples.
             Others as in `fit`.
         """
-        data = read_data(test, "test")
+        data = read_data(test, "test", self.options.batch_size)
         self._check_size(data.n_examples)
         return np.concatenate([*self.iter_scores(data, asked, ridge=ridge, threshold=threshold)])
 
@@ -234,9 +238,9 @@ class Attributor:
     ) -> Iterator[Scores]:
         """Blocks of rows of the score matrix in order, each `[n_block, n_train]` float32; arguments as in `score`."""
         if threshold < 0:
-            raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in units of the model output.")
+            raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in the unit of the scores.")
         ridge = self._ridge(ridge)
-        data = read_data(test, "test")
+        data = read_data(test, "test", self.options.batch_size)
         classes = None if asked is None else _asked_tensor(asked, data.n_examples)
         size = max(1, min(BLOCK, self.options.memory_budget // 8 // (self.fitted.n_train * 4)))
         for block in data.blocks(size):
@@ -275,7 +279,7 @@ class Attributor:
         return torch.zeros(len(block), dtype=outputs.dtype)
 
     def self_influence(self, *, ridge: float | None = None) -> NDArray[np.float32]:
-        """The score of each train example for itself: float32 `[n_train]`, in units of the model output.
+        """The score of each train example for itself: float32 `[n_train]`, in the unit of `score`.
 
         The leverage of an example in the kernel, averaged over checkpoints, times its mean weight q. High values
         mean that only the example itself speaks for its label: rare, hard or wrongly labelled.

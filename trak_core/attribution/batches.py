@@ -191,9 +191,9 @@ class Data:
             yield block
 
 
-def read_data(source: Any, what: str, batch_size: int = DEFAULT_BATCH) -> Data:
-    """The examples of a source; arguments are those of `Data`."""
-    return source if isinstance(source, Data) else Data(source, what, batch_size)
+def read_data(source: Any, what: str, batch_size: int | None = None) -> Data:
+    """The examples of a source; arguments are those of `Data`, `batch_size` the usual one when None."""
+    return source if isinstance(source, Data) else Data(source, what, batch_size or DEFAULT_BATCH)
 
 
 def _check_order(loader: "DataLoader[Any]", what: str) -> None:

@@ -29,9 +29,11 @@ from trak_core.tasks import Task
 __all__ = ["BLOCK", "FittedFeatures"]
 
 BLOCK = 1024
-"""Train examples whose features are written at once; fewer where inputs are large."""
+"""Train examples whose features are written at once; fewer where inputs or rows are large."""
 BLOCK_BYTES = 2**26
 """The most that the inputs of a block may take, as they wait for their features."""
+ROWS_BYTES = 2**24
+"""The most that the rows of a block may take: DuckDB holds a few copies of them while it writes."""
 FEATURES_REVISION = 1
 """Raise it with any change of the code that changes features."""
 
@@ -102,7 +104,8 @@ class FittedFeatures:
             "precision": options.precision,
             "factored": sorted(computer.factored),
         }
-        self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example))
+        row_bytes = self.width * self.dtype.itemsize
+        self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example, ROWS_BYTES // row_bytes))
         self._featurizer = Featurizer(computer, device, self.plan.batch_size)
         self._signature = Signature.of(first)
         self._remove_temporary: weakref.finalize[[str], FittedFeatures] | None = None

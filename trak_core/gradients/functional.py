@@ -1,5 +1,6 @@
 """Gradients for any model: `vmap(grad(f))` where `torch.func.vmap` can trace it, else one example at a time."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -36,7 +37,10 @@ def vmap_gradients(
         return task.model_output(outputs, one_asked[None])[0], outputs[0]
 
     per_example = vmap(grad(one_output, has_aux=True), in_dims=(None, 0, 0))
-    gradients, outputs = per_example(selected, inputs, asked)
+    with warnings.catch_warnings():
+        # Said of attention, which torch then computes one example at a time: slower, but right.
+        warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
+        gradients, outputs = per_example(selected, inputs, asked)
     return outputs, [_explicit(layer, gradients, len(asked)) for layer in layers]
 
 

@@ -57,8 +57,7 @@ class KroneckerProjection:
                 f"proj_dim={proj_dim} is too small for projection='kronecker' with {len(matrices)} Linear and Conv "
                 f"layers; give at least {least}, or use projection='sjlt'."
             )
-        share = proj_dim * others // n_parameters(layers)
-        kept = min(max(1, share), proj_dim - len(matrices)) if others else 0
+        kept = max(1, proj_dim * others // n_parameters(layers)) if others else 0
         rank = 1
         while _width(matrices, rank + 1) <= proj_dim - kept and _width(matrices, rank + 1) > _width(matrices, rank):
             rank += 1

@@ -4,7 +4,6 @@ The plainest projection, and the slowest on a CPU: every parameter meets every c
 are drawn inside the product and never stored.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import torch
@@ -37,7 +36,7 @@ class RademacherProjection:
     proj_dim: int
     seed: int
     cache_bytes: int = 2**26
-    _cache: "OrderedDict[tuple[int, int, torch.device], Tensor]" = field(default_factory=OrderedDict, repr=False)
+    _cache: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def accumulate(self, projected: Tensor, gradients: Tensor, start: int) -> None:
         """As in `BlockProjection`."""

@@ -6,7 +6,6 @@ times gradients that lie parameter-major; on a GPU a scattered addition.
 """
 
 import warnings
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import torch
@@ -36,7 +35,7 @@ class SjltProjection:
     seed: int
     n_copies: int = 1
     cache_bytes: int = 2**28
-    _cache: "OrderedDict[tuple[int, int, torch.dtype], Tensor]" = field(default_factory=OrderedDict, repr=False)
+    _cache: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def accumulate(self, projected: Tensor, gradients: Tensor, start: int) -> None:
         """As in `BlockProjection`."""

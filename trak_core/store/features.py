@@ -1,7 +1,8 @@
 """Features of train examples, block by block: in a DuckDB file that a later process goes on with, or in memory.
 
 A block is some neighbouring rows of one checkpoint, written in one transaction together with the fingerprint of the
-examples it was computed from. Nothing is ever changed once it is written.
+examples it was computed from. Nothing is ever changed once it is written. In the file long rows lie in several parts,
+because DuckDB takes memory for 2,048 rows at a time, however few there are.
 """
 
 import json
@@ -16,10 +17,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trak_core.errors import InvalidSettingError, RunMismatchError, StorageError, StoreDamagedError
+from trak_core.errors import (
+    OutOfMemoryError,
+    RunMismatchError,
+    StorageError,
+    StoreDamagedError,
+)
 from trak_core.store.connection import is_damage
 from trak_core.store.files import storage_errors
-from trak_core.store.schema import MAX_ARRAY
 
 __all__ = ["FeatureBlock", "FeatureStore", "FileFeatures", "MemoryFeatures"]
 
@@ -125,7 +130,6 @@ class FileFeatures:
         is_double: True for float64 rows.
 
     Raises:
-        InvalidSettingError: rows are too long for a DuckDB array.
         RunMismatchError: the file was made with other settings; the message names them.
         StorageError: the disk is full, read-only or failing.
         StoreDamagedError: the file is no feature store.
@@ -133,25 +137,25 @@ class FileFeatures:
 
     in_memory = False
     MEMORY_LIMIT = "256MB"
+    PART = 2048
+    """The most numbers of a row that lie together."""
 
     def __init__(self, path: Path, width: int, settings: dict[str, Any], is_double: bool = False) -> None:
-        if width > MAX_ARRAY:
-            raise InvalidSettingError(
-                f"rows of {width:,} numbers; a store holds up to {MAX_ARRAY:,}. Use a smaller proj_dim, or a "
-                "projection if there is none."
-            )
         self.path = path
+        self._width = width
+        self._n_parts = -(-width // self.PART)
+        self._part = -(-width // self._n_parts)
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = duckdb.connect(str(path))
             try:
                 self._connection.execute(f"SET memory_limit = '{self.MEMORY_LIMIT}'")
-                self._begin(width, settings, "DOUBLE" if is_double else "FLOAT")
+                self._begin(settings, "DOUBLE" if is_double else "FLOAT")
             except BaseException:
                 self._connection.close()
                 raise
 
-    def _begin(self, width: int, settings: dict[str, Any], number: str) -> None:
+    def _begin(self, settings: dict[str, Any], number: str) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if not tables:
             # The width is a checked integer and the type one of two words: nothing here comes from data.
@@ -159,8 +163,9 @@ class FileFeatures:
                 "BEGIN; CREATE TABLE settings(value VARCHAR); "
                 "CREATE TABLE blocks(checkpoint_id INTEGER, start INTEGER, digest VARCHAR, "
                 "PRIMARY KEY (checkpoint_id, start)); "
-                "CREATE TABLE features(checkpoint_id INTEGER, idx INTEGER, q DOUBLE, norm DOUBLE, "
-                f"model_output DOUBLE, phi {number}[{width:d}])"
+                "CREATE TABLE examples(checkpoint_id INTEGER, idx INTEGER, q DOUBLE, norm DOUBLE, "
+                "model_output DOUBLE); "
+                f"CREATE TABLE features(checkpoint_id INTEGER, idx INTEGER, part INTEGER, phi {number}[{self._part:d}])"
             )
             self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
             self._connection.execute("COMMIT")
@@ -190,24 +195,26 @@ class FileFeatures:
     def write(self, checkpoint_id: int, block: FeatureBlock) -> None:
         """As in `FeatureStore`."""
         n = len(block)
-        table = pa.table(
+        idx = np.arange(block.start, block.start + n, dtype=np.int32)
+        numbers = {name: getattr(block, name).astype(np.float64) for name in ("q", "norm", "model_output")}
+        examples = pa.table({"checkpoint_id": np.full(n, checkpoint_id, dtype=np.int32), "idx": idx, **numbers})
+        padded = np.zeros((n, self._n_parts * self._part), dtype=block.rows.dtype)
+        padded[:, : self._width] = block.rows
+        features = pa.table(
             {
-                "checkpoint_id": np.full(n, checkpoint_id, dtype=np.int32),
-                "idx": np.arange(block.start, block.start + n, dtype=np.int32),
-                "q": block.q.astype(np.float64),
-                "norm": block.norm.astype(np.float64),
-                "model_output": block.model_output.astype(np.float64),
-                "phi": pa.FixedSizeListArray.from_arrays(
-                    pa.array(np.ascontiguousarray(block.rows).reshape(-1)), block.rows.shape[1]
-                ),
+                "checkpoint_id": np.full(n * self._n_parts, checkpoint_id, dtype=np.int32),
+                "idx": np.repeat(idx, self._n_parts),
+                "part": np.tile(np.arange(self._n_parts, dtype=np.int32), n),
+                "phi": pa.FixedSizeListArray.from_arrays(pa.array(padded.reshape(-1)), self._part),
             }
         )
         with self._errors():
             self._connection.execute("BEGIN")
             try:
-                self._connection.register("block_rows", table)
-                self._connection.execute("INSERT INTO features BY NAME SELECT * FROM block_rows")
-                self._connection.unregister("block_rows")
+                for table, rows in (("examples", examples), ("features", features)):
+                    self._connection.register("block_rows", rows)
+                    self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM block_rows")
+                    self._connection.unregister("block_rows")
                 self._connection.execute(
                     "INSERT INTO blocks VALUES (?, ?, ?)", [checkpoint_id, block.start, block.digest]
                 )
@@ -223,7 +230,7 @@ class FileFeatures:
         """As in `FeatureStore`."""
         with self._errors():
             columns = self._connection.execute(
-                "SELECT q, norm, model_output FROM features WHERE checkpoint_id = ? ORDER BY idx",
+                "SELECT q, norm, model_output FROM examples WHERE checkpoint_id = ? ORDER BY idx",
                 [checkpoint_id],
             ).fetchnumpy()
         return np.asarray(columns[name])
@@ -239,11 +246,11 @@ class FileFeatures:
             table = self._connection.sql(
                 "SELECT phi FROM features WHERE checkpoint_id = $checkpoint_id AND idx >= $start AND idx < coalesce("
                 "(SELECT min(start) FROM blocks WHERE checkpoint_id = $checkpoint_id AND start > $start), 2147483647) "
-                "ORDER BY idx",
+                "ORDER BY idx, part",
                 params={"checkpoint_id": checkpoint_id, "start": start},
             ).to_arrow_table()
         column = table["phi"].combine_chunks()
-        return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
+        return np.asarray(column.flatten().to_numpy()).reshape(-1, self._n_parts * self._part)[:, : self._width]
 
     def close(self) -> None:
         """As in `FeatureStore`."""
@@ -256,7 +263,12 @@ class FileFeatures:
                 yield
         except duckdb.Error as error:
             text = str(error).splitlines()[0]
-            if "lock" in text:
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise OutOfMemoryError(
+                    f"{self.path}: a block of rows does not fit into the {self.MEMORY_LIMIT} that the store may use "
+                    f"({text}); use a smaller proj_dim, or a projection if there is none."
+                ) from error
+            if "Could not set lock" in text:
                 raise StorageError(
                     f"{self.path} is in use by another process ({text}); wait for it or choose another store."
                 ) from error

@@ -49,8 +49,9 @@ class CustomTask:
         """
         for what, function in (("output_function", self.output_function), ("weight_function", self.weight_function)):
             given = function(outputs, asked)
-            if given.shape != (len(asked),):
+            if (shape := getattr(given, "shape", None)) != (len(asked),):
+                got = type(given).__name__ if shape is None else f"tensor of shape {tuple(shape)}"
                 raise InvalidSettingError(
-                    f"{what} of task {self.name!r} gives a tensor of shape {tuple(given.shape)} for {len(asked)} "
+                    f"{what} of task {self.name!r} gives a {got} for {len(asked)} "
                     f"examples; it must give one number each, [{len(asked)}]."
                 )
