@@ -1,8 +1,10 @@
 """Sections of `attribution_core.py` on the digits reference run: truth, exact inner products, time, and calibration."""
 
 import functools
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,9 +14,12 @@ from tests.benchmarks.core_report import Report
 from tests.benchmarks.digits_cnn import N_CHECKPOINTS, TRAKER_PROJ_DIMS, DigitsCnn, lds, load_digits_cnn, make_model
 from tests.benchmarks.peers import Examples, PeerResult, run_dattri, run_traker
 from trak_core import Attributor
+from trak_core.building import BuildSettings, build_run
 from trak_core.evidence import calibration_slope, predicted_outcomes
 from trak_core.gradients import GradientComputer, find_layers
 from trak_core.projection import make_feature_map
+from trak_core.recipes import find_recipe
+from trak_core.store.run import open_run
 from trak_core.tasks import find_task
 
 __all__ = ["digits", "measure_calibration", "measure_cpu", "measure_kernel", "measure_lds", "test_of", "train_of"]
@@ -139,6 +144,22 @@ def measure_calibration(report: Report) -> None:
     every = np.arange(len(run.test_labels))
     _judge(report, attributor, "all tests", every, every)
     _judge(report, attributor, "calibrated on even tests, judged on odd ones", every[::2], every[1::2])
+    _judge_recipe(report)
+
+
+def _judge_recipe(report: Report) -> None:
+    """The same for the digits recipe, as its Evidence page shows it: 20 subsets to calibrate, 80 to judge."""
+    with tempfile.TemporaryDirectory() as directory:
+        settings = BuildSettings.of(find_recipe("digits"), seed=0, device="cpu")
+        with open_run(build_run(settings, "digits", Path(directory))) as run:
+            rows = run.rows(
+                "SELECT calibration_slope FROM lds_summary WHERE method = 'trak' ORDER BY n_checkpoints DESC LIMIT 1"
+            )
+            slope, others = rows[0][0], run.info.provenance["calibration_slope_of_other_classes"]
+            report.say(f"digits recipe: LDS {run.lds().mean:.3f} of at most {run.lds().noise_ceiling:.3f}")
+    for what, value in (("labels", slope), ("other classes", others)):
+        report.check(f"slope after calibration, digits recipe, {what}", value, "at least", 0.5)
+        report.check(f"slope after calibration, digits recipe, {what}", value, "at most", 2)
 
 
 def _judge(
