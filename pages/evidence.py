@@ -13,6 +13,13 @@ from trak_core.views import board, find_stories, lds_values
 through_app()
 
 run = current_run()
+if not run.has_lds and not run.will_have_lds:
+    st.subheader("Nothing was retrained for this run", anchor=False)
+    st.write(
+        "It was saved from Python with its scores alone. Whether they can be believed shows only when models are "
+        "retrained on other data: build a recipe to see what that looks like."
+    )
+    st.stop()
 if not run.has_lds:
     st.subheader("The evidence is not there yet", anchor=False)
     st.write(

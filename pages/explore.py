@@ -73,7 +73,7 @@ with top:
 picked = st.session_state.get("train")
 card, proponents, opponents = st.columns([1.1, 2, 2])
 with card:
-    test_card(explanation, will_be_measured=not run.has_lds)
+    test_card(explanation, will_be_measured=run.will_have_lds)
 with proponents:
     side_card(explanation, "proponent", picked)
 with opponents:

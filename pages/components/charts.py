@@ -63,7 +63,7 @@ def score_histogram(explanation: Explanation) -> go.Figure:
 
 
 def _unit(explanation: Explanation) -> str:
-    return "score (change of the margin)" if explanation.in_model_units else "score (no unit)"
+    return "score (change of the model output)" if explanation.in_model_units else "score (no unit)"
 
 
 def _sign_colour(low: float, high: float) -> str:

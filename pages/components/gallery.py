@@ -20,7 +20,7 @@ _CSS = """
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 8px; padding: 3px;
   font-family: var(--st-font); }
 .gallery.strip { display: flex; overflow-x: auto; padding-bottom: 10px; scrollbar-width: thin; }
-button { all: unset; box-sizing: border-box; cursor: pointer; display: flex; flex-direction: column;
+button { all: unset; min-width: 0; box-sizing: border-box; cursor: pointer; display: flex; flex-direction: column;
   align-items: center; flex: none; border-radius: var(--st-base-radius); padding: 4px;
   border: 1px solid var(--st-border-color); background: var(--st-secondary-background-color);
   color: var(--st-text-color); }
@@ -28,7 +28,7 @@ button:hover { border-color: var(--st-primary-color); }
 button:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
 button[aria-pressed="true"] { border-color: var(--st-primary-color); box-shadow: 0 0 0 1px var(--st-primary-color); }
 img { display: block; image-rendering: pixelated; border-radius: 3px; background: white; }
-.text { overflow: hidden; font-size: 0.8rem; line-height: 1.25; text-align: left; }
+.text { overflow: hidden; overflow-wrap: anywhere; font-size: 0.8rem; line-height: 1.25; text-align: left; }
 .score { font-size: 0.85rem; font-weight: 600; font-variant-numeric: tabular-nums; margin-top: 3px; }
 .score.proponent { color: var(--st-blue-color); }
 .score.opponent { color: var(--st-orange-color); }
@@ -63,7 +63,7 @@ export default function (component) {
     } else {
       const text = document.createElement("div")
       text.className = "text"
-      text.style.width = data.size * 2 + "px"
+      text.style.width = data.strip ? data.size * 2 + "px" : "100%"
       text.style.height = data.size + "px"
       text.textContent = item.text
       button.append(text)

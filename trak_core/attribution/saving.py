@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["save_run"]
 
+THUMBNAIL = 64
+"""Pixels that small images are enlarged to, by whole factors, so that browsers do not blur them."""
 LIVE_PROJ_DIM = 256
 """Dimension of the features in a run whose scores come from whole gradients; for looking at new inputs only."""
 
@@ -194,7 +196,7 @@ class _Saver:
         total = sum(len(labels) for labels in self.labels.values()) + len(self.labels["test"])
         with (
             StoreWriter(self.files, shape, self.fingerprint) as writer,
-            tqdm(total=total, desc="saving", unit="example", disable=not show_progress, leave=False) as bar,
+            tqdm(total=total, desc="saving", unit=" examples", disable=not show_progress, leave=False) as bar,
         ):
             self._tell(0.0)
             self._checkpoints(writer)
@@ -219,6 +221,12 @@ class _Saver:
         step = "a script is saving this run; run it again if it was stopped"
         write_status(self.files, BuildStatus("running", step, fraction, None, None, "", [], time.time()))
 
+    def _unit(self) -> float | None:
+        """The factor that brought scores to the unit of the model output; None where they have none."""
+        if self.attributor.calibration is not None:
+            return self.attributor.calibration.factor
+        return 1.0 if isinstance(self.attributor.task, Regression) else None
+
     # --- blocks -------------------------------------------------------------------------------------------
 
     def _checkpoints(self, writer: StoreWriter) -> None:
@@ -241,7 +249,7 @@ class _Saver:
             "split": [split] * len(block),
             "idx": idx,
             "label": labels if self.has_classes else np.zeros(len(block), dtype=np.int64),
-            "label_name": [self.class_names[label] if self.has_classes else f"{label:g}" for label in labels],
+            "label_name": [self.class_names[label] if self.has_classes else f"{label:.4g}" for label in labels],
             "text": list(self.shown[split]["text"][where]) or [None] * len(block),
             "thumbnail": list(self.shown[split]["thumbnail"][where]) or _thumbnails(block),
         }
@@ -369,7 +377,7 @@ class _Saver:
             "n_seeds": 0,
             "asked_classes": "all" if self.all_classes else "label",
             "ridge": self.ridge,
-            "calibration": None if attributor.calibration is None else attributor.calibration.factor,
+            "calibration": self._unit(),
             "calibration_of_other_classes": None,
             "gradients": f"{plan.gradients} ({plan.gradients_reason})",
             "projection": f"{plan.projection} ({plan.projection_reason})",
@@ -402,12 +410,14 @@ def _images(inputs: Any) -> Iterator[NDArray[Any] | None]:
 
 
 def _png(image: NDArray[Any] | None) -> bytes | None:
-    """The image as PNG; other numbers than bytes are stretched from its darkest to its brightest value."""
+    """The image as PNG, small ones enlarged; other numbers than bytes are stretched from darkest to brightest."""
     if image is None:
         return None
     if image.dtype != np.uint8:
         low, high = float(image.min()), float(image.max())
         image = ((image - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    shown = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    factor = max(1, THUMBNAIL // max(shown.size))
     buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(buffer, format="PNG")
+    shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -298,6 +298,11 @@ class Run:
         return bool(self.rows("SELECT 1 FROM lds_summary LIMIT 1"))
 
     @property
+    def will_have_lds(self) -> bool:
+        """True while a build is still measuring; a run saved from Python has no retrained models to measure by."""
+        return not self.has_lds and not self.info.provenance.get("complete")
+
+    @property
     def method_titles(self) -> dict[str, str]:
         """The name that people read, by method."""
         return dict(self.rows("SELECT method, title FROM methods"))
