@@ -272,6 +272,11 @@ def test_hardly_any_ridge_with_nearly_as_many_dimensions_as_examples_draws_a_war
         make_attributor(proj_dim=32, ridge=0.001).fit(TRAIN)
 
 
+def test_hardly_any_ridge_with_single_precision_draws_a_warning():
+    with pytest.warns(AttributionWarning, match=r"ridge=0\.001 with float32 inner products .*precision='float64'"):
+        make_attributor(ridge=0.001, precision="float32").fit(TRAIN)
+
+
 def test_dimensions_that_are_too_many_or_too_few_draw_a_warning():
     with pytest.warns(AttributionWarning, match="proj_dim=2000 is larger than the 577 parameters"):
         make_attributor(proj_dim=2000).fit(TRAIN)
@@ -279,14 +284,21 @@ def test_dimensions_that_are_too_many_or_too_few_draw_a_warning():
         make_attributor(proj_dim=8).fit(TRAIN)
 
 
-def test_an_exact_kernel_that_does_not_fit_is_refused_and_its_features_are_kept(tmp_path):
-    many = make_examples(1500, 4)
-    attributor = make_attributor(1, projection="none", precision="float32", memory_budget=2**24, store=tmp_path)
-    with pytest.raises(OutOfMemoryError, match=r"exact kernel of 1,500 train examples .*memory_budget=16,777,216"):
-        attributor.fit(many)
-    raised = make_attributor(1, projection="none", precision="float32", store=tmp_path).fit(many)
-    assert raised.score(TEST).shape[1] == 1500
-    raised.close()
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"projection": "none"}, "kernel of 1,500 train examples and its factor take 27 MB"),
+        ({"proj_dim": 1400, "parameters": None}, "kernel of proj_dim=1,400 and its factor take 47 MB"),
+    ],
+    ids=["examples", "dimensions"],
+)
+def test_a_kernel_that_does_not_fit_is_refused_before_any_gradient_is_computed(settings, message, monkeypatch):
+    computed = count_computed(monkeypatch)
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(36, 50), nn.Linear(50, 4))
+    attributor = tc.Attributor(wide, progress=False, memory_budget=2**24, **settings)
+    with pytest.raises(OutOfMemoryError, match=rf"{message}, more than memory_budget=16,777,216"):
+        attributor.fit(make_examples(1500, 4))
+    assert computed == []
 
 
 # --- memory, interruptions, and stores of other things --------------------------------------------------
@@ -484,3 +496,102 @@ def test_a_batch_size_is_kept_to_for_arrays(monkeypatch):
     attributor = make_attributor(1, proj_dim=32, batch_size=150).fit(many)
     assert sizes == [150, 150]
     assert attributor.plan.batch_size == 150
+
+
+# --- what callers do meanwhile ---------------------------------------------------------------------------
+
+
+def test_training_on_after_the_attributor_was_made_changes_nothing():
+    net = make_net()
+    straight = tc.Attributor(make_net(), progress=False).fit(TRAIN).score(TEST)
+    from_module, from_dict = (tc.Attributor(net, checkpoints=c, progress=False) for c in (None, [net.state_dict()]))
+    from_module.fit(TRAIN)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(1)
+    np.testing.assert_array_equal(from_module.score(TEST), straight)
+    np.testing.assert_array_equal(from_dict.fit(TRAIN).score(TEST), straight)
+
+
+def test_a_checkpoint_file_that_changes_is_noticed(tmp_path):
+    paths = [tmp_path / "first.pt", tmp_path / "second.pt"]
+    for path, state in zip(paths, make_checkpoints(2), strict=True):
+        torch.save(state, path)
+    attributor = tc.Attributor(make_net(), checkpoints=paths, progress=False).fit(TRAIN)
+    torch.save(make_checkpoints(3)[2], paths[0])
+    with pytest.raises(CheckpointMismatchError, match=r"checkpoint 0 \(.*first.pt\) holds other weights than when"):
+        attributor.score(TEST)
+
+
+def test_the_callers_model_stays_as_it_was():
+    net = make_net().train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    tc.Attributor(net, progress=False).fit(TRAIN).score(TEST)
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("way", ["hooks", "functional", "loop"])
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_computed_even_where_the_caller_switched_them_off(way, off):
+    straight = make_attributor(gradients=way).fit(TRAIN).score(TEST)
+    with off():
+        np.testing.assert_allclose(make_attributor(gradients=way).fit(TRAIN).score(TEST), straight, rtol=1e-6)
+
+
+def test_shared_weights_may_be_saved_under_any_of_their_names():
+    class Tied(SmallNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(25, 4)
+            self.head.weight = self.fc2.weight
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(torch.tanh(self.fc1(images.flatten(1)[:, :16])))
+
+    torch.manual_seed(0)
+    state = Tied().state_dict()
+    scores = []
+    for left_out in ("none", "head.weight", "fc2.weight"):
+        kept = {name: value for name, value in state.items() if name != left_out}
+        scores.append(tc.Attributor(Tied(), checkpoints=[kept], progress=False).fit(TRAIN).score(TEST))
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[0], scores[2])
+
+
+def test_gradients_that_are_all_zero_are_refused():
+    class Detached(SmallNet):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images).detach() + 0 * self.fc2.bias
+
+    with pytest.raises(InvalidModelError, match="every gradient of checkpoint 0 is zero"):
+        tc.Attributor(Detached(), progress=False).fit(TRAIN)
+
+
+def test_targets_of_several_numbers_reach_a_custom_task():
+    targets = torch.randn(N_TRAIN, 4, generator=torch.Generator().manual_seed(0))
+    task = tc.CustomTask(lambda out, y: (out * y).sum(1), lambda out, y: y[:, 0])
+    assert make_attributor(task=task).fit((TRAIN[0], targets)).score((TRAIN[0][:3], targets[:3])).shape == (3, N_TRAIN)
+    with pytest.raises(LabelError, match=r"targets of shape \(3, 1\)|labels are .*of shape \(37, 1\)|shape \(3, 1\)"):
+        make_attributor().fit((TRAIN[0], TRAIN[1][:, None]))
+
+
+def test_a_custom_task_without_labels_has_to_be_told_what_to_ask():
+    task = tc.CustomTask(lambda out, y: out[:, 0], lambda out, y: y - out[:, 0])
+    attributor = make_attributor(task=task).fit((TRAIN[0], TRAIN[1].double()))
+    with pytest.raises(InvalidDataError, match=r"give asked=\.\.\."):
+        attributor.score(TEST[0])
+    assert attributor.score(TEST[0], asked=TEST[1].double()).shape == (len(TEST[1]), N_TRAIN)
+
+
+@pytest.mark.parametrize("n", [3, 20])
+def test_asked_must_have_one_entry_for_each_test_example(n):
+    with pytest.raises(InvalidSettingError, match=rf"asked holds {n} entries"):
+        make_attributor().fit(TRAIN).score(iter([TEST]), asked=[1] * n)
+
+
+@pytest.mark.parametrize("labels", [np.uint8, np.uint16, np.int32, bool, ">i8"])
+def test_labels_of_any_whole_number_type_will_do(labels):
+    two = TRAIN[1] % 2
+    straight = make_attributor().fit((TRAIN[0], two)).score(TEST)
+    np.testing.assert_array_equal(make_attributor().fit((TRAIN[0], two.numpy().astype(labels))).score(TEST), straight)

@@ -348,10 +348,13 @@ def test_rows_that_were_looked_up_hold_the_whole_gradient_of_a_table():
     model, inputs, asked = made(*HOOKABLE["embedding"])
     table = computer_of(model, inputs, asked).compute(model.state_dict(), inputs, asked).layers[0]
     assert isinstance(table, TableRows)
-    values, numbers = table.touched()
-    assert len(numbers) == 4 * len(inputs.unique()) == len(numbers.unique())
-    expected = form(table)
-    torch.testing.assert_close(torch.zeros_like(expected).index_copy(0, numbers, values), expected, **TOLERANCE)
+    for at_once in (1000, 9):
+        chunks = list(table.touched(at_once))
+        values, numbers = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        assert len(numbers) == 4 * len(inputs.unique()) == len(numbers.unique())
+        assert max(len(part) for _, part in chunks) <= at_once
+        expected = form(table)
+        torch.testing.assert_close(torch.zeros_like(expected).index_copy(0, numbers, values), expected, **TOLERANCE)
 
 
 def test_any_rows_of_a_gradient_can_be_formed_alone():
@@ -373,3 +376,45 @@ def test_representations_are_the_inputs_of_the_last_linear_layer():
 def test_a_model_without_linear_layers_has_no_representations():
     with pytest.raises(InvalidSettingError, match="no Linear layer"):
         representations(nn.Sequential(nn.ReLU()), {}, torch.ones(1, 2))
+
+
+class Routed(nn.Module):
+    """A layer that runs on the positive rows only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.head = nn.Linear(6, 6), nn.Linear(6, N_CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        picked = inputs[..., 0] > 0
+        hidden = torch.zeros_like(inputs)
+        hidden[picked] = torch.tanh(self.gate(inputs[picked]))
+        return self.head(hidden.mean(1))
+
+
+def test_rows_that_the_data_picks_are_never_given_to_other_examples():
+    """On the examples that hooks are tried on every row is picked, later some: the numbers must still be right."""
+    model, inputs, asked = made(Routed, lambda: sequences(8))
+    inputs[:3, :, 0] = inputs[:3, :, 0].abs() + 0.1
+    inputs[3:, :, 0] = -inputs[3:, :, 0].abs() - 0.1
+    inputs[3:7, :, 0] *= -1  # 28 of 32 rows
+    inputs[3, 1:, 0] *= -1
+    inputs[4, :, 0] *= -1
+    inputs[5, :2, 0] *= -1  # 19 rows
+    for picked_by in (inputs, inputs[:7], inputs[[0, 1, 3, 6, 7]]):
+        n = len(picked_by)
+        computer = computer_of(model, inputs[:3], asked[:3])
+        assert_equals_the_oracle(
+            computer.compute(model.state_dict(), picked_by, asked[:n]), model, picked_by, asked[:n]
+        )
+
+
+def test_weights_that_are_zero_hide_no_wrong_way():
+    """With a zero head every gradient behind it is zero, and any way would seem right."""
+    model, inputs, asked = made(lambda: three(lambda m, x: m.head(torch.tanh(m.fc1(x) @ m.fc1.weight.T))))
+    trained = model.state_dict()
+    fresh = {name: torch.zeros_like(value) if "head" in name else value for name, value in trained.items()}
+    computer = GradientComputer(model, TASK, find_layers(model), "float64")
+    computer.choose(fresh, inputs, asked)
+    assert computer.path == "functional"
+    assert_equals_the_oracle(computer.compute(trained, inputs, asked), model, inputs, asked)

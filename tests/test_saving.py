@@ -193,7 +193,7 @@ def test_train_examples_other_than_those_fitted_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"class_names": ["a", "b"]}, InvalidSettingError, "2 names, but the model has 4 outputs to explain"),
+        ({"class_names": ["a", "b"]}, InvalidSettingError, "2 names, 2 of them different, but the model has 4 outputs"),
         ({"thumbnails": ([], [])}, InvalidDataError, "thumbnails hold 0 entries for 37 train examples"),
         ({"asked_classes": "some"}, InvalidSettingError, "asked_classes='some'"),
     ],
@@ -201,6 +201,26 @@ def test_train_examples_other_than_those_fitted_are_refused(tmp_path):
 def test_what_does_not_fit_the_examples_is_refused(settings, error, message, tmp_path):
     with pytest.raises(error, match=message):
         single().fit(TRAIN).save(tmp_path / "mine", TRAIN, TEST, **settings)
+
+
+def test_another_title_or_text_is_another_run(tmp_path):
+    attributor = single().fit(TRAIN)
+    attributor.save(tmp_path / "mine", TRAIN, TEST, title="one")
+    with pytest.raises(RunMismatchError, match="run 'mine' is there already"):
+        attributor.save(tmp_path / "mine", TRAIN, TEST, title="two")
+
+
+@pytest.mark.parametrize("labels", [torch.full((N_TEST,), 4), torch.full((N_TEST,), 0.5), torch.zeros(N_TEST, 1)])
+def test_labels_that_no_class_has_are_refused_before_anything_is_written(labels, tmp_path):
+    with pytest.raises(InvalidDataError):
+        single().fit(TRAIN).save(tmp_path / "mine", TRAIN, (TEST[0], labels))
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("names", ["abcd", ["a", "b", "b", "c"]])
+def test_class_names_must_be_a_list_of_different_names(names, tmp_path):
+    with pytest.raises(InvalidSettingError, match="class_names"):
+        single().fit(TRAIN).save(tmp_path / "mine", TRAIN, TEST, names)
 
 
 @pytest.mark.parametrize("name", [".hidden", "a b", "ä"])

@@ -78,3 +78,14 @@ def test_embedding_scores_are_cosines_and_zero_for_a_zero_vector():
 def test_random_scores_repeat_with_their_seed():
     assert np.array_equal(random_scores(2, 3, 0), random_scores(2, 3, 0))
     assert not np.array_equal(random_scores(2, 3, 0), random_scores(2, 3, 1))
+
+
+@pytest.mark.parametrize("ridge", [1e-2, 1.0])
+def test_single_precision_keeps_its_digits_down_to_small_ridges(ridge):
+    """Float32 inner products carry 7 digits; a kernel of many more examples than dimensions must not lose more."""
+    generator = np.random.default_rng(0)
+    train, test = generator.normal(size=(400, 30)), generator.normal(size=(9, 30))
+    single = DualKernel(torch.from_numpy((train @ train.T).astype(np.float32)))
+    scores = single.attribute(torch.from_numpy((test @ train.T).astype(np.float32)), single.factorize(ridge)).numpy()
+    exact = dual_trak(train, test, ridge)
+    assert np.abs(scores - exact).max() / np.abs(exact).max() < 1e-3

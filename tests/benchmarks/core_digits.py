@@ -110,9 +110,9 @@ def measure_cpu(report: Report) -> None:
     report.say(f"{torch.get_num_threads()} torch thread(s) for all; CPU seconds of the process, all threads together")
     _our_cpu_seconds(1)  # torch starts its threads and plans its kernels once
     seconds: dict[str, list[float]] = {"ours": [], **{name: [] for name in PEERS}}
-    for turn in range(3):
+    for _ in range(3):
         seconds["ours"].append(_our_cpu_seconds(N_CHECKPOINTS))
-        for name, peer in PEERS.items() if turn < 2 else ():
+        for name, peer in PEERS.items():
             seconds[name].append(_run_peer(peer, N_CHECKPOINTS).cpu_seconds)
     best = {name: min(every) for name, every in seconds.items()}
     for name, every in seconds.items():

@@ -60,7 +60,6 @@ def _comparisons(settings: dict[str, Any]) -> Iterator[tuple[str, Callable[[], f
     yield "the same once more", lambda: _distance(plain, _scores(train, test, **settings))
 
     def batches(size: int) -> float:
-        # Arrays come in batches of 64 whatever batch_size is, so larger ones need a loader.
         loaders = [DataLoader(TensorDataset(*examples), batch_size=size) for examples in (train, test)]
         return _distance(plain, _scores(*loaders, **settings, batch_size=size, memory_budget=LARGE_BUDGET))
 
@@ -105,12 +104,8 @@ def _scores(train: object, test: object, *, batch_size: int | None = None, **set
         attributor.fit(train)
         if batch_size is not None:
             assert attributor.plan.batch_size == batch_size
-        ridge = attributor.options.ridge
-        parts = [
-            attributor._attribution(block, attributor._questions(block, None), ridge).double()
-            for block in read_data(test, "test").blocks(1024)
-        ]
-        return (torch.cat(parts) * attributor._mean_q.double()).numpy()
+        blocks = attributor._iter_scores(test, None, [attributor.options.ridge])
+        return torch.cat([scores.double() for (scores,) in blocks]).numpy()
 
 
 def _distance(expected: Array, found: Array) -> float:

@@ -11,6 +11,7 @@ loss curves (its R), so scores have the right sign and order but are too small b
 """
 
 import copy
+import operator
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,21 +22,22 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from tqdm.auto import tqdm
 
 from trak_core.attribution.batches import Block, read_data
-from trak_core.attribution.calibration import Calibration, calibrate
-from trak_core.attribution.fitted import BLOCK, FittedFeatures
+from trak_core.attribution.calibration import RIDGES, Calibration, calibrate
+from trak_core.attribution.fitted import FittedFeatures
 from trak_core.attribution.kernels import CheckpointKernels
 from trak_core.attribution.options import Options
 from trak_core.attribution.plan import Plan
 from trak_core.attribution.train_rows import TrainRows
 from trak_core.attribution.weights import Checkpoint, Checkpoints
-from trak_core.errors import InvalidDataError, InvalidSettingError, OutOfMemoryError
+from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError, OutOfMemoryError
 from trak_core.gradients import Precision, find_layers, n_parameters
 from trak_core.methods import DEFAULT_RIDGE, check_ridge, soft_threshold
 from trak_core.store.ranking import Side, strongest
-from trak_core.tasks import Task, find_task
+from trak_core.tasks import Classification, Regression, Task, find_task
 
 __all__ = ["Attributor"]
 
@@ -68,7 +70,8 @@ class Attributor:
         ridge: relative to the mean squared gradient norm.
         precision: "float32"; "float64"; "bfloat16" or "float16" run the model in mixed precision.
         batch_size: the most examples at once; None takes that of the loader, and less where memory is short.
-        memory_budget: bytes that features, kernels and scores may take, beside the model and torch themselves.
+        memory_budget: bytes; by halves for features and for the rows that kernels read, a quarter for kernels, and
+            the most that a score matrix may take, beside the data, the model and torch themselves.
         store: a run directory to write features to as they come. The same call goes on there after an interruption.
             None keeps them in memory, or in a temporary file when the budget is too small.
         progress: whether to show a progress bar.
@@ -110,7 +113,7 @@ class Attributor:
         self.task = find_task(task)
         self.device = _find_device(device)
         # A copy: the caller's model keeps its mode, its device and its hooks.
-        self.model = copy.deepcopy(model).to(self.device).eval()
+        self.model = _copied(model).to(self.device, self.options.dtype).eval()
         self.layers = find_layers(self.model, parameters)
         self.checkpoints = Checkpoints(
             model, [model] if checkpoints is None else checkpoints, self.device, self.options.dtype
@@ -120,6 +123,8 @@ class Attributor:
         self._show_progress = progress
         self._store_dir = None if store is None else Path(store)
         self._fitted: FittedFeatures | None = None
+        self._kernels: CheckpointKernels | None = None
+        self._mean_q = torch.empty(0)
 
     # --- training examples --------------------------------------------------------------------------------
 
@@ -138,7 +143,7 @@ class Attributor:
             NonFiniteGradientError: a gradient is NaN or infinite; the message names the example and the layer.
             RunMismatchError: the store holds features of other weights, data or settings.
             OutOfMemoryError: not even one example fits, or the exact kernel does not.
-            StorageError: the disk is full, read-only or failing. Whatever the error: finished blocks are kept.
+            StorageError: the disk is full, read-only or failing. Whatever the error, blocks in a `store` are kept.
         """
         began = time.process_time()
         data = read_data(train, "train", self.options.batch_size)
@@ -172,8 +177,15 @@ class Attributor:
     def _settle(self, fitted: FittedFeatures) -> None:
         """What holds for all checkpoints, once all features are there."""
         n_train, plan, options = fitted.n_train, fitted.plan, self.options
-        plan.check_kernel(n_train)
-        check_ridge(options.ridge, n_train, plan.proj_dim)
+        plan.check_kernel(n_train, options.dtype.itemsize)
+        for checkpoint_id in range(len(self.checkpoints)):
+            if not fitted.store.column(checkpoint_id, "norm").any():
+                raise InvalidModelError(
+                    f"every gradient of checkpoint {checkpoint_id} is zero, so it says nothing about the train "
+                    "examples. Check that the selected parameters have a part in the outputs and that forward does "
+                    "not detach them."
+                )
+        check_ridge(options.ridge, n_train, plan.proj_dim, options.dtype)
         self._mean_q = torch.from_numpy(fitted.mean_q())
         rows = TrainRows(
             fitted.store, n_train, fitted.width, options.dtype, self.device, budget=options.memory_budget // 2
@@ -217,54 +229,84 @@ class Attributor:
             threshold: scores nearer to 0 than this become 0, others move towards it by as much; in their own unit.
 
         Raises:
-            OutOfMemoryError: the matrix is larger than the memory budget; `iter_scores` and `top` need no matrix.
+            OutOfMemoryError: the matrix is larger than the memory budget; `iter_scores`, `proponents` and `opponents`
+                need no matrix.
             ShapeMismatchError: test examples have another shape or kind than train examples.
             Others as in `fit`.
         """
         data = read_data(test, "test", self.options.batch_size)
-        self._check_size(data.n_examples)
-        return np.concatenate([*self.iter_scores(data, asked, ridge=ridge, threshold=threshold)])
+        n_test = data.n_examples
+        if n_test is None:
+            blocks: list[Scores] = []
+            for rows in self.iter_scores(data, asked, ridge=ridge, threshold=threshold):
+                blocks.append(rows)
+                self._check_size(2 * sum(len(block) for block in blocks))
+            return np.concatenate(blocks)
+        self._check_size(n_test)
+        scores = np.empty((n_test, self.fitted.n_train), dtype=np.float32)
+        at = 0
+        for rows in self.iter_scores(data, asked, ridge=ridge, threshold=threshold):
+            scores[at : at + len(rows)] = rows
+            at += len(rows)
+        return scores
 
-    def _check_size(self, n_test: int | None) -> None:
+    def _check_size(self, n_test: int) -> None:
         n_train = self.fitted.n_train
-        if n_test is not None and (size := n_test * n_train * 4) > self.options.memory_budget:
+        if (size := n_test * n_train * 4) > self.options.memory_budget:
             raise OutOfMemoryError(
-                f"scores of {n_test:,} test and {n_train:,} train examples take {size / 1e9:.1f} GB, more than "
-                f"memory_budget={self.options.memory_budget:,}. Use top() or iter_scores(), or raise the budget."
+                f"scores of {n_test:,} test and {n_train:,} train examples take {size / 1e6:,.0f} MB, more than "
+                f"memory_budget={self.options.memory_budget:,}. Use proponents(), opponents() or iter_scores(), "
+                "or raise the budget."
             )
 
     def iter_scores(
         self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0
     ) -> Iterator[Scores]:
         """Blocks of rows of the score matrix in order, each `[n_block, n_train]` float32; arguments as in `score`."""
-        if threshold < 0:
+        if not threshold >= 0:
             raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in the unit of the scores.")
-        ridge = self._ridge(ridge)
+        factor = 1.0 if self.calibration is None else self.calibration.factor
+        for (scores,) in self._iter_scores(test, asked, [self._ridge(ridge)]):
+            yield soft_threshold(factor * scores, threshold).cpu().float().numpy()
+
+    def _iter_scores(self, test: Any, asked: Any, ridges: Sequence[float]) -> Iterator[list[Tensor]]:
+        """Uncalibrated scores `[n_block, n_train]` for each ridge, block by block; gradients are computed once."""
+        fitted = self.fitted
         data = read_data(test, "test", self.options.batch_size)
-        classes = None if asked is None else _asked_tensor(asked, data.n_examples)
-        size = max(1, min(BLOCK, self.options.memory_budget // 8 // (self.fitted.n_train * 4)))
+        classes = None if asked is None else _asked_tensor(asked)
+        size = max(1, min(fitted.block_size, self.options.memory_budget // 8 // (fitted.n_train * 4)))
+        seen = 0
         for block in data.blocks(size):
-            wanted = None if classes is None else classes[block.start : block.start + len(block)]
-            total = self._attribution(block, self._questions(block, wanted), ridge)
-            scores = total.div_(len(self.checkpoints)).mul_(self._mean_q.to(total))
-            if self.calibration is not None:
-                scores *= self.calibration.factor
-            yield soft_threshold(scores, threshold).cpu().float().numpy()
+            seen += len(block)
+            if classes is not None and len(classes) < seen:
+                break
+            wanted = None if classes is None else classes[block.start : seen]
+            yield self._scores(block, self._questions(block, wanted), ridges)
+        if classes is not None and len(classes) != seen:
+            raise InvalidSettingError(
+                f"asked holds {len(classes)} entries, but there are {'more' if len(classes) < seen else seen} test "
+                "examples; give one entry for each."
+            )
+
+    def _scores(self, block: Block, asked: Tensor, ridges: Sequence[float]) -> list[Tensor]:
+        kernels = self._kernels
+        assert kernels is not None  # made with fitted
+        n = len(self.checkpoints)
+        dtype, device = self.options.dtype, self.device
+        totals = [torch.zeros(len(block), self.fitted.n_train, dtype=dtype, device=device) for _ in ridges]
+        for checkpoint_id in range(n):
+            rows = self.fitted.features(checkpoint_id, block, asked).rows.to(device)
+            for ridge, total in zip(ridges, totals, strict=True):
+                kernels.attribute(checkpoint_id, rows, ridge, total)
+        # The product of two averages over checkpoints, as in the paper.
+        return [total.div_(n).mul_(self._mean_q.to(total)) for total in totals]
 
     def _ridge(self, ridge: float | None) -> float:
         fitted = self.fitted
         if ridge is None:
             return self.options.ridge if self.calibration is None else self.calibration.ridge
-        check_ridge(ridge, fitted.n_train, fitted.plan.proj_dim)
+        check_ridge(ridge, fitted.n_train, fitted.plan.proj_dim, self.options.dtype)
         return ridge
-
-    def _attribution(self, block: Block, asked: Tensor, ridge: float) -> Tensor:
-        """Attributions summed over checkpoints `[n_block, n_train]`, without the weights q."""
-        total = torch.zeros(len(block), self.fitted.n_train, dtype=self.options.dtype, device=self.device)
-        for checkpoint_id in range(len(self.checkpoints)):
-            rows = self.fitted.features(checkpoint_id, block, asked).rows.to(self.device)
-            self._kernels.attribute(checkpoint_id, rows, ridge, total)
-        return total
 
     def _questions(self, block: Block, asked: Tensor | None) -> Tensor:
         """What is asked of each example of a block: what was given, its labels, or the model's own answer."""
@@ -273,19 +315,25 @@ class Attributor:
             return asked
         if block.labels is not None:
             return block.labels
-        outputs = self.fitted.mean_outputs(block)
-        if outputs.dim() == 2 and outputs.shape[1] > 1:
-            return outputs.argmax(1)
-        return torch.zeros(len(block), dtype=outputs.dtype)
+        if isinstance(self.task, Classification):
+            return self.fitted.mean_probabilities(block).argmax(1)
+        if isinstance(self.task, Regression):
+            return torch.zeros(len(block), dtype=self.options.dtype)  # the target plays no part in the prediction
+        raise InvalidDataError(
+            f"test has no labels, and task {self.task.name!r} has no answer of its own to ask about; give asked=..."
+        )
 
     def self_influence(self, *, ridge: float | None = None) -> NDArray[np.float32]:
         """The score of each train example for itself: float32 `[n_train]`, in the unit of `score`.
 
         The leverage of an example in the kernel, averaged over checkpoints, times its mean weight q. High values
-        mean that only the example itself speaks for its label: rare, hard or wrongly labelled.
+        mean that only the example itself speaks for its label: rare, hard or wrongly labelled. For regression it
+        has the sign of the residual; its size is what counts.
         """
         ridge = self._ridge(ridge)
-        leverages = [self._kernels.leverages(i, ridge).cpu().double().numpy() for i in range(len(self.checkpoints))]
+        kernels = self._kernels
+        assert kernels is not None  # made with fitted
+        leverages = [kernels.leverages(i, ridge).cpu().double().numpy() for i in range(len(self.checkpoints))]
         factor = 1.0 if self.calibration is None else self.calibration.factor
         return np.asarray(np.mean(leverages, axis=0) * self._mean_q.numpy() * factor, dtype=np.float32)
 
@@ -302,7 +350,7 @@ class Attributor:
         return self._top(test, "opponent", k, asked)
 
     def _top(self, test: Any, side: Side, k: int, asked: Any) -> pd.DataFrame:
-        if k < 1:
+        if operator.index(k) < 1:
             raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
         tables, start = [], 0
         for scores in self.iter_scores(test, asked):
@@ -335,8 +383,8 @@ class Attributor:
         Returns:
             The calibration, which every later score uses. Judge it on subsets that were not given here.
         """
-        self.calibration = None
-        self.calibration = calibrate(lambda ridge: self.score(test, ridge=ridge), masks, outcomes, ridges)
+        chosen = [self._ridge(float(ridge)) for ridge in (RIDGES if ridges is None else ridges)]
+        self.calibration = calibrate(self._iter_scores(test, None, chosen), chosen, masks, outcomes)
         return self.calibration
 
     # --- runs ---------------------------------------------------------------------------------------------
@@ -379,6 +427,7 @@ class Attributor:
 
     def close(self) -> None:
         """Lets go of the features; a temporary file of them is deleted, a `store` is kept."""
+        self._kernels = None
         if self._fitted is not None:
             self._fitted.close()
             self._fitted = None
@@ -404,8 +453,25 @@ def _find_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _asked_tensor(asked: Any, n_test: int | None) -> Tensor:
-    values = asked if isinstance(asked, Tensor) else torch.as_tensor(np.asarray(asked))
-    if n_test is not None and len(values) != n_test:
-        raise InvalidSettingError(f"asked holds {len(values)} entries for {n_test} test examples; give one each.")
-    return values
+@torch.inference_mode(False)
+def _copied(model: nn.Module) -> nn.Module:
+    uninitialized = [name for name, value in model.named_parameters() if isinstance(value, UninitializedParameter)]
+    if uninitialized:
+        raise InvalidModelError(
+            f"parameters {', '.join(uninitialized[:5])} have no shape yet; run the model once on an example first."
+        )
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise InvalidModelError(
+            f"the model cannot be copied ({type(error).__name__}: {error}); keep what cannot be copied out of it."
+        ) from error
+
+
+def _asked_tensor(asked: Any) -> Tensor:
+    values = asked if isinstance(asked, Tensor) else np.asarray(asked)
+    if not isinstance(values, Tensor):
+        if values.dtype.kind not in "biuf" or values.ndim == 0:
+            raise InvalidSettingError(f"asked={asked!r}; give a list of numbers, one for each test example.")
+        values = torch.from_numpy(np.array(values))
+    return values if values.is_floating_point() else values.long()

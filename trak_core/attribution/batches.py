@@ -6,15 +6,22 @@ run is saved. So the content of every block is fingerprinted as it goes by.
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, ShuffledDataError
 from trak_core.gradients import Inputs, count, take
@@ -73,12 +80,20 @@ class Block:
     @property
     def labels(self) -> Tensor | None:
         """Labels of the block `[n]`."""
-        parts = [batch.labels for batch in self.batches]
-        return None if parts[0] is None else torch.cat(cast(list[Tensor], parts))
+        parts = [batch.labels for batch in self.batches if batch.labels is not None]
+        if parts and len(parts) < len(self.batches):
+            raise LabelError(
+                f"of the examples {self.start} to {self.start + len(self) - 1} some have labels and some have none; "
+                "give labels for all or for none."
+            )
+        return torch.cat(parts) if parts else None
 
 
 class Data:
     """Examples that can be read several times, always in the same order.
+
+    Attributes:
+        can_repeat: False for a source that can be read once only, such as a generator.
 
     Args:
         source: a DataLoader, an iterable of batches, or `(inputs, labels)`.
@@ -93,6 +108,8 @@ class Data:
         self._batch_size = batch_size
         if isinstance(source, DataLoader):
             _check_order(source, what)
+        # Asked once: every iter() of a loader with workers starts them.
+        self.can_repeat = isinstance(source, DataLoader | list | tuple) or _is_arrays(source) or not _is_once(source)
         if _is_arrays(source):
             self._arrays = _batch_of(source, what)
         elif isinstance(source, Iterable):
@@ -104,18 +121,14 @@ class Data:
             )
 
     @property
-    def can_repeat(self) -> bool:
-        """False for a source that can be read once only, such as a generator."""
-        return self._arrays is not None or iter(self._source) is not self._source
-
-    @property
     def n_examples(self) -> int | None:
         """Number of examples; None where only reading tells."""
         if self._arrays is not None:
             return len(self._arrays)
         if isinstance(self._source, DataLoader):
             sampler, dataset = self._source.sampler, self._source.dataset
-            if isinstance(sampler, SequentialSampler) and hasattr(dataset, "__len__") and not self._source.drop_last:
+            plain = type(self._source.batch_sampler) is BatchSampler and isinstance(sampler, SequentialSampler)
+            if plain and hasattr(dataset, "__len__") and not self._source.drop_last:
                 return len(dataset)
         if isinstance(self._source, list | tuple):
             return sum(len(_batch_of(item, self.what)) for item in self._source)
@@ -207,14 +220,20 @@ def _check_order(loader: "DataLoader[Any]", what: str) -> None:
 
 def _is_arrays(source: Any) -> bool:
     """True for `(inputs, labels)` as against a sequence of batches."""
-    if isinstance(source, Tensor | np.ndarray):
-        return True
-    if isinstance(source, dict):
+    if isinstance(source, Tensor | np.ndarray | Mapping):
         return True
     if not isinstance(source, tuple) or len(source) < 2:
         return False
-    is_labels = source[-1] is None or (isinstance(source[-1], Tensor | np.ndarray) and source[-1].ndim <= 1)
-    return is_labels and all(isinstance(part, Tensor | np.ndarray | dict | tuple) for part in source[:-1])
+    is_labels = source[-1] is None or isinstance(source[-1], Tensor | np.ndarray) or _is_numbers(source[-1])
+    return is_labels and all(isinstance(part, Tensor | np.ndarray | Mapping | tuple) for part in source[:-1])
+
+
+def _is_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+
+
+def _is_once(source: Any) -> bool:
+    return isinstance(source, Iterable) and iter(source) is source
 
 
 def _batch_of(item: Any, what: str) -> Batch:
@@ -222,20 +241,26 @@ def _batch_of(item: Any, what: str) -> Batch:
     labels: Any = None
     if isinstance(item, Batch):
         return item
-    if isinstance(item, dict) or hasattr(item, "keys"):
-        inputs: Any = {key: item[key] for key in item.keys() if key not in ("labels", "label")}
-        labels = item["labels"] if "labels" in item.keys() else item["label"] if "label" in item.keys() else None
+    if isinstance(item, Mapping):
+        inputs: Any = {key: _numbers(value, f"{what} input {key!r}") for key, value in item.items()}
+        labels = inputs.pop("labels", inputs.pop("label", None))
     elif isinstance(item, tuple | list) and len(item) >= 2:
         *parts, labels = item
         inputs = parts[0] if len(parts) == 1 else tuple(parts)
+    elif isinstance(item, tuple | list) and len(item) == 1:
+        inputs = item[0]  # what a TensorDataset of inputs alone gives
     elif isinstance(item, Tensor | np.ndarray):
         inputs = item
     else:
         raise InvalidDataError(
             f"a {what} batch is a {type(item).__name__}; it must be (inputs, labels), or a dict with the key labels."
         )
-    inputs = tree_map(_tensor, dict(inputs) if isinstance(inputs, dict) else inputs)
-    labels = None if labels is None else _tensor(labels)
+    inputs = tree_map(
+        lambda leaf: _numbers(leaf, f"{what} inputs"), dict(inputs) if isinstance(inputs, Mapping) else inputs
+    )
+    if labels is not None:
+        labels = _numbers(labels, f"{what} labels")
+        labels = labels if labels.is_floating_point() else labels.long()
     n = count(inputs)
     if labels is not None and labels.shape[:1] != (n,):
         raise LabelError(
@@ -244,12 +269,12 @@ def _batch_of(item: Any, what: str) -> Batch:
     return Batch(inputs, labels)
 
 
-def _tensor(values: Any) -> Tensor:
+def _numbers(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
-        raise InvalidDataError(f"a batch holds values of type {array.dtype}; give numbers.")
+        raise InvalidDataError(f"{what} are of type {array.dtype}; give numbers, or leave them out.")
     # A loaded file may be read-only or byte-swapped, which torch cannot share.
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 
@@ -260,6 +285,8 @@ def _digest(batches: list[Batch]) -> str:
     for batch in batches:
         leaves, _ = tree_flatten((batch.inputs, batch.labels))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        if digests and len(tensors) != len(digests):
+            raise LabelError("some batches have labels and some have none, or inputs differ; make all of one form.")
         if not digests:
             digests = [hashlib.sha256(f"{leaf.dtype}{tuple(leaf.shape[1:])}".encode()) for leaf in tensors]
         for digest, leaf in zip(digests, tensors, strict=True):

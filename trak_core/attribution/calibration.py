@@ -1,13 +1,14 @@
 """Chooses the ridge and the scale of scores by models retrained on subsets."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
-from trak_core.errors import InvalidDataError
+from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
 
 __all__ = ["RIDGES", "Calibration", "calibrate"]
@@ -31,42 +32,44 @@ class Calibration:
     lds_by_ridge: dict[float, float]
 
 
-def calibrate(
-    score: Callable[[float], NDArray[np.float32]],
-    masks: NDArray[np.bool_],
-    outcomes: NDArray[np.float64],
-    ridges: Sequence[float] | None = None,
-) -> Calibration:
+def calibrate(blocks: Iterator[list[Tensor]], ridges: Sequence[float], masks: Any, outcomes: Any) -> Calibration:
     """The ridge and factor that suit the outcomes best.
 
     Args:
-        score: gives uncalibrated scores `[n_test, n_train]` for a ridge.
+        blocks: uncalibrated scores `[n_block, n_train]` of each ridge, for test examples in order.
+        ridges: candidates.
         masks: bool `[n_subsets, n_train]`.
         outcomes: `[n_subsets, n_test]`.
-        ridges: candidates.
 
     Raises:
         InvalidDataError: masks and outcomes do not fit together, or tell nothing.
+        InvalidSettingError: there is no candidate.
     """
-    lds_by_ridge: dict[float, float] = {}
-    best, best_predicted = math.nan, None
-    for ridge in ridges or RIDGES:
-        scores = score(ridge)
-        if masks.ndim != 2 or outcomes.shape != (len(masks), len(scores)) or masks.shape[1] != scores.shape[1]:
-            raise InvalidDataError(
-                f"masks {masks.shape} and outcomes {outcomes.shape} do not fit scores {scores.shape}; give masks "
-                f"[n_subsets, {scores.shape[1]}] and outcomes [n_subsets, {len(scores)}]."
-            )
-        predicted = predicted_outcomes(scores, masks.astype(bool))
-        lds = float(np.nanmean(lds_per_test(predicted, outcomes)))
-        if best_predicted is None or lds > lds_by_ridge[best]:
-            best, best_predicted = ridge, predicted
-        lds_by_ridge[ridge] = lds
-    assert best_predicted is not None  # there is at least one candidate
-    slope = calibration_slope(best_predicted, outcomes)
+    if not ridges:
+        raise InvalidSettingError("ridges holds no candidate; give at least one.")
+    masks, outcomes = np.asarray(masks), np.asarray(outcomes, dtype=np.float64)
+    parts: list[list[Any]] = [[] for _ in ridges]
+    for block in blocks:
+        for part, scores in zip(parts, block, strict=True):
+            if masks.ndim != 2 or masks.shape[1] != scores.shape[1]:
+                raise InvalidDataError(_misfit(masks, outcomes, f"{scores.shape[1]} train examples"))
+            part.append(predicted_outcomes(scores.cpu().float().numpy(), masks.astype(bool)))
+    predicted = [np.concatenate(part, axis=1) for part in parts]  # each [n_subsets, n_test]
+    if outcomes.shape != predicted[0].shape:
+        raise InvalidDataError(_misfit(masks, outcomes, f"{predicted[0].shape[1]} test examples"))
+    lds = [float(np.nanmean(lds_per_test(each, outcomes))) for each in predicted]
+    best = int(np.argmax(lds))
+    slope = calibration_slope(predicted[best], outcomes)
     if not math.isfinite(slope) or slope <= 0:
         raise InvalidDataError(
-            f"the slope of actual against foretold changes is {slope:.3g} at the best ridge, {best:g}: these "
+            f"the slope of actual against foretold changes is {slope:.3g} at the best ridge, {ridges[best]:g}: these "
             f"{len(masks)} subsets cannot tell the scale of the scores. Give more subsets."
         )
-    return Calibration(best, slope, lds_by_ridge)
+    return Calibration(ridges[best], slope, dict(zip(ridges, lds, strict=True)))
+
+
+def _misfit(masks: Any, outcomes: Any, what: str) -> str:
+    return (
+        f"masks {masks.shape} and outcomes {outcomes.shape} do not fit {what}; give masks [n_subsets, n_train] and "
+        "outcomes [n_subsets, n_test]."
+    )

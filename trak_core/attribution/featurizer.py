@@ -49,6 +49,7 @@ class Featurizer:
         self.device = device
         self.batch_size = batch_size
 
+    @torch.inference_mode(False)
     def features(self, weights: StateDict, feature_map: FeatureMap, block: Block, asked: Tensor, what: str) -> Features:
         """Features of all examples of a block.
 

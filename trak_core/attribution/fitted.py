@@ -17,9 +17,9 @@ from trak_core.attribution.featurizer import Features, Featurizer
 from trak_core.attribution.options import Options
 from trak_core.attribution.plan import Plan, choose_plan
 from trak_core.attribution.signature import Signature
-from trak_core.attribution.weights import Checkpoints
+from trak_core.attribution.weights import Checkpoints, digest_of
 from trak_core.errors import InvalidDataError, RunMismatchError
-from trak_core.gradients import GradientComputer, Layer, to_device
+from trak_core.gradients import GradientComputer, Layer, StateDict, to_device
 from trak_core.projection import FeatureMap, make_feature_map
 from trak_core.seeds import derive_seed
 from trak_core.store.features import FeatureBlock, FeatureStore, FileFeatures, MemoryFeatures
@@ -103,6 +103,7 @@ class FittedFeatures:
             "seed": options.seed,
             "precision": options.precision,
             "factored": sorted(computer.factored),
+            "other_buffers": digest_of(_unsaved_buffers(model)),
         }
         row_bytes = self.width * self.dtype.itemsize
         self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example, ROWS_BYTES // row_bytes))
@@ -205,12 +206,12 @@ class FittedFeatures:
         of_each = [self.store.column(i, "q") for i in range(len(self.checkpoints))]
         return np.asarray(np.mean(of_each, axis=0, dtype=np.float64))
 
-    def mean_outputs(self, block: Block) -> Tensor:
-        """Probabilities of classes, or plain outputs where there are none, averaged over checkpoints: `[n, ...]`."""
-        every = []
-        for checkpoint_id in range(len(self.checkpoints)):
-            outputs = self._featurizer.outputs(self.checkpoints.weights(checkpoint_id), block)
-            every.append(outputs.softmax(-1) if outputs.dim() == 2 and outputs.shape[1] > 1 else outputs)
+    def mean_probabilities(self, block: Block) -> Tensor:
+        """Probabilities of classes, averaged over checkpoints: `[n, n_classes]`."""
+        every = [
+            self._featurizer.outputs(self.checkpoints.weights(checkpoint_id), block).softmax(-1)
+            for checkpoint_id in range(len(self.checkpoints))
+        ]
         return torch.stack(every).mean(0)
 
     def check_inputs(self, block: Block) -> None:
@@ -223,6 +224,12 @@ class FittedFeatures:
         self.store.close()
         if self._remove_temporary is not None:
             self._remove_temporary()
+
+
+def _unsaved_buffers(model: nn.Module) -> StateDict:
+    """Buffers that outputs depend on, but that no state dict holds."""
+    saved = model.state_dict()
+    return {name: value for name, value in model.named_buffers() if name not in saved}
 
 
 def _range(block: Block) -> str:

@@ -1,5 +1,6 @@
 """What can be chosen about an attribution, checked before anything is computed."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,9 +43,13 @@ class Options:
         for name, allowed in (("projection", ("auto", *PROJECTIONS)), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise InvalidSettingError(f"{name}={getattr(self, name)!r}; it must be one of {', '.join(allowed)}.")
-        if not 0 <= self.ridge < float("inf"):
+        try:
+            works = 0 <= float(self.ridge) < float("inf")
+        except (TypeError, ValueError):
+            works = False
+        if not works:
             raise InvalidSettingError(
-                f"ridge={self.ridge} must be a finite number of 0 or more; {DEFAULT_RIDGE:g} is usual."
+                f"ridge={self.ridge!r} must be a finite number of 0 or more; {DEFAULT_RIDGE:g} is usual."
             )
         if self.projection == "none" and self.proj_dim is not None:
             raise InvalidSettingError(
@@ -55,8 +60,13 @@ class Options:
     def _within(self, name: str, value: int | None, low: int, high: int) -> None:
         if value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        try:
+            number = None if isinstance(value, bool) else operator.index(value)
+        except TypeError:
+            number = None
+        if number is None or not low <= number <= high:
             raise InvalidSettingError(f"{name}={value!r}; it must be a whole number from {low:,} to {high:,}.")
+        object.__setattr__(self, name, number)  # a numpy number is one too, but JSON does not know it
 
     @property
     def dtype(self) -> torch.dtype:

@@ -46,20 +46,25 @@ class Plan:
             f"batches of {self.batch_size}"
         )
 
-    def check_kernel(self, n_train: int) -> None:
-        """Refuses an exact kernel that does not fit into the memory budget.
+    def check_kernel(self, n_train: int, itemsize: int) -> None:
+        """Refuses a kernel that does not fit into the memory budget.
+
+        Args:
+            n_train: number of train examples.
+            itemsize: bytes of a number of the features.
 
         Raises:
             OutOfMemoryError: it does not.
         """
-        if self.projection != "none":
-            return
-        size = 8 * n_train**2
+        if self.proj_dim is None or n_train <= self.proj_dim:
+            side, size = f"{n_train:,} train examples", 3 * itemsize * n_train**2
+        else:
+            side, size = f"proj_dim={self.proj_dim:,}", 3 * 8 * self.proj_dim**2
         if size > self.memory_budget:
             raise OutOfMemoryError(
-                f"the exact kernel of {n_train:,} train examples and its factor take {size / 1e9:.1f} GB, more than "
-                f"memory_budget={self.memory_budget:,}. Use a projection (proj_dim={USUAL_PROJ_DIM}) or raise the "
-                "budget."
+                f"the kernel of {side} and its factor take {size / 1e6:,.0f} MB, more than "
+                f"memory_budget={self.memory_budget:,}. Use a smaller proj_dim ({USUAL_PROJ_DIM} is usual), or raise "
+                "the budget."
             )
 
 
@@ -77,10 +82,11 @@ def choose_plan(options: Options, computer: GradientComputer, n_train: int | Non
     projection, proj_dim, reason = _projection(options, computer, n_train)
     if proj_dim is not None:
         _check_proj_dim(proj_dim, size)
-    each = options.dtype.itemsize * (3 * size if computer.path != "hooks" else 3 * max(1, min(size, 2**18)))
+    formed = size if computer.path != "hooks" or projection == "none" else min(size, 2**18)
+    each = 3 * formed * options.dtype.itemsize
     fitting = max(1, options.memory_budget // 4 // each)
     wanted = options.batch_size or batch_size
-    return Plan(
+    plan = Plan(
         gradients=computer.path,
         gradients_reason=computer.reason,
         projection=projection,
@@ -89,6 +95,9 @@ def choose_plan(options: Options, computer: GradientComputer, n_train: int | Non
         batch_size=min(wanted, fitting),
         memory_budget=options.memory_budget,
     )
+    if n_train is not None:
+        plan.check_kernel(n_train, options.dtype.itemsize)  # before hours of gradients rather than after
+    return plan
 
 
 def _projection(
@@ -108,7 +117,7 @@ def _projection(
     if n_train > EXACT_LIMIT:
         return "sjlt", usual, f"more than {EXACT_LIMIT:,} train examples"
     width = PackedRows(tuple(computer.layers), computer.factored).width
-    taken = 4 * n_train * (2 * n_train + width)
+    taken = options.dtype.itemsize * n_train * (3 * n_train + width)
     if width > MAX_ARRAY or taken > options.memory_budget:
         return "sjlt", usual, f"whole gradients of {width:,} numbers are too long to keep"
     return "none", None, f"the exact kernel is cheap for {n_train:,} train examples and has no projection noise"

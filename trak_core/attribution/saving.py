@@ -5,10 +5,9 @@ call is made again.
 """
 
 import hashlib
-import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -24,6 +22,7 @@ from tqdm.auto import tqdm
 from trak_core.attribution.batches import Block, Data, read_data
 from trak_core.attribution.featurizer import Features
 from trak_core.attribution.kernels import uses_dual
+from trak_core.attribution.thumbnails import thumbnails
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
 from trak_core.methods import METHODS
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["save_run"]
 
-THUMBNAIL = 64
-"""Pixels that small images are enlarged to, by whole factors, so that browsers do not blur them."""
 LIVE_PROJ_DIM = 256
 """Dimension of the features in a run whose scores come from whole gradients; for looking at new inputs only."""
 
@@ -60,7 +57,7 @@ def save_run(
     test: Any,
     class_names: Sequence[str] | None,
     title: str | None,
-    thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None,
+    pictures: tuple[Sequence[bytes], Sequence[bytes]] | None,
     texts: tuple[Sequence[str], Sequence[str]] | None,
     asked_classes: str,
     show_progress: bool,
@@ -70,7 +67,7 @@ def save_run(
         raise InvalidSettingError(f"asked_classes={asked_classes!r}; it must be auto, label or all.")
     check_run_name(path.name)
     saver = _Saver(attributor, path, read_data(train, "train"), read_data(test, "test"), class_names, asked_classes)
-    saver.describe(title or path.name, thumbnails, texts)
+    saver.describe(title or path.name, pictures, texts)
     if saver.is_there():
         return path
     with build_lock(saver.files):
@@ -94,27 +91,29 @@ class _Saver:
         self.files = RunFiles(path)
         self.data = {"train": train, "test": test}
         self.n_checkpoints = len(attributor.checkpoints)
+        self.seconds = attributor.cpu_seconds
         for split, data in self.data.items():
             if not data.can_repeat:
                 raise InvalidDataError(
                     f"{split} can be read once only; give a list of batches, a DataLoader or arrays."
                 )
         self.block_size = attributor.fitted.block_size
-        self.labels = {split: self._read_labels(data) for split, data in self.data.items()}
+        self.has_classes = isinstance(attributor.task, Classification)
+        n_outputs = attributor.fitted.mean_probabilities(next(test.blocks(1))).shape[-1] if self.has_classes else 1
+        self.labels = {split: self._read_labels(data, n_outputs) for split, data in self.data.items()}
         self.digests = {
             split: [block.digest for block in data.blocks(self.block_size)] for split, data in self.data.items()
         }
         self._check_train()
-        first = next(test.blocks(1))
-        n_outputs = attributor.fitted.mean_outputs(first).shape[-1]
-        self.has_classes = isinstance(attributor.task, Classification)
+        if isinstance(class_names, str):
+            raise InvalidSettingError(f"class_names={class_names!r}; give a list of names.")
         if not self.has_classes:
-            n_outputs, class_names = 1, class_names or ("model output",)
-        names = tuple(class_names) if class_names is not None else tuple(str(i) for i in range(n_outputs))
-        if len(names) != n_outputs:
+            class_names = class_names or ("model output",)
+        names = tuple(map(str, class_names if class_names is not None else range(n_outputs)))
+        if len(names) != n_outputs or len(set(names)) != n_outputs:
             raise InvalidSettingError(
-                f"class_names holds {len(names)} names, but the model has {n_outputs} outputs to explain; give one "
-                "name each."
+                f"class_names holds {len(names)} names, {len(set(names))} of them different, but the model has "
+                f"{n_outputs} outputs to explain; give each a name of its own."
             )
         self.class_names = names
         size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
@@ -127,13 +126,13 @@ class _Saver:
     def describe(
         self,
         title: str,
-        thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None,
+        pictures: tuple[Sequence[bytes], Sequence[bytes]] | None,
         texts: tuple[Sequence[str], Sequence[str]] | None,
     ) -> None:
         """What people see of the run and its examples."""
         self.title = title
         self.shown: dict[str, dict[str, Sequence[Any]]] = {"train": {}, "test": {}}
-        for name, given in (("thumbnail", thumbnails), ("text", texts)):
+        for name, given in (("thumbnail", pictures), ("text", texts)):
             for split, values in zip(("train", "test"), given or ((), ()), strict=True):
                 if given is not None and len(values) != len(self.labels[split]):
                     raise InvalidDataError(
@@ -148,17 +147,28 @@ class _Saver:
             "data": self.digests,
             "class_names": self.class_names,
             "all_classes": self.all_classes,
+            "title": title,
+            "shown": {
+                split: {name: _digest(values) for name, values in of.items()} for split, of in self.shown.items()
+            },
         }
         self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    @staticmethod
-    def _read_labels(data: Data) -> NDArray[Any]:
+    def _read_labels(self, data: Data, n_outputs: int) -> NDArray[Any]:
         parts = []
         for batch in data.batches():
             if batch.labels is None:
                 raise InvalidDataError(f"{data.what} has no labels; a run shows each example with its label.")
-            parts.append(batch.labels.cpu().numpy())
-        return np.concatenate(parts)
+            parts.append(batch.labels.cpu())
+        labels = torch.cat(parts)
+        if labels.dim() != 1:
+            raise InvalidDataError(
+                f"{data.what} labels have shape {tuple(labels.shape)}; the explorer shows one number for each example. "
+                "Use score(), proponents() and opponents() for such tasks."
+            )
+        if self.has_classes:
+            self.attributor.task.check(torch.zeros(len(labels), n_outputs), labels)
+        return labels.numpy()
 
     def _check_train(self) -> None:
         """Refuses train examples that are not those of the features."""
@@ -208,7 +218,9 @@ class _Saver:
                     self._tell(bar.n / total)
             for block in self.data["test"].blocks(self._scored_at_once()):
                 if not writer.has(f"scores {block.start}"):
+                    began = time.process_time()
                     writer.write(f"scores {block.start}", self._scores(block))
+                    self.seconds += time.process_time() - began
                 bar.update(len(block))
                 self._tell(bar.n / total)
             if not writer.has("summary"):
@@ -251,7 +263,7 @@ class _Saver:
             "label": labels if self.has_classes else np.zeros(len(block), dtype=np.int64),
             "label_name": [self.class_names[label] if self.has_classes else f"{label:.4g}" for label in labels],
             "text": list(self.shown[split]["text"][where]) or [None] * len(block),
-            "thumbnail": list(self.shown[split]["thumbnail"][where]) or _thumbnails(block),
+            "thumbnail": list(self.shown[split]["thumbnail"][where]) or thumbnails(block),
         }
         if not any(examples["thumbnail"]) and not any(examples["text"]):
             examples["text"] = [f"{split} example {i}" for i in idx]
@@ -358,7 +370,7 @@ class _Saver:
             "title": [method.title],
             "description": [method.description],
             "is_baseline": [method.is_baseline],
-            "seconds": [attributor.cpu_seconds],
+            "seconds": [self.seconds],
             "fingerprint": [score_fingerprint(self.fingerprint, sha256s, self.ridge, method.name)],
         }
         plan = attributor.plan
@@ -396,28 +408,9 @@ def _joined(parts: list[Columns]) -> Columns:
     return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
 
 
-def _thumbnails(block: Block) -> list[bytes | None]:
-    """PNG images of inputs that look like images, None for others."""
-    return [_png(image) for batch in block.batches for image in _images(batch.inputs)]
-
-
-def _images(inputs: Any) -> Iterator[NDArray[Any] | None]:
-    if not isinstance(inputs, Tensor):
-        inputs = next(iter(inputs.values() if isinstance(inputs, dict) else inputs))
-    is_image = inputs.dim() == 4 and inputs.shape[1] in (1, 3)
-    for one in inputs:
-        yield one.movedim(0, -1).numpy() if is_image else None
-
-
-def _png(image: NDArray[Any] | None) -> bytes | None:
-    """The image as PNG, small ones enlarged; other numbers than bytes are stretched from darkest to brightest."""
-    if image is None:
-        return None
-    if image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
-        image = ((image - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
-    shown = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    factor = max(1, THUMBNAIL // max(shown.size))
-    buffer = io.BytesIO()
-    shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST).save(buffer, format="PNG")
-    return buffer.getvalue()
+def _digest(values: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value if isinstance(value, bytes) else str(value).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()

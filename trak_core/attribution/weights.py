@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
 from trak_core.gradients import StateDict
 
-__all__ = ["Checkpoint", "Checkpoints"]
+__all__ = ["Checkpoint", "Checkpoints", "digest_of"]
 
 Checkpoint = StateDict | str | Path | nn.Module
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
@@ -44,12 +44,19 @@ class Checkpoints:
         if not sources:
             raise InvalidSettingError("checkpoints=[]; give at least one, or None for the weights of the model itself.")
         self._expected = {name: value.shape for name, value in _tensors(model.state_dict()).items()}
-        self._sources = list(sources)
+        self._aliases = _aliases(model)
+        # Copies: who trains on after this must not change what is attributed. Files are compared when read again.
+        self._sources = [
+            source
+            if isinstance(source, str | Path)
+            else {k: v.detach().clone() for k, v in _load(source, f"checkpoint {i}").items()}
+            for i, source in enumerate(sources)
+        ]
         self._device = device
         self._dtype = dtype
         self._recent: tuple[int, StateDict] | None = None
         # Every one is read once at the start: a bad file should be found before hours of work, not after.
-        self.sha256s = [_sha256(self.state_dict(i)) for i in range(len(self._sources))]
+        self.sha256s = [digest_of(self._read(i)) for i in range(len(self._sources))]
         for i, sha256 in enumerate(self.sha256s):
             if (first := self.sha256s.index(sha256)) < i:
                 warnings.warn(
@@ -63,23 +70,41 @@ class Checkpoints:
         return len(self._sources)
 
     def state_dict(self, index: int) -> StateDict:
-        """Weights of one checkpoint as they were given, checked against the model."""
+        """Weights of one checkpoint as they were given.
+
+        Raises:
+            CheckpointMismatchError: its file holds other weights than at first.
+        """
+        state = self._read(index)
+        if isinstance(self._sources[index], str | Path) and digest_of(state) != self.sha256s[index]:
+            raise CheckpointMismatchError(
+                f"checkpoint {index} ({self._sources[index]}) holds other weights than when the attributor was made; "
+                "put the file back, or make a new attributor."
+            )
+        return state
+
+    def _read(self, index: int) -> StateDict:
+        """Weights of one checkpoint, checked against the model."""
         source = self._sources[index]
         what = f"checkpoint {index}" + (f" ({source})" if isinstance(source, str | Path) else "")
         return self._check(_load(source, what), what)
 
+    @torch.inference_mode(False)
     def weights(self, index: int) -> StateDict:
         """Parameters and buffers of one checkpoint on the device, detached."""
         if self._recent is None or self._recent[0] != index:
-            state = self.state_dict(index)
             moved = {
-                name: value.detach().to(self._device, self._dtype if value.is_floating_point() else None)
-                for name, value in state.items()
+                name: value.to(self._device, self._dtype if value.is_floating_point() else None, copy=True)
+                for name, value in self.state_dict(index).items()
             }
             self._recent = (index, moved)
         return self._recent[1]
 
     def _check(self, state: StateDict, what: str) -> StateDict:
+        for name, first in self._aliases.items():
+            # A shared tensor may be saved under any one of its names.
+            if (name in state) != (first in state):
+                state = {**state, name: state.get(name, state.get(first)), first: state.get(first, state.get(name))}  # type: ignore[dict-item]
         missing = [name for name in self._expected if name not in state]
         unexpected = [name for name in state if name not in self._expected]
         shapes = [
@@ -143,11 +168,18 @@ def _read(path: Path, what: str) -> Any:
     return found
 
 
+def _aliases(model: nn.Module) -> dict[str, str]:
+    """Further names of shared parameters, to the first name of each."""
+    first: dict[int, str] = {}
+    named = [(name, id(parameter)) for name, parameter in model.named_parameters(remove_duplicate=False)]
+    return {name: first[key] for name, key in named if first.setdefault(key, name) != name}
+
+
 def _tensors(state: dict[str, Any]) -> StateDict:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _sha256(state: StateDict) -> str:
+def digest_of(state: StateDict) -> str:
     """SHA-256 (hex) over names, types, shapes and values, whatever file they came from."""
     digest = hashlib.sha256()
     for name in sorted(state):

@@ -13,11 +13,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.errors import InvalidModelError, InvalidSettingError, TrakCoreError
 from trak_core.gradients.forward import Inputs, StateDict, count, run_model, take
 from trak_core.gradients.functional import loop_gradients, vmap_gradients
-from trak_core.gradients.hooks import hooked_gradients, why_unhookable
+from trak_core.gradients.hooks import Folding, UnhookableError, hooked_gradients, why_unhookable
 from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
 from trak_core.gradients.layers import Layer
 from trak_core.tasks import Task
@@ -30,6 +31,8 @@ GradientPath = Literal["hooks", "functional", "loop"]
 Precision = Literal["float64", "float32", "bfloat16", "float16"]
 WAYS: tuple[GradientPath, ...] = ("hooks", "functional", "loop")
 Compute = Callable[..., tuple[Tensor, Sequence[LayerGradients]]]
+STIR = 0.1
+"""Size of the noise on the weights that a way is tried at, relative to them."""
 PROBED = 3
 """Examples that a way is tried on."""
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
@@ -80,7 +83,9 @@ class GradientComputer:
         self.path: GradientPath | None = None
         self.reason = ""
         self.factored: frozenset[str] = frozenset()
+        self._folding: Folding = {}
 
+    @torch.inference_mode(False)  # what is made under it can have no gradients, not even later
     def choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str = "auto") -> None:
         """Chooses a way on the first examples of a batch; `path` and `reason` then tell which and why.
 
@@ -94,7 +99,10 @@ class GradientComputer:
         probed = torch.arange(PROBED) % count(inputs)
         inputs, asked = take(inputs, probed), asked[probed]
         self._check_model(weights, inputs, asked)
-        ways: dict[GradientPath, Compute] = {"hooks": hooked_gradients, "functional": vmap_gradients}
+        self._folding = {}
+        ways: dict[GradientPath, Compute] = {"hooks": self._hooked, "functional": vmap_gradients}
+        # At zeros, as fresh heads and adapters have them, every way looks right: so a little beside them.
+        weights = self._stirred(weights, inputs)
         expected = self._gradients(loop_gradients, weights, inputs, asked)[1]
         reasons: list[str] = []
         for way, compute in ways.items():
@@ -120,10 +128,12 @@ class GradientComputer:
             inputs: the batch.
             asked: what is asked of each example.
         """
-        ways: dict[str, Compute] = {"hooks": hooked_gradients, "functional": vmap_gradients, "loop": loop_gradients}
-        compute = ways[self.path or "loop"]
-        outputs, layers = self._gradients(compute, weights, inputs, asked)
-        outputs = outputs.to(self.dtype)
+        ways: dict[str, Compute] = {"hooks": self._hooked, "functional": vmap_gradients, "loop": loop_gradients}
+        try:
+            outputs, layers = self._gradients(ways[self.path or "loop"], weights, inputs, asked)
+        except UnhookableError as error:
+            logger.warning("a batch is computed one example at a time: %s", error)
+            outputs, layers = self._gradients(loop_gradients, weights, inputs, asked)
         with torch.no_grad():
             model_output = self.task.model_output(outputs, asked)
             q = self.task.out_to_loss(outputs, asked)
@@ -132,7 +142,24 @@ class GradientComputer:
     def outputs(self, weights: StateDict, inputs: Inputs) -> Tensor:
         """What the model returns for a batch `[n, ...]`, without gradients."""
         with torch.no_grad(), self._running(inputs):
-            return run_model(self.model, weights, inputs).to(self.dtype)
+            return run_model(self.model, weights, inputs)
+
+    def _hooked(
+        self, model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, asked: Tensor
+    ) -> tuple[Tensor, Sequence[LayerGradients]]:
+        return hooked_gradients(model, weights, layers, task, inputs, asked, self._folding)
+
+    def _stirred(self, weights: StateDict, inputs: Inputs) -> StateDict:
+        """The weights with some noise on the selected parameters; as they are where the model cannot bear it."""
+        generator = torch.Generator().manual_seed(0)
+        names = {name for layer in self.layers for name in layer.parameters}
+        stirred = dict(weights)
+        for name in sorted(names):
+            value = weights[name]
+            size = float(value.abs().mean()) or STIR
+            noise = torch.randn(value.shape, generator=generator, dtype=torch.float32)
+            stirred[name] = value + STIR * size * noise.to(value)
+        return stirred if bool(self.outputs(stirred, inputs).isfinite().all()) else weights
 
     def _gradients(
         self,
@@ -141,7 +168,8 @@ class GradientComputer:
         inputs: Inputs,
         asked: Tensor,
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
-        with self._running(inputs):
+        # Whatever the caller has switched off, gradients are what is asked for here.
+        with torch.inference_mode(False), torch.enable_grad(), self._running(inputs):
             return compute(self.model, weights, self.layers, self.task, inputs, asked)
 
     @contextmanager
@@ -156,10 +184,19 @@ class GradientComputer:
             yield
 
     def _check_model(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> None:
-        outputs = self.outputs(weights, inputs)
-        if len(outputs) != len(asked):
+        try:
+            outputs = self.outputs(weights, inputs)
+        except (TrakCoreError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
             raise InvalidModelError(
-                f"the model returns {len(outputs)} rows for {len(asked)} examples; it must return one row for each."
+                f"the model fails on its first {len(asked)} examples, {_words(inputs)}: {type(error).__name__}: "
+                f"{_first_line(error)}. Give inputs as its forward takes them: a tensor, a tuple of arguments, or a "
+                "dict of keyword arguments."
+            ) from error
+        if outputs.dim() == 0 or len(outputs) != len(asked):
+            raise InvalidModelError(
+                f"the model returns {tuple(outputs.shape)} for {len(asked)} examples; it must return one row for each."
             )
         self.task.check(outputs, asked)
         if not outputs.isfinite().all():
@@ -200,7 +237,8 @@ class GradientComputer:
         try:
             _, given = self._gradients(compute, weights, inputs, asked)
             distances = [_distance(form(one), form(other)) for one, other in zip(given, expected, strict=True)]
-        except (TrakCoreError, RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        except Exception as error:
+            # Models raise all sorts of things under vmap; whatever it is, this way does not work.
             return f"{type(error).__name__}: {_first_line(error)}"
         for layer, distance in zip(self.layers, distances, strict=True):
             if distance > self._tolerance:
@@ -211,7 +249,7 @@ class GradientComputer:
         """Layers whose gradients are one outer product for each example, smaller than the gradient itself."""
         if self.path != "hooks":
             return frozenset()
-        _, layers = self._gradients(hooked_gradients, weights, inputs, asked)
+        _, layers = self._gradients(self._hooked, weights, inputs, asked)
         return frozenset(
             each.layer.name
             for each in layers
@@ -229,6 +267,11 @@ def _distance(left: Tensor, right: Tensor) -> float:
     """Largest difference relative to the largest number."""
     largest = max(float(right.abs().max()), float(left.abs().max()), torch.finfo(left.dtype).tiny)
     return float((left - right).abs().max()) / largest
+
+
+def _words(inputs: Inputs) -> str:
+    leaves, _ = tree_flatten_with_path(inputs)
+    return ", ".join(f"{''.join(map(str, path))} {leaf.dtype} {list(leaf.shape)}".strip() for path, leaf in leaves)
 
 
 def _short(values: Tensor) -> str:

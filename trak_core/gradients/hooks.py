@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils._pytree import tree_flatten
 
 from trak_core.errors import TrakCoreError
 from trak_core.gradients.forward import Inputs, StateDict, count, run_model
@@ -32,11 +33,17 @@ from trak_core.gradients.layer_gradients import (
 from trak_core.gradients.layers import Layer
 from trak_core.tasks import Task
 
-__all__ = ["UnhookableError", "hooked_gradients", "why_unhookable"]
+__all__ = ["Folding", "UnhookableError", "hooked_gradients", "why_unhookable"]
 
 
 class UnhookableError(TrakCoreError, ValueError):
-    """A layer is used in a way that hooks cannot follow."""
+    """A layer is used in a way that hooks cannot follow; other ways to compute gradients can."""
+
+
+Folding = dict[str, float]
+"""For each layer, how many of its rows belong to one example, for each position of the model's input; 0 for a layer
+with one row an example. Learnt on the probed examples, it must hold for every later batch: a layer that runs on some
+rows only, picked by the data, would otherwise give its rows to the wrong examples."""
 
 
 _CHANNELS_FIRST = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)
@@ -83,11 +90,17 @@ class _Recording:
 
 
 def hooked_gradients(
-    model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, asked: Tensor
+    model: nn.Module,
+    weights: StateDict,
+    layers: list[Layer],
+    task: Task,
+    inputs: Inputs,
+    asked: Tensor,
+    folding: Folding | None = None,
 ) -> tuple[Tensor, list[LayerGradients]]:
     """Outputs of the model `[n, ...]` and gradients of the model output with respect to each layer.
 
-    Arguments are those of `vmap_gradients`.
+    Arguments are those of `vmap_gradients`, and `folding`, which is filled where it lacks a layer.
 
     Raises:
         UnhookableError: a layer runs on inputs without a row for each example, or they are changed in place.
@@ -95,6 +108,7 @@ def hooked_gradients(
     device = next(iter(weights.values())).device
     recording = _Recording(count(inputs), torch.zeros((), device=device, requires_grad=True))
     frozen = {name: value.detach() for name, value in weights.items()}
+    rows = _Rows(recording.n, _positions(inputs), {} if folding is None else folding)
     with torch.enable_grad(), _hooks(model, layers, recording):
         outputs = run_model(model, frozen, inputs)
         total = task.model_output(outputs, asked).sum()
@@ -115,7 +129,7 @@ def hooked_gradients(
             zeros = frozen[layer.parameters[0]].new_zeros(recording.n, layer.size)
             gradients.append(ExplicitGradients(layer, zeros))
             continue
-        gradients.append(_of_layer(model.get_submodule(layer.name), layer, reached, recording.n, frozen))
+        gradients.append(_of_layer(model.get_submodule(layer.name), layer, reached, rows, frozen))
     return outputs.detach(), gradients
 
 
@@ -147,11 +161,11 @@ def _recorder(layer: Layer, recording: _Recording) -> Callable[[nn.Module, tuple
 
 
 def _of_layer(
-    module: nn.Module, layer: Layer, calls: list[tuple[_Call, Tensor]], n: int, weights: StateDict
+    module: nn.Module, layer: Layer, calls: list[tuple[_Call, Tensor]], rows: "_Rows", weights: StateDict
 ) -> LayerGradients:
     dtype = weights[layer.parameters[0]].dtype  # mixed precision ends here
     pairs = [
-        (_example_rows(call.inputs, module, layer, n), _example_rows(delta.detach().to(dtype), module, layer, n))
+        (rows.by_example(call.inputs, module, layer), rows.by_example(delta.detach().to(dtype), module, layer))
         for call, delta in calls
     ]
     if isinstance(module, nn.Conv1d | nn.Conv2d):
@@ -163,15 +177,34 @@ def _of_layer(
     return _norm(module, layer, pairs, weights)
 
 
-def _example_rows(values: Tensor, module: nn.Module, layer: Layer, n: int) -> Tensor:
-    """The values with one row for each example; a batch folded into positions is unfolded again."""
-    if len(values) == n:
-        return values
-    if len(values) == 1:
-        return values.expand(n, *values.shape[1:])
-    if len(values) % n or isinstance(module, (nn.Conv1d, nn.Conv2d, *_CHANNELS_FIRST)):
-        raise UnhookableError(f"layer {layer.name!r} runs on {len(values)} rows for {n} examples")
-    return values.reshape(n, len(values) // n, *values.shape[1:])
+def _positions(inputs: Inputs) -> int:
+    """Length of the second dimension of the model's first input, such as the number of tokens."""
+    first = tree_flatten(inputs)[0][0]
+    return int(first.shape[1]) if first.dim() > 1 else 1
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which rows of a layer belong to which example of a batch."""
+
+    n: int
+    positions: int
+    folding: Folding
+
+    def by_example(self, values: Tensor, module: nn.Module, layer: Layer) -> Tensor:
+        """The values with one row for each example; a batch folded into positions is unfolded again."""
+        n, length = self.n, len(values)
+        if n > 1:
+            fold = 0.0 if length in (1, n) else length / n / max(1, self.positions)
+            if self.folding.setdefault(layer.name, fold) != fold:
+                raise UnhookableError(f"layer {layer.name!r} runs on {length} rows for {n} examples, and not always so")
+        if length == n:
+            return values
+        if length == 1:
+            return values.expand(n, *values.shape[1:])
+        if length % n or isinstance(module, (nn.Conv1d, nn.Conv2d, *_CHANNELS_FIRST)):
+            raise UnhookableError(f"layer {layer.name!r} runs on {length} rows for {n} examples")
+        return values.reshape(n, length // n, *values.shape[1:])
 
 
 def _linear(layer: Layer, pairs: list[tuple[Tensor, Tensor]]) -> OuterProducts:

@@ -5,7 +5,7 @@ same over positions; an Embedding a few rows of a large table. Forming the gradi
 it, and then it is written parameter-major, `[n_parameters, n]`, as sparse projections want it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -133,18 +133,23 @@ class TableRows:
         """As in `LayerGradients`."""
         return self.deltas
 
-    def touched(self) -> tuple[Tensor, Tensor]:
+    def touched(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Gradients of the rows that were looked up, and the numbers of their parameters inside the layer.
 
-        Returns:
+        Args:
+            at_once: the most parameters to form at once.
+
+        Yields:
             `[n_touched * n_columns, n]`, and int64 `[n_touched * n_columns]`.
         """
         n, _, columns = self.deltas.shape
-        rows, places = torch.unique(self.indices, return_inverse=True)
-        formed = self.deltas.new_zeros(n, len(rows), columns)
-        formed.scatter_add_(1, places[..., None].expand(-1, -1, columns), self.deltas)
-        numbers = rows[:, None] * columns + torch.arange(columns, device=rows.device)
-        return formed.reshape(n, -1).T.contiguous(), numbers.reshape(-1)
+        for rows in torch.split(torch.unique(self.indices), max(1, at_once // columns)):
+            places = torch.searchsorted(rows, self.indices).clamp_(max=len(rows) - 1)
+            inside = rows[places] == self.indices
+            formed = self.deltas.new_zeros(n, len(rows), columns)
+            formed.scatter_add_(1, places[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
+            numbers = rows[:, None] * columns + torch.arange(columns, device=rows.device)
+            yield formed.reshape(n, -1).T.contiguous(), numbers.reshape(-1)
 
 
 def form(gradients: LayerGradients) -> Tensor:

@@ -113,6 +113,8 @@ def _matching(names: list[str], patterns: str | Sequence[str] | None) -> set[str
         raise InvalidSettingError("the model has no parameters, so there are no gradients to attribute with.")
     if patterns is None:
         return set(names)
+    if not patterns:
+        raise InvalidSettingError("parameters=[] selects nothing; leave it out to select all.")
     chosen: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         hits = {name for name in names if fnmatchcase(name, pattern)}

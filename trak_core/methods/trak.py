@@ -33,13 +33,18 @@ DEFAULT_RIDGE = 3.0
 falls on both sides."""
 
 
-def check_ridge(ridge: float, n_train: int, proj_dim: int | None) -> None:
+SAFE_RIDGE = 0.1
+"""The smallest ridge that float32 carries without losing digits that matter."""
+
+
+def check_ridge(ridge: float, n_train: int, proj_dim: int | None, dtype: torch.dtype) -> None:
     """Refuses a ridge that cannot work, and warns of one that hardly does.
 
     Args:
         ridge: relative to the mean squared gradient norm.
         n_train: number of train examples.
         proj_dim: dimension of the features; None for whole gradients.
+        dtype: of the features.
 
     Raises:
         InvalidSettingError: the ridge is negative or not finite.
@@ -47,7 +52,16 @@ def check_ridge(ridge: float, n_train: int, proj_dim: int | None) -> None:
     """
     if not 0 <= ridge < math.inf:
         raise InvalidSettingError(f"ridge={ridge} must be a finite number of 0 or more; {DEFAULT_RIDGE:g} is usual.")
-    if proj_dim is None or ridge >= 0.01:
+    if ridge >= 0.01:
+        return
+    if proj_dim is None:
+        if dtype != torch.float64:
+            warnings.warn(
+                f"ridge={ridge:g} with float32 inner products of {n_train} train examples: rounding is then as large "
+                f"as the ridge. Use precision='float64', or a ridge of about {DEFAULT_RIDGE:g}.",
+                AttributionWarning,
+                stacklevel=3,
+            )
         return
     if ridge == 0 and proj_dim >= n_train:
         raise SingularKernelError(
@@ -75,7 +89,8 @@ def _ridged(matrix: Tensor, ridge: float, n_train: int) -> Tensor:
     if not 0 <= ridge < math.inf:
         raise InvalidSettingError(f"ridge={ridge} must be a finite number of 0 or more; {DEFAULT_RIDGE:g} is usual.")
     mean_squared_norm = matrix.diagonal().sum() / n_train
-    ridged = matrix.clone()
+    # Float32 loses digits as the ridge vanishes beside the largest eigenvalues.
+    ridged = matrix.double() if ridge < SAFE_RIDGE and matrix.dtype != torch.float64 else matrix.clone()
     ridged.diagonal().add_(ridge * mean_squared_norm)
     factor, failure = torch.linalg.cholesky_ex(ridged)
     if failure:
@@ -155,7 +170,8 @@ class DualKernel:
     @staticmethod
     def attribute(test_kernel: Tensor, factor: Tensor) -> Tensor:
         """`k(z) (K + l I)^-1` for every row of `test_kernel` `[m, n_train]`; the result has the same shape."""
-        return torch.cholesky_solve(test_kernel.T, factor).T
+        solved: Tensor = torch.cholesky_solve(test_kernel.to(factor.dtype).T, factor)
+        return solved.T.to(test_kernel.dtype)
 
     @staticmethod
     def predict(test_kernel: Tensor, factor: Tensor, weighted_masks: Tensor) -> Tensor:
@@ -166,8 +182,10 @@ class DualKernel:
             factor: of `factorize`.
             weighted_masks: `[n_subsets, n_train]`, membership (0 or 1) times the mean q of the example.
         """
-        return test_kernel @ torch.cholesky_solve(weighted_masks.T, factor)
+        solved = torch.cholesky_solve(weighted_masks.to(factor.dtype).T, factor)
+        return test_kernel @ solved.to(test_kernel.dtype)
 
     def leverages(self, factor: Tensor) -> Tensor:
         """Diagonal of `K (K + l I)^-1` `[n_train]`, each from 0 to 1."""
-        return (torch.cholesky_inverse(factor) * self.kernel).sum(1)
+        leverages: Tensor = (torch.cholesky_inverse(factor) * self.kernel).sum(1)
+        return leverages.to(self.kernel.dtype)

@@ -132,9 +132,9 @@ class SketchMap:
         return values
 
     def _touched(self, table: TableRows, projected: Tensor, squared: Tensor) -> None:
-        values, parameters = table.touched()
-        squared += (values * values).sum(0)
-        self.projection.accumulate_at(projected, values, parameters + table.layer.start)
+        for values, parameters in table.touched(BUFFER_PARAMETERS):
+            squared += (values * values).sum(0)
+            self.projection.accumulate_at(projected, values, parameters + table.layer.start)
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """As in `FeatureMap`."""

@@ -170,6 +170,8 @@ class FileFeatures:
             self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
             self._connection.execute("COMMIT")
             return
+        if not {"settings", "blocks", "examples", "features"} <= tables:
+            raise StoreDamagedError(f"{self.path} holds other tables than features; choose another store.")
         found = json.loads(self._connection.execute("SELECT value FROM settings").fetchall()[0][0])
         # JSON turns tuples into lists and keys into texts; compare what both went through.
         wanted = json.loads(json.dumps(settings))

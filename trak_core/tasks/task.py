@@ -57,11 +57,11 @@ def find_task(task: "str | Task") -> Task:
     """
     from trak_core.tasks import TASKS
 
-    if not isinstance(task, str):
-        return task
-    if task not in TASKS:
+    if isinstance(task, str) and task in TASKS:
+        return TASKS[task]
+    if isinstance(task, str | type) or not isinstance(task, Task):
         raise InvalidSettingError(
             f"task={task!r}; there are {', '.join(TASKS)}. For anything else give a "
-            "trak_core.CustomTask(model_output, out_to_loss)."
+            "trak_core.CustomTask(output_function, weight_function)."
         )
-    return TASKS[task]
+    return task
