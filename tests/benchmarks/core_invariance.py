@@ -18,7 +18,6 @@ from tests.benchmarks.core_digits import digits, test_of, train_of
 from tests.benchmarks.core_report import Report
 from tests.benchmarks.digits_cnn import make_model
 from trak_core import Attributor
-from trak_core.attribution.batches import read_data
 from trak_core.gradients import Precision
 from trak_core.projection import feature_maps
 
@@ -31,7 +30,7 @@ WAYS = ("hooks", "functional", "loop")
 N_LOOP = 200
 """Training examples for which gradients are computed in every way: one at a time takes long."""
 BUFFERS = (1000, 5000, 50_000)
-SMALL_BUDGET = 2**25
+SMALL_BUDGET = 2**26
 LARGE_BUDGET = 2**31
 """So that no batch is made smaller than what was asked for."""
 

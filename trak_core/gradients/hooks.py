@@ -28,7 +28,6 @@ from trak_core.gradients.layer_gradients import (
     TableRows,
     convolve_with,
     unfold_patches,
-    with_ones,
 )
 from trak_core.gradients.layers import Layer
 from trak_core.tasks import Task
@@ -207,45 +206,50 @@ class _Rows:
         return values.reshape(n, length // n, *values.shape[1:])
 
 
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    """The parts of several calls in one; a single call, the usual case, is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
+
+
 def _linear(layer: Layer, pairs: list[tuple[Tensor, Tensor]]) -> OuterProducts:
     n = len(pairs[0][1])
-    deltas = torch.cat([delta.reshape(n, 1, -1, delta.shape[-1]) for _, delta in pairs], dim=2)
+    deltas = _joined([delta.reshape(n, 1, -1, delta.shape[-1]) for _, delta in pairs], dim=2)
     inputs = [seen for seen, _ in pairs]
 
-    def activations() -> Tensor:
-        rows = torch.cat([seen.reshape(n, 1, -1, seen.shape[-1]) for seen in inputs], dim=2)
-        return with_ones(rows.to(deltas.dtype), layer.has_bias, layer.has_weight)
+    def make_inputs() -> Tensor:
+        rows = _joined([seen.reshape(n, 1, -1, seen.shape[-1]) for seen in inputs], dim=2)
+        return rows.to(deltas.dtype)
 
     is_single = len(pairs) == 1 and pairs[0][1].dim() == 2
-    return OuterProducts(layer, deltas, activations, is_single)
+    return OuterProducts(layer, deltas, make_inputs, is_single)
 
 
 def _convolution(
     module: nn.Conv1d | nn.Conv2d, layer: Layer, pairs: list[tuple[Tensor, Tensor]]
 ) -> OuterProducts | ExplicitGradients:
     n = len(pairs[0][1])
-    deltas = torch.cat(
+    deltas = _joined(
         [delta.reshape(n, module.groups, delta.shape[1] // module.groups, -1).transpose(2, 3) for _, delta in pairs],
         dim=2,
     )
     inputs = [seen.to(deltas.dtype) for seen, _ in pairs]
 
-    def activations() -> Tensor:
-        patches = [unfold_patches(module, seen, layer.has_bias, layer.has_weight) for seen in inputs]
-        return torch.cat(patches, dim=2)
+    def make_inputs() -> Tensor:
+        patches = [unfold_patches(module, seen) for seen in inputs]
+        return _joined(patches, dim=2)
 
     def project(matrix: Tensor) -> Tensor:
-        return torch.cat([convolve_with(module, seen, matrix, layer.has_bias) for seen in inputs], dim=2)
+        return _joined([convolve_with(module, seen, matrix, layer.has_bias) for seen in inputs], dim=2)
 
     return OuterProducts(
-        layer, deltas, activations, False, project if module.groups == 1 and layer.has_weight else None
+        layer, deltas, make_inputs, False, project if module.groups == 1 and layer.has_weight else None
     )
 
 
 def _embedding(module: nn.Embedding, layer: Layer, pairs: list[tuple[Tensor, Tensor]]) -> TableRows:
     n = len(pairs[0][1])
-    indices = torch.cat([seen.reshape(n, -1) for seen, _ in pairs], dim=1)
-    deltas = torch.cat([delta.reshape(n, -1, delta.shape[-1]) for _, delta in pairs], dim=1)
+    indices = _joined([seen.reshape(n, -1) for seen, _ in pairs], dim=1)
+    deltas = _joined([delta.reshape(n, -1, delta.shape[-1]) for _, delta in pairs], dim=1)
     if module.padding_idx is not None:
         deltas = deltas * (indices != module.padding_idx)[..., None]
     return TableRows(layer, indices, deltas)

@@ -30,6 +30,10 @@ class LayerGradients(Protocol):
         """Forms the gradients of matrix rows `start` to `stop` into `out` `[(stop - start) * n_columns, n]`."""
         ...
 
+    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
+        """Squared norms `[n]` of the gradients of matrix rows `start` to `stop`, given as `write` formed them."""
+        ...
+
     @property
     def like(self) -> Tensor:
         """A tensor `[n, ...]` of the gradients' type and device."""
@@ -53,6 +57,10 @@ class ExplicitGradients:
         columns = self.layer.n_columns
         out.copy_(self.values[:, start * columns : stop * columns].T)
 
+    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
+        """As in `LayerGradients`."""
+        return (formed * formed).sum(0)
+
     @property
     def like(self) -> Tensor:
         """As in `LayerGradients`."""
@@ -66,8 +74,8 @@ class OuterProducts:
     Attributes:
         layer: the layer.
         deltas: gradients of the model output with respect to the layer's outputs `[n, groups, T, n_rows / groups]`.
-        make_activations: gives what the weights are multiplied with `[n, groups, T, n_columns]`, a column of ones
-            for the bias included. A function, because the patches of a Conv layer are many times its input.
+        make_inputs: gives what the weights are multiplied with `[n, groups, T, n_columns]`, without the column of ones
+            for the bias. A function, because the patches of a Conv layer are many times its input.
         is_single: True when each example has one outer product (T = 1, one group).
         project: for a Conv layer of one group, gives the activations times a matrix `[n_columns, r]` without forming
             patches: `[n, 1, T, r]`; None elsewhere.
@@ -75,25 +83,26 @@ class OuterProducts:
 
     layer: Layer
     deltas: Tensor
-    make_activations: Callable[[], Tensor]
+    make_inputs: Callable[[], Tensor]
     is_single: bool
     project: Callable[[Tensor], Tensor] | None = None
 
     def write(self, out: Tensor, start: int, stop: int) -> None:
         """As in `LayerGradients`."""
-        activations = self.make_activations()
         n, groups, _, per_group = self.deltas.shape
         if groups > 1:
-            formed = torch.einsum("ngtr,ngtc->grcn", self.deltas, activations)
+            formed = torch.einsum("ngtr,ngtc->grcn", self.deltas, self.activations())
             out.copy_(formed.reshape(groups * per_group, self.layer.n_columns, n)[start:stop].reshape(-1, n))
             return
         deltas = self.deltas[:, 0, :, start:stop]
         if self.is_single:
-            left, right = deltas[:, 0].T.contiguous(), activations[:, 0, 0].T.contiguous()  # [rows, n], [columns, n]
-            torch.mul(left[:, None], right[None], out=out.view(stop - start, -1, n))
+            activations = self.activations()[:, 0, 0].T.contiguous()  # [columns, n]
+            torch.mul(deltas[:, 0].T.contiguous()[:, None], activations[None], out=out.view(stop - start, -1, n))
             return
-        formed = deltas.transpose(1, 2) @ activations[:, 0]  # [n, rows, columns]
-        out.copy_(formed.reshape(n, -1).T)
+        parts = [deltas.transpose(1, 2) @ self.make_inputs()[:, 0]] if self.layer.has_weight else []
+        if self.layer.has_bias:
+            parts.append(deltas.sum(1)[..., None])  # what a column of ones would give, at less cost
+        out.copy_(torch.cat(parts, dim=2).reshape(n, -1).T)  # [n, rows, columns] before
 
     @property
     def like(self) -> Tensor:
@@ -102,7 +111,21 @@ class OuterProducts:
 
     def activations_times(self, matrix: Tensor) -> Tensor:
         """Activations times `matrix` `[n_columns, r]`: `[n, groups, T, r]`."""
-        return self.project(matrix) if self.project is not None else self.make_activations() @ matrix
+        return self.project(matrix) if self.project is not None else self.activations() @ matrix
+
+    def activations(self) -> Tensor:
+        """What each delta is multiplied with `[n, groups, T, n_columns]`, a last column of ones for the bias."""
+        if not self.layer.has_weight:
+            return torch.ones_like(self.deltas[..., :1])
+        inputs = self.make_inputs()
+        return torch.cat([inputs, torch.ones_like(inputs[..., :1])], dim=-1) if self.layer.has_bias else inputs
+
+    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
+        """As in `LayerGradients`."""
+        if not self.is_single:
+            return (formed * formed).sum(0)
+        activations = self.activations()[:, 0, 0]
+        return (self.deltas[:, 0, 0, start:stop] ** 2).sum(1) * (activations**2).sum(1)
 
 
 @dataclass(frozen=True)
@@ -128,6 +151,10 @@ class TableRows:
         formed.scatter_add_(1, where[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
         out.copy_(formed.reshape(n, -1).T)
 
+    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
+        """As in `LayerGradients`."""
+        return (formed * formed).sum(0)
+
     @property
     def like(self) -> Tensor:
         """As in `LayerGradients`."""
@@ -144,7 +171,7 @@ class TableRows:
         """
         n, _, columns = self.deltas.shape
         for rows in torch.split(torch.unique(self.indices), max(1, at_once // columns)):
-            places = torch.searchsorted(rows, self.indices).clamp_(max=len(rows) - 1)
+            places = torch.searchsorted(rows, self.indices.contiguous()).clamp_(max=len(rows) - 1)
             inside = rows[places] == self.indices
             formed = self.deltas.new_zeros(n, len(rows), columns)
             formed.scatter_add_(1, places[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
@@ -160,18 +187,12 @@ def form(gradients: LayerGradients) -> Tensor:
     return out
 
 
-def unfold_patches(module: nn.Conv2d | nn.Conv1d, inputs: Tensor, has_bias: bool, has_weight: bool) -> Tensor:
-    """Patches that a Conv layer multiplies with its weights: `[n, groups, T, n_columns]`."""
+def unfold_patches(module: nn.Conv2d | nn.Conv1d, inputs: Tensor) -> Tensor:
+    """Patches that a Conv layer multiplies with its weights: `[n, groups, T, channels / groups * kernel]`."""
     inputs, kernel, stride, dilation = _padded(module, inputs)
     n = len(inputs)
     patches = F.unfold(inputs, kernel, dilation=dilation, stride=stride)  # [n, channels * kernel, T]
-    if has_bias and module.groups == 1:
-        # Ones joined while the patches lie in one piece cost little; after the transposition they cost a slow copy.
-        ones = patches.new_ones(n, 1, patches.shape[2])
-        patches = torch.cat([patches, ones], dim=1) if has_weight else ones
-        return patches.transpose(1, 2)[:, None]
-    patches = patches.reshape(n, module.groups, -1, patches.shape[-1]).transpose(2, 3)
-    return with_ones(patches, has_bias, has_weight)
+    return patches.reshape(n, module.groups, -1, patches.shape[-1]).transpose(2, 3)
 
 
 def convolve_with(module: nn.Conv2d | nn.Conv1d, inputs: Tensor, matrix: Tensor, has_bias: bool) -> Tensor:
@@ -180,14 +201,6 @@ def convolve_with(module: nn.Conv2d | nn.Conv1d, inputs: Tensor, matrix: Tensor,
     weight = (matrix[:-1] if has_bias else matrix).T.reshape(-1, inputs.shape[1], *kernel)
     bias = matrix[-1] if has_bias else None
     return F.conv2d(inputs, weight, bias, stride=stride, dilation=dilation).flatten(2).transpose(1, 2)[:, None]
-
-
-def with_ones(activations: Tensor, has_bias: bool, has_weight: bool) -> Tensor:
-    """Activations with a last column of ones for the bias, or that column alone."""
-    if not has_bias:
-        return activations
-    ones = torch.ones_like(activations[..., :1])
-    return torch.cat([activations, ones], dim=-1) if has_weight else ones
 
 
 Pair = tuple[int, int]

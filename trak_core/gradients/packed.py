@@ -42,7 +42,7 @@ class PackedRows:
             if each.layer.name not in self.factored:
                 parts.append(each.values if isinstance(each, ExplicitGradients) else form(each).T)
             elif isinstance(each, OuterProducts) and each.is_single:
-                parts += [each.deltas[:, 0, 0], each.make_activations()[:, 0, 0]]
+                parts += [each.deltas[:, 0, 0], each.activations()[:, 0, 0]]
             else:
                 raise InvalidModelError(
                     f"layer {each.layer.name!r} ran once for each example at first and now runs otherwise; use "
@@ -55,8 +55,8 @@ class PackedRows:
         gradients: list[LayerGradients] = []
         for layer, part in zip(self.layers, self._parts(rows), strict=True):
             if layer.name in self.factored:
-                deltas, activations = part[:, : layer.n_rows], part[:, layer.n_rows :]
-                give = activations[:, None, None].contiguous
+                deltas, inputs = part[:, : layer.n_rows], part[:, layer.n_rows : part.shape[1] - layer.has_bias]
+                give = inputs[:, None, None].contiguous
                 gradients.append(OuterProducts(layer, deltas[:, None, None], give, True))
             else:
                 gradients.append(ExplicitGradients(layer, part))

@@ -112,13 +112,15 @@ class SketchMap:
             if isinstance(first, TableRows):
                 self._touched(first, projected, squared)
                 continue
-            values = self._form(pieces, like)
-            squared += (values * values).sum(0)
+            values = self._form(pieces, like, squared)
             self.projection.accumulate(projected, values, first.layer.start + start * first.layer.n_columns)
         return projected.T.contiguous(), squared
 
-    def _form(self, pieces: list[tuple[LayerGradients, int, int]], like: Tensor) -> Tensor:
-        """The gradients of neighbouring pieces `[n_parameters, n]`, in memory that the next block uses again."""
+    def _form(self, pieces: list[tuple[LayerGradients, int, int]], like: Tensor, squared: Tensor) -> Tensor:
+        """The gradients of neighbouring pieces `[n_parameters, n]`, in memory that the next block uses again.
+
+        Adds their squared norms to `squared` `[n]`.
+        """
         n, size = len(like), sum((stop - start) * each.layer.n_columns for each, start, stop in pieces)
         buffer = self._buffer
         if buffer is None or buffer.numel() < size * n or buffer.dtype != like.dtype or buffer.device != like.device:
@@ -127,7 +129,9 @@ class SketchMap:
         at = 0
         for each, start, stop in pieces:
             length = (stop - start) * each.layer.n_columns
-            each.write(values[at : at + length], start, stop)
+            formed = values[at : at + length]
+            each.write(formed, start, stop)
+            squared += each.squared_norms(formed, start, stop)
             at += length
         return values
 
