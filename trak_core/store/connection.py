@@ -8,7 +8,7 @@ import duckdb
 
 from trak_core.errors import StoreDamagedError, StoreVersionError
 
-__all__ = ["attach", "is_damage", "reading"]
+__all__ = ["attach", "is_damage", "is_disk_trouble", "reading"]
 
 Result = TypeVar("Result")
 _OF_THE_FILE = (
@@ -55,6 +55,14 @@ def reading(store: Path, fetch: Callable[[], Result]) -> Result:
 def is_damage(error: duckdb.Error) -> bool:
     """True when an error tells of the file rather than of the query; a failed checksum comes as the bare base class."""
     return type(error) is duckdb.Error or isinstance(error, _OF_THE_FILE)
+
+
+_DISK = ("No space left", "File too large", "quota", "Read-only", "Permission denied", "Could not write")
+
+
+def is_disk_trouble(error: duckdb.Error) -> bool:
+    """True when an error tells of the disk rather than of what is on it: full, read-only, or not ours."""
+    return any(sign in str(error) for sign in _DISK)
 
 
 def _unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:

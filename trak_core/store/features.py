@@ -23,7 +23,7 @@ from trak_core.errors import (
     StorageError,
     StoreDamagedError,
 )
-from trak_core.store.connection import is_damage
+from trak_core.store.connection import is_damage, is_disk_trouble
 from trak_core.store.files import storage_errors
 
 __all__ = ["FeatureBlock", "FeatureStore", "FileFeatures", "MemoryFeatures"]
@@ -276,7 +276,7 @@ class FileFeatures:
                 ) from error
             if not is_damage(error):
                 raise
-            if any(sign in text for sign in ("No space left", "Read-only", "Permission denied", "Could not write")):
+            if is_disk_trouble(error):
                 raise StorageError(
                     f"cannot write {self.path} ({text}); free some space or mend the disk, then run the same again. "
                     "Blocks that were finished are kept."

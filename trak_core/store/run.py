@@ -300,7 +300,7 @@ class Run:
     @property
     def will_have_lds(self) -> bool:
         """True while a build is still measuring; a run saved from Python has no retrained models to measure by."""
-        return not self.has_lds and not self.info.provenance.get("complete")
+        return not self.has_lds and self.info.provenance["n_subsets"] > 0
 
     @property
     def method_titles(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import RunBusyError, RunMismatchError, StorageError, StoreDamagedError
 from trak_core.store.arrow import from_arrow_arrays, to_arrow
-from trak_core.store.connection import is_damage
+from trak_core.store.connection import is_damage, is_disk_trouble
 from trak_core.store.files import RunFiles, replace_file, storage_errors
 from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION, Shape, create_tables, create_working_tables
 
@@ -201,9 +201,6 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-_DISK = ("No space left", "File too large", "quota", "Read-only", "Permission denied", "Could not write")
-
-
 @contextmanager
 def _working_errors(path: Path) -> Iterator[None]:
     """Turns what DuckDB says of a bad disk or a bad working store into one sentence with what to do next."""
@@ -214,7 +211,7 @@ def _working_errors(path: Path) -> Iterator[None]:
         if not is_damage(error):
             raise
         text = str(error).splitlines()[0]
-        if any(sign in text for sign in _DISK):
+        if is_disk_trouble(error):
             raise StorageError(
                 f"cannot write {path} ({text}); free some space or mend the disk, then give the same command again. "
                 "Nothing that was finished is lost."
