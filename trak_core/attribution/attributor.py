@@ -26,7 +26,7 @@ from torch.nn.parameter import UninitializedParameter
 from tqdm.auto import tqdm
 
 from trak_core.attribution.batches import Block, read_data
-from trak_core.attribution.calibration import RIDGES, Calibration, calibrate
+from trak_core.attribution.calibration import Calibration, calibrate
 from trak_core.attribution.fitted import FittedFeatures
 from trak_core.attribution.kernels import CheckpointKernels
 from trak_core.attribution.options import Options
@@ -35,7 +35,7 @@ from trak_core.attribution.train_rows import TrainRows
 from trak_core.attribution.weights import Checkpoint, Checkpoints
 from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError, OutOfMemoryError
 from trak_core.gradients import Precision, find_layers, n_parameters
-from trak_core.methods import DEFAULT_RIDGE, check_ridge, soft_threshold
+from trak_core.methods import DEFAULT_RIDGE, RIDGES, check_ridge, soft_threshold
 from trak_core.store.ranking import Side, strongest
 from trak_core.tasks import Classification, Regression, Task, find_task
 

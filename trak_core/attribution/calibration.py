@@ -11,10 +11,7 @@ from torch import Tensor
 from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
 
-__all__ = ["RIDGES", "Calibration", "calibrate"]
-
-RIDGES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Candidates, relative to the mean squared gradient norm."""
+__all__ = ["Calibration", "calibrate"]
 
 
 @dataclass(frozen=True)

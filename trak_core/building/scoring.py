@@ -14,15 +14,13 @@ from torch import Tensor
 from trak_core.building.gradient_rows import GradientRows
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
 from trak_core.gradients import representations
-from trak_core.methods import METHODS, DualKernel, embedding_scores, random_scores, same_class_scores
+from trak_core.methods import METHODS, RIDGES, DualKernel, embedding_scores, random_scores, same_class_scores
 from trak_core.store.topk import topk_columns
 from trak_core.tasks import Classification
 from trak_core.training import Ensemble
 
-__all__ = ["RIDGES", "ScoringResult", "choose_ridge", "score_all_methods"]
+__all__ = ["ScoringResult", "choose_ridge", "score_all_methods"]
 
-RIDGES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Candidates, relative to the mean squared gradient norm; the optimum is flat between 1 and 5 on digits."""
 CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
 
 Examples = tuple[Tensor, Tensor]

@@ -4,8 +4,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from trak_core.building.scoring import RIDGES
 from trak_core.errors import InvalidSettingError
+from trak_core.methods import RIDGES
 from trak_core.recipes import Recipe, Subject
 from trak_core.store.schema import SCHEMA_VERSION
 

@@ -26,13 +26,15 @@ from torch import Tensor
 
 from trak_core.errors import AttributionWarning, InvalidSettingError, SingularKernelError
 
-__all__ = ["DEFAULT_RIDGE", "DualKernel", "PrimalKernel", "check_ridge", "soft_threshold"]
+__all__ = ["DEFAULT_RIDGE", "RIDGES", "DualKernel", "PrimalKernel", "check_ridge", "soft_threshold"]
 
 DEFAULT_RIDGE = 3.0
 """Where no retrained models are at hand to choose by: on two reference networks the LDS is flat from 1 to 5, and
 falls on both sides."""
 
 
+RIDGES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Candidates where retrained models are at hand to choose by."""
 SAFE_RIDGE = 0.1
 """The smallest ridge that float32 carries without losing digits that matter."""
 
