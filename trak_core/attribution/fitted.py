@@ -188,9 +188,8 @@ class FittedFeatures:
 
     def stored(self, checkpoint_id: int, block: Block) -> Features:
         """Features of a block of train examples as they are stored, with the model's outputs computed anew."""
-        where = slice(block.start, block.start + len(block))
         q, norm, model_output = (
-            torch.from_numpy(np.array(self.store.column(checkpoint_id, name)[where]))
+            torch.from_numpy(np.array(self.store.column(checkpoint_id, name, block.start, block.start + len(block))))
             for name in ("q", "norm", "model_output")
         )
         rows = torch.from_numpy(np.array(self.store.rows(checkpoint_id, block.start)))

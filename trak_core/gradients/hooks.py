@@ -76,7 +76,6 @@ class _Call:
     inputs: Tensor
     version: int
     edge: GradientEdge
-    output_shape: torch.Size
 
 
 @dataclass
@@ -152,7 +151,7 @@ def _recorder(layer: Layer, recording: _Recording) -> Callable[[nn.Module, tuple
         if not output.requires_grad:
             output = output + recording.start.to(output.dtype)  # the graph begins here
         seen = args[0].detach()
-        call = _Call(seen, seen._version, get_gradient_edge(output), output.shape)
+        call = _Call(seen, seen._version, get_gradient_edge(output))
         recording.calls.setdefault(layer.name, []).append(call)
         return output
 

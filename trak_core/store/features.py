@@ -29,6 +29,7 @@ from trak_core.store.files import storage_errors
 __all__ = ["FeatureBlock", "FeatureStore", "FileFeatures", "MemoryFeatures"]
 
 Array = NDArray[Any]
+ALL = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class FeatureStore(Protocol):
         """Keeps a block."""
         ...
 
-    def column(self, checkpoint_id: int, name: str) -> Array:
-        """One of q, norm and model_output, of all examples `[n_train]`."""
+    def column(self, checkpoint_id: int, name: str, first: int = 0, after: int = ALL) -> Array:
+        """One of q, norm and model_output, of examples `first` to `after`: `[after - first]`."""
         ...
 
     def starts(self, checkpoint_id: int) -> list[int]:
@@ -102,10 +103,10 @@ class MemoryFeatures:
         """As in `FeatureStore`."""
         self._blocks.setdefault(checkpoint_id, {})[block.start] = block
 
-    def column(self, checkpoint_id: int, name: str) -> Array:
+    def column(self, checkpoint_id: int, name: str, first: int = 0, after: int = ALL) -> Array:
         """As in `FeatureStore`."""
         blocks = self._blocks[checkpoint_id]
-        return np.concatenate([getattr(blocks[start], name) for start in sorted(blocks)])
+        return np.concatenate([getattr(blocks[start], name) for start in sorted(blocks)])[first:after]
 
     def starts(self, checkpoint_id: int) -> list[int]:
         """As in `FeatureStore`."""
@@ -228,12 +229,13 @@ class FileFeatures:
                     pass  # a commit that failed has rolled back already; the first error is the one to report
                 raise
 
-    def column(self, checkpoint_id: int, name: str) -> Array:
+    def column(self, checkpoint_id: int, name: str, first: int = 0, after: int = ALL) -> Array:
         """As in `FeatureStore`."""
         with self._errors():
             columns = self._connection.execute(
-                "SELECT q, norm, model_output FROM examples WHERE checkpoint_id = ? ORDER BY idx",
-                [checkpoint_id],
+                "SELECT q, norm, model_output FROM examples WHERE checkpoint_id = ? "
+                "AND idx >= ? AND idx < ? ORDER BY idx",
+                [checkpoint_id, first, after],
             ).fetchnumpy()
         return np.asarray(columns[name])
 
