@@ -2,5 +2,7 @@
 
 from trak_core.datasets.dataset import Dataset, Split
 from trak_core.datasets.digits import load_digits
+from trak_core.datasets.docstrings import load_docstrings
+from trak_core.datasets.vocabulary import Vocabulary, encode_texts
 
-__all__ = ["Dataset", "Split", "load_digits"]
+__all__ = ["Dataset", "Split", "Vocabulary", "encode_texts", "load_digits", "load_docstrings"]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.datasets.vocabulary import Vocabulary
 from trak_core.errors import InvalidSettingError
 
 __all__ = ["Dataset", "Split"]
@@ -45,6 +46,7 @@ class Dataset:
     class_names: tuple[str, ...]
     train: Split
     test: Split
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         for split_name, split in (("train", self.train), ("test", self.test)):
