@@ -7,6 +7,7 @@ TrakCoreError
 ├── RunNotFoundError     (LookupError)    no run of that name or at that path
 ├── RunNotReadyError     (LookupError)    the run is there, but nothing is published yet
 ├── NotInRunError        (LookupError)    an example, class or method that the run does not hold
+├── NeedNotMetError      (LookupError)    a method needs what the run does not have
 ├── RunMismatchError     (ValueError)     the run on disk was made with other settings, data or weights
 ├── RunBusyError         (RuntimeError)   another process is building the run
 ├── StoreDamagedError    (ValueError)     the store cannot be read
@@ -54,6 +55,10 @@ class RunNotReadyError(TrakCoreError, LookupError):
 
 class NotInRunError(TrakCoreError, LookupError):
     """The run holds no such example, class, method or evidence."""
+
+
+class NeedNotMetError(TrakCoreError, LookupError):
+    """A method needs something that the run does not have; the text says what supplies it."""
 
 
 class RunMismatchError(TrakCoreError, ValueError):

@@ -364,7 +364,7 @@ class _Saver:
                 for split in ("train", "test")
             },
         }
-        method = METHODS["trak"]
+        method = METHODS["trak"].info
         methods = {
             "method": [method.name],
             "title": [method.title],

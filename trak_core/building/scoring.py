@@ -11,10 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.building.gradient_rows import GradientRows
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
 from trak_core.gradients import representations
-from trak_core.methods import METHODS, RIDGES, DualKernel, embedding_scores, random_scores, same_class_scores
+from trak_core.methods import (
+    METHODS,
+    RIDGES,
+    DualKernel,
+    GradientRows,
+    embedding_scores,
+    random_scores,
+    same_class_scores,
+)
 from trak_core.store.topk import topk_columns
 from trak_core.tasks import Classification
 from trak_core.training import Ensemble
@@ -50,11 +57,11 @@ def choose_ridge(
     q = mean_out_to_loss(checkpoints, task, train)
     weighted_masks = torch.from_numpy(fit_masks).to(q) * q
     predicted = {ridge: np.zeros_like(fit_outcomes) for ridge in RIDGES}
-    gradients = GradientRows(checkpoints, task, *train)
+    gradients = GradientRows(checkpoints.architecture, task, checkpoints.state_dict(0), *train)
     for i in range(len(checkpoints)):
-        train_rows = gradients.whole(i, *train)
+        train_rows = gradients.whole(checkpoints.state_dict(i), *train)
         kernel = DualKernel(gradients.inner_products(train_rows, train_rows))
-        test_kernel = gradients.inner_products(gradients.whole(i, *test), train_rows)
+        test_kernel = gradients.inner_products(gradients.whole(checkpoints.state_dict(i), *test), train_rows)
         for ridge in RIDGES:
             outcome = kernel.predict(test_kernel, kernel.factorize(ridge), weighted_masks)
             predicted[ridge] += outcome.T.cpu().numpy()
@@ -110,9 +117,9 @@ class ScoringResult:
         return {
             "methods": {
                 "method": names,
-                "title": [METHODS[name].title for name in names],
-                "description": [METHODS[name].description for name in names],
-                "is_baseline": [METHODS[name].is_baseline for name in names],
+                "title": [METHODS[name].info.title for name in names],
+                "description": [METHODS[name].info.description for name in names],
+                "is_baseline": [METHODS[name].info.is_baseline for name in names],
                 "seconds": [self.seconds[name] for name in names],
                 "fingerprint": [fingerprints[name] for name in names],
             },
@@ -171,11 +178,13 @@ def score_all_methods(
     total = train_inputs.new_zeros(n_test * n_classes, len(train_labels))
     q_of_each = task.out_to_loss(checkpoints.logits(train_inputs), train_labels.expand(len(checkpoints), -1))
     snapshots: dict[int, Scores] = {}
-    gradients = GradientRows(checkpoints, task, train_inputs, train_labels)
+    gradients = GradientRows(checkpoints.architecture, task, checkpoints.state_dict(0), train_inputs, train_labels)
     for i in range(len(checkpoints)):
-        train_rows = gradients.whole(i, train_inputs, train_labels)
+        train_rows = gradients.whole(checkpoints.state_dict(i), train_inputs, train_labels)
         kernel = DualKernel(gradients.inner_products(train_rows, train_rows))
-        test_kernel = gradients.inner_products(gradients.whole(i, every_input, every_class), train_rows)
+        test_kernel = gradients.inner_products(
+            gradients.whole(checkpoints.state_dict(i), every_input, every_class), train_rows
+        )
         total += kernel.attribute(test_kernel, kernel.factorize(ridge))
         if i + 1 in CHECKPOINT_COUNTS or i + 1 == len(checkpoints):
             scores = total[own] / (i + 1) * q_of_each[: i + 1].mean(0)

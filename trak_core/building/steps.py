@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trak_core.building.evidence_step import evidence_tables
-from trak_core.building.gradient_rows import GradientRows
 from trak_core.building.progress import ProgressReporter, Step
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
 from trak_core.errors import RunMismatchError
+from trak_core.methods import GradientRows
+from trak_core.projection import SjltProjection, SketchMap
 from trak_core.recipes import RECIPES, Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
@@ -314,9 +315,13 @@ class BuildSteps:
             "train": (self.train_inputs, self.train_labels),
             "test": (self.test_inputs, self.test_labels),
         }
-        gradients = GradientRows(self.checkpoints, self.subject.task, self.train_inputs, self.train_labels)
+        checkpoints, weights = self.checkpoints, self.checkpoints.state_dict(checkpoint_id)
+        gradients = GradientRows(
+            checkpoints.architecture, self.subject.task, weights, self.train_inputs, self.train_labels
+        )
+        feature_map = SketchMap(gradients.layers, SjltProjection(self.settings.proj_dim, seed))
         for name, (inputs, labels) in splits.items():
-            phi, norm, q = gradients.projected(checkpoint_id, inputs, labels, self.settings.proj_dim, seed)
+            phi, norm, q = gradients.projected(weights, inputs, labels, feature_map)
             parts.append(
                 {
                     "checkpoint_id": np.full(len(labels), checkpoint_id),

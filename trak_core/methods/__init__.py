@@ -1,8 +1,8 @@
 """Attribution methods; each gives scores `[n_test, n_train]`, positive where a train example helps."""
 
 from trak_core.methods.baselines import embedding_scores, random_scores, same_class_scores
-from trak_core.methods.registry import METHODS, MethodInfo
-from trak_core.methods.trak import (
+from trak_core.methods.gradient_rows import GradientRows
+from trak_core.methods.kernels import (
     DEFAULT_RIDGE,
     RIDGES,
     DualKernel,
@@ -10,16 +10,34 @@ from trak_core.methods.trak import (
     check_ridge,
     soft_threshold,
 )
+from trak_core.methods.magic import magic_scores
+from trak_core.methods.material import Examples, Ledger, Material, Need, Tuning
+from trak_core.methods.method import Method, MethodInfo, ScoreMatrix, Scores
+from trak_core.methods.product import ProductScores, Term
+from trak_core.methods.registry import METHODS, find_method
 
 __all__ = [
     "DEFAULT_RIDGE",
     "METHODS",
     "RIDGES",
     "DualKernel",
+    "Examples",
+    "GradientRows",
+    "Ledger",
+    "Material",
+    "Method",
     "MethodInfo",
+    "Need",
     "PrimalKernel",
+    "ProductScores",
+    "ScoreMatrix",
+    "Scores",
+    "Term",
+    "Tuning",
     "check_ridge",
     "embedding_scores",
+    "find_method",
+    "magic_scores",
     "random_scores",
     "same_class_scores",
     "soft_threshold",

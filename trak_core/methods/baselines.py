@@ -1,13 +1,44 @@
-"""What attribution must beat: scores that use no gradients."""
+"""What attribution must beat: scores that know nothing of the model."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from trak_core.methods.material import Material
+from trak_core.methods.method import MethodInfo, ScoreMatrix
 from trak_core.seeds import derive_seed
 
-__all__ = ["embedding_scores", "random_scores", "same_class_scores"]
+__all__ = ["RandomScores", "SameClass", "embedding_scores", "random_scores", "same_class_scores"]
 
 Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RandomScores:
+    """Independent standard normal numbers."""
+
+    info = MethodInfo("random", "Random", "Random numbers: what no information at all looks like.", is_baseline=True)
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        """As in `Method`."""
+        values = random_scores(len(material.test), len(material.train), material.seed)
+        return ScoreMatrix(torch.from_numpy(values).to(material.train.inputs.device))
+
+
+@dataclass(frozen=True)
+class SameClass:
+    """1 for the asked class, else 0."""
+
+    info = MethodInfo(
+        "same_class", "Same class", "1 for every training example of the asked class, else 0.", is_baseline=True
+    )
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        """As in `Method`."""
+        same = material.test.asked[:, None] == material.train.asked[None, :]
+        return ScoreMatrix(same.float())
 
 
 def random_scores(n_test: int, n_train: int, seed: int) -> Scores:

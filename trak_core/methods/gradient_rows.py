@@ -1,14 +1,13 @@
-"""Gradients of the checkpoints of a build: as whole rows for the exact kernel, and projected for the store."""
+"""Gradients of one architecture at any weights, as the rows that methods work with."""
 
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from trak_core.gradients import BatchGradients, GradientComputer, GradientPath, find_layers
-from trak_core.projection import FeatureMap, make_feature_map
+from trak_core.gradients import BatchGradients, GradientComputer, GradientPath, Layer, StateDict, find_layers, form
+from trak_core.projection import FeatureMap, WholeMap
 from trak_core.tasks import Task
-from trak_core.training import Ensemble
 
 __all__ = ["GradientRows"]
 
@@ -16,51 +15,62 @@ BATCH = 512
 
 
 class GradientRows:
-    """Gradients at every checkpoint of an ensemble.
+    """Gradients of the model output.
 
     Args:
-        checkpoints: the ensemble.
+        architecture: of the models.
         task: what a prediction is.
-        inputs: some examples, on which the way to compute gradients is chosen.
+        weights: of one model, at which the way to compute gradients is chosen.
+        inputs: some examples, on which it is chosen.
         asked: the classes asked about.
     """
 
-    def __init__(self, checkpoints: Ensemble, task: Task, inputs: Tensor, asked: Tensor) -> None:
-        self._checkpoints = checkpoints
-        self._layers = find_layers(checkpoints.architecture)
-        self._computer = GradientComputer(checkpoints.architecture, task, self._layers)
-        self._computer.choose(checkpoints.state_dict(0), inputs, asked)
-        self._whole = make_feature_map("none", self._layers, self._computer.factored, 0, 0)
+    def __init__(self, architecture: nn.Module, task: Task, weights: StateDict, inputs: Tensor, asked: Tensor) -> None:
+        self.layers: list[Layer] = find_layers(architecture)
+        self.computer = GradientComputer(
+            architecture, task, self.layers, "float64" if inputs.dtype == torch.float64 else "float32"
+        )
+        self.computer.choose(weights, inputs, asked)
+        self._whole = WholeMap(self.layers, self.computer.factored)
 
     @property
     def path(self) -> GradientPath:
         """The way gradients are computed."""
-        assert self._computer.path is not None  # chosen when made
-        return self._computer.path
+        assert self.computer.path is not None  # chosen when made
+        return self.computer.path
 
-    def whole(self, checkpoint_id: int, inputs: Tensor, asked: Tensor) -> Tensor:
+    def whole(self, weights: StateDict, inputs: Tensor, asked: Tensor) -> Tensor:
         """Whole gradients as packed rows `[n, width]`, for `inner_products`."""
-        return torch.cat([self._whole.rows(part.layers)[0] for part in self._compute(checkpoint_id, inputs, asked)])
+        return torch.cat([self._whole.rows(part.layers)[0] for part in self.batches(weights, inputs, asked)])
+
+    def flat(self, weights: StateDict, inputs: Tensor, asked: Tensor) -> Tensor:
+        """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers."""
+        return torch.cat(
+            [torch.cat([form(each) for each in part.layers]).T for part in self.batches(weights, inputs, asked)]
+        )
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products `[n_left, n_right]` of the gradients that packed rows stand for."""
         return self._whole.inner_products(left, right)
 
+    def squared_norms(self, packed: Tensor) -> Tensor:
+        """Squared norms `[n]` of the gradients that packed rows stand for."""
+        return self._whole.packed.squared_norms(packed)
+
     def projected(
-        self, checkpoint_id: int, inputs: Tensor, asked: Tensor, proj_dim: int, seed: int
+        self, weights: StateDict, inputs: Tensor, asked: Tensor, feature_map: FeatureMap
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Features `[n, proj_dim]`, norms `[n]` of the gradients, and weights q `[n]`."""
-        sketch: FeatureMap = make_feature_map("sjlt", self._layers, frozenset(), proj_dim, seed)
         rows, norms, q = [], [], []
-        for part in self._compute(checkpoint_id, inputs, asked):
-            features, squared_norms = sketch.rows(part.layers)
+        for part in self.batches(weights, inputs, asked):
+            features, squared_norms = feature_map.rows(part.layers)
             rows.append(features)
             norms.append(squared_norms.sqrt())
             q.append(part.q)
         return torch.cat(rows), torch.cat(norms), torch.cat(q)
 
-    def _compute(self, checkpoint_id: int, inputs: Tensor, asked: Tensor) -> Iterator[BatchGradients]:
-        weights = self._checkpoints.state_dict(checkpoint_id)
+    def batches(self, weights: StateDict, inputs: Tensor, asked: Tensor) -> Iterator[BatchGradients]:
+        """Gradients batch by batch."""
         for start in range(0, len(asked), BATCH):
             where = slice(start, start + BATCH)
-            yield self._computer.compute(weights, inputs[where], asked[where])
+            yield self.computer.compute(weights, inputs[where], asked[where])

@@ -1,38 +1,52 @@
-"""The methods by name, with the words that pages and tables use for them."""
+"""The methods by name. A new one is a file in this folder and a line here."""
 
-from dataclasses import dataclass
+from trak_core.errors import InvalidSettingError
+from trak_core.methods.baselines import RandomScores, SameClass
+from trak_core.methods.datamodels import DataBanzhaf, DatamodelLasso, DatamodelRidge, EmpiricalInfluence
+from trak_core.methods.gradient_similarity import GradientCosine, GradientDot, GradientNorm, TracIn
+from trak_core.methods.influence import InfluenceConjugateGradients, InfluenceEkfac, InfluenceExact
+from trak_core.methods.logra import LoGra
+from trak_core.methods.magic import Magic
+from trak_core.methods.method import Method
+from trak_core.methods.similarity import EmbeddingSimilarity, NearestOfClass
+from trak_core.methods.source import Source
+from trak_core.methods.trak import Trak, TrakDropout, TrakForwardOnly, TrakThreshold
 
-__all__ = ["METHODS", "MethodInfo"]
+__all__ = ["METHODS", "find_method"]
+
+_ALL: tuple[Method, ...] = (
+    Trak(),
+    TrakThreshold(),
+    TrakDropout(),
+    TrakForwardOnly(),
+    Magic(),
+    InfluenceExact(),
+    InfluenceConjugateGradients(),
+    InfluenceEkfac(),
+    Source(),
+    LoGra(),
+    TracIn(),
+    GradientDot(),
+    GradientCosine(),
+    DatamodelRidge(),
+    DatamodelLasso(),
+    EmpiricalInfluence(),
+    DataBanzhaf(),
+    EmbeddingSimilarity(),
+    NearestOfClass(),
+    GradientNorm(),
+    SameClass(),
+    RandomScores(),
+)
+METHODS: dict[str, Method] = {method.info.name: method for method in _ALL}
 
 
-@dataclass(frozen=True)
-class MethodInfo:
-    """What people read about a method.
+def find_method(name: str) -> Method:
+    """The method of that name.
 
-    Attributes:
-        name: the key in columns, addresses and the command line.
-        title: the name on pages.
-        description: one plain sentence.
-        is_baseline: True for methods that use no gradients; real attribution must beat them.
+    Raises:
+        InvalidSettingError: there is none; the message lists all.
     """
-
-    name: str
-    title: str
-    description: str
-    is_baseline: bool
-
-
-METHODS = {
-    info.name: info
-    for info in (
-        MethodInfo("trak", "TRAK", "Gradients of the model, averaged over independently trained checkpoints.", False),
-        MethodInfo(
-            "embedding",
-            "Embedding similarity",
-            "How alike the model's inner views of two examples are.",
-            True,
-        ),
-        MethodInfo("same_class", "Same class", "1 for every training example of the asked class, else 0.", True),
-        MethodInfo("random", "Random", "Random numbers: what no information at all looks like.", True),
-    )
-}
+    if name not in METHODS:
+        raise InvalidSettingError(f"there is no method {name!r}; there are: {', '.join(METHODS)}.")
+    return METHODS[name]

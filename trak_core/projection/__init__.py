@@ -3,6 +3,7 @@
 from trak_core.projection.feature_maps import (
     PROJECTIONS,
     FeatureMap,
+    KroneckerMap,
     ProjectionKind,
     SketchMap,
     WholeMap,
@@ -17,6 +18,7 @@ __all__ = [
     "PROJECTIONS",
     "BlockProjection",
     "FeatureMap",
+    "KroneckerMap",
     "KroneckerProjection",
     "ProjectionKind",
     "RademacherProjection",

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.errors import InvalidSettingError
 from trak_core.seeds import derive_seed
 
-__all__ = ["draw_half_subsets"]
+__all__ = ["draw_half_subsets", "draw_subsets"]
 
 
 def draw_half_subsets(n_subsets: int, n_train: int, seed: int) -> NDArray[np.bool_]:
@@ -13,8 +14,19 @@ def draw_half_subsets(n_subsets: int, n_train: int, seed: int) -> NDArray[np.boo
 
     Source: the linear datamodeling score of Park et al. 2023 (arXiv 2303.14186), section 2, with alpha = 0.5.
     """
-    generator = np.random.default_rng(derive_seed(seed, "subsets"))
+    return draw_subsets(n_subsets, n_train, n_train // 2, derive_seed(seed, "subsets"))
+
+
+def draw_subsets(n_subsets: int, n_train: int, n_members: int, seed: int) -> NDArray[np.bool_]:
+    """Bool masks `[n_subsets, n_train]` with `n_members` members each; the first of many are the first of few.
+
+    Raises:
+        InvalidSettingError: a subset would be empty or larger than the training set.
+    """
+    if not 1 <= n_members <= n_train:
+        raise InvalidSettingError(f"n_members={n_members}; a subset of {n_train} examples has from 1 to {n_train}.")
+    generator = np.random.default_rng(seed)
     masks = np.zeros((n_subsets, n_train), dtype=bool)
     for mask in masks:
-        mask[generator.permutation(n_train)[: n_train // 2]] = True
+        mask[generator.permutation(n_train)[:n_members]] = True
     return masks

@@ -14,30 +14,25 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from trak_core.errors import InvalidSettingError, TrainingDivergedError
-from trak_core.seeds import derive_seed
 from trak_core.tasks import Classification
 from trak_core.training.ensemble import Ensemble, StateDict, make_models
+from trak_core.training.log import Moment, TrainingLog, recorded_steps
+from trak_core.training.schedule import Schedule, TrainingSettings
 
-__all__ = ["TrainingSettings", "train_ensemble"]
+__all__ = ["Trained", "diverged", "sgd_step", "train_ensemble", "train_recorded", "train_reweighted"]
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """Stochastic gradient descent with momentum; the learning rate falls linearly to zero.
+class Trained:
+    """Checkpoints with what their training left behind.
 
     Attributes:
-        epochs: passes over the members of the subset.
-        batch_size: examples a step; the last, smaller batch of an epoch is left out.
-        learning_rate: of the first step.
-        momentum: heavy-ball coefficient.
-        weight_decay: added to the gradient as `weight_decay * parameter`.
+        ensemble: the trained models.
+        logs: one a model.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
+    ensemble: Ensemble
+    logs: list[TrainingLog]
 
 
 def train_ensemble(
@@ -49,6 +44,7 @@ def train_ensemble(
     seeds: Sequence[int],
     settings: TrainingSettings,
     on_epoch: Callable[[], None] = lambda: None,
+    allow_diverged: bool = False,
 ) -> Ensemble:
     """Models trained on subsets of one training set, one model a row of `masks`.
 
@@ -61,60 +57,131 @@ def train_ensemble(
         seeds: one a model; it decides the initial weights and the order of batches.
         settings: of the optimizer.
         on_epoch: called after every epoch, for progress.
+        allow_diverged: leave it to the caller to look at `diverged`.
 
     Raises:
         InvalidSettingError: subsets differ in size, or are smaller than a batch.
         TrainingDivergedError: a trained weight is not finite.
     """
     sizes = masks.sum(axis=1)
-    n_members = int(sizes[0])
-    if (sizes != n_members).any():
+    if (sizes != sizes[0]).any():
         raise InvalidSettingError(
             f"masks: subsets have from {sizes.min()} to {sizes.max()} members; models that train together "
             "need subsets of one size."
         )
-    if n_members < settings.batch_size:
-        raise InvalidSettingError(
-            f"batch_size={settings.batch_size} is larger than the subset of {n_members} examples; "
-            f"use a batch size of at most {n_members}."
-        )
-    device = inputs.device
-    ensemble = Ensemble.from_models(make_models(make_model, seeds), str(device))
+    schedule = Schedule(settings, int(sizes[0]))
     members = torch.stack([torch.from_numpy(np.flatnonzero(mask)) for mask in masks])  # [n_models, n_members]
-    generators = [torch.Generator().manual_seed(derive_seed(seed, "batches")) for seed in seeds]
+    ensemble, _ = _train(make_model, task, inputs, labels, members, None, seeds, schedule, [], on_epoch)
+    if not allow_diverged:
+        _check_finite(ensemble, seeds)
+    return ensemble
 
-    def mean_loss(parameters: StateDict, batch_inputs: Tensor, batch_labels: Tensor) -> Tensor:
+
+def train_recorded(
+    make_model: Callable[[], nn.Module],
+    task: Classification,
+    inputs: Tensor,
+    labels: Tensor,
+    seeds: Sequence[int],
+    settings: TrainingSettings,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Models trained on all train examples, with their training logs; arguments and errors as `train_ensemble`."""
+    schedule = Schedule(settings, len(labels))
+    everybody = torch.arange(len(labels)).expand(len(seeds), -1)
+    steps = recorded_steps(schedule)
+    ensemble, moments = _train(make_model, task, inputs, labels, everybody, None, seeds, schedule, steps, on_epoch)
+    _check_finite(ensemble, seeds)
+    return Trained(ensemble, TrainingLog.of_each(seeds, schedule, moments))
+
+
+def train_reweighted(
+    make_model: Callable[[], nn.Module],
+    task: Classification,
+    inputs: Tensor,
+    labels: Tensor,
+    weights: NDArray[np.float32],
+    seeds: Sequence[int],
+    settings: TrainingSettings,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> Ensemble:
+    """Models trained on all train examples, each example's loss weighted: the counterfactual with all else the same.
+
+    Initial weights and batches are those of a model trained on everything with that seed; an example of weight 0 is in
+    its batches and changes nothing. Models that diverged are in the result; see `diverged`.
+
+    `weights` are float32 `[n_models, n_train]`; the other arguments are those of `train_ensemble`.
+    """
+    schedule = Schedule(settings, len(labels))
+    everybody = torch.arange(len(labels)).expand(len(seeds), -1)
+    loss_weights = torch.from_numpy(weights).to(inputs)
+    ensemble, _ = _train(make_model, task, inputs, labels, everybody, loss_weights, seeds, schedule, [], on_epoch)
+    return ensemble
+
+
+def _train(
+    make_model: Callable[[], nn.Module],
+    task: Classification,
+    inputs: Tensor,
+    labels: Tensor,
+    members: Tensor,
+    weights: Tensor | None,
+    seeds: Sequence[int],
+    schedule: Schedule,
+    record: Sequence[int],
+    on_epoch: Callable[[], None],
+) -> tuple[Ensemble, list[Moment]]:
+    """Trains in place of all the above; also returns the stacked states before the steps in `record`."""
+    ensemble = Ensemble.from_models(make_models(make_model, seeds), str(inputs.device))
+    batches = torch.stack([schedule.batches(seed) for seed in seeds], dim=1)  # [n_steps, n_models, batch_size]
+
+    def mean_loss(parameters: StateDict, batch_inputs: Tensor, batch_labels: Tensor, batch_weights: Tensor) -> Tensor:
         logits = functional_call(ensemble.architecture, parameters, (batch_inputs,))
-        return task.loss(logits, batch_labels).mean()
+        return (task.loss(logits, batch_labels) * batch_weights).mean()
 
     gradients_of_all = vmap(grad(mean_loss))
     parameters = ensemble.parameters
     velocities = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    n_batches = n_members // settings.batch_size
-    n_steps = n_batches * settings.epochs
-    step = 0
-    for _ in range(settings.epochs):
-        # Orders are drawn on the CPU, so that a seed means the same batches on every device.
-        shuffles = torch.stack([torch.randperm(n_members, generator=generator) for generator in generators])
-        order = members.gather(1, shuffles).to(device)  # [n_models, n_members]
-        for batch in torch.split(order[:, : n_batches * settings.batch_size], settings.batch_size, dim=1):
-            learning_rate = settings.learning_rate * (1 - step / n_steps)
-            gradients = gradients_of_all(parameters, inputs[batch], labels[batch])
-            for name, parameter in parameters.items():
-                update = gradients[name].add_(parameter, alpha=settings.weight_decay)
-                velocity = velocities[name].mul_(settings.momentum).add_(update)
-                parameter.sub_(velocity, alpha=learning_rate)
-            step += 1
-        on_epoch()
-    _check_finite(ensemble, seeds)
-    return ensemble
+    moments: list[Moment] = []
+
+    def remember(step: int) -> None:
+        if step in record:
+            copies = [{name: value.clone() for name, value in state.items()} for state in (parameters, velocities)]
+            moments.append(Moment(step, *copies))
+
+    ones = inputs.new_ones(len(seeds), schedule.settings.batch_size)
+    for step, places in enumerate(batches):
+        remember(step)
+        batch = members.gather(1, places).to(inputs.device)
+        batch_weights = ones if weights is None else weights.gather(1, batch)
+        gradients = gradients_of_all(parameters, inputs[batch], labels[batch], batch_weights)
+        sgd_step(parameters, velocities, gradients, schedule.learning_rate(step), schedule.settings)
+        if (step + 1) % schedule.steps_an_epoch == 0:
+            on_epoch()
+    remember(schedule.n_steps)
+    return ensemble, moments
+
+
+def sgd_step(
+    parameters: StateDict, velocities: StateDict, gradients: StateDict, learning_rate: float, settings: TrainingSettings
+) -> None:
+    """One step of stochastic gradient descent with momentum and weight decay, in place."""
+    for name, parameter in parameters.items():
+        update = gradients[name].add_(parameter, alpha=settings.weight_decay)
+        velocity = velocities[name].mul_(settings.momentum).add_(update)
+        parameter.sub_(velocity, alpha=learning_rate)
+
+
+def diverged(ensemble: Ensemble) -> NDArray[np.bool_]:
+    """Bool `[n_models]`: which models have weights that are not finite."""
+    finite = torch.stack([value.flatten(1).isfinite().all(1) for value in ensemble.parameters.values()]).all(0)
+    return ~finite.cpu().numpy()
 
 
 def _check_finite(ensemble: Ensemble, seeds: Sequence[int]) -> None:
-    for index, seed in enumerate(seeds):
+    for index in np.flatnonzero(diverged(ensemble)).tolist():
         bad = [name for name, value in ensemble.state_dict(index).items() if not value.isfinite().all()]
-        if bad:
-            raise TrainingDivergedError(
-                f"training diverged: model {index} (seed {seed}) has weights that are not finite in "
-                f"{', '.join(bad)}; lower the learning rate."
-            )
+        raise TrainingDivergedError(
+            f"training diverged: model {index} (seed {seeds[index]}) has weights that are not finite in "
+            f"{', '.join(bad)}; lower the learning rate."
+        )

@@ -1,0 +1,174 @@
+"""Methods that look at retrained models alone: datamodels, empirical influence and data Banzhaf values.
+
+They learn from the fitting subsets of the ledger: which halves of the data a test example did well with. They need no
+gradients and no smoothness, only very many retrained models.
+
+    datamodels            min over w, b of (1/S) sum over subsets (w . 1_S + b - outcome)^2 + penalty of w
+                          (Ilyas et al. 2022, arXiv 2202.00622; the penalty is |w|_1 there, |w|^2 for few subsets)
+    empirical influence   mean outcome with the example less the mean without (Feldman, Zhang 2020, arXiv 2008.03703)
+    data Banzhaf          the value of an example for a random half (Wang, Jia 2023, arXiv 2205.15466), here by least
+                          squares without a penalty; the estimator of its paper is empirical influence at halves
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trak_core.methods.material import Ledger, Material, Need
+from trak_core.methods.method import MethodInfo, ScoreMatrix
+
+__all__ = ["DataBanzhaf", "DatamodelLasso", "DatamodelRidge", "EmpiricalInfluence", "lasso", "ridge_regression"]
+
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""Candidates, relative to the mean eigenvalue of the masks' kernel."""
+SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08)
+"""Candidates for the lasso, relative to the penalty that leaves nothing."""
+N_FOLDS = 4
+LASSO_STEPS = 200
+
+
+def _ledger(material: Material) -> Ledger:
+    assert material.ledger is not None  # a need of every method here
+    return material.ledger
+
+
+def _centred(ledger: Ledger) -> tuple[Tensor, Tensor]:
+    masks = ledger.masks.to(ledger.outcomes)
+    return masks - masks.mean(0), ledger.outcomes - ledger.outcomes.mean(0)
+
+
+@dataclass(frozen=True)
+class DatamodelRidge:
+    """Ridge regression of outcomes on membership."""
+
+    info = MethodInfo(
+        "datamodel_ridge",
+        "Datamodel, ridge",
+        "A linear fit to retrained models: which halves of the data did a test example do well with?",
+        needs=(Need.LEDGER,),
+    )
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        """As in `Method`."""
+        masks, outcomes = _centred(_ledger(material))
+        ridge = min(RIDGES, key=lambda candidate: _left_out_error(masks, outcomes, candidate))
+        return ScoreMatrix(ridge_regression(masks, outcomes, ridge), {"ridge": ridge})
+
+
+def ridge_regression(masks: Tensor, outcomes: Tensor, ridge: float) -> Tensor:
+    """Coefficients `[n_test, n_train]` from centred masks `[n_subsets, n_train]` and outcomes `[n_subsets, n_test]`.
+
+    Solved over the subsets, of which there are fewer than train examples. The ridge is relative to the mean eigenvalue
+    of the masks' inner products.
+    """
+    kernel = masks @ masks.T
+    kernel.diagonal().add_(ridge * kernel.diagonal().mean())
+    solved: Tensor = torch.linalg.solve(kernel, outcomes)
+    return solved.T @ masks
+
+
+def _left_out_error(masks: Tensor, outcomes: Tensor, ridge: float) -> float:
+    """Mean squared error for each subset foretold from the others, in closed form (Allen 1974, PRESS)."""
+    kernel = masks @ masks.T
+    kernel.diagonal().add_(ridge * kernel.diagonal().mean())
+    inverse = torch.linalg.inv(kernel.double())
+    left_out = (inverse @ outcomes.double()) / inverse.diagonal()[:, None]
+    return float((left_out**2).mean())
+
+
+@dataclass(frozen=True)
+class DatamodelLasso:
+    """Sparse regression of outcomes on membership, the penalty chosen for each test example by cross-validation."""
+
+    info = MethodInfo(
+        "datamodel_lasso",
+        "Datamodel, sparse",
+        "A linear fit to retrained models that gives most training examples a score of 0.",
+        needs=(Need.LEDGER,),
+    )
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        """As in `Method`."""
+        masks, outcomes = _centred(_ledger(material))
+        folds = torch.arange(len(masks), device=masks.device) % N_FOLDS
+        errors = torch.zeros(len(SHARES), outcomes.shape[1], dtype=outcomes.dtype, device=outcomes.device)
+        for fold in range(N_FOLDS):
+            known, left_out = folds != fold, folds == fold
+            for number, found in enumerate(lasso(masks[known], outcomes[known], SHARES)):
+                errors[number] += ((outcomes[left_out] - masks[left_out] @ found.T) ** 2).sum(0)
+        best = errors.argmin(0)  # [n_test]
+        scores = torch.zeros(outcomes.shape[1], masks.shape[1], dtype=outcomes.dtype, device=outcomes.device)
+        for number, found in enumerate(lasso(masks, outcomes, SHARES)):
+            scores[best == number] = found[best == number]
+        return ScoreMatrix(scores, {"median_share": float(torch.tensor(SHARES)[best.cpu()].median())})
+
+
+def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float]) -> list[Tensor]:
+    """Lasso coefficients `[n_test, n_train]` for each share, from the strongest penalty on.
+
+    Accelerated proximal gradients (Beck, Teboulle 2009) for all test examples at once, each started from the last.
+
+    Args:
+        masks: centred `[n_subsets, n_train]`.
+        outcomes: centred `[n_subsets, n_test]`.
+        shares: penalties relative to the one that leaves nothing, falling; each test example has its own.
+    """
+    n = len(masks)
+    correlations = outcomes.T @ masks / n  # [n_test, n_train]
+    largest = correlations.abs().amax(1, keepdim=True)
+    step = n / torch.linalg.matrix_norm(masks, 2) ** 2
+    solution = torch.zeros_like(correlations)
+    path = []
+    for share in shares:
+        ahead, momentum = solution.clone(), 1.0
+        for _ in range(LASSO_STEPS):
+            downhill = correlations - (ahead @ masks.T) @ masks / n
+            moved = ahead + step * downhill
+            shrunk = moved.sign() * (moved.abs() - step * share * largest).clamp_min(0)
+            following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+            ahead = shrunk + (momentum - 1) / following * (shrunk - solution)
+            solution, momentum = shrunk, following
+        path.append(solution.clone())
+    return path
+
+
+@dataclass(frozen=True)
+class EmpiricalInfluence:
+    """Difference of mean outcomes with and without an example."""
+
+    info = MethodInfo(
+        "empirical",
+        "Empirical influence",
+        "How much better retrained models did with a training example than without it.",
+        needs=(Need.LEDGER,),
+    )
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        """As in `Method`."""
+        ledger = _ledger(material)
+        inside = ledger.masks.to(ledger.outcomes)
+        n_inside = inside.sum(0).clamp_min(1)
+        n_outside = (len(inside) - inside.sum(0)).clamp_min(1)
+        with_it = ledger.outcomes.T @ inside / n_inside
+        without = ledger.outcomes.T @ (1 - inside) / n_outside
+        return ScoreMatrix(with_it - without)
+
+
+@dataclass(frozen=True)
+class DataBanzhaf:
+    """Banzhaf values by least squares; the solution of least norm where there are fewer subsets than examples."""
+
+    info = MethodInfo(
+        "banzhaf",
+        "Data Banzhaf",
+        "The value of a training example for a random half of the data, from retrained models.",
+        needs=(Need.LEDGER,),
+    )
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        """As in `Method`."""
+        masks, outcomes = _centred(_ledger(material))
+        solved: Tensor = torch.linalg.lstsq(masks.double(), outcomes.double(), driver="gelsd").solution
+        return ScoreMatrix(solved.T.to(outcomes))

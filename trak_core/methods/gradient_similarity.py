@@ -1,0 +1,155 @@
+"""Plain inner products of gradients: the simplest methods that see the model (methods of Pruthi et al. 2020, TracIn).
+
+With the margin f as the model output of the query and `-q_i grad f_i` the loss gradient of a train example, a step on
+that example moves the margin by `q_i grad f_i . grad f` times the learning rate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trak_core.gradients import StateDict
+from trak_core.methods.material import Examples, Material, Need
+from trak_core.methods.method import MethodInfo
+from trak_core.methods.product import ProductScores, Term
+from trak_core.training import TrainingLog
+
+__all__ = ["GradientCosine", "GradientDot", "GradientNorm", "TracIn"]
+
+
+def _packed(material: Material, weights: StateDict, examples: Examples) -> Tensor:
+    return material.gradients.whole(weights, examples.inputs, examples.asked)
+
+
+def _dot(material: Material, weights: StateDict, step_size: float = 1.0) -> Term:
+    rows = material.gradients
+    train = _packed(material, weights, material.train)
+    q = material.q(weights, material.train) * step_size
+    own = q * _squared_norms(material, train)
+    return Term(_packed(material, weights, material.test), train, q, rows.inner_products, own)
+
+
+def _squared_norms(material: Material, packed: Tensor) -> Tensor:
+    return material.gradients.squared_norms(packed)
+
+
+@dataclass(frozen=True)
+class GradientDot:
+    """Inner products of gradients at the end of training."""
+
+    info = MethodInfo(
+        "grad_dot",
+        "Gradient dot",
+        "How much one more step on a training example would move the answer.",
+        needs=(Need.CHECKPOINTS,),
+    )
+
+    def fit(self, material: Material) -> ProductScores:
+        """As in `Method`."""
+        return ProductScores([_dot(material, weights) for weights in material.states])
+
+
+@dataclass(frozen=True)
+class GradientCosine:
+    """Cosines of gradients at the end of training; the sign of q is kept, its size is not."""
+
+    info = MethodInfo(
+        "grad_cos",
+        "Gradient cosine",
+        "How alike the directions are in which two examples pull the model.",
+        needs=(Need.CHECKPOINTS,),
+    )
+
+    def fit(self, material: Material) -> ProductScores:
+        """As in `Method`."""
+        terms = []
+        for weights in material.states:
+            rows = material.gradients
+            test, train = (_packed(material, weights, examples) for examples in (material.test, material.train))
+            tiny = torch.finfo(train.dtype).tiny
+            # The length of the query scales its whole row, and cosines of several checkpoints must weigh the same.
+            lengths = [_squared_norms(material, packed).sqrt().clamp_min(tiny) for packed in (test, train)]
+            sign = material.q(weights, material.train).sign()
+
+            def cosine(left: Tensor, right: Tensor) -> Tensor:
+                return rows.inner_products(left[:, :-1], right[:, :-1]) / (left[:, -1:] * right[:, -1])
+
+            query, known = (
+                torch.cat([packed, length[:, None]], dim=1)
+                for packed, length in zip((test, train), lengths, strict=True)
+            )
+            terms.append(Term(query, known, sign, cosine))
+        return ProductScores(terms)
+
+
+@dataclass(frozen=True)
+class TracIn:
+    """TracInCP: inner products at states along the way, each weighed with its learning rate."""
+
+    info = MethodInfo(
+        "tracin",
+        "TracInCP",
+        "Gradient products summed over moments of training, weighed by their learning rates.",
+        needs=(Need.TRAINING_LOG,),
+    )
+
+    def fit(self, material: Material) -> ProductScores:
+        """As in `Method`."""
+        terms = []
+        for log in material.logs:
+            moments = _terms_of(material, log)
+            # One term a training run, so that the spread between terms is that between runs.
+            terms.append(_joined(material, moments))
+        return ProductScores(terms)
+
+
+def _terms_of(material: Material, log: TrainingLog) -> list[Term]:
+    """One term a recorded state; the state before the first step has learnt nothing and is left out."""
+    schedule = log.schedule
+    shares = []
+    for before, moment in zip(log.moments[:-1], log.moments[1:], strict=True):
+        # The sum of the learning rates of the steps that this state stands for, in updates of momentum's full size.
+        rates = sum(schedule.learning_rate(step) for step in range(before.step, moment.step))
+        shares.append(rates / (1 - schedule.settings.momentum) / len(material.train))
+    return [_dot(material, moment.parameters, share) for moment, share in zip(log.moments[1:], shares, strict=True)]
+
+
+def _joined(material: Material, terms: Sequence[Term]) -> Term:
+    """The sum of terms as one term: rows side by side, weights moved into the train rows' products."""
+    widths = [term.query.shape[1] for term in terms]
+    weights = torch.stack([term.weight for term in terms])  # [n_terms, n_train]
+    train = torch.cat([*(term.train for term in terms if term.train is not None), weights.T], dim=1)
+    inner = material.gradients.inner_products
+    n_terms = len(terms)
+
+    def summed(left: Tensor, right: Tensor) -> Tensor:
+        sizes = right[:, -n_terms:]
+        parts = zip(torch.split(left, widths, 1), torch.split(right[:, :-n_terms], widths, 1), sizes.T, strict=True)
+        return torch.stack([inner(one, other) * size for one, other, size in parts]).sum(0)
+
+    own = torch.stack([term.own for term in terms if term.own is not None]).sum(0)
+    return Term(torch.cat([term.query for term in terms], dim=1), train, torch.ones_like(own), summed, own)
+
+
+@dataclass(frozen=True)
+class GradientNorm:
+    """A baseline: how strongly a train example pulls at the model, whatever is asked."""
+
+    info = MethodInfo(
+        "grad_norm",
+        "Gradient norm",
+        "How strongly each training example pulls at the model, the same for every question.",
+        is_baseline=True,
+        needs=(Need.CHECKPOINTS,),
+    )
+
+    def fit(self, material: Material) -> ProductScores:
+        """As in `Method`."""
+        terms = []
+        for weights in material.states:
+            packed = _packed(material, weights, material.train)
+            norms = material.q(weights, material.train).abs() * _squared_norms(material, packed).sqrt()
+            terms.append(Term(norms.expand(len(material.test), -1), None, torch.ones_like(norms), own=norms))
+        return ProductScores(terms)

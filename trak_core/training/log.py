@@ -1,0 +1,109 @@
+"""What a training run leaves behind for methods that look at training itself (TracIn, SOURCE, MAGIC).
+
+Batches and learning rates follow from the seed and are not stored. The weights and the state of the optimizer are, at
+some steps along the way: from each of them the run can be replayed up to the next.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trak_core.errors import RunMismatchError
+from trak_core.training.schedule import Schedule
+
+__all__ = ["Moment", "TrainingLog", "recorded_steps"]
+
+StateDict = dict[str, Tensor]
+N_RECORDED = 6
+
+
+def recorded_steps(schedule: Schedule, n: int = N_RECORDED) -> list[int]:
+    """Numbers of steps before which the state is recorded: the start, and the ends of `n` equal parts of the run."""
+    return sorted({round(part * schedule.n_steps / n) for part in range(n + 1)})
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The state of one model before a step.
+
+    Attributes:
+        step: number of the step, from 0; `n_steps` after the last.
+        parameters: by name.
+        velocities: momentum of the optimizer, by name.
+    """
+
+    step: int
+    parameters: StateDict
+    velocities: StateDict
+
+
+@dataclass
+class TrainingLog:
+    """The training of one checkpoint on all train examples.
+
+    Attributes:
+        seed: decides the initial weights and the order of batches.
+        schedule: learning rates and batches.
+        moments: recorded states, in order; the first is the start of training and the last its end.
+    """
+
+    seed: int
+    schedule: Schedule
+    moments: list[Moment] = field(default_factory=list)
+
+    def batches(self) -> Tensor:
+        """Numbers of train examples `[n_steps, batch_size]`."""
+        return self.schedule.batches(self.seed)
+
+    def save(self, path: Path) -> None:
+        """Writes the states as one safetensors file."""
+        tensors = {}
+        for moment in self.moments:
+            for kind, state in (("parameters", moment.parameters), ("velocities", moment.velocities)):
+                for name, value in state.items():
+                    tensors[f"{moment.step}/{kind}/{name}"] = value.detach().cpu().clone().contiguous()
+        save_file(tensors, path)
+
+    @classmethod
+    def load(cls, path: Path, seed: int, schedule: Schedule, device: str | torch.device = "cpu") -> "TrainingLog":
+        """The log that was saved to a file.
+
+        Raises:
+            RunMismatchError: the file is missing, or its states are not those of this schedule.
+        """
+        if not path.exists():
+            raise RunMismatchError(f"the training log {path} is missing; build the run again to train it anew.")
+        moments: dict[int, Moment] = {}
+        for key, value in load_file(path, device=str(device)).items():
+            step, kind, name = key.split("/", 2)
+            moment = moments.setdefault(int(step), Moment(int(step), {}, {}))
+            getattr(moment, kind)[name] = value
+        if sorted(moments) != recorded_steps(schedule):
+            raise RunMismatchError(
+                f"the training log {path} has states before steps {sorted(moments)}, but these settings record "
+                f"{recorded_steps(schedule)}; build the run again."
+            )
+        return cls(seed, schedule, [moments[step] for step in sorted(moments)])
+
+    @classmethod
+    def of_each(cls, seeds: Sequence[int], schedule: Schedule, stacked: Sequence[Moment]) -> list["TrainingLog"]:
+        """One log a model, from moments whose tensors are stacked over models."""
+        return [
+            cls(
+                seed,
+                schedule,
+                [
+                    Moment(
+                        moment.step,
+                        {name: value[index] for name, value in moment.parameters.items()},
+                        {name: value[index] for name, value in moment.velocities.items()},
+                    )
+                    for moment in stacked
+                ],
+            )
+            for index, seed in enumerate(seeds)
+        ]

@@ -1,0 +1,77 @@
+"""Which examples a model sees when, and at what learning rate: all of it follows from the seed and the settings."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trak_core.errors import InvalidSettingError
+from trak_core.seeds import derive_seed
+
+__all__ = ["Schedule", "TrainingSettings"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Stochastic gradient descent with momentum; the learning rate falls linearly to zero.
+
+    Attributes:
+        epochs: passes over the members of the subset.
+        batch_size: examples a step; the last, smaller batch of an epoch is left out.
+        learning_rate: of the first step.
+        momentum: heavy-ball coefficient.
+        weight_decay: added to the gradient as `weight_decay * parameter`.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of one training run over `n_members` examples.
+
+    Attributes:
+        settings: of the optimizer.
+        n_members: examples that are trained on.
+
+    Raises:
+        InvalidSettingError: there are fewer examples than a batch holds.
+    """
+
+    settings: TrainingSettings
+    n_members: int
+
+    def __post_init__(self) -> None:
+        if self.n_members < self.settings.batch_size:
+            raise InvalidSettingError(
+                f"batch_size={self.settings.batch_size} is larger than the subset of {self.n_members} examples; "
+                f"use a batch size of at most {self.n_members}."
+            )
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Whole batches in one pass."""
+        return self.n_members // self.settings.batch_size
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.steps_an_epoch * self.settings.epochs
+
+    def learning_rate(self, step: int) -> float:
+        """Of the step with that number, from 0."""
+        return self.settings.learning_rate * (1 - step / self.n_steps)
+
+    def batches(self, seed: int) -> Tensor:
+        """Places among the members `[n_steps, batch_size]`, int64 on the CPU, drawn anew for every epoch.
+
+        Drawn on the CPU, so that a seed means the same batches on every device.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(seed, "batches"))
+        used = self.steps_an_epoch * self.settings.batch_size
+        orders = [torch.randperm(self.n_members, generator=generator)[:used] for _ in range(self.settings.epochs)]
+        return torch.cat(orders).view(self.n_steps, self.settings.batch_size)
