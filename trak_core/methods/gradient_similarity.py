@@ -64,17 +64,17 @@ class GradientCosine:
 
     def fit(self, material: Material) -> ProductScores:
         """As in `Method`."""
-        terms = []
+        rows, terms = material.gradients, []
+
+        def cosine(left: Tensor, right: Tensor) -> Tensor:
+            return rows.inner_products(left[:, :-1], right[:, :-1]) / (left[:, -1:] * right[:, -1])
+
         for weights in material.states:
-            rows = material.gradients
             test, train = (_packed(material, weights, examples) for examples in (material.test, material.train))
             tiny = torch.finfo(train.dtype).tiny
             # The length of the query scales its whole row, and cosines of several checkpoints must weigh the same.
             lengths = [_squared_norms(material, packed).sqrt().clamp_min(tiny) for packed in (test, train)]
             sign = material.q(weights, material.train).sign()
-
-            def cosine(left: Tensor, right: Tensor) -> Tensor:
-                return rows.inner_products(left[:, :-1], right[:, :-1]) / (left[:, -1:] * right[:, -1])
 
             query, known = (
                 torch.cat([packed, length[:, None]], dim=1)

@@ -5,8 +5,8 @@ Give example i the loss weight w_i, all 1 in the real run, and let theta_T(w) be
     score(z, i) = d f(z; theta_T(w)) / d w_i   at w = 1
 
 by reverse-mode differentiation through every step of the optimizer (Ilyas and Engstrom 2025, arXiv 2504.16430).
-Backward through one step, with a and b the derivatives of f in the weights and in the momentum after it, eta the learning rate,
-mu the momentum coefficient and lambda the weight decay:
+Backward through one step, with a and b the derivatives of f in the weights and in the momentum after it, eta the
+learning rate, mu the momentum coefficient and lambda the weight decay:
 
     u = b - eta a;    score_i += u . grad L_i / batch_size   for i in the batch
     a <- a + (H + lambda) u;    b <- mu u

@@ -1,7 +1,8 @@
 """SOURCE: influence through training in segments (Bae et al. 2024, arXiv 2405.12186, equation 24).
 
 Training is cut into segments. In each, the Hessian and the gradients are taken to be constant, the means over the
-states recorded in it, so that the steps of a segment have a closed form. With K steps of mean learning rate eta in a segment,
+states recorded in it, so that the steps of a segment have a closed form. With K steps of mean learning rate eta in a
+segment,
 
     scores += (1/n) g^T F_r(H) q_i grad f_i,    g <- F_S(H) g        from the last segment to the first, g = grad f(z)
     F_S(s) = exp(-eta K s),    F_r(s) = (1 - exp(-eta K s)) / s
