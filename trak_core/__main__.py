@@ -3,7 +3,7 @@
 import json
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Lds, open_run
+from trak_core.views.board_text import board_text
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
@@ -77,26 +78,28 @@ def _build_command(recipe: Recipe) -> click.Command:
                 "Random halves to retrain on; the first fifth is for fitting.",
             ),
             option("--n-seeds", recipe.n_seeds, "Models retrained on each half."),
+            click.Option(["--evidence"], is_flag=True, help="Then measure every method, as `evidence` does."),
         ],
     )
 
 
-def _build(recipe: Recipe, name: str, seed: int, device: str, **sizes: int) -> None:
+def _build(recipe: Recipe, name: str, seed: int, device: str, evidence: bool, **sizes: int) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     with clear_errors():
-        from trak_core.building import BuildSettings, build_run  # torch: only a build pays for it
+        from trak_core.building import (  # torch: a build pays for it
+            BuildSettings,
+            MeasureSettings,
+            build_run,
+            measure_run,
+        )
 
         settings = BuildSettings.of(recipe, seed, device, **sizes)
-        # The bar counts in per mille, because steps differ in what they count.
-        with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}{postfix}", disable=None) as bar:
-
-            def show(status: BuildStatus) -> None:
-                bar.set_description_str(status.step, refresh=False)
-                bar.set_postfix_str(status.time_left.removeprefix(", "), refresh=False)
-                bar.update(1000 * status.fraction - bar.n)
-
-            run_dir = build_run(settings, name, runs_dir(), show)
-            bar.update(1000 - bar.n)
+        command = [*settings.command(name), *(["--evidence"] if evidence else [])]
+        with _progress_bar() as show:
+            run_dir = build_run(settings, name, runs_dir(), show, command)
+        if evidence:
+            with _progress_bar() as show:
+                measure_run(run_dir, MeasureSettings(n_removal_tests=recipe.n_removal_tests), show)
         with open_run(run_dir) as run:
             lds = run.lds()
         click.echo(
@@ -106,6 +109,63 @@ def _build(recipe: Recipe, name: str, seed: int, device: str, **sizes: int) -> N
             f"noise ceiling {_number(lds.noise_ceiling)}.\n"
             "Look at it with: streamlit run app.py"
         )
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[BuildStatus], None]]:
+    # The bar counts in per mille, because steps differ in what they count.
+    with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}{postfix}", disable=None) as bar:
+
+        def show(status: BuildStatus) -> None:
+            bar.set_description_str(status.step, refresh=False)
+            bar.set_postfix_str(status.time_left.removeprefix(", "), refresh=False)
+            bar.update(1000 * status.fraction - bar.n)
+
+        yield show
+        bar.update(1000 - bar.n)
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--method", "methods", multiple=True, help="Measure this method only; may be repeated. All by default.")
+@click.option("--removal-tests", type=int, help="Test examples that removal is measured on; 0 for none.")
+@click.option("--removal-seeds", type=int, default=3, show_default=True, help="Models retrained for each removal.")
+@click.option("--datamodel-subsets", type=int, default=400, show_default=True, help="Random halves to learn from.")
+@click.option(
+    "--truth-subsets", type=int, default=50, show_default=True, help="Subsets of each further truth; 0: none."
+)
+def evidence(
+    run: str,
+    methods: tuple[str, ...],
+    removal_tests: int | None,
+    removal_seeds: int,
+    datamodel_subsets: int,
+    truth_subsets: int,
+) -> None:
+    """Measure every method of RUN (a name or a path) by retraining, and print the board.
+
+    Can be stopped and goes on where it stopped. What is measured already is printed at once.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    with clear_errors():
+        from trak_core.building import MeasureSettings, measure_run
+        from trak_core.methods import METHODS
+
+        run_dir = find_run(run)
+        with open_run(run_dir) as opened:
+            recipe = opened.info.recipe
+        default = RECIPES[recipe].n_removal_tests if recipe in RECIPES else 0
+        settings = MeasureSettings(
+            methods=methods or tuple(METHODS),
+            n_removal_tests=default if removal_tests is None else removal_tests,
+            n_removal_seeds=removal_seeds,
+            n_datamodel_subsets=datamodel_subsets,
+            n_truth_subsets=truth_subsets,
+        )
+        with _progress_bar() as show:
+            measure_run(run_dir, settings, show)
+        with open_run(run_dir) as opened:
+            click.echo(board_text(opened), nl=False)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -29,7 +29,7 @@ class Launcher:
 
         Args:
             run_dir: of the run.
-            command: the arguments of `build`.
+            command: the arguments of `python -m trak_core`.
         """
         with self._lock:
             process = self._processes.get(run_dir)
@@ -38,7 +38,7 @@ class Launcher:
             log = tempfile.TemporaryFile()
             # The same process group as ours: Ctrl-C in the terminal stops both, and the build goes on next time.
             self._processes[run_dir] = subprocess.Popen(
-                [sys.executable, "-m", "trak_core", "build", *command],
+                [sys.executable, "-m", "trak_core", *command],
                 cwd=_ROOT,
                 env={**os.environ, "TRAK_RUNS_DIR": str(run_dir.parent)},
                 stdin=subprocess.DEVNULL,

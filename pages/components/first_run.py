@@ -12,12 +12,13 @@ from trak_core.store.progress import BuildStatus, read_status
 
 __all__ = ["first_run", "is_first_run"]
 
-COMMAND = ["digits"]
+NAME = "digits"
+COMMAND = ["build", NAME, "--evidence"]
 
 
 def is_first_run() -> bool:
     """True when there is no run but, perhaps, the first one under way."""
-    return not [path for path in run_dirs() if path.name != COMMAND[0]]
+    return not [path for path in run_dirs() if path.name != NAME]
 
 
 @st.fragment(run_every="1s")
@@ -25,7 +26,7 @@ def first_run() -> None:
     """Starts the first build if nothing builds, shows how far it is, and opens the explorer when it can be browsed."""
     if published_runs():
         st.switch_page(EXPLORE)
-    run_dir = runs_dir() / COMMAND[0]
+    run_dir = runs_dir() / NAME
     status = read_status(run_dir)
     command = status.command if status and status.command else COMMAND  # an unfinished build keeps its settings
     problem = _problem(run_dir, status)

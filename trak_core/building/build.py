@@ -19,7 +19,7 @@ from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 
-__all__ = ["build_run"]
+__all__ = ["build_run", "report_end"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ def build_run(
     name: str,
     runs_dir: Path,
     listener: Callable[[BuildStatus], None] = lambda status: None,
+    command: list[str] | None = None,
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
 
@@ -37,6 +38,7 @@ def build_run(
         name: of the run.
         runs_dir: the directory of all runs; made if missing.
         listener: called with the status whenever it changes.
+        command: the arguments of `python -m trak_core` that go on with it, where they say more than the settings.
 
     Raises:
         InvalidSettingError: the name or a setting cannot work.
@@ -49,8 +51,8 @@ def build_run(
     files = RunFiles(run_dir)
     subject = RECIPES[settings.recipe].load()
     fingerprint = settings.fingerprint(subject)
-    if _is_complete(files, fingerprint) and not files.build.exists():
-        return run_dir
+    if _is_complete(files, fingerprint) and (not files.build.exists() or files.working_evidence.exists()):
+        return run_dir  # an unfinished measurement of its methods goes on by its own command
     with build_lock(files):
         if _is_complete(files, fingerprint):
             # Finished by the process that held the lock before, or by one that was killed while tidying up.
@@ -59,11 +61,11 @@ def build_run(
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
         # A working store with other settings is refused here, before anything is said about its build.
         with StoreWriter(files, shape, fingerprint) as writer:
-            progress = ProgressReporter(files, plan(settings), settings.command(name), listener)
+            progress = ProgressReporter(files, plan(settings), command or settings.command(name), listener)
             try:
                 BuildSteps(settings, subject, files, writer, progress).run()
             except BaseException as error:
-                _report_end(progress, error)
+                report_end(progress, error)
                 raise
     return run_dir
 
@@ -83,7 +85,8 @@ def _is_complete(files: RunFiles, fingerprint: str) -> bool:
         return bool(run.info.provenance.get("complete"))
 
 
-def _report_end(progress: ProgressReporter, error: BaseException) -> None:
+def report_end(progress: ProgressReporter, error: BaseException) -> None:
+    """Leaves word of how a build or a measurement ended."""
     try:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             progress.end("stopped")

@@ -19,7 +19,7 @@ from trak_core.evidence import (
 )
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["evidence_tables"]
+__all__ = ["evidence_tables", "lds_columns", "or_null"]
 
 Floats = NDArray[np.float64]
 
@@ -29,6 +29,7 @@ def evidence_tables(
     masks: NDArray[np.bool_],
     outcomes: Floats,
     class_outcomes: Floats,
+    reporting: NDArray[np.bool_],
     settings: BuildSettings,
 ) -> tuple[dict[str, dict[str, Any]], float | None]:
     """Rows of the tables `lds`, `class_lds` and `lds_summary`, and the calibration slope of classes but the label.
@@ -38,6 +39,7 @@ def evidence_tables(
         masks: the reporting subsets, bool `[n_subsets, n_train]`.
         outcomes: of the labels `[n_subsets, n_seeds, n_test]`.
         class_outcomes: of every class `[n_subsets, n_seeds, n_test, n_classes]`.
+        reporting: the test examples that summaries are over, bool `[n_test]`.
         settings: of the build.
     """
     ceilings = noise_ceiling_per_test(outcomes)
@@ -50,14 +52,14 @@ def evidence_tables(
             {
                 "method": method,
                 "n_checkpoints": n_checkpoints,
-                "lds": _or_null(evidence.mean),
-                "ci_low": _or_null(evidence.ci_low),
-                "ci_high": _or_null(evidence.ci_high),
-                "noise_ceiling": _or_null(noise_ceiling(outcomes)),
+                "lds": or_null(evidence.mean),
+                "ci_low": or_null(evidence.ci_low),
+                "ci_high": or_null(evidence.ci_high),
+                "noise_ceiling": or_null(noise_ceiling(outcomes[:, :, reporting])),
                 "n_subsets": len(masks),
                 "n_seeds": settings.n_seeds,
                 "seconds": seconds,
-                "calibration_slope": _or_null(calibration_slope(predicted, actual)),
+                "calibration_slope": or_null(calibration_slope(predicted[:, reporting], actual[:, reporting])),
             }
         )
 
@@ -66,19 +68,19 @@ def evidence_tables(
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
         scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
         predicted = predicted_outcomes(scores, masks)
-        evidence = measure_lds(predicted, actual, settings.seed)
+        evidence = measure_lds(predicted, actual, settings.seed, reporting)
         n_checkpoints = settings.n_checkpoints if method in uses_checkpoints else 0
         summarize(method, n_checkpoints, predicted, evidence, seconds)
         lds_rows += [
             {"method": method, "test_idx": test_idx, **row}
             for test_idx, row in enumerate(
-                _lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high, ceilings)
+                lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high, ceilings)
             )
         ]
         if method == "trak":
             for fewer, predicted_by_fewer in _predictions_by_checkpoints(writer, len(masks)).items():
                 if fewer < settings.n_checkpoints:
-                    evidence = measure_lds(predicted_by_fewer, actual, settings.seed)
+                    evidence = measure_lds(predicted_by_fewer, actual, settings.seed, reporting)
                     share = seconds * fewer / settings.n_checkpoints
                     summarize(method, fewer, predicted_by_fewer, evidence, share)
     class_rows, slope = _class_evidence(writer, masks, class_outcomes)
@@ -111,25 +113,26 @@ def _class_evidence(
     ceilings = noise_ceiling_per_test(outcomes)
     rows = [
         {"method": "trak", "test_idx": int(test), "asked_class": int(asked), **row}
-        for test, asked, row in zip(test_idx, asked_class, _lds_columns(lds, low, high, ceilings), strict=True)
+        for test, asked, row in zip(test_idx, asked_class, lds_columns(lds, low, high, ceilings), strict=True)
     ]
-    return rows, _or_null(calibration_slope(predicted, actual))
+    return rows, or_null(calibration_slope(predicted, actual))
 
 
-def _lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:
+def lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:
+    """What the tables of per-example LDS hold beside their keys, one row a value `[n]`."""
     return [
         {
-            "lds": _or_null(value),
-            "ci_low": _or_null(value_low),
-            "ci_high": _or_null(value_high),
-            "noise_ceiling": _or_null(ceiling),
-            "trust": trust_level(_or_null(value_low)),
+            "lds": or_null(value),
+            "ci_low": or_null(value_low),
+            "ci_high": or_null(value_high),
+            "noise_ceiling": or_null(ceiling),
+            "trust": trust_level(or_null(value_low)),
         }
         for value, value_low, value_high, ceiling in zip(lds, low, high, ceilings, strict=True)
     ]
 
 
-def _or_null(value: float) -> float | None:
+def or_null(value: float) -> float | None:
     """None for "undefined", so that the store holds NULL and no page ever shows NaN."""
     return float(value) if np.isfinite(value) else None
 

@@ -91,6 +91,8 @@ class ScoringResult:
             could not be brought there.
         calibration_of_others: the same for classes other than the label.
         gradient_path: how gradients were computed.
+        errors: method to standard errors of its scores over checkpoints `[n_test, n_train]`, where there are several.
+        self_influence: of the train examples by TRAK `[n_train]`, without calibration.
     """
 
     by_method: dict[str, Scores]
@@ -101,6 +103,8 @@ class ScoringResult:
     calibration: float | None
     calibration_of_others: float | None
     gradient_path: str
+    errors: dict[str, Scores]
+    self_influence: Scores
 
     def tables(self, fingerprints: dict[str, str]) -> dict[str, dict[str, Any]]:
         """Rows for the store.
@@ -122,6 +126,7 @@ class ScoringResult:
                 "is_baseline": [METHODS[name].info.is_baseline for name in names],
                 "seconds": [self.seconds[name] for name in names],
                 "fingerprint": [fingerprints[name] for name in names],
+                "calibration": [self.calibration if name == "trak" else None for name in names],
             },
             "scores": {
                 "method": np.repeat(names, n_test),
@@ -134,7 +139,12 @@ class ScoringResult:
                 "asked_class": asked_class,
                 "values": self.class_scores[other],
             },
-            "topk": topk_columns(self.by_method),
+            "topk": topk_columns(self.by_method, errors=self.errors),
+            "self_influence": {
+                "method": np.repeat("trak", len(self.self_influence)),
+                "train_idx": np.arange(len(self.self_influence)),
+                "score": self.self_influence.astype(np.float64),
+            },
             "checkpoint_predictions": {
                 "n_checkpoints": np.repeat([m for m, _ in predicted], n_subsets * n_test),
                 "subset_id": np.tile(np.repeat(np.arange(n_subsets), n_test), len(predicted)),
@@ -151,7 +161,9 @@ def score_all_methods(
     test: Examples,
     ridge: float,
     masks: NDArray[np.bool_],
+    fit_masks: NDArray[np.bool_],
     fit_outcomes: NDArray[np.float64],
+    tuning: NDArray[np.bool_],
     seed: int,
     on_checkpoint: Callable[[], None] = lambda: None,
 ) -> ScoringResult:
@@ -163,8 +175,10 @@ def score_all_methods(
         train: inputs and labels of the train examples.
         test: inputs and labels of the test examples.
         ridge: relative to the mean squared gradient norm.
-        masks: all subsets of the ledger, bool `[n_subsets, n_train]`, the fitting ones first.
+        masks: all subsets of the ledger, bool `[n_subsets, n_train]`.
+        fit_masks: the fitting subsets, bool `[n_fit, n_train]`.
         fit_outcomes: mean outcomes of every class on the fitting subsets `[n_fit, n_test, n_classes]`.
+        tuning: test examples to calibrate on, bool `[n_test]`.
         seed: of the random baseline.
         on_checkpoint: called after every checkpoint.
     """
@@ -176,6 +190,8 @@ def score_all_methods(
     own = torch.arange(n_test, device=test_labels.device) * n_classes + test_labels
 
     total = train_inputs.new_zeros(n_test * n_classes, len(train_labels))
+    own_squares = train_inputs.new_zeros(n_test, len(train_labels))
+    leverages = train_inputs.new_zeros(len(train_labels))
     q_of_each = task.out_to_loss(checkpoints.logits(train_inputs), train_labels.expand(len(checkpoints), -1))
     snapshots: dict[int, Scores] = {}
     gradients = GradientRows(checkpoints.architecture, task, checkpoints.state_dict(0), train_inputs, train_labels)
@@ -185,7 +201,11 @@ def score_all_methods(
         test_kernel = gradients.inner_products(
             gradients.whole(checkpoints.state_dict(i), every_input, every_class), train_rows
         )
-        total += kernel.attribute(test_kernel, kernel.factorize(ridge))
+        cholesky = kernel.factorize(ridge)
+        attribution = kernel.attribute(test_kernel, cholesky)
+        total += attribution
+        own_squares += attribution[own] ** 2
+        leverages += kernel.leverages(cholesky) * q_of_each[i]
         if i + 1 in CHECKPOINT_COUNTS or i + 1 == len(checkpoints):
             scores = total[own] / (i + 1) * q_of_each[: i + 1].mean(0)
             snapshots[i + 1] = scores.cpu().numpy()
@@ -195,16 +215,22 @@ def score_all_methods(
 
     labels = test_labels.cpu().numpy()
     is_label = np.arange(n_classes)[None, :] == labels[:, None]  # [n_test, n_classes]
-    fit_masks = masks[: len(fit_outcomes)]
+    calibrated_on = tuning if tuning.any() else np.ones(n_test, dtype=bool)
     factors = {}
     # Two factors: what moves the label's margin and what moves another class's differ in scale.
     for name, chosen in (("label", is_label), ("others", ~is_label)):
-        foretold = predicted_outcomes(class_scores[chosen], fit_masks)
-        factors[name] = usable_slope(calibration_slope(foretold, fit_outcomes[:, chosen]))
+        used = chosen & calibrated_on[:, None]
+        foretold = predicted_outcomes(class_scores[used], fit_masks)
+        factors[name] = usable_slope(calibration_slope(foretold, fit_outcomes[:, used]))
         if (factor := factors[name]) is not None:
             class_scores[chosen] *= np.float32(factor)
     seconds = {"trak": time.process_time() - began}
     by_method = {"trak": class_scores[np.arange(n_test), labels]}
+    errors = {}
+    if len(checkpoints) > 1:
+        mean = total[own] / len(checkpoints)
+        variance = (own_squares / len(checkpoints) - mean**2).clamp_min(0) / (len(checkpoints) - 1)
+        errors["trak"] = (variance.sqrt() * q_of_each.mean(0)).cpu().numpy() * np.float32(factors["label"] or 1)
 
     baselines: dict[str, Callable[[], Scores]] = {
         "embedding": lambda: mean_embedding_scores(checkpoints, train_inputs, test_inputs),
@@ -224,6 +250,8 @@ def score_all_methods(
         calibration=factors["label"],
         calibration_of_others=factors["others"],
         gradient_path=gradients.path,
+        errors=errors,
+        self_influence=(leverages / len(checkpoints)).cpu().numpy(),
     )
 
 

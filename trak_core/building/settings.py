@@ -13,7 +13,7 @@ __all__ = ["BuildSettings"]
 
 FIT_SHARE = 0.2
 MIN_SUBSETS = 20
-METHOD_REVISION = 2
+METHOD_REVISION = 3
 """Raise it with any change of the code that changes the numbers of a run."""
 
 
@@ -65,10 +65,11 @@ class BuildSettings:
         return cls(recipe=recipe.name, seed=seed, device=resolve_device(device), **chosen)  # type: ignore[arg-type]
 
     def command(self, name: str) -> list[str]:
-        """The arguments of `python -m trak_core build` that give these settings."""
+        """The arguments of `python -m trak_core` that give these settings."""
         flags = {"name": name, **asdict(self)}
         recipe = flags.pop("recipe")
         return [
+            "build",
             recipe,
             *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))),
         ]

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from trak_core.building.checkpoints import load_checkpoints
 from trak_core.building.evidence_step import evidence_tables
 from trak_core.building.progress import ProgressReporter, Step
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
-from trak_core.errors import RunMismatchError
+from trak_core.errors import TrainingDivergedError
+from trak_core.evidence import tuning_tests
 from trak_core.methods import GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.recipes import RECIPES, Subject
@@ -24,12 +26,14 @@ from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.writer import StoreWriter
-from trak_core.training import Ensemble, draw_half_subsets, train_ensemble
+from trak_core.training import Ensemble, diverged, draw_half_subsets, train_ensemble, train_recorded
 from trak_core.versions import versions
 
 __all__ = ["BuildSteps", "plan"]
 
 SUBSETS_A_BLOCK = 10
+N_LOGGED = 5
+"""Checkpoints whose training is recorded: as many as methods that look at training average over."""
 
 
 def plan(settings: BuildSettings) -> list[Step]:
@@ -154,6 +158,7 @@ class BuildSteps:
             "training": asdict(self.subject.training),
             "data_fingerprint": dataset.fingerprint(),
             "method": "trak",
+            "tuning_tests": np.flatnonzero(self.tuning_tests).tolist(),
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),
         }
@@ -165,31 +170,39 @@ class BuildSteps:
         """The ledger's subsets, bool `[n_subsets, n_train]`: the first `n_fit` are for fitting."""
         return draw_half_subsets(self.settings.n_subsets, len(self.train_labels), self.settings.seed)
 
-    def _train(self, masks: NDArray[np.bool_], seeds: list[int], units: float) -> Ensemble:
+    @cached_property
+    def tuning_tests(self) -> NDArray[np.bool_]:
+        """Test examples that settings are chosen on, bool `[n_test]`; nothing is reported on them."""
+        return tuning_tests(len(self.test_labels), self.settings.seed)
+
+    def _advance(self, units: float) -> Callable[[], None]:
         epochs = self.subject.training.epochs
-        return train_ensemble(
-            self.subject.make_model,
-            self.subject.task,
-            self.train_inputs,
-            self.train_labels,
-            masks,
-            seeds,
-            self.subject.training,
-            on_epoch=lambda: self.progress.advance(units / epochs),
-        )
+        return lambda: self.progress.advance(units / epochs)
 
     def _checkpoints(self) -> None:
         n = self.settings.n_checkpoints
         seeds = [derive_seed(self.settings.seed, "checkpoint", i) for i in range(n)]
-        ensemble = self._train(np.ones((n, len(self.train_labels)), dtype=bool), seeds, units=1)
+        trained = train_recorded(
+            self.subject.make_model,
+            self.subject.task,
+            self.train_inputs,
+            self.train_labels,
+            seeds,
+            self.subject.training,
+            on_epoch=self._advance(1),
+        )
+        ensemble = trained.ensemble
         for i in range(n):
             state = {name: value.cpu().contiguous() for name, value in ensemble.state_dict(i).items()}
             replace_file(self.files.checkpoint(i), partial(save_file, state))
+        for i, log in enumerate(trained.logs[:N_LOGGED]):
+            replace_file(self.files.training_log(i), log.save)
         predictions, accuracy = self._predictions(ensemble)
         checkpoints = {
             "checkpoint_id": list(range(n)),
             "seed": seeds,
             "sha256": [self._sha256(i) for i in range(n)],
+            "log_sha256": [file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
             "train_accuracy": accuracy["train"],
             "test_accuracy": accuracy["test"],
         }
@@ -228,16 +241,7 @@ class BuildSteps:
     @cached_property
     def checkpoints(self) -> Ensemble:
         """The checkpoints as written to disk, each checked against its fingerprint."""
-        rows = self.writer.columns("SELECT checkpoint_id, sha256 FROM checkpoints ORDER BY checkpoint_id")
-        for i, expected in zip(rows["checkpoint_id"].tolist(), rows["sha256"].tolist(), strict=True):
-            path = self.files.checkpoint(i)
-            if not path.exists() or self._sha256(i) != expected:
-                raise RunMismatchError(
-                    f"{path} is missing or is not the checkpoint that this build trained; put it back, or delete the "
-                    f"folder {self.files.build} and build again."
-                )
-        states = [load_file(self.files.checkpoint(i)) for i in range(self.settings.n_checkpoints)]
-        return Ensemble.from_state_dicts(self.subject.make_model(), states, self.settings.device)
+        return load_checkpoints(self.writer, self.files, self.subject, self.settings.device)
 
     # --- the ledger ---------------------------------------------------------------------------------------
 
@@ -251,12 +255,27 @@ class BuildSteps:
         n_seeds, n_test = self.settings.n_seeds, len(self.test_labels)
         n_classes = len(self.subject.dataset.class_names)
         members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
-        ensemble = self._train(
+        ensemble = train_ensemble(
+            self.subject.make_model,
+            self.subject.task,
+            self.train_inputs,
+            self.train_labels,
             self.masks[[subset_id for subset_id, _ in members]],
             [derive_seed(self.settings.seed, "ledger", subset_id, seed) for subset_id, seed in members],
-            units=len(block),
+            self.subject.training,
+            on_epoch=self._advance(len(block)),
+            allow_diverged=True,
         )
-        logits = ensemble.logits(self.test_inputs)  # [n_models, n_test, n_classes]
+        lost = sorted({members[i][0] for i in np.flatnonzero(diverged(ensemble))})
+        kept = [i for i, (subset_id, _) in enumerate(members) if subset_id not in lost]
+        if not kept:
+            raise TrainingDivergedError(
+                f"every model retrained on the subsets {block.start} to {block.stop - 1} diverged; lower the learning "
+                "rate of the recipe."
+            )
+        members = [members[i] for i in kept]
+        subset_ids = [subset_id for subset_id in block if subset_id not in lost]
+        logits = ensemble.logits(self.test_inputs)[kept]  # [n_models, n_test, n_classes]
         asked = torch.arange(n_classes, device=logits.device)
         outputs = self.subject.task.model_output(logits[:, :, None, :], asked.expand(len(members), n_test, -1))
         of_label = outputs.gather(2, self.test_labels.expand(len(members), -1)[..., None])[..., 0]
@@ -270,9 +289,9 @@ class BuildSteps:
                     "model_output": _flat(of_label),
                 },
                 "class_outcomes": {
-                    "subset_id": np.repeat(np.asarray(block), n_test),
-                    "test_idx": np.tile(np.arange(n_test), len(block)),
-                    "model_outputs": outputs.reshape(len(block), n_seeds, n_test, -1)
+                    "subset_id": np.repeat(subset_ids, n_test),
+                    "test_idx": np.tile(np.arange(n_test), len(subset_ids)),
+                    "model_outputs": outputs.reshape(len(subset_ids), n_seeds, n_test, -1)
                     .mean(1)
                     .flatten(0, 1)
                     .cpu()
@@ -285,7 +304,15 @@ class BuildSteps:
                     "model_outputs": outputs.flatten(0, 1).cpu().numpy(),
                 },
             },
+            # One seed that diverged takes its subset with it: an average over fewer seeds is another measurement.
+            first=[("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost],
         )
+
+    def _kept(self, *roles: str) -> NDArray[np.bool_]:
+        """Masks of the subsets of some roles that did not diverge, bool `[n_subsets, n_train]`."""
+        rows = self.writer.columns("SELECT subset_id, role FROM subsets ORDER BY subset_id")
+        kept = np.isin(rows["role"].astype(str), roles)
+        return np.asarray(self.masks[rows["subset_id"][kept]])
 
     def _class_outcomes(self, role: str) -> NDArray[np.float64]:
         """Margins of every class over the subsets of a role: `[n_subsets, n_seeds, n_test, n_classes]`."""
@@ -337,14 +364,13 @@ class BuildSteps:
         self.progress.advance()
 
     def _ridge(self) -> None:
-        n_fit = self.settings.n_fit
         ridge, lds_by_ridge = choose_ridge(
             self.checkpoints,
             self.subject.task,
             (self.train_inputs, self.train_labels),
-            (self.test_inputs, self.test_labels),
-            self.masks[:n_fit],
-            self._outcomes("fit").mean(1),
+            (self.test_inputs[self.tuning_tests], self.test_labels[self.tuning_tests]),
+            self._kept("fit"),
+            self._outcomes("fit").mean(1)[:, self.tuning_tests],
             on_checkpoint=self.progress.advance,
         )
         self.writer.write("ridge", {}, {"ridge": ridge, "lds_by_ridge_on_fit_subsets": lds_by_ridge})
@@ -357,7 +383,9 @@ class BuildSteps:
             (self.test_inputs, self.test_labels),
             ridge=self.writer.meta("ridge"),
             masks=self.masks,
+            fit_masks=self._kept("fit"),
             fit_outcomes=self._class_outcomes("fit").mean(1),
+            tuning=self.tuning_tests,
             seed=self.settings.seed,
             on_checkpoint=self.progress.advance,
         )
@@ -380,9 +408,10 @@ class BuildSteps:
     def _lds(self) -> None:
         tables, slope_of_others = evidence_tables(
             self.writer,
-            self.masks[self.settings.n_fit :],
+            self._kept("eval"),
             self._outcomes("eval"),
             self._class_outcomes("eval"),
+            ~self.tuning_tests,
             self.settings,
         )
         meta = {"complete": True, "calibration_slope_of_other_classes": slope_of_others}

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp, vmap
+from torch.func import jvp, vjp, vmap
 
 from trak_core.errors import SingularKernelError
-from trak_core.gradients import StateDict
+from trak_core.gradients import StateDict, run_model
 
 __all__ = ["conjugate_gradients", "fisher_matrix", "gauss_newton_products", "solve_damped"]
 
@@ -84,7 +84,7 @@ def gauss_newton_products(
         batch = inputs[start : start + batch_size]
 
         def outputs(parameters: StateDict, batch: Tensor = batch) -> Tensor:
-            return functional_call(architecture, {**fixed, **parameters}, (batch,))  # type: ignore[no-any-return]
+            return run_model(architecture, {**fixed, **parameters}, batch)
 
         given, back = vjp(outputs, at)[:2]
         hessians = curvature(given)  # [n, n_outputs, n_outputs]

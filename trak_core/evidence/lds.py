@@ -85,7 +85,13 @@ def lds_per_test(predicted: Floats, actual: Floats) -> Floats:
     return _column_correlation(_ranks(predicted), _ranks(actual))
 
 
-def measure_lds(predicted: Floats, actual: Floats, seed: int) -> LdsEvidence:
+def measure_lds(
+    predicted: Floats,
+    actual: Floats,
+    seed: int,
+    reported: NDArray[np.bool_] | None = None,
+    n_bootstrap: int = N_BOOTSTRAP,
+) -> LdsEvidence:
     """LDS with intervals from predictions and outcomes `[n_subsets, n_test]`.
 
     The interval of the mean resamples subsets and test examples together (1,000 times), since both are samples
@@ -93,19 +99,21 @@ def measure_lds(predicted: Floats, actual: Floats, seed: int) -> LdsEvidence:
     interval is moved by the difference between the estimate and the mean of the resamples (bias correction).
     """
     per_test = lds_per_test(predicted, actual)
-    if np.isnan(per_test).all():
+    if np.isnan(per_test if reported is None else per_test[reported]).all():
         nothing = np.full_like(per_test, np.nan)
         return LdsEvidence(float("nan"), float("nan"), float("nan"), per_test, nothing, nothing)
+    reported = np.ones(len(per_test), dtype=bool) if reported is None else reported
+    predicted, actual = predicted[:, reported], actual[:, reported]
     n_subsets, n_test = predicted.shape
     generator = np.random.default_rng(derive_seed(seed, "lds bootstrap"))
     predicted_ranker, actual_ranker = _WeightedRanker(predicted), _WeightedRanker(actual)
-    means = np.empty(N_BOOTSTRAP)
-    for draw in range(N_BOOTSTRAP):
+    means = np.empty(n_bootstrap)
+    for draw in range(n_bootstrap):
         weights = np.bincount(generator.integers(n_subsets, size=n_subsets), minlength=n_subsets)
         resampled = _column_correlation(predicted_ranker.ranks(weights), actual_ranker.ranks(weights), weights)
         means[draw] = _mean_defined(resampled[generator.integers(n_test, size=n_test)])
     tail = (1 - CONFIDENCE) / 2
-    estimate = float(np.nanmean(per_test))
+    estimate = float(np.nanmean(per_test[reported]))
     low, high = np.nanquantile(means, [tail, 1 - tail]) + estimate - np.nanmean(means)
     per_test_low, per_test_high = lds_interval(per_test, n_subsets)
     return LdsEvidence(estimate, float(low), float(high), per_test, per_test_low, per_test_high)

@@ -73,6 +73,7 @@ def _row_counts(run: Run) -> str:
     explains_all = info.provenance.get("asked_classes", "all") == "all"
     n_pairs = info.n_test * (len(info.class_names) - 1) if explains_all else 0
     n_ends = 2 * min(TOP_K, info.n_train)
+    n_kept = int(run.rows("SELECT count(*) FROM subsets WHERE role <> 'diverged'")[0][0])
     expected = {
         "examples": n_examples,
         "predictions": info.n_checkpoints * n_examples,
@@ -85,8 +86,8 @@ def _row_counts(run: Run) -> str:
     }
     if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {
-            "outcomes": info.provenance["n_subsets"] * info.provenance["n_seeds"] * info.n_test,
-            "class_outcomes": info.provenance["n_subsets"] * info.n_test,
+            "outcomes": n_kept * info.provenance["n_seeds"] * info.n_test,
+            "class_outcomes": n_kept * info.n_test,
             "lds": len(info.methods) * info.n_test,
             "class_lds": n_pairs,
         }
@@ -146,7 +147,7 @@ def _lds(run: Run) -> str:
     if not run.has_lds:
         return ""
     masks, outcomes = run.subset_masks("eval"), run.outcomes("eval")
-    ceilings = noise_ceiling_per_test(outcomes)
+    ceilings, reported = noise_ceiling_per_test(outcomes), run.reported_tests
     for method in run.info.methods:
         again = lds_per_test(predicted_outcomes(run.scores(method), masks), outcomes.mean(1))
         stored = run.columns(
@@ -156,8 +157,8 @@ def _lds(run: Run) -> str:
         if problem:
             return problem
         summary = run.lds(method)
-        if not np.isclose(summary.mean, _mean(again), atol=TOLERANCE, equal_nan=True):
-            return f"{method}: a mean LDS of {summary.mean:.4f} is stored, {_mean(again):.4f} is measured"
+        if not np.isclose(summary.mean, _mean(again[reported]), atol=TOLERANCE, equal_nan=True):
+            return f"{method}: a mean LDS of {summary.mean:.4f} is stored, {_mean(again[reported]):.4f} is measured"
         if np.isfinite(summary.mean) and not summary.ci_low <= summary.mean <= summary.ci_high:
             return f"{method}: the interval {summary.ci_low:.4f} to {summary.ci_high:.4f} does not hold the mean"
     return ""

@@ -151,8 +151,10 @@ class EmpiricalInfluence:
         inside = ledger.masks.to(ledger.outcomes)
         n_inside = inside.sum(0).clamp_min(1)
         n_outside = (len(inside) - inside.sum(0)).clamp_min(1)
-        with_it = ledger.outcomes.T @ inside / n_inside
-        without = ledger.outcomes.T @ (1 - inside) / n_outside
+        # Less their mean, so that an example which is in every subset, or in none, gets 0.
+        outcomes = ledger.outcomes - ledger.outcomes.mean(0)
+        with_it = outcomes.T @ inside / n_inside
+        without = outcomes.T @ (1 - inside) / n_outside
         return ScoreMatrix(with_it - without)
 
 
@@ -170,5 +172,6 @@ class DataBanzhaf:
     def fit(self, material: Material) -> ScoreMatrix:
         """As in `Method`."""
         masks, outcomes = _centred(_ledger(material))
-        solved: Tensor = torch.linalg.lstsq(masks.double(), outcomes.double(), driver="gelsd").solution
+        # On the CPU, which alone has a driver for masks of less than full rank, as those of equal size are.
+        solved: Tensor = torch.linalg.lstsq(masks.double().cpu(), outcomes.double().cpu(), driver="gelsd").solution
         return ScoreMatrix(solved.T.to(outcomes))

@@ -67,7 +67,8 @@ class GradientCosine:
         rows, terms = material.gradients, []
 
         def cosine(left: Tensor, right: Tensor) -> Tensor:
-            return rows.inner_products(left[:, :-1], right[:, :-1]) / (left[:, -1:] * right[:, -1])
+            # One after the other: the product of two tiny lengths would be 0.
+            return rows.inner_products(left[:, :-1], right[:, :-1]) / left[:, -1:] / right[:, -1]
 
         for weights in material.states:
             test, train = (_packed(material, weights, examples) for examples in (material.test, material.train))

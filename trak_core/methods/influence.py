@@ -23,7 +23,7 @@ from trak_core.curvature import (
     gauss_newton_products,
     solve_damped,
 )
-from trak_core.gradients import StateDict
+from trak_core.gradients import Layer, StateDict
 from trak_core.methods.material import Examples, Material, Need
 from trak_core.methods.method import MethodInfo, choose
 from trak_core.methods.product import ProductScores, Term
@@ -61,11 +61,9 @@ class InfluenceExact:
 
 def _exact(material: Material, weights: StateDict, damping: float) -> Term:
     rows = material.gradients
-    matrix = fisher_matrix(
-        _fisher_rows(material, weights), material.n_parameters, len(material.train), material.train.inputs
-    )
     test = rows.flat(weights, material.test.inputs, material.test.asked)
     train = rows.flat(weights, material.train.inputs, material.train.asked)
+    matrix = fisher_matrix(_fisher_rows(material, weights), material.n_parameters, len(material.train), like=train)
     solved = solve_damped(matrix, torch.cat([test, train]), damping)
     q = material.q(weights, material.train) / len(material.train)
     own = q * (solved[len(test) :] * train).sum(1)
@@ -132,13 +130,15 @@ def _between(
     """Ways from rows in the order of layers to tensors by name, and back."""
     layers = material.gradients.layers
 
+    def height(layer: Layer) -> int:
+        return layer.n_rows if layer.kind == "matrix" else 1  # elsewhere one parameter comes after another
+
     def as_states(rows: Tensor) -> StateDict:
         states: StateDict = {}
         for layer, part in zip(layers, torch.split(rows, [layer.size for layer in layers], dim=1), strict=True):
-            matrix = part.reshape(len(rows), layer.n_rows, layer.n_columns)
-            at = 0
+            matrix, at = part.reshape(len(rows), height(layer), -1), 0
             for name in layer.parameters:
-                columns = weights[name].numel() // layer.n_rows
+                columns = weights[name].numel() // height(layer)
                 states[name] = matrix[:, :, at : at + columns].reshape(len(rows), *weights[name].shape)
                 at += columns
         return states
@@ -146,7 +146,7 @@ def _between(
     def as_rows(states: StateDict) -> Tensor:
         parts = []
         for layer in layers:
-            blocks = [states[name].reshape(len(states[name]), layer.n_rows, -1) for name in layer.parameters]
+            blocks = [states[name].reshape(len(states[name]), height(layer), -1) for name in layer.parameters]
             parts.append(torch.cat(blocks, dim=2).flatten(1))
         return torch.cat(parts, dim=1)
 

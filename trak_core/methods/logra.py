@@ -69,6 +69,9 @@ def _solved(term: Term, widths: list[int], share: float) -> Term:
     for query, train in zip(torch.split(term.query, widths, 1), torch.split(term.train, widths, 1), strict=True):
         scaled = train * (q / n**0.5)[:, None]
         block = scaled.T @ scaled
+        if not block.diagonal().any():  # nothing that could be learnt there, and nothing to divide by
+            queries.append(torch.zeros_like(query))
+            continue
         block.diagonal().add_(share * block.diagonal().mean())
         factor = torch.linalg.cholesky(block.double())
         queries.append(torch.cholesky_solve(query.double().T, factor).T.to(query))

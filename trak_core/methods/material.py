@@ -120,7 +120,7 @@ class Material:
 
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """Which of the needs are not met."""
-        matrices = any(isinstance(module, nn.Linear | nn.Conv2d) for module in self.architecture.modules())
+        matrices = any(isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) for module in self.architecture.modules())
         met = {
             Need.CHECKPOINTS: bool(self.states),
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),

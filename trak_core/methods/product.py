@@ -34,7 +34,8 @@ class Term:
         train: features of the train examples `[n_train, k]`; None where `query` is over train examples already.
         weight: of each train example `[n_train]`.
         inner: inner products of rows.
-        own: self-influence `[n_train]` at this checkpoint, None where the method has none.
+        own: self-influence `[n_train]` at this checkpoint, None where the method has none; without the weight where
+            weights are averaged by themselves.
     """
 
     query: Tensor
@@ -91,12 +92,20 @@ class ProductScores(BaseScores):
 
     def standard_error(self, rows: slice) -> Tensor | None:
         """As in `Scores`."""
-        if len(self.terms) < 2:
+        if self.n_checkpoints < 2:
             return None
-        errors: Tensor = torch.stack(self._each(rows)).std(0) / len(self.terms) ** 0.5
+        each, size = self._each(rows), self.terms_a_checkpoint
+        # Versions of one checkpoint are no independent models, so that their mean counts as one.
+        of_each = torch.stack([torch.stack(each[i : i + size]).mean(0) for i in range(0, len(each), size)])
+        errors: Tensor = of_each.std(0) / self.n_checkpoints**0.5
         return errors
 
     def self_influence(self) -> Tensor | None:
         """As in `Scores`."""
         own = [term.own for term in self.terms if term.own is not None]
-        return torch.stack(own).mean(0) if own else None
+        if not own:
+            return None
+        mean = torch.stack(own).mean(0)
+        if self.average_weights:
+            mean = mean * torch.stack([term.weight for term in self.terms]).mean(0)
+        return torch.nn.functional.softshrink(mean, self.threshold) if self.threshold else mean

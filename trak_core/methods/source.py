@@ -61,8 +61,9 @@ class Segment:
 
 
 def segments(log: TrainingLog, n_segments: int) -> list[Segment]:
-    """Training cut into stretches with as many recorded states each."""
+    """Training cut into stretches with as many recorded states each; fewer stretches where there are fewer states."""
     ends = log.moments[1:]
+    n_segments = min(n_segments, len(ends))
     size = len(ends) // n_segments
     found, start = [], 0
     for number in range(n_segments):

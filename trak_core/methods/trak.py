@@ -77,7 +77,7 @@ def _term(kernel: _Kernel, ridge: float, q: Tensor | None = None) -> Term:
     factor = kernel.train.factorize(ridge)
     weight = kernel.q if q is None else q
     attribution = kernel.train.attribute(kernel.test, factor)
-    return Term(attribution, None, weight, own=kernel.train.leverages(factor) * weight)
+    return Term(attribution, None, weight, own=kernel.train.leverages(factor))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Docstrings of eight installed packages with a small text classifier: which package does a text come from?
 
 Real text that is there wherever the app is, near-duplicates included. The network is an embedding bag written as a
-Linear layer over word weights, and a Linear layer on top. As with digits, it is trained calmly and with weight decay, so
-that a change of its training set shows in a way that can be foretold; the settings were chosen on other subsets and seeds
-than those that runs report. A network has about 75% test accuracy; a guess would have 12.5%.
+Linear layer over word weights, and a Linear layer on top. As with digits, it is trained calmly and with weight decay,
+so that a change of its training set shows in a way that can be foretold; the settings were chosen on other subsets
+and seeds than those that runs report. A network has about 75% test accuracy; a guess would have 12.5%.
 """
 
 from __future__ import annotations
@@ -50,4 +50,5 @@ DOCSTRINGS = Recipe(
     proj_dim=128,
     n_subsets=100,
     n_seeds=4,
+    n_removal_tests=50,
 )

@@ -49,6 +49,7 @@ class Recipe:
         proj_dim: dimension of the stored features.
         n_subsets: half-subsets of the ledger.
         n_seeds: models retrained on each subset.
+        n_removal_tests: test examples that removal is measured on.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Recipe:
     proj_dim: int
     n_subsets: int
     n_seeds: int
+    n_removal_tests: int = 100
 
 
 def find_recipe(name: str) -> Recipe:

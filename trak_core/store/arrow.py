@@ -27,4 +27,6 @@ def _column(values: Any) -> pa.Array:
     if isinstance(values, np.ndarray) and values.ndim == 2:
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
+    if isinstance(values, np.ma.MaskedArray):
+        return pa.array(values.data, mask=np.ma.getmaskarray(values))
     return pa.array(values)

@@ -14,9 +14,9 @@ __all__ = ["RunFiles", "replace_file", "storage_errors", "write_text"]
 class RunFiles:
     """Paths inside a run directory.
 
-    `store.duckdb` and `checkpoints/` are the run. `build/` is there only while the run is being built: the working
-    store, the progress and the lock. `features.duckdb` holds what an `Attributor` has computed so far; the run does not
-    need it.
+    `store.duckdb` and `checkpoints/` are the run. `build/` is there only while the run is being built or measured: the
+    working stores, the progress and the lock. `features.duckdb` holds what an `Attributor` has computed so far; the run
+    does not need it.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -26,6 +26,7 @@ class RunFiles:
         self.build = run_dir / "build"
         self.finished_build = run_dir / ".build-finished"
         self.working_store = self.build / "working.duckdb"
+        self.working_evidence = self.build / "evidence.duckdb"
         self.features = run_dir / "features.duckdb"
         self.progress = self.build / "progress.json"
         self.lock = self.build / "lock"
@@ -33,6 +34,10 @@ class RunFiles:
     def checkpoint(self, checkpoint_id: int) -> Path:
         """The weights of one checkpoint."""
         return self.checkpoints / f"model_{checkpoint_id}.safetensors"
+
+    def training_log(self, checkpoint_id: int) -> Path:
+        """States recorded while a checkpoint was trained."""
+        return self.checkpoints / f"log_{checkpoint_id}.safetensors"
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:

@@ -25,7 +25,7 @@ class BuildStatus:
         seconds_left: estimate for the whole build, None while unknown.
         seconds_to_scores: estimate until the run can be browsed, 0 when it can, None while unknown.
         message: why it failed, else empty.
-        command: the arguments of `build` that go on with it.
+        command: the arguments of `python -m trak_core` that go on with it.
         updated_at: seconds since 1970.
     """
 
@@ -60,7 +60,7 @@ def read_status(run_dir: Path) -> BuildStatus | None:
         status = BuildStatus(**json.loads(files.progress.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         # No status yet (a build that just began), or none any more (one that just finished).
-        if not alive and not files.working_store.exists():
+        if not alive and not files.working_store.exists() and not files.working_evidence.exists():
             return None
         status = BuildStatus("running", "starting", 0.0, None, None, "", [], time.time())
     if status.state == "running" and not alive:

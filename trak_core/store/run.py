@@ -293,6 +293,13 @@ class Run:
         return np.asarray(self.outcomes(role).mean(1))
 
     @property
+    def reported_tests(self) -> NDArray[np.bool_]:
+        """Test examples that summaries are over, bool `[n_test]`; settings were chosen on the others."""
+        reported = np.ones(self.info.n_test, dtype=bool)
+        reported[self.info.provenance.get("tuning_tests", [])] = False
+        return reported
+
+    @property
     def has_lds(self) -> bool:
         """True when evidence has joined the run."""
         return bool(self.rows("SELECT 1 FROM lds_summary LIMIT 1"))
@@ -328,6 +335,8 @@ class Run:
             method: that made them.
             of_label: True for scores that explain the label, False for those of another class.
         """
+        if of_label and method != self.info.method:
+            return bool(self.rows("SELECT 1 FROM methods WHERE method = ? AND calibration IS NOT NULL", [method]))
         key = "calibration" if of_label else "calibration_of_other_classes"
         return method == self.info.method and self.info.provenance.get(key) is not None
 

@@ -4,9 +4,17 @@ from dataclasses import dataclass
 
 from trak_core.errors import InvalidSettingError
 
-__all__ = ["ORDER_BY", "SCHEMA_VERSION", "TOP_K", "Shape", "create_tables", "create_working_tables"]
+__all__ = [
+    "ORDER_BY",
+    "SCHEMA_VERSION",
+    "TOP_K",
+    "Shape",
+    "create_evidence_tables",
+    "create_tables",
+    "create_working_tables",
+]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
 
@@ -43,7 +51,8 @@ CREATE TABLE examples(
     split VARCHAR, idx INTEGER, label INTEGER, label_name VARCHAR, text VARCHAR, thumbnail BLOB,
     PRIMARY KEY (split, idx));
 CREATE TABLE checkpoints(
-    checkpoint_id INTEGER PRIMARY KEY, seed BIGINT, sha256 VARCHAR, train_accuracy FLOAT, test_accuracy FLOAT);
+    checkpoint_id INTEGER PRIMARY KEY, seed BIGINT, sha256 VARCHAR, train_accuracy FLOAT, test_accuracy FLOAT,
+    log_sha256 VARCHAR);
 CREATE TABLE predictions(
     checkpoint_id INTEGER, split VARCHAR, idx INTEGER, model_output FLOAT, loss FLOAT, p_label FLOAT,
     predicted INTEGER, probabilities FLOAT[{n_classes}]);
@@ -51,11 +60,13 @@ CREATE TABLE features(
     checkpoint_id INTEGER, split VARCHAR, idx INTEGER, q FLOAT, norm FLOAT, phi FLOAT[{proj_dim}]);
 CREATE TABLE methods(
     method VARCHAR PRIMARY KEY, title VARCHAR, description VARCHAR, is_baseline BOOLEAN, seconds DOUBLE,
-    fingerprint VARCHAR);
+    fingerprint VARCHAR, calibration DOUBLE, settings VARCHAR);
 CREATE TABLE scores(method VARCHAR, test_idx INTEGER, "values" FLOAT[{n_train}]);
 CREATE TABLE class_scores(method VARCHAR, test_idx INTEGER, asked_class INTEGER, "values" FLOAT[{n_train}]);
 CREATE TABLE topk(
-    method VARCHAR, test_idx INTEGER, side VARCHAR, rank INTEGER, train_idx INTEGER, score FLOAT);
+    method VARCHAR, test_idx INTEGER, side VARCHAR, rank INTEGER, train_idx INTEGER, score FLOAT,
+    standard_error FLOAT);
+CREATE TABLE self_influence(method VARCHAR, train_idx INTEGER, score DOUBLE);
 CREATE TABLE subsets(subset_id INTEGER PRIMARY KEY, role VARCHAR, mask BLOB);
 CREATE TABLE outcomes(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
 CREATE TABLE class_outcomes(subset_id INTEGER, test_idx INTEGER, model_outputs FLOAT[{n_classes}]);
@@ -67,8 +78,15 @@ CREATE TABLE class_lds(
     noise_ceiling DOUBLE, trust VARCHAR);
 CREATE TABLE lds_summary(
     method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
-    n_subsets INTEGER, n_seeds INTEGER, seconds DOUBLE, calibration_slope DOUBLE);
-CREATE TABLE removals(method VARCHAR, test_idx INTEGER, k INTEGER, model_output DOUBLE, flipped BOOLEAN);
+    n_subsets INTEGER, n_seeds INTEGER, seconds DOUBLE, calibration_slope DOUBLE, peak_megabytes DOUBLE);
+CREATE TABLE truths(
+    truth_id INTEGER PRIMARY KEY, kind VARCHAR, dropped DOUBLE, n_subsets INTEGER, n_seeds INTEGER,
+    noise_ceiling DOUBLE);
+CREATE TABLE truth_lds(
+    truth_id INTEGER, method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE);
+CREATE TABLE removals(
+    method VARCHAR, test_idx INTEGER, k INTEGER, model_output DOUBLE, flipped BOOLEAN, unremoved DOUBLE,
+    standard_error DOUBLE, n_seeds INTEGER);
 CREATE TABLE suspects(train_idx INTEGER, signal VARCHAR, score DOUBLE, rank INTEGER, suggested_label INTEGER);
 CREATE TABLE layout(split VARCHAR, idx INTEGER, space VARCHAR, x FLOAT, y FLOAT);
 """
@@ -78,6 +96,14 @@ CREATE TABLE journal(block VARCHAR PRIMARY KEY);
 CREATE TABLE class_outcomes_by_seed(
     subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[{n_classes}]);
 CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
+"""
+
+_EVIDENCE_TABLES = """
+CREATE TABLE journal(block VARCHAR PRIMARY KEY);
+CREATE TABLE truth_subsets(truth_id INTEGER, subset INTEGER, mask BLOB);
+CREATE TABLE truth_outcomes(truth_id INTEGER, subset INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
+CREATE TABLE datamodel_subsets(subset INTEGER, mask BLOB);
+CREATE TABLE datamodel_outcomes(subset INTEGER, test_idx INTEGER, model_output FLOAT);
 """
 
 # The order of rows in a published store: the same run gives the same file content, and what is read together
@@ -98,6 +124,9 @@ ORDER_BY = {
     "lds": "method, test_idx",
     "class_lds": "method, test_idx, asked_class",
     "lds_summary": "method, n_checkpoints",
+    "truths": "truth_id",
+    "truth_lds": "truth_id, method, n_checkpoints",
+    "self_influence": "method, train_idx",
     "removals": "method, test_idx, k",
     "suspects": "signal, rank",
     "layout": "space, split, idx",
@@ -107,6 +136,11 @@ ORDER_BY = {
 def create_working_tables(shape: Shape) -> str:
     """SQL that creates the tables that a build needs and a published store does not have."""
     return _WORKING_TABLES.format(n_classes=shape.n_classes)
+
+
+def create_evidence_tables() -> str:
+    """SQL that creates the tables that measuring further evidence needs and a published store does not have."""
+    return _EVIDENCE_TABLES
 
 
 def create_tables(shape: Shape) -> str:

@@ -8,7 +8,7 @@ copies the tables into a fresh file, which then takes the name `store.duckdb` in
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,14 @@ from trak_core.errors import RunBusyError, RunMismatchError, StorageError, Store
 from trak_core.store.arrow import from_arrow_arrays, to_arrow
 from trak_core.store.connection import is_damage, is_disk_trouble
 from trak_core.store.files import RunFiles, replace_file, storage_errors
-from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION, Shape, create_tables, create_working_tables
+from trak_core.store.schema import (
+    ORDER_BY,
+    SCHEMA_VERSION,
+    Shape,
+    create_evidence_tables,
+    create_tables,
+    create_working_tables,
+)
 
 __all__ = ["StoreWriter", "build_lock", "clear_site"]
 
@@ -64,12 +71,13 @@ def clear_site(files: RunFiles) -> None:
 
 
 class StoreWriter:
-    """The working store of one build. Use it as a context manager, under `build_lock`.
+    """The working store of one build, or of one measurement. Use it as a context manager, under `build_lock`.
 
     Args:
         files: of the run.
         shape: lengths of the array columns.
         fingerprint: of the settings and data; a working store with another one is refused.
+        adds_to_published: True to begin with what is published, for evidence that is measured later.
 
     Raises:
         RunMismatchError: the working store belongs to a build with other settings.
@@ -77,12 +85,14 @@ class StoreWriter:
         StoreDamagedError: the working store cannot be opened.
     """
 
-    def __init__(self, files: RunFiles, shape: Shape, fingerprint: str) -> None:
+    def __init__(self, files: RunFiles, shape: Shape, fingerprint: str, adds_to_published: bool = False) -> None:
         self.files = files
         self.shape = shape
-        with _working_errors(files.working_store):
+        self._adds = adds_to_published
+        self._path = files.working_evidence if adds_to_published else files.working_store
+        with _working_errors(self._path):
             files.build.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(str(files.working_store))
+            self._connection = duckdb.connect(str(self._path))
             try:
                 self._begin_or_resume(fingerprint)
             except BaseException:
@@ -91,19 +101,38 @@ class StoreWriter:
 
     def _begin_or_resume(self, fingerprint: str) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        if "journal" not in tables:
+        if "journal" not in tables and self._adds:
+            self._begin_with_published(fingerprint)
+        elif "journal" not in tables:
             self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_working_tables(self.shape)}")
             self._connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
                 [("schema_version", json.dumps(SCHEMA_VERSION)), ("fingerprint", json.dumps(fingerprint))],
             )
             self._connection.execute("COMMIT")
-        elif self.meta("fingerprint") != fingerprint:
+        elif self.meta("evidence_fingerprint" if self._adds else "fingerprint") != fingerprint:
             raise RunMismatchError(
                 f"an unfinished build of run {self.files.run_dir.name!r} has other settings or data; finish it with "
                 "the command that began it, give this one another --name, or delete the folder "
                 f"{self.files.build} to give it up."
             )
+
+    def _begin_with_published(self, fingerprint: str) -> None:
+        published = f"ATTACH '{_quoted(self.files.store)}' AS published (READ_ONLY)"
+        self._connection.execute(published)
+        try:
+            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_evidence_tables()}")
+            for table in ORDER_BY:
+                self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM published.{table}")
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('evidence_fingerprint', ?)", [json.dumps(fingerprint)]
+            )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        finally:
+            self._connection.execute("DETACH published")
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -116,20 +145,29 @@ class StoreWriter:
         return bool(self._fetch("SELECT 1 FROM journal WHERE block = ?", [block]))
 
     def _fetch(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        with _working_errors(self.files.working_store):
+        with _working_errors(self._path):
             return self._connection.execute(sql, parameters).fetchall()
 
-    def write(self, block: str, tables: dict[str, dict[str, Any]], meta: dict[str, Any] | None = None) -> None:
+    def write(
+        self,
+        block: str,
+        tables: dict[str, dict[str, Any]],
+        meta: dict[str, Any] | None = None,
+        first: Sequence[tuple[str, list[Any]]] = (),
+    ) -> None:
         """Writes the rows of one block and its journal entry in one transaction.
 
         Args:
             block: a name that the block alone has.
             tables: table name to columns; a column is a list, a 1-D array or, for arrays, `[n_rows, width]`.
             meta: keys to set in the meta table; values are stored as JSON.
+            first: statements with their parameters to carry out before, for rows that the block replaces.
         """
-        with _working_errors(self.files.working_store):
+        with _working_errors(self._path):
             self._connection.execute("BEGIN")
             try:
+                for statement, parameters in first:
+                    self._connection.execute(statement, parameters)
                 for table, columns in tables.items():
                     # Table names come from this package, values travel as Arrow columns.
                     self._connection.register("block_rows", to_arrow(columns))
@@ -157,12 +195,12 @@ class StoreWriter:
 
     def columns(self, sql: str, parameters: list[Any] | None = None) -> dict[str, NDArray[Any]]:
         """Plain columns of a query over the working store."""
-        with _working_errors(self.files.working_store):
+        with _working_errors(self._path):
             return dict(self._connection.execute(sql, parameters or []).fetchnumpy())
 
     def arrays(self, sql: str, name: str, parameters: list[Any] | None = None) -> NDArray[np.float32]:
         """One array column of a query as `[n_rows, width]`."""
-        with _working_errors(self.files.working_store):
+        with _working_errors(self._path):
             return from_arrow_arrays(self._connection.sql(sql, params=parameters or []).to_arrow_table(), name)
 
     def publish(self) -> None:

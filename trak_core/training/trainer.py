@@ -114,7 +114,7 @@ def train_reweighted(
     """
     schedule = Schedule(settings, len(labels))
     everybody = torch.arange(len(labels)).expand(len(seeds), -1)
-    loss_weights = torch.from_numpy(weights).to(inputs)
+    loss_weights = torch.from_numpy(weights)
     ensemble, _ = _train(make_model, task, inputs, labels, everybody, loss_weights, seeds, schedule, [], on_epoch)
     return ensemble
 
@@ -149,7 +149,10 @@ def _train(
             copies = [{name: value.clone() for name, value in state.items()} for state in (parameters, velocities)]
             moments.append(Moment(step, *copies))
 
-    ones = inputs.new_ones(len(seeds), schedule.settings.batch_size)
+    # In the type of the parameters: inputs may be tokens.
+    like = next(iter(parameters.values()))
+    ones = like.new_ones(len(seeds), schedule.settings.batch_size)
+    weights = None if weights is None else weights.to(like)
     for step, places in enumerate(batches):
         remember(step)
         batch = members.gather(1, places).to(inputs.device)

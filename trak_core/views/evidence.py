@@ -6,18 +6,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.evidence import lds_interval, lds_per_test, predicted_outcomes
+from trak_core.evidence import compare_removals, lds_interval, lds_per_test, predicted_outcomes
 from trak_core.store.run import Run
 
 __all__ = [
     "Board",
     "BoardRow",
     "Fit",
+    "RemovalComparison",
+    "RemovalCurve",
+    "TruthRow",
     "board",
     "board_table",
+    "flip_sizes",
     "lds_values",
     "predicted_against_actual",
     "ranked_by_lds",
+    "removal_comparison",
+    "removal_curves",
+    "truth_rows",
 ]
 
 
@@ -35,6 +42,8 @@ class BoardRow:
         ci_high: upper end.
         share: of the noise ceiling.
         seconds: CPU seconds to compute its scores.
+        n_checkpoints: that it is averaged over, 0 where it uses none.
+        peak_megabytes: by how much memory grew at its peak, None where it was not measured.
     """
 
     method: str
@@ -46,6 +55,8 @@ class BoardRow:
     ci_high: float | None
     share: float | None
     seconds: float
+    n_checkpoints: int = 0
+    peak_megabytes: float | None = None
 
     @property
     def below(self) -> float:
@@ -63,7 +74,8 @@ class Board:
     """The evidence of a run at a glance.
 
     Attributes:
-        rows: methods, best first.
+        rows: methods with all their checkpoints, best first.
+        every_row: the same, and methods with fewer checkpoints, best first.
         by_checkpoints: number of checkpoints to (lds, ci_low, ci_high) of the run's own method.
         noise_ceiling: the highest LDS that any method can reach against this ledger.
         n_subsets: reporting subsets.
@@ -71,9 +83,14 @@ class Board:
         n_models: models retrained for the whole ledger, fitting subsets included.
         slope: actual change for each unit of change that the run's own method foretells for labels.
         slope_of_others: the same for classes other than the label.
+        n_reported: test examples that means are over.
+        left_out: methods that could not be had, with the reason.
+        n_diverged: retrained models that diverged and were left out.
+        is_measured: True when every method was asked for.
     """
 
     rows: list[BoardRow]
+    every_row: list[BoardRow]
     by_checkpoints: dict[int, tuple[float, float, float]]
     noise_ceiling: float | None
     n_subsets: int
@@ -81,32 +98,42 @@ class Board:
     n_models: int
     slope: float | None
     slope_of_others: float | None
+    n_reported: int
+    left_out: dict[str, str]
+    n_diverged: int
+    is_measured: bool
 
 
 def board(run: Run) -> Board:
     """The board of a run that has evidence."""
     rows = run.rows(
         "SELECT method, title, description, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, "
-        "noise_ceiling, n_subsets, n_seeds, calibration_slope "
-        "FROM lds_summary s JOIN methods USING (method) "
-        "QUALIFY n_checkpoints = max(n_checkpoints) OVER (PARTITION BY method) "
-        "ORDER BY lds DESC NULLS LAST"
+        "n_checkpoints, peak_megabytes, noise_ceiling, n_subsets, n_seeds, calibration_slope, "
+        "n_checkpoints = max(n_checkpoints) OVER (PARTITION BY method) "
+        "FROM lds_summary s JOIN methods USING (method) ORDER BY lds DESC NULLS LAST, method, n_checkpoints"
     )
-    own = next(row for row in rows if row[0] == run.info.method)
+    own = next(row for row in rows if row[0] == run.info.method and row[-1])
+    made = run.info.provenance
     curve = run.rows(
         "SELECT n_checkpoints, lds, ci_low, ci_high FROM lds_summary WHERE method = ? AND lds IS NOT NULL "
         "ORDER BY n_checkpoints",
         [run.info.method],
     )
     return Board(
-        rows=[BoardRow(*row[:9]) for row in rows],
+        rows=[BoardRow(*row[:11]) for row in rows if row[-1]],
+        every_row=[BoardRow(*row[:11]) for row in rows],
         by_checkpoints={m: (lds, low, high) for m, lds, low, high in curve},
-        noise_ceiling=own[9],
-        n_subsets=own[10],
-        n_seeds=own[11],
-        n_models=own[11] * int(run.rows("SELECT count(*) FROM subsets")[0][0]),
-        slope=own[12],
-        slope_of_others=run.info.provenance.get("calibration_slope_of_other_classes"),
+        noise_ceiling=own[11],
+        n_subsets=own[12],
+        n_seeds=own[13],
+        n_models=own[13] * int(run.rows("SELECT count(*) FROM subsets")[0][0]),
+        slope=own[14],
+        slope_of_others=made.get("calibration_slope_of_other_classes"),
+        n_reported=int(run.reported_tests.sum()),
+        left_out=made.get("methods_left_out") or {},
+        n_diverged=own[13] * int(run.rows("SELECT count(*) FROM subsets WHERE role = 'diverged'")[0][0])
+        + int(made.get("n_diverged_datamodels") or 0),
+        is_measured="measured" in made,
     )
 
 
@@ -125,7 +152,9 @@ def board_table(found: Board) -> pd.DataFrame:
             "from": [row.ci_low for row in found.rows],
             "to": [row.ci_high for row in found.rows],
             "share of ceiling": [row.share for row in found.rows],
+            "checkpoints": [row.n_checkpoints or None for row in found.rows],
             "CPU seconds": [row.seconds for row in found.rows],
+            "memory (MB)": [row.peak_megabytes for row in found.rows],
         }
     )
 
@@ -136,6 +165,138 @@ def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list
     order = np.argsort(-lds, kind="stable")  # NaN comes last
     defined = [int(idx) for idx in order if np.isfinite(lds[idx])]
     return defined[:k], defined[::-1][:k]
+
+
+@dataclass(frozen=True)
+class TruthRow:
+    """LDS of one method against one further truth.
+
+    Attributes:
+        truth_id: of the truth.
+        kind: "multi-seed" or "single model".
+        dropped: share of the train examples that is dropped.
+        title: of the method.
+        n_checkpoints: that it is averaged over, 0 where it uses none.
+        lds: mean over test examples, None when undefined.
+        ci_low: lower end of the 95% interval.
+        ci_high: upper end.
+        noise_ceiling: None for a single model, whose outcomes have no noise.
+        n_subsets: subsets retrained on.
+        n_seeds: models a subset.
+    """
+
+    truth_id: int
+    kind: str
+    dropped: float
+    title: str
+    n_checkpoints: int
+    lds: float | None
+    ci_low: float | None
+    ci_high: float | None
+    noise_ceiling: float | None
+    n_subsets: int
+    n_seeds: int
+
+
+def truth_rows(run: Run) -> list[TruthRow]:
+    """LDS against every further truth, truth by truth, best method first; empty where none was measured."""
+    return [
+        TruthRow(*row)
+        for row in run.rows(
+            "SELECT truth_id, kind, dropped, title, n_checkpoints, lds, ci_low, ci_high, noise_ceiling, n_subsets, "
+            "n_seeds FROM truth_lds JOIN truths USING (truth_id) JOIN methods USING (method) "
+            "ORDER BY truth_id, lds DESC NULLS LAST, method, n_checkpoints"
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class RemovalCurve:
+    """What removing the first k train examples of a method does, over the test examples that it was measured on.
+
+    Attributes:
+        method: its key.
+        title: its name.
+        sizes: how many were removed.
+        falls: mean fall of the margin for each size.
+        lows: lower ends of the 95% intervals of the mean.
+        highs: upper ends.
+        flipped: share of the test examples whose answer flipped.
+    """
+
+    method: str
+    title: str
+    sizes: list[int]
+    falls: list[float]
+    lows: list[float]
+    highs: list[float]
+    flipped: list[float]
+
+
+def removal_curves(run: Run) -> list[RemovalCurve]:
+    """One curve a method, the strongest first; empty where removal was not measured."""
+    rows = run.rows(
+        "SELECT method, title, k, avg(unremoved - model_output), stddev_samp(unremoved - model_output), "
+        "avg(flipped::DOUBLE), count(*) AS n FROM removals JOIN methods USING (method) GROUP BY method, title, k "
+        # The search for the smallest set that flips an answer tries other sizes for few test examples.
+        "QUALIFY n >= 0.9 * max(n) OVER () ORDER BY method, k"
+    )
+    curves: dict[str, RemovalCurve] = {}
+    for method, title, k, fall, spread, flipped, n in rows:
+        curve = curves.setdefault(method, RemovalCurve(method, title, [], [], [], [], []))
+        half_width = 1.96 * (spread or 0.0) / n**0.5
+        curve.sizes.append(k)
+        curve.falls.append(fall)
+        curve.lows.append(fall - half_width)
+        curve.highs.append(fall + half_width)
+        curve.flipped.append(flipped)
+    return sorted(curves.values(), key=lambda curve: -curve.falls[-1])
+
+
+@dataclass(frozen=True)
+class RemovalComparison:
+    """How often one removal lowers the margin more than another of the same size.
+
+    Attributes:
+        title: of the method whose removal is compared.
+        k: how many are removed.
+        share: of the test examples for which it lowers the margin more than removing nearest neighbours of the class.
+        ci_low: lower end of the 95% bootstrap interval over test examples.
+        ci_high: upper end.
+        n_tests: test examples.
+    """
+
+    title: str
+    k: int
+    share: float
+    ci_low: float
+    ci_high: float
+    n_tests: int
+
+
+def removal_comparison(run: Run, k: int) -> RemovalComparison | None:
+    """The best method by LDS against nearest neighbours of the same class; None where either was not measured."""
+    best = board(run).rows[0]
+    rows = run.rows(
+        "SELECT ours.model_output, theirs.model_output FROM removals ours JOIN removals theirs USING (test_idx, k) "
+        "WHERE ours.method = ? AND theirs.method = 'nearest' AND k = ? ORDER BY test_idx",
+        [best.method, k],
+    )
+    if not rows or best.method == "nearest":
+        return None
+    ours, theirs = np.array(rows, dtype=np.float64).T
+    share, low, high = compare_removals(ours, theirs, int(run.info.provenance["seed"]))
+    return RemovalComparison(best.title, k, share, low, high, len(rows))
+
+
+def flip_sizes(run: Run) -> tuple[str, list[int], int] | None:
+    """Title of the method, the smallest sets that were found to flip an answer, and the test examples tried."""
+    rows = run.rows(
+        "SELECT title, test_idx, min(k) FILTER (WHERE flipped) FROM removals JOIN methods USING (method) "
+        "WHERE method = ? GROUP BY title, test_idx ORDER BY test_idx",
+        [board(run).rows[0].method],
+    )
+    return (rows[0][0], sorted(k for _, _, k in rows if k is not None), len(rows)) if rows else None
 
 
 @dataclass(frozen=True)

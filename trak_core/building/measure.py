@@ -1,0 +1,83 @@
+"""Measures every method of a finished run: its scores, its evidence and its cost, into the run itself.
+
+Each piece of work is written when it is done and never done again; what is finished is published along the way.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from trak_core.building.build import report_end
+from trak_core.building.measure_settings import MeasureSettings
+from trak_core.building.measure_steps import MeasureSteps, plan
+from trak_core.building.progress import ProgressReporter
+from trak_core.building.settings import BuildSettings
+from trak_core.errors import NotInRunError, RunMismatchError
+from trak_core.recipes import RECIPES
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus
+from trak_core.store.run import open_run
+from trak_core.store.schema import Shape
+from trak_core.store.writer import StoreWriter, build_lock, clear_site
+
+__all__ = ["measure_run"]
+
+
+def measure_run(
+    run_dir: Path,
+    settings: MeasureSettings,
+    listener: Callable[[BuildStatus], None] = lambda status: None,
+) -> None:
+    """Measures what is not measured yet.
+
+    Args:
+        run_dir: of a run that is built.
+        settings: of the measurement.
+        listener: called with the status whenever it changes.
+
+    Raises:
+        NotInRunError: the run has no recipe, so that nothing can be retrained, or its build is not finished.
+        RunMismatchError: the run was built by another version or from other data, or an unfinished measurement has
+            other settings.
+        RunBusyError: another process is building or measuring this run.
+        NeedNotMetError: a method was asked for by name and cannot be had.
+        StorageError: the disk is full, read-only or failing.
+    """
+    with open_run(run_dir) as run:
+        made, shape = run.info.provenance, Shape(run.info.n_train, len(run.info.class_names), run.info.proj_dim)
+    if made["recipe"] not in RECIPES:
+        raise NotInRunError(
+            f"run {run_dir.name!r} was saved from Python: nothing tells how its models were trained, so none can be "
+            "retrained. `python -m trak_core build RECIPE` makes a run that can be measured."
+        )
+    if not made.get("complete"):
+        raise NotInRunError(
+            f"run {run_dir.name!r} is not finished; finish it first: "
+            f"`python -m trak_core build {made['recipe']} --name {run_dir.name}`."
+        )
+    subject = RECIPES[made["recipe"]].load()
+    build_settings = BuildSettings(**{name: made[name] for name in BuildSettings.__dataclass_fields__ if name in made})
+    if build_settings.fingerprint(subject) != made["fingerprint"]:
+        raise RunMismatchError(
+            f"run {run_dir.name!r} was built from other data or by another version of this program; build it again "
+            f"under another name: `python -m trak_core build {made['recipe']} --name NAME`."
+        )
+    fingerprint = settings.fingerprint(made["fingerprint"])
+    if made.get("measured") == fingerprint:
+        return
+    files = RunFiles(run_dir)
+    with build_lock(files):
+        progress = None
+        try:
+            with StoreWriter(files, shape, fingerprint, adds_to_published=True) as writer:
+                steps = MeasureSteps(settings, build_settings, subject, files, writer)
+                progress = ProgressReporter(
+                    files, plan(settings, steps.methods), settings.command(run_dir.name), listener
+                )
+                steps.run(progress, fingerprint, published_at=time.monotonic())
+        except BaseException as error:
+            if progress is not None:
+                report_end(progress, error)
+            else:
+                clear_site(files)
+            raise

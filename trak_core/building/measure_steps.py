@@ -1,0 +1,605 @@
+"""The steps of measuring every method of a run, each made of blocks that are computed and written once."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trak_core.building.checkpoints import load_checkpoints, load_logs
+from trak_core.building.evidence_step import lds_columns, or_null
+from trak_core.building.measure_settings import MeasureSettings, Truth
+from trak_core.building.progress import ProgressReporter, Step
+from trak_core.building.scoring import CHECKPOINT_COUNTS, usable_slope
+from trak_core.building.settings import BuildSettings
+from trak_core.errors import TrainingDivergedError, TrakCoreError
+from trak_core.evidence import (
+    Cost,
+    calibration_slope,
+    choose_tests,
+    lds_interval,
+    lds_per_test,
+    measure_lds,
+    measured_cost,
+    midpoints,
+    noise_ceiling,
+    noise_ceiling_per_test,
+    predicted_outcomes,
+    removal_weights,
+    summarize_removal,
+)
+from trak_core.methods import METHODS, Examples, Ledger, Material, MethodInfo, Scores, Tuning
+from trak_core.recipes import Subject
+from trak_core.seeds import derive_seed
+from trak_core.store.files import RunFiles
+from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.topk import topk_columns
+from trak_core.store.writer import StoreWriter
+from trak_core.training import (
+    Ensemble,
+    diverged,
+    draw_half_subsets,
+    draw_subsets,
+    train_ensemble,
+    train_reweighted,
+)
+
+__all__ = ["MeasureSteps", "plan"]
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+MODELS_AT_ONCE = 100
+PUBLISH_EVERY_SECONDS = 60
+N_FLIP_ROUNDS = 4
+TRUTH_BOOTSTRAP = 200
+"""Resamples for the intervals of further truths, of which there are many."""
+SECONDS = {"magic": 120.0, "influence_exact": 90.0, "influence_cg": 40.0, "datamodel_lasso": 50.0, "trak_dropout": 8.0}
+"""What the slow methods take on two CPU cores with the digits recipe; the others take a few seconds."""
+
+
+def plan(settings: MeasureSettings, methods: list[str]) -> list[Step]:
+    """The steps with their proportions, measured on two CPU cores with the digits recipe."""
+    n_truths = len(settings.truths) if settings.n_truth_subsets else 0
+    # Of two methods at least: the best and nearest neighbours, the run's own and random numbers where they differ.
+    n_removals = 4 * len(settings.removal_sizes) if settings.n_removal_tests else 0
+    models = settings.n_removal_tests * settings.n_removal_seeds
+    steps = [
+        Step("datamodels", "retraining on more random halves", 1, 0.02 * settings.n_datamodel_subsets + 0.1, False),
+        Step("truths", "retraining on other shares of the data", max(1, n_truths), 8.0 * n_truths + 0.1, False),
+    ]
+    for method in methods:
+        title = METHODS[method].info.title
+        steps.append(Step(f"method {method}", f"measuring {title}", 1, SECONDS.get(method, 5.0), False))
+    steps.append(
+        Step("removal", "removing and retraining", max(1, n_removals), 0.04 * models * n_removals + 0.1, False)
+    )
+    return steps
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What retrained models say of test examples.
+
+    Attributes:
+        margins: of the labels `[n_models, n_tests]`, NaN for models that diverged.
+        right: whether the label is the answer, bool `[n_models, n_tests]`.
+    """
+
+    margins: Floats
+    right: NDArray[np.bool_]
+
+
+class MeasureSteps:
+    """One measurement under way.
+
+    Args:
+        settings: of the measurement.
+        build: settings of the run.
+        subject: data, model, task and training settings.
+        files: of the run.
+        writer: the working store, with everything that is published.
+    """
+
+    def __init__(
+        self,
+        settings: MeasureSettings,
+        build: BuildSettings,
+        subject: Subject,
+        files: RunFiles,
+        writer: StoreWriter,
+    ) -> None:
+        self.settings = settings
+        self.build = build
+        self.subject = subject
+        self.files = files
+        self.writer = writer
+        dataset = subject.dataset
+        self.train = self._examples(dataset.train.inputs, dataset.train.labels)
+        self.test = self._examples(dataset.test.inputs, dataset.test.labels)
+        self.n_train, self.n_test = len(self.train), len(self.test)
+        self.tuning = np.zeros(self.n_test, dtype=bool)
+        self.tuning[writer.meta("tuning_tests")] = True
+
+    def _examples(self, inputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Examples:
+        device = self.build.device
+        return Examples(torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device))
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods to measure."""
+        return list(self.settings.methods)
+
+    def run(self, progress: ProgressReporter, fingerprint: str, published_at: float) -> None:
+        """Does what is left to do, in order, and publishes along the way."""
+        self.progress = progress
+        self._published_at = published_at
+        blocks: dict[str, dict[str, Callable[[], None]]] = {
+            "datamodels": {"datamodels": self._datamodels},
+            "truths": {f"truth {i}": partial(self._truth, i, truth) for i, truth in self._truths()},
+        }
+        for method in self.methods:
+            blocks[f"method {method}"] = {f"method {method}": partial(self._method, method)}
+        for name, of_step in blocks.items():
+            self._step(name, of_step)
+        self.publish()
+        self._step("removal", dict(self._removals()))
+        for round_number in range(N_FLIP_ROUNDS):
+            self._step("removal", {f"flips {round_number}": partial(self._narrow_flips, round_number)})
+        self.writer.write("done", {}, {"measured": fingerprint})
+        self.writer.publish()
+        self.writer.finish()
+
+    def _step(self, name: str, blocks: dict[str, Callable[[], None]]) -> None:
+        self.progress.begin(name)
+        for block, compute in blocks.items():
+            if self.writer.has(block):
+                self.progress.skip(1 / len(blocks))
+            else:
+                compute()
+                self.progress.advance()
+                if time.monotonic() - self._published_at > PUBLISH_EVERY_SECONDS:
+                    self.publish()
+
+    def publish(self) -> None:
+        """Shows readers what is there."""
+        self.writer.publish()
+        self._published_at = time.monotonic()
+
+    # --- what there is to score with ----------------------------------------------------------------------
+
+    @cached_property
+    def checkpoints(self) -> Ensemble:
+        """The checkpoints of the run."""
+        return load_checkpoints(self.writer, self.files, self.subject, self.build.device)
+
+    @cached_property
+    def material(self) -> Material:
+        """All that methods may use: fitting subsets and tuning test examples, never those that are reported on."""
+        masks, outcomes = self._ledger("fit")
+        fit = torch.from_numpy(masks)
+        actual, tuned = outcomes.mean(1), self.tuning if self.tuning.any() else ~self.tuning
+
+        def quality(foretold: Tensor) -> float:
+            predicted = foretold.double().cpu().numpy()
+            return float(np.nanmean(lds_per_test(predicted[:, tuned], actual[:, tuned])))
+
+        more, more_outcomes = self._datamodel_ledger()
+        known = torch.cat([fit, more])
+        answers = torch.cat([torch.from_numpy(actual.astype(np.float32)), more_outcomes])
+        device = self.build.device
+        return Material(
+            task=self.subject.task,
+            architecture=self.checkpoints.architecture,
+            states=[self.checkpoints.state_dict(i) for i in range(len(self.checkpoints))],
+            train=self.train,
+            test=self.test,
+            seed=derive_seed(self.build.seed, "methods"),
+            weight_decay=self.subject.training.weight_decay,
+            logs=load_logs(self.writer, self.files, self.subject, device),
+            ledger=Ledger(known.to(device), answers.to(device)),
+            tuning=Tuning(fit.to(device), quality),
+        )
+
+    def _ledger(self, role: str) -> tuple[NDArray[np.bool_], Floats]:
+        """Masks bool `[n_subsets, n_train]` and outcomes `[n_subsets, n_seeds, n_test]` of a role."""
+        blobs = self.writer.columns("SELECT mask FROM subsets WHERE role = ? ORDER BY subset_id", [role])["mask"]
+        outcomes = self.writer.columns(
+            "SELECT model_output FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
+            "ORDER BY subset_id, seed, test_idx",
+            [role],
+        )["model_output"]
+        masks = _unpack(blobs, self.n_train)
+        return masks, outcomes.astype(np.float64).reshape(len(masks), self.build.n_seeds, self.n_test)
+
+    def _train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:
+        """Margins `[n_models, n_test]` after retraining; NaN for models that diverged."""
+        return self._in_parts(
+            len(seeds),
+            lambda part: train_ensemble(
+                self.subject.make_model,
+                self.subject.task,
+                self.train.inputs,
+                self.train.asked,
+                masks[part],
+                seeds[part],
+                self.subject.training,
+                allow_diverged=True,
+            ),
+        ).margins
+
+    def _train_reweighted(
+        self, weights: NDArray[np.float32], seeds: list[int], tests: NDArray[np.int64] | None = None
+    ) -> "_Answers":
+        """Answers after training with loss weights `[n_models, n_train]`; for `tests` only, where they are given."""
+        return self._in_parts(
+            len(seeds),
+            lambda part: train_reweighted(
+                self.subject.make_model,
+                self.subject.task,
+                self.train.inputs,
+                self.train.asked,
+                weights[part],
+                seeds[part],
+                self.subject.training,
+            ),
+            tests,
+        )
+
+    def _in_parts(
+        self, n_models: int, train: Callable[[slice], Ensemble], tests: NDArray[np.int64] | None = None
+    ) -> "_Answers":
+        inputs, labels = self.test.inputs, self.test.asked
+        if tests is not None:
+            inputs, labels = inputs[tests], labels[tests]
+        margins, right = [], []
+        for start in range(0, n_models, MODELS_AT_ONCE):
+            ensemble = train(slice(start, start + MODELS_AT_ONCE))
+            logits = ensemble.logits(inputs)
+            found = self.subject.task.model_output(logits, labels.expand(len(logits), -1)).cpu().numpy()
+            found[diverged(ensemble)] = np.nan
+            margins.append(found.astype(np.float64))
+            right.append((logits.argmax(-1) == labels).cpu().numpy())
+        return _Answers(np.concatenate(margins), np.concatenate(right))
+
+    # --- more retrained models ----------------------------------------------------------------------------
+
+    def _datamodels(self) -> None:
+        n = self.settings.n_datamodel_subsets
+        masks = draw_half_subsets(n, self.n_train, derive_seed(self.build.seed, "datamodel subsets"))
+        seeds = [derive_seed(self.build.seed, "datamodel", i) for i in range(n)]
+        outcomes = self._train_subsets(masks, seeds) if n else np.empty((0, self.n_test))
+        finite = np.isfinite(outcomes).all(1)
+        kept = np.flatnonzero(finite)
+        self.writer.write(
+            "datamodels",
+            {
+                "datamodel_subsets": {"subset": kept, "mask": [np.packbits(masks[i]).tobytes() for i in kept]},
+                "datamodel_outcomes": {
+                    "subset": np.repeat(kept, self.n_test),
+                    "test_idx": np.tile(np.arange(self.n_test), len(kept)),
+                    "model_output": outcomes[finite].reshape(-1),
+                },
+            },
+            {"n_diverged_datamodels": int((~finite).sum())},
+        )
+
+    def _datamodel_ledger(self) -> tuple[Tensor, Tensor]:
+        blobs = self.writer.columns("SELECT mask FROM datamodel_subsets ORDER BY subset")["mask"]
+        outcomes = self.writer.columns("SELECT model_output FROM datamodel_outcomes ORDER BY subset, test_idx")
+        masks = _unpack(blobs, self.n_train)
+        values = outcomes["model_output"].astype(np.float32).reshape(len(masks), self.n_test)
+        return torch.from_numpy(masks), torch.from_numpy(values)
+
+    def _truths(self) -> list[tuple[int, Truth]]:
+        return list(enumerate(self.settings.truths)) if self.settings.n_truth_subsets else []
+
+    def _truth(self, truth_id: int, truth: Truth) -> None:
+        n, root = self.settings.n_truth_subsets, self.build.seed
+        n_members = self.n_train - max(1, round(truth.dropped * self.n_train))
+        masks = draw_subsets(n, self.n_train, n_members, derive_seed(root, "truth", truth_id))
+        if truth.kind == "single model":
+            # The seed of checkpoint 0, so that its own training is what is asked about; the weights keep their sum.
+            weights = masks.astype(np.float32) * np.float32(self.n_train / n_members)
+            seed = int(self.writer.columns("SELECT seed FROM checkpoints WHERE checkpoint_id = 0")["seed"][0])
+            outcomes = self._train_reweighted(weights, [seed] * n).margins[:, None]
+        else:
+            pairs = [(i, j) for i in range(n) for j in range(self.build.n_seeds)]
+            seeds = [derive_seed(root, "truth", truth_id, i, j) for i, j in pairs]
+            outcomes = self._train_subsets(masks[[i for i, _ in pairs]], seeds).reshape(n, self.build.n_seeds, -1)
+        finite = np.isfinite(outcomes).all((1, 2))
+        if finite.sum() < 4:
+            raise TrainingDivergedError(
+                f"only {finite.sum()} of {n} retrainings with {truth.dropped:.0%} dropped did not diverge; lower the "
+                "learning rate of the recipe."
+            )
+        masks, outcomes = masks[finite], outcomes[finite]
+        n, n_seeds = outcomes.shape[:2]
+        ceiling = noise_ceiling(outcomes[:, :, ~self.tuning]) if n_seeds > 1 else float("nan")
+        self.writer.write(
+            f"truth {truth_id}",
+            {
+                "truths": {
+                    "truth_id": [truth_id],
+                    "kind": [truth.kind],
+                    "dropped": [truth.dropped],
+                    "n_subsets": [n],
+                    "n_seeds": [n_seeds],
+                    "noise_ceiling": [or_null(ceiling)],
+                },
+                "truth_subsets": {
+                    "truth_id": np.full(n, truth_id),
+                    "subset": np.arange(n),
+                    "mask": [np.packbits(mask).tobytes() for mask in masks],
+                },
+                "truth_outcomes": {
+                    "truth_id": np.full(outcomes.size, truth_id),
+                    "subset": np.repeat(np.arange(n), n_seeds * self.n_test),
+                    "seed": np.tile(np.repeat(np.arange(n_seeds), self.n_test), n),
+                    "test_idx": np.tile(np.arange(self.n_test), n * n_seeds),
+                    "model_output": outcomes.reshape(-1),
+                },
+            },
+        )
+
+    def _truth_ledger(self, truth_id: int) -> tuple[NDArray[np.bool_], Floats]:
+        blobs = self.writer.columns("SELECT mask FROM truth_subsets WHERE truth_id = ? ORDER BY subset", [truth_id])[
+            "mask"
+        ]
+        values = self.writer.columns(
+            "SELECT model_output FROM truth_outcomes WHERE truth_id = ? ORDER BY subset, seed, test_idx", [truth_id]
+        )["model_output"]
+        masks = _unpack(blobs, self.n_train)
+        return masks, values.astype(np.float64).reshape(len(masks), -1, self.n_test).mean(1)
+
+    # --- methods ------------------------------------------------------------------------------------------
+
+    def _method(self, name: str) -> None:
+        """Scores, cost and LDS of one method; a method that cannot be had is written down with its reason."""
+        info = METHODS[name].info
+        try:
+            self.material.require(name, info.needs)
+            with measured_cost() as cost:
+                scores = METHODS[name].fit(self._given(info))
+                dense = _dense(scores)
+        except TrakCoreError as error:
+            if self.settings.methods != tuple(METHODS):
+                raise  # it was asked for by name
+            logger.warning("method %s is left out: %s", name, error)
+            left_out = {**(self.writer.meta("methods_left_out") or {}), name: str(error)}
+            self.writer.write(f"method {name}", {}, {"methods_left_out": left_out})
+            return
+        tables, removed = self._tables(info, scores, dense, cost)
+        left_out = {key: why for key, why in (self.writer.meta("methods_left_out") or {}).items() if key != name}
+        self.writer.write(f"method {name}", tables, {"methods_left_out": left_out}, removed)
+
+    def _given(self, info: MethodInfo) -> Material:
+        return self.material if info.max_checkpoints is None else self.material.first(info.max_checkpoints)
+
+    def _tables(
+        self, info: MethodInfo, scores: Scores, dense: NDArray[np.float32], cost: Cost
+    ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, list[Any]]]]:
+        """Rows of a method, and statements that remove what the run had of it before."""
+        name, counts = info.name, _checkpoint_counts(scores.n_checkpoints)
+        of_fewer = {m: _dense(scores.first(m)) for m in counts if m < scores.n_checkpoints}
+        by_count = {**of_fewer, scores.n_checkpoints: dense}
+        masks, outcomes = self._ledger("eval")
+        actual, reporting = outcomes.mean(1), ~self.tuning
+        ceiling = noise_ceiling(outcomes[:, :, reporting])
+        summary: list[dict[str, Any]] = []
+        has_scores = bool(self.writer.columns("SELECT 1 AS found FROM methods WHERE method = ?", [name])["found"].size)
+        factor = None if info.is_baseline or has_scores else self._calibration(dense)
+        for m, values in by_count.items():
+            predicted = predicted_outcomes(values, masks) * (factor or 1)
+            evidence = measure_lds(predicted, actual, self.build.seed, reporting)
+            share = m / scores.n_checkpoints if scores.n_checkpoints else 1
+            summary.append(
+                {
+                    "method": name,
+                    "n_checkpoints": m,
+                    "lds": or_null(evidence.mean),
+                    "ci_low": or_null(evidence.ci_low),
+                    "ci_high": or_null(evidence.ci_high),
+                    "noise_ceiling": or_null(ceiling),
+                    "n_subsets": len(masks),
+                    "n_seeds": self.build.n_seeds,
+                    "seconds": cost.seconds * share,
+                    "calibration_slope": or_null(calibration_slope(predicted[:, reporting], actual[:, reporting])),
+                    "peak_megabytes": cost.peak_megabytes,
+                }
+            )
+        tables: dict[str, dict[str, Any]] = {"truth_lds": self._truth_rows(name, by_count)}
+        if has_scores:
+            # The build has written its scores, which also explain other classes; here it gets what it costs.
+            update = (
+                "UPDATE lds_summary SET peak_megabytes = ?, seconds = ? * greatest(n_checkpoints, 1) WHERE method = ?"
+            )
+            of_one = cost.seconds / max(1, scores.n_checkpoints)
+            return tables, [(update, [cost.peak_megabytes, of_one, name])]
+        scaled = dense * np.float32(factor or 1)
+        errors = _errors(scores, factor)
+        per_test = lds_per_test(predicted_outcomes(scaled, masks), actual)
+        low, high = lds_interval(per_test, len(masks))
+        rows = lds_columns(per_test, low, high, noise_ceiling_per_test(outcomes))
+        tables |= {
+            "lds_summary": _columns(summary),
+            "lds": _columns([{"method": name, "test_idx": i, **row} for i, row in enumerate(rows)]),
+            "methods": {
+                "method": [name],
+                "title": [info.title],
+                "description": [info.description],
+                "is_baseline": [info.is_baseline],
+                "seconds": [cost.seconds],
+                "fingerprint": [self._fingerprint(name)],
+                "calibration": [factor],
+                "settings": [json.dumps(scores.settings)],
+            },
+            "scores": {
+                "method": np.repeat(name, self.n_test),
+                "test_idx": np.arange(self.n_test),
+                "values": scaled,
+            },
+            "topk": topk_columns({name: scaled}, errors={} if errors is None else {name: errors}),
+        }
+        own = scores.self_influence()
+        if own is not None:
+            tables["self_influence"] = {
+                "method": np.repeat(name, self.n_train),
+                "train_idx": np.arange(self.n_train),
+                "score": own.double().cpu().numpy(),
+            }
+        return tables, []
+
+    def _fingerprint(self, method: str) -> str:
+        sha256s = self.writer.columns("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")["sha256"].tolist()
+        return score_fingerprint(self.writer.meta("fingerprint"), sha256s, self.writer.meta("ridge"), method)
+
+    def _calibration(self, scores: NDArray[np.float32]) -> float | None:
+        masks, outcomes = self._ledger("fit")
+        tuned = self.tuning if self.tuning.any() else ~self.tuning
+        return usable_slope(calibration_slope(predicted_outcomes(scores[tuned], masks), outcomes.mean(1)[:, tuned]))
+
+    def _truth_rows(self, name: str, by_count: dict[int, NDArray[np.float32]]) -> dict[str, list[Any]]:
+        rows: list[dict[str, Any]] = []
+        counts = {min(by_count), max(by_count)}
+        for truth_id, _ in self._truths():
+            masks, actual = self._truth_ledger(truth_id)
+            for m in sorted(counts):
+                predicted = predicted_outcomes(by_count[m], masks)
+                found = measure_lds(predicted, actual, self.build.seed, ~self.tuning, TRUTH_BOOTSTRAP)
+                rows.append(
+                    {
+                        "truth_id": truth_id,
+                        "method": name,
+                        "n_checkpoints": m,
+                        "lds": or_null(found.mean),
+                        "ci_low": or_null(found.ci_low),
+                        "ci_high": or_null(found.ci_high),
+                    }
+                )
+        return _columns(rows) if rows else {"truth_id": []}
+
+    # --- removal ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def removal_methods(self) -> list[str]:
+        """The best method by LDS, the run's own, nearest neighbours of the class, and random numbers."""
+        best = self.writer.columns("SELECT method FROM lds_summary ORDER BY lds DESC NULLS LAST, method LIMIT 1")[
+            "method"
+        ].tolist()
+        there = set(self.writer.columns("SELECT method FROM methods")["method"].tolist())
+        return list(dict.fromkeys(m for m in (*best, "trak", "nearest", "random") if m in there))
+
+    @cached_property
+    def removal_tests(self) -> NDArray[np.int64]:
+        """Test examples that the model gets right, drawn from those that are reported on."""
+        p = self.checkpoints.logits(self.test.inputs).softmax(-1).mean(0)
+        right = (p.argmax(-1) == self.test.asked).cpu().numpy()
+        return choose_tests(right & ~self.tuning, self.settings.n_removal_tests, self.build.seed)
+
+    @cached_property
+    def _unremoved(self) -> "_Answers":
+        """Answers `[n_seeds, n_removal_tests]` of models trained on everything with the seeds of the removals."""
+        seeds = self._removal_seeds
+        weights = np.ones((len(seeds), self.n_train), dtype=np.float32)
+        return self._train_reweighted(weights, seeds, self.removal_tests)
+
+    @property
+    def _removal_seeds(self) -> list[int]:
+        return [derive_seed(self.build.seed, "removal", i) for i in range(self.settings.n_removal_seeds)]
+
+    def _removals(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        if not self.settings.n_removal_tests:
+            return
+        for method in self.removal_methods:
+            for k in self.settings.removal_sizes:
+                if k < self.n_train:
+                    wanted = dict.fromkeys(range(len(self.removal_tests)), k)
+                    yield f"removal {method} {k}", partial(self._remove, f"removal {method} {k}", method, wanted)
+
+    def _remove(self, block: str, method: str, wanted: dict[int, int]) -> None:
+        """Removes the first k of a method for some of the removal tests, retrains and writes what came out.
+
+        Args:
+            block: name of the block.
+            method: whose proponents are removed.
+            wanted: place among the removal tests to k.
+        """
+        rows = self.writer.columns(
+            "SELECT train_idx FROM topk WHERE method = ? AND side = 'proponent' ORDER BY test_idx, rank",
+            [method],
+        )
+        order = rows["train_idx"].reshape(self.n_test, -1)
+        seeds, places = self._removal_seeds, list(wanted)
+        removed = [order[self.removal_tests[place], : wanted[place]] for place in places for _ in seeds]
+        weights = removal_weights(removed, self.n_train)
+        answers = self._train_reweighted(weights, seeds * len(places), self.removal_tests)
+        found: list[dict[str, Any]] = []
+        for number, place in enumerate(places):
+            own = slice(number * len(seeds), (number + 1) * len(seeds))
+            result = summarize_removal(
+                answers.margins[own, place], answers.right[own, place], self._unremoved.margins[:, place]
+            )
+            if result is None:
+                logger.warning("every model without %d examples of test %d diverged", wanted[place], place)
+                continue
+            found.append(
+                {
+                    "method": method,
+                    "test_idx": int(self.removal_tests[place]),
+                    "k": wanted[place],
+                    "model_output": result.model_output,
+                    "flipped": result.flipped,
+                    "unremoved": result.unremoved,
+                    "standard_error": or_null(result.standard_error),
+                    "n_seeds": result.n_seeds,
+                }
+            )
+        self.writer.write(block, {"removals": _columns(found)} if found else {})
+
+    def _narrow_flips(self, round_number: int) -> None:
+        """One more halving of the search for the smallest set of the best method that flips an answer."""
+        block = f"flips {round_number}"
+        if not self.settings.n_removal_tests:
+            self.writer.write(block, {})
+            return
+        method = self.removal_methods[0]
+        rows = self.writer.columns("SELECT test_idx, k, flipped FROM removals WHERE method = ?", [method])
+        tried: dict[int, dict[int, bool]] = {}
+        for test_idx, k, flipped in zip(rows["test_idx"], rows["k"], rows["flipped"], strict=True):
+            tried.setdefault(int(test_idx), {})[int(k)] = bool(flipped)
+        place = {int(test_idx): i for i, test_idx in enumerate(self.removal_tests)}
+        wanted = {place[test_idx]: k for test_idx, k in midpoints(tried).items()}
+        if wanted:
+            self._remove(block, method, wanted)
+        else:
+            self.writer.write(block, {})
+
+
+def _unpack(blobs: NDArray[Any], n_train: int) -> NDArray[np.bool_]:
+    packed = np.frombuffer(b"".join(bytes(blob) for blob in blobs), dtype=np.uint8).reshape(len(blobs), -1)
+    return np.unpackbits(packed, axis=1)[:, :n_train].astype(bool) if len(blobs) else np.empty((0, n_train), dtype=bool)
+
+
+def _dense(scores: Scores) -> NDArray[np.float32]:
+    return np.concatenate([block.float().cpu().numpy() for block in scores.blocks()])
+
+
+def _errors(scores: Scores, factor: float | None) -> NDArray[np.float32] | None:
+    error = scores.standard_error(slice(None))
+    return None if error is None else error.float().cpu().numpy() * np.float32(factor or 1)
+
+
+def _checkpoint_counts(n: int) -> list[int]:
+    return [m for m in CHECKPOINT_COUNTS if m < n]
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}

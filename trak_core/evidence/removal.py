@@ -1,0 +1,111 @@
+"""Counterfactual removal: what happens to an answer when the examples that it leans on are taken away.
+
+The protocol of Singla et al. 2023 (arXiv 2311.03386) and Ilyas et al. 2022 (arXiv 2202.00622): for test examples that
+the model gets right, remove the first k train examples of a method, retrain with several seeds, and see how far the
+margin falls and whether the answer flips. The same seeds without removal are the comparison, so that each seed is its
+own control.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.seeds import derive_seed
+
+__all__ = ["Removal", "choose_tests", "compare_removals", "midpoints", "removal_weights", "summarize_removal"]
+
+
+def choose_tests(candidates: NDArray[np.bool_], n: int, seed: int) -> NDArray[np.int64]:
+    """Numbers of at most `n` of the candidate test examples, drawn at random, in order."""
+    idx = np.flatnonzero(candidates)
+    order = np.random.default_rng(derive_seed(seed, "removal tests")).permutation(len(idx))
+    return np.sort(idx[order[:n]])
+
+
+def removal_weights(removed: list[NDArray[np.int64]], n_train: int) -> NDArray[np.float32]:
+    """Loss weights `[len(removed), n_train]`: 0 for the examples removed, 1 for the others."""
+    weights = np.ones((len(removed), n_train), dtype=np.float32)
+    for row, gone in zip(weights, removed, strict=True):
+        row[gone] = 0
+    return weights
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One removal after retraining with several seeds.
+
+    Attributes:
+        model_output: margin without the removed examples, mean over seeds.
+        unremoved: margin of the same seeds with everything, mean.
+        standard_error: of the difference over seeds; NaN with one seed.
+        flipped: True when fewer than half of the models still get it right.
+        n_seeds: models that did not diverge.
+    """
+
+    model_output: float
+    unremoved: float
+    standard_error: float
+    flipped: bool
+    n_seeds: int
+
+
+def summarize_removal(
+    without: NDArray[np.float64], right: NDArray[np.bool_], complete: NDArray[np.float64]
+) -> Removal | None:
+    """The removal of one test example; None if no pair of models is finite.
+
+    Args:
+        without: margins `[n_seeds]` of models trained without the removed examples; NaN for those that diverged.
+        right: whether those models still give the label as their answer `[n_seeds]`.
+        complete: margins `[n_seeds]` of models trained with everything, seed by seed.
+    """
+    used = np.isfinite(without) & np.isfinite(complete)
+    if not used.any():
+        return None
+    without, right, complete = without[used], right[used], complete[used]
+    change = without - complete
+    n = len(change)
+    return Removal(
+        model_output=float(without.mean()),
+        unremoved=float(complete.mean()),
+        standard_error=float(change.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan"),
+        flipped=bool(right.mean() < 0.5),
+        n_seeds=n,
+    )
+
+
+def midpoints(tried: dict[int, dict[int, bool]]) -> dict[int, int]:
+    """Test example to the next k to try in search of the smallest that flips it; none where there is nothing between.
+
+    Args:
+        tried: test example to what was tried, k to whether it flipped.
+    """
+    found = {}
+    for test_idx, results in tried.items():
+        flips = [k for k, flipped in results.items() if flipped]
+        if not flips:
+            continue
+        high = min(flips)
+        low = max((k for k, flipped in results.items() if not flipped and k < high), default=0)
+        if high - low > 1:
+            found[test_idx] = (low + high) // 2
+    return found
+
+
+def compare_removals(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int, n_bootstrap: int = 1000
+) -> tuple[float, float, float]:
+    """Share of test examples whose margin falls further by our removal than by theirs, with a 95% bootstrap interval.
+
+    Args:
+        ours: margins after our removal `[n_tests]`.
+        theirs: margins after theirs, of the same test examples.
+        seed: of the bootstrap.
+        n_bootstrap: resamples of the test examples.
+    """
+    wins = (ours < theirs).astype(np.float64)
+    generator = np.random.default_rng(derive_seed(seed, "removal bootstrap"))
+    shares = wins[generator.integers(len(wins), size=(n_bootstrap, len(wins)))].mean(1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return float(wins.mean()), float(low), float(high)
