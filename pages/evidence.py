@@ -4,10 +4,19 @@ import streamlit as st
 
 from pages.components.address import choose_method, choose_test
 from pages.components.charts import checkpoints_chart, lds_histogram, show
-from pages.components.evidence_panels import choose_by_picture, example_panel, headline, method_panel
+from pages.components.evidence_panels import (
+    choose_by_picture,
+    cost_panel,
+    example_panel,
+    headline,
+    measure_panel,
+    method_panel,
+    removal_panel,
+    truth_panel,
+)
 from pages.components.export import share_link
 from pages.components.routing import through_app
-from pages.components.runs import current_run, refresh_when_published, test_overview
+from pages.components.runs import can_be_measured, current_run, is_busy, refresh_when_published, test_overview
 from trak_core.views import board, find_stories, lds_values
 
 through_app()
@@ -31,6 +40,8 @@ if not run.has_lds:
 
 found = board(run)
 headline(found)
+if not found.is_measured and can_be_measured(run):
+    measure_panel(run, can_start=not is_busy(run))
 left, right = st.columns(2)
 with left, st.container(border=True, height="stretch"):
     method_panel(found)
@@ -52,6 +63,13 @@ with right, st.container(border=True, height="stretch"):
         help="LDS of the run's own method when scores are averaged over fewer checkpoints.",
     )
     show(checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
+left, right = st.columns(2)
+with left, st.container(border=True, height="stretch"):
+    removal_panel(run)
+with right, st.container(border=True, height="stretch"):
+    truth_panel(run)
+with st.container(border=True):
+    cost_panel(found)
 with st.container(border=True):
     choose_by_picture(run, method, test_idx)
 share_link(run=run.info.name, test=test_idx, method=run.method_titles[method])

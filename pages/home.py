@@ -6,6 +6,7 @@ from pages.components.first_run import first_run, is_first_run
 from pages.components.pages import EXPLORE
 from pages.components.routing import through_app
 from pages.components.runs import current_run, launcher, summary_of, test_overview
+from pages.components.text import shortened
 from trak_core.store.catalog import RunSummary, run_dirs
 from trak_core.views import find_stories, read_examples
 
@@ -86,6 +87,8 @@ def show_stories() -> None:
             example = read_examples(run, "test", [story.test_idx])[0]
             if example.thumbnail:
                 st.image(example.thumbnail, width=64, alt=f"test example {example.idx}")
+            elif example.text:
+                st.text(shortened(example.text))
             st.markdown(f"**{story.title}**")
             st.text(story.text)
             st.page_link(

@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trak_core as tc
 from tests.subjects import TEST, TRAIN, make_net
+from trak_core.methods import METHODS, Examples, Material
 from trak_core.store.schema import SCHEMA_VERSION
+from trak_core.tasks import Classification
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "schema.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -66,6 +68,28 @@ def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
     masks = np.random.default_rng(0).uniform(size=(30, 1400)) < 0.5
     outcomes = masks @ first["scores"].T  # type: ignore[attr-defined]
     exec(calibration, {**first, "masks": masks, "outcomes": outcomes})
+
+
+def test_the_method_of_the_guide_works_and_is_like_the_registered_ones():
+    guide = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    model, (inputs, labels), (test_inputs, test_labels) = make_net(1), TRAIN, TEST
+    material = Material(
+        Classification(),
+        model,
+        [dict(model.named_parameters())],
+        Examples(inputs, labels),
+        Examples(test_inputs, test_labels),
+    )
+    scores = names["EmbeddingDot"]().fit(material)  # type: ignore[operator]
+    assert torch.cat(list(scores.blocks())).shape == (len(test_labels), len(labels))
+
+
+def test_every_method_is_in_the_guide():
+    guide = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f"`{name}`" not in guide] == []
 
 
 def test_links_between_guides_lead_somewhere():

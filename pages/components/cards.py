@@ -75,7 +75,8 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
         picture.image(role.example.thumbnail, width=96, alt=f"train example {train_idx}")
     with words, st.container(gap="xsmall"):
         st.text(f"Train example {train_idx}, label {role.example.label_name}")
-        st.text(f"Score here {role.score:+.3g}, rank {role.rank:,} of {role.n_train:,}")
+        spread = "" if role.standard_error is None else f" ± {role.standard_error:.2g} over checkpoints"
+        st.text(f"Score here {role.score:+.3g}{spread}, rank {role.rank:,} of {role.n_train:,}")
         st.text(f"Among the 20 strongest proponents of {role.n_helped} test examples")
         st.text(f"Among the 20 strongest opponents of {role.n_hurt} test examples")
     if role.example.text:

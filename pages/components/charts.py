@@ -7,11 +7,21 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.text import in_html
-from trak_core.views import Board, Explanation, Fit
+from trak_core.views import Board, Explanation, Fit, RemovalCurve
 
-__all__ = ["checkpoints_chart", "fit_chart", "lds_histogram", "methods_chart", "score_histogram", "show"]
+__all__ = [
+    "checkpoints_chart",
+    "fit_chart",
+    "lds_histogram",
+    "methods_chart",
+    "removal_chart",
+    "score_histogram",
+    "show",
+]
 
 BLUE, ORANGE, GREY = "#3d7fc4", "#d97a2b", "#8a949c"
+LINES = ("#3d7fc4", "#7a5ab5", "#2a9d8f", "#8a949c", "#b5852a", "#a8577e")
+"""One colour a line, where lines are methods and nothing helps or hurts."""
 _CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": {"scale": 2}}
 
 
@@ -76,12 +86,12 @@ def _sign_colour(low: float, high: float) -> str:
 def methods_chart(board: Board) -> go.Figure:
     """LDS of every method with its interval, and the noise ceiling."""
     rows = [row for row in reversed(board.rows) if row.lds is not None]
-    figure = _figure(90 + 44 * len(rows), "LDS", "")
+    figure = _figure(90 + (44 if len(rows) < 8 else 27) * len(rows), "LDS", "")
     figure.add_scatter(
         x=[row.lds for row in rows],
         y=[in_html(row.title) for row in rows],
         mode="markers",
-        marker={"size": 12, "color": [GREY if row.is_baseline else BLUE for row in rows]},
+        marker={"size": 12 if len(rows) < 8 else 10, "color": [GREY if row.is_baseline else BLUE for row in rows]},
         error_x={
             "type": "data",
             "symmetric": False,
@@ -108,6 +118,32 @@ def methods_chart(board: Board) -> go.Figure:
         )
         figure.update_layout(margin_t=30)
     figure.update_xaxes(range=[-0.1, 1.05])
+    return figure
+
+
+def removal_chart(curves: list[RemovalCurve]) -> go.Figure:
+    """How far the margin falls when more and more proponents of a method are removed, with 95% bands."""
+    figure = _figure(330, "training examples removed", "mean fall of the margin")
+    for curve, colour in zip(curves, itertools.cycle(LINES)):
+        figure.add_scatter(
+            x=curve.sizes,
+            y=curve.falls,
+            name=in_html(curve.title),
+            mode="lines+markers",
+            line={"color": colour},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - fall for fall, high in zip(curve.falls, curve.highs, strict=True)],
+                "arrayminus": [fall - low for fall, low in zip(curve.falls, curve.lows, strict=True)],
+                "color": colour,
+                "thickness": 1,
+            },
+            customdata=curve.flipped,
+            hovertemplate="%{x} removed: margin lower by %{y:.2f}, %{customdata:.0%} of answers flipped",
+        )
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    figure.update_xaxes(tickvals=curves[0].sizes)
     return figure
 
 

@@ -3,21 +3,50 @@
 import streamlit as st
 
 from pages.components.address import go_to_test
-from pages.components.charts import fit_chart, methods_chart, show
+from pages.components.charts import fit_chart, methods_chart, removal_chart, show
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.pages import EXPLORE
+from pages.components.runs import launcher
 from pages.components.text import plain
 from trak_core.store.run import Run
-from trak_core.views import Board, board_table, predicted_against_actual, ranked_by_lds, read_examples
+from trak_core.views import (
+    Board,
+    board_table,
+    flip_sizes,
+    predicted_against_actual,
+    ranked_by_lds,
+    read_examples,
+    removal_comparison,
+    removal_curves,
+    truth_rows,
+    truth_table,
+)
 
-__all__ = ["LDS_HELP", "choose_by_picture", "example_panel", "headline", "method_panel"]
+__all__ = [
+    "LDS_HELP",
+    "choose_by_picture",
+    "cost_panel",
+    "example_panel",
+    "headline",
+    "measure_panel",
+    "method_panel",
+    "removal_panel",
+    "truth_panel",
+]
 
 N_ENDS = 12
 LDS_HELP = (
     "Linear datamodeling score: the Spearman correlation, over random halves of the training data, between the sum "
     "of the scores of a half and what a model retrained on it says. 1: the order is foretold perfectly. 0: chance."
 )
-_FORMATS = {"LDS": "%.3f", "from": "%.3f", "to": "%.3f", "share of ceiling": "percent", "CPU seconds": "%.2f"}
+_FORMATS = {
+    "LDS": "%.3f",
+    "from": "%.3f",
+    "to": "%.3f",
+    "share of ceiling": "percent",
+    "CPU seconds": "%.1f",
+    "memory (MB)": "%.0f",
+}
 
 
 def headline(found: Board) -> None:
@@ -41,19 +70,105 @@ def method_panel(found: Board) -> None:
     st.markdown("**Methods**: the further right, the better foretold", help=LDS_HELP)
     titles = ", ".join(f"{row.title} {row.lds:.2f}" for row in found.rows if row.lds is not None)
     show(methods_chart(found), "methods", f"LDS by method: {titles}")
-    st.dataframe(
-        board_table(found),
-        column_config={name: st.column_config.NumberColumn(format=form) for name, form in _FORMATS.items()},
-        hide_index=True,
-    )
     st.caption(
-        f"Measured over {found.n_subsets} halves with {found.n_seeds} models each. The noise ceiling is the highest "
+        f"Measured over {found.n_subsets} halves with {found.n_seeds} models each and {found.n_reported} test examples "
+        "that no setting was chosen on. The noise ceiling is the highest "
         "LDS that any method can reach, because models trained on one half with other seeds differ among themselves. "
         "Grey: baselines."
     )
     if found.slope is not None:
         others = f" and as {found.slope_of_others:.2f} for other classes" if found.slope_of_others is not None else ""
         st.caption(f"Calibration: a change foretold as 1 came true as {found.slope:.2f} for labels{others}.")
+
+
+def cost_panel(found: Board) -> None:
+    """Every method with its interval and its cost, and what could not be measured."""
+    st.markdown("**What they reach, and what they cost**", help="CPU seconds of all processor cores together.")
+    st.dataframe(
+        board_table(found),
+        column_config={name: st.column_config.NumberColumn(format=form) for name, form in _FORMATS.items()},
+        hide_index=True,
+    )
+    for method, reason in found.left_out.items():
+        st.text(f"Left out: {method}. {reason}")
+    if found.n_diverged:
+        st.text(f"{found.n_diverged} retrained models diverged and were left out.")
+
+
+def measure_panel(run: Run, can_start: bool) -> None:
+    """Offers to measure the methods that the run does not have yet."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(width="stretch", gap="xsmall"):
+            st.markdown("**There are more methods to compare, and removal to measure**")
+            st.caption(
+                "MAGIC, influence functions, SOURCE, datamodels and others, each judged by the same retrained models; "
+                "then the strongest proponents are removed and models trained without them. It takes ten to twenty "
+                "minutes on two processor cores, and results join this page as they come."
+            )
+        st.button(
+            "Measure every method",
+            on_click=launcher().start,
+            args=(run.path, ["evidence", run.info.name]),
+            disabled=not can_start,
+            icon=":material/science:",
+        )
+
+
+def removal_panel(run: Run) -> None:
+    """What happens when the strongest proponents are taken away and models are trained again."""
+    curves = removal_curves(run)
+    st.markdown(
+        "**Take them away**: does the answer lean on its proponents?",
+        help="The training examples with the highest scores for a test example are removed, and models are retrained "
+        "without them, with the same seeds. The further the margin falls, the better the method found what the answer "
+        "leans on.",
+    )
+    if not curves:
+        st.caption("Not measured for this run.")
+        return
+    best = curves[0]
+    alt = f"Mean fall of the margin against number removed; {best.title} falls furthest, by {best.falls[-1]:.2f}"
+    show(removal_chart(curves), "removal", alt)
+    compared = removal_comparison(run, 10)
+    if compared is not None:
+        st.markdown(
+            f"Removing 10 proponents of **{plain(compared.title)}** hurts more than removing the 10 nearest neighbours "
+            f"of the same class for **{compared.share:.0%}** of {compared.n_tests} test examples (95% interval "
+            f"{compared.ci_low:.0%} to {compared.ci_high:.0%})."
+        )
+    flips = flip_sizes(run)
+    if flips is not None:
+        title, sizes, n_tests = flips
+        smallest = f"; the smallest such set has {sizes[0]}" if sizes else ""
+        st.caption(
+            f"{len(sizes)} of {n_tests} answers flip when up to {max(best.sizes)} proponents of {plain(title)} are "
+            f"removed{smallest}."
+        )
+
+
+def truth_panel(run: Run) -> None:
+    """LDS against other questions: less data dropped, and one very model instead of the average over seeds."""
+    rows = truth_rows(run)
+    st.markdown(
+        "**Other questions, other answers**: LDS when less is dropped",
+        help="One model: the training of one checkpoint repeated with the same seed and batches, where the dropped "
+        "examples count for nothing. Several seeds: models retrained on what is left, averaged.",
+    )
+    if not rows:
+        st.caption("Not measured for this run.")
+        return
+    table = truth_table(rows)
+    st.dataframe(
+        table,
+        column_config={
+            name: st.column_config.NumberColumn(format="%.3f") for name in table.columns if name != "method"
+        },
+        hide_index=True,
+    )
+    ceilings = {f"{row.dropped:.0%}": row.noise_ceiling for row in rows if row.noise_ceiling is not None}
+    words = ", ".join(f"{ceiling:.2f} with {dropped} dropped" for dropped, ceiling in ceilings.items())
+    if words:
+        st.caption(f"Noise ceilings for several seeds: {words}. One model alone has no noise.")
 
 
 def example_panel(run: Run, method: str, test_idx: int) -> float | None:

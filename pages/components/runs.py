@@ -8,12 +8,23 @@ from pages.components.address import leave_out
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.launch import Launcher
+from trak_core.recipes import RECIPES
 from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summarize
-from trak_core.store.progress import BuildStatus, read_status
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, generation, open_run
 from trak_core.views import TestOverview, overview
 
-__all__ = ["current_run", "launcher", "pick_run", "refresh_when_published", "summary_of", "test_overview"]
+__all__ = [
+    "can_be_measured",
+    "current_run",
+    "is_busy",
+    "launcher",
+    "pick_run",
+    "refresh_when_published",
+    "summary_of",
+    "test_overview",
+]
 
 
 @st.cache_resource(show_spinner=False)
@@ -87,6 +98,16 @@ def current_run() -> Run:
 def test_overview(run: Run) -> TestOverview:
     """The model's answers for all test examples of a run."""
     return _overview(run, str(run.path), run.generation)
+
+
+def is_busy(run: Run) -> bool:
+    """True while the run is being built or measured."""
+    return launcher().is_running(run.path) or is_being_built(RunFiles(run.path))
+
+
+def can_be_measured(run: Run) -> bool:
+    """True when the run has a recipe, so that its models can be retrained."""
+    return run.info.recipe in RECIPES
 
 
 def refresh_when_published(run: Run) -> None:

@@ -2,8 +2,9 @@
 
 import html
 import re
+import textwrap
 
-__all__ = ["in_html", "plain"]
+__all__ = ["in_html", "plain", "shortened"]
 
 _MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 _WORD_JOINER = "\u2060"
@@ -24,3 +25,8 @@ def plain(text: object) -> str:
 def in_html(text: object) -> str:
     """The text for a place that reads HTML, as the labels of figures do."""
     return html.escape(str(text))
+
+
+def shortened(text: str, length: int = 90) -> str:
+    """The beginning of a text on one line, for places with little room; it is not escaped."""
+    return textwrap.shorten(text, length, placeholder=" …")

@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.ekfac_kronfluence
 
-needs `pip install kronfluence==1.0.1` and the folder of `digits_cnn.py`. Both libraries explain the margin of 360 test
-images by 1,437 training images at checkpoint 0, from set-up to finished scores, on one thread. The labels that the
-Fisher matrix is an expectation over are either drawn, by each library in its own way, or all taken with their
-probabilities, which leaves nothing to chance and so shows whether the arithmetic is the same.
+needs `pip install --no-deps kronfluence==1.0.1 accelerate einops opt_einsum einconv` (with its own dependencies it
+would replace torch) and the folder of `digits_cnn.py`. Both libraries explain the margin of 360 test images by 1,437
+training images at checkpoint 0, from set-up to finished scores, on one thread. The labels that the Fisher matrix is an
+expectation over are either drawn, by each library in its own way, or all taken with their probabilities, which leaves
+nothing to chance and so shows whether the arithmetic is the same.
 """
 
 import copy
@@ -35,7 +36,7 @@ from trak_core.tasks import Classification
 
 __all__ = ["EkfacResult", "is_installed", "run_kronfluence", "run_ours", "spearman_by_test"]
 
-INSTALL = "pip install kronfluence==1.0.1"
+INSTALL = "pip install --no-deps kronfluence==1.0.1 accelerate einops opt_einsum einconv"
 BATCH = 512
 DAMPINGS = (None, 1e-3, 1e-5, 1e-8)
 """None is a tenth of each layer's mean eigenvalue; 1e-8 is kronfluence's default."""

@@ -25,8 +25,10 @@ RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Candidates, relative to the mean eigenvalue of the masks' kernel."""
 SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08)
 """Candidates for the lasso, relative to the penalty that leaves nothing."""
-N_FOLDS = 4
+N_FOLDS = 3
 LASSO_STEPS = 200
+CHOOSING_STEPS = 40
+"""Steps at each penalty while it is chosen; each begins where the last one ended, so that few are enough to choose by."""
 
 
 def _ledger(material: Material) -> Ledger:
@@ -96,7 +98,7 @@ class DatamodelLasso:
         errors = torch.zeros(len(SHARES), outcomes.shape[1], dtype=outcomes.dtype, device=outcomes.device)
         for fold in range(N_FOLDS):
             known, left_out = folds != fold, folds == fold
-            for number, found in enumerate(lasso(masks[known], outcomes[known], SHARES)):
+            for number, found in enumerate(lasso(masks[known], outcomes[known], SHARES, CHOOSING_STEPS)):
                 errors[number] += ((outcomes[left_out] - masks[left_out] @ found.T) ** 2).sum(0)
         best = errors.argmin(0)  # [n_test]
         scores = torch.zeros(outcomes.shape[1], masks.shape[1], dtype=outcomes.dtype, device=outcomes.device)
@@ -105,7 +107,7 @@ class DatamodelLasso:
         return ScoreMatrix(scores, {"median_share": float(torch.tensor(SHARES)[best.cpu()].median())})
 
 
-def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float]) -> list[Tensor]:
+def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float], n_steps: int = LASSO_STEPS) -> list[Tensor]:
     """Lasso coefficients `[n_test, n_train]` for each share, from the strongest penalty on.
 
     Accelerated proximal gradients (Beck, Teboulle 2009) for all test examples at once, each started from the last.
@@ -114,6 +116,7 @@ def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float]) -> list[Tens
         masks: centred `[n_subsets, n_train]`.
         outcomes: centred `[n_subsets, n_test]`.
         shares: penalties relative to the one that leaves nothing, falling; each test example has its own.
+        n_steps: at each penalty.
     """
     n = len(masks)
     correlations = outcomes.T @ masks / n  # [n_test, n_train]
@@ -123,7 +126,7 @@ def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float]) -> list[Tens
     path = []
     for share in shares:
         ahead, momentum = solution.clone(), 1.0
-        for _ in range(LASSO_STEPS):
+        for _ in range(n_steps):
             downhill = correlations - (ahead @ masks.T) @ masks / n
             moved = ahead + step * downhill
             shrunk = moved.sign() * (moved.abs() - step * share * largest).clamp_min(0)
@@ -171,7 +174,10 @@ class DataBanzhaf:
 
     def fit(self, material: Material) -> ScoreMatrix:
         """As in `Method`."""
-        masks, outcomes = _centred(_ledger(material))
+        ledger = _ledger(material)
+        # In float64 from the start: centred in float32, masks have a direction that is nearly but not quite 0, and the
+        # inverse of that is all that the solution would show.
+        masks, outcomes = _centred(Ledger(ledger.masks, ledger.outcomes.double()))
         # On the CPU, which alone has a driver for masks of less than full rank, as those of equal size are.
-        solved: Tensor = torch.linalg.lstsq(masks.double().cpu(), outcomes.double().cpu(), driver="gelsd").solution
-        return ScoreMatrix(solved.T.to(outcomes))
+        solved: Tensor = torch.linalg.lstsq(masks.cpu(), outcomes.cpu(), driver="gelsd").solution
+        return ScoreMatrix(solved.T.to(ledger.outcomes))

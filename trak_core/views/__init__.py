@@ -17,6 +17,7 @@ from trak_core.views.evidence import (
     removal_comparison,
     removal_curves,
     truth_rows,
+    truth_table,
 )
 from trak_core.views.examples import Example, read_examples
 from trak_core.views.explanation import (
@@ -61,5 +62,6 @@ __all__ = [
     "removal_curves",
     "train_role",
     "truth_rows",
+    "truth_table",
     "window_around",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "removal_comparison",
     "removal_curves",
     "truth_rows",
+    "truth_table",
 ]
 
 
@@ -208,6 +209,24 @@ def truth_rows(run: Run) -> list[TruthRow]:
             "ORDER BY truth_id, lds DESC NULLS LAST, method, n_checkpoints"
         )
     ]
+
+
+def truth_table(rows: list[TruthRow]) -> pd.DataFrame:
+    """LDS with a row a method and a column a truth, best method first; undefined values are empty.
+
+    A single model is asked about by the scores of that model alone, several seeds by all checkpoints.
+    """
+    columns: dict[str, dict[str, float | None]] = {}
+    for row in rows:
+        whose = "one model" if row.kind == "single model" else "several seeds"
+        column = columns.setdefault(f"{whose}, {row.dropped:.0%} dropped", {})
+        # Rows of a method come by number of checkpoints within an LDS order of their own.
+        counts = [other.n_checkpoints for other in rows if (other.truth_id, other.title) == (row.truth_id, row.title)]
+        if row.n_checkpoints == (min(counts) if row.kind == "single model" else max(counts)):
+            column[row.title] = row.lds
+    table = pd.DataFrame(columns)
+    order = table.mean(axis=1).sort_values(ascending=False, na_position="last").index
+    return table.loc[order].rename_axis("method").reset_index()
 
 
 @dataclass(frozen=True)

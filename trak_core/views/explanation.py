@@ -185,6 +185,7 @@ class TrainRole:
         n_train: number of train examples.
         n_helped: test examples that have it among their 20 strongest proponents.
         n_hurt: test examples that have it among their 20 strongest opponents.
+        standard_error: of the score over checkpoints; None where it is not kept.
     """
 
     example: Example
@@ -193,6 +194,7 @@ class TrainRole:
     n_train: int
     n_helped: int
     n_hurt: int
+    standard_error: float | None = None
 
 
 def train_role(
@@ -216,6 +218,11 @@ def train_role(
             [method, train_idx, HUB_DEPTH],
         )
     )
+    of_label = asked_class is None or asked_class == run.label("test", run.check_test(test_idx))
+    errors = run.rows(
+        "SELECT standard_error FROM topk WHERE ? AND method = ? AND test_idx = ? AND train_idx = ? LIMIT 1",
+        [of_label, method, test_idx, train_idx],
+    )
     return TrainRole(
         example=read_examples(run, "train", [train_idx])[0],
         score=float(scores[train_idx]),
@@ -223,6 +230,7 @@ def train_role(
         n_train=run.info.n_train,
         n_helped=counts.get("proponent", 0),
         n_hurt=counts.get("opponent", 0),
+        standard_error=errors[0][0] if errors else None,
     )
 
 
