@@ -40,8 +40,10 @@ if not run.has_lds:
 
 found = board(run)
 headline(found)
-if not found.is_measured and can_be_measured(run):
-    measure_panel(run, can_start=not is_busy(run))
+if is_busy(run):
+    refresh_when_published(run)
+elif not found.is_measured and can_be_measured(run):
+    measure_panel(run)
 left, right = st.columns(2)
 with left, st.container(border=True, height="stretch"):
     method_panel(found)
@@ -73,4 +75,3 @@ with st.container(border=True):
 with st.container(border=True):
     choose_by_picture(run, method, test_idx)
 share_link(run=run.info.name, test=test_idx, method=run.method_titles[method])
-refresh_when_published(run)

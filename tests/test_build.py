@@ -342,9 +342,9 @@ def test_status_of_a_build_is_plain_json_and_tells_how_to_go_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         build_run(settings(seed=3), "mine", tmp_path, stop)
     status = json.loads(RunFiles(tmp_path / "mine").progress.read_text())
-    assert status["command"][:5] == ["digits", "--name", "mine", "--seed", "3"]
+    assert status["command"][:6] == ["build", "digits", "--name", "mine", "--seed", "3"]
     subprocess.run(
-        [sys.executable, "-m", "trak_core", "build", *status["command"]],
+        [sys.executable, "-m", "trak_core", *status["command"]],
         cwd=ROOT,
         env={**os.environ, "TRAK_RUNS_DIR": str(tmp_path)},
         check=True,

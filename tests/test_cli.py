@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from trak_core.recipes import RECIPES
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -21,10 +23,10 @@ def trak(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_recipes_lists_digits():
+def test_recipes_lists_every_recipe():
     result = trak("recipes")
     assert result.returncode == 0
-    assert result.stdout.startswith("digits ")
+    assert [line.split()[0] for line in result.stdout.splitlines()] == list(RECIPES)
 
 
 def test_runs_without_any_says_how_to_make_one(no_runs):
@@ -61,7 +63,7 @@ def test_verify_passes_a_good_run_and_fails_a_changed_one(runs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["build", "digit"], "no recipe 'digit'; there are: digits. Did you mean 'digits'?"),
+        (["build", "digit"], "no recipe 'digit'; there are: digits, docstrings. Did you mean 'digits'?"),
         (["info", "nope"], "no run 'nope' (there are: digits)"),
         (["verify", "nope"], "no run 'nope'"),
         (["build", "digits", "--seed", "5"], "other settings"),

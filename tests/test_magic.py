@@ -101,7 +101,7 @@ def test_little_memory_takes_more_steps_and_gives_the_same_scores(monkeypatch: p
     for memory in (1, 6 * one_state):  # two states at once, and three
         steps.clear()
         scores = magic_scores(replace(material, memory=memory), material.logs[0])
-        assert len(steps) > 88
+        assert len(steps) >= 88
         assert (scores - expected).abs().max() < 1e-10 * expected.abs().max()
 
 

@@ -8,6 +8,7 @@ from pages.components.gallery import GalleryItem, gallery
 from pages.components.pages import EXPLORE
 from pages.components.runs import launcher
 from pages.components.text import plain
+from trak_core.store.progress import read_status
 from trak_core.store.run import Run
 from trak_core.views import (
     Board,
@@ -95,7 +96,7 @@ def cost_panel(found: Board) -> None:
         st.text(f"{found.n_diverged} retrained models diverged and were left out.")
 
 
-def measure_panel(run: Run, can_start: bool) -> None:
+def measure_panel(run: Run) -> None:
     """Offers to measure the methods that the run does not have yet."""
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap="xsmall"):
@@ -105,11 +106,13 @@ def measure_panel(run: Run, can_start: bool) -> None:
                 "then the strongest proponents are removed and models trained without them. It takes ten to twenty "
                 "minutes on two processor cores, and results join this page as they come."
             )
+            if problem := launcher().failure(run.path):
+                st.text(problem)
+        begun = read_status(run.path)
         st.button(
-            "Measure every method",
+            "Go on measuring" if begun else "Measure every method",
             on_click=launcher().start,
-            args=(run.path, ["evidence", run.info.name]),
-            disabled=not can_start,
+            args=(run.path, begun.command if begun and begun.command else ["evidence", run.info.name]),
             icon=":material/science:",
         )
 

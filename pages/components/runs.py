@@ -112,7 +112,8 @@ def can_be_measured(run: Run) -> bool:
 
 def refresh_when_published(run: Run) -> None:
     """Tells how far a build of the run is, and shows the page anew when it publishes."""
-    if read_status(run.path) is not None:  # a timer only where there is something to wait for
+    # A timer only where there is something to wait for; what was just started here has left no sign yet.
+    if read_status(run.path) is not None or launcher().is_running(run.path):
         _watch_build(run)
 
 

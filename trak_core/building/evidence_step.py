@@ -17,6 +17,7 @@ from trak_core.evidence import (
     predicted_outcomes,
     trust_level,
 )
+from trak_core.methods import METHODS
 from trak_core.store.writer import StoreWriter
 
 __all__ = ["evidence_tables", "lds_columns", "or_null"]
@@ -64,12 +65,11 @@ def evidence_tables(
         )
 
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
-    uses_checkpoints = {"trak", "embedding"}
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
         scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
         predicted = predicted_outcomes(scores, masks)
         evidence = measure_lds(predicted, actual, settings.seed, reporting)
-        n_checkpoints = settings.n_checkpoints if method in uses_checkpoints else 0
+        n_checkpoints = settings.n_checkpoints if METHODS[method].info.uses_checkpoints else 0
         summarize(method, n_checkpoints, predicted, evidence, seconds)
         lds_rows += [
             {"method": method, "test_idx": test_idx, **row}
@@ -107,7 +107,13 @@ def _class_evidence(
     scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
     test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]
     outcomes = class_outcomes[:, :, test_idx, asked_class]  # [n_subsets, n_seeds, n_pairs]
-    predicted, actual = predicted_outcomes(scores, masks), outcomes.mean(1)
+    # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in rank.
+    means = writer.arrays(
+        "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
+        "ORDER BY subset_id, test_idx",
+        "model_outputs",
+    ).reshape(len(masks), class_outcomes.shape[2], -1)
+    predicted, actual = predicted_outcomes(scores, masks), means[:, test_idx, asked_class].astype(np.float64)
     lds = lds_per_test(predicted, actual)
     low, high = lds_interval(lds, len(masks))
     ceilings = noise_ceiling_per_test(outcomes)

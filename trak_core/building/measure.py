@@ -11,7 +11,7 @@ from trak_core.building.build import report_end
 from trak_core.building.measure_settings import MeasureSettings
 from trak_core.building.measure_steps import MeasureSteps, plan
 from trak_core.building.progress import ProgressReporter
-from trak_core.building.settings import BuildSettings
+from trak_core.building.settings import BuildSettings, resolve_device
 from trak_core.errors import NotInRunError, RunMismatchError
 from trak_core.recipes import RECIPES
 from trak_core.store.files import RunFiles
@@ -37,6 +37,7 @@ def measure_run(
 
     Raises:
         NotInRunError: the run has no recipe, so that nothing can be retrained, or its build is not finished.
+        InvalidSettingError: the run was built on a GPU, and there is none.
         RunMismatchError: the run was built by another version or from other data, or an unfinished measurement has
             other settings.
         RunBusyError: another process is building or measuring this run.
@@ -56,6 +57,7 @@ def measure_run(
             f"`python -m trak_core build {made['recipe']} --name {run_dir.name}`."
         )
     subject = RECIPES[made["recipe"]].load()
+    resolve_device(made["device"])
     build_settings = BuildSettings(**{name: made[name] for name in BuildSettings.__dataclass_fields__ if name in made})
     if build_settings.fingerprint(subject) != made["fingerprint"]:
         raise RunMismatchError(
@@ -63,14 +65,15 @@ def measure_run(
             f"under another name: `python -m trak_core build {made['recipe']} --name NAME`."
         )
     fingerprint = settings.fingerprint(made["fingerprint"])
-    if made.get("measured") == fingerprint:
-        return
     files = RunFiles(run_dir)
+    if made.get("measured") == fingerprint and not files.working_evidence.exists():
+        return
     with build_lock(files):
-        progress = None
+        is_begun, progress = files.working_evidence.exists(), None
         try:
             with StoreWriter(files, shape, fingerprint, adds_to_published=True) as writer:
                 steps = MeasureSteps(settings, build_settings, subject, files, writer)
+                steps.check_needs()
                 progress = ProgressReporter(
                     files, plan(settings, steps.methods), settings.command(run_dir.name), listener
                 )
@@ -78,6 +81,6 @@ def measure_run(
         except BaseException as error:
             if progress is not None:
                 report_end(progress, error)
-            else:
+            elif not is_begun:  # else what is there goes on by its own command
                 clear_site(files)
             raise

@@ -137,6 +137,17 @@ class MeasureSteps:
         """Names of the methods to measure."""
         return list(self.settings.methods)
 
+    @property
+    def _is_every_method(self) -> bool:
+        return self.settings.methods == tuple(METHODS)
+
+    def check_needs(self) -> None:
+        """Refuses a method that was asked for by name and cannot be had, before anything is begun."""
+        if not self._is_every_method:
+            material = self._material()
+            for name in self.methods:
+                material.require(name, METHODS[name].info.needs)
+
     def run(self, progress: ProgressReporter, fingerprint: str, published_at: float) -> None:
         """Does what is left to do, in order, and publishes along the way."""
         self.progress = progress
@@ -150,10 +161,15 @@ class MeasureSteps:
         for name, of_step in blocks.items():
             self._step(name, of_step)
         self.publish()
+        if self.settings.n_removal_tests and not self.writer.has("removals anew"):
+            # Those of another measurement may be of other test examples and other seeds.
+            self.writer.write("removals anew", {}, first=[("DELETE FROM removals", [])])
         self._step("removal", dict(self._removals()))
         for round_number in range(N_FLIP_ROUNDS):
             self._step("removal", {f"flips {round_number}": partial(self._narrow_flips, round_number)})
-        self.writer.write("done", {}, {"measured": fingerprint})
+        if not self.writer.has("done"):
+            every = {"measured_every_method": True} if self._is_every_method else {}
+            self.writer.write("done", {}, {"measured": fingerprint, **every})
         self.writer.publish()
         self.writer.finish()
 
@@ -183,13 +199,17 @@ class MeasureSteps:
     @cached_property
     def material(self) -> Material:
         """All that methods may use: fitting subsets and tuning test examples, never those that are reported on."""
+        return self._material()
+
+    def _material(self) -> Material:
         masks, outcomes = self._ledger("fit")
         fit = torch.from_numpy(masks)
         actual, tuned = outcomes.mean(1), self.tuning if self.tuning.any() else ~self.tuning
 
         def quality(foretold: Tensor) -> float:
             predicted = foretold.double().cpu().numpy()
-            return float(np.nanmean(lds_per_test(predicted[:, tuned], actual[:, tuned])))
+            lds = lds_per_test(predicted[:, tuned], actual[:, tuned])
+            return float(np.nanmean(lds)) if np.isfinite(lds).any() else float("nan")
 
         more, more_outcomes = self._datamodel_ledger()
         known = torch.cat([fit, more])
@@ -322,6 +342,13 @@ class MeasureSteps:
             )
         masks, outcomes = masks[finite], outcomes[finite]
         n, n_seeds = outcomes.shape[:2]
+        removed: list[tuple[str, list[Any]]] = [("DELETE FROM truths WHERE truth_id = ?", [truth_id])]
+        stored = self.writer.columns(
+            "SELECT kind, dropped, n_subsets, n_seeds FROM truths WHERE truth_id = ?", [truth_id]
+        )
+        if list(zip(*stored.values(), strict=True)) != [(truth.kind, truth.dropped, n, n_seeds)]:
+            # What another measurement has found against other subsets; the same settings give the same subsets.
+            removed.append(("DELETE FROM truth_lds WHERE truth_id = ?", [truth_id]))
         ceiling = noise_ceiling(outcomes[:, :, ~self.tuning]) if n_seeds > 1 else float("nan")
         self.writer.write(
             f"truth {truth_id}",
@@ -347,6 +374,7 @@ class MeasureSteps:
                     "model_output": outcomes.reshape(-1),
                 },
             },
+            first=removed,
         )
 
     def _truth_ledger(self, truth_id: int) -> tuple[NDArray[np.bool_], Floats]:
@@ -370,7 +398,7 @@ class MeasureSteps:
                 scores = METHODS[name].fit(self._given(info))
                 dense = _dense(scores)
         except TrakCoreError as error:
-            if self.settings.methods != tuple(METHODS):
+            if not self._is_every_method:
                 raise  # it was asked for by name
             logger.warning("method %s is left out: %s", name, error)
             left_out = {**(self.writer.meta("methods_left_out") or {}), name: str(error)}
@@ -387,17 +415,30 @@ class MeasureSteps:
         self, info: MethodInfo, scores: Scores, dense: NDArray[np.float32], cost: Cost
     ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, list[Any]]]]:
         """Rows of a method, and statements that remove what the run had of it before."""
-        name, counts = info.name, _checkpoint_counts(scores.n_checkpoints)
-        of_fewer = {m: _dense(scores.first(m)) for m in counts if m < scores.n_checkpoints}
-        by_count = {**of_fewer, scores.n_checkpoints: dense}
+        name, factor = info.name, None if info.is_baseline else self._calibration(dense)
+        scaled = dense * np.float32(factor or 1)
+        of_fewer = {
+            m: _dense(scores.first(m)) * np.float32(factor or 1) for m in _checkpoint_counts(scores.n_checkpoints)
+        }
+        by_count = {**of_fewer, scores.n_checkpoints: scaled}
+        tables: dict[str, dict[str, Any]] = {"truth_lds": self._truth_rows(name, by_count)}
+        if self._has_scores(name, scaled):
+            # They may also explain other classes, and stay as they are; here the method gets what it costs.
+            of_one = cost.seconds / max(1, scores.n_checkpoints)
+            return tables, [
+                (
+                    "UPDATE lds_summary SET peak_megabytes = ?, seconds = ? * greatest(n_checkpoints, 1) "
+                    "WHERE method = ?",
+                    [cost.peak_megabytes, of_one, name],
+                ),
+                ("DELETE FROM truth_lds WHERE method = ? AND truth_id < ?", [name, len(self._truths())]),
+            ]
         masks, outcomes = self._ledger("eval")
         actual, reporting = outcomes.mean(1), ~self.tuning
         ceiling = noise_ceiling(outcomes[:, :, reporting])
         summary: list[dict[str, Any]] = []
-        has_scores = bool(self.writer.columns("SELECT 1 AS found FROM methods WHERE method = ?", [name])["found"].size)
-        factor = None if info.is_baseline or has_scores else self._calibration(dense)
         for m, values in by_count.items():
-            predicted = predicted_outcomes(values, masks) * (factor or 1)
+            predicted = predicted_outcomes(values, masks)
             evidence = measure_lds(predicted, actual, self.build.seed, reporting)
             share = m / scores.n_checkpoints if scores.n_checkpoints else 1
             summary.append(
@@ -415,15 +456,6 @@ class MeasureSteps:
                     "peak_megabytes": cost.peak_megabytes,
                 }
             )
-        tables: dict[str, dict[str, Any]] = {"truth_lds": self._truth_rows(name, by_count)}
-        if has_scores:
-            # The build has written its scores, which also explain other classes; here it gets what it costs.
-            update = (
-                "UPDATE lds_summary SET peak_megabytes = ?, seconds = ? * greatest(n_checkpoints, 1) WHERE method = ?"
-            )
-            of_one = cost.seconds / max(1, scores.n_checkpoints)
-            return tables, [(update, [cost.peak_megabytes, of_one, name])]
-        scaled = dense * np.float32(factor or 1)
         errors = _errors(scores, factor)
         per_test = lds_per_test(predicted_outcomes(scaled, masks), actual)
         low, high = lds_interval(per_test, len(masks))
@@ -455,7 +487,15 @@ class MeasureSteps:
                 "train_idx": np.arange(self.n_train),
                 "score": own.double().cpu().numpy(),
             }
-        return tables, []
+        return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in (*tables, "removals")]
+
+    def _has_scores(self, name: str, scores: NDArray[np.float32]) -> bool:
+        """True when the run holds the method: from its build, or with these very scores from another measurement."""
+        found = self.writer.columns("SELECT settings IS NULL AS built FROM methods WHERE method = ?", [name])["built"]
+        if not found.size:
+            return False
+        stored = self.writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [name])
+        return bool(found[0]) or np.array_equal(stored, scores)
 
     def _fingerprint(self, method: str) -> str:
         sha256s = self.writer.columns("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")["sha256"].tolist()
@@ -491,9 +531,11 @@ class MeasureSteps:
     @cached_property
     def removal_methods(self) -> list[str]:
         """The best method by LDS, the run's own, nearest neighbours of the class, and random numbers."""
-        best = self.writer.columns("SELECT method FROM lds_summary ORDER BY lds DESC NULLS LAST, method LIMIT 1")[
-            "method"
-        ].tolist()
+        # With all its checkpoints, as on the board.
+        best = self.writer.columns(
+            "SELECT method FROM lds_summary QUALIFY n_checkpoints = max(n_checkpoints) OVER (PARTITION BY method) "
+            "ORDER BY lds DESC NULLS LAST, method LIMIT 1"
+        )["method"].tolist()
         there = set(self.writer.columns("SELECT method FROM methods")["method"].tolist())
         return list(dict.fromkeys(m for m in (*best, "trak", "nearest", "random") if m in there))
 
@@ -516,7 +558,7 @@ class MeasureSteps:
         return [derive_seed(self.build.seed, "removal", i) for i in range(self.settings.n_removal_seeds)]
 
     def _removals(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        if not self.settings.n_removal_tests:
+        if not self.settings.n_removal_tests or not len(self.removal_tests):
             return
         for method in self.removal_methods:
             for k in self.settings.removal_sizes:

@@ -205,7 +205,7 @@ def score_all_methods(
         attribution = kernel.attribute(test_kernel, cholesky)
         total += attribution
         own_squares += attribution[own] ** 2
-        leverages += kernel.leverages(cholesky) * q_of_each[i]
+        leverages += kernel.leverages(cholesky)
         if i + 1 in CHECKPOINT_COUNTS or i + 1 == len(checkpoints):
             scores = total[own] / (i + 1) * q_of_each[: i + 1].mean(0)
             snapshots[i + 1] = scores.cpu().numpy()
@@ -251,7 +251,7 @@ def score_all_methods(
         calibration_of_others=factors["others"],
         gradient_path=gradients.path,
         errors=errors,
-        self_influence=(leverages / len(checkpoints)).cpu().numpy(),
+        self_influence=(leverages / len(checkpoints) * q_of_each.mean(0)).cpu().numpy(),
     )
 
 

@@ -191,8 +191,7 @@ def _compare(
     expected = {"lds": again, "ci_low": low} | ({} if ceilings is None else {"noise_ceiling": ceilings})
     for column, values in expected.items():
         there = np.ma.filled(stored[column].astype(np.float64), np.nan)
-        # Averages over seeds are stored in single precision for other classes, where two near ties may change places.
-        wrong = ~np.isclose(there, values, atol=TOLERANCE if ceilings is not None else 1e-3, equal_nan=True)
+        wrong = ~np.isclose(there, values, atol=TOLERANCE, equal_nan=True)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             return f"{what}, row {row}: {column} {there[row]:.4f} is stored, {values[row]:.4f} is measured"

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from trak_core.errors import InvalidSettingError
+from trak_core.gradients.forward import run_model
 
 __all__ = ["representations"]
 
@@ -22,7 +22,7 @@ def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Ten
     handle = layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
     try:
         with torch.no_grad():
-            functional_call(model, parameters, (inputs,))
+            run_model(model, parameters, inputs)
     finally:
         handle.remove()
     return caught[-1].flatten(1)

@@ -23,12 +23,12 @@ __all__ = ["DataBanzhaf", "DatamodelLasso", "DatamodelRidge", "EmpiricalInfluenc
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Candidates, relative to the mean eigenvalue of the masks' kernel."""
-SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08)
+SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03)
 """Candidates for the lasso, relative to the penalty that leaves nothing."""
 N_FOLDS = 3
 LASSO_STEPS = 200
 CHOOSING_STEPS = 40
-"""Steps at each penalty while it is chosen; each begins where the last one ended, so that few are enough to choose by."""
+"""Steps at each penalty while it is chosen; each begins where the last one ended, so that few are enough."""
 
 
 def _ledger(material: Material) -> Ledger:

@@ -28,7 +28,10 @@ class GradientRows:
     def __init__(self, architecture: nn.Module, task: Task, weights: StateDict, inputs: Tensor, asked: Tensor) -> None:
         self.layers: list[Layer] = find_layers(architecture)
         self.computer = GradientComputer(
-            architecture, task, self.layers, "float64" if inputs.dtype == torch.float64 else "float32"
+            architecture,
+            task,
+            self.layers,
+            "float64" if any(value.dtype == torch.float64 for value in weights.values()) else "float32",
         )
         self.computer.choose(weights, inputs, asked)
         self._whole = WholeMap(self.layers, self.computer.factored)

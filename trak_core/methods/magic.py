@@ -145,7 +145,7 @@ def magic_scores(material: Material, log: TrainingLog, queries: Examples | None 
 
     of_weights = vmap(grad(output), (None, 0, 0))(log.moments[-1].parameters, queries.inputs, queries.asked)
     of_momentum = {name: torch.zeros_like(value) for name, value in of_weights.items()}
-    scores = next(iter(of_weights.values())).new_zeros(len(queries), len(material.train))
+    scores: Tensor = next(iter(of_weights.values())).new_zeros(len(queries), len(material.train))
     for step, parameters in replay.backwards():
         for name, value in of_momentum.items():
             value.sub_(of_weights[name], alpha=log.schedule.learning_rate(step))

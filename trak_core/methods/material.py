@@ -25,6 +25,7 @@ class Need(StrEnum):
     LEDGER = "models retrained on random halves"
     SMALL_MODEL = "a model small enough for its whole Hessian"
     MATRIX_LAYERS = "Linear or Conv layers"
+    HIDDEN_UNITS = "two Linear layers or more, with units between them to switch off"
 
 
 SUPPLY = {
@@ -33,6 +34,7 @@ SUPPLY = {
     Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
     Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
+    Need.HIDDEN_UNITS: "use trak, which works with every model",
     Need.MATRIX_LAYERS: "use trak or grad_dot, which work with every layer",
 }
 """Where each need comes from."""
@@ -128,6 +130,7 @@ class Material:
             Need.LEDGER: self.ledger is not None,
             Need.SMALL_MODEL: sum(value.numel() for value in self.architecture.parameters()) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: matrices,
+            Need.HIDDEN_UNITS: sum(isinstance(module, nn.Linear) for module in self.architecture.modules()) > 1,
         }
         return [need for need in needs if not met[need]]
 
@@ -147,7 +150,8 @@ class Material:
         """Gradients of the model output at any weights."""
         if not self._rows:
             inputs, asked = self.train.inputs, self.train.asked
-            self._rows.append(GradientRows(self.architecture, self.task, self.states[0], inputs, asked))
+            weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
+            self._rows.append(GradientRows(self.architecture, self.task, weights, inputs, asked))
         return self._rows[0]
 
     @property

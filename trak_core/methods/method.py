@@ -38,7 +38,7 @@ class MethodInfo:
     @property
     def uses_checkpoints(self) -> bool:
         """True when scores are averaged over checkpoints."""
-        return Need.CHECKPOINTS in self.needs
+        return Need.CHECKPOINTS in self.needs or Need.TRAINING_LOG in self.needs
 
 
 class Scores(Protocol):

@@ -59,14 +59,13 @@ def _kernel(material: Material, weights: StateDict) -> _Kernel:
     )
 
 
-def _choose_ridge(material: Material, kernels: Iterator[_Kernel]) -> float:
-    """The ridge that foretells the tuning subsets best."""
+def _choose_ridge(material: Material, kernels: Iterator[_Kernel], q: Tensor) -> float:
+    """The ridge that foretells the tuning subsets best with weights q `[n_train]`, those of the final scores."""
     if material.tuning is None:
         return DEFAULT_RIDGE
-    masks = material.tuning.masks
+    weighted = material.tuning.masks.to(q) * q
     foretold: dict[float, Tensor] = {}
     for kernel in kernels:
-        weighted = masks.to(kernel.q) * kernel.q
         for ridge in RIDGES:
             outcome = kernel.train.predict(kernel.test, kernel.train.factorize(ridge), weighted).T
             foretold[ridge] = foretold.get(ridge, 0) + outcome
@@ -93,7 +92,8 @@ class Trak:
 
     def fit(self, material: Material) -> ProductScores:
         """As in `Method`."""
-        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states))
+        q = torch.stack([material.q(weights, material.train) for weights in material.states]).mean(0)
+        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states), q)
         terms = [_term(_kernel(material, weights), ridge) for weights in material.states]
         return ProductScores(terms, average_weights=True, settings={"ridge": ridge})
 
@@ -129,13 +129,13 @@ class TrakDropout:
         "trak_dropout",
         "TRAK, dropout ensemble",
         f"TRAK over {N_MASKS} versions of each checkpoint, each with some of its units off.",
-        needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS),
+        needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
         max_checkpoints=5,
     )
 
     def fit(self, material: Material) -> ProductScores:
         """As in `Method`."""
-        ridge = _choose_ridge(material, _masked_kernels(material))
+        ridge = _choose_ridge(material, _masked_kernels(material), torch.stack(_masked_q(material)).mean(0))
         terms = [_term(kernel, ridge) for kernel in _masked_kernels(material)]
         settings = {"ridge": ridge, "dropout": DROPOUT}
         return ProductScores(terms, average_weights=True, settings=settings, terms_a_checkpoint=N_MASKS)
@@ -149,18 +149,27 @@ class TrakForwardOnly:
         "trak_forward",
         "TRAK, forward-only dropout",
         f"TRAK with its weights averaged over {N_MASKS} versions of each checkpoint with some units off.",
-        needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS),
+        needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
         max_checkpoints=5,
     )
 
     def fit(self, material: Material) -> ProductScores:
         """As in `Method`."""
-        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states))
-        terms = []
-        for index, weights in enumerate(material.states):
-            q = torch.stack([masked.q(weights, material.train) for masked in _masked(material, index)]).mean(0)
-            terms.append(_term(_kernel(material, weights), ridge, q))
+        of_each = _masked_q(material)
+        q = torch.stack(of_each).mean(0)
+        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states), q)
+        terms = [
+            _term(_kernel(material, weights), ridge, own) for weights, own in zip(material.states, of_each, strict=True)
+        ]
         return ProductScores(terms, average_weights=True, settings={"ridge": ridge, "dropout": DROPOUT})
+
+
+def _masked_q(material: Material) -> list[Tensor]:
+    """Weights q `[n_train]` of each checkpoint, averaged over its masked versions."""
+    return [
+        torch.stack([masked.q(weights, material.train) for masked in _masked(material, index)]).mean(0)
+        for index, weights in enumerate(material.states)
+    ]
 
 
 def _masked_kernels(material: Material) -> Iterator[_Kernel]:

@@ -124,6 +124,8 @@ class StoreWriter:
             self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_evidence_tables()}")
             for table in ORDER_BY:
                 self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM published.{table}")
+            # What is measured from here on takes the place of what was measured with other settings.
+            self._connection.execute("DELETE FROM meta WHERE key = 'measured'")
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('evidence_fingerprint', ?)", [json.dumps(fingerprint)]
             )

@@ -134,7 +134,7 @@ def board(run: Run) -> Board:
         left_out=made.get("methods_left_out") or {},
         n_diverged=own[13] * int(run.rows("SELECT count(*) FROM subsets WHERE role = 'diverged'")[0][0])
         + int(made.get("n_diverged_datamodels") or 0),
-        is_measured="measured" in made,
+        is_measured=bool(made.get("measured_every_method")),
     )
 
 
