@@ -45,26 +45,27 @@ if is_busy(run):
 elif not found.is_measured and can_be_measured(run):
     measure_panel(run)
 left, right = st.columns(2)
-with left, st.container(border=True, height="stretch"):
-    method_panel(found)
-with right, st.container(border=True, height="stretch"):
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=170):
-            test_idx = choose_test(run, default=find_stories(run, test_overview(run))[0].test_idx)
-        with st.container(width=210):
-            method = choose_method(run, run.method_titles)
-    chosen = example_panel(run, method, test_idx)
-left, right = st.columns(2)
-with left, st.container(border=True, height="stretch"):
-    st.markdown("**LDS of every test example**", help="How many test examples are foretold how well.")
-    values = lds_values(run, method)
-    show(lds_histogram(values.tolist(), chosen), "lds", f"Histogram of LDS over {len(values)} test examples")
-with right, st.container(border=True, height="stretch"):
-    st.markdown(
-        "**More checkpoints, better scores**",
-        help="LDS of the run's own method when scores are averaged over fewer checkpoints.",
-    )
-    show(checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
+with left:
+    with st.container(border=True):
+        method_panel(found)
+    with st.container(border=True):
+        st.markdown(
+            "**More checkpoints, better scores**",
+            help="LDS of the run's own method when scores are averaged over fewer checkpoints.",
+        )
+        show(checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
+with right:
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            with st.container(width=170):
+                test_idx = choose_test(run, default=find_stories(run, test_overview(run))[0].test_idx)
+            with st.container(width=210):
+                method = choose_method(run, run.method_titles)
+        chosen = example_panel(run, method, test_idx)
+    with st.container(border=True):
+        st.markdown("**LDS of every test example**", help="How many test examples are foretold how well.")
+        values = lds_values(run, method)
+        show(lds_histogram(values.tolist(), chosen), "lds", f"Histogram of LDS over {len(values)} test examples")
 left, right = st.columns(2)
 with left, st.container(border=True, height="stretch"):
     removal_panel(run)

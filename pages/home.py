@@ -27,7 +27,10 @@ def show_runs() -> None:
     watch_runs() if something_moves() else list_runs()
     with st.expander("Build another run"):
         st.write("In a terminal, in the folder of this program:")
-        st.code("python -m trak_core build digits --name digits-2 --seed 2", language="bash")
+        st.code(
+            "python -m trak_core build docstrings --evidence\npython -m trak_core build digits --name digits-2 --seed 2",
+            language="bash",
+        )
 
 
 @st.fragment(run_every="2s")

@@ -14,6 +14,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
 SMALL = {"n_checkpoints": 3, "proj_dim": 16, "n_subsets": 20, "n_seeds": 2}
+CHEAP = {
+    "methods": ("trak", "grad_dot", "tracin", "datamodel_ridge", "nearest", "same_class", "random"),
+    "n_removal_tests": 4,
+    "removal_sizes": (5, 10),
+    "n_removal_seeds": 2,
+    "n_datamodel_subsets": 12,
+    "n_truth_subsets": 6,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +54,17 @@ def runs(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return copy
 
 
+@pytest.fixture(scope="session")
+def measured_runs(small_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of runs with a copy of the small run whose methods are measured."""
+    from trak_core.building import MeasureSettings, measure_run
+
+    directory = tmp_path_factory.mktemp("measured") / "runs"
+    shutil.copytree(small_runs, directory)
+    measure_run(directory / "digits", MeasureSettings(**CHEAP))
+    return directory
+
+
 @pytest.fixture
 def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory of runs."""
@@ -60,4 +79,13 @@ def small_run(small_runs: Path) -> Iterator["object"]:
     from trak_core.store.run import open_run
 
     with open_run(small_runs / "digits") as run:
+        yield run
+
+
+@pytest.fixture
+def measured_run(measured_runs: Path) -> Iterator["object"]:
+    """The measured run, open; do not change its files."""
+    from trak_core.store.run import open_run
+
+    with open_run(measured_runs / "digits") as run:
         yield run

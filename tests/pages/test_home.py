@@ -44,7 +44,7 @@ def test_a_stopped_build_can_be_gone_on_with(runs, open_page, monkeypatch):
     app = open_page("home")
     assert "stopped" in words(app)
     app.button(key="go on unfinished").click().run()
-    assert started[0][:5] == ["digits", "--name", "unfinished", "--seed", "5"]
+    assert started[0][:6] == ["build", "digits", "--name", "unfinished", "--seed", "5"]
 
 
 def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, open_page, monkeypatch):
@@ -52,7 +52,7 @@ def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, ope
     monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
     app = open_page("home")
     assert not app.exception
-    assert started == [["digits"]]
+    assert started == [["build", "digits", "--evidence"]]
     assert "Building your first run" in words(app)
     assert app.get("progress")
 
@@ -67,7 +67,7 @@ def test_home_says_why_the_first_build_failed_and_offers_another_try(no_runs, op
     assert "The first run could not be built: cannot write there: the disk is full." in words(app)
     assert started == []
     next(button for button in app.button if button.label == "Try again").click().run()
-    assert started == [["digits"]]
+    assert started == [["build", "digits", "--evidence"]]
 
 
 def test_an_address_with_an_unknown_run_says_so(runs, open_page):

@@ -626,8 +626,8 @@ class MeasureSteps:
 
 
 def _unpack(blobs: NDArray[Any], n_train: int) -> NDArray[np.bool_]:
-    packed = np.frombuffer(b"".join(bytes(blob) for blob in blobs), dtype=np.uint8).reshape(len(blobs), -1)
-    return np.unpackbits(packed, axis=1)[:, :n_train].astype(bool) if len(blobs) else np.empty((0, n_train), dtype=bool)
+    packed = np.frombuffer(b"".join(bytes(blob) for blob in blobs), dtype=np.uint8)
+    return np.unpackbits(packed.reshape(len(blobs), (n_train + 7) // 8), axis=1)[:, :n_train].astype(bool)
 
 
 def _dense(scores: Scores) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ own control.
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,19 +94,17 @@ def midpoints(tried: dict[int, dict[int, bool]]) -> dict[int, int]:
     return found
 
 
-def compare_removals(
-    ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int, n_bootstrap: int = 1000
-) -> tuple[float, float, float]:
-    """Share of test examples whose margin falls further by our removal than by theirs, with a 95% bootstrap interval.
+def compare_removals(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Share of test examples whose margin falls further by our removal than by theirs, with a 95% interval.
+
+    The interval is Wilson's (1927), which is right for shares near 0 and 1 too.
 
     Args:
         ours: margins after our removal `[n_tests]`.
         theirs: margins after theirs, of the same test examples.
-        seed: of the bootstrap.
-        n_bootstrap: resamples of the test examples.
     """
-    wins = (ours < theirs).astype(np.float64)
-    generator = np.random.default_rng(derive_seed(seed, "removal bootstrap"))
-    shares = wins[generator.integers(len(wins), size=(n_bootstrap, len(wins)))].mean(1)
-    low, high = np.quantile(shares, [0.025, 0.975])
-    return float(wins.mean()), float(low), float(high)
+    n, share = len(ours), float((ours < theirs).mean())
+    z = NormalDist().inv_cdf(0.975)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half_width = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    return share, max(0.0, middle - half_width), min(1.0, middle + half_width)

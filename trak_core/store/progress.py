@@ -40,8 +40,12 @@ class BuildStatus:
 
     @property
     def time_left(self) -> str:
-        """What to put behind the step: a comma and "about 12 s left", or nothing while that is unknown."""
-        return f", about {self.seconds_left:.0f} s left" if self.seconds_left else ""
+        """What to put behind the step: a comma and "about 12 s left" or "about 4 min left"; nothing while unknown."""
+        if not self.seconds_left:
+            return ""
+        if self.seconds_left < 100:
+            return f", about {self.seconds_left:.0f} s left"
+        return f", about {self.seconds_left / 60:.0f} min left"
 
 
 def write_status(files: RunFiles, status: BuildStatus) -> None:

@@ -3,7 +3,7 @@
 import math
 
 from trak_core.store.run import Run
-from trak_core.views.evidence import board, removal_comparison, removal_curves, truth_rows
+from trak_core.views.evidence import board, removal_comparison, removal_curves, truth_rows, truth_table
 
 __all__ = ["board_text"]
 
@@ -17,7 +17,7 @@ def board_text(run: Run) -> str:
         "",
         f"{'method':32} {'checkpoints':>11} {'LDS':>9} {'95% interval':>16} {'of ceiling':>10} {'CPU s':>8} {'MB':>7}",
     ]
-    for row in found.every_row:
+    for row in found.rows_with_one_or_all:
         interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
         share = "" if row.share is None else f"{row.share:.1%}"
         memory = "" if row.peak_megabytes is None else f"{row.peak_megabytes:.0f}"
@@ -31,13 +31,12 @@ def board_text(run: Run) -> str:
         lines.append(f"{found.n_diverged} retrained models diverged and were left out.")
     truths = truth_rows(run)
     if truths:
-        lines += ["", f"{'truth':14} {'dropped':>7}  {'method':32} {'checkpoints':>11} {'LDS':>9} {'of ceiling':>10}"]
-        for truth in truths:
-            share = f"{truth.lds / truth.noise_ceiling:.1%}" if truth.lds is not None and truth.noise_ceiling else ""
-            lines.append(
-                f"{truth.kind:14} {truth.dropped:7.0%}  {truth.title:32} {truth.n_checkpoints or '':>11} "
-                f"{_number(truth.lds):>9} {share:>10}"
-            )
+        table = truth_table(truths).set_index("method").rename_axis(None)
+        lines += [
+            "",
+            "LDS when other shares are dropped:",
+            table.to_string(float_format="{:.3f}".format, na_rep="undefined"),
+        ]
     curves = removal_curves(run)
     if curves:
         lines += ["", f"{'removed':32} {'k':>4} {'mean fall of the margin':>24} {'flipped':>8}"]

@@ -76,7 +76,7 @@ class Board:
 
     Attributes:
         rows: methods with all their checkpoints, best first.
-        every_row: the same, and methods with fewer checkpoints, best first.
+        rows_with_one_or_all: the same, and those of single checkpoints, best first.
         by_checkpoints: number of checkpoints to (lds, ci_low, ci_high) of the run's own method.
         noise_ceiling: the highest LDS that any method can reach against this ledger.
         n_subsets: reporting subsets.
@@ -91,7 +91,7 @@ class Board:
     """
 
     rows: list[BoardRow]
-    every_row: list[BoardRow]
+    rows_with_one_or_all: list[BoardRow]
     by_checkpoints: dict[int, tuple[float, float, float]]
     noise_ceiling: float | None
     n_subsets: int
@@ -103,6 +103,12 @@ class Board:
     left_out: dict[str, str]
     n_diverged: int
     is_measured: bool
+
+
+def _one_or_all(rows: list[BoardRow]) -> list[BoardRow]:
+    """Rows with a single checkpoint, and with as many as the method was given."""
+    most = {row.method: max(other.n_checkpoints for other in rows if other.method == row.method) for row in rows}
+    return [row for row in rows if row.n_checkpoints in (1, most[row.method])]
 
 
 def board(run: Run) -> Board:
@@ -122,7 +128,7 @@ def board(run: Run) -> Board:
     )
     return Board(
         rows=[BoardRow(*row[:11]) for row in rows if row[-1]],
-        every_row=[BoardRow(*row[:11]) for row in rows],
+        rows_with_one_or_all=_one_or_all([BoardRow(*row[:11]) for row in rows]),
         by_checkpoints={m: (lds, low, high) for m, lds, low, high in curve},
         noise_ceiling=own[11],
         n_subsets=own[12],
@@ -280,7 +286,7 @@ class RemovalComparison:
         title: of the method whose removal is compared.
         k: how many are removed.
         share: of the test examples for which it lowers the margin more than removing nearest neighbours of the class.
-        ci_low: lower end of the 95% bootstrap interval over test examples.
+        ci_low: lower end of the 95% interval over test examples.
         ci_high: upper end.
         n_tests: test examples.
     """
@@ -304,7 +310,7 @@ def removal_comparison(run: Run, k: int) -> RemovalComparison | None:
     if not rows or best.method == "nearest":
         return None
     ours, theirs = np.array(rows, dtype=np.float64).T
-    share, low, high = compare_removals(ours, theirs, int(run.info.provenance["seed"]))
+    share, low, high = compare_removals(ours, theirs)
     return RemovalComparison(best.title, k, share, low, high, len(rows))
 
 
