@@ -27,10 +27,8 @@ def show_runs() -> None:
     watch_runs() if something_moves() else list_runs()
     with st.expander("Build another run"):
         st.write("In a terminal, in the folder of this program:")
-        st.code(
-            "python -m trak_core build docstrings --evidence\npython -m trak_core build digits --name digits-2 --seed 2",
-            language="bash",
-        )
+        st.code("python -m trak_core build docstrings --evidence", language="bash")
+        st.code("python -m trak_core build digits --name digits-2 --seed 2", language="bash")
 
 
 @st.fragment(run_every="2s")
@@ -68,6 +66,8 @@ def show_run(run: RunSummary) -> None:
             if problem:
                 st.text(problem)
         label, colour, icon = STATES[run.state]
+        if run.can_open and run.build is not None and run.build.command[:1] == ["evidence"]:
+            label = {"building": "measuring", "failed": "measuring failed"}.get(run.state, label)
         st.badge(label, color=colour, icon=icon)  # type: ignore[arg-type]
         if run.state in ("stopped", "failed") and run.build is not None and run.build.command:
             st.button(
@@ -75,7 +75,7 @@ def show_run(run: RunSummary) -> None:
                 key=f"go on {run.name}",
                 on_click=launcher().start,
                 args=(run.path, run.build.command),
-                help="The build goes on where it stopped.",
+                help="It goes on where it stopped.",
             )
         if run.can_open:
             st.page_link(EXPLORE, label="Open", icon=":material/search:", query_params={"run": run.name})

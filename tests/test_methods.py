@@ -32,7 +32,7 @@ from trak_core.methods import (
 )
 from trak_core.methods.method import choose
 from trak_core.seeds import derive_seed
-from trak_core.tasks import Classification
+from trak_core.tasks import Classification, Regression
 from trak_core.training import (
     TrainingSettings,
     draw_half_subsets,
@@ -156,6 +156,7 @@ WITHOUT: dict[Need, Callable[[Material], Material]] = {
     Need.LEDGER: lambda material: replace(material, ledger=None),
     Need.SMALL_MODEL: lambda material: replace(material, architecture=nn.Linear(200, 100)),
     Need.MATRIX_LAYERS: lambda material: replace(material, architecture=Plain()),
+    Need.CLASSES: lambda material: replace(material, task=Regression()),
     Need.HIDDEN_UNITS: lambda material: replace(material, architecture=nn.Linear(5, 3)),
 }
 

@@ -129,6 +129,7 @@ def _progress_bar() -> Iterator[Callable[[BuildStatus], None]]:
 @click.argument("run")
 @click.option("--method", "methods", multiple=True, help="Measure this method only; may be repeated. All by default.")
 @click.option("--removal-tests", type=int, help="Test examples that removal is measured on; 0 for none.")
+@click.option("--removal-size", "removal_sizes", type=int, multiple=True, help="How many to remove; may be repeated.")
 @click.option("--removal-seeds", type=int, default=3, show_default=True, help="Models retrained for each removal.")
 @click.option("--datamodel-subsets", type=int, default=400, show_default=True, help="Random halves to learn from.")
 @click.option(
@@ -138,6 +139,7 @@ def evidence(
     run: str,
     methods: tuple[str, ...],
     removal_tests: int | None,
+    removal_sizes: tuple[int, ...],
     removal_seeds: int,
     datamodel_subsets: int,
     truth_subsets: int,
@@ -158,6 +160,7 @@ def evidence(
         settings = MeasureSettings(
             methods=methods or tuple(METHODS),
             n_removal_tests=default if removal_tests is None else removal_tests,
+            removal_sizes=removal_sizes or MeasureSettings.removal_sizes,
             n_removal_seeds=removal_seeds,
             n_datamodel_subsets=datamodel_subsets,
             n_truth_subsets=truth_subsets,

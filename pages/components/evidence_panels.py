@@ -71,11 +71,11 @@ def method_panel(found: Board) -> None:
     st.markdown("**Methods**: the further right, the better foretold", help=LDS_HELP)
     titles = ", ".join(f"{row.title} {row.lds:.2f}" for row in found.rows if row.lds is not None)
     show(methods_chart(found), "methods", f"LDS by method: {titles}")
+    apart = " that no setting was chosen on" if found.n_reported < found.n_test else ""
     st.caption(
-        f"Measured over {found.n_subsets} halves with {found.n_seeds} models each and {found.n_reported} test examples "
-        "that no setting was chosen on. The noise ceiling is the highest "
-        "LDS that any method can reach, because models trained on one half with other seeds differ among themselves. "
-        "Grey: baselines."
+        f"Measured over {found.n_subsets} halves with {found.n_seeds} models each and {found.n_reported} test "
+        f"examples{apart}. The noise ceiling is the highest LDS that any method can reach, because models trained on "
+        "one half with other seeds differ among themselves. Grey: baselines."
     )
     if found.slope is not None:
         others = f" and as {found.slope_of_others:.2f} for other classes" if found.slope_of_others is not None else ""
@@ -93,7 +93,9 @@ def cost_panel(found: Board) -> None:
     for method, reason in found.left_out.items():
         st.text(f"Left out: {method}. {reason}")
     if found.n_diverged:
-        st.text(f"{found.n_diverged} retrained models diverged and were left out.")
+        st.text(
+            f"{found.n_diverged} random halves, subsets or removals were left out, because a model of them diverged."
+        )
 
 
 def measure_panel(run: Run) -> None:
@@ -106,9 +108,9 @@ def measure_panel(run: Run) -> None:
                 "then the strongest proponents are removed and models trained without them. It takes ten to twenty "
                 "minutes on two processor cores, and results join this page as they come."
             )
-            if problem := launcher().failure(run.path):
+            begun = read_status(run.path)
+            if problem := launcher().failure(run.path) or (begun.message if begun else None):
                 st.text(problem)
-        begun = read_status(run.path)
         st.button(
             "Go on measuring" if begun else "Measure every method",
             on_click=launcher().start,

@@ -45,7 +45,8 @@ def first_run() -> None:
         st.write(f"The explorer opens in about {left:.0f} seconds." if left else "The explorer opens within a minute.")
         st.caption(
             "20 small networks are trained on 1,437 images, then 400 more on random halves of them, as proof of what "
-            "the scores say. Everything is computed on this machine."
+            "the scores say. Then every method is measured, ten to twenty minutes while you look around. Everything is "
+            "computed on this machine."
         )
 
 

@@ -114,12 +114,13 @@ def refresh_when_published(run: Run) -> None:
     """Tells how far a build of the run is, and shows the page anew when it publishes."""
     # A timer only where there is something to wait for; what was just started here has left no sign yet.
     if read_status(run.path) is not None or launcher().is_running(run.path):
-        _watch_build(run)
+        _watch_build(run, is_busy(run))
 
 
 @st.fragment(run_every="2s")
-def _watch_build(run: Run) -> None:
-    if generation(run.path) != run.generation:
+def _watch_build(run: Run, was_busy: bool) -> None:
+    # Also when it ended without a publication: then there is a failure to tell, or a button to go on.
+    if generation(run.path) != run.generation or (was_busy and not is_busy(run)):
         st.rerun(scope="app")
     build = read_status(run.path)
     if build is None or build.state != "running":

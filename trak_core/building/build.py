@@ -56,7 +56,8 @@ def build_run(
     with build_lock(files):
         if _is_complete(files, fingerprint):
             # Finished by the process that held the lock before, or by one that was killed while tidying up.
-            clear_site(files)
+            if not files.working_evidence.exists():  # else its methods are being measured, and that goes on
+                clear_site(files)
             return run_dir
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
         # A working store with other settings is refused here, before anything is said about its build.

@@ -86,7 +86,7 @@ class MeasureSettings:
             "--datamodel-subsets": self.n_datamodel_subsets,
             "--truth-subsets": self.n_truth_subsets,
         }
-        words = ["evidence", name]
+        words = ["evidence", name, *(f"--removal-size={k}" for k in self.removal_sizes)]
         for flag, value in flags.items():
             words += [flag, str(value)]
         if self.methods != tuple(METHODS):

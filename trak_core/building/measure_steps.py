@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -19,7 +20,12 @@ from trak_core.building.measure_settings import MeasureSettings, Truth
 from trak_core.building.progress import ProgressReporter, Step
 from trak_core.building.scoring import CHECKPOINT_COUNTS, usable_slope
 from trak_core.building.settings import BuildSettings
-from trak_core.errors import TrainingDivergedError, TrakCoreError
+from trak_core.errors import (
+    NonFiniteGradientError,
+    OutOfMemoryError,
+    SingularKernelError,
+    TrakCoreError,
+)
 from trak_core.evidence import (
     Cost,
     calibration_slope,
@@ -57,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 MODELS_AT_ONCE = 100
+MIN_SUBSETS = 4
+"""Fewer give no rank correlation worth the name."""
 PUBLISH_EVERY_SECONDS = 60
 N_FLIP_ROUNDS = 4
 TRUTH_BOOTSTRAP = 200
@@ -80,6 +88,9 @@ def plan(settings: MeasureSettings, methods: list[str]) -> list[Step]:
         steps.append(Step(f"method {method}", f"measuring {title}", 1, SECONDS.get(method, 5.0), False))
     steps.append(
         Step("removal", "removing and retraining", max(1, n_removals), 0.04 * models * n_removals + 0.1, False)
+    )
+    steps.append(
+        Step("flips", "searching the smallest sets that flip an answer", N_FLIP_ROUNDS, 0.04 * models + 0.1, False)
     )
     return steps
 
@@ -126,7 +137,7 @@ class MeasureSteps:
         self.test = self._examples(dataset.test.inputs, dataset.test.labels)
         self.n_train, self.n_test = len(self.train), len(self.test)
         self.tuning = np.zeros(self.n_test, dtype=bool)
-        self.tuning[writer.meta("tuning_tests")] = True
+        self.tuning[writer.meta("tuning_tests") or []] = True
 
     def _examples(self, inputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Examples:
         device = self.build.device
@@ -163,10 +174,13 @@ class MeasureSteps:
         self.publish()
         if self.settings.n_removal_tests and not self.writer.has("removals anew"):
             # Those of another measurement may be of other test examples and other seeds.
-            self.writer.write("removals anew", {}, first=[("DELETE FROM removals", [])])
+            made = {"removal_method": self.removal_methods[0], "removal_sizes": list(self.settings.removal_sizes)}
+            self.writer.write("removals anew", {}, made, [("DELETE FROM removals", [])])
         self._step("removal", dict(self._removals()))
+        flips: dict[str, Callable[[], None]] = {}
         for round_number in range(N_FLIP_ROUNDS):
-            self._step("removal", {f"flips {round_number}": partial(self._narrow_flips, round_number)})
+            flips[f"flips {round_number}"] = partial(self._narrow_flips, round_number)
+        self._step("flips", flips)
         if not self.writer.has("done"):
             every = {"measured_every_method": True} if self._is_every_method else {}
             self.writer.write("done", {}, {"measured": fingerprint, **every})
@@ -308,8 +322,13 @@ class MeasureSteps:
                     "model_output": outcomes[finite].reshape(-1),
                 },
             },
-            {"n_diverged_datamodels": int((~finite).sum())},
+            self._lost("datamodels", "random halves", int((~finite).sum())),
         )
+
+    def _lost(self, kind: str, what: str, n: int) -> dict[str, Any]:
+        """The entry of `meta` that counts retrainings that diverged and were left out."""
+        counted = self.writer.meta("n_diverged") or {}
+        return {"n_diverged": {**counted, f"{kind}: {what}": n}}
 
     def _datamodel_ledger(self) -> tuple[Tensor, Tensor]:
         blobs = self.writer.columns("SELECT mask FROM datamodel_subsets ORDER BY subset")["mask"]
@@ -335,11 +354,12 @@ class MeasureSteps:
             seeds = [derive_seed(root, "truth", truth_id, i, j) for i, j in pairs]
             outcomes = self._train_subsets(masks[[i for i, _ in pairs]], seeds).reshape(n, self.build.n_seeds, -1)
         finite = np.isfinite(outcomes).all((1, 2))
-        if finite.sum() < 4:
-            raise TrainingDivergedError(
-                f"only {finite.sum()} of {n} retrainings with {truth.dropped:.0%} dropped did not diverge; lower the "
-                "learning rate of the recipe."
-            )
+        lost = self._lost("truths", f"{truth.kind}, {truth.dropped:.0%} dropped", int((~finite).sum()))
+        if finite.sum() < MIN_SUBSETS:
+            logger.warning("only %d of %d retrainings of truth %d did not diverge", finite.sum(), n, truth_id)
+            gone = [(f"DELETE FROM {table} WHERE truth_id = ?", [truth_id]) for table in ("truths", "truth_lds")]
+            self.writer.write(f"truth {truth_id}", {}, lost, gone)
+            return
         masks, outcomes = masks[finite], outcomes[finite]
         n, n_seeds = outcomes.shape[:2]
         removed: list[tuple[str, list[Any]]] = [("DELETE FROM truths WHERE truth_id = ?", [truth_id])]
@@ -385,6 +405,8 @@ class MeasureSteps:
             "SELECT model_output FROM truth_outcomes WHERE truth_id = ? ORDER BY subset, seed, test_idx", [truth_id]
         )["model_output"]
         masks = _unpack(blobs, self.n_train)
+        if not len(masks):
+            return masks, np.empty((0, self.n_test))
         return masks, values.astype(np.float64).reshape(len(masks), -1, self.n_test).mean(1)
 
     # --- methods ------------------------------------------------------------------------------------------
@@ -394,9 +416,10 @@ class MeasureSteps:
         info = METHODS[name].info
         try:
             self.material.require(name, info.needs)
-            with measured_cost() as cost:
+            with measured_cost() as cost, _own_errors(name):
                 scores = METHODS[name].fit(self._given(info))
                 dense = _dense(scores)
+            _check_finite(name, scores, dense)
         except TrakCoreError as error:
             if not self._is_every_method:
                 raise  # it was asked for by name
@@ -420,9 +443,10 @@ class MeasureSteps:
         of_fewer = {
             m: _dense(scores.first(m)) * np.float32(factor or 1) for m in _checkpoint_counts(scores.n_checkpoints)
         }
-        by_count = {**of_fewer, scores.n_checkpoints: scaled}
+        stored = self._stored_scores(name, scaled)
+        by_count = {**of_fewer, scores.n_checkpoints: scaled if stored is None else stored}
         tables: dict[str, dict[str, Any]] = {"truth_lds": self._truth_rows(name, by_count)}
-        if self._has_scores(name, scaled):
+        if stored is not None:
             # They may also explain other classes, and stay as they are; here the method gets what it costs.
             of_one = cost.seconds / max(1, scores.n_checkpoints)
             return tables, [
@@ -489,13 +513,13 @@ class MeasureSteps:
             }
         return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in (*tables, "removals")]
 
-    def _has_scores(self, name: str, scores: NDArray[np.float32]) -> bool:
-        """True when the run holds the method: from its build, or with these very scores from another measurement."""
+    def _stored_scores(self, name: str, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Scores that the run holds: from its build, or these very ones from another measurement; None where none."""
         found = self.writer.columns("SELECT settings IS NULL AS built FROM methods WHERE method = ?", [name])["built"]
         if not found.size:
-            return False
+            return None
         stored = self.writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [name])
-        return bool(found[0]) or np.array_equal(stored, scores)
+        return stored if found[0] or np.array_equal(stored, scores) else None
 
     def _fingerprint(self, method: str) -> str:
         sha256s = self.writer.columns("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")["sha256"].tolist()
@@ -511,6 +535,8 @@ class MeasureSteps:
         counts = {min(by_count), max(by_count)}
         for truth_id, _ in self._truths():
             masks, actual = self._truth_ledger(truth_id)
+            if not len(masks):
+                continue  # left out, because retraining diverged
             for m in sorted(counts):
                 predicted = predicted_outcomes(by_count[m], masks)
                 found = measure_lds(predicted, actual, self.build.seed, ~self.tuning, TRUTH_BOOTSTRAP)
@@ -530,11 +556,15 @@ class MeasureSteps:
 
     @cached_property
     def removal_methods(self) -> list[str]:
-        """The best method by LDS, the run's own, nearest neighbours of the class, and random numbers."""
-        # With all its checkpoints, as on the board.
+        """The best method by LDS, the run's own, nearest neighbours of the class, and random numbers.
+
+        The best is chosen on the tuning test examples, because removal is reported on the others.
+        """
+        chosen_on = self.tuning if self.tuning.any() else ~self.tuning
         best = self.writer.columns(
-            "SELECT method FROM lds_summary QUALIFY n_checkpoints = max(n_checkpoints) OVER (PARTITION BY method) "
-            "ORDER BY lds DESC NULLS LAST, method LIMIT 1"
+            "SELECT method FROM lds WHERE test_idx IN (SELECT unnest(?::INTEGER[])) GROUP BY method "
+            "ORDER BY avg(lds) DESC NULLS LAST, method LIMIT 1",
+            [np.flatnonzero(chosen_on).tolist()],
         )["method"].tolist()
         there = set(self.writer.columns("SELECT method FROM methods")["method"].tolist())
         return list(dict.fromkeys(m for m in (*best, "trak", "nearest", "random") if m in there))
@@ -584,11 +614,13 @@ class MeasureSteps:
         weights = removal_weights(removed, self.n_train)
         answers = self._train_reweighted(weights, seeds * len(places), self.removal_tests)
         found: list[dict[str, Any]] = []
+        n_lost = 0
         for number, place in enumerate(places):
             own = slice(number * len(seeds), (number + 1) * len(seeds))
             result = summarize_removal(
                 answers.margins[own, place], answers.right[own, place], self._unremoved.margins[:, place]
             )
+            n_lost += len(seeds) - (0 if result is None else result.n_seeds)
             if result is None:
                 logger.warning("every model without %d examples of test %d diverged", wanted[place], place)
                 continue
@@ -604,7 +636,7 @@ class MeasureSteps:
                     "n_seeds": result.n_seeds,
                 }
             )
-        self.writer.write(block, {"removals": _columns(found)} if found else {})
+        self.writer.write(block, {"removals": _columns(found)} if found else {}, self._lost("removals", block, n_lost))
 
     def _narrow_flips(self, round_number: int) -> None:
         """One more halving of the search for the smallest set of the best method that flips an answer."""
@@ -632,6 +664,32 @@ def _unpack(blobs: NDArray[Any], n_train: int) -> NDArray[np.bool_]:
 
 def _dense(scores: Scores) -> NDArray[np.float32]:
     return np.concatenate([block.float().cpu().numpy() for block in scores.blocks()])
+
+
+@contextmanager
+def _own_errors(method: str) -> Iterator[None]:
+    """Turns what linear algebra and memory say into one sentence, so that one method cannot stop all the others."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(
+            f"method {method!r} needs more memory than there is; leave it out with --method."
+        ) from error
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise SingularKernelError(
+            f"method {method!r} cannot solve its equations ({str(error).splitlines()[0]}); train with weight decay, or "
+            "leave it out with --method."
+        ) from error
+
+
+def _check_finite(method: str, scores: Scores, dense: NDArray[np.float32]) -> None:
+    own = scores.self_influence()
+    wrong = ~np.isfinite(dense).all(1)
+    if wrong.any() or (own is not None and not own.isfinite().all()):
+        raise NonFiniteGradientError(
+            f"method {method!r} gives scores that are not finite for {wrong.sum()} of {len(dense)} test examples, so "
+            "that none are kept; training was unstable: lower the learning rate of the recipe."
+        )
 
 
 def _errors(scores: Scores, factor: float | None) -> NDArray[np.float32] | None:

@@ -17,6 +17,7 @@ from trak_core.building.evidence_step import evidence_tables
 from trak_core.building.progress import ProgressReporter, Step
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
+from trak_core.datasets import Dataset
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import tuning_tests
 from trak_core.methods import GradientRows
@@ -32,6 +33,8 @@ from trak_core.versions import versions
 __all__ = ["BuildSteps", "plan"]
 
 SUBSETS_A_BLOCK = 10
+MIN_SUBSETS = 4
+"""Fewer give no rank correlation worth the name."""
 N_LOGGED = 5
 """Checkpoints whose training is recorded: as many as methods that look at training average over."""
 
@@ -158,6 +161,7 @@ class BuildSteps:
             "training": asdict(self.subject.training),
             "data_fingerprint": dataset.fingerprint(),
             "method": "trak",
+            "vocabulary": _vocabulary(dataset),
             "tuning_tests": np.flatnonzero(self.tuning_tests).tolist(),
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),
@@ -189,13 +193,14 @@ class BuildSteps:
             self.train_labels,
             seeds,
             self.subject.training,
+            n_logged=N_LOGGED,
             on_epoch=self._advance(1),
         )
         ensemble = trained.ensemble
         for i in range(n):
             state = {name: value.cpu().contiguous() for name, value in ensemble.state_dict(i).items()}
             replace_file(self.files.checkpoint(i), partial(save_file, state))
-        for i, log in enumerate(trained.logs[:N_LOGGED]):
+        for i, log in enumerate(trained.logs):
             replace_file(self.files.training_log(i), log.save)
         predictions, accuracy = self._predictions(ensemble)
         checkpoints = {
@@ -268,11 +273,11 @@ class BuildSteps:
         )
         lost = sorted({members[i][0] for i in np.flatnonzero(diverged(ensemble))})
         kept = [i for i, (subset_id, _) in enumerate(members) if subset_id not in lost]
+        # One seed that diverged takes its subset with it: an average over fewer seeds is another measurement.
+        mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
         if not kept:
-            raise TrainingDivergedError(
-                f"every model retrained on the subsets {block.start} to {block.stop - 1} diverged; lower the learning "
-                "rate of the recipe."
-            )
+            self.writer.write(f"ledger {block.start}", {}, first=mark)
+            return
         members = [members[i] for i in kept]
         subset_ids = [subset_id for subset_id in block if subset_id not in lost]
         logits = ensemble.logits(self.test_inputs)[kept]  # [n_models, n_test, n_classes]
@@ -304,9 +309,19 @@ class BuildSteps:
                     "model_outputs": outputs.flatten(0, 1).cpu().numpy(),
                 },
             },
-            # One seed that diverged takes its subset with it: an average over fewer seeds is another measurement.
-            first=[("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost],
+            first=mark,
         )
+
+    def _kept_to_measure(self, role: str) -> NDArray[np.bool_]:
+        masks = self._kept(role)
+        if len(masks) < MIN_SUBSETS:
+            n_lost = self.writer.columns("SELECT count(*) AS n FROM subsets WHERE role = 'diverged'")["n"][0]
+            purpose = "choose settings on" if role == "fit" else "report on"
+            raise TrainingDivergedError(
+                f"training diverged on {n_lost} random halves; {len(masks)} are left to {purpose}, {MIN_SUBSETS} are "
+                "needed. Lower the learning rate of the recipe, or give a larger --n-subsets."
+            )
+        return masks
 
     def _kept(self, *roles: str) -> NDArray[np.bool_]:
         """Masks of the subsets of some roles that did not diverge, bool `[n_subsets, n_train]`."""
@@ -369,7 +384,7 @@ class BuildSteps:
             self.subject.task,
             (self.train_inputs, self.train_labels),
             (self.test_inputs[self.tuning_tests], self.test_labels[self.tuning_tests]),
-            self._kept("fit"),
+            self._kept_to_measure("fit"),
             self._outcomes("fit").mean(1)[:, self.tuning_tests],
             on_checkpoint=self.progress.advance,
         )
@@ -408,7 +423,7 @@ class BuildSteps:
     def _lds(self) -> None:
         tables, slope_of_others = evidence_tables(
             self.writer,
-            self._kept("eval"),
+            self._kept_to_measure("eval"),
             self._outcomes("eval"),
             self._class_outcomes("eval"),
             ~self.tuning_tests,
@@ -417,6 +432,12 @@ class BuildSteps:
         meta = {"complete": True, "calibration_slope_of_other_classes": slope_of_others}
         self.writer.write("lds", tables, meta)
         self.progress.advance()
+
+
+def _vocabulary(dataset: Dataset) -> dict[str, Any] | None:
+    """What turns a new text into inputs; None for other kinds of data."""
+    known = dataset.vocabulary
+    return None if known is None else {"words": list(known.words), "idf": known.idf.tolist()}
 
 
 def _flat(values: Tensor) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trak_core.methods.material import Material
+from trak_core.methods.material import Material, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 from trak_core.seeds import derive_seed
 
@@ -32,7 +32,7 @@ class SameClass:
     """1 for the asked class, else 0."""
 
     info = MethodInfo(
-        "same_class", "Same class", "1 for every training example of the asked class, else 0.", is_baseline=True
+        "same_class", "Same class", "1 for every training example of the asked class, else 0.", True, (Need.CLASSES,)
     )
 
     def fit(self, material: Material) -> ScoreMatrix:

@@ -8,6 +8,7 @@ that loss. The whole matrix is exact; conjugate gradients reach the same in step
 to invert in its place.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ from trak_core.methods.product import ProductScores, Term
 
 __all__ = ["InfluenceConjugateGradients", "InfluenceEkfac", "InfluenceExact", "rotated_term"]
 
+logger = logging.getLogger(__name__)
+
 LEAST_DAMPING = 1e-3
 EKFAC_DAMPINGS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Candidates, relative to the weight decay where there is one, else to a tenth of the mean eigenvalue."""
@@ -49,7 +52,7 @@ class InfluenceExact:
         "influence_exact",
         "Influence, exact Gauss-Newton",
         "How the answer moves when a training example counts for more, by the whole curvature of the loss.",
-        needs=(Need.CHECKPOINTS, Need.SMALL_MODEL),
+        needs=(Need.CHECKPOINTS, Need.CLASSES, Need.SMALL_MODEL),
         max_checkpoints=3,
     )
 
@@ -88,7 +91,7 @@ class InfluenceConjugateGradients:
         "influence_cg",
         "Influence, conjugate gradients",
         "The same as exact influence, solved step by step without the whole matrix.",
-        needs=(Need.CHECKPOINTS,),
+        needs=(Need.CHECKPOINTS, Need.CLASSES),
         max_checkpoints=1,
     )
 
@@ -102,6 +105,12 @@ class InfluenceConjugateGradients:
             q = material.q(weights, material.train) / len(material.train)
             terms.append(Term(solved, train, q))
             residuals.append(float(residual.max()))
+        if max(residuals) > TOLERANCE:
+            logger.warning(
+                "conjugate gradients stopped after %d steps at a residual of %.2g; more damping helps",
+                MAX_ITERATIONS,
+                max(residuals),
+            )
         return ProductScores(terms, settings={"damping": damping, "residual": max(residuals)})
 
 

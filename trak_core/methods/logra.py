@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trak_core.errors import SingularKernelError
 from trak_core.gradients import StateDict
 from trak_core.methods.material import Material, Need
 from trak_core.methods.method import MethodInfo, choose
@@ -73,7 +74,12 @@ def _solved(term: Term, widths: list[int], share: float) -> Term:
             queries.append(torch.zeros_like(query))
             continue
         block.diagonal().add_(share * block.diagonal().mean())
-        factor = torch.linalg.cholesky(block.double())
+        factor, failure = torch.linalg.cholesky_ex(block.double())
+        if failure:
+            raise SingularKernelError(
+                f"a block of the projected Fisher matrix with damping={share:g} is not positive definite; use a larger "
+                "damping."
+            )
         queries.append(torch.cholesky_solve(query.double().T, factor).T.to(query))
         own += (torch.cholesky_solve(train.double().T, factor).T.to(train) * train).sum(1)
     return Term(torch.cat(queries, dim=1), term.train, term.weight, own=own * term.weight)

@@ -36,6 +36,8 @@ from trak_core.training import Moment, TrainingLog, sgd_step
 
 __all__ = ["Magic", "magic_scores"]
 
+QUERIES = 512
+"""Test examples whose direction is taken at once; it bounds the memory for activations."""
 REPLAY_TOLERANCE = 1e-2
 """Largest difference of a replayed weight from the recorded one, relative to the largest weight."""
 
@@ -48,7 +50,7 @@ class Magic:
         "magic",
         "MAGIC",
         "The exact effect of each training example, differentiated through the training run itself.",
-        needs=(Need.TRAINING_LOG,),
+        needs=(Need.TRAINING_LOG, Need.CLASSES),
         max_checkpoints=4,
     )
 
@@ -66,7 +68,7 @@ class _Replay:
     """
 
     def __init__(self, material: Material, log: TrainingLog) -> None:
-        assert isinstance(material.task, Classification)  # what recipes train
+        assert isinstance(material.task, Classification)  # a need of the method
         task, architecture = material.task, material.architecture
         self.log = log
         self.batches = log.batches().to(material.train.inputs.device)
@@ -155,7 +157,7 @@ def magic_scores(material: Material, log: TrainingLog, queries: Examples | None 
         ) -> tuple[StateDict, Tensor]:
             return jvp(lambda at: replay.gradient(step, at), (parameters,), (direction,))[1]  # type: ignore[no-any-return]
 
-        curved, changes = vmap(moved)(of_momentum)
+        curved, changes = vmap(moved, chunk_size=QUERIES)(of_momentum)
         scores[:, replay.batches[step]] += changes / settings.batch_size
         for name, direction in of_momentum.items():
             of_weights[name].add_(curved[name]).add_(direction, alpha=settings.weight_decay)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trak_core.errors import NeedNotMetError
 from trak_core.gradients import StateDict, n_parameters, run_model
 from trak_core.methods.gradient_rows import GradientRows
-from trak_core.tasks import Task
+from trak_core.tasks import Classification, Task
 from trak_core.training import TrainingLog
 
 __all__ = ["Examples", "Ledger", "Material", "Need", "Tuning"]
@@ -20,6 +20,7 @@ class Need(StrEnum):
     """What a method cannot do without; the value is what people read."""
 
     CHECKPOINTS = "trained checkpoints"
+    CLASSES = "classes to choose from"
     EMBEDDINGS = "embeddings"
     TRAINING_LOG = "a training log"
     LEDGER = "models retrained on random halves"
@@ -30,6 +31,7 @@ class Need(StrEnum):
 
 SUPPLY = {
     Need.CHECKPOINTS: "`python -m trak_core build RECIPE` trains them",
+    Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
     Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
     Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
@@ -125,6 +127,7 @@ class Material:
         matrices = any(isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) for module in self.architecture.modules())
         met = {
             Need.CHECKPOINTS: bool(self.states),
+            Need.CLASSES: isinstance(self.task, Classification),
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
             Need.LEDGER: self.ledger is not None,

@@ -23,7 +23,7 @@ class MethodInfo:
         name: the key in columns, addresses and the command line.
         title: the name on pages.
         description: one plain sentence.
-        is_baseline: True for methods that use no gradients and no retraining; real attribution must beat them.
+        is_baseline: True for methods that real attribution must beat.
         needs: what it cannot do without.
         max_checkpoints: how many it averages over at most, where each costs much; None for all.
     """

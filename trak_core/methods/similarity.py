@@ -53,7 +53,7 @@ class NearestOfClass:
         "Nearest neighbours, same class",
         "Embedding similarity, counted for the asked class and against every other.",
         is_baseline=True,
-        needs=(Need.CHECKPOINTS, Need.EMBEDDINGS),
+        needs=(Need.CHECKPOINTS, Need.CLASSES, Need.EMBEDDINGS),
     )
 
     def fit(self, material: Material) -> ProductScores:

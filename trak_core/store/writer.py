@@ -111,6 +111,12 @@ class StoreWriter:
             )
             self._connection.execute("COMMIT")
         elif self.meta("evidence_fingerprint" if self._adds else "fingerprint") != fingerprint:
+            if self._adds:
+                raise RunMismatchError(
+                    f"an unfinished measurement of run {self.files.run_dir.name!r} has other settings; finish it with "
+                    "the command that began it (the Home page goes on with it), or delete the folder "
+                    f"{self.files.build} to give it up."
+                )
             raise RunMismatchError(
                 f"an unfinished build of run {self.files.run_dir.name!r} has other settings or data; finish it with "
                 "the command that began it, give this one another --name, or delete the folder "

@@ -28,11 +28,24 @@ class Trained:
 
     Attributes:
         ensemble: the trained models.
-        logs: one a model.
+        logs: one a model, or of the first models only.
     """
 
     ensemble: Ensemble
     logs: list[TrainingLog]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Which states are kept.
+
+    Attributes:
+        steps: before which they are.
+        n_models: of the first models.
+    """
+
+    steps: Sequence[int] = ()
+    n_models: int = 0
 
 
 def train_ensemble(
@@ -71,7 +84,7 @@ def train_ensemble(
         )
     schedule = Schedule(settings, int(sizes[0]))
     members = torch.stack([torch.from_numpy(np.flatnonzero(mask)) for mask in masks])  # [n_models, n_members]
-    ensemble, _ = _train(make_model, task, inputs, labels, members, None, seeds, schedule, [], on_epoch)
+    ensemble, _ = _train(make_model, task, inputs, labels, members, None, seeds, schedule, _Record(), on_epoch)
     if not allow_diverged:
         _check_finite(ensemble, seeds)
     return ensemble
@@ -84,15 +97,21 @@ def train_recorded(
     labels: Tensor,
     seeds: Sequence[int],
     settings: TrainingSettings,
+    n_logged: int | None = None,
     on_epoch: Callable[[], None] = lambda: None,
 ) -> Trained:
-    """Models trained on all train examples, with their training logs; arguments and errors as `train_ensemble`."""
+    """Models trained on all train examples, with training logs of the first `n_logged`, or of all of them.
+
+    The other arguments and the errors are those of `train_ensemble`.
+    """
     schedule = Schedule(settings, len(labels))
     everybody = torch.arange(len(labels)).expand(len(seeds), -1)
     steps = recorded_steps(schedule)
-    ensemble, moments = _train(make_model, task, inputs, labels, everybody, None, seeds, schedule, steps, on_epoch)
+    logged = len(seeds) if n_logged is None else n_logged
+    record = _Record(steps, logged)
+    ensemble, moments = _train(make_model, task, inputs, labels, everybody, None, seeds, schedule, record, on_epoch)
     _check_finite(ensemble, seeds)
-    return Trained(ensemble, TrainingLog.of_each(seeds, schedule, moments))
+    return Trained(ensemble, TrainingLog.of_each(seeds[:logged], schedule, moments))
 
 
 def train_reweighted(
@@ -115,7 +134,9 @@ def train_reweighted(
     schedule = Schedule(settings, len(labels))
     everybody = torch.arange(len(labels)).expand(len(seeds), -1)
     loss_weights = torch.from_numpy(weights)
-    ensemble, _ = _train(make_model, task, inputs, labels, everybody, loss_weights, seeds, schedule, [], on_epoch)
+    ensemble, _ = _train(
+        make_model, task, inputs, labels, everybody, loss_weights, seeds, schedule, _Record(), on_epoch
+    )
     return ensemble
 
 
@@ -128,10 +149,10 @@ def _train(
     weights: Tensor | None,
     seeds: Sequence[int],
     schedule: Schedule,
-    record: Sequence[int],
+    record: _Record,
     on_epoch: Callable[[], None],
 ) -> tuple[Ensemble, list[Moment]]:
-    """Trains in place of all the above; also returns the stacked states before the steps in `record`."""
+    """Trains in place of all the above; also returns the stacked states to record."""
     ensemble = Ensemble.from_models(make_models(make_model, seeds), str(inputs.device))
     batches = torch.stack([schedule.batches(seed) for seed in seeds], dim=1)  # [n_steps, n_models, batch_size]
 
@@ -145,8 +166,11 @@ def _train(
     moments: list[Moment] = []
 
     def remember(step: int) -> None:
-        if step in record:
-            copies = [{name: value.clone() for name, value in state.items()} for state in (parameters, velocities)]
+        if step in record.steps:
+            copies = [
+                {name: value[: record.n_models].clone() for name, value in state.items()}
+                for state in (parameters, velocities)
+            ]
             moments.append(Moment(step, *copies))
 
     # In the type of the parameters: inputs may be tokens.

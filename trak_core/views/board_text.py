@@ -28,7 +28,9 @@ def board_text(run: Run) -> str:
     for method, reason in found.left_out.items():
         lines.append(f"left out: {method}: {reason}")
     if found.n_diverged:
-        lines.append(f"{found.n_diverged} retrained models diverged and were left out.")
+        lines.append(
+            f"{found.n_diverged} random halves, subsets or removals were left out, because a model of them diverged."
+        )
     truths = truth_rows(run)
     if truths:
         table = truth_table(truths).set_index("method").rename_axis(None)

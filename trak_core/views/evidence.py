@@ -1,5 +1,6 @@
 """What retraining says about the methods of a run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class BoardRow:
         method: its key.
         title: its name.
         description: one sentence.
-        is_baseline: True when it uses no gradients.
+        is_baseline: True for methods that real attribution must beat.
         lds: mean over test examples, None when undefined.
         ci_low: lower end of the 95% interval.
         ci_high: upper end.
@@ -85,8 +86,9 @@ class Board:
         slope: actual change for each unit of change that the run's own method foretells for labels.
         slope_of_others: the same for classes other than the label.
         n_reported: test examples that means are over.
+        n_test: all of them; where it is the same number, settings were chosen on the same ones.
         left_out: methods that could not be had, with the reason.
-        n_diverged: retrained models that diverged and were left out.
+        n_diverged: random halves, subsets and removals that were left out because a model of them diverged.
         is_measured: True when every method was asked for.
     """
 
@@ -100,6 +102,7 @@ class Board:
     slope: float | None
     slope_of_others: float | None
     n_reported: int
+    n_test: int
     left_out: dict[str, str]
     n_diverged: int
     is_measured: bool
@@ -137,9 +140,10 @@ def board(run: Run) -> Board:
         slope=own[14],
         slope_of_others=made.get("calibration_slope_of_other_classes"),
         n_reported=int(run.reported_tests.sum()),
+        n_test=run.info.n_test,
         left_out=made.get("methods_left_out") or {},
-        n_diverged=own[13] * int(run.rows("SELECT count(*) FROM subsets WHERE role = 'diverged'")[0][0])
-        + int(made.get("n_diverged_datamodels") or 0),
+        n_diverged=int(run.rows("SELECT count(*) FROM subsets WHERE role = 'diverged'")[0][0])
+        + sum((made.get("n_diverged") or {}).values()),
         is_measured=bool(made.get("measured_every_method")),
     )
 
@@ -155,15 +159,20 @@ def board_table(found: Board) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": [row.title for row in found.rows],
-            "LDS": [row.lds for row in found.rows],
-            "from": [row.ci_low for row in found.rows],
-            "to": [row.ci_high for row in found.rows],
-            "share of ceiling": [row.share for row in found.rows],
+            "LDS": _floats(row.lds for row in found.rows),
+            "from": _floats(row.ci_low for row in found.rows),
+            "to": _floats(row.ci_high for row in found.rows),
+            "share of ceiling": _floats(row.share for row in found.rows),
             "checkpoints": [row.n_checkpoints or None for row in found.rows],
             "CPU seconds": [row.seconds for row in found.rows],
-            "memory (MB)": [row.peak_megabytes for row in found.rows],
+            "memory (MB)": _floats(row.peak_megabytes for row in found.rows),
         }
     )
+
+
+def _floats(values: Iterable[float | None]) -> "pd.Series[float]":
+    """A column in which what is undefined is empty, even where nothing is defined."""
+    return pd.Series(list(values), dtype=float)
 
 
 def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list[int]]:
@@ -230,7 +239,7 @@ def truth_table(rows: list[TruthRow]) -> pd.DataFrame:
         counts = [other.n_checkpoints for other in rows if (other.truth_id, other.title) == (row.truth_id, row.title)]
         if row.n_checkpoints == (min(counts) if row.kind == "single model" else max(counts)):
             column[row.title] = row.lds
-    table = pd.DataFrame(columns)
+    table = pd.DataFrame(columns, dtype=float)
     order = table.mean(axis=1).sort_values(ascending=False, na_position="last").index
     return table.loc[order].rename_axis("method").reset_index()
 
@@ -262,9 +271,10 @@ def removal_curves(run: Run) -> list[RemovalCurve]:
     """One curve a method, the strongest first; empty where removal was not measured."""
     rows = run.rows(
         "SELECT method, title, k, avg(unremoved - model_output), stddev_samp(unremoved - model_output), "
-        "avg(flipped::DOUBLE), count(*) AS n FROM removals JOIN methods USING (method) GROUP BY method, title, k "
+        "avg(flipped::DOUBLE), count(*) FROM removals JOIN methods USING (method) "
         # The search for the smallest set that flips an answer tries other sizes for few test examples.
-        "QUALIFY n >= 0.9 * max(n) OVER () ORDER BY method, k"
+        "WHERE k IN (SELECT unnest(?::INTEGER[])) GROUP BY method, title, k ORDER BY method, k",
+        [run.info.provenance.get("removal_sizes") or []],
     )
     curves: dict[str, RemovalCurve] = {}
     for method, title, k, fall, spread, flipped, n in rows:
@@ -275,7 +285,9 @@ def removal_curves(run: Run) -> list[RemovalCurve]:
         curve.lows.append(fall - half_width)
         curve.highs.append(fall + half_width)
         curve.flipped.append(flipped)
-    return sorted(curves.values(), key=lambda curve: -curve.falls[-1])
+    # While removal is being measured, curves differ in length; the first size is there for all of them.
+    common = min((len(curve.sizes) for curve in curves.values()), default=0)
+    return sorted(curves.values(), key=lambda curve: -curve.falls[common - 1])
 
 
 @dataclass(frozen=True)
@@ -300,18 +312,22 @@ class RemovalComparison:
 
 
 def removal_comparison(run: Run, k: int) -> RemovalComparison | None:
-    """The best method by LDS against nearest neighbours of the same class; None where either was not measured."""
-    best = board(run).rows[0]
+    """The best method against nearest neighbours of the same class; None where either was not measured.
+
+    Best is meant by LDS of the test examples that settings were chosen on, so that the choice does not favour it here.
+    """
+    method = run.info.provenance.get("removal_method")
     rows = run.rows(
-        "SELECT ours.model_output, theirs.model_output FROM removals ours JOIN removals theirs USING (test_idx, k) "
+        "SELECT ours.model_output - ours.unremoved, theirs.model_output - theirs.unremoved "
+        "FROM removals ours JOIN removals theirs USING (test_idx, k, n_seeds) "
         "WHERE ours.method = ? AND theirs.method = 'nearest' AND k = ? ORDER BY test_idx",
-        [best.method, k],
+        [method, k],
     )
-    if not rows or best.method == "nearest":
+    if not rows or method is None or method == "nearest":
         return None
     ours, theirs = np.array(rows, dtype=np.float64).T
     share, low, high = compare_removals(ours, theirs)
-    return RemovalComparison(best.title, k, share, low, high, len(rows))
+    return RemovalComparison(run.method_titles[method], k, share, low, high, len(rows))
 
 
 def flip_sizes(run: Run) -> tuple[str, list[int], int] | None:
@@ -319,7 +335,7 @@ def flip_sizes(run: Run) -> tuple[str, list[int], int] | None:
     rows = run.rows(
         "SELECT title, test_idx, min(k) FILTER (WHERE flipped) FROM removals JOIN methods USING (method) "
         "WHERE method = ? GROUP BY title, test_idx ORDER BY test_idx",
-        [board(run).rows[0].method],
+        [run.info.provenance.get("removal_method")],
     )
     return (rows[0][0], sorted(k for _, _, k in rows if k is not None), len(rows)) if rows else None
 
