@@ -1,5 +1,6 @@
 """Starts builds in processes of their own, so that whoever asked stays free to answer people."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from trak_core.store.progress import is_being_built
 
 __all__ = ["Launcher"]
 
+NICENESS = 5
+"""How far a build steps back behind the explorer, from 0 to 19."""
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -46,6 +49,9 @@ class Launcher:
                 stderr=subprocess.STDOUT,
             )
             self._logs[run_dir] = log
+            # Measuring takes minutes, and the explorer should answer meanwhile.
+            with contextlib.suppress(OSError):  # it may have ended already
+                os.setpriority(os.PRIO_PROCESS, self._processes[run_dir].pid, NICENESS)
 
     def is_running(self, run_dir: Path) -> bool:
         """True while a build that was started here has not ended."""

@@ -66,18 +66,16 @@ def measure_run(
         )
     fingerprint = settings.fingerprint(made["fingerprint"])
     files = RunFiles(run_dir)
-    is_done = made.get("measured") == fingerprint
-    if is_done and not files.build.exists():
+    if made.get("measured") == fingerprint and not files.build.exists():
         return
     with build_lock(files):
         is_begun, progress = files.working_evidence.exists(), None
-        if is_done and not is_begun:  # stopped while it tidied up
+        with open_run(run_dir) as run:
+            # By the process that held the lock before, or by one that was stopped while tidying up.
+            is_done = run.info.provenance.get("measured") == fingerprint
+        if is_done and not is_begun:
             clear_site(files)
             return
-        with open_run(run_dir) as run:  # another process may have measured it while this one waited
-            if run.info.provenance.get("measured") == fingerprint and not is_begun:
-                clear_site(files)
-                return
         try:
             with StoreWriter(files, shape, fingerprint, adds_to_published=True) as writer:
                 steps = MeasureSteps(settings, build_settings, subject, files, writer)

@@ -174,7 +174,12 @@ class MeasureSteps:
         self.publish()
         if self.settings.n_removal_tests and not self.writer.has("removals anew"):
             # Those of another measurement may be of other test examples and other seeds.
-            made = {"removal_method": self.removal_methods[0], "removal_sizes": list(self.settings.removal_sizes)}
+            counted = (self.writer.meta("n_diverged") or {}).items()
+            made = {
+                "removal_method": self.removal_methods[0],
+                "removal_sizes": list(self.settings.removal_sizes),
+                "n_diverged": {name: count for name, count in counted if not name.startswith("removals")},
+            }
             self.writer.write("removals anew", {}, made, [("DELETE FROM removals", [])])
         self._step("removal", dict(self._removals()))
         flips: dict[str, Callable[[], None]] = {}
@@ -327,8 +332,8 @@ class MeasureSteps:
 
     def _lost(self, kind: str, what: str, n: int) -> dict[str, Any]:
         """The entry of `meta` that counts retrainings that diverged and were left out."""
-        counted = self.writer.meta("n_diverged") or {}
-        return {"n_diverged": {**counted, f"{kind}: {what}": n}}
+        counted = {**(self.writer.meta("n_diverged") or {}), f"{kind}: {what}": n}
+        return {"n_diverged": {name: count for name, count in counted.items() if count}}
 
     def _datamodel_ledger(self) -> tuple[Tensor, Tensor]:
         blobs = self.writer.columns("SELECT mask FROM datamodel_subsets ORDER BY subset")["mask"]
