@@ -65,6 +65,7 @@ def test_every_check_of_a_finished_run_passes(small_run):
         ("UPDATE lds SET noise_ceiling = .1 WHERE test_idx = 3", "LDS of the stored scores"),
         ("UPDATE lds SET trust = 'high'", "LDS of the stored scores"),
         ("UPDATE class_lds SET lds = 0 WHERE test_idx = 3", "other than the label"),
+        ("UPDATE class_lds SET lds = lds + .0005 WHERE test_idx = 3 AND asked_class = 5", "other than the label"),
         ("UPDATE methods SET fingerprint = 'x'", "made from these settings"),
         ("UPDATE meta SET value = '7.0' WHERE key = 'ridge'", "made from these settings"),
         ("UPDATE checkpoints SET sha256 = 'x' WHERE checkpoint_id = 0", "checkpoints are the files"),

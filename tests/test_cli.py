@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from trak_core.recipes import RECIPES
+from trak_core.store.run import open_run
+from trak_core.views.board_text import board_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,6 +74,8 @@ def test_verify_passes_a_good_run_and_fails_a_changed_one(runs):
         (["build", "digits", "--seed", "x"], "'x' is not a valid integer"),
         (["build", "digits", "--device", "tpu"], "'tpu' is not one of"),
         (["explode"], "No such command 'explode'"),
+        (["evidence", "digits", "--method", "magik"], "there is no method 'magik'; there are: trak,"),
+        (["evidence", "nope"], "no run 'nope' (there are: digits)"),
     ],
 )
 def test_input_errors_are_one_clear_line_and_status_2(runs, arguments, message):
@@ -79,6 +83,16 @@ def test_input_errors_are_one_clear_line_and_status_2(runs, arguments, message):
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+    assert len([line for line in result.stderr.splitlines() if "rror: " in line]) == 1
+
+
+def test_evidence_prints_the_board(runs):
+    sizes = ["--removal-tests", "0", "--truth-subsets", "0", "--datamodel-subsets", "0"]
+    measured = trak("evidence", "digits", "--method", "random", "--method", "nearest", *sizes)
+    assert measured.returncode == 0, measured.stderr
+    with open_run(runs / "digits") as run:
+        assert measured.stdout == board_text(run)
+        assert f"Nearest neighbours, same class             3 {run.lds('nearest').mean:9.3f}" in measured.stdout
 
 
 def test_a_damaged_and_a_newer_store_are_input_errors(runs):

@@ -29,11 +29,12 @@ from trak_core.building.measure_settings import Truth
 from trak_core.errors import (
     InvalidSettingError,
     NeedNotMetError,
+    NonFiniteGradientError,
     NotInRunError,
     RunMismatchError,
     TrainingDivergedError,
 )
-from trak_core.evidence import calibration_slope, predicted_outcomes
+from trak_core.evidence import calibration_slope, measure_lds, predicted_outcomes
 from trak_core.evidence.verification import verify
 from trak_core.methods import METHODS, Material, MethodInfo, ScoreMatrix
 from trak_core.methods.method import choose
@@ -63,6 +64,7 @@ def with_tiny() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, TINY.name, TINY)
         patch.setattr("trak_core.building.measure_steps.TRUTH_BOOTSTRAP", 20)
+        patch.setattr(measure_lds, "__defaults__", (None, 50))
         yield patch
 
 
@@ -174,7 +176,9 @@ def test_lds_is_the_mean_over_reported_tests_of_plain_spearman_correlations(meas
 
 
 def test_every_method_has_a_row_for_each_number_of_checkpoints(measured_run):
-    rows = measured_run.rows("SELECT method, list(n_checkpoints ORDER BY 1) FROM lds_summary GROUP BY method")
+    rows = measured_run.rows(
+        "SELECT method, list(n_checkpoints ORDER BY n_checkpoints) FROM lds_summary GROUP BY method"
+    )
     expected = {method: [0] for method in measured_run.info.methods}
     expected |= {method: [1, 2, 3] for method in OVER_CHECKPOINTS}
     assert dict(rows) == {**expected, "embedding": [3]}
@@ -221,7 +225,9 @@ def test_every_truth_has_an_lds_for_every_method_with_one_and_with_all_checkpoin
     ]
     for kind, _, _, _, ceiling in found:
         assert (ceiling is None) == (kind == "single model")
-    pairs = measured_run.rows("SELECT method, truth_id, list(n_checkpoints ORDER BY 1) FROM truth_lds GROUP BY ALL")
+    pairs = measured_run.rows(
+        "SELECT method, truth_id, list(n_checkpoints ORDER BY n_checkpoints) FROM truth_lds GROUP BY ALL"
+    )
     assert {(method, truth) for method, truth, _ in pairs} == {(m, i) for m in CHEAP["methods"] for i in range(5)}
     for method, _, counts in pairs:
         assert counts == ([1, 3] if method in OVER_CHECKPOINTS else [0])
@@ -311,6 +317,13 @@ def test_removal_is_measured_on_reported_tests_that_the_model_gets_right(measure
     assert mean.argmax(1).tolist() == measured_run.test_labels[tests].tolist()
 
 
+def test_the_best_method_is_chosen_on_tests_that_removal_is_not_measured_on(measured_run):
+    tuned = ~measured_run.reported_tests
+    lds = {method: np.nanmean(measured_run.lds(method).per_test[tuned]) for method in measured_run.info.methods}
+    assert measured_run.info.provenance["removal_method"] == max(lds, key=lds.get)
+    assert measured_run.info.provenance["removal_sizes"] == list(CHEAP["removal_sizes"])
+
+
 @pytest.mark.parametrize(("method", "k"), [("trak", 10), ("nearest", 5)])
 def test_a_removal_is_what_retraining_by_hand_gives(measured_run, method, k):
     row = measured_run.rows(
@@ -388,7 +401,7 @@ def test_a_measurement_interrupted_in_every_block_ends_like_an_unbroken_one(tiny
 
 
 def test_a_measurement_that_is_killed_goes_on_and_ends_like_an_unbroken_one(runs, small_runs, tmp_path):
-    settings = replace(SCORES_ALONE, n_datamodel_subsets=8)
+    settings = replace(SCORES_ALONE, methods=("datamodel_ridge",), n_datamodel_subsets=6)
     command = [sys.executable, "-m", "trak_core", *settings.command("digits")]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while (status := read_status(runs / "digits")) is None or not status.step.startswith("measuring"):
@@ -397,19 +410,15 @@ def test_a_measurement_that_is_killed_goes_on_and_ends_like_an_unbroken_one(runs
     process.send_signal(signal.SIGKILL)
     process.wait()
     status = read_status(runs / "digits")
-    assert status.state == "stopped"
+    assert (status.state, status.command) == ("stopped", settings.command("digits"))
     assert ("datamodels",) in working_rows(runs / "digits", "SELECT block FROM journal")
     with open_run(runs / "digits") as run:
         assert failed(run) == []
-    result = subprocess.run(
-        [sys.executable, "-m", "trak_core", *status.command], cwd=ROOT, env=os.environ, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Nearest neighbours, same class" in result.stdout
     whole = copy(small_runs / "digits", tmp_path / "whole")
-    measure_run(whole, settings)
+    for run_dir in (runs / "digits", whole):
+        measure_run(run_dir, settings)
+        assert not RunFiles(run_dir).build.exists()
     assert differing(runs / "digits", whole) == set()
-    assert not RunFiles(runs / "digits").build.exists()
 
 
 def test_while_a_measurement_is_unfinished_the_run_is_readable_and_a_build_leaves_the_work_alone(tiny):
@@ -446,7 +455,7 @@ def test_other_settings_are_refused_while_a_measurement_is_unfinished_and_its_wo
 def test_what_is_done_is_published_along_the_way_and_whole_whenever_it_is_read(tiny, monkeypatch):
     monkeypatch.setattr("trak_core.building.measure_steps.PUBLISH_EVERY_SECONDS", 0)
     monkeypatch.setattr("trak_core.building.progress.WRITE_EVERY_SECONDS", 0)
-    settings = replace(QUICK, methods=("grad_dot", "nearest"), n_datamodel_subsets=0, n_truth_subsets=0)
+    settings = replace(QUICK, methods=("nearest",), n_datamodel_subsets=0, n_truth_subsets=0)
     seen: dict[object, tuple[int, int]] = {}
     fractions: list[float] = []
 
@@ -458,7 +467,7 @@ def test_what_is_done_is_published_along_the_way_and_whole_whenever_it_is_read(t
                 seen[run.generation] = (len(run.info.methods), run.rows("SELECT count(*) FROM removals")[0][0])
 
     measure_run(tiny, settings, look)
-    assert {methods for methods, _ in seen.values()} == {4, 5, 6}
+    assert {methods for methods, _ in seen.values()} == {4, 5}
     assert {removals for _, removals in seen.values()} >= {0, 3, 6}
     assert fractions == sorted(fractions)
     assert fractions[0] == 0 and fractions[-1] > 0.9
@@ -530,25 +539,60 @@ def test_a_method_asked_for_by_name_that_cannot_be_had_is_refused_before_anythin
     measure_run(tiny, replace(SCORES_ALONE, methods=("random",)))
 
 
-def test_of_all_methods_one_that_cannot_be_had_is_left_out_and_named_until_it_can(tiny, monkeypatch):
+class Unsolvable:
+    """As a method whose linear algebra fails."""
+
+    info = MethodInfo("unsolvable", "Unsolvable", "Fails.")
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        return ScoreMatrix(torch.linalg.cholesky(-torch.eye(3)))
+
+
+class Wild:
+    """As a method whose models are at the edge of divergence: one score is not a number."""
+
+    info = MethodInfo("wild", "Wild", "Not a number.")
+
+    def fit(self, material: Material) -> ScoreMatrix:
+        values = torch.ones(len(material.test), len(material.train))
+        values[3, 5] = float("nan")
+        return ScoreMatrix(values)
+
+
+def test_of_all_methods_those_that_fail_are_left_out_and_named_until_they_can_be_had(tiny, monkeypatch):
+    names = set(METHODS)
     with monkeypatch.context() as patch:
         patch.setattr("trak_core.methods.material.MAX_HESSIAN", 10)
-        measure_run(tiny, MeasureSettings(n_removal_tests=0, n_datamodel_subsets=6, n_truth_subsets=0))
+        for method in (Unsolvable(), Wild()):
+            patch.setitem(METHODS, method.info.name, method)
+        every = MeasureSettings(tuple(METHODS), n_removal_tests=0, n_datamodel_subsets=6, n_truth_subsets=0)
+        measure_run(tiny, every)
     with open_run(tiny) as run:
         assert failed(run) == []
-        assert set(run.info.methods) == set(METHODS) - {"influence_exact"}
+        assert set(run.info.methods) == names - {"influence_exact"}
         left_out = run.info.provenance["methods_left_out"]
-        assert list(left_out) == ["influence_exact"]
         assert board(run).is_measured
         said = board_text(run)
-    assert f"left out: influence_exact: {left_out['influence_exact']}" in said
-    assert "needs a model small enough for its whole Hessian" in said
-    assert "nan" not in said.lower()
+    assert "needs a model small enough for its whole Hessian" in left_out.pop("influence_exact")
+    assert "cannot solve its equations" in left_out.pop("unsolvable")
+    assert "not finite for 1 of 40 test examples" in left_out.pop("wild")
+    assert left_out == {}
+    assert "left out: influence_exact: method 'influence_exact' needs" in said
     measure_run(tiny, replace(SCORES_ALONE, methods=("influence_exact",)))
     with open_run(tiny) as run:
-        assert set(run.info.methods) == set(METHODS)
-        assert run.info.provenance["methods_left_out"] == {}
+        assert set(run.info.methods) == names
+        assert set(board(run).left_out) == {"unsolvable", "wild"}
         assert board(run).is_measured
+
+
+def test_a_method_asked_for_by_name_whose_scores_are_not_finite_is_an_error(tiny, monkeypatch):
+    monkeypatch.setitem(METHODS, "wild", Wild())
+    with pytest.raises(NonFiniteGradientError, match="'wild' gives scores that are not finite"):
+        measure_run(tiny, replace(SCORES_ALONE, methods=("wild",)))
+    assert read_status(tiny).state == "failed"
+    with open_run(tiny) as run:
+        assert failed(run) == []
+        assert "wild" not in run.info.methods
 
 
 class Constant:

@@ -1,7 +1,36 @@
+import json
+import shutil
+
 import duckdb
+import pytest
 
 from tests.pages.conftest import words
+from trak_core.building import MeasureSettings, measure_run
+from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
+from trak_core.store.writer import build_lock
+from trak_core.views import board, board_table, removal_comparison, truth_rows, truth_table
+
+
+@pytest.fixture
+def measured(measured_runs, tmp_path, monkeypatch):
+    """A copy of the measured run, in the directory of runs that pages look into."""
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path / "runs"))
+    return shutil.copytree(measured_runs, tmp_path / "runs") / "digits"
+
+
+def measure_button(app):
+    """The button that begins or goes on with measuring, None where there is none."""
+    return next((button for button in app.button if button.label in ("Measure every method", "Go on measuring")), None)
+
+
+def stop(status):
+    raise KeyboardInterrupt
+
+
+def set_meta(run_dir, key, value):
+    with duckdb.connect(str(run_dir / "store.duckdb")) as connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, json.dumps(value)])
 
 
 def test_evidence_shows_lds_interval_ceiling_and_baselines(runs, open_page):
@@ -45,3 +74,95 @@ def test_evidence_before_it_is_there_says_when_it_comes(runs, open_page):
     explore = open_page("explore", test="17")
     assert not explore.exception
     assert "trust: not measured" in words(explore)
+
+
+def test_a_run_whose_methods_are_not_measured_offers_to_measure_them(runs, open_page, monkeypatch):
+    started = []
+    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    app = open_page("evidence")
+    assert words(app).count("Not measured for this run.") == 2
+    assert measure_button(app).label == "Measure every method"
+    measure_button(app).click().run()
+    assert not app.exception
+    assert started == [["evidence", "digits"]]
+
+
+def test_a_measurement_that_was_stopped_is_gone_on_with_by_its_command(runs, open_page, monkeypatch):
+    settings = MeasureSettings(("random",), n_removal_tests=0, n_datamodel_subsets=0, n_truth_subsets=0)
+    with pytest.raises(KeyboardInterrupt):
+        measure_run(runs / "digits", settings, stop)
+    started = []
+    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    app = open_page("evidence")
+    assert measure_button(app).label == "Go on measuring"
+    measure_button(app).click().run()
+    assert started == [settings.command("digits")]
+
+
+def test_while_a_run_is_being_measured_there_is_no_button_to_measure_it(runs, open_page):
+    with build_lock(RunFiles(runs / "digits")):
+        app = open_page("evidence")
+    assert not app.exception
+    assert measure_button(app) is None
+
+
+def test_the_measured_run_shows_removal_truths_and_costs(measured, open_page):
+    app = open_page("evidence", test="17")
+    assert not app.exception
+    said = words(app)
+    with open_run(measured) as run:
+        found, compared, truths = board(run), removal_comparison(run, 10), truth_table(truth_rows(run))
+        table = board_table(found)
+    assert (
+        f"Removing 10 proponents of **{compared.title}** hurts more than removing the 10 nearest neighbours of the "
+        f"same class for **{compared.share:.0%}** of 4 test examples (95% interval {compared.ci_low:.0%} to "
+        f"{compared.ci_high:.0%})." in said
+    )
+    assert "of 4 answers flip when up to 10 proponents of TRAK are removed" in said
+    assert "Noise ceilings for several seeds: 0." in said
+    assert [frame.value["method"].tolist() for frame in app.dataframe] == [
+        truths["method"].tolist(),
+        table["method"].tolist(),
+    ]
+    assert list(app.dataframe[0].value.columns) == list(truths.columns)
+    assert list(app.dataframe[1].value.columns) == list(table.columns)
+    assert len(app.get("plotly_chart")) == 5
+    assert "Not measured for this run." not in said
+    assert "nan" not in said.lower()
+
+
+def test_methods_that_were_left_out_and_models_that_diverged_are_told(measured, open_page):
+    set_meta(measured, "methods_left_out", {"magic": "method 'magic' needs a training log, which this run lacks."})
+    set_meta(measured, "n_diverged", {"datamodels: random halves": 3})
+    said = words(open_page("evidence"))
+    assert "Left out: magic. method 'magic' needs a training log, which this run lacks." in said
+    assert "3 random halves, subsets or removals were left out, because a model of them diverged." in said
+
+
+def test_a_run_with_every_method_measured_offers_nothing_to_measure(measured, open_page):
+    set_meta(measured, "measured_every_method", True)
+    app = open_page("evidence")
+    assert not app.exception
+    assert measure_button(app) is None
+
+
+def test_truths_and_removals_of_undefined_or_missing_numbers_show_no_nan(measured, open_page):
+    with duckdb.connect(str(measured / "store.duckdb")) as connection:
+        connection.execute("UPDATE truth_lds SET lds = NULL, ci_low = NULL, ci_high = NULL WHERE method = 'random'")
+        connection.execute("UPDATE removals SET standard_error = NULL, n_seeds = 1")
+        connection.execute("DELETE FROM removals WHERE method = 'nearest'")
+    app = open_page("evidence", method="Datamodel, ridge")
+    assert not app.exception
+    assert "nan" not in words(app).lower()
+    assert "hurts more than" not in words(app)
+
+
+def test_the_card_of_a_training_example_tells_how_far_checkpoints_agree(measured, open_page):
+    with open_run(measured) as run:
+        train_idx, error = run.rows(
+            "SELECT train_idx, standard_error FROM topk WHERE method = 'grad_dot' AND test_idx = 17 "
+            "AND side = 'proponent' AND rank = 1"
+        )[0]
+    app = open_page("explore", test="17", method="Gradient dot", train=str(train_idx))
+    assert not app.exception
+    assert f" ± {error:.2g} over checkpoints" in words(app)

@@ -399,7 +399,8 @@ class MeasureSteps:
                     "model_output": outcomes.reshape(-1),
                 },
             },
-            first=removed,
+            lost,
+            removed,
         )
 
     def _truth_ledger(self, truth_id: int) -> tuple[NDArray[np.bool_], Floats]:
