@@ -13,7 +13,7 @@ from trak_core.store.progress import BuildStatus, read_status
 __all__ = ["first_run", "is_first_run"]
 
 NAME = "digits"
-COMMAND = ["build", NAME, "--evidence"]
+COMMAND = ["build", NAME]
 
 
 def is_first_run() -> bool:
@@ -45,8 +45,7 @@ def first_run() -> None:
         st.write(f"The explorer opens in about {left:.0f} seconds." if left else "The explorer opens within a minute.")
         st.caption(
             "20 small networks are trained on 1,437 images, then 400 more on random halves of them, as proof of what "
-            "the scores say. Then every method is measured, ten to twenty minutes while you look around. Everything is "
-            "computed on this machine."
+            "the scores say. Everything is computed on this machine."
         )
 
 

@@ -52,7 +52,7 @@ def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, ope
     monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
     app = open_page("home")
     assert not app.exception
-    assert started == [["build", "digits", "--evidence"]]
+    assert started == [["build", "digits"]]
     assert "Building your first run" in words(app)
     assert app.get("progress")
 
@@ -67,7 +67,7 @@ def test_home_says_why_the_first_build_failed_and_offers_another_try(no_runs, op
     assert "The first run could not be built: cannot write there: the disk is full." in words(app)
     assert started == []
     next(button for button in app.button if button.label == "Try again").click().run()
-    assert started == [["build", "digits", "--evidence"]]
+    assert started == [["build", "digits"]]
 
 
 def test_an_address_with_an_unknown_run_says_so(runs, open_page):
