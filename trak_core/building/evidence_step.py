@@ -20,7 +20,7 @@ from trak_core.evidence import (
 from trak_core.methods import METHODS
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["evidence_tables", "lds_columns", "or_null"]
+__all__ = ["columns_of", "evidence_tables", "lds_columns", "or_null"]
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def evidence_tables(
         reporting: the test examples that summaries are over, bool `[n_test]`.
         settings: of the build.
     """
-    ceilings = noise_ceiling_per_test(outcomes)
+    ceiling, ceilings = noise_ceiling(outcomes[:, :, reporting]), noise_ceiling_per_test(outcomes)
     actual = outcomes.mean(1)
     summary_rows: list[dict[str, Any]] = []
     lds_rows: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ def evidence_tables(
                 "lds": or_null(evidence.mean),
                 "ci_low": or_null(evidence.ci_low),
                 "ci_high": or_null(evidence.ci_high),
-                "noise_ceiling": or_null(noise_ceiling(outcomes[:, :, reporting])),
+                "noise_ceiling": or_null(ceiling),
                 "n_subsets": len(masks),
                 "n_seeds": settings.n_seeds,
                 "seconds": seconds,
@@ -84,7 +84,7 @@ def evidence_tables(
                     share = seconds * fewer / settings.n_checkpoints
                     summarize(method, fewer, predicted_by_fewer, evidence, share)
     class_rows, slope = _class_evidence(writer, masks, class_outcomes)
-    tables = {"lds_summary": _columns(summary_rows), "lds": _columns(lds_rows), "class_lds": _columns(class_rows)}
+    tables = {"lds_summary": columns_of(summary_rows), "lds": columns_of(lds_rows), "class_lds": columns_of(class_rows)}
     return tables, slope
 
 
@@ -143,5 +143,6 @@ def or_null(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows, of which there is at least one, as the columns that the store takes."""
     return {name: [row[name] for row in rows] for name in rows[0]}

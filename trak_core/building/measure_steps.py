@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trak_core.building.checkpoints import load_checkpoints, load_logs
-from trak_core.building.evidence_step import lds_columns, or_null
+from trak_core.building.evidence_step import columns_of, lds_columns, or_null
 from trak_core.building.measure_settings import MeasureSettings, Truth
-from trak_core.building.progress import ProgressReporter, Step
+from trak_core.building.progress import ProgressReporter, Step, run_blocks
 from trak_core.building.scoring import CHECKPOINT_COUNTS, usable_slope
 from trak_core.building.settings import BuildSettings
 from trak_core.errors import (
@@ -27,6 +27,7 @@ from trak_core.errors import (
     TrakCoreError,
 )
 from trak_core.evidence import (
+    MIN_SUBSETS,
     Cost,
     calibration_slope,
     choose_tests,
@@ -46,6 +47,7 @@ from trak_core.recipes import Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.masks import pack_masks, unpack_masks
 from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.training import (
@@ -63,8 +65,6 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 MODELS_AT_ONCE = 100
-MIN_SUBSETS = 4
-"""Fewer give no rank correlation worth the name."""
 PUBLISH_EVERY_SECONDS = 60
 N_FLIP_ROUNDS = 4
 TRUTH_BOOTSTRAP = 200
@@ -138,6 +138,8 @@ class MeasureSteps:
         self.n_train, self.n_test = len(self.train), len(self.test)
         self.tuning = np.zeros(self.n_test, dtype=bool)
         self.tuning[writer.meta("tuning_tests") or []] = True
+        # With very few test examples none are set apart, and settings are chosen on all of them.
+        self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
 
     def _examples(self, inputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Examples:
         device = self.build.device
@@ -193,15 +195,12 @@ class MeasureSteps:
         self.writer.finish()
 
     def _step(self, name: str, blocks: dict[str, Callable[[], None]]) -> None:
-        self.progress.begin(name)
-        for block, compute in blocks.items():
-            if self.writer.has(block):
-                self.progress.skip(1 / len(blocks))
-            else:
-                compute()
-                self.progress.advance()
-                if time.monotonic() - self._published_at > PUBLISH_EVERY_SECONDS:
-                    self.publish()
+        run_blocks(self.writer, self.progress, name, blocks, self._done)
+
+    def _done(self) -> None:
+        self.progress.advance()
+        if time.monotonic() - self._published_at > PUBLISH_EVERY_SECONDS:
+            self.publish()
 
     def publish(self) -> None:
         """Shows readers what is there."""
@@ -223,7 +222,7 @@ class MeasureSteps:
     def _material(self) -> Material:
         masks, outcomes = self._ledger("fit")
         fit = torch.from_numpy(masks)
-        actual, tuned = outcomes.mean(1), self.tuning if self.tuning.any() else ~self.tuning
+        actual, tuned = outcomes.mean(1), self.chosen_on
 
         def quality(foretold: Tensor) -> float:
             predicted = foretold.double().cpu().numpy()
@@ -255,7 +254,7 @@ class MeasureSteps:
             "ORDER BY subset_id, seed, test_idx",
             [role],
         )["model_output"]
-        masks = _unpack(blobs, self.n_train)
+        masks = unpack_masks(blobs, self.n_train)
         return masks, outcomes.astype(np.float64).reshape(len(masks), self.build.n_seeds, self.n_test)
 
     def _train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:
@@ -320,7 +319,7 @@ class MeasureSteps:
         self.writer.write(
             "datamodels",
             {
-                "datamodel_subsets": {"subset": kept, "mask": [np.packbits(masks[i]).tobytes() for i in kept]},
+                "datamodel_subsets": {"subset": kept, "mask": pack_masks(masks[kept])},
                 "datamodel_outcomes": {
                     "subset": np.repeat(kept, self.n_test),
                     "test_idx": np.tile(np.arange(self.n_test), len(kept)),
@@ -338,7 +337,7 @@ class MeasureSteps:
     def _datamodel_ledger(self) -> tuple[Tensor, Tensor]:
         blobs = self.writer.columns("SELECT mask FROM datamodel_subsets ORDER BY subset")["mask"]
         outcomes = self.writer.columns("SELECT model_output FROM datamodel_outcomes ORDER BY subset, test_idx")
-        masks = _unpack(blobs, self.n_train)
+        masks = unpack_masks(blobs, self.n_train)
         values = outcomes["model_output"].astype(np.float32).reshape(len(masks), self.n_test)
         return torch.from_numpy(masks), torch.from_numpy(values)
 
@@ -374,7 +373,7 @@ class MeasureSteps:
         if list(zip(*stored.values(), strict=True)) != [(truth.kind, truth.dropped, n, n_seeds)]:
             # What another measurement has found against other subsets; the same settings give the same subsets.
             removed.append(("DELETE FROM truth_lds WHERE truth_id = ?", [truth_id]))
-        ceiling = noise_ceiling(outcomes[:, :, ~self.tuning]) if n_seeds > 1 else float("nan")
+        ceiling = noise_ceiling(outcomes[:, :, ~self.tuning])
         self.writer.write(
             f"truth {truth_id}",
             {
@@ -389,7 +388,7 @@ class MeasureSteps:
                 "truth_subsets": {
                     "truth_id": np.full(n, truth_id),
                     "subset": np.arange(n),
-                    "mask": [np.packbits(mask).tobytes() for mask in masks],
+                    "mask": pack_masks(masks),
                 },
                 "truth_outcomes": {
                     "truth_id": np.full(outcomes.size, truth_id),
@@ -410,7 +409,7 @@ class MeasureSteps:
         values = self.writer.columns(
             "SELECT model_output FROM truth_outcomes WHERE truth_id = ? ORDER BY subset, seed, test_idx", [truth_id]
         )["model_output"]
-        masks = _unpack(blobs, self.n_train)
+        masks = unpack_masks(blobs, self.n_train)
         if not len(masks):
             return masks, np.empty((0, self.n_test))
         return masks, values.astype(np.float64).reshape(len(masks), -1, self.n_test).mean(1)
@@ -463,9 +462,8 @@ class MeasureSteps:
                 ),
                 ("DELETE FROM truth_lds WHERE method = ? AND truth_id < ?", [name, len(self._truths())]),
             ]
-        masks, outcomes = self._ledger("eval")
-        actual, reporting = outcomes.mean(1), ~self.tuning
-        ceiling = noise_ceiling(outcomes[:, :, reporting])
+        masks, actual, ceiling, ceilings = self._reported
+        reporting = ~self.tuning
         summary: list[dict[str, Any]] = []
         for m, values in by_count.items():
             predicted = predicted_outcomes(values, masks)
@@ -489,10 +487,10 @@ class MeasureSteps:
         errors = _errors(scores, factor)
         per_test = lds_per_test(predicted_outcomes(scaled, masks), actual)
         low, high = lds_interval(per_test, len(masks))
-        rows = lds_columns(per_test, low, high, noise_ceiling_per_test(outcomes))
+        rows = lds_columns(per_test, low, high, ceilings)
         tables |= {
-            "lds_summary": _columns(summary),
-            "lds": _columns([{"method": name, "test_idx": i, **row} for i, row in enumerate(rows)]),
+            "lds_summary": columns_of(summary),
+            "lds": columns_of([{"method": name, "test_idx": i, **row} for i, row in enumerate(rows)]),
             "methods": {
                 "method": [name],
                 "title": [info.title],
@@ -519,6 +517,13 @@ class MeasureSteps:
             }
         return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in (*tables, "removals")]
 
+    @cached_property
+    def _reported(self) -> tuple[NDArray[np.bool_], Floats, float, Floats]:
+        """The reporting halves: masks, mean outcomes `[n_subsets, n_test]`, and the ceiling of all and of each test."""
+        masks, outcomes = self._ledger("eval")
+        ceiling = noise_ceiling(outcomes[:, :, ~self.tuning])
+        return masks, outcomes.mean(1), ceiling, noise_ceiling_per_test(outcomes)
+
     def _stored_scores(self, name: str, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Scores that the run holds: from its build, or these very ones from another measurement; None where none."""
         found = self.writer.columns("SELECT settings IS NULL AS built FROM methods WHERE method = ?", [name])["built"]
@@ -533,7 +538,7 @@ class MeasureSteps:
 
     def _calibration(self, scores: NDArray[np.float32]) -> float | None:
         masks, outcomes = self._ledger("fit")
-        tuned = self.tuning if self.tuning.any() else ~self.tuning
+        tuned = self.chosen_on
         return usable_slope(calibration_slope(predicted_outcomes(scores[tuned], masks), outcomes.mean(1)[:, tuned]))
 
     def _truth_rows(self, name: str, by_count: dict[int, NDArray[np.float32]]) -> dict[str, list[Any]]:
@@ -556,7 +561,7 @@ class MeasureSteps:
                         "ci_high": or_null(found.ci_high),
                     }
                 )
-        return _columns(rows) if rows else {"truth_id": []}
+        return columns_of(rows) if rows else {"truth_id": []}
 
     # --- removal ------------------------------------------------------------------------------------------
 
@@ -566,11 +571,10 @@ class MeasureSteps:
 
         The best is chosen on the tuning test examples, because removal is reported on the others.
         """
-        chosen_on = self.tuning if self.tuning.any() else ~self.tuning
         best = self.writer.columns(
             "SELECT method FROM lds WHERE test_idx IN (SELECT unnest(?::INTEGER[])) GROUP BY method "
             "ORDER BY avg(lds) DESC NULLS LAST, method LIMIT 1",
-            [np.flatnonzero(chosen_on).tolist()],
+            [np.flatnonzero(self.chosen_on).tolist()],
         )["method"].tolist()
         there = set(self.writer.columns("SELECT method FROM methods")["method"].tolist())
         return list(dict.fromkeys(m for m in (*best, "trak", "nearest", "random") if m in there))
@@ -642,7 +646,9 @@ class MeasureSteps:
                     "n_seeds": result.n_seeds,
                 }
             )
-        self.writer.write(block, {"removals": _columns(found)} if found else {}, self._lost("removals", block, n_lost))
+        self.writer.write(
+            block, {"removals": columns_of(found)} if found else {}, self._lost("removals", block, n_lost)
+        )
 
     def _narrow_flips(self, round_number: int) -> None:
         """One more halving of the search for the smallest set of the best method that flips an answer."""
@@ -661,11 +667,6 @@ class MeasureSteps:
             self._remove(block, method, wanted)
         else:
             self.writer.write(block, {})
-
-
-def _unpack(blobs: NDArray[Any], n_train: int) -> NDArray[np.bool_]:
-    packed = np.frombuffer(b"".join(bytes(blob) for blob in blobs), dtype=np.uint8)
-    return np.unpackbits(packed.reshape(len(blobs), (n_train + 7) // 8), axis=1)[:, :n_train].astype(bool)
 
 
 def _dense(scores: Scores) -> NDArray[np.float32]:
@@ -705,7 +706,3 @@ def _errors(scores: Scores, factor: float | None) -> NDArray[np.float32] | None:
 
 def _checkpoint_counts(n: int) -> list[int]:
     return [m for m in CHECKPOINT_COUNTS if m < n]
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildState, BuildStatus, write_status
+from trak_core.store.writer import StoreWriter
 
-__all__ = ["ProgressReporter", "Step"]
+__all__ = ["ProgressReporter", "Step", "run_blocks"]
 
 WRITE_EVERY_SECONDS = 0.3
 
@@ -107,3 +108,28 @@ class ProgressReporter:
     @staticmethod
     def _seconds_a_unit(step: Step) -> float:
         return step.seconds / step.units
+
+
+def run_blocks(
+    writer: StoreWriter,
+    progress: ProgressReporter,
+    step: str,
+    blocks: dict[str, Callable[[], None]],
+    on_done: Callable[[], None] = lambda: None,
+) -> None:
+    """Computes the blocks of a step that are not written yet, in order.
+
+    Args:
+        writer: knows what is written.
+        progress: told that the step begins, and of what an earlier build has done of it.
+        step: its name.
+        blocks: name to what computes and writes the block.
+        on_done: called after each block that is computed.
+    """
+    progress.begin(step)
+    for block, compute in blocks.items():
+        if writer.has(block):
+            progress.skip(1 / len(blocks))
+        else:
+            compute()
+            on_done()

@@ -14,18 +14,19 @@ from torch import Tensor
 
 from trak_core.building.checkpoints import load_checkpoints
 from trak_core.building.evidence_step import evidence_tables
-from trak_core.building.progress import ProgressReporter, Step
+from trak_core.building.progress import ProgressReporter, Step, run_blocks
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
 from trak_core.datasets import Dataset
 from trak_core.errors import TrainingDivergedError
-from trak_core.evidence import tuning_tests
+from trak_core.evidence import MIN_SUBSETS, tuning_tests
 from trak_core.methods import GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.recipes import RECIPES, Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.masks import pack_masks
 from trak_core.store.writer import StoreWriter
 from trak_core.training import Ensemble, diverged, draw_half_subsets, train_ensemble, train_recorded
 from trak_core.versions import versions
@@ -33,8 +34,6 @@ from trak_core.versions import versions
 __all__ = ["BuildSteps", "plan"]
 
 SUBSETS_A_BLOCK = 10
-MIN_SUBSETS = 4
-"""Fewer give no rank correlation worth the name."""
 N_LOGGED = 5
 """Checkpoints whose training is recorded: as many as methods that look at training average over."""
 
@@ -123,12 +122,7 @@ class BuildSteps:
         self.writer.finish()
 
     def _step(self, name: str, blocks: dict[str, Callable[[], None]]) -> None:
-        self.progress.begin(name)
-        for block, compute in blocks.items():
-            if self.writer.has(block):
-                self.progress.skip(1 / len(blocks))
-            else:
-                compute()
+        run_blocks(self.writer, self.progress, name, blocks)
 
     # --- data and models ----------------------------------------------------------------------------------
 
@@ -149,7 +143,7 @@ class BuildSteps:
         subsets = {
             "subset_id": list(range(len(masks))),
             "role": roles,
-            "mask": [np.packbits(mask).tobytes() for mask in masks],
+            "mask": pack_masks(masks),
         }
         recipe = RECIPES[self.settings.recipe]
         meta = {

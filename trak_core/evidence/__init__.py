@@ -3,6 +3,7 @@
 from trak_core.evidence.calibration import calibration_slope
 from trak_core.evidence.cost import Cost, measured_cost
 from trak_core.evidence.lds import (
+    MIN_SUBSETS,
     LdsEvidence,
     lds_interval,
     lds_per_test,
@@ -23,6 +24,7 @@ from trak_core.evidence.split import tuning_tests
 from trak_core.evidence.trust import trust_level
 
 __all__ = [
+    "MIN_SUBSETS",
     "Cost",
     "LdsEvidence",
     "Removal",

@@ -25,6 +25,7 @@ from trak_core.errors import InvalidSettingError
 from trak_core.seeds import derive_seed
 
 __all__ = [
+    "MIN_SUBSETS",
     "LdsEvidence",
     "lds_interval",
     "lds_per_test",
@@ -36,6 +37,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 MIN_SUBSETS = 4
+"""Fewer give no rank correlation worth the name."""
 CONFIDENCE = 0.95
 N_BOOTSTRAP = 1000
 

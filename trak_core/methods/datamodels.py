@@ -65,17 +65,20 @@ def ridge_regression(masks: Tensor, outcomes: Tensor, ridge: float) -> Tensor:
     Solved over the subsets, of which there are fewer than train examples. The ridge is relative to the mean eigenvalue
     of the masks' inner products.
     """
+    solved: Tensor = torch.linalg.solve(_ridged_kernel(masks, ridge), outcomes)
+    return solved.T @ masks
+
+
+def _ridged_kernel(masks: Tensor, ridge: float) -> Tensor:
+    """Inner products of masks `[n_subsets, n_subsets]` with the relative ridge added."""
     kernel = masks @ masks.T
     kernel.diagonal().add_(ridge * kernel.diagonal().mean())
-    solved: Tensor = torch.linalg.solve(kernel, outcomes)
-    return solved.T @ masks
+    return kernel
 
 
 def _left_out_error(masks: Tensor, outcomes: Tensor, ridge: float) -> float:
     """Mean squared error for each subset foretold from the others, in closed form (Allen 1974, PRESS)."""
-    kernel = masks @ masks.T
-    kernel.diagonal().add_(ridge * kernel.diagonal().mean())
-    inverse = torch.linalg.inv(kernel.double())
+    inverse = torch.linalg.inv(_ridged_kernel(masks, ridge).double())
     left_out = (inverse @ outcomes.double()) / inverse.diagonal()[:, None]
     return float((left_out**2).mean())
 

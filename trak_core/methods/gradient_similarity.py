@@ -27,12 +27,8 @@ def _dot(material: Material, weights: StateDict, step_size: float = 1.0) -> Term
     rows = material.gradients
     train = _packed(material, weights, material.train)
     q = material.q(weights, material.train) * step_size
-    own = q * _squared_norms(material, train)
+    own = q * material.gradients.squared_norms(train)
     return Term(_packed(material, weights, material.test), train, q, rows.inner_products, own)
-
-
-def _squared_norms(material: Material, packed: Tensor) -> Tensor:
-    return material.gradients.squared_norms(packed)
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class GradientCosine:
             test, train = (_packed(material, weights, examples) for examples in (material.test, material.train))
             tiny = torch.finfo(train.dtype).tiny
             # The length of the query scales its whole row, and cosines of several checkpoints must weigh the same.
-            lengths = [_squared_norms(material, packed).sqrt().clamp_min(tiny) for packed in (test, train)]
+            lengths = [material.gradients.squared_norms(packed).sqrt().clamp_min(tiny) for packed in (test, train)]
             sign = material.q(weights, material.train).sign()
 
             query, known = (
@@ -151,6 +147,6 @@ class GradientNorm:
         terms = []
         for weights in material.states:
             packed = _packed(material, weights, material.train)
-            norms = material.q(weights, material.train).abs() * _squared_norms(material, packed).sqrt()
+            norms = material.q(weights, material.train).abs() * material.gradients.squared_norms(packed).sqrt()
             terms.append(Term(norms.expand(len(material.test), -1), None, torch.ones_like(norms), own=norms))
         return ProductScores(terms)

@@ -119,15 +119,13 @@ def solve_by_steps(
 ) -> tuple[Tensor, Tensor]:
     """`(G + damping I)^-1 grad f` for the examples, as rows in the order of layers, and the residuals reached."""
     rows = material.gradients.flat(weights, examples.inputs, examples.asked)
-    names = [name for layer in material.gradients.layers for name in layer.parameters]
     as_states, as_rows = _between(material, weights)
 
     def loss(outputs: Tensor) -> Tensor:
         return outputs.logsumexp(-1)  # cross-entropy, but for a part that is linear in the outputs
 
     def product(vectors: Tensor) -> Tensor:
-        states = {name: value for name, value in as_states(vectors).items() if name in names}
-        moved = gauss_newton_products(material.architecture, weights, material.train.inputs, loss, states)
+        moved = gauss_newton_products(material.architecture, weights, material.train.inputs, loss, as_states(vectors))
         return as_rows(moved) + damping * vectors
 
     return conjugate_gradients(product, rows, tolerance, MAX_ITERATIONS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from trak_core.methods.kernels import soft_threshold
 from trak_core.methods.method import BaseScores
 
 __all__ = ["ProductScores", "Term"]
@@ -88,7 +89,7 @@ class ProductScores(BaseScores):
     def block(self, rows: slice) -> Tensor:
         """As in `Scores`."""
         total = torch.stack(self._each(rows)).mean(0)
-        return torch.nn.functional.softshrink(total, self.threshold) if self.threshold else total
+        return soft_threshold(total, self.threshold)
 
     def standard_error(self, rows: slice) -> Tensor | None:
         """As in `Scores`."""

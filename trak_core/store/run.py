@@ -31,6 +31,7 @@ from trak_core.errors import (
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.connection import attach, reading
 from trak_core.store.files import RunFiles
+from trak_core.store.masks import unpack_masks
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.schema import SCHEMA_VERSION
 
@@ -275,8 +276,7 @@ class Run:
     def subset_masks(self, role: str) -> NDArray[np.bool_]:
         """Subsets of a role ("fit" or "eval"), bool `[n_subsets, n_train]`, by subset_id."""
         blobs = self.rows("SELECT mask FROM subsets WHERE role = ? ORDER BY subset_id", [role])
-        packed = np.frombuffer(b"".join(blob for (blob,) in blobs), dtype=np.uint8).reshape(len(blobs), -1)
-        return np.unpackbits(packed, axis=1)[:, : self.info.n_train].astype(bool)
+        return unpack_masks((blob for (blob,) in blobs), self.info.n_train)
 
     def outcomes(self, role: str) -> NDArray[np.float64]:
         """Model outputs of the labels after retraining: `[n_subsets, n_seeds, n_test]`, by subset_id and seed."""
