@@ -3,13 +3,15 @@
 import streamlit as st
 
 from pages.components.address import show_notices
-from pages.components.pages import EVIDENCE, EXPLORE, HOME
+from pages.components.pages import ALL
 from pages.components.routing import ROUTED
 from pages.components.runs import pick_run
+from pages.components.view import begin_view
 
 st.set_page_config(page_title="TRAK explorer", page_icon=":material/travel_explore:", layout="wide")
 st.session_state[ROUTED] = True
-page = st.navigation([HOME, EXPLORE, EVIDENCE], position="top")
+page = st.navigation(list(ALL), position="top")
+begin_view()
 pick_run()
 show_notices()
 page.run()

@@ -14,10 +14,10 @@ from pages.components.evidence_panels import (
     removal_panel,
     truth_panel,
 )
-from pages.components.export import share_link
+from pages.components.export import take_away
 from pages.components.routing import through_app
 from pages.components.runs import can_be_measured, current_run, is_busy, refresh_when_published, test_overview
-from trak_core.views import board, find_stories, lds_values
+from trak_core.views import board, board_table, find_stories, lds_values
 
 through_app()
 
@@ -75,4 +75,11 @@ with st.container(border=True):
     cost_panel(found)
 with st.container(border=True):
     choose_by_picture(run, method, test_idx)
-share_link(run=run.info.name, test=test_idx, method=run.method_titles[method])
+take_away(
+    f"evidence_{run.info.name}",
+    f"{run.info.name}: evidence",
+    lambda: board_table(found),
+    run=run.info.name,
+    test=test_idx,
+    method=run.method_titles[method],
+)

@@ -5,14 +5,22 @@ import streamlit as st
 from pages.components.address import choose_asked_class, choose_method, choose_test, choose_train, go_to_test
 from pages.components.cards import side_card, test_card, train_card
 from pages.components.charts import score_histogram, show
-from pages.components.export import explanation_download, share_link
+from pages.components.export import take_away
 from pages.components.filters import filter_bar, walk_buttons
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
 from pages.components.routing import through_app
 from pages.components.runs import current_run, refresh_when_published, test_overview
 from pages.components.text import plain
 from trak_core.store.run import Run
-from trak_core.views import Explanation, TestOverview, explain, find_stories, read_examples, window_around
+from trak_core.views import (
+    Explanation,
+    TestOverview,
+    explain,
+    explanation_table,
+    find_stories,
+    read_examples,
+    window_around,
+)
 
 through_app()
 
@@ -95,13 +103,14 @@ with histogram, st.container(border=True, height="stretch"):
 with closer, st.container(border=True, height="stretch"):
     st.markdown("**A training example up close**")
     train_card(run, explanation, choose_train(run))
-with st.container(horizontal=True):
-    share_link(
-        run=run.info.name,
-        test=test_idx,
-        asked=st.session_state.get("asked"),
-        method=run.method_titles[method],
-        train=st.session_state.get("train"),
-    )
-    explanation_download(explanation)
+take_away(
+    f"explanation_test_{test_idx}",
+    f"{run.info.name}: test example {test_idx}",
+    lambda: explanation_table(explanation),
+    run=run.info.name,
+    test=test_idx,
+    asked=st.session_state.get("asked"),
+    method=run.method_titles[method],
+    train=st.session_state.get("train"),
+)
 refresh_when_published(run)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components.colours import BLUE, GREY, LINES, ORANGE
 from pages.components.text import in_html
+from pages.components.view import Figure, note
 from trak_core.views import Board, Explanation, Fit, RemovalCurve
 
 __all__ = [
@@ -19,14 +21,12 @@ __all__ = [
     "show",
 ]
 
-BLUE, ORANGE, GREY = "#3d7fc4", "#d97a2b", "#8a949c"
-LINES = ("#3d7fc4", "#7a5ab5", "#2a9d8f", "#8a949c", "#b5852a", "#a8577e")
-"""One colour a line, where lines are methods and nothing helps or hurts."""
 _CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": {"scale": 2}}
 
 
 def show(figure: go.Figure, key: str, alt: str) -> None:
     """Puts a figure on the page, with a button that saves it as PNG."""
+    note(key, Figure(alt, figure))
     st.plotly_chart(figure, key=key, config=_CONFIG, alt=alt)
 
 

@@ -1,12 +1,16 @@
-"""Taking a view away: its address, and its numbers."""
+"""Taking a view away: its address, its numbers, and the whole of it as one file."""
 
+import io
+from collections.abc import Callable
 from urllib.parse import urlencode
 
+import pandas as pd
 import streamlit as st
 
-from trak_core.views import Explanation, explanation_csv
+from pages.components.html_view import html_page
+from pages.components.view import noted
 
-__all__ = ["explanation_download", "share_link"]
+__all__ = ["share_link", "take_away"]
 
 _JS = """
 export default function (component) {
@@ -48,12 +52,37 @@ def share_link(**state: object) -> None:
         _COPY(key="copy_link", data={"query": query})
 
 
-def explanation_download(explanation: Explanation) -> None:
-    """A button that saves the proponents and opponents shown as CSV."""
+def take_away(name: str, title: str, table: Callable[[], pd.DataFrame] | None = None, **state: object) -> None:
+    """The last row of every page: copy the link, download the numbers, download the whole view.
+
+    Args:
+        name: of the files, without an ending: letters, digits and underscores.
+        title: of the view, for its file.
+        table: gives the numbers of the view; None where it has none.
+        state: parameters of the address, as in `share_link`.
+    """
+    with st.container(horizontal=True):
+        share_link(**state)
+        if table is not None:
+            _download("CSV", f"{name}.csv", "text/csv", lambda: table().to_csv(index=False).encode())
+            _download("Parquet", f"{name}.parquet", "application/vnd.apache.parquet", lambda: _parquet(table()))
+        shown = noted()
+        _download(
+            "HTML",
+            f"{name}.html",
+            "text/html",
+            lambda: html_page(title, shown),
+            "The whole view as one file that opens in any browser, figures included; nothing else is needed.",
+        )
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _download(kind: str, file_name: str, mime: str, data: Callable[[], bytes], tip: str | None = None) -> None:
     st.download_button(
-        "Download CSV",
-        data=lambda: explanation_csv(explanation),
-        file_name=f"explanation_test_{explanation.example.idx}.csv",
-        mime="text/csv",
-        on_click="ignore",
+        kind, data=data, file_name=file_name, mime=mime, on_click="ignore", icon=":material/download:", help=tip
     )

@@ -4,12 +4,13 @@ One widget a thumbnail would cost a browser message each; this sends all items i
 page through `textContent` and attributes only, never as HTML.
 """
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
+from pages.components.images import data_uri
+from pages.components.view import Picture, Pictures, note
 from trak_core.views import Example
 
 __all__ = ["MAX_ITEMS", "GalleryItem", "gallery"]
@@ -152,6 +153,8 @@ def gallery(
         if chosen is not None:
             on_pick(int(chosen))
 
+    if not strip:  # a strip is for finding one's way and no part of the view
+        note(key, Pictures(label, tuple(_picture(item) for item in items[:MAX_ITEMS])))
     _COMPONENT(
         key=key,
         data={
@@ -163,6 +166,11 @@ def gallery(
         },
         on_picked_change=picked,
     )
+
+
+def _picture(item: GalleryItem) -> Picture:
+    captions = tuple(caption for caption in (item.score, item.caption) if caption)
+    return Picture(item.example.thumbnail, item.example.text or "", captions)
 
 
 def _item(item: GalleryItem) -> dict[str, object]:
@@ -177,9 +185,3 @@ def _item(item: GalleryItem) -> dict[str, object]:
         "side": item.side,
         "other": item.other,
     }
-
-
-def data_uri(image: bytes) -> str:
-    """The image as an address that needs no second request."""
-    kind = "png" if image.startswith(b"\x89PNG") else "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

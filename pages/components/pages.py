@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-__all__ = ["EVIDENCE", "EXPLORE", "HOME"]
+__all__ = ["ALL", "EVIDENCE", "EXPLORE", "HOME", "MAP", "REVIEW", "RUNS", "TRAIN"]
 
 _FOLDER = Path(__file__).resolve().parents[1]
 
@@ -30,3 +30,33 @@ EVIDENCE = st.Page(
     url_path="evidence",
     help="How well the scores foretell what happens when models are retrained on other data.",
 )
+TRAIN = st.Page(
+    _FOLDER / "training_item.py",
+    title="Training item",
+    icon=":material/history_edu:",
+    url_path="training-item",
+    help="The way back: one training example, and the test examples that it helps and hurts.",
+)
+MAP = st.Page(
+    _FOLDER / "map.py",
+    title="Map",
+    icon=":material/scatter_plot:",
+    url_path="map",
+    help="All examples by what they teach the model; pick groups and see what they do.",
+)
+REVIEW = st.Page(
+    _FOLDER / "review.py",
+    title="Label review",
+    icon=":material/rule:",
+    url_path="review",
+    help="Training examples whose label looks wrong, worst first.",
+)
+RUNS = st.Page(
+    _FOLDER / "runs.py",
+    title="Runs",
+    icon=":material/folder_open:",
+    url_path="runs",
+    help="Build, compare, look behind and take away runs.",
+)
+ALL = (HOME, EXPLORE, TRAIN, MAP, EVIDENCE, REVIEW, RUNS)
+"""In the order of the navigation."""

@@ -1,6 +1,7 @@
 """One real Chromium, and one app that begins with no run and builds digits by itself."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,15 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         yield App(address, directory / "runs", directory / "log")
 
 
+@pytest.fixture(scope="session")
+def explorer(measured_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app over a copy of the small measured run "digits": quick to start, for tests of single pages."""
+    directory = tmp_path_factory.mktemp("explorer")
+    shutil.copytree(measured_runs, directory / "runs")
+    with running_app(directory / "runs", directory / "log") as address:
+        yield App(address, directory / "runs", directory / "log")
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh page, 1280 x 900, light; fails the test on any error that a script of the page throws."""
@@ -59,6 +69,12 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert errors == []
+
+
+def settled(page: Page) -> None:
+    """Waits until the script has run to its end, as a person does before the next key."""
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+    page.wait_for_timeout(300)
 
 
 def screenshot(page: Page, name: str) -> None:

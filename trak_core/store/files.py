@@ -14,14 +14,15 @@ __all__ = ["RunFiles", "replace_file", "storage_errors", "write_text"]
 class RunFiles:
     """Paths inside a run directory.
 
-    `store.duckdb` and `checkpoints/` are the run. `build/` is there only while the run is being built or measured: the
-    working stores, the progress and the lock. `features.duckdb` holds what an `Attributor` has computed so far; the run
-    does not need it.
+    `store.duckdb` and `checkpoints/` are the run; `reviews.duckdb` is what people wrote down about it. `build/` is
+    there only while the run is being built or measured: the working stores, the progress and the lock.
+    `features.duckdb` holds what an `Attributor` has computed so far; the run does not need it.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.store = run_dir / "store.duckdb"
+        self.reviews = run_dir / "reviews.duckdb"
         self.checkpoints = run_dir / "checkpoints"
         self.build = run_dir / "build"
         self.finished_build = run_dir / ".build-finished"

@@ -26,7 +26,7 @@ from trak_core.views.explanation import (
     TrainRole,
     Trust,
     explain,
-    explanation_csv,
+    explanation_table,
     train_role,
 )
 from trak_core.views.stories import Story, find_stories
@@ -49,7 +49,7 @@ __all__ = [
     "board",
     "board_table",
     "explain",
-    "explanation_csv",
+    "explanation_table",
     "find_stories",
     "find_tests",
     "flip_sizes",

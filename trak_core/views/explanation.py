@@ -13,7 +13,7 @@ from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
 from trak_core.views.examples import Example, read_examples
 
-__all__ = ["Attributed", "Explanation", "TrainRole", "Trust", "explain", "explanation_csv", "train_role"]
+__all__ = ["Attributed", "Explanation", "TrainRole", "Trust", "explain", "explanation_table", "train_role"]
 
 TOP_SHARE = 10
 N_BINS = 61
@@ -234,8 +234,8 @@ def train_role(
     )
 
 
-def explanation_csv(explanation: Explanation) -> bytes:
-    """The proponents and opponents shown as CSV, UTF-8."""
+def explanation_table(explanation: Explanation) -> pd.DataFrame:
+    """The proponents and opponents shown, a row each."""
     rows = [
         {
             "test_idx": explanation.example.idx,
@@ -250,4 +250,4 @@ def explanation_csv(explanation: Explanation) -> bytes:
         for side, items in (("proponent", explanation.proponents), ("opponent", explanation.opponents))
         for item in items
     ]
-    return str(pd.DataFrame(rows).to_csv(index=False)).encode()
+    return pd.DataFrame(rows)

@@ -1,0 +1,104 @@
+"""`reviews.duckdb`: what people write down about a run, the only file that the explorer writes.
+
+The file is opened for each read and write and closed again, some milliseconds each: so several servers and commands may
+write to one run, and wait for each other for a moment only. Within a process all threads share one handle while it is
+open. Rows are only ever added, never changed: whoever undoes something adds that it was undone.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from trak_core.errors import StorageError, StoreDamagedError
+from trak_core.store.connection import is_damage, is_disk_trouble
+from trak_core.store.files import RunFiles, storage_errors
+
+__all__ = ["ReviewFile"]
+
+PATIENCE_SECONDS = 10.0
+_TABLES = """
+CREATE TABLE IF NOT EXISTS verdicts(
+    verdict_id BIGINT PRIMARY KEY, train_idx INTEGER, verdict VARCHAR, new_label INTEGER, reviewer VARCHAR,
+    note VARCHAR, reviewed_at TIMESTAMP, undoes BIGINT, data_fingerprint VARCHAR);
+CREATE TABLE IF NOT EXISTS what_ifs(
+    what_if_id VARCHAR, asked_at TIMESTAMP, test_idx INTEGER, removed INTEGER[], state VARCHAR, result VARCHAR);
+"""
+_one_at_a_time = threading.Lock()
+
+
+class ReviewFile:
+    """The reviews of one run. Safe to use from several threads and processes.
+
+    Args:
+        run_dir: of the run; the file comes into being with the first write.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = RunFiles(run_dir).reviews
+
+    def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query; none where nothing was written yet.
+
+        Raises:
+            StorageError: the file is held by another process for long, or the disk fails.
+            StoreDamagedError: the file cannot be read.
+        """
+        if not self.path.exists():
+            return []
+        with self._open() as connection:
+            return connection.execute(query, list(params)).fetchall()
+
+    def write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Carries out a statement for each row of parameters, all in one transaction.
+
+        Raises:
+            StorageError: the file is held by another process for long, or the disk is full or failing; nothing of this
+                write is kept, and all that was written before is.
+            StoreDamagedError: the file cannot be read.
+        """
+        with self._open() as connection:
+            connection.execute("BEGIN")
+            connection.executemany(statement, [list(row) for row in rows])
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with storage_errors(self.path), _one_at_a_time:
+            try:
+                connection = self._connect()
+                try:
+                    connection.execute(_TABLES)
+                    yield connection
+                finally:
+                    connection.close()
+            except duckdb.Error as error:
+                raise self._said(error) from error
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return duckdb.connect(str(self.path), config={"enable_external_access": "false"})
+            except duckdb.IOException as error:
+                if "lock" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0.005, 0.03))
+
+    def _said(self, error: duckdb.Error) -> Exception:
+        text = str(error).splitlines()[0]
+        if is_disk_trouble(error) or "lock" in text:
+            return StorageError(
+                f"cannot write {self.path} ({text}); free some space or close what holds it, then try again. Nothing "
+                "that was recorded is lost."
+            )
+        if is_damage(error):
+            return StoreDamagedError(
+                f"{self.path} is damaged ({text}); restore it from a copy, or move it away to begin new reviews."
+            )
+        return error
