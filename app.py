@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.components.address import show_notices
+from pages.components.help_panel import help_panel
 from pages.components.pages import ALL
 from pages.components.routing import ROUTED
 from pages.components.runs import pick_run
@@ -12,6 +13,8 @@ st.set_page_config(page_title="TRAK explorer", page_icon=":material/travel_explo
 st.session_state[ROUTED] = True
 page = st.navigation(list(ALL), position="top")
 begin_view()
-pick_run()
+with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+    help_panel()
+    pick_run()
 show_notices()
 page.run()

@@ -3,8 +3,9 @@
 import streamlit as st
 
 from pages.components.address import choose_method, choose_test
-from pages.components.charts import checkpoints_chart, lds_histogram, show
+from pages.components.charts import lds_histogram, show
 from pages.components.evidence_panels import (
+    checkpoints_panel,
     choose_by_picture,
     cost_panel,
     example_panel,
@@ -12,12 +13,14 @@ from pages.components.evidence_panels import (
     measure_panel,
     method_panel,
     removal_panel,
+    ridge_panel,
     truth_panel,
+    why_panel,
 )
 from pages.components.export import take_away
 from pages.components.routing import through_app
 from pages.components.runs import can_be_measured, current_run, is_busy, refresh_when_published, test_overview
-from trak_core.views import board, board_table, find_stories, lds_values
+from trak_core.views import board, board_table, first_test, lds_values
 
 through_app()
 
@@ -49,16 +52,12 @@ with left:
     with st.container(border=True):
         method_panel(found)
     with st.container(border=True):
-        st.markdown(
-            "**More checkpoints, better scores**",
-            help="LDS of the run's own method when scores are averaged over fewer checkpoints.",
-        )
-        show(checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
+        checkpoints_panel(found)
 with right:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             with st.container(width=170):
-                test_idx = choose_test(run, default=find_stories(run, test_overview(run))[0].test_idx)
+                test_idx = choose_test(run, default=first_test(run, test_overview(run)))
             with st.container(width=210):
                 method = choose_method(run, run.method_titles)
         chosen = example_panel(run, method, test_idx)
@@ -66,6 +65,10 @@ with right:
         st.markdown("**LDS of every test example**", help="How many test examples are foretold how well.")
         values = lds_values(run, method)
         show(lds_histogram(values.tolist(), chosen), "lds", f"Histogram of LDS over {len(values)} test examples")
+    with st.container(border=True):
+        why_panel(run, found)
+    with st.container(border=True):
+        ridge_panel(run)
 left, right = st.columns(2)
 with left, st.container(border=True, height="stretch"):
     removal_panel(run)

@@ -3,12 +3,11 @@
 import streamlit as st
 
 from pages.components.first_run import first_run, is_first_run
-from pages.components.pages import EXPLORE
+from pages.components.pages import EXPLORE, PRESENT
 from pages.components.routing import through_app
-from pages.components.runs import current_run, launcher, summary_of, test_overview
-from pages.components.text import shortened
+from pages.components.runs import current_run, launcher, stories_of, summary_of
+from pages.components.stories import story_card
 from trak_core.store.catalog import RunSummary, run_dirs
-from trak_core.views import find_stories, read_examples
 
 through_app()
 
@@ -83,23 +82,16 @@ def show_run(run: RunSummary) -> None:
 
 def show_stories() -> None:
     run = current_run()
-    stories = find_stories(run, test_overview(run))
-    st.subheader("Begin with a story")
-    for column, story in zip(st.columns(len(stories)), stories, strict=True):
-        with column, st.container(border=True, height="stretch"):
-            example = read_examples(run, "test", [story.test_idx])[0]
-            if example.thumbnail:
-                st.image(example.thumbnail, width=64, alt=f"test example {example.idx}")
-            elif example.text:
-                st.text(shortened(example.text))
-            st.markdown(f"**{story.title}**")
-            st.text(story.text)
-            st.page_link(
-                EXPLORE,
-                label="See why",
-                icon=":material/arrow_forward:",
-                query_params={"run": run.info.name, "test": str(story.test_idx)},
-            )
+    stories = stories_of(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Begin with a story", width="stretch")
+        st.page_link(
+            PRESENT, label="Present the stories", icon=":material/slideshow:", query_params={"run": run.info.name}
+        )
+    cards = [*st.columns(3), *(st.columns(3) if len(stories) > 3 else [])]
+    for card, story in zip(cards, stories, strict=False):
+        with card, st.container(border=True, height="stretch"):
+            story_card(run, story)
 
 
 st.title("Which training examples made the model say this?")

@@ -1,11 +1,103 @@
-"""Label review: training examples whose label looks wrong, worst first."""
+"""Label review: training examples whose label looks wrong, worst first, and what reviewers say of them."""
 
 import streamlit as st
 
+from pages.components.export import take_away
+from pages.components.pages import EXPLORE
+from pages.components.review_panels import evidence_strip, headline, last_verdicts, results, suspect_card, verdict_keys
+from pages.components.review_queue import choose_queue, choose_suspect, progress_bar, read_log
 from pages.components.routing import through_app
-from pages.components.runs import current_run
+from pages.components.runs import can_be_measured, current_run, feature_directions, is_busy, refresh_when_published
+from pages.components.view import Words, note
+from trak_core.store.reviews import ReviewLog
+from trak_core.store.run import Run
+from trak_core.views import (
+    SuspectQueue,
+    Suspects,
+    find_suspects,
+    suspect_evidence,
+    suspect_signals,
+    verdict_table,
+)
 
 through_app()
 
+
+def without_suspects(run: Run) -> None:
+    """What a page without a queue says, and what to do about it."""
+    if not run.info.has_classes:
+        st.subheader("This run has no labels to review", anchor=False)
+        st.write("Its examples have numbers as targets, and there is no other class that could be the right one.")
+    elif is_busy(run):
+        st.subheader("No suspects yet", anchor=False)
+        st.write("The run is still being built. Labels that look wrong appear here with its first scores.")
+        refresh_when_published(run)
+    else:
+        st.subheader("Nobody has looked for wrong labels in this run", anchor=False)
+        if can_be_measured(run):
+            st.write("It was built by an older version of this program. Build it again, under another name:")
+            st.code(f"python -m trak_core build {run.info.recipe} --name {run.info.recipe}-review", language="bash")
+        else:
+            st.write(
+                "It was saved from Python, with its scores alone. Suspects are found while a recipe or a data set of "
+                "your own is built from the command line; until then, opponents that carry the label of the test "
+                "example they speak against, on the Explore page, are the first place to look."
+            )
+        st.page_link(EXPLORE, label="Open in Explore", icon=":material/search:", query_params={"run": run.info.name})
+
+
+def review_one(run: Run, train_idx: int, suspects: Suspects, queue: SuspectQueue, log: ReviewLog, me: str) -> None:
+    """One suspect: what is odd, the keys, and the evidence."""
+    evidence = suspect_evidence(run, feature_directions(run), train_idx, suspects.suggested_label(train_idx))
+    with top:
+        headline(evidence)
+    card, keys = st.columns([1, 3.4])
+    place = int(suspects.place[train_idx])
+    with card:
+        suspect_card(evidence, f", number {place + 1:,} by this signal", log)
+    with keys, st.container(border=True, height="stretch"):
+        verdict_keys(run, me, evidence, queue, log)
+        evidence_strip(evidence)
+
+
+def nothing_left(queue: SuspectQueue, show: str) -> None:
+    """What is said when the queue is walked through."""
+    with top:
+        done = queue.n_reviewed == queue.n > 0
+        said = "Every suspect in this queue is reviewed." if done else f"No suspect here is “{show}”."
+        st.subheader("Done" if done else "Nothing to show", anchor=False)
+        st.text(f"{said} Choose a longer queue, another signal or another class above, or take the result away below.")
+        note("headline", Words(said))
+
+
 run = current_run()
-st.subheader("Label review", anchor=False)
+if not run.info.has_classes or not suspect_signals(run):
+    without_suspects(run)
+    st.stop()
+if (test_idx := st.session_state.pop("open test", None)) is not None:
+    st.switch_page(EXPLORE, query_params={"run": run.info.name, "test": str(test_idx)})
+top = st.container(gap="xsmall")
+suspects, wanted, signal, row = choose_queue(run)
+log = read_log(run)
+queue = find_suspects(suspects, run.train_labels, log, wanted)
+with row:
+    train_idx = choose_suspect(run, queue)
+progress_bar(queue, log)
+if train_idx is None:
+    nothing_left(queue, wanted.show)
+else:
+    review_one(run, train_idx, suspects, queue, log, wanted.reviewer)
+verdicts, outcome = st.columns([3, 2])
+with verdicts, st.container(border=True, height="stretch"):
+    last_verdicts(run, log, wanted.reviewer)
+with outcome, st.container(border=True, height="stretch"):
+    results(run, log)
+take_away(
+    f"review_{run.info.name}",
+    f"{run.info.name}: label review",
+    lambda: verdict_table(run, log),
+    run=run.info.name,
+    signal=signal,
+    train=train_idx,
+    reviewer=None,  # whoever is sent the link is somebody else
+)

@@ -3,6 +3,8 @@
 import json
 import math
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,11 +17,16 @@ from tqdm import tqdm
 
 from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
 from trak_core.evidence.verification import verify
+from trak_core.evidence.what_if import N_SEEDS, as_question, read_removed
+from trak_core.jobs import report_progress
 from trak_core.recipes import RECIPES, Recipe, find_recipe
+from trak_core.store.archive import export_run, import_run
 from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Lds, open_run
 from trak_core.views.board_text import board_text
+from trak_core.views.what_if import foretell_question
+from trak_core.views.what_if_text import what_if_text
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
@@ -115,8 +122,13 @@ def _build(recipe: Recipe, name: str, seed: int, device: str, evidence: bool, **
 def _progress_bar() -> Iterator[Callable[[BuildStatus], None]]:
     # The bar counts in per mille, because steps differ in what they count.
     with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}{postfix}", disable=None) as bar:
+        told = ""
 
         def show(status: BuildStatus) -> None:
+            nonlocal told
+            if bar.disable and status.step != told:  # no terminal but a log: a line a step
+                told = status.step
+                click.echo(f"{time.strftime('%H:%M:%S')} {status.fraction:4.0%} {told}", err=True)
             bar.set_description_str(status.step, refresh=False)
             bar.set_postfix_str(status.time_left.removeprefix(", "), refresh=False)
             bar.update(1000 * status.fraction - bar.n)
@@ -169,6 +181,23 @@ def evidence(
             measure_run(run_dir, settings, show)
         with open_run(run_dir) as opened:
             click.echo(board_text(opened), nl=False)
+
+
+@cli.command(name="map")
+@click.argument("run")
+def map_command(run: str) -> None:
+    """Draw the map of RUN (a name or a path), where it has none.
+
+    Builds draw it by themselves; runs saved from Python come without one.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    with clear_errors():
+        from trak_core.building import map_run
+
+        run_dir = find_run(run)
+        with _progress_bar() as show:
+            map_run(run_dir, show)
+    click.echo(f"The map of run {run_dir.name!r} is there. Look at it with: streamlit run app.py")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -264,6 +293,66 @@ def verify_command(run: str, as_json: bool) -> None:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}{': ' + check.detail if check.detail else ''}")
     if not all(check.ok for check in checks):
         raise SystemExit(1)
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def export(run: str, file: Path, force: bool) -> None:
+    """Write RUN (a name or a path), reviews included, as one FILE that `import` opens anywhere."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    with clear_errors():
+        run_dir = find_run(run)
+        export_run(run_dir, file, force)
+        click.echo(f"Run {run_dir.name!r} is in {file} ({file.stat().st_size / 1e6:,.1f} MB).")
+
+
+@cli.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the run; the one that it was exported under by default.")
+@click.option("--max-gb", type=float, help="The most that FILE may unpack to, in GB; 20 times its size by default.")
+def import_command(file: Path, name: str | None, max_gb: float | None) -> None:
+    """Add the run in FILE, which `export` wrote, to the directory of runs, after checking all of it."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    with clear_errors():
+        run_dir = import_run(file, runs_dir(), name, None if max_gb is None else round(max_gb * 1e9))
+        click.echo(f"Run {run_dir.name!r} is there: {run_dir}\nLook at it with: streamlit run app.py")
+
+
+@cli.command(name="what-if")
+@click.argument("run")
+@click.option("--test", "test_idx", type=int, required=True, help="Number of the test example.")
+@click.option("--remove", default="", help="Numbers of train examples, as in 1,2,3; - reads them from standard input.")
+@click.option("--top-proponents", type=click.IntRange(0), default=0, help="Remove so many proponents as well.")
+@click.option("--seeds", type=int, default=N_SEEDS, show_default=True, help="Pairs of models to train.")
+@click.option("--method", help="Whose scores predict and name proponents; the run's own by default.")
+def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: int, method: str | None) -> None:
+    """Retrain the models of RUN (a name or a path) with and without some train examples.
+
+    Prints predicted and actual change of the margin of every class. The answer is kept in the run's history, and the
+    same question is answered from there.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    with clear_errors():
+        run_dir = find_run(run)
+        with open_run(run_dir) as opened:
+            removed = read_removed(sys.stdin.read() if remove == "-" else remove)
+            if top_proponents:
+                removed += map(int, opened.proponents(test_idx, top_proponents, method)["train_idx"])
+            question = as_question(opened, test_idx, removed, seeds)
+            foretold, titles = foretell_question(opened, question, method), opened.method_titles
+        from trak_core.building.what_if import verify_what_if  # torch: retraining pays for it
+
+        with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}", disable=None) as bar:
+
+            def show(fraction: float, step: str) -> None:
+                report_progress(fraction, step)
+                bar.set_description_str(step, refresh=False)
+                bar.update(fraction - bar.n)
+
+            verified = verify_what_if(run_dir, test_idx, removed, seeds, show)
+        click.echo(what_if_text(foretold, verified, titles[foretold.method]), nl=False)
 
 
 @contextmanager

@@ -16,9 +16,12 @@ __all__ = [
     "ANSWER",
     "choose_asked_class",
     "choose_method",
+    "choose_other_method",
     "choose_test",
     "choose_train",
+    "choose_train_item",
     "go_to_test",
+    "go_to_train",
     "leave_out",
     "show_notices",
 ]
@@ -33,6 +36,11 @@ def go_to_test(test_idx: int) -> None:
     """Shows another test example; for callbacks, which run before the page is drawn."""
     st.session_state["test"] = test_idx
     st.session_state["train"] = None
+
+
+def go_to_train(train_idx: int) -> None:
+    """Shows another train example; for callbacks."""
+    st.session_state["train"] = train_idx
 
 
 def choose_test(run: Run, default: int) -> int:
@@ -102,10 +110,39 @@ def choose_method(run: Run, titles: dict[str, str]) -> str:
     return run.info.methods[options.index(chosen)]
 
 
-def _check_option(key: str, options: Sequence[str], what: str) -> None:
+def choose_other_method(run: Run, titles: dict[str, str], method: str) -> str | None:
+    """A second method to put beside the first; None for none."""
+    others = {titles[name]: name for name in run.info.methods if name != method}
+    if not others:
+        return None
+    _check_option("beside", [*others], "other method", "none is beside it")
+    if st.session_state.get("beside") not in others:
+        st.session_state.pop("beside", None)
+    chosen = st.selectbox(
+        "Beside it",
+        [*others],
+        index=None,
+        key="beside",
+        bind="query-params",
+        placeholder="no other method",
+        help="A second method for the same question: what both name is marked.",
+    )
+    return others.get(chosen or "")
+
+
+def _check_option(key: str, options: Sequence[str], what: str, instead: str | None = None) -> None:
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
-        leave_out(key, f"There is no {what} “{plain(asked)}” in this run; this is “{plain(options[0])}”.")
+        instead = instead or f"this is “{plain(options[0])}”"
+        leave_out(key, f"There is no {what} “{plain(asked)}” in this run; {instead}.")
+
+
+def choose_train_item(run: Run, default: int) -> int:
+    """The number input for the train example that a page is about; numbers out of range give a notice."""
+    if st.session_state.get("train") is None and "train" not in st.query_params:
+        st.session_state["train"] = default
+    chosen = choose_train(run)
+    return default if chosen is None else chosen
 
 
 def choose_train(run: Run) -> int | None:

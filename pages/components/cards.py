@@ -1,15 +1,18 @@
 """The cards of an explanation: the test example, the two sides, and one training example up close."""
 
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import streamlit as st
 
+from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.trust import trust_badge
+from pages.components.view import Picture, Pictures, note
 from trak_core.store.run import Run
-from trak_core.views import Explanation, train_role
+from trak_core.views import Explanation, TrainingItem, train_role
 
-__all__ = ["side_card", "test_card", "train_card"]
+__all__ = ["side_card", "test_card", "train_card", "train_item_card"]
 
 _SIDES = {
     "proponent": (
@@ -28,20 +31,46 @@ _SIDES = {
 def test_card(explanation: Explanation, will_be_measured: bool) -> None:
     """The test example, its label, the model's answer and the trust badge."""
     example = explanation.example
+    sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
+    answer = f"Model: {explanation.predicted_name}{sure}"
+    lines = (f"Label: {example.label_name}", answer, f"Trust: {explanation.trust.level}")
+    note("test example", Pictures("Test example", (Picture(example.thumbnail, example.text or "", lines),)))
     with st.container(border=True, height="stretch"):
         if example.thumbnail:
             st.image(example.thumbnail, width=150, alt=f"test example {example.idx}")
         if example.text:
             st.text(example.text)
         st.text(f"Label: {example.label_name}")
-        sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
-        st.text(f"Model: {explanation.predicted_name}{sure}")
+        st.text(answer)
         trust_badge(explanation.trust, will_be_measured)
 
 
-def side_card(explanation: Explanation, side: Literal["proponent", "opponent"], selected: int | None) -> None:
-    """The gallery of one side of an explanation."""
-    title, help_text = _SIDES[side]
+def side_card(
+    explanation: Explanation,
+    side: Literal["proponent", "opponent"],
+    selected: int | None,
+    *,
+    title: str = "",
+    name: str = "",
+    chosen: Collection[int] = (),
+    shared: Collection[int] = (),
+    contrary: Collection[int] = (),
+    on_choose: Callable[[int], None] | None = None,
+) -> None:
+    """The gallery of one side of an explanation.
+
+    Args:
+        explanation: to show.
+        side: of it.
+        selected: the train example that is looked at closely.
+        title: in place of the usual one, for a second method; as Markdown.
+        name: of that method.
+        chosen: train examples that were put aside.
+        shared: train examples that another method names on this side too.
+        contrary: train examples that it names on the other side.
+        on_choose: called with an example that is put aside.
+    """
+    usual, help_text = _SIDES[side]
     shown = explanation.proponents if side == "proponent" else explanation.opponents
     items = [
         GalleryItem(
@@ -52,16 +81,22 @@ def side_card(explanation: Explanation, side: Literal["proponent", "opponent"], 
             score=f"{item.score:+.3g}",
             side=side,
             other=not item.is_asked_class,
+            chosen=item.example.idx in chosen,
+            badge="both" if item.example.idx in shared else "contrary" if item.example.idx in contrary else "",
         )
         for item in shown
     ]
     with st.container(border=True, height="stretch"):
-        st.markdown(title, help=help_text)
-        gallery(side, items, key=f"{side}s", on_pick=_pick_train, selected=selected)
-
-
-def _pick_train(train_idx: int) -> None:
-    st.session_state["train"] = train_idx
+        st.markdown(title or usual, help=help_text)
+        gallery(
+            f"{side} by {name}" if name else side,
+            items,
+            key=f"{side}s {name}".strip(),
+            on_pick=go_to_train,
+            selected=selected,
+            on_choose=on_choose,
+            marked=explanation.words,
+        )
 
 
 def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> None:
@@ -81,3 +116,35 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
         st.text(f"Among the 20 strongest opponents of {role.n_hurt} test examples")
     if role.example.text:
         st.text(role.example.text)
+
+
+def train_item_card(item: TrainingItem) -> None:
+    """The training example, what the models say of it, and how much it counts."""
+    example = item.example
+    lines = [f"Label: {example.label_name}"]
+    if item.guess_name is not None:
+        lines.append(f"Model: {item.guess_name}")
+    note(
+        "training example",
+        Pictures("Training example", (Picture(example.thumbnail, example.text or "", tuple(lines)),)),
+    )
+    with st.container(border=True, height="stretch"):
+        if example.thumbnail:
+            st.image(example.thumbnail, width=150, alt=f"train example {example.idx}")
+        if example.text:
+            st.text(example.text)
+        for line in lines:
+            st.text(line)
+        if item.p_label is not None:
+            st.caption(f"Probability of its label {item.p_label:.0%}, averaged over checkpoints")
+        if item.self_influence is not None:
+            st.markdown(
+                f"Self-influence {item.self_influence:.3g}, rank {item.self_influence_rank:,} of {item.n_train:,}",
+                help="How much the example raises the model output for itself: high for what the model can only learn "
+                "by heart, such as odd examples and wrong labels.",
+            )
+        st.markdown(
+            f"In {item.n_helped + item.n_hurt:,} top lists, rank {item.hub_rank:,}",
+            help="How many test examples have it among their 20 strongest proponents or opponents, and its place among "
+            "all training examples by that number.",
+        )

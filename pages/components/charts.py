@@ -17,6 +17,7 @@ __all__ = [
     "lds_histogram",
     "methods_chart",
     "removal_chart",
+    "ridge_chart",
     "score_histogram",
     "show",
 ]
@@ -199,4 +200,26 @@ def checkpoints_chart(board: Board) -> go.Figure:
         hovertemplate="%{x} checkpoints: LDS %{y:.3f}<extra></extra>",
     )
     figure.update_xaxes(type="log", tickvals=list(points), ticktext=[str(m) for m in points])
+    return figure
+
+
+def ridge_chart(tried: dict[float, float]) -> go.Figure:
+    """LDS on the fitting subsets against the ridge; a ring marks the one that was chosen."""
+    figure = _figure(270, "ridge, relative to the mean squared gradient norm", "LDS on fitting subsets")
+    best = max(tried, key=lambda ridge: tried[ridge])
+    figure.add_scatter(
+        x=list(tried),
+        y=list(tried.values()),
+        mode="lines+markers",
+        line={"color": BLUE},
+        hovertemplate="ridge %{x:g}: LDS %{y:.3f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[best],
+        y=[tried[best]],
+        mode="markers",
+        marker={"color": ORANGE, "size": 16, "symbol": "circle-open", "line": {"width": 2}},
+        hoverinfo="skip",
+    )
+    figure.update_xaxes(type="log", tickvals=list(tried), ticktext=[f"{ridge:g}" for ridge in tried])
     return figure

@@ -3,17 +3,20 @@
 import streamlit as st
 
 from pages.components.address import go_to_test
-from pages.components.charts import fit_chart, methods_chart, removal_chart, show
+from pages.components.charts import checkpoints_chart, fit_chart, methods_chart, removal_chart, ridge_chart, show
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.pages import EXPLORE
 from pages.components.runs import launcher
 from pages.components.text import plain
+from pages.components.view import Words, note
 from trak_core.store.progress import read_status
 from trak_core.store.run import Run
 from trak_core.views import (
     Board,
     board_table,
     flip_sizes,
+    lds_by_ridge,
+    lds_causes,
     predicted_against_actual,
     ranked_by_lds,
     read_examples,
@@ -25,6 +28,7 @@ from trak_core.views import (
 
 __all__ = [
     "LDS_HELP",
+    "checkpoints_panel",
     "choose_by_picture",
     "cost_panel",
     "example_panel",
@@ -32,7 +36,9 @@ __all__ = [
     "measure_panel",
     "method_panel",
     "removal_panel",
+    "ridge_panel",
     "truth_panel",
+    "why_panel",
 ]
 
 N_ENDS = 12
@@ -215,3 +221,37 @@ def choose_by_picture(run: Run, method: str, test_idx: int) -> None:
             for example in read_examples(run, "test", idxs)
         ]
         gallery(title, items, key=title, on_pick=go_to_test, selected=test_idx, size=56, strip=True)
+
+
+def checkpoints_panel(found: Board) -> None:
+    """LDS of the run's own method against the number of checkpoints."""
+    st.markdown(
+        "**More checkpoints, better scores**",
+        help="LDS of the run's own method when scores are averaged over fewer checkpoints.",
+    )
+    show(checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
+
+
+def ridge_panel(run: Run) -> None:
+    """LDS of the run's own method against the ridge, where one was chosen."""
+    tried = lds_by_ridge(run)
+    st.markdown(
+        "**The ridge that was chosen**",
+        help="The ridge keeps the kernel from trusting directions in which gradients hardly differ. It was chosen on "
+        "subsets and test examples that nothing is reported on.",
+    )
+    if not tried:
+        st.caption("No ridge was chosen for this run.")
+        return
+    show(ridge_chart(tried), "ridge", "LDS on fitting subsets against the ridge")
+
+
+def why_panel(run: Run, found: Board) -> None:
+    """What keeps LDS down, as far as the run's data shows it."""
+    st.markdown("**Why is LDS not higher?**", help="Causes that the data of this run shows; nothing is guessed.")
+    causes = lds_causes(run, found)
+    if not causes:
+        st.caption("Nothing stands out: the ceiling is high, and neither checkpoints nor projection hold it back.")
+    for cause in causes:
+        st.markdown(f"**{plain(cause.title)}**: {plain(cause.text)}")
+        note(f"cause {cause.title}", Words(f"{cause.title}: {cause.text}"))

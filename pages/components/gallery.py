@@ -34,17 +34,37 @@ img { display: block; image-rendering: pixelated; border-radius: 3px; background
 .score.proponent { color: var(--st-blue-color); }
 .score.opponent { color: var(--st-orange-color); }
 .caption { font-size: 0.75rem; margin-top: 1px; white-space: nowrap; }
+.badge { font-size: 0.7rem; padding: 0 4px; border-radius: 3px; background: var(--st-primary-color);
+  color: var(--st-background-color); }
+mark { background: transparent; color: inherit; font-weight: 700; text-decoration: underline;
+  text-decoration-color: var(--st-primary-color); text-decoration-thickness: 2px; text-underline-offset: 2px; }
+button.chosen { outline: 3px double var(--st-primary-color); outline-offset: -1px; }
+button.chosen::after { content: "✓ picked"; font-size: 0.7rem; color: var(--st-primary-color); }
 .caption.other { border-bottom: 2px dotted currentColor; }
 """
 
 _JS = """
+function fill(element, words, marked) {
+  // Words shared with the explained text are marked; all text goes in as text, never as HTML.
+  for (const part of words.split(/([\\p{L}\\p{N}_]+)/u)) {
+    if (marked.has(part.toLowerCase())) {
+      const mark = document.createElement("mark")
+      mark.textContent = part
+      element.append(mark)
+    } else {
+      element.append(part)
+    }
+  }
+}
+
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".gallery")
   root.className = data.strip ? "gallery strip" : "gallery"
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", data.label)
-  root.style.setProperty("--cell", data.size + 10 + "px")
+  const is_text = data.items.some((item) => !item.image)
+  root.style.setProperty("--cell", (is_text ? 150 : data.size + 10) + "px")
   root.replaceChildren()
   const current = Math.max(0, data.items.findIndex((item) => item.id === data.selected))
   const buttons = data.items.map((item, place) => {
@@ -65,8 +85,8 @@ export default function (component) {
       const text = document.createElement("div")
       text.className = "text"
       text.style.width = data.strip ? data.size * 2 + "px" : "100%"
-      text.style.height = data.size + "px"
-      text.textContent = item.text
+      text.style.height = (data.strip ? data.size : Math.max(data.size, 82)) + "px"
+      fill(text, item.text, new Set(data.marked))
       button.append(text)
     }
     if (item.score) {
@@ -81,11 +101,24 @@ export default function (component) {
       caption.textContent = item.caption
       button.append(caption)
     }
-    button.onclick = () => setTriggerValue("picked", item.id)
+    if (item.badge) {
+      const badge = document.createElement("div")
+      badge.className = "badge"
+      badge.textContent = item.badge
+      button.append(badge)
+    }
+    if (item.chosen) button.classList.add("chosen")
+    // With the Alt key, or P on the keyboard, an example is put aside rather than opened.
+    button.onclick = (event) => setTriggerValue(event.altKey && data.can_choose ? "chosen" : "picked", item.id)
     root.append(button)
     return button
   })
   root.onkeydown = (event) => {
+    if (event.key.toLowerCase() === "p" && data.can_choose && event.target.dataset.id !== undefined) {
+      event.stopPropagation()
+      setTriggerValue("chosen", Number(event.target.dataset.id))
+      return
+    }
     const place = buttons.indexOf(event.target)
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key]
     const next = event.key === "Home" ? 0 : event.key === "End" ? buttons.length - 1 : place + step
@@ -116,6 +149,8 @@ class GalleryItem:
         score: below the image, with its sign.
         side: "proponent" or "opponent", the colour of the score.
         other: True marks an example of another class than the one asked about.
+        chosen: True marks an example that was put aside.
+        badge: a word or two in the corner.
     """
 
     example: Example
@@ -124,6 +159,8 @@ class GalleryItem:
     score: str = ""
     side: str = ""
     other: bool = False
+    chosen: bool = False
+    badge: str = ""
 
 
 def gallery(
@@ -135,6 +172,8 @@ def gallery(
     selected: int | None = None,
     size: int = 64,
     strip: bool = False,
+    on_choose: Callable[[int], None] | None = None,
+    marked: Sequence[str] = (),
 ) -> None:
     """Shows up to 60 examples as buttons.
 
@@ -146,12 +185,19 @@ def gallery(
         selected: idx of the example to mark.
         size: of an image, in pixels.
         strip: True for a single row that scrolls sideways.
+        on_choose: called with the idx of an example that was clicked with Alt, or for which P was pressed.
+        marked: words to mark in texts, in small letters.
     """
 
     def picked() -> None:
         chosen = st.session_state[key].picked
         if chosen is not None:
             on_pick(int(chosen))
+
+    def chosen() -> None:
+        put_aside = st.session_state[key].chosen
+        if put_aside is not None and on_choose is not None:
+            on_choose(int(put_aside))
 
     if not strip:  # a strip is for finding one's way and no part of the view
         note(key, Pictures(label, tuple(_picture(item) for item in items[:MAX_ITEMS])))
@@ -162,9 +208,12 @@ def gallery(
             "size": size,
             "strip": strip,
             "selected": selected,
+            "marked": list(marked),
+            "can_choose": on_choose is not None,
             "items": [_item(item) for item in items[:MAX_ITEMS]],
         },
         on_picked_change=picked,
+        on_chosen_change=chosen,
     )
 
 
@@ -184,4 +233,6 @@ def _item(item: GalleryItem) -> dict[str, object]:
         "score": item.score,
         "side": item.side,
         "other": item.other,
+        "chosen": item.chosen,
+        "badge": item.badge,
     }

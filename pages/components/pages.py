@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-__all__ = ["ALL", "EVIDENCE", "EXPLORE", "HOME", "MAP", "REVIEW", "RUNS", "TRAIN"]
+__all__ = ["ALL", "EVIDENCE", "EXPLORE", "HOME", "MAP", "PRESENT", "REVIEW", "RUNS", "TRAIN"]
 
 _FOLDER = Path(__file__).resolve().parents[1]
 
@@ -34,7 +34,7 @@ TRAIN = st.Page(
     _FOLDER / "training_item.py",
     title="Training item",
     icon=":material/history_edu:",
-    url_path="training-item",
+    url_path="training_item",
     help="The way back: one training example, and the test examples that it helps and hurts.",
 )
 MAP = st.Page(
@@ -58,5 +58,13 @@ RUNS = st.Page(
     url_path="runs",
     help="Build, compare, look behind and take away runs.",
 )
-ALL = (HOME, EXPLORE, TRAIN, MAP, EVIDENCE, REVIEW, RUNS)
+PRESENT = st.Page(
+    _FOLDER / "present.py",
+    title="Present",
+    icon=":material/slideshow:",
+    url_path="present",
+    visibility="hidden",
+    help="The stories of a run one after another, in large type, for showing to others.",
+)
+ALL = (HOME, EXPLORE, TRAIN, MAP, EVIDENCE, REVIEW, RUNS, PRESENT)
 """In the order of the navigation."""

@@ -13,15 +13,18 @@ from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summar
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, generation, open_run
-from trak_core.views import TestOverview, overview
+from trak_core.views import FeatureSpace, Story, TestOverview, feature_space, find_stories, overview
 
 __all__ = [
     "can_be_measured",
     "current_run",
+    "feature_directions",
     "is_busy",
     "launcher",
+    "open_cached",
     "pick_run",
     "refresh_when_published",
+    "stories_of",
     "summary_of",
     "test_overview",
 ]
@@ -37,6 +40,11 @@ def launcher() -> Launcher:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _open(path: str, published: tuple[int, int, int] | None) -> Run:
     return open_run(Path(path))
+
+
+def open_cached(path: Path) -> Run:
+    """The run in a directory, newest generation, kept open; raises what `open_run` raises."""
+    return _open(str(path), generation(path))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -64,16 +72,15 @@ def pick_run() -> None:
         leave_out("run", f"There is no run “{plain(asked)}” here; this is “{plain(names[0])}”.")
     if st.session_state.get("run") not in names:
         st.session_state.pop("run", None)
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        st.selectbox(
-            "Run",
-            names,
-            key="run",
-            bind="query-params",
-            width=220,
-            label_visibility="collapsed",
-            help="The run that every page shows.",
-        )
+    st.selectbox(
+        "Run",
+        names,
+        key="run",
+        bind="query-params",
+        width=220,
+        label_visibility="collapsed",
+        help="The run that every page shows.",
+    )
 
 
 def current_run() -> Run:
@@ -98,6 +105,26 @@ def current_run() -> Run:
 def test_overview(run: Run) -> TestOverview:
     """The model's answers for all test examples of a run."""
     return _overview(run, str(run.path), run.generation)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _directions(_run: Run, path: str, published: tuple[int, int, int] | None) -> FeatureSpace:
+    return feature_space(_run)
+
+
+def feature_directions(run: Run) -> FeatureSpace:
+    """The features of a run, kept for finding neighbours."""
+    return _directions(run, str(run.path), run.generation)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _stories(_run: Run, path: str, published: tuple[int, int, int] | None) -> list[Story]:
+    return find_stories(_run, test_overview(_run), feature_directions(_run))
+
+
+def stories_of(run: Run) -> list[Story]:
+    """The stories of a run."""
+    return _stories(run, str(run.path), run.generation)
 
 
 def is_busy(run: Run) -> bool:

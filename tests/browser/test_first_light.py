@@ -128,7 +128,7 @@ def test_a_bad_address_gives_a_notice_and_the_page_goes_on(ready: App, page: Pag
 def test_evidence_page_compares_methods_and_opens_a_test_image(ready: App, page: Page):
     page.goto(f"{ready.address}/evidence?test=17")
     expect(page.get_by_text("Test example 17, label")).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(4)
+    expect(page.locator(".js-plotly-plot")).to_have_count(5)
     screenshot(page, "evidence-light")
     page.get_by_role("group", name="Least well foretold").get_by_role("button").first.click()
     expect(page.get_by_text("Test example 17, label")).not_to_be_visible()

@@ -11,8 +11,8 @@ from trak_core.views import overview
 def gallery_ids(app: AppTest, key: str) -> list[int]:
     """What a gallery was given to show, from its message to the browser."""
     for element in app.get("bidi_component"):
-        data = json.loads(element.proto.json)
-        if data["label"] == key:
+        data = json.loads(element.proto.json or "{}")
+        if data.get("label") == key:
             return [item["id"] for item in data["items"]]
     raise AssertionError(f"no gallery {key!r}")
 

@@ -29,6 +29,7 @@ from trak_core.methods import METHODS
 from trak_core.projection import SjltProjection, SketchMap, WholeMap
 from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
+from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.progress import BuildStatus, write_status
@@ -223,6 +224,8 @@ class _Saver:
                     self.seconds += time.process_time() - began
                 bar.update(len(block))
                 self._tell(bar.n / total)
+            if not writer.has("class influence"):
+                writer.write("class influence", {"class_influence": self._class_influence(writer)})
             if not writer.has("summary"):
                 self._summary(writer)
             writer.publish()
@@ -346,6 +349,14 @@ class _Saver:
     def _scores_of(self, block: Block, asked: NDArray[Any]) -> NDArray[np.float32]:
         data = Data(block.batches, "test")
         return np.concatenate([*self.attributor.iter_scores(data, asked)])
+
+    def _class_influence(self, writer: StoreWriter) -> Columns:
+        """Mean scores by class of the test examples; where there are no classes, over all of them."""
+        labels = self.labels["test"] if self.has_classes else np.zeros(len(self.labels["test"]), dtype=np.int64)
+        query = 'SELECT "values" FROM scores WHERE test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx'
+        return class_influence_columns(
+            "trak", labels, lambda test_idx: writer.arrays(query, "values", [test_idx.tolist()])
+        )
 
     def _summary(self, writer: StoreWriter) -> None:
         attributor, n = self.attributor, self.n_checkpoints

@@ -45,6 +45,7 @@ from trak_core.evidence import (
 from trak_core.methods import METHODS, Examples, Ledger, Material, MethodInfo, Scores, Tuning
 from trak_core.recipes import Subject
 from trak_core.seeds import derive_seed
+from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.masks import pack_masks, unpack_masks
@@ -507,6 +508,9 @@ class MeasureSteps:
                 "values": scaled,
             },
             "topk": topk_columns({name: scaled}, errors={} if errors is None else {name: errors}),
+            "class_influence": class_influence_columns(
+                name, self.test.asked.cpu().numpy(), lambda test_idx: scaled[test_idx]
+            ),
         }
         own = scores.self_influence()
         if own is not None:

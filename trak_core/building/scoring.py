@@ -22,6 +22,7 @@ from trak_core.methods import (
     random_scores,
     same_class_scores,
 )
+from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.topk import topk_columns
 from trak_core.tasks import Classification
 from trak_core.training import Ensemble
@@ -118,6 +119,10 @@ class ScoringResult:
         test_idx, asked_class = np.nonzero(other)
         predicted = [(m, values) for m, values in self.predicted.items()]
         n_subsets = len(predicted[0][1])
+        of_classes = [
+            class_influence_columns(name, self.test_labels, scores.__getitem__)
+            for name, scores in self.by_method.items()
+        ]
         return {
             "methods": {
                 "method": names,
@@ -140,6 +145,9 @@ class ScoringResult:
                 "values": self.class_scores[other],
             },
             "topk": topk_columns(self.by_method, errors=self.errors),
+            "class_influence": {
+                column: np.concatenate([part[column] for part in of_classes]) for column in of_classes[0]
+            },
             "self_influence": {
                 "method": np.repeat("trak", len(self.self_influence)),
                 "train_idx": np.arange(len(self.self_influence)),

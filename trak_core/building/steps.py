@@ -14,12 +14,13 @@ from torch import Tensor
 
 from trak_core.building.checkpoints import load_checkpoints
 from trak_core.building.evidence_step import evidence_tables
+from trak_core.building.map_step import map_tables
 from trak_core.building.progress import ProgressReporter, Step, run_blocks
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
 from trak_core.datasets import Dataset
 from trak_core.errors import TrainingDivergedError
-from trak_core.evidence import MIN_SUBSETS, tuning_tests
+from trak_core.evidence import MIN_SUBSETS, label_signals, suggested_labels, suspect_columns, tuning_tests
 from trak_core.methods import GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.recipes import RECIPES, Subject
@@ -64,6 +65,7 @@ def plan(settings: BuildSettings) -> list[Step]:
             False,
         ),
         Step("lds", "measuring the evidence", 1, 7.0, False),
+        Step("map", "drawing the map", 1, 9.0, False),
     ]
 
 
@@ -118,6 +120,9 @@ class BuildSteps:
             self.writer.publish()
         self._step("eval", self._ledger_blocks(eval_ids))
         self._step("lds", {"lds": self._lds})
+        if not self.writer.has("map"):
+            self.writer.publish()
+        self._step("map", {"map": self._map})
         self.writer.publish()
         self.writer.finish()
 
@@ -410,7 +415,25 @@ class BuildSteps:
             "gradients": result.gradient_path,
             "kernel": "exact, dual",
         }
-        self.writer.write("scores", result.tables(fingerprints), meta)
+        self.writer.write("scores", {**result.tables(fingerprints), **self._suspects(result)}, meta)
+
+    def _suspects(self, result: ScoringResult) -> dict[str, dict[str, Any]]:
+        """Train examples whose label looks wrong, by every signal; none where there is no other class to suggest."""
+        if len(self.subject.dataset.class_names) < 2:
+            return {}
+        n_checkpoints, train_labels = self.settings.n_checkpoints, self.train_labels.cpu().numpy()
+        of_train = "FROM predictions WHERE split = 'train' ORDER BY checkpoint_id, idx"
+        margins = self.writer.columns(f"SELECT model_output {of_train}")["model_output"]
+        probabilities = self.writer.arrays(f"SELECT probabilities {of_train}", "probabilities")
+        signals = label_signals(
+            margins.reshape(n_checkpoints, -1),
+            result.self_influence,
+            result.by_method["trak"],
+            result.test_labels,
+            train_labels,
+        )
+        mean = probabilities.reshape(n_checkpoints, len(train_labels), -1).mean(axis=0)
+        return {"suspects": suspect_columns(signals, suggested_labels(mean, train_labels))}
 
     # --- evidence -----------------------------------------------------------------------------------------
 
@@ -423,8 +446,12 @@ class BuildSteps:
             ~self.tuning_tests,
             self.settings,
         )
-        meta = {"complete": True, "calibration_slope_of_other_classes": slope_of_others}
-        self.writer.write("lds", tables, meta)
+        self.writer.write("lds", tables, {"calibration_slope_of_other_classes": slope_of_others})
+        self.progress.advance()
+
+    def _map(self) -> None:
+        tables, meta = map_tables(self.writer)
+        self.writer.write("map", tables, {**meta, "complete": True})
         self.progress.advance()
 
 

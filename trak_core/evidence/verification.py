@@ -83,6 +83,7 @@ def _row_counts(run: Run) -> str:
         "class_scores": n_pairs,
         "topk": len(info.methods) * info.n_test * n_ends,
         "subsets": info.provenance["n_subsets"],
+        "class_influence": len(info.methods) * len(np.unique(run.test_labels)),
     }
     if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {

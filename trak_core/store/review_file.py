@@ -6,6 +6,7 @@ open. Rows are only ever added, never changed: whoever undoes something adds tha
 """
 
 import random
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from filelock import FileLock, Timeout
 
 from trak_core.errors import StorageError, StoreDamagedError
 from trak_core.store.connection import is_damage, is_disk_trouble
@@ -27,7 +29,8 @@ CREATE TABLE IF NOT EXISTS verdicts(
     verdict_id BIGINT PRIMARY KEY, train_idx INTEGER, verdict VARCHAR, new_label INTEGER, reviewer VARCHAR,
     note VARCHAR, reviewed_at TIMESTAMP, undoes BIGINT, data_fingerprint VARCHAR);
 CREATE TABLE IF NOT EXISTS what_ifs(
-    what_if_id VARCHAR, asked_at TIMESTAMP, test_idx INTEGER, removed INTEGER[], state VARCHAR, result VARCHAR);
+    what_if_id VARCHAR PRIMARY KEY, asked_at TIMESTAMP, fingerprint VARCHAR, test_idx INTEGER, removed INTEGER[],
+    result VARCHAR);
 """
 _one_at_a_time = threading.Lock()
 
@@ -67,9 +70,24 @@ class ReviewFile:
             connection.executemany(statement, [list(row) for row in rows])
             connection.execute("COMMIT")
 
+    def copy_to(self, target: Path) -> bool:
+        """True when the reviews, as they are at one moment, were copied to a file; False where there are none.
+
+        Raises:
+            StorageError: the file is held by another process for long, or the disk is full or failing.
+            StoreDamagedError: the file cannot be read.
+        """
+        if not self.path.exists():
+            return False
+        with self._open() as connection:
+            connection.execute("CHECKPOINT")  # while it is held, nobody else writes to it
+            shutil.copyfile(self.path, target)
+        return True
+
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with storage_errors(self.path), _one_at_a_time:
+        # DuckDB's own lock is not enough: processes that open and close in turn can still read a file half closed.
+        with storage_errors(self.path), _one_at_a_time, self._alone():
             try:
                 connection = self._connect()
                 try:
@@ -79,6 +97,21 @@ class ReviewFile:
                     connection.close()
             except duckdb.Error as error:
                 raise self._said(error) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        try:
+            lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.01)
+        except Timeout as error:
+            raise StorageError(
+                f"cannot open {self.path}: another process has held it for {PATIENCE_SECONDS:.0f} seconds; close that, "
+                "then try again. Nothing that was recorded is lost."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -8,11 +8,12 @@ import json
 import math
 import operator
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -28,6 +29,7 @@ from trak_core.errors import (
     StoreVersionError,
     TrakCoreError,
 )
+from trak_core.store.answers import Answers
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.connection import attach, reading
 from trak_core.store.files import RunFiles
@@ -36,6 +38,8 @@ from trak_core.store.ranking import Side, strongest
 from trak_core.store.schema import SCHEMA_VERSION
 
 __all__ = ["Lds", "Run", "RunInfo", "generation", "open_run"]
+
+Fetched = TypeVar("Fetched")
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ class Run:
         self.generation = generation(run_dir)
         self._connection = attach(files.store)
         self._lock = threading.Lock()
+        self._idle_cursors: deque[duckdb.DuckDBPyConnection] = deque()
+        self._answers = Answers()
         self._score_cache: dict[str, NDArray[np.float32]] = {}
         self._labels: dict[str, NDArray[np.int64]] = {}
         try:
@@ -161,6 +167,9 @@ class Run:
 
     def close(self) -> None:
         """Lets go of the store file."""
+        while self._idle_cursors:
+            self._idle_cursors.pop().close()
+        self._answers = Answers()
         self._connection.close()
 
     # --- matrices and tables ------------------------------------------------------------------------------
@@ -251,6 +260,26 @@ class Run:
         )
         targets = dict(rows)
         return [targets[idx] for idx in train_idx.tolist()]
+
+    def attribute(self, inputs: Any, labels: Any = None, method: str = "trak") -> NDArray[np.float32]:
+        """Live scores `[m, n_train]` float32 of new inputs, in the unit of the stored scores for labels.
+
+        The first call prepares the run's model, which takes seconds; later ones take milliseconds an input.
+
+        Args:
+            inputs: array or tensor `[m, ...]` as the model takes them, or texts for a run of texts.
+            labels: the classes asked about `[m]`; None asks about the class that the model answers.
+            method: "trak"; no other method can score new inputs.
+
+        Raises:
+            NotInRunError: the run has no such method.
+            NeedNotMetError: the method cannot score new inputs, or the run has no recipe or no checkpoints.
+            RunMismatchError: the data or a checkpoint is not what the run was made with.
+            InvalidDataError: the inputs or labels cannot be taken; the message says why.
+        """
+        from trak_core.live.attribution import attribute_inputs  # brings torch in, which reading does not need
+
+        return attribute_inputs(self, inputs, labels, method)
 
     def lds(self, method: str | None = None) -> Lds:
         """The LDS of a method with all checkpoints.
@@ -365,6 +394,16 @@ class Run:
             )
         return test_idx
 
+    def check_train(self, train_idx: int) -> int:
+        """The number, if there is a train example of that number, else NotInRunError."""
+        train_idx = operator.index(train_idx)
+        if not 0 <= train_idx < self.info.n_train:
+            raise NotInRunError(
+                f"there is no train example {train_idx} in run {self.info.name!r}; it has numbers 0 to "
+                f"{self.info.n_train - 1}."
+            )
+        return train_idx
+
     def check_method(self, method: str | None) -> str:
         """The method, or the run's own for None; NotInRunError when the run has no scores of it."""
         method = method or self.info.method
@@ -386,16 +425,31 @@ class Run:
     # --- reading ------------------------------------------------------------------------------------------
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
-        return reading(self.store_file, lambda: self._cursor().execute(query, list(params)).fetchall())
+        """All rows of a query; short answers are remembered."""
+        key = self._answers.key(query, params)
+        known = self._answers.get(key)
+        if known is None:
+            known = self._read(lambda cursor: cursor.execute(query, list(params)).fetchall())
+            self._answers.put(key, known)
+        return known
 
     def columns(self, query: str, params: Sequence[Any] = ()) -> dict[str, Any]:
         """All rows of a query as numpy columns."""
-        return reading(self.store_file, lambda: self._cursor().execute(query, list(params)).fetchnumpy())
+        return self._read(lambda cursor: cursor.execute(query, list(params)).fetchnumpy())
 
     def arrow(self, query: str, params: Sequence[Any] = ()) -> Any:
         """All rows of a query as an Arrow table."""
-        return reading(self.store_file, lambda: self._cursor().sql(query, params=list(params)).to_arrow_table())
+        return self._read(lambda cursor: cursor.sql(query, params=list(params)).to_arrow_table())
+
+    def _read(self, fetch: Callable[[duckdb.DuckDBPyConnection], Fetched]) -> Fetched:
+        """What `fetch` reads to its end with a cursor that nobody else uses meanwhile."""
+        try:
+            cursor = self._idle_cursors.pop()
+        except IndexError:
+            cursor = self._cursor()
+        fetched = reading(self.store_file, lambda: fetch(cursor))
+        self._idle_cursors.append(cursor)  # not after an error: what state it is in then is not known
+        return fetched
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         # A connection shared by threads fails when two of them use it; a cursor each does not.

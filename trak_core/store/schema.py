@@ -14,7 +14,7 @@ __all__ = [
     "create_working_tables",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
 
@@ -66,6 +66,7 @@ CREATE TABLE class_scores(method VARCHAR, test_idx INTEGER, asked_class INTEGER,
 CREATE TABLE topk(
     method VARCHAR, test_idx INTEGER, side VARCHAR, rank INTEGER, train_idx INTEGER, score FLOAT,
     standard_error FLOAT);
+CREATE TABLE class_influence(method VARCHAR, test_class INTEGER, "values" FLOAT[{n_train}]);
 CREATE TABLE self_influence(method VARCHAR, train_idx INTEGER, score DOUBLE);
 CREATE TABLE subsets(subset_id INTEGER PRIMARY KEY, role VARCHAR, mask BLOB);
 CREATE TABLE outcomes(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
@@ -118,6 +119,7 @@ ORDER_BY = {
     "scores": "method, test_idx",
     "class_scores": "method, test_idx, asked_class",
     "topk": "method, test_idx, side, rank",
+    "class_influence": "method, test_class",
     "subsets": "subset_id",
     "outcomes": "subset_id, seed, test_idx",
     "class_outcomes": "subset_id, test_idx",

@@ -1,12 +1,12 @@
 """The answer to "which training examples made the model say this?", with how far it can be trusted."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.errors import NotInRunError
 from trak_core.evidence.trust import TrustLevel
 from trak_core.store.ranking import strongest
 from trak_core.store.run import Run
@@ -15,7 +15,10 @@ from trak_core.views.examples import Example, read_examples
 
 __all__ = ["Attributed", "Explanation", "TrainRole", "Trust", "explain", "explanation_table", "train_role"]
 
+_WORD = re.compile(r"\w+")
 TOP_SHARE = 10
+RARE_IDF = 4.0
+"""Inverse document frequency, 1 + log(n / df), of a word in every twentieth text."""
 N_BINS = 61
 HUB_DEPTH = 20
 
@@ -76,6 +79,7 @@ class Explanation:
         bin_counts: train examples in each bin `[n_bins]`.
         top_share: part of the sum of absolute scores that the 10 strongest train examples carry, 0 to 1.
         trust: of this explanation.
+        words: of the test example's text in small letters, rare ones only, to be marked where they come again.
     """
 
     example: Example
@@ -93,6 +97,7 @@ class Explanation:
     bin_counts: NDArray[np.int64]
     top_share: float
     trust: Trust
+    words: tuple[str, ...] = ()
 
     @property
     def is_right(self) -> bool:
@@ -148,7 +153,19 @@ def explain(
         bin_counts=counts,
         top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
         trust=_trust(run, test_idx, method, asked, example.label),
+        words=_telling_words(run, example.text or ""),
     )
+
+
+def _telling_words(run: Run, text: str) -> tuple[str, ...]:
+    """Words of a text that few texts have: by the run's vocabulary, or else those of more than three letters."""
+    words = set(_WORD.findall(text.lower()))
+    vocabulary = run.info.provenance.get("vocabulary")
+    if words and vocabulary is not None:
+        common = {word for word, idf in zip(vocabulary["words"], vocabulary["idf"], strict=True) if idf < RARE_IDF}
+    else:
+        common = {word for word in words if len(word) <= 3}
+    return tuple(sorted(words - common))
 
 
 def _attributed(run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], asked: int) -> list[Attributed]:
@@ -205,12 +222,7 @@ def train_role(
     Raises:
         NotInRunError: there is no such train example, test example, method or class.
     """
-    if not 0 <= train_idx < run.info.n_train:
-        raise NotInRunError(
-            f"there is no train example {train_idx} in run {run.info.name!r}; it has numbers 0 to "
-            f"{run.info.n_train - 1}."
-        )
-    method = run.check_method(method)
+    train_idx, method = run.check_train(train_idx), run.check_method(method)
     scores = run.score_row(test_idx, method, asked_class)
     counts = dict(
         run.rows(

@@ -1,0 +1,77 @@
+"""The help panel: which keys there are and what the words mean; opened by its button or by the key `?`."""
+
+import streamlit as st
+
+__all__ = ["help_panel"]
+
+_JS = """
+export default function (component) {
+  const { parentElement, setTriggerValue } = component
+  parentElement.querySelector("button").onclick = () => setTriggerValue("opened", true)
+  const asked = (event) => {
+    const inside = event.composedPath()[0]
+    const is_field = inside instanceof HTMLElement && inside.matches("input, textarea, select, [contenteditable=true]")
+    if (event.key === "?" && !is_field) setTriggerValue("opened", true)
+  }
+  document.addEventListener("keydown", asked)
+  return () => document.removeEventListener("keydown", asked)
+}
+"""
+_CSS = """
+button { font: inherit; font-family: var(--st-font); cursor: pointer; padding: 0.35rem 0.7rem; white-space: nowrap;
+  color: var(--st-text-color); background: transparent; border: 1px solid var(--st-border-color);
+  border-radius: var(--st-button-radius); }
+button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color); }
+"""
+_BUTTON = st.components.v2.component(
+    "help_panel", html='<button type="button">Keys and words (?)</button>', css=_CSS, js=_JS
+)
+_KEYS = (
+    ("J, K", "next and previous: test example, training item, suspect, story"),
+    ("arrow keys, Home, End", "move inside a gallery or on the map"),
+    ("Enter", "open what is marked in a gallery"),
+    ("P, or Alt and click", "put a training example into “what if?”, or take it out"),
+    ("Q, W, E, N, U, 1 to 9", "label review: keep, take the suggestion, exclude, unsure, undo, another class"),
+    ("?", "this panel"),
+)
+_WORDS = (
+    ("Proponent", "a training example that raises what is explained: without it, the model would be less sure."),
+    ("Opponent", "a training example that lowers it: without it, the model would be more sure."),
+    (
+        "Score",
+        "by how much the model output is estimated to rise because the training example was there; below 0, to fall.",
+    ),
+    (
+        "Margin",
+        "the model output for a class: log(p / (1 - p)) of its probability. 0 is even odds, 2 is 88%, 5 is 99%.",
+    ),
+    (
+        "Trust and LDS",
+        "models are really retrained on random halves of the training data. LDS tells how well the scores foretold "
+        "which halves make the model more sure: 1 is a perfect order, 0 is chance.",
+    ),
+    ("Noise ceiling", "the highest LDS that any method can reach, because retrained models differ by chance."),
+    ("Self-influence", "how much an example raises the model output for itself; high for odd ones and wrong labels."),
+    ("Checkpoint", "one of the trained models that scores are averaged over."),
+    ("Subset", "the training examples that a retrained model got to see."),
+)
+
+
+def help_panel() -> None:
+    """The button that opens the panel."""
+    with st.container(width="content"):
+        _BUTTON(key="help panel", on_opened_change=_open)
+    if st.session_state.pop("help is open", False):
+        _panel()
+
+
+def _open() -> None:
+    st.session_state["help is open"] = True
+
+
+@st.dialog("Keys and words", width="large")
+def _panel() -> None:
+    for title, rows in (("Keys", _KEYS), ("Words", _WORDS)):
+        st.subheader(title, anchor=False)
+        for name, meaning in rows:
+            st.markdown(f"**{name}**: {meaning}")

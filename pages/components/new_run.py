@@ -1,0 +1,108 @@
+"""Adding a run: build one from a recipe, or open the file of one that was exported."""
+
+import streamlit as st
+
+from pages.components.run_panels import say
+from pages.components.runs import launcher
+from pages.components.text import plain
+from trak_core.errors import InvalidSettingError, TrakCoreError
+from trak_core.recipes import RECIPES
+from trak_core.store.archive import import_run
+from trak_core.store.catalog import check_run_name, runs_dir
+
+__all__ = ["LARGEST_MB", "new_run_panel", "open_file_panel"]
+
+LARGEST_MB = 200
+"""Of a run file that goes through the browser; the server holds it in memory meanwhile."""
+MAX_SEED = 2**53 - 1  # what a browser can count to
+_MINUTES = {"digits": ("about a minute", "10 to 20 minutes"), "docstrings": ("1 to 2 minutes", "30 to 50 minutes")}
+
+
+def new_run_panel() -> None:
+    """The form for a build from a recipe."""
+    st.markdown("**New run**", help="A recipe brings data, a model and how it is trained; everything is computed here.")
+    names = list(RECIPES)
+    recipe = RECIPES[
+        st.selectbox("Recipe", names, format_func=lambda name: f"{name}: {RECIPES[name].title}", key="recipe")
+    ]
+    st.caption(recipe.description)
+    suggested = _free_name(recipe.name)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Name",
+            key="new name",
+            placeholder=suggested,
+            max_chars=100,
+            autocomplete="off",
+            help="Letters, digits, dots, dashes and underscores. Left empty, the run gets the name that is shown.",
+        )
+        with st.container(width=150):
+            st.number_input(
+                "Seed",
+                min_value=0,
+                max_value=MAX_SEED,
+                value=0,
+                step=1,
+                key="new seed",
+                help="The root of every random choice. Two runs that differ only in it show what is chance.",
+            )
+    every = st.toggle(
+        "Measure every method",
+        key="new evidence",
+        help="Scores of all methods, each judged by retrained models, and removal. Without it there is TRAK, with its "
+        "evidence; the rest can be measured later, on the Evidence page.",
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Start", type="primary", icon=":material/play_arrow:", on_click=_start, args=(recipe.name, suggested))
+        if recipe.name in _MINUTES:
+            st.caption(f"Takes {_MINUTES[recipe.name][every]} on two processor cores; it can be browsed earlier.")
+
+
+def _free_name(recipe: str) -> str:
+    candidates = (recipe, *(f"{recipe}-{number}" for number in range(2, 10_000)))
+    return next(name for name in candidates if not (runs_dir() / name).exists())
+
+
+def _start(recipe: str, suggested: str) -> None:
+    name = str(st.session_state["new name"] or suggested).strip()
+    try:
+        run_dir = runs_dir() / check_run_name(name)
+    except InvalidSettingError as error:
+        say(plain(error))
+        return
+    if run_dir.exists() or launcher().is_running(run_dir):
+        say(f"There is a run “{plain(name)}” already; give the new one another name.")
+        return
+    command = ["build", recipe, "--name", name, "--seed", str(int(st.session_state["new seed"]))]
+    launcher().start(run_dir, [*command, *(["--evidence"] if st.session_state["new evidence"] else [])])
+    st.session_state["new name"] = ""
+
+
+def open_file_panel() -> None:
+    """Opens a run that somebody exported."""
+    st.markdown("**Open a run file**", help="A run as one file, made under “Behind this run” or with `export`.")
+    st.file_uploader("Run file", type="zip", key="run file", max_upload_size=LARGEST_MB)
+    st.text_input(
+        "Name here",
+        key="file name",
+        placeholder="the name it was exported under",
+        max_chars=100,
+        autocomplete="off",
+    )
+    st.button("Add to the runs", on_click=_open_file, icon=":material/upload_file:")
+    st.caption("Every part of the file is checked before the run is added. For larger files, in a terminal:")
+    st.code("python -m trak_core import FILE", language="bash")
+
+
+def _open_file() -> None:
+    file = st.session_state.get("run file")
+    if file is None:
+        say("Choose a run file first.", ":material/info:")
+        return
+    try:
+        run_dir = import_run(file, runs_dir(), str(st.session_state["file name"]).strip() or None)
+    except TrakCoreError as error:
+        say(plain(str(error).replace("with --name", "under “Name here”")))
+        return
+    st.session_state["file name"] = ""
+    say(f"The run “{plain(run_dir.name)}” was added.", ":material/check_circle:")

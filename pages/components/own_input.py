@@ -1,0 +1,165 @@
+"""The panel for an input of one's own: upload or draw an image, type a text, and see what it is explained by."""
+
+import hashlib
+from typing import Literal
+
+import streamlit as st
+
+from pages.components.address import ANSWER, MANY_CLASSES, go_to_train
+from pages.components.draw import drawing_sheet, png_of
+from pages.components.gallery import GalleryItem, gallery
+from pages.components.text import plain
+from pages.components.view import Picture, Pictures, Words, note
+from trak_core.errors import TrakCoreError
+from trak_core.live.own_input import OwnInput, explain_own_image, explain_own_text, own_sentences, sides, why_not_live
+from trak_core.live.texts import MAX_CHARACTERS
+from trak_core.store.run import Run
+
+__all__ = ["own_input_panel"]
+
+UPLOAD, DRAW = "Upload", "Draw"
+TYPES = ["png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff"]
+_LAST = "own input explained"
+_SIDES: dict[Literal["proponent", "opponent"], str] = {
+    "proponent": ":blue[▲ **Proponents**]: spoke for it",
+    "opponent": ":orange[▼ **Opponents**]: spoke against it",
+}
+
+
+def own_input_panel(run: Run) -> None:
+    """Takes an input of a person's own, and shows the model's answer with the train examples behind it.
+
+    Costs nothing until something is given. The first input of a run takes seconds, the others less than half a one.
+    """
+    with st.container(border=True):
+        st.markdown(
+            "**Try your own input**",
+            help="It is scored against every training example as the test examples were. It stays on this server only "
+            "while the page is open, and is no part of the address.",
+        )
+        reason = why_not_live(run)
+        if reason is not None:
+            st.info(plain(reason), icon=":material/info:")
+            return
+        form, answer = st.columns([1, 3])
+        with form:
+            given = _take_text() if run.info.modality == "text" else _take_image()
+        with answer:
+            if not given:
+                what = "Type a text" if run.info.modality == "text" else "Upload or draw a digit"
+                st.caption(f"{what}: the model's answer, and the training examples that made it so, appear here.")
+                return
+            try:
+                own = _explained(run, given)
+            except TrakCoreError as error:
+                sentence = str(error)
+                st.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
+                return
+            _show(run, own)
+
+
+def _take_text() -> str | bytes | None:
+    st.text_area(
+        "Type a text",
+        key="own_text",
+        height=150,
+        max_chars=MAX_CHARACTERS,
+        placeholder="Returns the eigenvalues of a symmetric matrix …",
+        help="Press Ctrl+Enter, or click beside it, to see the answer.",
+    )
+    text = str(st.session_state["own_text"] or "")
+    return text if text.strip() else None
+
+
+def _take_image() -> str | bytes | None:
+    way = st.segmented_control(
+        "Own image", [UPLOAD, DRAW], default=UPLOAD, required=True, key="own_way", label_visibility="collapsed"
+    )
+    if way == DRAW:
+        drawing = drawing_sheet("Sheet to draw one digit on with the mouse or a finger", key="own_drawing")
+        st.caption("Draw one digit, large. The answer comes when you pause.")
+        return drawing or None
+    file = st.file_uploader("Upload an image of one digit", type=TYPES, key="own_file", max_upload_size=10)
+    st.caption("A photo, scan or screenshot; one digit, large, on plain ground.")
+    return None if file is None else file.getvalue()
+
+
+def _explained(run: Run, given: str | bytes) -> OwnInput:
+    """The explanation, kept for this session until something else is given."""
+    is_text = run.info.modality == "text"
+    digest = hashlib.sha256(given.encode(errors="replace") if isinstance(given, str) else given).hexdigest()
+    key = (str(run.path), run.generation, digest)
+    held = st.session_state.get(_LAST)
+    if held is not None and held[0] == key:
+        return held[1]  # type: ignore[no-any-return]
+    with st.spinner("Scoring it against every training example; the first time, the model is made ready …"):
+        if is_text:
+            own = explain_own_text(run, str(given))
+        else:
+            own = explain_own_image(run, png_of(given) if isinstance(given, str) else given)
+    st.session_state[_LAST] = (key, own)
+    return own
+
+
+def _show(run: Run, own: OwnInput) -> None:
+    top = st.container(gap="xsmall")  # the answer comes first, though the choice decides it
+    asked = _choose_class(run)
+    asked = own.answer.predicted if asked is None else asked
+    said = own_sentences(run, own, asked)
+    with top:
+        st.text(said.answer)
+        if said.warning:
+            st.warning(plain(said.warning), icon=":material/warning:")
+    looked, *galleries = st.columns([1.1, 2, 2])
+    with looked, st.container(gap="xsmall"):
+        st.markdown("As the model sees it")
+        if own.thumbnail:
+            st.image(own.thumbnail, width=110, alt="your image as the model sees it")
+        for step in own.steps:
+            st.caption(plain(step))
+    for column, (side, title) in zip(galleries, _SIDES.items(), strict=True):
+        with column:
+            _side(run, own, asked, side, title)
+    st.caption(plain(said.trust))
+    lines = (said.answer, *own.steps)
+    note("own input", Pictures("Your own input", (Picture(own.thumbnail, own.text or "", lines),)))
+    note("own input trust", Words(" ".join(filter(None, (said.warning, said.trust)))))
+
+
+def _choose_class(run: Run) -> int | None:
+    names = list(run.info.class_names)
+    options = [ANSWER, *names]
+    if st.session_state.get("own_asked") not in options:
+        st.session_state.pop("own_asked", None)
+    help_text = "Pick a class to ask why the model would, or would not, say that."
+    # As in `choose_asked_class`: labels of a segmented control are Markdown.
+    if len(names) <= MANY_CLASSES and all(plain(name) == name for name in names):
+        chosen = st.segmented_control(
+            "Explain", options, default=ANSWER, required=True, key="own_asked", help=help_text
+        )
+    else:
+        chosen = st.selectbox("Explain", options, key="own_asked", help=help_text)
+    return None if chosen in (None, ANSWER) else names.index(chosen)
+
+
+def _side(run: Run, own: OwnInput, asked: int, side: Literal["proponent", "opponent"], title: str) -> None:
+    items = [
+        GalleryItem(
+            item.example,
+            f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
+            f"score {item.score:+.3g}" + ("" if item.is_asked_class else ", other class"),
+            caption=f"label {item.example.label_name}",
+            score=f"{item.score:+.3g}",
+            side=side,
+            other=not item.is_asked_class,
+        )
+        for item in sides(run, own.answer, asked, side)
+    ]
+    st.markdown(title)
+    gallery(
+        f"{side} of your input",
+        items,
+        key=f"own {side}s",
+        on_pick=go_to_train,
+        selected=st.session_state.get("train"),
+    )

@@ -1,0 +1,125 @@
+"""Pairs of a training example and the test example that it moves, as buttons."""
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from pages.components.images import data_uri
+from pages.components.text import shortened
+from pages.components.view import Picture, Pictures, note
+from trak_core.views import Example, Pair
+
+__all__ = ["pair_gallery"]
+
+_CSS = """
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 6px; padding: 3px;
+  font-family: var(--st-font); color: var(--st-text-color); }
+button { all: unset; box-sizing: border-box; min-width: 0; cursor: pointer; padding: 4px; display: grid; gap: 2px 6px;
+  grid-template-columns: 1fr auto 1fr; align-items: center; justify-items: center; font-size: 0.72rem;
+  border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius);
+  background: var(--st-secondary-background-color); }
+button:hover { border-color: var(--st-primary-color); }
+button:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
+img { display: block; width: 40px; height: 40px; image-rendering: pixelated; border-radius: 3px; background: white; }
+.text { overflow: hidden; overflow-wrap: anywhere; max-height: 4.8em; line-height: 1.2; text-align: left; }
+.score { grid-column: 1 / -1; font-weight: 600; font-size: 0.8rem; font-variant-numeric: tabular-nums; }
+.proponent .score { color: var(--st-blue-color); }
+.opponent .score { color: var(--st-orange-color); }
+"""
+_JS = """
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component
+  const root = parentElement.querySelector(".pairs")
+  root.setAttribute("role", "group")
+  root.setAttribute("aria-label", data.label)
+  root.style.setProperty("--cell", data.pairs.some((pair) => pair.train.image) ? "118px" : "230px")
+  const box = (kind, text) => {
+    const made = document.createElement("div")
+    made.className = kind
+    made.textContent = text
+    return made
+  }
+  const face = (shown) => {
+    if (!shown.image) return box("text", shown.text)
+    const image = document.createElement("img")
+    image.src = shown.image
+    image.alt = ""
+    return image
+  }
+  const buttons = data.pairs.map((pair, place) => {
+    const button = document.createElement("button")
+    button.type = "button"
+    button.className = data.side
+    button.title = button.ariaLabel = pair.name
+    button.tabIndex = place ? -1 : 0
+    button.append(face(pair.train), box("arrow", "→"), face(pair.test))
+    button.append(box("idx", "train " + pair.train.idx), box("", ""), box("idx", "test " + pair.test.idx))
+    button.append(box("score", pair.score))
+    button.onclick = () => setTriggerValue("opened", [pair.train.idx, pair.test.idx])
+    return button
+  })
+  root.onkeydown = (event) => {
+    const place = buttons.indexOf(event.target)
+    const next = buttons[place + ({ ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key] ?? NaN)]
+    if (place < 0 || !next) return
+    event.preventDefault()
+    buttons[place].tabIndex = -1
+    next.tabIndex = 0
+    next.focus()
+  }
+  root.replaceChildren(...buttons)
+}
+"""
+_PAIRS = st.components.v2.component("pairs", html='<div class="pairs"></div>', css=_CSS, js=_JS)
+
+
+def pair_gallery(
+    label: str, pairs: Sequence[Pair], side: str, *, key: str, on_open: Callable[[int, int], None]
+) -> None:
+    """Shows pairs, train example to the left and test example to the right.
+
+    Args:
+        label: what they are, for screen readers.
+        pairs: in order.
+        side: "proponent" or "opponent", the colour of the scores.
+        key: of the component.
+        on_open: called with train_idx and test_idx of the pair that was clicked.
+    """
+
+    def opened() -> None:
+        pair = st.session_state[key].opened
+        if pair is not None:
+            on_open(int(pair[0]), int(pair[1]))
+
+    note(key, Pictures(label, tuple(picture for pair in pairs for picture in _pictures(pair))))
+    _PAIRS(
+        key=key,
+        data={
+            "label": label,
+            "side": side,
+            "pairs": [
+                {
+                    "train": _face(pair.train),
+                    "test": _face(pair.test),
+                    "score": f"{pair.score:+.3g}",
+                    "name": f"train example {pair.train.idx}, label {pair.train.label_name}, for test example "
+                    f"{pair.test.idx}, label {pair.test.label_name}: score {pair.score:+.3g}",
+                }
+                for pair in pairs
+            ],
+        },
+        on_opened_change=opened,
+    )
+
+
+def _face(example: Example) -> dict[str, object]:
+    image = data_uri(example.thumbnail) if example.thumbnail else None
+    return {"idx": example.idx, "image": image, "text": shortened(example.text or "", 120)}
+
+
+def _pictures(pair: Pair) -> tuple[Picture, Picture]:
+    moves = f"{pair.score:+.3g} for test {pair.test.idx}"
+    return (
+        Picture(pair.train.thumbnail, pair.train.text or "", (f"train {pair.train.idx}", moves)),
+        Picture(pair.test.thumbnail, pair.test.text or "", (f"test {pair.test.idx}",)),
+    )

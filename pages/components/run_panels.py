@@ -1,0 +1,209 @@
+"""All runs at once: how far their builds are, stopping them and going on, their logs, and deleting a run."""
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from pages.components.pages import EXPLORE
+from pages.components.runs import launcher, summary_of
+from pages.components.text import plain
+from trak_core.errors import TrakCoreError
+from trak_core.store.catalog import RunSummary, published_runs, run_dirs, runs_dir
+from trak_core.store.deletion import delete_run
+
+__all__ = ["SAID", "runs_panel", "runs_table", "say", "something_moves"]
+
+STATES = {
+    "ready": ("ready", "green", ":material/check_circle:"),
+    "building": ("building", "blue", ":material/hourglass_top:"),
+    "stopped": ("stopped", "gray", ":material/pause_circle:"),
+    "failed": ("build failed", "red", ":material/error:"),
+    "damaged": ("cannot be opened", "red", ":material/broken_image:"),
+}
+N_LOG_LINES = 40
+SAID = "said about runs"
+
+
+def say(text: str, icon: str = ":material/error:") -> None:
+    """Leaves word for the next drawing of the page; for callbacks. The text is not escaped."""
+    st.session_state[SAID] = (text, icon)
+
+
+def runs_panel() -> None:
+    """Every run; looked at again and again only while something moves."""
+    if something_moves():
+        _watch_runs([path.name for path in published_runs()])
+    else:
+        _list_runs()
+
+
+@st.fragment(run_every="2s")
+def _watch_runs(published: list[str]) -> None:
+    # The whole page when a build ends, when other runs can be picked, or when there is something to say at its top.
+    if not something_moves() or [path.name for path in published_runs()] != published or SAID in st.session_state:
+        st.rerun(scope="app")
+    _list_runs()
+
+
+def something_moves() -> bool:
+    """True while a build is under way, or was started here and has not shown itself yet."""
+    started = any(launcher().is_running(path) for path in launcher().started(runs_dir()))
+    return started or any(summary_of(path).state == "building" for path in run_dirs())
+
+
+def _list_runs() -> None:
+    there = run_dirs()
+    for path, command in launcher().started(runs_dir()).items():
+        if path not in there:
+            _show_unborn(path, command)
+    for path in there:
+        _show_run(summary_of(path))
+
+
+def _show_unborn(path: Path, command: list[str]) -> None:
+    """A build that was started and has nothing on the disk: it has only just begun, or could not begin."""
+    failure = launcher().failure(path)
+    if failure is None and not launcher().is_running(path):  # cancelled at once
+        return
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(width="stretch", gap="xsmall"):
+            st.text(path.name)
+            if failure is None:
+                st.progress(0.0, text="starting")
+            else:
+                st.text(failure)
+        if failure is None:
+            _badge("building")
+            _cancel_button(path)
+        else:
+            _badge("failed")
+            st.button("Try again", key=f"again {path.name}", on_click=launcher().start, args=(path, command))
+            st.button("Dismiss", key=f"dismiss {path.name}", on_click=launcher().forget, args=(path,))
+
+
+def _badge(state: str, label: str | None = None) -> None:
+    usual, colour, icon = STATES[state]
+    st.badge(label or usual, color=colour, icon=icon)  # type: ignore[arg-type]
+
+
+def _show_run(run: RunSummary) -> None:
+    with st.container(border=True, gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            with st.container(width="stretch", gap="xsmall"):
+                st.text(run.name)
+                if run.n_train is not None:
+                    st.caption(_in_brief(run))
+            _badge(run.state, _measuring(run))
+            if run.can_open:
+                st.page_link(EXPLORE, label="Open", icon=":material/search:", query_params={"run": run.name})
+            _build_buttons(run)
+            _delete_button(run)
+        if run.build is not None and run.state == "building":
+            st.progress(run.build.fraction, text=f"{run.build.step}{run.build.time_left}")
+        problem = run.problem or launcher().failure(run.path)
+        if problem:
+            st.text(problem)
+        _log(run)
+
+
+def _in_brief(run: RunSummary) -> str:
+    sizes = f"{run.n_train:,} training examples, {run.n_test:,} test examples"
+    if run.lds is None:
+        return sizes
+    ceiling = f" of at most {run.noise_ceiling:.2f}" if run.noise_ceiling else ""
+    return f"{sizes}, LDS {run.lds:.2f}{ceiling}"
+
+
+def _measuring(run: RunSummary) -> str | None:
+    """What the badge says instead when the run is whole and its methods are being measured."""
+    if not (run.can_open and run.build is not None and run.build.command[:1] == ["evidence"]):
+        return None
+    return {"building": "measuring", "failed": "measuring failed"}.get(run.state)
+
+
+def _build_buttons(run: RunSummary) -> None:
+    if run.state == "building":
+        if launcher().is_running(run.path):
+            _cancel_button(run.path)
+        else:
+            st.caption(
+                "built by another process",
+                help="It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C.",
+            )
+    elif run.state in ("stopped", "failed") and run.build is not None:
+        # A build that was killed before it said how it goes on: the command it was started with, if that was here.
+        command = run.build.command or launcher().started(run.path.parent).get(run.path)
+        if command:
+            st.button(
+                "Go on",
+                key=f"go on {run.name}",
+                on_click=launcher().start,
+                args=(run.path, command),
+                icon=":material/play_arrow:",
+                help="It goes on where it stopped.",
+            )
+
+
+def _cancel_button(path: Path) -> None:
+    stopping = launcher().is_stopping(path)
+    st.button(
+        "Stopping …" if stopping else "Cancel",
+        key=f"cancel {path.name}",
+        on_click=_cancel,
+        args=(path,),
+        disabled=stopping,
+        icon=":material/stop:",
+        help="Stops the build within seconds. What is finished is kept, and the build can go on later.",
+    )
+
+
+def _cancel(path: Path) -> None:
+    if not launcher().stop(path):
+        say(f"“{plain(path.name)}” had ended already; there was nothing to cancel.", ":material/info:")
+
+
+def _log(run: RunSummary) -> None:
+    lines = launcher().log(run.path, N_LOG_LINES)
+    if lines:
+        with st.expander("Log"):
+            st.code("\n".join(lines), language=None)
+
+
+def _delete_button(run: RunSummary) -> None:
+    if run.state == "building" or launcher().is_running(run.path):
+        return
+    with st.popover("Delete", icon=":material/delete:", key=f"delete {run.name}"):
+        st.text(f"This deletes {run.name} with its models and reviews, for everybody and for good.")
+        typed = f"typed {run.name}"
+        st.text_input("Type the name of the run to confirm", key=typed, autocomplete="off")
+        st.button(
+            "Delete for good",
+            key=f"delete for good {run.name}",
+            type="primary",
+            on_click=_delete,
+            args=(run.path, typed),
+        )
+
+
+def _delete(path: Path, typed: str) -> None:
+    if str(st.session_state.get(typed, "")).strip() != path.name:
+        say(f"Nothing was deleted: the name that was typed is not “{plain(path.name)}”.", ":material/info:")
+        return
+    try:
+        if launcher().is_running(path):
+            say(f"“{plain(path.name)}” is being built; cancel the build first.")
+            return
+        delete_run(path)
+    except TrakCoreError as error:
+        say(f"Nothing was deleted: {plain(error)}")
+        return
+    launcher().forget(path)
+    say(f"“{plain(path.name)}” was deleted.", ":material/delete:")
+
+
+def runs_table() -> pd.DataFrame:
+    """All runs as a table, one row each."""
+    summaries = [summary_of(path) for path in run_dirs()]
+    columns = ("name", "state", "n_train", "n_test", "lds", "noise_ceiling", "problem")
+    return pd.DataFrame({name: [getattr(run, name) for run in summaries] for name in columns})

@@ -1,0 +1,274 @@
+"""The what-if panel: picked train examples, what is predicted without them, and what retraining says."""
+
+import streamlit as st
+
+from pages.components.address import go_to_test
+from pages.components.charts import show
+from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
+from pages.components.jobs import background_jobs
+from pages.components.picks import (
+    MOST_IN_ADDRESS,
+    clear_picks,
+    pick_many,
+    picked_train,
+    picks_are_in_address,
+    replace_picks,
+    toggle_pick,
+)
+from pages.components.runs import test_overview
+from pages.components.text import plain
+from pages.components.view import Words, note
+from pages.components.what_if_chart import change_chart, history_chart
+from pages.components.what_if_words import actual_sentence, history_sentence, predicted_sentence, trust_sentence
+from trak_core.errors import TrakCoreError
+from trak_core.evidence.what_if import N_SEEDS, as_question
+from trak_core.store.files import RunFiles
+from trak_core.store.run import Run
+from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
+from trak_core.views import (
+    Known,
+    Point,
+    Scale,
+    estimate_scale,
+    foretell,
+    history_points,
+    history_table,
+    known_removals,
+    points_of_test,
+    read_examples,
+    with_what_ifs,
+)
+
+__all__ = ["what_if_panel"]
+
+N_TOP = 10
+MANY_IMAGES, MANY_TEXTS = 24, 6
+"""Picks beyond which the gallery scrolls."""
+_HELP = (
+    "The scores of the picked training examples are added up and turned into a change of the margin, by a scale that "
+    "was measured by retraining. Retraining itself then shows how the answer really changes: models are trained with "
+    "and without them, each pair with the same initial weights and batches."
+)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _removals(_run: Run, path: str, published: tuple[int, int, int] | None, method: str) -> Known:
+    return known_removals(_run, method)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _history(path: str, changed: tuple[int, int], fingerprint: str, _run: Run) -> list[Verified]:
+    return WhatIfHistory(_run.path).of_run(fingerprint)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _scale_and_points(
+    _run: Run,
+    path: str,
+    published: tuple[int, int, int] | None,
+    changed: tuple[int, int],
+    method: str,
+    _history: list[Verified],
+) -> tuple[Scale, list[Point]]:
+    """The scale of a method from all that is known, and the history as points."""
+    known = _removals(_run, path, published, method)
+    has_units = _run.in_model_units(method, of_label=True)
+    everything = with_what_ifs(known, _run, method, _history) if _history else known
+    return estimate_scale(everything, has_units), history_points(_run, method, known, _history)
+
+
+def _changed(run: Run) -> tuple[int, int]:
+    """A value that changes when the history does."""
+    try:
+        status = RunFiles(run.path).reviews.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+def _past(run: Run) -> list[Verified]:
+    return _history(str(run.path), _changed(run), run.info.provenance["fingerprint"], run)
+
+
+def what_if_panel(run: Run, test_idx: int, asked_class: int | None, method: str) -> None:
+    """The whole panel for one test example; the page puts it into a container of its choice.
+
+    Args:
+        run: that is looked at.
+        test_idx: of the test example.
+        asked_class: the class that the page explains; None for the model's answer.
+        method: whose scores predict.
+    """
+    st.markdown("**What if these training examples were gone?**", help=_HELP)
+    idxs = picked_train(run)
+    _basket(run, idxs, test_idx, asked_class, method)
+    try:
+        history = _past(run)
+    except TrakCoreError as error:
+        st.error(f"The history of this run cannot be read: {plain(error)}", icon=":material/error:")
+        history = []
+    scale, points = _scale_and_points(run, str(run.path), run.generation, _changed(run), method, history)
+    if idxs:
+        _question(run, idxs, test_idx, asked_class, method, scale, history)
+    if points:
+        with st.expander(f"What was asked before ({len(points)})", key="what_if_history"):
+            _show_history(run, points, test_idx, method)
+
+
+def _basket(run: Run, idxs: list[int], test_idx: int, asked_class: int | None, method: str) -> None:
+    """The picks as a gallery, and the buttons that fill and empty it."""
+    asked = int(test_overview(run).predicted[test_idx]) if asked_class is None else asked_class
+    explained = asked if run.explains_any_class(method) else None  # else the label, as everywhere
+    with st.container(horizontal=True):
+        for title, icon, best in (
+            (f"Top {N_TOP} proponents", ":material/arrow_drop_up:", run.proponents),
+            (f"Top {N_TOP} opponents", ":material/arrow_drop_down:", run.opponents),
+        ):
+            st.button(
+                title,
+                icon=icon,
+                on_click=lambda best=best: pick_many(best(test_idx, N_TOP, method, explained)["train_idx"]),
+                key=f"pick {title}",
+            )
+        st.button("Clear picks", icon=":material/close:", on_click=clear_picks, disabled=not idxs, key="clear_picks")
+    if not idxs:
+        st.caption("Nothing is picked yet: take the strongest ones, or pick examples on any page.")
+        return
+    items = [
+        GalleryItem(
+            example,
+            f"picked train example {example.idx}, label {example.label_name}; click puts it back",
+            caption=f"label {example.label_name}",
+        )
+        for example in read_examples(run, "train", idxs[:MAX_ITEMS])
+    ]
+    few = MANY_IMAGES if run.info.modality == "image" else MANY_TEXTS
+    with st.container(height=260 if len(items) > few else "content", border=False):
+        gallery("Picked training examples", items, key="picks", on_pick=toggle_pick, size=44)
+    words = "1 is picked" if len(idxs) == 1 else f"{len(idxs):,} are picked"
+    first = f", the first {MAX_ITEMS} are shown" if len(idxs) > MAX_ITEMS else ""
+    kept = (
+        ""
+        if picks_are_in_address(idxs)
+        else f" More than {MOST_IN_ADDRESS} do not fit into an address: they stay in this window, and a copied link "
+        "leaves them out."
+    )
+    st.caption(f"{words}{first}; a click puts one back.{kept}")
+
+
+def _question(
+    run: Run,
+    idxs: list[int],
+    test_idx: int,
+    asked_class: int | None,
+    method: str,
+    scale: Scale,
+    history: list[Verified],
+) -> None:
+    """What is predicted without the picks, the way to verify it, and what came out."""
+    foretold = foretell(run, test_overview(run), test_idx, idxs, scale, method, asked_class)
+    say("what if: predicted", predicted_sentence(foretold))
+    question, verified, problem = None, None, ""
+    try:
+        question = as_question(run, test_idx, idxs, N_SEEDS)
+        verified = next((one for one in history if one.question == question), None)
+    except TrakCoreError as error:
+        problem = str(error)
+    if verified is not None:
+        say("what if: actual", actual_sentence(foretold, verified))
+    if foretold.asked.change is not None or verified is not None:
+        show(change_chart(foretold, verified), "what_if", f"Predicted change of every class{_actual_words(verified)}")
+    st.caption(trust_sentence(scale))
+    if problem:
+        st.info(plain(problem), icon=":material/info:")
+    elif question is not None and verified is None:
+        _verification(run, question)
+
+
+def say(key: str, sentence: str) -> None:
+    """A sentence on the page and in the file that is taken away."""
+    st.text(sentence)
+    note(key, Words(sentence))
+
+
+def _actual_words(verified: Verified | None) -> str:
+    return "" if verified is None else ", and the actual one with its 95% interval"
+
+
+def _key(run: Run, question: Question) -> str:
+    return f"what if {run.path} {question.what_if_id}"
+
+
+def _start(run: Run, question: Question) -> None:
+    arguments = ["what-if", str(run.path), "--test", str(question.test_idx), "--seeds", str(question.n_seeds)]
+    removed = ",".join(map(str, question.removed))  # may be longer than an argument can be
+    background_jobs().start(_key(run, question), [*arguments, "--remove", "-"], removed)
+
+
+def _verification(run: Run, question: Question) -> None:
+    """The button, or the progress of what it started."""
+    status = background_jobs().status(_key(run, question))
+    if status is not None and status.is_under_way:
+        _watch(run, question)
+        return
+    if status is not None and status.state == "failed":
+        st.error(f"Retraining failed: {plain(status.message)}", icon=":material/error:")
+    elif status is not None and status.state == "stopped":
+        st.caption("Retraining was cancelled; nothing was kept of it.")
+    st.button(
+        "Verify by retraining",
+        icon=":material/science:",
+        on_click=_start,
+        args=(run, question),
+        key="verify_what_if",
+        help=f"Trains {question.n_seeds} models with and {question.n_seeds} without them, in the background; it takes "
+        "seconds to minutes. You may go on looking around meanwhile.",
+    )
+
+
+@st.fragment(run_every="1s")
+def _watch(run: Run, question: Question) -> None:
+    status = background_jobs().status(_key(run, question))
+    if status is None or not status.is_under_way:
+        st.rerun(scope="app")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if status.state == "waiting":
+            before = f", {status.n_before} before it" if status.n_before else ""
+            st.progress(0.0, text=f"Waiting for its turn{before}.")
+        else:
+            left = "" if status.seconds_left is None else f", about {status.seconds_left:.0f} s left"
+            st.progress(status.fraction, text=f"Retraining: {status.step or 'starting'}{left}")
+        st.button("Cancel", icon=":material/cancel:", on_click=background_jobs().stop, args=(_key(run, question),))
+
+
+def _show_history(run: Run, points: list[Point], test_idx: int, method: str) -> None:
+    """All verified what-ifs of the run: predicted against actual, and a table whose rows open one again."""
+    here, elsewhere = points_of_test(points, test_idx)
+    st.caption(
+        f"{history_sentence(len(points), len(here))} Changes are of the margin of the label; each is predicted by a "
+        "scale that has not seen it. Choose a row to open it again."
+    )
+    if any(point.foretold is not None for point in points):
+        title = f"Predicted against actual change over {len(points)} verified what-ifs"
+        show(history_chart(here, elsewhere, test_idx), "what_if_history_chart", title)
+
+    def opened() -> None:
+        rows = st.session_state["what_if_rows"].selection.rows
+        if rows:
+            question = [*here, *elsewhere][rows[0]].verified.question
+            go_to_test(question.test_idx)
+            replace_picks(question.removed)
+
+    table = history_table([*here, *elsewhere])
+    st.dataframe(
+        table,
+        key="what_if_rows",
+        on_select=opened,
+        selection_mode="single-row",
+        hide_index=True,
+        column_config={
+            **{name: st.column_config.NumberColumn(format="%+.2f") for name in ("predicted", "actual", "from", "to")},
+            "answers changed": st.column_config.NumberColumn(format="percent"),
+            "asked at": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
+        },
+    )

@@ -1,0 +1,62 @@
+"""What the what-if panel says, in sentences."""
+
+from trak_core.store.what_ifs import Verified
+from trak_core.views import Foretold, Scale
+
+__all__ = ["actual_sentence", "history_sentence", "predicted_sentence", "trust_sentence"]
+
+
+def _these(n: int) -> str:
+    return "this one" if n == 1 else f"these {n:,}"
+
+
+def _margin(foretold: Foretold) -> str:
+    return f"the margin of “{foretold.asked.name}”" if len(foretold.classes) > 1 else "the answer"
+
+
+def predicted_sentence(foretold: Foretold) -> str:
+    """What is predicted, in words."""
+    asked, after = foretold.asked, foretold.asked.after
+    if after is None:
+        return "Scores of this method have no unit, so they predict no number here; verify to see what happens."
+    how = "fall" if after < asked.before else "rise"
+    end = ""
+    if foretold.is_flipped:
+        end = f", and the answer to flip from “{foretold.answer}” to “{foretold.answer_after}”"
+    elif foretold.answer_after is not None:
+        end = f" (the answer stays “{foretold.answer}”)"
+    return (
+        f"Without {_these(len(foretold.removed))}, {_margin(foretold)} is predicted to {how} from {asked.before:.2f} "
+        f"to {after:.2f}{end}."
+    )
+
+
+def actual_sentence(foretold: Foretold, verified: Verified) -> str:
+    """What retraining found, in words."""
+    c = foretold.asked.asked_class
+    how = "fell" if verified.change[c] < 0 else "rose"
+    answers = f" The answer changed in {verified.share_flipped:.0%} of the pairs." if len(verified.before) > 1 else ""
+    return (
+        f"Retrained {verified.n_pairs} times with and without them, it {how} from {verified.before[c]:.2f} to "
+        f"{verified.after[c]:.2f}: {verified.change[c]:+.2f}, 95% interval {verified.low[c]:+.2f} to "
+        f"{verified.high[c]:+.2f}.{answers}"
+    )
+
+
+def trust_sentence(scale: Scale) -> str:
+    """How good such predictions have been."""
+    if scale.factor is None:
+        return "Nothing was measured that would give these scores a unit."
+    if scale.typical_error is None:
+        return "How strongly scores tell on the whole data was not measured for this run: rough until verified."
+    r = "" if scale.correlation is None else f" (correlation {scale.correlation:.2f})"
+    return (
+        f"How good is that? Over {scale.n_known:,} removals that were retrained, such predictions for the label "
+        f"were off by {scale.typical_error:.2f} in the middle case{r}."
+    )
+
+
+def history_sentence(n: int, n_here: int) -> str:
+    """How much was asked before."""
+    what = "1 what-if was" if n == 1 else f"{n:,} what-ifs were"
+    return f"{what} verified for this run, {n_here:,} of them for this test example."

@@ -1,0 +1,131 @@
+"""Present: the stories of a run one after another, in large type, for showing to others."""
+
+import streamlit as st
+from pandas import DataFrame
+
+from pages.components.address import leave_out
+from pages.components.export import take_away
+from pages.components.gallery import GalleryItem, gallery
+from pages.components.pages import HOME
+from pages.components.presenting import full_screen_button, large
+from pages.components.routing import through_app
+from pages.components.runs import current_run, stories_of, test_overview
+from pages.components.stories import story_link
+from pages.components.text import plain
+from pages.components.trust import trust_badge
+from pages.components.view import Words, note
+from trak_core.store.run import Run
+from trak_core.views import Attributed, Example, Story, explain, explanation_table, training_item, training_item_table
+
+through_app()
+
+N_SHOWN = 6
+
+
+def choose_step(n_steps: int) -> int:
+    """The step of the address, from 1."""
+    asked = st.query_params.get("step")
+    if asked is not None and not (asked.isascii() and asked.isdecimal() and 1 <= int(asked[:6]) <= n_steps):
+        leave_out("step", f"There is no step “{plain(asked)}”; there are {n_steps}. This is the first.")
+    return int(asked or 1)
+
+
+def go_to_step(step: int) -> None:
+    st.query_params["step"] = str(step)
+
+
+def controls(step: int, n_steps: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Back",
+            icon=":material/chevron_left:",
+            shortcut="K",
+            disabled=step == 1,
+            on_click=go_to_step,
+            args=(step - 1,),
+        )
+        st.button(
+            "Next",
+            icon=":material/chevron_right:",
+            shortcut="J",
+            disabled=step == n_steps,
+            on_click=go_to_step,
+            args=(step + 1,),
+        )
+        st.text(f"{step} of {n_steps}")
+        full_screen_button()
+        st.page_link(HOME, label="Leave", icon=":material/close:", query_params={"run": run.info.name})
+
+
+def picture(example: Example) -> None:
+    if example.thumbnail:
+        st.image(example.thumbnail, width=260, alt=f"{example.split} example {example.idx}")
+    elif example.text:
+        large(example.text, size="text")
+
+
+def tell_test(run: Run, test_idx: int) -> DataFrame:
+    explanation = explain(run, test_overview(run), test_idx, k=N_SHOWN)
+    left, right = st.columns([1, 2])
+    with left:
+        picture(explanation.example)
+        sure = "" if explanation.confidence is None else f", {explanation.confidence:.0%} sure"
+        large(f"Model: {explanation.predicted_name}{sure}", size="text")
+        large(f"Label: {explanation.example.label_name}", size="text")
+        trust_badge(explanation.trust, run.will_have_lds)
+    with right:
+        for title, side, items in (
+            (":blue[▲ Training examples that spoke for it]", "proponent", explanation.proponents),
+            (":orange[▼ Training examples that spoke against it]", "opponent", explanation.opponents),
+        ):
+            st.subheader(title, anchor=False)
+            gallery(side, [_item(item, side) for item in items], key=f"{side}s", on_pick=lambda _: None, size=104)
+    return explanation_table(explanation)
+
+
+def _item(item: Attributed, side: str) -> GalleryItem:
+    name = f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}"
+    return GalleryItem(item.example, name, f"label {item.example.label_name}", f"{item.score:+.2g}", side)
+
+
+def tell_train(run: Run, train_idx: int) -> DataFrame:
+    item = training_item(run, train_idx, k=N_SHOWN)
+    left, right = st.columns([1, 2])
+    with left:
+        picture(item.example)
+    with right:
+        large(f"Label: {item.example.label_name}", size="text")
+        if item.guess_name is not None:
+            large(f"Model: {item.guess_name}", size="text")
+        large(
+            f"It is among the 20 strongest helpers of {item.n_helped} test examples, and among the 20 strongest "
+            f"opponents of {item.n_hurt}.",
+            size="text",
+        )
+    return training_item_table(item)
+
+
+def tell(run: Run, story: Story) -> DataFrame:
+    large(story.title, size="title")
+    large(story.text, size="lead")
+    note("title", Words(story.title, is_heading=True))
+    note("text", Words(story.text))
+    if story.test_idx is not None:
+        return tell_test(run, story.test_idx)
+    return tell_train(run, story.train_idx or 0)
+
+
+run = current_run()
+stories = stories_of(run)
+step = choose_step(len(stories))
+controls(step, len(stories))
+story = stories[step - 1]
+told = tell(run, story)
+story_link(run, story, label="Look closer")
+take_away(
+    f"story_{step}",
+    f"{run.info.title}: {story.title}",
+    lambda: told,
+    run=run.info.name,
+    step=step,
+)

@@ -1,0 +1,154 @@
+"""Reviewing labels in a real browser: by keyboard alone, by two at once, and over a restart of the app."""
+
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import App, screenshot, settled
+from tests.browser.driver import running_app
+from trak_core.store.reviews import ReviewLog, Reviews
+from trak_core.store.run import open_run
+from trak_core.views import data_fingerprint, read_suspects
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+expect.set_options(timeout=30_000)  # machines that run tests are busy
+
+
+@pytest.fixture
+def reviewing(small_runs: Path, tmp_path: Path) -> Iterator[App]:
+    """An app over a fresh copy of the small run, without any verdict."""
+    shutil.copytree(small_runs, tmp_path / "runs")
+    with running_app(tmp_path / "runs", tmp_path / "log") as address:
+        yield App(address, tmp_path / "runs", tmp_path / "log")
+
+
+def ranking(runs: Path) -> tuple[list[int], list[int]]:
+    """Train examples, the most suspicious first, and the label suggested for each."""
+    with open_run(runs / "digits") as run:
+        suspects = read_suspects(run, "confidence")
+    return suspects.train_idx.tolist(), suspects.suggested.tolist()
+
+
+def log_of(runs: Path) -> ReviewLog:
+    with open_run(runs / "digits") as run:
+        return Reviews(runs / "digits", data_fingerprint(run)).read()
+
+
+def open_review(page: Page, address: str, query: str = "") -> None:
+    page.goto(f"{address}/review{query}")
+    expect(page.get_by_text("Last verdicts")).to_be_visible()
+    settled(page)
+
+
+def shown(page: Page) -> int:
+    return int(page.get_by_label("Training example").input_value())
+
+
+def press(page: Page, key: str, then: int) -> None:
+    """Presses a key, and waits for the train example that comes up by it."""
+    page.keyboard.press(key)
+    expect(page.get_by_label("Training example")).to_have_value(str(then))
+    settled(page)
+
+
+def test_twenty_labels_by_keyboard_alone_and_every_verdict_outlives_the_app(small_runs, page: Page, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(small_runs, runs)
+    ranked, suggested = ranking(runs)
+    keys = "qwen" * 5
+    with running_app(runs, tmp_path / "log") as address:
+        open_review(page, address, "?reviewer=ann")
+        for place, key in enumerate(keys):
+            press(page, key, then=ranked[place + 1])
+        expect(page.get_by_text(re.compile("^20 of 200 reviewed, 10 errors found"))).to_be_visible()
+        press(page, "u", then=ranked[19])
+        press(page, "u", then=ranked[18])
+    verdicts = {"q": ("keep", None), "e": ("exclude", None), "n": ("unsure", None)}
+    expected = {ranked[i]: verdicts.get(keys[i], ("relabel", suggested[i])) for i in range(18)}
+    assert {idx: verdict.says for idx, verdict in log_of(runs).latest.items()} == expected
+    assert len(log_of(runs).verdicts) == 20
+    with running_app(runs, tmp_path / "log") as address:
+        open_review(page, address, "?reviewer=ann")
+        expect(page.get_by_text(re.compile("^18 of 200 reviewed, 9 errors found"))).to_be_visible()
+        assert shown(page) == ranked[18]
+        assert page.get_by_text("undone").count() == 2
+
+
+def test_two_browsers_review_at_once_and_both_sets_are_there(reviewing: App, browser: Browser, page: Page):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    other = context.new_page()
+    said: set[tuple[int, str, str]] = set()
+    for each, name in ((page, "ann"), (other, "bob")):
+        open_review(each, reviewing.address, f"?reviewer={name}")
+    for _ in range(5):
+        for each, name, key, verdict in ((page, "ann", "q", "keep"), (other, "bob", "e", "exclude")):
+            before = shown(each)
+            said.add((before, name, verdict))
+            each.keyboard.press(key)
+        for each in (page, other):
+            settled(each)
+    context.close()
+    log = log_of(reviewing.runs)
+    assert {(verdict.train_idx, verdict.reviewer, verdict.verdict) for verdict in log.verdicts} == said
+    assert len(said) == 10
+    assert "Traceback" not in reviewing.log.read_text()
+
+
+def test_keys_do_not_fire_while_a_note_is_typed(reviewing: App, page: Page):
+    ranked, _ = ranking(reviewing.runs)
+    open_review(page, reviewing.address, "?reviewer=ann")
+    page.get_by_label("Note").click()
+    page.keyboard.type("queue: when unsure, exclude 3")
+    settled(page)
+    assert shown(page) == ranked[0]
+    page.keyboard.press("Tab")
+    settled(page)
+    press(page, "n", then=ranked[1])
+    (verdict,) = log_of(reviewing.runs).verdicts
+    assert (verdict.verdict, verdict.note) == ("unsure", "queue: when unsure, exclude 3")
+    expect(page.get_by_text(re.compile("queue: when unsure, exclude 3"))).to_be_visible()
+
+
+def test_what_was_reviewed_can_be_taken_away(reviewing: App, page: Page):
+    ranked, suggested = ranking(reviewing.runs)
+    open_review(page, reviewing.address, "?reviewer=ann")
+    press(page, "w", then=ranked[1])
+    press(page, "e", then=ranked[2])
+
+    def downloaded(name: str) -> bytes:
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=name).click()
+        return Path(waiting.value.path()).read_bytes()
+
+    cleaned = pd.read_csv(io.BytesIO(downloaded("Cleaned labels, CSV"))).set_index("train_idx")
+    assert len(cleaned) == 1437
+    assert cleaned.loc[ranked[0], "new_label"] == suggested[0]
+    assert pd.isna(cleaned.loc[ranked[1], "new_label"])
+    assert cleaned.loc[ranked[2], "new_label"] == cleaned.loc[ranked[2], "label"]
+    again = pd.read_parquet(io.BytesIO(downloaded("Cleaned labels, Parquet"))).set_index("train_idx")
+    assert again["new_label"].isna().sum() == 1
+    removed = pd.read_csv(io.BytesIO(downloaded("Removal list, CSV")))
+    assert removed["train_idx"].tolist() == [ranked[1]]
+    assert removed["reviewer"].tolist() == ["ann"]
+    expect(page.get_by_role("link", name="What if the excluded were gone?")).to_have_attribute(
+        "href", re.compile(f"picked={ranked[1]}")
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_is_readable_in_both_themes(reviewing: App, browser: Browser, theme):
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme)
+    page = context.new_page()
+    open_review(page, reviewing.address)
+    expect(page.get_by_role("group", name="most alike, suggested label")).to_be_visible()
+    background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    assert (background == "rgb(20, 24, 29)") == (theme == "dark")
+    screenshot(page, f"review-{theme}")
+    context.close()

@@ -1,0 +1,508 @@
+"""Writes a run of any size without training anything, so that the explorer can be tried at its full size.
+
+`python -m tests.generated DIRECTORY` writes 50,000 training and 1,000 test examples. Everything comes from one seed.
+An example is a handwritten digit, shifted and with noise of its own; its latent vector is the mean of its class, plus a
+direction it shares with some others, plus noise. Scores are products of latent vectors, positive for training examples
+of the class asked about, so that rankings have the shape of real ones; retrained outcomes are sums of scores plus
+noise, and LDS is really measured on them. It is written block by block with the store's own writer: memory stays flat.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trak_core.datasets import load_digits
+from trak_core.evidence import (
+    LdsEvidence,
+    lds_interval,
+    lds_per_test,
+    measure_lds,
+    noise_ceiling,
+    noise_ceiling_per_test,
+    trust_level,
+)
+from trak_core.evidence.suspects import suspect_columns
+from trak_core.methods import METHODS
+from trak_core.store.class_influence import class_influence_columns
+from trak_core.store.files import RunFiles
+from trak_core.store.masks import pack_masks
+from trak_core.store.schema import Shape
+from trak_core.store.topk import topk_columns
+from trak_core.store.writer import StoreWriter, build_lock
+from trak_core.versions import versions
+
+__all__ = ["BIG", "MEDIUM", "SMALL", "Size", "write_run"]
+
+Floats = NDArray[np.float32]
+Columns = dict[str, Any]
+OWN, OTHER = "trak", "embedding"
+N_CLASSES = 10
+PIXELS = 28
+GROUPS = 40
+"""Directions that examples share within a class, as strokes of one hand do."""
+BLOCK = 4096
+ROWS_AT_ONCE = 32
+FLIPPED = 0.02
+"""Share of the training labels that are wrong."""
+SIGNALS = {"self_influence": 0.5, "confidence": 1.0}
+"""Signals of label suspicion, each with the noise that it sees through."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is written.
+
+    Attributes:
+        n_train: training examples.
+        n_test: test examples.
+        n_all_classes: first test examples with scores for all ten classes; others have those of answer and label.
+        n_checkpoints: models with predictions and features.
+        proj_dim: length of the features.
+        n_subsets: retrained halves.
+        n_seeds: models on each.
+        seed: of everything.
+    """
+
+    n_train: int
+    n_test: int
+    n_all_classes: int
+    n_checkpoints: int = 2
+    proj_dim: int = 64
+    n_subsets: int = 20
+    n_seeds: int = 2
+    seed: int = 0
+
+
+BIG = Size(50_000, 1_000, 100)
+MEDIUM = Size(5_000, 200, 20)
+SMALL = Size(500, 40, 10)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Examples as they are before anything is written.
+
+    Attributes:
+        name: "train" or "test".
+        truth: true classes `[n]`.
+        labels: given classes `[n]`, some of them wrong in the training set.
+        latent: `[n, proj_dim]`.
+    """
+
+    name: str
+    truth: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    latent: Floats
+
+
+class _Material:
+    """The examples, and every number that follows from them."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        random = np.random.default_rng([size.seed, 1])
+        self.means = random.standard_normal((N_CLASSES, size.proj_dim)).astype(np.float32)
+        self.directions = random.standard_normal((N_CLASSES, GROUPS, size.proj_dim)).astype(np.float32)
+        self.train = self._split("train", size.n_train, random)
+        self.test = self._split("test", size.n_test, random)
+        self.masks = random.random((size.n_subsets, size.n_train)) < 0.5
+        digits = load_digits().train
+        self.pictures = [
+            [_enlarged(digits.thumbnails[i]) for i in np.flatnonzero(np.asarray(digits.labels) == c)[:40]]
+            for c in range(N_CLASSES)
+        ]
+
+    def _split(self, name: str, n: int, random: np.random.Generator) -> _Split:
+        truth = random.integers(0, N_CLASSES, n)
+        group = (GROUPS * random.random(n) ** 2).astype(int)  # some are large, some small
+        noise = random.standard_normal((n, self.size.proj_dim))
+        latent = 0.55 * self.means[truth] + 0.6 * self.directions[truth, group] + 0.75 * noise
+        labels = truth.copy()
+        if name == "train":
+            wrong = random.random(n) < FLIPPED
+            labels[wrong] = (truth[wrong] + random.integers(1, N_CLASSES, int(wrong.sum()))) % N_CLASSES
+        return _Split(name, truth, labels, latent.astype(np.float32))
+
+    def features(self, split: _Split, checkpoint_id: int, where: slice) -> Floats:
+        """Latent vectors as a checkpoint sees them: `[n, proj_dim]`."""
+        random = np.random.default_rng([self.size.seed, 2, checkpoint_id, split.name == "test", where.start])
+        seen = split.latent[where]
+        return seen + 0.2 * random.standard_normal(seen.shape, dtype=np.float32)
+
+    def probabilities(self, split: _Split, checkpoint_id: int, where: slice) -> Floats:
+        """What a checkpoint says: `[n, n_classes]`."""
+        logits = 0.4 * self.features(split, checkpoint_id, where) @ self.means.T
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+    def answers(self) -> NDArray[np.int64]:
+        """The answers for the test examples, averaged over checkpoints: `[n_test]`."""
+        by_block = [  # noise goes by block, so these are the blocks of the store
+            np.mean([self.probabilities(self.test, i, where) for i in range(self.size.n_checkpoints)], axis=0)
+            for where in _blocks(self.size.n_test, BLOCK)
+        ]
+        return np.concatenate(by_block).argmax(1)
+
+    def scores(self, method: str, tests: NDArray[np.int64], asked: NDArray[np.int64]) -> Floats:
+        """Scores `[n, n_train]` of some test examples for the classes asked about."""
+        products = self.test.latent[tests] @ self.train.latent.T / np.float32(self.size.proj_dim)
+        same = self.train.labels[None] == asked[:, None]
+        if method == OTHER:
+            return products
+        random = np.random.default_rng([self.size.seed, 3, int(tests[0]), int(asked[0])])
+        noise = random.standard_normal(products.shape, dtype=np.float32)
+        unit = np.float32(20.0 / self.size.n_train)
+        return unit * (np.where(same, 1.0, -0.25).astype(np.float32) * products**3 + 0.1 * noise)
+
+    def thumbnail(self, split: _Split, idx: int) -> bytes:
+        """A digit of the true class, shifted, with noise of its own: WebP."""
+        random = np.random.default_rng([self.size.seed, 4, split.name == "test", idx])
+        picture = self.pictures[split.truth[idx]][int(random.integers(40))]
+        moved = np.roll(picture, random.integers(-2, 3, 2), axis=(0, 1))
+        noisy = np.clip(moved + 6 * random.standard_normal(moved.shape), 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noisy).save(buffer, "WEBP", quality=70, method=0)
+        return buffer.getvalue()
+
+
+def _enlarged(thumbnail: bytes) -> Floats:
+    with Image.open(io.BytesIO(thumbnail)) as image:
+        return np.asarray(image.convert("L").resize((PIXELS, PIXELS), Image.Resampling.BICUBIC), dtype=np.float32)
+
+
+def _blocks(n: int, length: int) -> Iterator[slice]:
+    for start in range(0, n, length):
+        yield slice(start, min(n, start + length))
+
+
+def write_run(run_dir: Path, size: Size) -> Path:
+    """The directory of a run of that size, written unless it is there."""
+    files = RunFiles(run_dir)
+    if files.store.exists():
+        return run_dir
+    fingerprint = hashlib.sha256(json.dumps(asdict(size), sort_keys=True).encode()).hexdigest()
+    material = _Material(size)
+    with (
+        build_lock(files),
+        StoreWriter(files, Shape(size.n_train, N_CLASSES, size.proj_dim), fingerprint) as writer,
+    ):
+        for split in (material.train, material.test):
+            for where in _blocks(len(split.labels), BLOCK):
+                writer.write(f"{split.name} {where.start}", _examples(material, split, where))
+        foretold = _write_scores(writer, material)
+        writer.write("class influence", {"class_influence": _class_influence(writer, material)})
+        writer.write("evidence", *_evidence(material, foretold))
+        writer.write("examples at a glance", _at_a_glance(material))
+        writer.write("about", *_about(material, fingerprint))
+        writer.publish()
+        writer.finish()
+    return run_dir
+
+
+def _examples(material: _Material, split: _Split, where: slice) -> dict[str, Columns]:
+    idx = np.arange(where.start, where.stop)
+    labels = split.labels[where]
+    common = {"split": [split.name] * len(idx), "idx": idx}
+    predictions, features = [], []
+    for checkpoint_id in range(material.size.n_checkpoints):
+        probabilities = material.probabilities(split, checkpoint_id, where)
+        p_label = np.clip(probabilities[np.arange(len(idx)), labels], 1e-6, 1 - 1e-6)
+        phi = material.features(split, checkpoint_id, where)
+        each = {"checkpoint_id": np.full(len(idx), checkpoint_id), **common}
+        predictions.append(
+            {
+                **each,
+                "model_output": np.log(p_label / (1 - p_label)),
+                "loss": -np.log(p_label),
+                "p_label": p_label,
+                "predicted": probabilities.argmax(1),
+                "probabilities": probabilities,
+            }
+        )
+        features.append({**each, "q": 1 - p_label, "norm": np.linalg.norm(phi, axis=1), "phi": phi})
+    examples = {
+        **common,
+        "label": labels,
+        "label_name": [str(label) for label in labels],
+        "text": [None] * len(idx),
+        "thumbnail": [material.thumbnail(split, i) for i in idx.tolist()],
+    }
+    return {"examples": examples, "predictions": _joined(predictions), "features": _joined(features)}
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class _Foretold:
+    """Sums of scores over the members of the subsets: what LDS compares with outcomes.
+
+    Attributes:
+        of_label: method to `[n_subsets, n_test]`.
+        of_class: (test_idx, asked_class) to `[n_subsets]`, for the own method.
+    """
+
+    of_label: dict[str, NDArray[np.float64]]
+    of_class: dict[tuple[int, int], NDArray[np.float64]]
+
+
+def _write_scores(writer: StoreWriter, material: _Material) -> _Foretold:
+    size, labels, answers = material.size, material.test.labels, material.answers()
+    masks = material.masks.astype(np.float32)
+    foretold = _Foretold({name: np.empty((size.n_subsets, size.n_test)) for name in (OWN, OTHER)}, {})
+    for where in _blocks(size.n_test, ROWS_AT_ONCE):
+        tests = np.arange(where.start, where.stop)
+        for method in (OWN, OTHER):
+            values = material.scores(method, tests, labels[where])
+            foretold.of_label[method][:, where] = masks @ values.T
+            errors = {OWN: np.abs(values) * np.float32(0.1)} if method == OWN else None
+            columns = {"method": [method] * len(tests), "test_idx": tests, "values": values}
+            topk = topk_columns({method: values}, first=where.start, errors=errors)
+            writer.write(f"scores {method} {where.start}", {"scores": columns, "topk": topk})
+    asked = [
+        (test_idx, asked_class)
+        for test_idx in range(size.n_test)
+        for asked_class in (range(N_CLASSES) if test_idx < size.n_all_classes else (answers[test_idx],))
+        if asked_class != labels[test_idx]
+    ]
+    for where in _blocks(len(asked), ROWS_AT_ONCE):
+        tests, classes = np.array(asked[where], dtype=np.int64).T
+        values = material.scores(OWN, tests, classes)
+        sums = masks @ values.T
+        foretold.of_class.update({(int(t), int(c)): sums[:, i] for i, (t, c) in enumerate(asked[where])})
+        columns = {"method": [OWN] * len(tests), "test_idx": tests, "asked_class": classes, "values": values}
+        writer.write(f"class scores {where.start}", {"class_scores": columns})
+    return foretold
+
+
+def _class_influence(writer: StoreWriter, material: _Material) -> Columns:
+    query = (
+        'SELECT "values" FROM scores WHERE method = ? AND test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx'
+    )
+    columns = [
+        class_influence_columns(
+            method,
+            material.test.labels,
+            lambda tests, method=method: writer.arrays(query, "values", [method, tests.tolist()]),
+        )
+        for method in (OWN, OTHER)
+    ]
+    return _joined(columns)
+
+
+def _evidence(material: _Material, foretold: _Foretold) -> tuple[dict[str, Columns], Columns]:
+    """Subsets, outcomes, LDS and removal, with the facts about them."""
+    size, random = material.size, np.random.default_rng([material.size.seed, 5])
+    own = foretold.of_label[OWN]
+    spread = own.std(0, keepdims=True)
+    noise = 0.5 * spread[:, None] * random.standard_normal((size.n_subsets, size.n_seeds, size.n_test))
+    common = 0.8 * spread * random.standard_normal(own.shape)  # what scores cannot foretell
+    outcomes = (0.9 * own + common)[:, None] + noise  # [n_subsets, n_seeds, n_test]
+    actual = outcomes.mean(1)
+    ceiling, ceilings = noise_ceiling(outcomes), noise_ceiling_per_test(outcomes)
+    found = {name: measure_lds(sums, actual, size.seed, n_bootstrap=100) for name, sums in foretold.of_label.items()}
+    subset, seed, test_idx = (axis.ravel() for axis in np.indices(outcomes.shape))
+    tables: dict[str, Columns] = {
+        "subsets": {
+            "subset_id": np.arange(size.n_subsets),
+            "role": ["eval"] * size.n_subsets,
+            "mask": pack_masks(material.masks),
+        },
+        "outcomes": {"subset_id": subset, "seed": seed, "test_idx": test_idx, "model_output": outcomes.ravel()},
+        "lds": _joined([_lds_columns(name, each, ceilings) for name, each in found.items()]),
+        "lds_summary": _joined(
+            [_summary_columns(name, each, ceiling, size) for name, each in found.items()]
+            + [_summary_columns(OWN, found[OWN], ceiling, size, n_checkpoints=1, loss=0.05)]
+        ),
+        "removals": _removals(material),
+    }
+    tables["class_outcomes"], tables["class_lds"] = _of_classes(material, foretold, actual, ceilings, random)
+    facts = {"n_subsets": size.n_subsets, "n_seeds": size.n_seeds, "removal_sizes": [5, 10, 20], "removal_method": OWN}
+    return tables, facts
+
+
+def _lds_columns(method: str, found: LdsEvidence, ceilings: NDArray[np.float64]) -> Columns:
+    return {
+        "method": [method] * len(ceilings),
+        "test_idx": np.arange(len(ceilings)),
+        **_intervals(found.per_test, found.per_test_low, found.per_test_high, ceilings),
+    }
+
+
+def _intervals(lds: Any, low: Any, high: Any, ceilings: Any) -> Columns:
+    values = {"lds": lds, "ci_low": low, "ci_high": high, "noise_ceiling": ceilings}
+    undefined_is_null = {name: np.ma.masked_invalid(value) for name, value in values.items()}
+    return {
+        **{name: np.array(value.tolist(), dtype=object) for name, value in undefined_is_null.items()},
+        "trust": [trust_level(None if np.isnan(end) else float(end)) for end in low],
+    }
+
+
+def _summary_columns(
+    method: str, found: LdsEvidence, ceiling: float, size: Size, n_checkpoints: int | None = None, loss: float = 0.0
+) -> Columns:
+    return {
+        "method": [method],
+        "n_checkpoints": [n_checkpoints or size.n_checkpoints],
+        "lds": [found.mean - loss],
+        "ci_low": [found.ci_low - loss],
+        "ci_high": [found.ci_high - loss],
+        "noise_ceiling": [ceiling],
+        "n_subsets": [size.n_subsets],
+        "n_seeds": [size.n_seeds],
+        "seconds": [120.0],
+        "calibration_slope": [0.9],
+        "peak_megabytes": [300.0],
+    }
+
+
+def _of_classes(
+    material: _Material,
+    foretold: _Foretold,
+    actual: NDArray[np.float64],
+    ceilings: NDArray[np.float64],
+    random: np.random.Generator,
+) -> tuple[Columns, Columns]:
+    """Rows of `class_outcomes` and of `class_lds`."""
+    size = material.size
+    margins = random.standard_normal((size.n_subsets, size.n_test, N_CLASSES))
+    margins[:, np.arange(size.n_test), material.test.labels] = actual
+    for (test_idx, asked), sums in foretold.of_class.items():
+        margins[:, test_idx, asked] = sums + 0.8 * sums.std() * random.standard_normal(size.n_subsets)
+    tests, classes = np.array(list(foretold.of_class), dtype=np.int64).T
+    lds = lds_per_test(np.stack(list(foretold.of_class.values()), axis=1), margins[:, tests, classes])
+    subset, test_idx = (axis.ravel() for axis in np.indices(actual.shape))
+    return (
+        {"subset_id": subset, "test_idx": test_idx, "model_outputs": margins.reshape(-1, N_CLASSES)},
+        {
+            "method": [OWN] * len(tests),
+            "test_idx": tests,
+            "asked_class": classes,
+            **_intervals(lds, *lds_interval(lds, size.n_subsets), ceilings[tests]),
+        },
+    )
+
+
+def _removals(material: _Material) -> Columns:
+    """Falls of the margin that grow with the number removed, for ten test examples."""
+    random = np.random.default_rng([material.size.seed, 6])
+    rows = [
+        (method, test_idx, k, strength * k**0.5 * (1 + 0.2 * random.standard_normal()))
+        for method, strength in ((OWN, 0.4), (OTHER, 0.15))
+        for test_idx in range(10)
+        for k in (5, 10, 20)
+    ]
+    methods, tests, sizes, falls = (list(column) for column in zip(*rows, strict=True))
+    return {
+        "method": methods,
+        "test_idx": tests,
+        "k": sizes,
+        "model_output": [1.0 - fall for fall in falls],
+        "flipped": [fall > 1.0 for fall in falls],
+        "unremoved": [1.0] * len(rows),
+        "standard_error": [0.05] * len(rows),
+        "n_seeds": [3] * len(rows),
+    }
+
+
+def _at_a_glance(material: _Material) -> dict[str, Columns]:
+    """Self-influence, suspects and places on the map."""
+    size, random = material.size, np.random.default_rng([material.size.seed, 7])
+    train = material.train
+    wrong = (train.truth != train.labels).astype(float)
+    own = np.linalg.norm(train.latent, axis=1) / size.proj_dim**0.5 + wrong
+    signals = {name: own + noise * random.standard_normal(size.n_train) for name, noise in SIGNALS.items()}
+    plane = random.standard_normal((size.proj_dim, 2)) / size.proj_dim**0.5
+    layout = []
+    for split in (train, material.test):
+        places = 3 * split.latent @ plane + random.standard_normal((len(split.labels), 2)) * 0.2
+        layout.append(
+            {
+                "split": [split.name] * len(places),
+                "idx": np.arange(len(places)),
+                "space": ["gradients"] * len(places),
+                "x": places[:, 0],
+                "y": places[:, 1],
+            }
+        )
+    return {
+        "self_influence": {"method": [OWN] * size.n_train, "train_idx": np.arange(size.n_train), "score": own},
+        "suspects": suspect_columns(signals, train.truth),
+        "layout": _joined(layout),
+    }
+
+
+def _about(material: _Material, fingerprint: str) -> tuple[dict[str, Columns], Columns]:
+    """Checkpoints, methods and the facts of the run."""
+    size = material.size
+    ids = list(range(size.n_checkpoints))
+    infos = [METHODS[name].info for name in (OWN, OTHER)]
+    right = float((material.answers() == material.test.labels).mean())
+    tables = {
+        "checkpoints": {
+            "checkpoint_id": ids,
+            "seed": ids,
+            "sha256": [hashlib.sha256(f"{fingerprint} {i}".encode()).hexdigest() for i in ids],
+            "train_accuracy": [right] * len(ids),
+            "test_accuracy": [right] * len(ids),
+        },
+        "methods": {
+            "method": [info.name for info in infos],
+            "title": [info.title for info in infos],
+            "description": [info.description for info in infos],
+            "is_baseline": [info.is_baseline for info in infos],
+            "seconds": [120.0, 3.0],
+            "fingerprint": [fingerprint] * len(infos),
+            "calibration": [1.0, None],
+            "settings": ["{}"] * len(infos),
+        },
+    }
+    facts = {
+        "recipe": "generated",
+        "title": "Generated digits",
+        "modality": "image",
+        "class_names": [str(c) for c in range(N_CLASSES)],
+        "task": "Classification",
+        "method": OWN,
+        "seed": size.seed,
+        "device": "cpu",
+        "n_checkpoints": size.n_checkpoints,
+        "proj_dim": size.proj_dim,
+        "ridge": 1.0,
+        "calibration": 1.0,
+        "calibration_of_other_classes": 1.0,
+        "calibration_slope_of_other_classes": 0.9,
+        "created_at": "2000-01-01T00:00:00Z",
+        "versions": versions(),
+        "fingerprint": fingerprint,
+        "complete": True,
+        "measured_every_method": True,
+    }
+    return tables, facts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--train", type=int, default=BIG.n_train)
+    parser.add_argument("--test", type=int, default=BIG.n_test)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    write_run(arguments.run_dir, Size(arguments.train, arguments.test, min(BIG.n_all_classes, arguments.test)))
+    megabytes = RunFiles(arguments.run_dir).store.stat().st_size / 1e6
+    print(f"{arguments.run_dir}: {megabytes:.0f} MB in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+import json
+import re
+
+import duckdb
+import pytest
+
+from tests.pages.conftest import words
+from tests.pages.test_explore import gallery_ids
+from trak_core.errors import StorageError
+from trak_core.store.reviews import Reviews
+from trak_core.store.run import open_run
+from trak_core.views import data_fingerprint, read_suspects
+
+
+@pytest.fixture
+def ranked(runs):
+    """Train examples by the signal that the page begins with, the most suspicious first."""
+    with open_run(runs / "digits") as run:
+        return read_suspects(run, "confidence").train_idx.tolist()
+
+
+@pytest.fixture
+def reviews(runs):
+    with open_run(runs / "digits") as run:
+        return Reviews(runs / "digits", data_fingerprint(run))
+
+
+def press(app, key):
+    """Presses the button that has a key."""
+    next(button for button in app.button if button.proto.shortcut.lower() == key).click().run()
+    assert not app.exception
+
+
+def shown(app):
+    return app.number_input(key="train").value
+
+
+def edit_store(path, statement):
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(statement)
+
+
+def test_the_queue_begins_with_the_most_suspicious_and_says_why(runs, open_page, ranked):
+    app = open_page("review")
+    assert not app.exception
+    assert shown(app) == ranked[0]
+    with open_run(runs / "digits") as run:
+        given = run.info.class_names[run.label("train", ranked[0])]
+        suggested = read_suspects(run, "confidence").suggested_label(ranked[0])
+    assert f"This looks like “{suggested}”, and it is labelled “{given}”." in words(app)
+    progress = app.get("progress")[0].proto.text
+    assert progress == "0 of 200 reviewed"
+    assert len(gallery_ids(app, "most alike, suggested label")) == 6
+
+
+def test_each_key_records_its_verdict_and_the_next_undecided_comes_up(runs, open_page, ranked, reviews):
+    app = open_page("review", reviewer="ann")
+    with open_run(runs / "digits") as run:
+        suspects, labels = read_suspects(run, "confidence"), run.train_labels
+    other = str((labels[ranked[4]] + 1) % 10)
+    expected = []
+    for place, (key, verdict) in enumerate(
+        [("q", "keep"), ("w", "relabel"), ("e", "exclude"), ("n", "unsure"), (other, "relabel")]
+    ):
+        assert shown(app) == ranked[place]
+        press(app, key)
+        label = {"w": suspects.suggested_label(ranked[place]), other: int(other)}.get(key)
+        expected.append((ranked[place], verdict, label, "ann"))
+    assert [(v.train_idx, v.verdict, v.new_label, v.reviewer) for v in reviews.read().verdicts] == expected
+    assert shown(app) == ranked[5]
+    progress = app.get("progress")[0].proto.text
+    assert progress == "5 of 200 reviewed, 3 errors found (75% of the 4 decided)"
+
+
+def test_undo_takes_the_last_verdict_back_and_shows_its_example(runs, open_page, ranked, reviews):
+    app = open_page("review", reviewer="ann")
+    press(app, "q")
+    press(app, "e")
+    press(app, "u")
+    assert shown(app) == ranked[1]
+    press(app, "u")
+    assert shown(app) == ranked[0]
+    assert reviews.read().latest == {}
+    assert len(reviews.read().verdicts) == 2
+    assert "undone" in words(app)
+
+
+def test_walking_on_and_back_says_nothing(runs, open_page, ranked, reviews):
+    app = open_page("review")
+    press(app, "j")
+    press(app, "j")
+    press(app, "k")
+    assert shown(app) == ranked[1]
+    assert reviews.read().verdicts == ()
+
+
+def test_a_note_goes_with_its_verdict(runs, open_page, ranked, reviews):
+    app = open_page("review", reviewer="ann")
+    app.text_input(key=f"note-{ranked[0]}").set_value("torn <b>page</b>").run()
+    press(app, "n")
+    assert reviews.read().latest[ranked[0]].note == "torn <b>page</b>"
+    assert "torn <b>page</b>" in words(app)
+
+
+def test_what_others_say_meanwhile_is_skipped_and_disagreement_is_shown(runs, open_page, ranked, reviews):
+    app = open_page("review", reviewer="ann")
+    for idx in ranked[1:3]:
+        reviews.record(idx, "keep", "bob")
+    press(app, "q")
+    assert shown(app) == ranked[3]
+    reviews.record(ranked[0], "exclude", "bob")
+    app.selectbox(key="show").set_value("disputed").run()
+    app.number_input(key="train").set_value(ranked[0]).run()
+    assert "bob: exclude it" in words(app)
+    assert "ann: the label is right" in words(app)
+    app.selectbox(key="show").set_value("to review by me").run()
+    app.number_input(key="train").set_value(ranked[0]).run()
+    press(app, "j")
+    assert shown(app) == ranked[1]  # bob has judged it, ann has not
+
+
+def test_a_class_can_be_picked_out(runs, open_page, ranked):
+    app = open_page("review", label="8")
+    with open_run(runs / "digits") as run:
+        eights = [idx for idx in ranked if run.label("train", idx) == 8]
+    assert shown(app) == eights[0]
+    press(app, "j")
+    assert shown(app) == eights[1]
+
+
+def test_a_walked_through_queue_says_so(runs, open_page, ranked, reviews):
+    for idx in ranked[:49]:
+        reviews.record(idx, "keep", "bob")
+    app = open_page("review", length="first 50")
+    press(app, "w")
+    assert "Every suspect in this queue is reviewed." in words(app)
+    progress = app.get("progress")[0].proto.text
+    assert progress == "50 of 50 reviewed, 1 error found (2% of the 50 decided)"
+    app.run()
+    assert not app.exception
+
+
+def test_any_train_example_can_be_reviewed_by_its_number(runs, open_page, ranked, reviews):
+    app = open_page("review", train=str(ranked[-1]), reviewer="ann")
+    assert shown(app) == ranked[-1]
+    assert "The models agree with the label" in words(app)
+    press(app, "q")
+    assert reviews.read().latest[ranked[-1]].verdict == "keep"
+
+
+def test_a_new_signal_is_rows_in_the_table_and_nothing_else(runs, open_page):
+    edit_store(
+        runs / "digits" / "store.duckdb",
+        "INSERT INTO suspects SELECT idx, 'area_under_margin', -idx, 1 + idx, (label + 1) % 10 FROM examples "
+        "WHERE split = 'train'",
+    )
+    app = open_page("review", signal="Area under margin")
+    assert not app.exception
+    assert shown(app) == 0
+    press(app, "j")
+    assert shown(app) == 1
+
+
+def test_verdicts_on_other_data_are_told_of_and_not_applied(runs, open_page, ranked):
+    Reviews(runs / "digits", "data of last year").record(ranked[0], "exclude", "ann")
+    app = open_page("review", reviewer="ann")
+    assert shown(app) == ranked[0]
+    assert "1 verdicts in this run's review file are about other data" in words(app)
+    assert app.get("progress")[0].proto.text == "0 of 200 reviewed"
+
+
+def test_a_verdict_that_cannot_be_written_is_said_and_the_example_stays(runs, open_page, ranked, monkeypatch):
+    def full(*_: object) -> None:
+        raise StorageError("cannot write there: the disk is full.")
+
+    app = open_page("review")
+    monkeypatch.setattr("trak_core.store.review_file.ReviewFile.write", full)
+    press(app, "q")
+    assert "That was not recorded: cannot write there: the disk is full." in words(app)
+    assert shown(app) == ranked[0]
+
+
+def test_a_damaged_review_file_gets_a_sentence(runs, open_page):
+    (runs / "digits" / "reviews.duckdb").write_bytes(b"not a database" * 1000)
+    app = open_page("review")
+    assert not app.exception
+    assert "The verdicts cannot be read" in words(app)
+
+
+def test_a_run_built_without_suspects_says_how_to_get_them(runs, open_page):
+    edit_store(runs / "digits" / "store.duckdb", "DELETE FROM suspects")
+    app = open_page("review")
+    assert not app.exception
+    assert "Nobody has looked for wrong labels in this run" in words(app)
+    assert app.get("code")[0].value == "python -m trak_core build digits --name digits-review"
+
+
+def test_a_run_saved_from_python_says_where_suspects_come_from(runs, open_page):
+    edit_store(
+        runs / "digits" / "store.duckdb",
+        "DELETE FROM suspects; UPDATE meta SET value = '\"python\"' WHERE key = 'recipe'",
+    )
+    assert "It was saved from Python" in words(open_page("review"))
+
+
+def test_a_run_without_classes_has_nothing_to_review(runs, open_page):
+    edit_store(runs / "digits" / "store.duckdb", "UPDATE meta SET value = '[\"value\"]' WHERE key = 'class_names'")
+    app = open_page("review")
+    assert not app.exception
+    assert "This run has no labels to review" in words(app)
+
+
+@pytest.mark.parametrize(
+    ("address", "notice"),
+    [
+        ({"signal": "magic"}, "There is no choice “magic” under Signal; this is “Low confidence”."),
+        ({"show": "<b>"}, "There is no choice “<b>” under Show"),
+        ({"length": "7"}, "There is no choice “7” under Queue"),
+        ({"label": "cat"}, "There is no class “cat” in this run; every class is shown."),
+        ({"train": "5000"}, "There is no training example “5000” in this run"),
+    ],
+)
+def test_bad_addresses_give_a_notice_and_a_default(runs, open_page, ranked, address, notice):
+    app = open_page("review", **address)
+    assert not app.exception
+    assert notice in words(app)
+    assert shown(app) == ranked[0]
+
+
+def test_whoever_gives_no_name_is_a_guest_and_links_name_nobody(runs, open_page):
+    app = open_page("review")
+    assert re.fullmatch("guest-[0-9a-f]{4}", app.text_input(key="reviewer").value)
+    links = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    query = next(data["query"] for data in links if "query" in data)
+    assert "reviewer" not in query
+    assert "train=" in query and "signal=Low+confidence" in query
+
+
+def test_names_from_data_are_shown_letter_by_letter(runs, open_page):
+    edit_store(
+        runs / "digits" / "store.duckdb",
+        "UPDATE meta SET value = replace(value, '\"1\"', '\"![x](https://example.org/x.png) <b>\"') "
+        "WHERE key = 'class_names'; "
+        "UPDATE examples SET label_name = '![x](https://example.org/x.png) <b>' WHERE label = 1",
+    )
+    app = open_page("review", label="![x](https://example.org/x.png) <b>")
+    assert not app.exception
+    assert "“![x](https://example.org/x.png) <b>”" in words(app)
+    assert not any("https:" in button.label for button in app.button)

@@ -1,0 +1,109 @@
+"""How far scores made live follow the stored ones, on test examples that nothing was chosen on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from trak_core.seeds import derive_seed
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.ranking import strongest
+from trak_core.store.run import Run
+
+__all__ = ["Agreement", "Probe", "compare", "draw_probes", "mean_spearman", "slope"]
+
+Scores = NDArray[np.float32]
+N_PROBES = 40
+"""Test examples of each kind: enough for a mean correlation to two digits, few enough to score in a second."""
+TOP = 20
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Live scores beside stored ones.
+
+    Attributes:
+        spearman: rank correlation over the train examples, mean over test examples.
+        top_overlap: how many of the 20 strongest proponents are the same, mean over test examples.
+        n_top: 20, or fewer where there are fewer train examples.
+        n_test: test examples that it is measured on; no setting was chosen on them.
+    """
+
+    spearman: float
+    top_overlap: float
+    n_top: int
+    n_test: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Test examples with their stored scores, to choose settings by or to measure on.
+
+    Attributes:
+        test_idx: int64 `[n]`.
+        asked: the class that each is asked about, int64 `[n]`.
+        stored: scores `[n, n_train]`.
+    """
+
+    test_idx: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    stored: Scores
+
+
+def draw_probes(run: Run, other_class: bool) -> tuple[Probe, Probe]:
+    """Test examples to choose on, and others to measure on, asked about their label or about another class.
+
+    The first are of those that the run chose its own settings on, as far as there are any.
+    """
+    random = np.random.default_rng(derive_seed(0, "live attribution"))
+    reported = run.reported_tests
+    if reported.all():
+        reported = random.permutation(run.info.n_test) >= run.info.n_test // 2
+    probes = []
+    for among in (np.flatnonzero(~reported), np.flatnonzero(reported)):
+        test_idx = np.sort(random.permutation(among)[:N_PROBES])
+        asked = run.test_labels[test_idx]
+        if other_class:
+            asked = (asked + 1) % len(run.info.class_names)
+        probes.append(_with_scores(run, test_idx, asked, other_class))
+    return probes[0], probes[1]
+
+
+def _with_scores(run: Run, test_idx: NDArray[np.int64], asked: NDArray[np.int64], other_class: bool) -> Probe:
+    chosen = "SELECT unnest(?::INTEGER[]) AS test_idx, unnest(?::INTEGER[]) AS asked_class"
+    of_class = "USING (test_idx, asked_class)" if other_class else "USING (test_idx)"
+    table = run.arrow(
+        f'SELECT test_idx, "values" FROM {"class_scores" if other_class else "scores"} '
+        f"JOIN ({chosen}) AS chosen {of_class} WHERE method = 'trak' ORDER BY test_idx",
+        [test_idx.tolist(), asked.tolist()],
+    )
+    found = np.isin(test_idx, table["test_idx"].to_numpy())
+    return Probe(test_idx[found], asked[found], from_arrow_arrays(table, "values"))
+
+
+def mean_spearman(live: Scores, stored: Scores) -> float:
+    """Rank correlation of two matrices `[n, n_train]`, row by row, then the mean; undefined rows are left out."""
+    ranks = [rankdata(each, axis=1) for each in (live, stored)]
+    left, right = (each - each.mean(1, keepdims=True) for each in ranks)
+    lengths = np.sqrt((left**2).sum(1) * (right**2).sum(1))
+    if not (lengths > 0).any():
+        return float("nan")
+    return float(((left * right).sum(1)[lengths > 0] / lengths[lengths > 0]).mean())
+
+
+def slope(live: Scores, stored: Scores) -> float:
+    """The factor that brings live scores nearest to stored ones (least squares); 1 where that is undefined."""
+    squares = float((live.astype(np.float64) ** 2).sum())
+    factor = float((live.astype(np.float64) * stored).sum()) / squares if squares > 0 else 1.0
+    return factor if factor > 0 else 1.0
+
+
+def compare(live: Scores, stored: Scores) -> Agreement | None:
+    """The agreement of two matrices `[n, n_train]`; None when there are no rows."""
+    if not len(live):
+        return None
+    n_top = min(TOP, live.shape[1])
+    tops = (strongest(each, "proponent", n_top) for each in (live, stored))
+    shared = [len(np.intersect1d(one, other)) for one, other in zip(*tops, strict=True)]
+    return Agreement(mean_spearman(live, stored), float(np.mean(shared)), n_top, len(live))

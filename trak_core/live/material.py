@@ -1,0 +1,117 @@
+"""What live attribution needs of a run: its model and data through the recipe, its weights from the checkpoints."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from trak_core.errors import NeedNotMetError, RunMismatchError
+from trak_core.gradients import StateDict
+from trak_core.recipes import RECIPES, Recipe, Subject
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.files import RunFiles
+from trak_core.store.fingerprints import file_sha256
+from trak_core.store.run import Run
+from trak_core.training.ensemble import make_models
+
+__all__ = ["LiveMaterial", "read_features", "read_material"]
+
+
+@dataclass(frozen=True)
+class LiveMaterial:
+    """A run's model, data and weights, on the CPU.
+
+    Attributes:
+        subject: of the recipe.
+        architecture: supplies the forward pass.
+        states: weights of the checkpoints, by checkpoint_id.
+        train_inputs: `[n_train, ...]`.
+        train_labels: `[n_train]`.
+        test_inputs: `[n_test, ...]`.
+        q: weights of the train examples, mean over checkpoints `[n_train]`, float32.
+    """
+
+    subject: Subject
+    architecture: nn.Module
+    states: list[StateDict]
+    train_inputs: Tensor
+    train_labels: Tensor
+    test_inputs: Tensor
+    q: Tensor
+
+
+@lru_cache(maxsize=4)
+def _load(recipe: Recipe) -> Subject:
+    return recipe.load()
+
+
+def read_material(run: Run) -> LiveMaterial:
+    """The material of a run.
+
+    Raises:
+        NeedNotMetError: the run has no recipe, no checkpoints or no stored features.
+        RunMismatchError: the data or a checkpoint is not what the run was made with.
+    """
+    name, recipe_name = run.info.name, run.info.recipe
+    if recipe_name not in RECIPES:
+        raise NeedNotMetError(
+            f"run {name!r} has no recipe ({recipe_name!r} is none of: {', '.join(RECIPES)}), so its model cannot be "
+            "made again for new inputs. Score them with the Attributor that made the run: attributor.score(inputs)."
+        )
+    states = _read_states(run)
+    subject = _load(RECIPES[recipe_name])
+    if subject.dataset.fingerprint() != run.info.provenance.get("data_fingerprint"):
+        raise RunMismatchError(
+            f"the recipe {recipe_name!r} reads other data now than run {name!r} was made with (a package that it "
+            f"reads was updated?); build the run again to score new inputs: python -m trak_core build {recipe_name}."
+        )
+    dataset = subject.dataset
+    return LiveMaterial(
+        subject=subject,
+        architecture=make_models(subject.make_model, [0])[0].eval(),
+        states=states,
+        train_inputs=torch.from_numpy(dataset.train.inputs),
+        train_labels=torch.from_numpy(dataset.train.labels),
+        test_inputs=torch.from_numpy(dataset.test.inputs),
+        q=torch.from_numpy(_read_q(run)),
+    )
+
+
+def _read_states(run: Run) -> list[StateDict]:
+    files = RunFiles(run.path)
+    rows = run.rows("SELECT checkpoint_id, sha256 FROM checkpoints ORDER BY checkpoint_id")
+    missing = [i for i, _ in rows if not files.checkpoint(i).exists()]
+    if missing or not rows:
+        raise NeedNotMetError(
+            f"run {run.info.name!r} has no weights of {len(missing) or 'any'} of its {len(rows)} checkpoints in "
+            f"{files.checkpoints}; put the files back, or build the run again, to score new inputs."
+        )
+    changed = [files.checkpoint(i) for i, expected in rows if file_sha256(files.checkpoint(i)) != expected]
+    if changed:
+        raise RunMismatchError(
+            f"{changed[0]} is not the checkpoint that the run was made with; put that back, or build the run again, "
+            "to score new inputs."
+        )
+    return [load_file(files.checkpoint(i)) for i, _ in rows]
+
+
+def _read_q(run: Run) -> NDArray[np.float32]:
+    mean = run.columns("SELECT avg(q) AS q FROM features WHERE split = 'train' GROUP BY idx ORDER BY idx")["q"]
+    if len(mean) != run.info.n_train:
+        raise NeedNotMetError(
+            f"run {run.info.name!r} stores features of {len(mean)} of its {run.info.n_train} train examples; build it "
+            "again to score new inputs."
+        )
+    return np.asarray(mean, dtype=np.float32)
+
+
+def read_features(run: Run, checkpoint_id: int) -> Tensor:
+    """Stored features of the train examples `[n_train, proj_dim]` float32 at one checkpoint."""
+    table = run.arrow(
+        "SELECT phi FROM features WHERE split = 'train' AND checkpoint_id = ? ORDER BY idx", [checkpoint_id]
+    )
+    return torch.from_numpy(from_arrow_arrays(table, "phi").copy())

@@ -1,0 +1,67 @@
+"""A text that somebody typed: checked, cut where it is too long, and with the words that the model knows."""
+
+import re
+from dataclasses import dataclass
+
+from trak_core.datasets.vocabulary import WORD_PATTERN
+from trak_core.errors import EmptyDataError, InvalidDataError
+
+__all__ = ["MAX_CHARACTERS", "TypedText", "read_text"]
+
+MAX_CHARACTERS = 20_000
+N_EXAMPLES = 12
+"""Known words that are told of."""
+
+
+@dataclass(frozen=True)
+class TypedText:
+    """A text as the model sees it: a bag of the words that it knows.
+
+    Attributes:
+        text: what is encoded.
+        known: the known words in it, each once, in the order of the text.
+        n_words: words in the text, repeated ones counted each time.
+        n_known: how many of these are known.
+        steps: what was done to the text, a sentence each.
+    """
+
+    text: str
+    known: tuple[str, ...]
+    n_words: int
+    n_known: int
+    steps: tuple[str, ...]
+
+
+def read_text(text: str, words: tuple[str, ...]) -> TypedText:
+    """The text as the model sees it.
+
+    Args:
+        text: anything; markup in it is text like any other.
+        words: that the model knows, lower case.
+
+    Raises:
+        EmptyDataError: the text is empty.
+        InvalidDataError: none of its words is known.
+    """
+    if not text.strip():
+        raise EmptyDataError("there is no text yet; type a sentence or two.")
+    steps = []
+    if len(text) > MAX_CHARACTERS:
+        steps.append(f"Cut to its first {MAX_CHARACTERS:,} of {len(text):,} characters.")
+        text = text[:MAX_CHARACTERS]
+    found = re.findall(WORD_PATTERN, text.lower())
+    vocabulary = frozenset(words)
+    known = [word for word in found if word in vocabulary]
+    if not known:
+        some = f"{len(found):,} words" if found else "no words"
+        raise InvalidDataError(
+            f"the model knows {len(words):,} words, and none of them is in this text ({some}); it would answer the "
+            "same to any such text. Type a text like those that it was trained on."
+        )
+    distinct = tuple(dict.fromkeys(known))
+    more = f" and {len(distinct) - N_EXAMPLES} more" if len(distinct) > N_EXAMPLES else ""
+    steps.append(
+        f"The model knows {len(known):,} of its {len(found):,} words, whatever their order: "
+        f"{', '.join(distinct[:N_EXAMPLES])}{more}."
+    )
+    return TypedText(text, distinct, len(found), len(known), tuple(steps))

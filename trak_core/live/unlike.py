@@ -1,0 +1,110 @@
+"""Is an input unlike what the model was trained on? Then its answer and its explanation mean little.
+
+The distance of an input is one minus the cosine between its representation (what the model sees before its last layer)
+and that of the nearest train example, mean over some checkpoints. It is compared with the distances of the run's own
+test examples: beyond their 99th percentile an input is called unlike. Words that the model does not know never reach
+its representation, so a text is also compared by its share of known words.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trak_core.datasets.vocabulary import WORD_PATTERN
+from trak_core.gradients import StateDict, representations
+
+__all__ = ["Likeness", "Unlike", "known_share"]
+
+N_CHECKPOINTS = 5
+PERCENTILE = 99.0
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """How far an input is from the train examples.
+
+    Attributes:
+        distance: to the nearest train example, 0 to 2.
+        usual: the 99th percentile of that distance over the run's test examples.
+        known: share of its words that the model knows, 0 to 1; None for images.
+        usual_known: the 1st percentile of that share over the run's test examples; None for images.
+    """
+
+    distance: float
+    usual: float
+    known: float | None = None
+    usual_known: float | None = None
+
+    @property
+    def is_far(self) -> bool:
+        """True when the representation is farther from all train examples than those of 99 in 100 test examples."""
+        return self.distance > self.usual
+
+    @property
+    def has_unknown_words(self) -> bool:
+        """True when fewer of the words are known than in 99 of 100 test texts."""
+        return self.known is not None and self.usual_known is not None and self.known < self.usual_known
+
+    @property
+    def is_unlike(self) -> bool:
+        """True when either sign says so."""
+        return self.is_far or self.has_unknown_words
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What new inputs are compared with.
+
+    Attributes:
+        train: representations of the train examples of length 1, `[n_train, n_features]` for each checkpoint.
+        distances: of the test examples `[n_test]`, float32.
+        known: share of known words in each test text `[n_test]`; None for images.
+    """
+
+    architecture: nn.Module
+    states: list[StateDict]
+    train: list[Tensor]
+    distances: NDArray[np.float32]
+    known: NDArray[np.float64] | None
+
+    @classmethod
+    def of(
+        cls,
+        architecture: nn.Module,
+        states: list[StateDict],
+        train_inputs: Tensor,
+        test_inputs: Tensor,
+        known: NDArray[np.float64] | None,
+    ) -> "Likeness":
+        """The likeness to these train inputs, with the usual distances of these test inputs."""
+        states = states[:N_CHECKPOINTS]
+        train = [_directions(architecture, weights, train_inputs) for weights in states]
+        bare = cls(architecture, states, train, np.empty(0, dtype=np.float32), known)
+        return cls(architecture, states, train, bare.measure(test_inputs), known)
+
+    def measure(self, inputs: Tensor) -> NDArray[np.float32]:
+        """Distances `[m]` of inputs to their nearest train examples."""
+        total = torch.zeros(len(inputs))
+        for weights, train in zip(self.states, self.train, strict=True):
+            total += 1 - (_directions(self.architecture, weights, inputs) @ train.T).max(1).values
+        return np.asarray((total / len(self.states)).numpy(), dtype=np.float32)
+
+    def judge(self, inputs: Tensor, known: float | None = None) -> Unlike:
+        """The verdict on one input `[1, ...]`; `known` is the share of known words of a text."""
+        usual = float(np.percentile(self.distances, PERCENTILE))
+        usual_known = None if self.known is None else float(np.percentile(self.known, 100 - PERCENTILE))
+        return Unlike(float(self.measure(inputs)[0]), usual, known, usual_known)
+
+
+def _directions(architecture: nn.Module, weights: StateDict, inputs: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(representations(architecture, weights, inputs))
+
+
+def known_share(text: str, words: frozenset[str]) -> float:
+    """Share of the words of a text that are among `words` (lower case), 0 to 1; 0 for a text without words."""
+    found = re.findall(WORD_PATTERN, text.lower())
+    return sum(word in words for word in found) / len(found) if found else 0.0

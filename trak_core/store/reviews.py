@@ -1,0 +1,232 @@
+"""What reviewers say of labels: a log that only ever grows, and what stands in it.
+
+A verdict belongs to a train example of certain data, known by its fingerprint. Undoing adds a row as well: the
+verdict stays in the log, but no longer stands. What stands for an example by a reviewer is their last verdict on it
+that was not undone; what stands overall is the last of anybody's.
+"""
+
+import operator
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+from trak_core.errors import InvalidSettingError
+from trak_core.store.review_file import ReviewFile
+
+__all__ = ["LONGEST_NAME", "LONGEST_NOTE", "ReviewLog", "Reviews", "Verdict", "VerdictKind"]
+
+VerdictKind = Literal["keep", "relabel", "exclude", "unsure"]
+UNDO = "undo"
+LONGEST_NOTE, LONGEST_NAME = 2000, 100
+
+# The number is taken in the same transaction that uses it, and a file has one writer at a time: no number comes twice.
+# Nothing happens when the very same stands already: a key pressed twice says a thing once.
+_RECORD = """
+INSERT INTO verdicts(verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint)
+SELECT (SELECT coalesce(max(verdict_id), 0) + 1 FROM verdicts),
+    $1, $2, $3::INTEGER, $4, $5, $6, NULL, $7
+WHERE NOT EXISTS (
+    SELECT 1 FROM (
+        SELECT verdict, new_label, note FROM verdicts AS v
+        WHERE train_idx = $1 AND reviewer = $4 AND data_fingerprint = $7 AND verdict != 'undo'
+            AND NOT EXISTS (SELECT 1 FROM verdicts AS u WHERE u.undoes = v.verdict_id)
+        ORDER BY verdict_id DESC LIMIT 1)
+    WHERE verdict = $2 AND new_label IS NOT DISTINCT FROM $3::INTEGER AND note = $5)
+"""
+# Nothing happens when the verdict is another's, of other data, or undone already, by the same key a moment ago perhaps.
+_UNDO = """
+INSERT INTO verdicts(verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint)
+SELECT
+    (SELECT max(verdict_id) + 1 FROM verdicts), train_idx, 'undo', NULL, reviewer, '', ?, verdict_id, data_fingerprint
+FROM verdicts AS v
+WHERE verdict_id = ? AND reviewer = ? AND data_fingerprint = ? AND verdict != 'undo'
+    AND NOT EXISTS (SELECT 1 FROM verdicts AS u WHERE u.undoes = v.verdict_id)
+"""
+_READ = """
+SELECT verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint
+FROM verdicts ORDER BY verdict_id
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One verdict of the log.
+
+    Attributes:
+        verdict_id: its number, rising in the order of recording.
+        train_idx: the train example it is about.
+        verdict: "keep", "relabel", "exclude" or "unsure".
+        new_label: the right label, for "relabel" alone.
+        reviewer: who said so.
+        note: why, perhaps empty.
+        reviewed_at: when, in UTC.
+        is_undone: True when its reviewer took it back.
+    """
+
+    verdict_id: int
+    train_idx: int
+    verdict: VerdictKind
+    new_label: int | None
+    reviewer: str
+    note: str
+    reviewed_at: datetime
+    is_undone: bool = False
+
+    @property
+    def says(self) -> tuple[str, int | None]:
+        """What it comes to: two verdicts that say the same agree."""
+        return self.verdict, self.new_label
+
+    @property
+    def is_error(self) -> bool:
+        """True when it finds the label wrong."""
+        return self.verdict in ("relabel", "exclude")
+
+
+@dataclass(frozen=True)
+class ReviewLog:
+    """Everything that was said about the data of a run.
+
+    Attributes:
+        verdicts: oldest first, those that were undone among them.
+        n_of_other_data: verdicts in the file that are about other data; they are kept there and never used here.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    n_of_other_data: int = 0
+
+    @cached_property
+    def by_reviewer(self) -> dict[tuple[int, str], Verdict]:
+        """What stands, by train example and reviewer."""
+        return {(verdict.train_idx, verdict.reviewer): verdict for verdict in self.verdicts if not verdict.is_undone}
+
+    @cached_property
+    def latest(self) -> dict[int, Verdict]:
+        """What stands overall, by train example: the last verdict of anybody, in the order in which they came."""
+        standing = sorted(self.by_reviewer.values(), key=lambda verdict: verdict.verdict_id)
+        last: dict[int, Verdict] = {}
+        for verdict in standing:
+            last.pop(verdict.train_idx, None)  # so that the order is that of the last verdicts
+            last[verdict.train_idx] = verdict
+        return last
+
+    @cached_property
+    def disputed(self) -> frozenset[int]:
+        """Train examples about which what stands by one reviewer differs from what stands by another."""
+        said = {(verdict.train_idx, verdict.says) for verdict in self.by_reviewer.values()}
+        return frozenset(idx for idx, n in Counter(idx for idx, _ in said).items() if n > 1)
+
+    @cached_property
+    def excluded(self) -> list[int]:
+        """Train examples whose last verdict is "exclude", by number."""
+        return sorted(idx for idx, verdict in self.latest.items() if verdict.verdict == "exclude")
+
+    @cached_property
+    def relabelled(self) -> list[int]:
+        """Train examples whose last verdict is "relabel", by number."""
+        return sorted(idx for idx, verdict in self.latest.items() if verdict.verdict == "relabel")
+
+    def of(self, train_idx: int) -> list[Verdict]:
+        """What stands about a train example by each reviewer, the last first."""
+        found = [verdict for (idx, _), verdict in self.by_reviewer.items() if idx == train_idx]
+        return sorted(found, key=lambda verdict: -verdict.verdict_id)
+
+    def last_by(self, reviewer: str) -> Verdict | None:
+        """The last verdict of a reviewer that was not undone."""
+        return next((v for v in reversed(self.verdicts) if v.reviewer == reviewer and not v.is_undone), None)
+
+
+class Reviews:
+    """The verdicts on the labels of one run. Safe to use from several threads and processes.
+
+    Args:
+        run_dir: of the run; the file comes into being with the first verdict.
+        data_fingerprint: of the run's data: verdicts are recorded for it, and only those for it are read.
+    """
+
+    def __init__(self, run_dir: Path, data_fingerprint: str) -> None:
+        self._file = ReviewFile(run_dir)
+        self._data = data_fingerprint
+
+    def record(
+        self,
+        train_idx: int,
+        verdict: VerdictKind,
+        reviewer: str,
+        new_label: int | None = None,
+        note: str = "",
+    ) -> None:
+        """Adds a verdict to the log; once this returns, it is on the disk. What stands already is not said again.
+
+        Args:
+            train_idx: of the train example.
+            verdict: "keep", "relabel", "exclude" or "unsure".
+            reviewer: a name that is not empty.
+            new_label: the right label, for "relabel" alone.
+            note: at most 2,000 letters.
+
+        Raises:
+            InvalidSettingError: a verdict that says nothing clear; nothing is recorded.
+            StorageError: the file cannot be written; this verdict is not recorded, and all before are kept.
+            StoreDamagedError: the file cannot be read.
+        """
+        train_idx, reviewer, note = operator.index(train_idx), reviewer.strip(), note.strip()
+        if verdict not in get_args(VerdictKind):
+            raise InvalidSettingError(f"verdict={verdict!r}; it must be one of {', '.join(get_args(VerdictKind))}.")
+        if (new_label is not None) != (verdict == "relabel"):
+            raise InvalidSettingError(
+                f"verdict={verdict!r} with new_label={new_label}; relabel needs a new label, and the others take none."
+            )
+        if train_idx < 0 or (new_label is not None and new_label < 0):
+            raise InvalidSettingError(f"train_idx={train_idx}, new_label={new_label}; numbers run from 0.")
+        if not 0 < len(reviewer) <= LONGEST_NAME:
+            raise InvalidSettingError(f"reviewer has {len(reviewer)} letters; give a name of 1 to {LONGEST_NAME}.")
+        if len(note) > LONGEST_NOTE:
+            raise InvalidSettingError(f"note has {len(note):,} letters; shorten it to {LONGEST_NOTE:,}.")
+        self._file.write(_RECORD, [(train_idx, verdict, new_label, reviewer, note, _now(), self._data)])
+
+    def undo(self, verdict_id: int, reviewer: str) -> None:
+        """Takes a verdict back, by adding a row that says so; of what is not the reviewer's own it does nothing.
+
+        Args:
+            verdict_id: of the verdict.
+            reviewer: who gave it.
+
+        Raises:
+            StorageError: the file cannot be written; the verdict stands.
+            StoreDamagedError: the file cannot be read.
+        """
+        self._file.write(_UNDO, [(_now(), verdict_id, reviewer.strip(), self._data)])
+
+    def generation(self) -> tuple[int, int] | None:
+        """A value that changes whenever anything is written to the file; None where there is none."""
+        try:
+            status = self._file.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+    def read(self) -> ReviewLog:
+        """The log as it is now.
+
+        Raises:
+            StorageError: the file is held by another process for long, or the disk fails.
+            StoreDamagedError: the file cannot be read.
+        """
+        rows = self._file.rows(_READ)
+        undone = {undoes for *_, undoes, _ in rows}
+        given = [row for row in rows if row[2] != UNDO]
+        ours = tuple(
+            Verdict(verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, verdict_id in undone)
+            for verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, _, data in given
+            if data == self._data
+        )
+        n_of_other_data = sum(data != self._data and verdict_id not in undone for verdict_id, *_, data in given)
+        return ReviewLog(ours, n_of_other_data)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,55 @@
+"""Two methods on one question: do they name the same training examples?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from trak_core.store.run import Run
+from trak_core.views.explanation import Attributed, Explanation
+
+__all__ = ["SideBySide", "side_by_side"]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """How far two explanations of the same test example and class agree.
+
+    Attributes:
+        rank_correlation: Spearman correlation of all scores; None where one method scores all train examples alike.
+        shared_proponents: train examples among the proponents of both.
+        shared_opponents: train examples among the opponents of both.
+        contrary: train examples that are a proponent of one and an opponent of the other.
+        k: length of the lists that were compared.
+    """
+
+    rank_correlation: float | None
+    shared_proponents: frozenset[int]
+    shared_opponents: frozenset[int]
+    contrary: frozenset[int]
+    k: int
+
+
+def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
+    """The agreement of two explanations of the same test example.
+
+    Args:
+        run: of both.
+        one: by a method.
+        other: by another.
+    """
+    rows = [run.score_row(e.example.idx, e.method, e.asked_class).astype(np.float64) for e in (one, other)]
+    undefined = any(np.ptp(row) == 0 for row in rows)
+    correlation = None if undefined else float(spearmanr(*rows).statistic)
+    proponents, opponents = ([_ids(e.proponents) for e in (one, other)], [_ids(e.opponents) for e in (one, other)])
+    return SideBySide(
+        rank_correlation=correlation,
+        shared_proponents=proponents[0] & proponents[1],
+        shared_opponents=opponents[0] & opponents[1],
+        contrary=(proponents[0] & opponents[1]) | (opponents[0] & proponents[1]),
+        k=len(one.proponents),
+    )
+
+
+def _ids(items: list[Attributed]) -> frozenset[int]:
+    return frozenset(item.example.idx for item in items)

@@ -1,0 +1,329 @@
+"""Do two explanations agree? A method of one run against a method of the same run or of another.
+
+Rank correlations are over the scores of all train examples, for a sample of test examples, because whole matrices may
+be too large to look at; shared proponents come from the top lists, for every test example.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trak_core.seeds import derive_seed
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.run import Run
+from trak_core.views.provenance import SETTING_TITLES
+
+__all__ = [
+    "Agreement",
+    "SideFacts",
+    "agreement",
+    "agreement_table",
+    "differing_settings",
+    "facts_side_by_side",
+    "have_same_data",
+    "mean_accuracy",
+    "rank_correlation",
+    "side_facts",
+]
+
+MAX_TESTS, FEWEST_TESTS = 200, 50
+MAX_NUMBERS = 5_000_000
+"""Scores of one side that are ranked, about a second of work."""
+N_TOP = 20
+BLOCK_NUMBERS = 2_000_000
+"""Scores of one side that are held at once."""
+_OUTCOMES = {"calibration", "calibration_of_other_classes", "fingerprint", "schema_version", "removal_method"}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike the scores of two methods are, for the label of each test example.
+
+    Attributes:
+        test_idx: the test examples that were looked at, rising, int64 `[n]`.
+        rank_correlation: Spearman correlation of their two score rows, float64 `[n]`, NaN where undefined.
+        shared_proponents: of the strongest `k` of either side, how many are the same, int64 `[n]`.
+        shared_opponents: likewise.
+        k: 20, or fewer where there are fewer train examples.
+        lds: LDS of the first side for these test examples, float64 `[n]`, NaN where not measured or undefined.
+        other_lds: of the second side.
+        n_test: test examples that there are.
+        mean_proponents: mean number of shared proponents over all test examples, not the sample alone.
+        mean_opponents: likewise.
+        by_chance: how many two random choices of `k` would share on average.
+    """
+
+    test_idx: NDArray[np.int64]
+    rank_correlation: NDArray[np.float64]
+    shared_proponents: NDArray[np.int64]
+    shared_opponents: NDArray[np.int64]
+    k: int
+    lds: NDArray[np.float64]
+    other_lds: NDArray[np.float64]
+    n_test: int
+    mean_proponents: float
+    mean_opponents: float
+    by_chance: float
+
+    @property
+    def mean_correlation(self) -> float | None:
+        """Mean rank correlation over the sample, None when all are undefined."""
+        defined = self.rank_correlation[np.isfinite(self.rank_correlation)]
+        return float(defined.mean()) if len(defined) else None
+
+    @property
+    def in_words(self) -> str:
+        """How alike the two orders are, as an adverb."""
+        mean = self.mean_correlation
+        if mean is None:
+            return "with no order to compare"
+        levels = ((0.8, "much alike"), (0.5, "partly alike"), (0.2, "little alike"))
+        return next((words for least, words in levels if mean >= least), "hardly alike")
+
+    def worst(self, n: int) -> list[int]:
+        """Places in the sample of the `n` lowest rank correlations, lowest first; undefined ones are left out."""
+        order = np.argsort(self.rank_correlation, kind="stable")  # NaN comes last
+        return [int(place) for place in order[:n] if np.isfinite(self.rank_correlation[place])]
+
+
+@dataclass(frozen=True)
+class SideFacts:
+    """One side of a comparison.
+
+    Attributes:
+        run: its name.
+        method: title of the method.
+        n_train: train examples.
+        n_test: test examples.
+        n_checkpoints: models that attribution averages over.
+        accuracy: mean test accuracy of the checkpoints, 0 to 1, None where unknown.
+        lds: mean LDS of the method, None where not measured or undefined; likewise the rest.
+        ci_low: lower end of its 95% interval.
+        ci_high: upper end.
+        noise_ceiling: the highest LDS that any method can reach against the ledger of the run.
+    """
+
+    run: str
+    method: str
+    n_train: int
+    n_test: int
+    n_checkpoints: int
+    accuracy: float | None
+    lds: float | None
+    ci_low: float | None
+    ci_high: float | None
+    noise_ceiling: float | None
+
+
+def have_same_data(run: Run, other: Run) -> bool:
+    """True when two runs are about the same train and test examples, in the same order."""
+    if (run.info.n_train, run.info.n_test) != (other.info.n_train, other.info.n_test):
+        return False
+    ours, theirs = (side.info.provenance.get("data_fingerprint") for side in (run, other))
+    if ours is not None and theirs is not None:
+        return bool(ours == theirs)
+    content = "SELECT bit_xor(hash(split, idx, label, label_name, text, thumbnail)) FROM examples"
+    return run.rows(content) == other.rows(content)
+
+
+def agreement(
+    run: Run, method: str, other: Run, other_method: str, max_tests: int | None = None, seed: int = 0
+) -> Agreement:
+    """Compares the scores of two methods for the labels of test examples; the runs must have the same data.
+
+    Args:
+        run: the first side.
+        method: of it.
+        other: the second side; may be the same run.
+        other_method: of it.
+        max_tests: test examples that rank correlations are computed for; where there are more, they are drawn. By
+            default 200, and down to 50 where rows are long.
+        seed: of that draw.
+    """
+    method, other_method = run.check_method(method), other.check_method(other_method)
+    n_test = run.info.n_test
+    if max_tests is None:
+        max_tests = min(MAX_TESTS, max(FEWEST_TESTS, MAX_NUMBERS // run.info.n_train))
+    tests = np.arange(n_test)
+    if n_test > max_tests:
+        generator = np.random.default_rng(derive_seed(seed, "compared tests"))
+        tests = np.sort(generator.choice(n_test, max_tests, replace=False))
+    k = min(N_TOP, run.info.n_train)
+    proponents = _shared(run, method, other, other_method, "proponent", k)
+    opponents = _shared(run, method, other, other_method, "opponent", k)
+    return Agreement(
+        test_idx=tests,
+        rank_correlation=_correlations(run, method, other, other_method, tests),
+        shared_proponents=proponents[tests],
+        shared_opponents=opponents[tests],
+        k=k,
+        lds=_lds(run, method)[tests],
+        other_lds=_lds(other, other_method)[tests],
+        n_test=n_test,
+        mean_proponents=float(proponents.mean()),
+        mean_opponents=float(opponents.mean()),
+        by_chance=k * k / run.info.n_train,
+    )
+
+
+def _correlations(
+    run: Run, method: str, other: Run, other_method: str, tests: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    step = max(1, BLOCK_NUMBERS // run.info.n_train)
+    found = [
+        _spearman(_rows(run, method, block), _rows(other, other_method, block))
+        for block in (tests[i : i + step] for i in range(0, len(tests), step))
+    ]
+    return np.concatenate(found)
+
+
+def _spearman(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rank correlation of every row of two `[n, n_train]`, ties sharing their mean rank; NaN where all is the same."""
+    from scipy.stats import rankdata  # here, because the explorer should not wait for scipy before its first page
+
+    # Along rows that lie in one piece, which is several times faster than along columns.
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(side, axis=1) for side in (ours, theirs)))
+    lengths = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    products = (a * b).sum(axis=1)
+    found = np.full(len(a), np.nan)
+    np.divide(products, lengths, out=found, where=lengths > 0)
+    return found
+
+
+def rank_correlation(run: Run, method: str, other: Run, other_method: str, test_idx: int) -> float | None:
+    """The Spearman correlation of two score rows of one test example, None where undefined.
+
+    Raises:
+        NotInRunError: there is no such test example or method.
+    """
+    test = np.array([run.check_test(test_idx)])
+    value = _correlations(run, run.check_method(method), other, other.check_method(other_method), test)[0]
+    return float(value) if np.isfinite(value) else None
+
+
+def _rows(run: Run, method: str, tests: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scores `[len(tests), n_train]` float32 of rising test examples."""
+    table = run.arrow(
+        'SELECT "values" FROM scores WHERE method = ? AND test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx',
+        [method, tests.tolist()],
+    )
+    return from_arrow_arrays(table, "values")
+
+
+def _shared(run: Run, method: str, other: Run, other_method: str, side: str, k: int) -> NDArray[np.int64]:
+    """How many of the strongest `k` train examples are the same, int64 `[n_test]`."""
+    ours, theirs = _top(run, method, side, k), _top(other, other_method, side, k)
+    return np.asarray((ours[:, :, None] == theirs[:, None, :]).any(axis=2).sum(axis=1), dtype=np.int64)
+
+
+def _top(run: Run, method: str, side: str, k: int) -> NDArray[np.int64]:
+    found = run.columns(
+        "SELECT train_idx FROM topk WHERE method = ? AND side = ? AND rank <= ? ORDER BY test_idx, rank",
+        [method, side, k],
+    )
+    return np.asarray(found["train_idx"], dtype=np.int64).reshape(run.info.n_test, k)
+
+
+def _lds(run: Run, method: str) -> NDArray[np.float64]:
+    if not _is_measured(run, method):
+        return np.full(run.info.n_test, np.nan)
+    return run.lds(method).per_test
+
+
+def _is_measured(run: Run, method: str) -> bool:
+    return bool(run.rows("SELECT 1 FROM lds_summary WHERE method = ? LIMIT 1", [method]))
+
+
+def agreement_table(found: Agreement) -> pd.DataFrame:
+    """The agreement as a table, one row a test example of the sample; undefined values are empty."""
+    return pd.DataFrame(
+        {
+            "test_idx": found.test_idx,
+            "rank_correlation": found.rank_correlation,
+            f"shared_of_{found.k}_proponents": found.shared_proponents,
+            f"shared_of_{found.k}_opponents": found.shared_opponents,
+            "lds": found.lds,
+            "other_lds": found.other_lds,
+        }
+    )
+
+
+def side_facts(run: Run, method: str) -> SideFacts:
+    """What can be said of a method of a run without looking at another."""
+    lds: list[float | None] = [None] * 4
+    if _is_measured(run, method):
+        measured = run.lds(method)
+        numbers = (measured.mean, measured.ci_low, measured.ci_high, measured.noise_ceiling)
+        lds = [float(value) if np.isfinite(value) else None for value in numbers]
+    info = run.info
+    return SideFacts(
+        info.name, run.method_titles[method], info.n_train, info.n_test, info.n_checkpoints, mean_accuracy(run), *lds
+    )
+
+
+def facts_side_by_side(first: SideFacts, second: SideFacts) -> pd.DataFrame:
+    """Two sides as a table in words: a row a fact, a column a side; what is not known is "not measured"."""
+    rows = [
+        ("run", *(side.run for side in (first, second))),
+        ("method", *(side.method for side in (first, second))),
+        ("training examples", *(f"{side.n_train:,}" for side in (first, second))),
+        ("test examples", *(f"{side.n_test:,}" for side in (first, second))),
+        ("checkpoints", *(f"{side.n_checkpoints:,}" for side in (first, second))),
+        ("test accuracy", *(_percent(side.accuracy) for side in (first, second))),
+        ("LDS (95% interval)", *(_with_interval(side) for side in (first, second))),
+        ("noise ceiling", *(_number(side.noise_ceiling) for side in (first, second))),
+    ]
+    return pd.DataFrame(rows, columns=["", "first", "second"], dtype=str)
+
+
+def _percent(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def _with_interval(side: SideFacts) -> str:
+    if side.lds is None or side.ci_low is None or side.ci_high is None:
+        return "not measured"
+    return f"{side.lds:.3f} ({side.ci_low:.3f} to {side.ci_high:.3f})"
+
+
+def mean_accuracy(run: Run) -> float | None:
+    """Mean test accuracy of the checkpoints, 0 to 1; None where their training was not recorded."""
+    mean = run.rows("SELECT avg(test_accuracy) FROM checkpoints")[0][0]
+    return None if mean is None else float(mean)
+
+
+def differing_settings(run: Run, other: Run) -> pd.DataFrame:
+    """What is not the same in what two runs were made from: a row a setting, with both values in words."""
+    ours, theirs = (_settings(side.info.provenance) for side in (run, other))
+    rows = [
+        (name, ours.get(name, "not set"), theirs.get(name, "not set"))
+        for name in dict.fromkeys([*ours, *theirs])
+        if ours.get(name) != theirs.get(name)
+    ]
+    return pd.DataFrame(rows, columns=["setting", "first", "second"], dtype=str)
+
+
+def _settings(made: dict[str, Any]) -> dict[str, str]:
+    """What was chosen, in words; what came out of it is left out."""
+    chosen = {"recipe": made.get("recipe"), "data": made.get("title")}
+    chosen |= {title: made.get(name) for name, title in SETTING_TITLES.items() if name not in _OUTCOMES}
+    chosen |= {f"version of {name}": version for name, version in (made.get("versions") or {}).items()}
+    words: dict[str, str] = {}
+    for name, value in chosen.items():
+        if isinstance(value, dict):
+            words |= {f"{name}: {inner.replace('_', ' ')}": _words(part) for inner, part in value.items()}
+        elif value is not None:
+            words[name] = _words(value)
+    return words
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

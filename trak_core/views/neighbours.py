@@ -1,0 +1,79 @@
+"""Which examples teach the model alike: nearest neighbours among the stored features.
+
+The features of the first checkpoint stand for all. Rows are brought to length 1, so that an inner product is a cosine.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.run import Run
+
+__all__ = ["DUPLICATE_COSINE", "FeatureSpace", "Neighbour", "feature_space", "nearest_train"]
+
+DUPLICATE_COSINE = 0.99
+"""Train examples this alike teach the model the same: near-duplicates."""
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """Directions of the features of all examples.
+
+    Attributes:
+        train: float32 `[n_train, proj_dim]`, rows of length 1, or 0 where a gradient vanishes.
+        test: likewise `[n_test, proj_dim]`.
+    """
+
+    train: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A train example near another example.
+
+    Attributes:
+        train_idx: its number.
+        cosine: of the angle between the features, -1 to 1.
+    """
+
+    train_idx: int
+    cosine: float
+
+    @property
+    def is_duplicate(self) -> bool:
+        """True for what is, to the model, the same example again."""
+        return self.cosine >= DUPLICATE_COSINE
+
+
+def feature_space(run: Run) -> FeatureSpace:
+    """The features of the run's first checkpoint as directions; it takes `4 n proj_dim` bytes, so keep it."""
+    return FeatureSpace(_directions(run, "train"), _directions(run, "test"))
+
+
+def _directions(run: Run, split: str) -> NDArray[np.float32]:
+    rows = from_arrow_arrays(
+        run.arrow("SELECT phi FROM features WHERE checkpoint_id = 0 AND split = ? ORDER BY idx", [split]), "phi"
+    )
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+
+def nearest_train(space: FeatureSpace, split: str, idx: int, k: int = 12) -> list[Neighbour]:
+    """The `k` train examples nearest to an example, nearest first, without the example itself.
+
+    Args:
+        space: of the run.
+        split: "train" or "test".
+        idx: of the example; it must be valid.
+        k: how many, fewer when there are fewer.
+    """
+    cosines = space.train @ (space.train if split == "train" else space.test)[idx]
+    if split == "train":
+        cosines[idx] = -np.inf
+    k = min(k, len(cosines) - (split == "train"))
+    nearest = np.argpartition(-cosines, k - 1)[:k] if 0 < k < len(cosines) else np.arange(len(cosines))[:k]
+    order = nearest[np.lexsort((nearest, -cosines[nearest]))]
+    return [Neighbour(int(i), float(np.clip(cosines[i], -1, 1))) for i in order]

@@ -1,0 +1,130 @@
+"""What a run was made from and what it takes up, as tables with plain headings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trak_core.store.files import RunFiles
+from trak_core.store.run import Run
+
+__all__ = ["SETTING_TITLES", "checkpoints_table", "facts_table", "methods_table", "sizes_table"]
+
+_DATA = {
+    "title": "name of the data",
+    "recipe": "recipe",
+    "modality": "kind of example",
+    "data_fingerprint": "fingerprint of the data",
+    "vocabulary": "vocabulary",
+}
+SETTING_TITLES = {
+    "seed": "seed",
+    "device": "computed on",
+    "created_at": "made at",
+    "model": "model",
+    "task": "task",
+    "training": "training",
+    "n_checkpoints": "checkpoints",
+    "proj_dim": "dimension of features",
+    "gradients": "gradients by",
+    "kernel": "kernel",
+    "ridge": "ridge",
+    "calibration": "calibration for labels",
+    "calibration_of_other_classes": "calibration for other classes",
+    "n_subsets": "random halves",
+    "n_seeds": "models a half",
+    "removal_method": "method of removal",
+    "removal_sizes": "sizes of removal",
+    "fingerprint": "fingerprint of settings and data",
+    "schema_version": "schema version",
+}
+"""What people call the settings in the meta table."""
+_OWN_PLACE = {"class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"}
+LONGEST = 200
+
+
+def facts_table(run: Run) -> pd.DataFrame:
+    """Data, settings and versions, one row a fact: about, what, value."""
+    made = run.info.provenance
+    names = ", ".join(run.info.class_names)
+    rows = [
+        ("data", "training examples", f"{run.info.n_train:,}"),
+        ("data", "test examples", f"{run.info.n_test:,}"),
+        ("data", "classes", f"{len(run.info.class_names)}: {names}" if run.info.has_classes else "none: a number"),
+    ]
+    rows += [("data", title, _words(made[key])) for key, title in _DATA.items() if made.get(key) is not None]
+    rows += [
+        ("settings", title, _words(made[key])) for key, title in SETTING_TITLES.items() if made.get(key) is not None
+    ]
+    told = {*_DATA, *SETTING_TITLES, *_OWN_PLACE}
+    rows += [
+        ("further", key.replace("_", " "), _words(value))
+        for key, value in sorted(made.items())
+        if key not in told and value not in (None, {}, [])
+    ]
+    rows += [("versions", name, _words(version)) for name, version in (made.get("versions") or {}).items()]
+    return pd.DataFrame([(about, what, _cut(value)) for about, what, value in rows], columns=["about", "what", "value"])
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
+    return json.dumps(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+def sizes_table(run_dir: Path) -> pd.DataFrame:
+    """What the run takes up on disk: part, number of files, megabytes."""
+    files = RunFiles(run_dir)
+    parts = {
+        "store: everything that pages show": [files.store],
+        "checkpoints: the weights": files.checkpoints.glob("model_*"),
+        "training logs": files.checkpoints.glob("log_*"),
+        "reviews: what people wrote down": [files.reviews],
+        "features of an Attributor, may be deleted": [files.features],
+        "building site": files.build.rglob("*"),
+    }
+    rows = []
+    for part, paths in parts.items():
+        sizes = [size for path in paths if (size := _size(path)) is not None]
+        if sizes:
+            rows.append((part, len(sizes), sum(sizes) / 1e6))
+    return pd.DataFrame(rows, columns=["part", "files", "megabytes"])
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:  # gone meanwhile
+        return None
+
+
+def checkpoints_table(run: Run) -> pd.DataFrame:
+    """Checkpoints, one row each: their number, seed, accuracies, and the beginning of their SHA-256."""
+    rows = run.rows(
+        "SELECT checkpoint_id, seed::VARCHAR, train_accuracy::DOUBLE, test_accuracy::DOUBLE, left(sha256, 12), "
+        "log_sha256 IS NOT NULL FROM checkpoints ORDER BY checkpoint_id"
+    )
+    names = ["checkpoint", "seed", "training accuracy", "test accuracy", "SHA-256 begins", "training log"]
+    # Seeds have up to 19 digits, and tables in a browser round beyond 15: they are text.
+    return pd.DataFrame(rows, columns=names).astype({"training accuracy": float, "test accuracy": float})
+
+
+def methods_table(run: Run) -> pd.DataFrame:
+    """Methods, one row each: title, cost, calibration, and what they chose, in words."""
+    rows = run.rows(
+        "SELECT title, is_baseline, seconds, calibration, settings, left(fingerprint, 12), description FROM methods "
+        "ORDER BY is_baseline, title"
+    )
+    names = ["method", "baseline", "CPU seconds", "calibration", "settings", "fingerprint begins", "what it does"]
+    table = pd.DataFrame(rows, columns=names).astype({"CPU seconds": float, "calibration": float})
+    table["settings"] = [_words(json.loads(row[4])) if row[4] else "" for row in rows]
+    return table

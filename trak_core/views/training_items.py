@@ -1,0 +1,195 @@
+"""The way back: one train example, and what it does to the test examples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trak_core.store.ranking import strongest
+from trak_core.store.run import Run
+from trak_core.views.examples import Example, read_examples
+from trak_core.views.explanation import HUB_DEPTH
+
+__all__ = ["Moved", "TrainingItem", "first_item", "training_item", "training_item_table"]
+
+READ_WHOLE = 20_000_000
+"""Up to so many scores a method, the scores of one train example are all read; above, only where they are strong."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A test example that a train example moves.
+
+    Attributes:
+        example: the test example.
+        score: of the train example for its label.
+        rank: of the train example among the test example's proponents or opponents; None where it is none of the 100
+            strongest.
+    """
+
+    example: Example
+    score: float
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """Everything that is shown about one train example.
+
+    Attributes:
+        example: the train example.
+        method: that made the scores.
+        helped: test examples whose label it raises most, strongest first.
+        hurt: test examples whose label it lowers most, strongest first.
+        covers_all: False when only test examples were looked at that have it among their 100 strongest.
+        n_helped: test examples that have it among their 20 strongest proponents.
+        n_hurt: test examples that have it among their 20 strongest opponents.
+        hub_rank: place among all train examples by how often they stand in such a list, 1 for the most often.
+        self_influence: by the run's own method, None where it was not computed.
+        self_influence_rank: 1 for the highest self-influence; None likewise.
+        n_train: number of train examples.
+        n_test: number of test examples.
+        guess_name: what the checkpoints answer for it on average; None where there are no classes or it is not kept.
+        p_label: probability of its own label, averaged over checkpoints; None likewise.
+    """
+
+    example: Example
+    method: str
+    helped: list[Moved]
+    hurt: list[Moved]
+    covers_all: bool
+    n_helped: int
+    n_hurt: int
+    hub_rank: int
+    self_influence: float | None
+    self_influence_rank: int | None
+    n_train: int
+    n_test: int
+    guess_name: str | None
+    p_label: float | None
+
+    @property
+    def looks_wrong(self) -> bool:
+        """True when the models, trained on this very label, still answer another one."""
+        return self.guess_name is not None and self.guess_name != self.example.label_name
+
+
+def training_item(run: Run, train_idx: int, method: str | None = None, k: int = 12) -> TrainingItem:
+    """What one train example does.
+
+    Args:
+        run: with scores.
+        train_idx: of the train example.
+        method: the run's own method by default.
+        k: how many test examples on each side.
+
+    Raises:
+        NotInRunError: there is no such train example or method.
+    """
+    train_idx, method = run.check_train(train_idx), run.check_method(method)
+    listed = run.columns(
+        "SELECT test_idx, side, rank, score FROM topk WHERE method = ? AND train_idx = ? ORDER BY test_idx",
+        [method, train_idx],
+    )
+    ranks = {
+        (int(test_idx), str(side)): int(rank)
+        for test_idx, side, rank in zip(listed["test_idx"], listed["side"], listed["rank"], strict=True)
+    }
+    covers_all = run.info.n_train * run.info.n_test <= READ_WHOLE
+    if covers_all:
+        column = run.columns(
+            'SELECT "values"[?] AS score FROM scores WHERE method = ? ORDER BY test_idx', [train_idx + 1, method]
+        )["score"].astype(np.float64)
+        tests = np.arange(len(column))
+    else:
+        tests, first = np.unique(listed["test_idx"], return_index=True)
+        column = listed["score"].astype(np.float64)[first]
+    hubs = run.rows(
+        "WITH hubs AS (SELECT train_idx, count(*) AS n FROM topk WHERE method = ? AND rank <= ? GROUP BY train_idx) "
+        "SELECT 1 + count(*) FROM hubs WHERE n > coalesce((SELECT n FROM hubs WHERE train_idx = ?), 0)",
+        [method, HUB_DEPTH, train_idx],
+    )
+    own = run.rows(
+        "SELECT score, (SELECT 1 + count(*) FROM self_influence AS o WHERE o.method = s.method AND o.score > s.score) "
+        "FROM self_influence AS s WHERE method = ? AND train_idx = ?",
+        [run.info.method, train_idx],
+    )
+    guess, p_label = _answer(run, train_idx)
+    return TrainingItem(
+        example=read_examples(run, "train", [train_idx])[0],
+        method=method,
+        helped=_moved(run, tests, column, ranks, "proponent", k),
+        hurt=_moved(run, tests, column, ranks, "opponent", k),
+        covers_all=covers_all,
+        n_helped=sum(side == "proponent" and rank <= HUB_DEPTH for (_, side), rank in ranks.items()),
+        n_hurt=sum(side == "opponent" and rank <= HUB_DEPTH for (_, side), rank in ranks.items()),
+        hub_rank=int(hubs[0][0]),
+        self_influence=float(own[0][0]) if own else None,
+        self_influence_rank=int(own[0][1]) if own else None,
+        n_train=run.info.n_train,
+        n_test=run.info.n_test,
+        guess_name=guess,
+        p_label=p_label,
+    )
+
+
+def _moved(
+    run: Run,
+    tests: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    ranks: dict[tuple[int, str], int],
+    side: str,
+    k: int,
+) -> list[Moved]:
+    """The strongest on one side; only scores of that side's sign count."""
+    order = strongest(scores, "proponent" if side == "proponent" else "opponent", min(k, len(scores)))
+    kept = [int(i) for i in order if (scores[i] > 0) == (side == "proponent") and scores[i] != 0]
+    examples = read_examples(run, "test", [int(tests[i]) for i in kept])
+    return [
+        Moved(example, float(scores[i]), ranks.get((example.idx, side)))
+        for i, example in zip(kept, examples, strict=True)
+    ]
+
+
+def _answer(run: Run, train_idx: int) -> tuple[str | None, float | None]:
+    """What the checkpoints answer for a train example, and how probable they find its label."""
+    if not run.info.has_classes:
+        return None, None
+    rows = run.rows(
+        "SELECT p_label, probabilities FROM predictions WHERE split = 'train' AND idx = ? ORDER BY checkpoint_id",
+        [train_idx],
+    )
+    if not rows or rows[0][0] is None or rows[0][1] is None:
+        return None, None
+    mean = np.mean([probabilities for _, probabilities in rows], axis=0)
+    return run.info.class_names[int(mean.argmax())], float(np.mean([p for p, _ in rows]))
+
+
+def training_item_table(item: TrainingItem) -> pd.DataFrame:
+    """The test examples shown, a row each."""
+    return pd.DataFrame(
+        [
+            {
+                "train_idx": item.example.idx,
+                "method": item.method,
+                "effect": effect,
+                "test_idx": moved.example.idx,
+                "score": moved.score,
+                "rank": moved.rank,
+                "label_name": moved.example.label_name,
+            }
+            for effect, side in (("helps", item.helped), ("hurts", item.hurt))
+            for moved in side
+        ],
+        columns=["train_idx", "method", "effect", "test_idx", "score", "rank", "label_name"],
+    )
+
+
+def first_item(run: Run) -> int:
+    """The train example to begin with: the one of the highest self-influence, or 0 where that is not known."""
+    rows = run.rows(
+        "SELECT train_idx FROM self_influence WHERE method = ? ORDER BY score DESC, train_idx LIMIT 1",
+        [run.info.method],
+    )
+    return int(rows[0][0]) if rows else 0

@@ -1,0 +1,289 @@
+"""What if some train examples were gone: what the scores foretell, and what retraining answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.run import Run
+from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
+from trak_core.views.browse import TestOverview, overview
+from trak_core.views.what_if_scale import (
+    Known,
+    Scale,
+    estimate_scale,
+    known_removals,
+    leave_one_out,
+    removal_units,
+    with_what_ifs,
+)
+
+__all__ = [
+    "ClassChange",
+    "Foretold",
+    "Point",
+    "foretell",
+    "foretell_question",
+    "history_points",
+    "history_table",
+    "points_of_test",
+]
+
+MOST_CLASSES = 12
+"""Classes that are shown; where there are more, those with the highest probability, and the label."""
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """What is foretold for one class.
+
+    Attributes:
+        asked_class: its number.
+        name: its name.
+        before: model output with all train examples, mean over checkpoints.
+        change: of it without the removed ones; None where the method says nothing about this class in units of the
+            model output.
+    """
+
+    asked_class: int
+    name: str
+    before: float
+    change: float | None
+
+    @property
+    def after(self) -> float | None:
+        """Model output without the removed examples."""
+        return None if self.change is None else self.before + self.change
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What the scores foretell for one test example.
+
+    Attributes:
+        test_idx: of the test example.
+        removed: numbers of the train examples.
+        method: whose scores are summed.
+        classes: in their order; a single entry where there are no classes.
+        asked: the one among them that was asked about.
+        answer: name of the model's answer now.
+        answer_after: name of its foretold answer; None where there are no classes or nothing is foretold.
+        scale: that turned sums of scores into changes.
+    """
+
+    test_idx: int
+    removed: tuple[int, ...]
+    method: str
+    classes: tuple[ClassChange, ...]
+    asked: ClassChange
+    answer: str
+    answer_after: str | None
+    scale: Scale
+
+    @property
+    def is_flipped(self) -> bool:
+        """True when another answer is foretold."""
+        return self.answer_after is not None and self.answer_after != self.answer
+
+
+def foretell(
+    run: Run,
+    tests: TestOverview,
+    test_idx: int,
+    removed: Sequence[int],
+    scale: Scale,
+    method: str | None = None,
+    asked_class: int | None = None,
+) -> Foretold:
+    """What the scores foretell for each class, from one read of the scores of one test example.
+
+    Args:
+        run: with scores.
+        tests: `overview` of the run.
+        test_idx: of the test example.
+        removed: numbers of train examples, which must be valid.
+        scale: of the method.
+        method: the run's own by default.
+        asked_class: None asks about the model's answer; where the method does not explain that class, the label.
+
+    Raises:
+        NotInRunError: there is no such test example, method or class.
+    """
+    test_idx, method = run.check_test(test_idx), run.check_method(method)
+    label, predicted = run.label("test", test_idx), int(tests.predicted[test_idx])
+    asked = predicted if asked_class is None else run.check_class(asked_class)
+    shown = _shown_classes(run, tests.probabilities[test_idx], {label, predicted, asked})
+    before = _model_outputs(run, test_idx, label)
+    changes = _changes(run, test_idx, method, label, shown, removed, scale.factor)
+    names = run.info.class_names
+    classes = tuple(ClassChange(c, names[c], float(before[c]), changes.get(c)) for c in shown)
+    of_class = {entry.asked_class: entry for entry in classes}
+    after = _answer_after(tests.probabilities[test_idx], changes) if run.info.has_classes and changes else None
+    return Foretold(
+        test_idx=test_idx,
+        removed=tuple(removed),
+        method=method,
+        classes=classes,
+        asked=of_class[asked] if asked in changes or label not in changes else of_class[label],
+        answer=tests.answers[test_idx],
+        answer_after=None if after is None else names[after],
+        scale=scale,
+    )
+
+
+def foretell_question(run: Run, question: Question, method: str | None = None) -> Foretold:
+    """What the scores foretell, with a scale that has not seen the answer to this very question.
+
+    Errors are those of `foretell`, and of reading the history.
+    """
+    method = run.check_method(method)
+    history = [one for one in WhatIfHistory(run.path).of_run(question.fingerprint) if one.question != question]
+    known = with_what_ifs(known_removals(run, method), run, method, history)
+    scale = estimate_scale(known, run.in_model_units(method, of_label=True))
+    return foretell(run, overview(run), question.test_idx, question.removed, scale, method)
+
+
+def _shown_classes(run: Run, probabilities: NDArray[np.float32], needed: set[int]) -> list[int]:
+    if not run.info.has_classes:
+        return [0]
+    likely = np.argsort(-probabilities, kind="stable").tolist()
+    others = [c for c in likely if c not in needed]
+    return sorted([*needed, *others[: MOST_CLASSES - len(needed)]])
+
+
+def _model_outputs(run: Run, test_idx: int, label: int) -> NDArray[np.float64]:
+    """Model outputs of all classes `[n_classes]`, mean over checkpoints."""
+    table = run.arrow(
+        "SELECT model_output, probabilities FROM predictions WHERE split = 'test' AND idx = ? ORDER BY checkpoint_id",
+        [test_idx],
+    )
+    p = from_arrow_arrays(table, "probabilities").astype(np.float64)  # [n_checkpoints, n_classes]
+    if run.info.has_classes:
+        others = p.sum(1, keepdims=True) - p
+        # Of the most probable class the others are summed: in float32 the whole less p is 0 where a model is very sure.
+        models, top = np.arange(len(p)), p.argmax(1)
+        rest = p.copy()
+        rest[models, top] = 0
+        others[models, top] = rest.sum(1)
+        outputs = (np.log(np.maximum(p, _TINY)) - np.log(np.maximum(others, _TINY))).mean(0)
+    else:
+        outputs = np.zeros(p.shape[1])
+    of_label = np.array(
+        [np.nan if value is None else value for value in table["model_output"].to_pylist()], dtype=float
+    )
+    if np.isfinite(of_label).all():
+        outputs[label] = of_label.mean()
+    return np.asarray(outputs)
+
+
+_TINY = 1e-37
+
+
+def _changes(
+    run: Run,
+    test_idx: int,
+    method: str,
+    label: int,
+    classes: Sequence[int],
+    removed: Sequence[int],
+    factor: float | None,
+) -> dict[int, float]:
+    """Class to foretold change, for those of the classes that the method explains in units of the model output."""
+    if factor is None:
+        return {}
+    others = [c for c in classes if c != label] if run.in_model_units(method, of_label=False) else []
+    table = run.arrow(
+        'SELECT ?::INTEGER AS asked_class, "values" FROM scores WHERE method = ? AND test_idx = ? UNION ALL '
+        'SELECT asked_class, "values" FROM class_scores '
+        "WHERE method = ? AND test_idx = ? AND asked_class IN (SELECT unnest(?::INTEGER[]))",
+        [label, method, test_idx, method, test_idx, others],
+    )
+    units = removal_units(from_arrow_arrays(table, "values"), removed)
+    return {c: factor * float(unit) for c, unit in zip(table["asked_class"].to_pylist(), units, strict=True)}
+
+
+def _answer_after(p: NDArray[np.float32], changes: dict[int, float]) -> int:
+    """The class with the highest foretold probability.
+
+    Classes of which nothing is foretold share what the others leave, in the proportions that they have now.
+    """
+    now = np.clip(p.astype(np.float64), _TINY, None)
+    after = now.copy()
+    for c, change in changes.items():
+        odds = now[c] / max(now.sum() - now[c], _TINY) * np.exp(change)
+        after[c] = odds / (1 + odds)
+    unknown = np.ones(len(p), dtype=bool)
+    unknown[list(changes)] = False
+    if unknown.any():
+        left = max(0.0, 1.0 - float(after[~unknown].sum()))
+        after[unknown] *= left / after[unknown].sum()
+    return int(after.argmax())
+
+
+@dataclass(frozen=True)
+class Point:
+    """One verified what-if, for the margin of the label.
+
+    Attributes:
+        verified: the answer of retrained models.
+        label: of the test example.
+        foretold: change, by a scale that has not seen this what-if; None where scores have no unit.
+        actual: change, mean over seeds.
+        low: lower end of its 95% interval.
+        high: upper end.
+    """
+
+    verified: Verified
+    label: int
+    foretold: float | None
+    actual: float
+    low: float
+    high: float
+
+
+def history_points(run: Run, method: str, known: Known, history: Sequence[Verified]) -> list[Point]:
+    """Foretold against actual changes of the label's margin over all verified what-ifs, in their order."""
+    if not history:
+        return []
+    of_all = with_what_ifs(known, run, method, history)
+    foretold = leave_one_out(of_all, run.in_model_units(method, of_label=True))[-len(history) :]
+    points = []
+    for verified, value in zip(history, foretold.tolist(), strict=True):
+        label = run.label("test", verified.question.test_idx)
+        points.append(
+            Point(
+                verified,
+                label,
+                value if np.isfinite(value) else None,
+                verified.change[label],
+                verified.low[label],
+                verified.high[label],
+            )
+        )
+    return points
+
+
+def points_of_test(points: Sequence[Point], test_idx: int) -> tuple[list[Point], list[Point]]:
+    """The points of one test example, and the others, each in the order given."""
+    here = [point for point in points if point.verified.question.test_idx == test_idx]
+    return here, [point for point in points if point.verified.question.test_idx != test_idx]
+
+
+def history_table(points: Sequence[Point]) -> pd.DataFrame:
+    """The history as a table, a row a what-if; what has no value is empty."""
+    return pd.DataFrame(
+        {
+            "asked at": pd.to_datetime([point.verified.asked_at for point in points], utc=True),
+            "test example": [point.verified.question.test_idx for point in points],
+            "removed": [len(point.verified.question.removed) for point in points],
+            "predicted": pd.Series([point.foretold for point in points], dtype=float),
+            "actual": pd.Series([point.actual for point in points], dtype=float),
+            "from": pd.Series([point.low for point in points], dtype=float),
+            "to": pd.Series([point.high for point in points], dtype=float),
+            "answers changed": pd.Series([point.verified.share_flipped for point in points], dtype=float),
+            "models": [2 * point.verified.n_pairs for point in points],
+        }
+    )

@@ -1,0 +1,183 @@
+"""From sums of scores to a change of the margin: the scale, and how well it held.
+
+Scores are calibrated on random halves of the training data. On the whole of it an example has about twice as many of
+its kind beside it, so that taking away one or a few does less than its score says; and the more of those that an
+answer leans on go, the more each that is left counts. One curve holds both. With `P` the sum of all positive scores of
+the test example, `p` the part of it that is removed and `n` the sum of the sizes of the negative scores removed,
+
+    change = factor * (P * log(1 - p / P) + n),
+
+which is the factor times the plain sum of scores where little is removed. That opponents add up without a bend was
+found by removing 10 and 40 of them (docs/what-if.md).
+
+The factor is estimated from what
+retraining has shown: the run's `removals`, and the what-ifs that were verified.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.run import Run
+from trak_core.store.what_ifs import Verified
+
+__all__ = ["DEFAULT_FACTOR", "Known", "Scale", "estimate_scale", "known_removals", "removal_units", "with_what_ifs"]
+
+Floats = NDArray[np.float64]
+DEFAULT_FACTOR = 0.65
+"""For calibrated scores where nothing was measured; TRAK, MAGIC, EK-FAC and SOURCE have .61 to .78 on both recipes."""
+MIN_KNOWN = 10
+MOST_SHARE = 0.98
+"""Of `P` that a prediction takes to be removed at most; the curve ends at 1."""
+
+
+def removal_units(rows: NDArray[np.floating], removed: Sequence[int]) -> Floats:
+    """Foretold changes `[n]` with factor 1, one for each row of scores `[n, n_train]`."""
+    gone = rows[:, list(removed)].astype(np.float64)
+    positive = np.clip(gone, 0, None).sum(1)
+    negative = np.clip(-gone, 0, None).sum(1)
+    whole = np.clip(rows, 0, None).sum(1, dtype=np.float64)
+    share = np.divide(positive, whole, out=np.zeros_like(positive), where=whole > 0)
+    return np.asarray(whole * np.log1p(-np.minimum(share, MOST_SHARE)) + negative)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Removals of which retraining has told what they did to the margin of the label.
+
+    Attributes:
+        test_idx: of the test examples `[n]`.
+        units: foretold changes with factor 1 `[n]`.
+        changes: actual changes `[n]`.
+    """
+
+    test_idx: NDArray[np.int64]
+    units: Floats
+    changes: Floats
+
+
+def known_removals(run: Run, method: str) -> Known:
+    """What the run's own removals say about the scores of a method; empty where none were measured."""
+    rows = run.rows(
+        "SELECT test_idx, method, k, model_output - unremoved FROM removals ORDER BY test_idx, method, k",
+    )
+    tests = sorted({row[0] for row in rows})
+    if not tests:
+        return Known(np.array([], dtype=np.int64), np.array([]), np.array([]))
+    table = run.arrow(
+        'SELECT test_idx, "values" FROM scores WHERE method = ? AND test_idx IN (SELECT unnest(?::INTEGER[])) '
+        "ORDER BY test_idx",
+        [method, tests],
+    )
+    scores = dict(zip(table["test_idx"].to_pylist(), from_arrow_arrays(table, "values"), strict=True))
+    orders: dict[tuple[int, str], list[int]] = {}
+    for test_idx, by, train_idx in run.rows(
+        "SELECT test_idx, method, train_idx FROM topk WHERE side = 'proponent' "
+        "AND (method, test_idx) IN (SELECT (method, test_idx) FROM removals) ORDER BY method, test_idx, rank"
+    ):
+        orders.setdefault((test_idx, by), []).append(train_idx)
+    found = [
+        (test_idx, removal_units(scores[test_idx][None], order[:k])[0], change)
+        for test_idx, by, k, change in rows
+        if k <= len(order := orders.get((test_idx, by), []))
+    ]
+    return _known(found)
+
+
+def with_what_ifs(known: Known, run: Run, method: str, history: Sequence[Verified]) -> Known:
+    """The known removals and, behind them, one entry for each what-if of the history, in its order."""
+    tests = sorted({verified.question.test_idx for verified in history})
+    table = run.arrow(
+        'SELECT test_idx, "values" FROM scores WHERE method = ? AND test_idx IN (SELECT unnest(?::INTEGER[]))',
+        [method, tests],
+    )
+    scores = dict(zip(table["test_idx"].to_pylist(), from_arrow_arrays(table, "values"), strict=True))
+    more = _known(
+        [
+            (
+                verified.question.test_idx,
+                removal_units(scores[verified.question.test_idx][None], verified.question.removed)[0],
+                verified.change[run.label("test", verified.question.test_idx)],
+            )
+            for verified in history
+        ]
+    )
+    return Known(
+        np.concatenate([known.test_idx, more.test_idx]),
+        np.concatenate([known.units, more.units]),
+        np.concatenate([known.changes, more.changes]),
+    )
+
+
+def _known(found: list[tuple[int, float, float]]) -> Known:
+    tests, units, changes = np.array(found, dtype=np.float64).reshape(-1, 3).T
+    return Known(tests.astype(np.int64), units, changes)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What turns sums of scores of one method into changes of the margin.
+
+    Attributes:
+        factor: of the curve; None where scores have no unit and nothing was measured to give them one.
+        n_known: removals that it was estimated from; 0 where it is the default.
+        typical_error: the median of |foretold - actual| over them, each half of the test examples foretold by the
+            factor of the other half; None where it is the default.
+        correlation: of foretold and actual changes, likewise.
+    """
+
+    factor: float | None
+    n_known: int = 0
+    typical_error: float | None = None
+    correlation: float | None = None
+
+
+def estimate_scale(known: Known, has_units: bool) -> Scale:
+    """The scale that the known removals give, or the default.
+
+    Args:
+        known: as much as there is.
+        has_units: True for scores that were calibrated on random halves.
+    """
+    factor = _slope(known.units, known.changes)
+    if factor is None:
+        return Scale(DEFAULT_FACTOR if has_units else None)
+    halves = np.searchsorted(np.unique(known.test_idx), known.test_idx) % 2 == 0
+    foretold = np.full(len(known.units), np.nan)
+    for half in (halves, ~halves):
+        other = _slope(known.units[~half], known.changes[~half])
+        if other is not None:
+            foretold[half] = other * known.units[half]
+    judged = np.isfinite(foretold)
+    if not judged.any():
+        return Scale(factor, len(known.units))
+    error = float(np.median(np.abs(foretold - known.changes)[judged]))
+    varies = judged.sum() > 2 and foretold[judged].std() > 0 and known.changes[judged].std() > 0
+    r = float(np.corrcoef(foretold[judged], known.changes[judged])[0, 1]) if varies else None
+    if not has_units and (r is None or r <= 0):
+        return Scale(None)  # such scores foretell nothing
+    return Scale(factor, len(known.units), error, r)
+
+
+def leave_one_out(known: Known, has_units: bool) -> NDArray[np.float64]:
+    """Foretold changes `[n]`, each with the factor that all the others give; NaN where they give none."""
+    n = len(known.units)
+    squares = known.units @ known.units - known.units**2
+    products = known.units @ known.changes - known.units * known.changes
+    default = DEFAULT_FACTOR if has_units else np.nan
+    factors = np.full(n, default)
+    if n - 1 >= MIN_KNOWN:
+        np.divide(products, squares, out=factors, where=squares > 0)
+    return factors * known.units
+
+
+def _slope(units: Floats, changes: Floats) -> float | None:
+    """Of the least-squares line through zero; None where too little is known, or scores point the wrong way."""
+    squares = float(units @ units)
+    if len(units) < MIN_KNOWN or squares == 0:
+        return None
+    slope = float(units @ changes) / squares
+    return slope if slope > 0 else None
