@@ -4,14 +4,14 @@ import streamlit as st
 
 from pages.components.address import show_notices
 from pages.components.help_panel import help_panel
-from pages.components.pages import ALL
+from pages.components.pages import fresh_pages
 from pages.components.routing import ROUTED
 from pages.components.runs import pick_run
 from pages.components.view import begin_view
 
 st.set_page_config(page_title="TRAK explorer", page_icon=":material/travel_explore:", layout="wide")
 st.session_state[ROUTED] = True
-page = st.navigation(list(ALL), position="top")
+page = st.navigation(fresh_pages(), position="top")
 begin_view()
 with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
     help_panel()

@@ -59,8 +59,7 @@ with right, st.container(border=True, height="stretch"):
     closer_panel(run, explanation, choose_train(run))
 with st.container(border=True):
     what_if_panel(run, test_idx, explanation.asked_class, method)
-with st.container(border=True):
-    own_input_panel(run)
+own_input_panel(run)
 take_away(
     f"explanation_test_{test_idx}",
     f"{run.info.name}: test example {test_idx}",

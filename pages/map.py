@@ -8,7 +8,6 @@ from pages.components.address import choose_method, choose_test
 from pages.components.export import take_away
 from pages.components.map_data import colours_of, points_of
 from pages.components.map_panels import choose_colour, map_panel, matrix_panel, no_map, picked_panel, say
-from pages.components.pages import EXPLORE, TRAIN
 from pages.components.picks import picked_train
 from pages.components.routing import through_app
 from pages.components.runs import current_run, refresh_when_published, test_overview
@@ -18,14 +17,6 @@ from trak_core.views import colour_options, first_test, map_table
 through_app()
 
 run = current_run()
-if (train_idx := st.session_state.pop("open train", None)) is not None:
-    st.switch_page(TRAIN, query_params={"run": run.info.name, "train": str(train_idx)})
-if (pair := st.session_state.pop("open pair", None)) is not None:
-    address = {"run": run.info.name, "train": str(pair[0]), "test": str(pair[1])}
-    if run.info.has_classes:  # pairs are about the label
-        address["asked"] = run.info.class_names[run.label("test", pair[1])]
-    st.switch_page(EXPLORE, query_params=address)
-
 st.subheader("Map", anchor=False)
 say(
     "headline",

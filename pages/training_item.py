@@ -6,7 +6,8 @@ from pages.components.address import choose_method, choose_train_item, go_to_tra
 from pages.components.cards import train_item_card
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.pages import EXPLORE
+from pages.components.pages import EXPLORE, REVIEW
+from pages.components.picks import picked_train, toggle_pick
 from pages.components.routing import through_app
 from pages.components.runs import current_run, feature_directions, refresh_when_published
 from pages.components.view import Words, note
@@ -62,6 +63,25 @@ def side(title: str, help_text: str, items: list[Moved], kind: str, run: Run) ->
 
 def open_test(run: Run, test_idx: int) -> None:
     st.session_state["open test"] = test_idx
+
+
+def actions(run: Run, item: TrainingItem) -> None:
+    train_idx = item.example.idx
+    is_picked = train_idx in picked_train(run)
+    st.button(
+        "Take out of “what if?”" if is_picked else "Put into “what if?”",
+        icon=":material/remove_circle:" if is_picked else ":material/add_circle:",
+        on_click=toggle_pick,
+        args=(train_idx,),
+        help="What if it were gone? The Explore page answers for the test example looked at there.",
+    )
+    if run.info.has_classes:
+        st.page_link(
+            REVIEW,
+            label="Judge its label",
+            icon=":material/rule:",
+            query_params={"run": run.info.name, "train": str(train_idx)},
+        )
 
 
 def neighbours(run: Run, item: TrainingItem) -> None:
@@ -126,6 +146,7 @@ card, helped, hurt = st.columns([1.1, 2, 2])
 reach = "" if item.covers_all else " Only test examples are looked at that have it among their 100 strongest."
 with card:
     train_item_card(item)
+    actions(run, item)
 with helped:
     side(
         ":blue[▲ **Helps**]: more sure because of it",

@@ -165,7 +165,7 @@ def made_up(factor: float, n: int = 60, noise: float = 0.01) -> Known:
 
 def test_the_scale_is_the_slope_of_what_was_measured():
     known = made_up(0.4)
-    scale = estimate_scale(known, has_units=True)
+    scale = estimate_scale(known, default=DEFAULT_FACTOR)
     assert scale.factor == pytest.approx(np.linalg.lstsq(known.units[:, None], known.changes, rcond=None)[0][0])
     assert scale.n_known == 60
     assert scale.typical_error == pytest.approx(0.0067, abs=0.003)
@@ -175,7 +175,7 @@ def test_the_scale_is_the_slope_of_what_was_measured():
 def test_each_half_of_the_test_examples_is_judged_by_the_factor_of_the_other():
     known = made_up(0.4)
     changed = replace(known, changes=np.where(known.test_idx % 2 == 0, 1.0, 0.2) * known.units)
-    scale = estimate_scale(changed, has_units=True)
+    scale = estimate_scale(changed, default=DEFAULT_FACTOR)
     of_even, of_odd = known.test_idx % 2 == 0, known.test_idx % 2 == 1
     errors = np.abs(np.concatenate([(0.2 - 1.0) * known.units[of_even], (1.0 - 0.2) * known.units[of_odd]]))
     assert scale.typical_error == pytest.approx(np.median(errors))
@@ -183,10 +183,10 @@ def test_each_half_of_the_test_examples_is_judged_by_the_factor_of_the_other():
 
 def test_where_little_is_known_there_is_a_default_or_nothing():
     little = made_up(0.4, n=6)
-    assert estimate_scale(little, has_units=True) == Scale(DEFAULT_FACTOR)
-    assert estimate_scale(little, has_units=False) == Scale(None)
+    assert estimate_scale(little, default=DEFAULT_FACTOR) == Scale(DEFAULT_FACTOR)
+    assert estimate_scale(little, default=None) == Scale(None)
     backwards = replace(made_up(0.4), changes=-made_up(0.4).changes)
-    assert estimate_scale(backwards, has_units=False) == Scale(None)
+    assert estimate_scale(backwards, default=None) == Scale(None)
 
 
 def test_leaving_one_out_is_estimating_without_it():
@@ -195,8 +195,8 @@ def test_leaving_one_out_is_estimating_without_it():
     for i in range(30):
         rest = np.arange(30) != i
         others = Known(known.test_idx[rest], known.units[rest], known.changes[rest])
-        expected.append(estimate_scale(others, True).factor * known.units[i])
-    np.testing.assert_allclose(leave_one_out(known, True), expected)
+        expected.append(estimate_scale(others, None).factor * known.units[i])
+    np.testing.assert_allclose(leave_one_out(known, DEFAULT_FACTOR), expected)
 
 
 def test_known_removals_are_those_of_the_run(run):
@@ -219,7 +219,7 @@ def test_verified_what_ifs_join_what_is_known_and_are_predicted_without_themselv
     assert known.changes[-2:].tolist() == pytest.approx([-0.3, 0.2])
     assert known.units[-1] == pytest.approx(unit_by_loop(run.score_row(5), [9]), rel=1e-5)
     points = history_points(run, "trak", nothing, history)
-    assert [point.foretold for point in points] == pytest.approx(leave_one_out(known, True)[-2:].tolist())
+    assert [point.foretold for point in points] == pytest.approx(leave_one_out(known, DEFAULT_FACTOR)[-2:].tolist())
     assert [point.actual for point in points] == pytest.approx([-0.3, 0.2])
     here, elsewhere = points_of_test(points, 5)
     assert ([point.verified for point in here], [point.verified for point in elsewhere]) == (history[1:], history[:1])

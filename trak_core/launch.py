@@ -85,6 +85,10 @@ class Launcher:
         """True while a build that was asked to stop has not ended."""
         return run_dir in self._asked_to_stop and self.is_running(run_dir)
 
+    def was_stopped(self, run_dir: Path) -> bool:
+        """True when the last build that was started here was asked to stop and has ended."""
+        return run_dir in self._asked_to_stop and not self.is_running(run_dir)
+
     def started(self, runs_dir: Path) -> dict[Path, list[str]]:
         """The last command of every run in a directory of runs that was started here, also where nothing came of it."""
         return {path: command for path, command in self._commands.items() if path.parent == runs_dir}
@@ -96,6 +100,7 @@ class Launcher:
                 return
             self._processes.pop(run_dir, None)
             self._commands.pop(run_dir, None)
+            self._asked_to_stop.discard(run_dir)
             if run_dir in self._logs:
                 self._logs.pop(run_dir).close()
 

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.components.address import choose_method, go_to_test, leave_out
+from pages.components.address import choose_method, choose_test, go_to_test, leave_out
 from pages.components.charts import show
 from pages.components.colours import BLUE, GREY
 from pages.components.gallery import GalleryItem, gallery
@@ -36,8 +36,9 @@ RANK_HELP = (
 
 # Keyed by what is published: a run that is built again is compared anew. The runs themselves are not part of the key.
 @st.cache_resource(max_entries=64, show_spinner="Comparing the scores …")
-def _agreement(_run: Run, _other: Run, method: str, other_method: str, key: tuple[object, ...]) -> Agreement:
-    return agreement(_run, method, _other, other_method)
+def _agreement(_run: Run, _other: Run, method: str, other_method: str, key: tuple[object, ...]) -> Agreement | None:
+    """None where the data differ, so that scores are about different examples."""
+    return agreement(_run, method, _other, other_method) if have_same_data(_run, _other) else None
 
 
 def choose_sides(run: Run) -> tuple[str, Run, str]:
@@ -60,9 +61,13 @@ def _choose_other_run(run: Run) -> str:
     names = [path.name for path in published_runs()]
     names = names if run.info.name in names else [run.info.name, *names]  # deleted a moment ago
     asked = st.query_params.get("other")
-    if asked is not None and asked not in names:
+    held = st.session_state.get("other")
+    if held is not None and held not in names:  # deleted since it was chosen
+        st.warning(f"There is no run “{plain(held)}” any more; this is the run itself.", icon=":material/link_off:")
+        st.session_state["other"] = run.info.name
+    elif asked is not None and asked not in names:
         leave_out("other", f"There is no run “{plain(asked)}” to compare with; this is the run itself.")
-    if st.session_state.get("other") not in names:
+    elif held is None and asked is None:
         st.session_state["other"] = run.info.name
     return str(st.selectbox("Against run", names, key="other", bind="query-params"))
 
@@ -71,9 +76,10 @@ def _choose_other_method(run: Run, method: str, other: Run) -> str:
     titles = other.method_titles
     options = [titles[name] for name in other.info.methods]
     asked = st.query_params.get("other_method")
-    if asked is not None and asked not in options:
+    held = st.session_state.get("other_method")
+    if held is None and asked is not None and asked not in options:
         leave_out("other_method", f"The other run has no method “{plain(asked)}”; another is shown.")
-    if st.session_state.get("other_method") not in options:
+    if held not in options and asked not in options:
         # Against another run the same method says most; within a run, another one.
         same = other is not run and method in other.info.methods
         different = next((name for name in other.info.methods if name != method), method)
@@ -84,10 +90,9 @@ def _choose_other_method(run: Run, method: str, other: Run) -> str:
 
 def compare_panel(run: Run, method: str, other: Run, other_method: str) -> Agreement | None:
     """Everything that can be said of two sides; returns their agreement, None where the data differ."""
-    found = None
-    if have_same_data(run, other):
-        key = (str(run.path), run.generation, str(other.path), other.generation)
-        found = _agreement(run, other, method, other_method, key)
+    key = (str(run.path), run.generation, str(other.path), other.generation)
+    found = _agreement(run, other, method, other_method, key)
+    if found is not None:
         _headline(run, method, other, other_method, found)
     else:
         text = (
@@ -191,8 +196,8 @@ def _disagreements(run: Run, method: str, other: Run, other_method: str, found: 
         )
         for example in read_examples(run, "test", list(numbers))
     ]
-    held = st.session_state.get("test")
-    chosen = int(held) if held is not None and 0 <= held < run.info.n_test else next(iter(numbers))
+    with st.container(width=170):
+        chosen = choose_test(run, default=next(iter(numbers)))
     gallery("Least agreed on", items, key="disagreements", on_pick=go_to_test, selected=chosen, size=64, strip=True)
     correlation = rank_correlation(run, method, other, other_method, chosen)
     said = "undefined" if correlation is None else f"{correlation:.2f}"

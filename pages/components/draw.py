@@ -65,7 +65,7 @@ export default function (component) {
       pen.beginPath()
       pen.moveTo(points[0][0], points[0][1])
       for (const [x, y] of points) pen.lineTo(x, y)
-      pen.lineTo(points[0][0] + (points.length === 1 ? 0.1 : 0) || points.at(-1)[0], points.at(-1)[1])
+      if (points.length === 1) pen.lineTo(points[0][0] + 0.1, points[0][1])  // a dot
       pen.stroke()
     }
   }

@@ -12,6 +12,7 @@ from pages.components.class_grid import class_grid
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
 from pages.components.map_charts import group_chart, map_figure, matrix_figure
 from pages.components.map_data import influence_of, matrix_of
+from pages.components.pages import TRAIN
 from pages.components.pairs import pair_gallery
 from pages.components.picks import clear_picks, pick_many, replace_picks, toggle_pick
 from pages.components.runs import is_busy, launcher, refresh_when_published, test_overview
@@ -131,20 +132,31 @@ def picked_panel(run: Run, picks: list[int], test_idx: int, method: str) -> None
         page = st.session_state.get("picked_page", 1) if n_pages > 1 else 1
         start = MAX_ITEMS * (min(page, n_pages) - 1)
         on_page = picks[start : start + MAX_ITEMS]
-        gallery(
-            f"{len(on_page)} of {len(picks)} picked training examples",
-            [
-                GalleryItem(
-                    example,
-                    f"picked train example {example.idx}, label {example.label_name}; opens it",
-                    caption=example.label_name,
-                )
-                for example in read_examples(run, "train", on_page)
-            ],
-            key="picked_gallery",
-            on_pick=_open_train,
-            size=40,
-        )
+        looked_at = st.session_state.get("looked at on the map")
+        roomy = len(on_page) <= (20 if run.info.modality == "image" else 5)
+        with st.container(height="content" if roomy else 420, border=False):
+            gallery(
+                f"{len(on_page)} of {len(picks)} picked training examples",
+                [
+                    GalleryItem(
+                        example,
+                        f"picked train example {example.idx}, label {example.label_name}",
+                        caption=example.label_name,
+                    )
+                    for example in read_examples(run, "train", on_page)
+                ],
+                key="picked_gallery",
+                on_pick=_look_at,
+                selected=looked_at,
+                size=40,
+            )
+        if looked_at in picks:
+            st.page_link(
+                TRAIN,
+                label=f"Open training example {looked_at}",
+                icon=":material/arrow_forward:",
+                query_params={"run": run.info.name, "train": str(looked_at)},
+            )
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"{len(on_page)} of {len(picks):,} shown")
             if n_pages > 1:
@@ -228,17 +240,14 @@ def _pairs(run: Run, method: str, opened: tuple[int, int]) -> None:
             st.caption("None among the 100 strongest of any of these test examples.")
             continue
         pair_gallery(
+            run,
+            method,
             f"pairs of {train_name} and {test_name} that {'help' if side == 'proponent' else 'hurt'}",
             pairs,
             side,
             key=f"pairs {side}",
-            on_open=_open_pair,
         )
 
 
-def _open_pair(train_idx: int, test_idx: int) -> None:
-    st.session_state["open pair"] = (train_idx, test_idx)
-
-
-def _open_train(train_idx: int) -> None:
-    st.session_state["open train"] = train_idx
+def _look_at(train_idx: int) -> None:
+    st.session_state["looked at on the map"] = train_idx

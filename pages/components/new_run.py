@@ -10,10 +10,8 @@ from trak_core.recipes import RECIPES
 from trak_core.store.archive import import_run
 from trak_core.store.catalog import check_run_name, runs_dir
 
-__all__ = ["LARGEST_MB", "new_run_panel", "open_file_panel"]
+__all__ = ["new_run_panel", "open_file_panel"]
 
-LARGEST_MB = 200
-"""Of a run file that goes through the browser; the server holds it in memory meanwhile."""
 MAX_SEED = 2**53 - 1  # what a browser can count to
 _MINUTES = {"digits": ("about a minute", "10 to 20 minutes"), "docstrings": ("1 to 2 minutes", "30 to 50 minutes")}
 
@@ -81,7 +79,8 @@ def _start(recipe: str, suggested: str) -> None:
 def open_file_panel() -> None:
     """Opens a run that somebody exported."""
     st.markdown("**Open a run file**", help="A run as one file, made under “Behind this run” or with `export`.")
-    st.file_uploader("Run file", type="zip", key="run file", max_upload_size=LARGEST_MB)
+    # As large as the server takes (server.maxUploadSize): a limit of the widget alone would promise more.
+    st.file_uploader("Run file", type="zip", key="run file")
     st.text_input(
         "Name here",
         key="file name",

@@ -45,7 +45,7 @@ def own_input_panel(run: Run) -> None:
         with form:
             given = _take_text() if run.info.modality == "text" else _take_image()
         with answer:
-            if not given:
+            if given is None:
                 what = "Type a text" if run.info.modality == "text" else "Upload or draw a digit"
                 st.caption(f"{what}: the model's answer, and the training examples that made it so, appear here.")
                 return
@@ -143,6 +143,7 @@ def _choose_class(run: Run) -> int | None:
 
 
 def _side(run: Run, own: OwnInput, asked: int, side: Literal["proponent", "opponent"], title: str) -> None:
+    shown = sides(run, own.answer, asked, side, k=12 if own.thumbnail else 6)  # texts take more room
     items = [
         GalleryItem(
             item.example,
@@ -153,7 +154,7 @@ def _side(run: Run, own: OwnInput, asked: int, side: Literal["proponent", "oppon
             side=side,
             other=not item.is_asked_class,
         )
-        for item in sides(run, own.answer, asked, side)
+        for item in shown
     ]
     st.markdown(title)
     gallery(

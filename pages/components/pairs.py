@@ -1,12 +1,15 @@
-"""Pairs of a training example and the test example that it moves, as buttons."""
+"""Pairs of a training example and the test example that it moves, as links to their explanation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import streamlit as st
 
 from pages.components.images import data_uri
+from pages.components.pages import EXPLORE
 from pages.components.text import shortened
 from pages.components.view import Picture, Pictures, note
+from trak_core.store.run import Run
 from trak_core.views import Example, Pair
 
 __all__ = ["pair_gallery"]
@@ -14,12 +17,12 @@ __all__ = ["pair_gallery"]
 _CSS = """
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 6px; padding: 3px;
   font-family: var(--st-font); color: var(--st-text-color); }
-button { all: unset; box-sizing: border-box; min-width: 0; cursor: pointer; padding: 4px; display: grid; gap: 2px 6px;
+a { all: unset; box-sizing: border-box; min-width: 0; cursor: pointer; padding: 4px; display: grid; gap: 2px 6px;
   grid-template-columns: 1fr auto 1fr; align-items: center; justify-items: center; font-size: 0.72rem;
   border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius);
   background: var(--st-secondary-background-color); }
-button:hover { border-color: var(--st-primary-color); }
-button:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
+a:hover { border-color: var(--st-primary-color); }
+a:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
 img { display: block; width: 40px; height: 40px; image-rendering: pixelated; border-radius: 3px; background: white; }
 .text { overflow: hidden; overflow-wrap: anywhere; max-height: 4.8em; line-height: 1.2; text-align: left; }
 .score { grid-column: 1 / -1; font-weight: 600; font-size: 0.8rem; font-variant-numeric: tabular-nums; }
@@ -28,7 +31,7 @@ img { display: block; width: 40px; height: 40px; image-rendering: pixelated; bor
 """
 _JS = """
 export default function (component) {
-  const { data, parentElement, setTriggerValue } = component
+  const { data, parentElement } = component
   const root = parentElement.querySelector(".pairs")
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", data.label)
@@ -46,51 +49,44 @@ export default function (component) {
     image.alt = ""
     return image
   }
-  const buttons = data.pairs.map((pair, place) => {
-    const button = document.createElement("button")
-    button.type = "button"
-    button.className = data.side
-    button.title = button.ariaLabel = pair.name
-    button.tabIndex = place ? -1 : 0
-    button.append(face(pair.train), box("arrow", "→"), face(pair.test))
-    button.append(box("idx", "train " + pair.train.idx), box("", ""), box("idx", "test " + pair.test.idx))
-    button.append(box("score", pair.score))
-    button.onclick = () => setTriggerValue("opened", [pair.train.idx, pair.test.idx])
-    return button
+  const links = data.pairs.map((pair, place) => {
+    const link = document.createElement("a")
+    link.href = pair.address
+    link.target = "_self"
+    link.className = data.side
+    link.title = link.ariaLabel = pair.name
+    link.tabIndex = place ? -1 : 0
+    link.append(face(pair.train), box("arrow", "→"), face(pair.test))
+    link.append(box("idx", "train " + pair.train.idx), box("", ""), box("idx", "test " + pair.test.idx))
+    link.append(box("score", pair.score))
+    return link
   })
   root.onkeydown = (event) => {
-    const place = buttons.indexOf(event.target)
-    const next = buttons[place + ({ ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key] ?? NaN)]
+    const place = links.indexOf(event.target)
+    const next = links[place + ({ ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key] ?? NaN)]
     if (place < 0 || !next) return
     event.preventDefault()
-    buttons[place].tabIndex = -1
+    links[place].tabIndex = -1
     next.tabIndex = 0
     next.focus()
   }
-  root.replaceChildren(...buttons)
+  root.replaceChildren(...links)
 }
 """
 _PAIRS = st.components.v2.component("pairs", html='<div class="pairs"></div>', css=_CSS, js=_JS)
 
 
-def pair_gallery(
-    label: str, pairs: Sequence[Pair], side: str, *, key: str, on_open: Callable[[int, int], None]
-) -> None:
+def pair_gallery(run: Run, method: str, label: str, pairs: Sequence[Pair], side: str, *, key: str) -> None:
     """Shows pairs, train example to the left and test example to the right.
 
     Args:
+        run: that they are of.
+        method: that made the scores.
         label: what they are, for screen readers.
         pairs: in order.
         side: "proponent" or "opponent", the colour of the scores.
         key: of the component.
-        on_open: called with train_idx and test_idx of the pair that was clicked.
     """
-
-    def opened() -> None:
-        pair = st.session_state[key].opened
-        if pair is not None:
-            on_open(int(pair[0]), int(pair[1]))
-
     note(key, Pictures(label, tuple(picture for pair in pairs for picture in _pictures(pair))))
     _PAIRS(
         key=key,
@@ -102,14 +98,24 @@ def pair_gallery(
                     "train": _face(pair.train),
                     "test": _face(pair.test),
                     "score": f"{pair.score:+.3g}",
+                    "address": _address(run, method, pair),
                     "name": f"train example {pair.train.idx}, label {pair.train.label_name}, for test example "
                     f"{pair.test.idx}, label {pair.test.label_name}: score {pair.score:+.3g}",
                 }
                 for pair in pairs
             ],
         },
-        on_opened_change=opened,
     )
+
+
+def _address(run: Run, method: str, pair: Pair) -> str:
+    """Of the explanation. A plain link: `st.switch_page` is refused while the address has parameters of widgets."""
+    state = {"run": run.info.name, "test": pair.test.idx, "train": pair.train.idx, "method": run.method_titles[method]}
+    if run.info.has_classes:
+        state["asked"] = pair.test.label_name  # scores of pairs are about the label
+    if picked := st.query_params.get("picked"):
+        state["picked"] = picked
+    return f"{EXPLORE.url_path}?{urlencode(state)}"
 
 
 def _face(example: Example) -> dict[str, object]:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.new_run import LARGEST_MB
 from pages.components.runs import is_busy
 from pages.components.text import plain
 from pages.components.view import Table, note
@@ -18,6 +17,8 @@ from trak_core.views.provenance import checkpoints_table, facts_table, methods_t
 
 __all__ = ["provenance_panel"]
 
+LARGEST_MB = 200
+"""Of a run file that goes out through the browser; the server holds it in memory meanwhile."""
 _FORMATS = {
     "megabytes": st.column_config.NumberColumn(format="%.1f"),
     "training accuracy": st.column_config.NumberColumn(format="percent"),

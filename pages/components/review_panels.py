@@ -261,8 +261,8 @@ def results(run: Run, log: ReviewLog) -> None:
         "label; what is excluded has no new label.",
     )
     st.text(
-        f"Labels that change: {len(log.relabelled):,}. Examples that go: {len(log.excluded):,}, of {run.info.n_train:,}. "
-        f"Disputed: {len(log.disputed):,}."
+        f"Labels that change: {len(log.relabelled):,}. Examples that go: {len(log.excluded):,}. "
+        f"Disputed: {len(log.disputed):,}. There are {run.info.n_train:,} in all."
     )
     name = f"cleaned_labels_{run.info.name}"
     with st.container(horizontal=True):

@@ -126,7 +126,7 @@ def progress_bar(queue: SuspectQueue, log: ReviewLog) -> None:
     note("progress", Words(words))
     if log.n_of_other_data:
         st.info(
-            f"{log.n_of_other_data:,} verdicts in this run's review file are about other data. They are kept there, "
-            "and nothing here counts or applies them.",
+            f"The review file of this run also holds verdicts about other data ({log.n_of_other_data:,}). They are "
+            "kept there, and nothing here counts or applies them.",
             icon=":material/history:",
         )

@@ -62,24 +62,29 @@ def _list_runs() -> None:
 
 
 def _show_unborn(path: Path, command: list[str]) -> None:
-    """A build that was started and has nothing on the disk: it has only just begun, or could not begin."""
-    failure = launcher().failure(path)
-    if failure is None and not launcher().is_running(path):  # cancelled at once
+    """A build that was started and has nothing on the disk: only just begun, cancelled at once, or unable to begin."""
+    failure, running = launcher().failure(path), launcher().is_running(path)
+    if not running and failure is None and not launcher().was_stopped(path):  # it went well, and was deleted since
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap="xsmall"):
             st.text(path.name)
-            if failure is None:
+            if running:
                 st.progress(0.0, text="starting")
             else:
-                st.text(failure)
-        if failure is None:
-            _badge("building")
+                st.text(failure or "Cancelled before it had begun.")
+        _badge("building" if running else "failed" if failure else "stopped")
+        if running:
             _cancel_button(path)
-        else:
-            _badge("failed")
-            st.button("Try again", key=f"again {path.name}", on_click=launcher().start, args=(path, command))
-            st.button("Dismiss", key=f"dismiss {path.name}", on_click=launcher().forget, args=(path,))
+            return
+        st.button(
+            "Try again" if failure else "Go on",
+            key=f"go on {path.name}",
+            on_click=launcher().start,
+            args=(path, command),
+            icon=":material/play_arrow:",
+        )
+        st.button("Dismiss", key=f"dismiss {path.name}", on_click=launcher().forget, args=(path,))
 
 
 def _badge(state: str, label: str | None = None) -> None:

@@ -68,10 +68,15 @@ def pick_run() -> None:
     if not names:
         return
     asked = st.query_params.get("run")
-    if asked is not None and asked not in names:
+    held = st.session_state.get("run")
+    if held is not None and held not in names:
+        # It was picked when it was there. The picker holds the address too, which then cannot be changed from here.
+        st.warning(
+            f"There is no run “{plain(held)}” any more; this is “{plain(names[0])}”.", icon=":material/link_off:"
+        )
+        st.session_state["run"] = names[0]
+    elif asked is not None and asked not in names:
         leave_out("run", f"There is no run “{plain(asked)}” here; this is “{plain(names[0])}”.")
-    if st.session_state.get("run") not in names:
-        st.session_state.pop("run", None)
     st.selectbox(
         "Run",
         names,

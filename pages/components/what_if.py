@@ -29,6 +29,7 @@ from trak_core.views import (
     Known,
     Point,
     Scale,
+    default_factor,
     estimate_scale,
     foretell,
     history_points,
@@ -72,9 +73,8 @@ def _scale_and_points(
 ) -> tuple[Scale, list[Point]]:
     """The scale of a method from all that is known, and the history as points."""
     known = _removals(_run, path, published, method)
-    has_units = _run.in_model_units(method, of_label=True)
     everything = with_what_ifs(known, _run, method, _history) if _history else known
-    return estimate_scale(everything, has_units), history_points(_run, method, known, _history)
+    return estimate_scale(everything, default_factor(_run, method)), history_points(_run, method, known, _history)
 
 
 def _changed(run: Run) -> tuple[int, int]:
@@ -179,6 +179,7 @@ def _question(
     if foretold.asked.change is not None or verified is not None:
         show(change_chart(foretold, verified), "what_if", f"Predicted change of every class{_actual_words(verified)}")
     st.caption(trust_sentence(scale))
+    note("what if: trust", Words(trust_sentence(scale)))
     if problem:
         st.info(plain(problem), icon=":material/info:")
     elif question is not None and verified is None:

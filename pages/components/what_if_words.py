@@ -18,7 +18,7 @@ def predicted_sentence(foretold: Foretold) -> str:
     """What is predicted, in words."""
     asked, after = foretold.asked, foretold.asked.after
     if after is None:
-        return "Scores of this method have no unit, so they predict no number here; verify to see what happens."
+        return "Scores of this method have no unit, so they predict no number here."
     how = "fall" if after < asked.before else "rise"
     end = ""
     if foretold.is_flipped:

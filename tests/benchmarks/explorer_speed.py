@@ -36,7 +36,7 @@ TEN_USERS_TARGET = 2000.0
 VIEWS = [  # what ten people look at; the number is what they change, up to its highest value
     ("explore", {}, "Test example"),
     ("explore", {"method": "Embedding similarity"}, "Test example"),
-    ("explore", {"asked": "3"}, "Test example"),
+    ("explore", {"asked": "3", "test": "20"}, "Test example"),
     ("explore", {"mistakes": "true"}, "Test example"),
     ("explore", {"label": "7"}, "Test example"),
     ("training_item", {}, "Training example"),
@@ -45,6 +45,7 @@ VIEWS = [  # what ten people look at; the number is what they change, up to its 
     ("review", {}, "Training example"),
     ("", {}, "none"),
 ]
+PARTS = ["first", "clicks", "ten", "browsers"]
 PAGES = {
     "home": "Home",
     "explore": "Explore",
@@ -80,7 +81,12 @@ class Server:
         """The highest resident memory so far."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return int(found[1]) / 1000 if found else float("nan")
+        return int(found[1]) * 1024 / 1e6 if found else float("nan")
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        """Processor time so far: unlike waiting times, it hardly depends on what else the machine does."""
+        return 1000 * sum(self.process.cpu_times()[:2])
 
     def check_log(self) -> None:
         """Ends the program when the server has printed an error."""
@@ -139,23 +145,27 @@ def measure_clicks(server: Server, browser: Browser, repeats: int) -> None:
     settled(page)
     for what, actions in clicks(page, server.address).items():
         try:
-            times = [clock.of(actions(i)) for i in range(repeats + 1)][1:]  # the first one fills caches
+            clock.of(actions(0))  # the first one fills caches
+            cpu = server.cpu_milliseconds
+            times = [clock.of(actions(i)) for i in range(1, repeats + 1)]
+            cpu = (server.cpu_milliseconds - cpu) / repeats
         except Exception as error:  # a page that is not there yet must not hide the others
             print(f"{what:34} left out: {str(error).splitlines()[0]}")
             page.goto(f"{server.address}/explore?run={NAME}&test=5")
             settled(page)
             continue
-        report(what, times)
+        report(what, times, cpu)
     exceptions = page.get_by_test_id("stException").count()
     print(f"exceptions on the page: {exceptions}")
     context.close()
 
 
-def report(what: str, times: list[Times]) -> None:
+def report(what: str, times: list[Times], cpu: float) -> None:
     waited = [each.browser for each in times if each.browser is not None]
-    note = f"person waits {statistics.median(waited):.0f}" if waited else ""
+    note = f"person waits {statistics.median(waited):.0f}, " if waited else ""
     size = statistics.median(each.kilobytes for each in times)
-    line(what, [each.server for each in times], MEDIAN_TARGET, P95_TARGET, f"{note}, {size:.0f} kB")
+    note += f"CPU {cpu:.0f}, {size:.0f} kB"
+    line(what, [each.server for each in times], MEDIAN_TARGET, P95_TARGET, note)
 
 
 def clicks(page: Page, address: str) -> dict[str, Callable[[int], Callable[[], object]]]:
@@ -167,6 +177,7 @@ def clicks(page: Page, address: str) -> dict[str, Callable[[int], Callable[[], o
         settled(page)
 
     def press_next(i: int) -> Callable[[], object]:
+        expect(page.get_by_role("button", name="Next")).to_be_enabled(timeout=60_000)
         return lambda: page.keyboard.press("j")
 
     def pick_train(i: int) -> Callable[[], object]:
@@ -187,8 +198,10 @@ def clicks(page: Page, address: str) -> dict[str, Callable[[int], Callable[[], o
             box.press("Enter")
 
         box.click()
-        box.fill(str(i % 10)) if i % 2 == 0 else box.press("Backspace")
-        return chosen if i % 2 == 0 else lambda: None
+        if i % 2:
+            return lambda: box.press("Backspace")  # takes the label away again
+        box.fill(str(i % 10))
+        return chosen
 
     def method(i: int) -> Callable[[], object]:
         box = page.get_by_role("combobox", name=re.compile("^(Selected .*)?Method|Method"))
@@ -255,6 +268,7 @@ def measure_ten_users(server: Server, repeats: int, pause: float) -> None:
     firsts: list[float] = []
     times: list[float] = []
     failures: list[str] = []
+    cpu = server.cpu_milliseconds
 
     def act(user: WebsocketUser, label: str, seed: int) -> None:
         choose = random.Random(seed)
@@ -280,7 +294,8 @@ def measure_ten_users(server: Server, repeats: int, pause: float) -> None:
         user.close()
     how = f"pausing {pause:g} s" if pause else "without a pause"
     line(f"ten people, first view, {how}", firsts, TEN_USERS_TARGET, TEN_USERS_TARGET)
-    line(f"ten people, {how}", times, TEN_USERS_TARGET, TEN_USERS_TARGET)
+    cpu = (server.cpu_milliseconds - cpu) / max(1, len(times) + len(firsts))
+    line(f"ten people, {how}", times, TEN_USERS_TARGET, TEN_USERS_TARGET, f"CPU {cpu:.0f}")
     for failure in failures:
         print("ERROR", failure)
 
@@ -317,6 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="directory that holds the run, or gets it")
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--train", type=int, default=BIG.n_train)
     parser.add_argument("--test", type=int, default=BIG.n_test)
     arguments = parser.parse_args()
@@ -327,15 +343,18 @@ def main() -> None:
     print(f"{'milliseconds of server time':34} {'n':>4} {'median':>8} {'95%':>8} {'most':>8}")
     with sync_playwright() as playwright:
         browser = launch_chromium(playwright)
-        measure_first_page(arguments.runs, browser, 3)
+        if "first" in arguments.only:
+            measure_first_page(arguments.runs, browser, 3)
         with started(arguments.runs) as server:
-            begun = server.megabytes
-            measure_clicks(server, browser, arguments.repeats)
-            say_load("after one person")
-            print(f"memory, MB: {begun:.0f} at the start, {server.megabytes:.0f} now, {server.peak_megabytes:.0f} peak")
-            measure_ten_users(server, arguments.repeats, pause=1.0)
-            measure_ten_users(server, arguments.repeats, pause=0.0)
-            measure_ten_browsers(server, browser, 5)
+            if "clicks" in arguments.only:
+                measure_clicks(server, browser, arguments.repeats)
+                say_load("after one person")
+                print(f"memory, MB: {server.megabytes:.0f} now, {server.peak_megabytes:.0f} peak")
+            if "ten" in arguments.only:
+                measure_ten_users(server, arguments.repeats, pause=1.0)
+                measure_ten_users(server, arguments.repeats, pause=0.0)
+            if "browsers" in arguments.only:
+                measure_ten_browsers(server, browser, 5)
             peak = server.peak_megabytes
             verdict = "ok" if peak < MEMORY_TARGET else "TOO MUCH"
             print(f"memory, MB: {server.megabytes:.0f} now, {peak:.0f} peak  {verdict}")

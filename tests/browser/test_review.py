@@ -44,6 +44,9 @@ def log_of(runs: Path) -> ReviewLog:
 def open_review(page: Page, address: str, query: str = "") -> None:
     page.goto(f"{address}/review{query}")
     expect(page.get_by_text("Last verdicts")).to_be_visible()
+    expect(page.get_by_label("Training example")).not_to_have_value("")
+    # A fresh browser fetches the code of buttons late, and keys are heard only when they have been put in place.
+    expect(page.get_by_role("button", name=re.compile("^(check )?Keep"))).to_be_visible()
     settled(page)
 
 
@@ -88,11 +91,12 @@ def test_two_browsers_review_at_once_and_both_sets_are_there(reviewing: App, bro
     for each, name in ((page, "ann"), (other, "bob")):
         open_review(each, reviewing.address, f"?reviewer={name}")
     for _ in range(5):
+        before = {page: shown(page), other: shown(other)}
         for each, name, key, verdict in ((page, "ann", "q", "keep"), (other, "bob", "e", "exclude")):
-            before = shown(each)
-            said.add((before, name, verdict))
+            said.add((before[each], name, verdict))
             each.keyboard.press(key)
         for each in (page, other):
+            expect(each.get_by_label("Training example")).not_to_have_value(str(before[each]))
             settled(each)
     context.close()
     log = log_of(reviewing.runs)

@@ -10,6 +10,9 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import App, screenshot, settled
 from tests.browser.driver import running_app
+from tests.tiny import SETTINGS, TINY
+from trak_core.building import build_run
+from trak_core.recipes import RECIPES
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
 
@@ -24,6 +27,11 @@ def mine(measured_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """An app with runs of its own, which these tests add to and delete from."""
     directory = tmp_path_factory.mktemp("runs-page")
     shutil.copytree(measured_runs, directory / "runs")
+    RECIPES["tiny"] = TINY
+    try:
+        build_run(SETTINGS, "tiny", directory / "runs")  # small enough to be uploaded
+    finally:
+        del RECIPES["tiny"]
     with running_app(directory / "runs", directory / "log") as address:
         yield App(address, directory / "runs", directory / "log")
 
@@ -40,8 +48,10 @@ def test_a_new_run_is_started_watched_cancelled_and_gone_on_with(mine: App, page
     expect(page.get_by_text("Every run is one model, its data and its explanations")).to_be_visible()
     start(page, "second")
     expect(page.get_by_role("progressbar").first).to_be_visible()
-    # Only a build that has said how it goes on can be gone on with.
-    page.wait_for_function("() => document.body.innerText.match(/(training|retraining|gradients|scoring)/)")
+    # The build has come to work, and says how it goes on.
+    expect(page.get_by_text(re.compile("training 20 checkpoints|retraining on|gradients|ridge|scoring"))).to_be_visible(
+        timeout=BUILD_MS
+    )
     page.get_by_role("button", name="Cancel").click()
     go_on = page.get_by_role("button", name="Go on")
     expect(go_on).to_be_visible(timeout=60_000)
@@ -76,21 +86,21 @@ def test_two_methods_are_compared_and_the_least_agreed_on_opens_in_explore(mine:
 
 
 def test_a_run_goes_out_as_a_file_comes_back_under_another_name_and_is_deleted(mine: App, page: Page, tmp_path: Path):
-    page.goto(f"{mine.address}/runs?run=digits&show=Behind%20this%20run")
+    page.goto(f"{mine.address}/runs?run=tiny&show=Behind%20this%20run")
     expect(page.get_by_text("Take the run with you")).to_be_visible()
     with page.expect_download(timeout=60_000) as download:
         page.get_by_role("button", name=re.compile("^Run file|archive Run file")).click()
-    file = tmp_path / "digits.zip"
+    file = tmp_path / "tiny.zip"
     download.value.save_as(file)
     page.goto(f"{mine.address}/runs")
     page.locator("input[type=file]").set_input_files(file)
-    expect(page.get_by_text("digits.zip")).to_be_visible()
+    expect(page.get_by_text("tiny.zip")).to_be_visible()
     page.get_by_label("Name here").fill("came-back")
     page.keyboard.press("Tab")
     settled(page)
     page.get_by_role("button", name="Add to the runs").click()
     expect(page.get_by_text("The run “came-back” was added.")).to_be_visible(timeout=60_000)
-    with open_run(mine.runs / "came-back") as back, open_run(mine.runs / "digits") as run:
+    with open_run(mine.runs / "came-back") as back, open_run(mine.runs / "tiny") as run:
         assert (back.scores("trak") == run.scores("trak")).all()
     settled(page)
     # It stands first: "came-back" comes before "digits".

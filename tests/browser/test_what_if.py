@@ -9,6 +9,7 @@ from tests.browser.conftest import App, screenshot, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 RETRAINING_MS = 240_000
+expect.set_options(timeout=60_000)  # machines that run tests are busy
 
 
 def picks(page: Page):

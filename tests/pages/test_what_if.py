@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ from streamlit.testing.v1 import AppTest
 from pages.components.jobs import background_jobs
 from tests.pages.conftest import words
 from tests.pages.test_explore import gallery_ids
+from tests.subjects import TEST, TRAIN, make_attributor
+from tests.test_saving import make_regression
 from trak_core.jobs import Jobs, JobStatus
 from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
@@ -92,8 +95,6 @@ def test_bad_picks_are_left_out_with_a_notice(runs, open_page, bad):
 
 def test_picks_of_one_run_are_not_those_of_another(runs, open_page):
     (runs / "digits").rename(runs / "first")
-    import shutil
-
     shutil.copytree(runs / "first", runs / "second")
     app = open_page("explore", run="first", test="17", picked="3.17")
     assert gallery_ids(app, PICKS) == [3, 17]
@@ -164,6 +165,21 @@ def test_what_cannot_be_verified_says_why(runs, open_page):
     app = open_page("explore", test="17", picked=".".join(map(str, of_class)))
     assert not app.exception
     assert f"all {len(of_class)} train examples of class '4'" in words(app)
+    assert not has_button(app, "Verify by retraining")
+
+
+@pytest.mark.parametrize("kind", ["classes", "regression"])
+def test_a_run_saved_from_python_says_that_it_cannot_be_verified(kind, tmp_path, monkeypatch, open_page):
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path))
+    if kind == "classes":
+        make_attributor(1, precision="float32").fit(TRAIN).save(tmp_path / "mine", TRAIN, TEST, ["a", "b", "c", "d"])
+    else:
+        make_regression(tmp_path / "mine", task="regression")
+    app = open_page("explore", test="1", picked="3.4")
+    assert not app.exception
+    assert gallery_ids(app, PICKS) == [3, 4]
+    assert "its models cannot be retrained here" in words(app)
+    assert ("the answer is predicted to" in words(app)) == (kind == "regression")
     assert not has_button(app, "Verify by retraining")
 
 

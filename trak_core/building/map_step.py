@@ -135,14 +135,17 @@ def lay_out(rows: Rows, seed: int) -> tuple[NDArray[np.float32], str]:
 def _first_guess(rows: Rows, seed: int) -> NDArray[np.float32]:
     """The two main directions `[n, 2]` of likeness to a few examples, from -10 to 10."""
     n = len(rows)
-    landmarks = np.random.default_rng(seed).choice(n, min(n, N_LANDMARKS), replace=False)
+    random = np.random.default_rng(seed)
+    landmarks = random.choice(n, min(n, N_LANDMARKS), replace=False)
     likeness = np.abs(rows @ rows[landmarks].T)
     likeness -= likeness.mean(0)
     _, directions = np.linalg.eigh(likeness.T.astype(np.float64) @ likeness)
     points = np.zeros((n, 2))
     main = likeness @ directions[:, ::-1][:, :2]
     points[:, : main.shape[1]] = main
-    return np.asarray(10 * points / max(np.abs(points).max(), 1e-30), dtype=np.float32)
+    # Doubles begin side by side rather than in one place, which UMAP divides by.
+    jitter = random.normal(0, 1e-3, (n, 2))
+    return np.asarray(10 * points / max(np.abs(points).max(), 1e-30) + jitter, dtype=np.float32)
 
 
 def _neighbours(rows: Rows, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -158,8 +158,8 @@ def _with_usual_ink(stroke: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int
     def drawn(change: int) -> NDArray[np.float32]:
         return _fitted(_cut_out(distance <= change), FINE)
 
-    # Not past half of what is there: a stroke thinned further falls apart.
-    changes = range(-int(0.5 * float(inside.max())), margin)
+    # Something must stay: a stroke thinned further falls apart.
+    changes = range(-int(0.7 * float(inside.max())), margin)
     at = bisect_left(changes, USUAL_INK, key=lambda change: float(drawn(change).mean()))
     near = changes[max(0, at - 1) : at + 1] or changes[-1:]
     best = min(near, key=lambda change: abs(float(drawn(change).mean()) - USUAL_INK))

@@ -5,7 +5,6 @@ gigabytes is refused unopened.
 """
 
 import io
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,17 +60,15 @@ def read_grey(content: bytes) -> GreyPicture:
     _check_bytes(content)
     steps: list[str] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata; what is wrong with pixels is an error
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                _check_size(*image.size)
-                if (n_frames := int(getattr(image, "n_frames", 1))) > 1:
-                    steps.append(f"The file has {n_frames} pictures; this is the first.")
-                    image.seek(0)
-                tones = _tones(image, steps)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_size(*image.size)
+            if (n_frames := int(getattr(image, "n_frames", 1))) > 1:
+                steps.append(f"The file has {n_frames} pictures; this is the first.")
+                image.seek(0)
+            return GreyPicture(_tones(image, steps), tuple(steps))
     except InvalidDataError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels("far") from error
     except MemoryError as error:
         raise InvalidDataError("there is not enough memory to open this image; make it smaller.") from error
@@ -81,9 +78,6 @@ def read_grey(content: bytes) -> GreyPicture:
         raise InvalidDataError(
             f"this image is damaged or cut off ({type(error).__name__}); save it anew as a PNG or JPEG."
         ) from error
-    if not np.isfinite(tones).all():
-        raise InvalidDataError("this image has pixels that are no numbers; save it anew as a PNG.")
-    return GreyPicture(tones, tuple(steps))
 
 
 def _check_bytes(content: bytes) -> None:
@@ -138,7 +132,9 @@ def _plain_mode(picture: Image.Image, steps: list[str]) -> Image.Image:
     """Other ways to store a pixel, CMYK and more than 8 bits among them, as 8-bit grey or RGB."""
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(_reduced(picture), dtype=np.float32)
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        if not np.isfinite(values).all():
+            raise InvalidDataError("this image has pixels that are no numbers; save it anew as a PNG.")
+        low, high = float(values.min()), float(values.max())
         # 16 bits have a fixed range; for wider numbers nobody says what white is, so it is the largest.
         low, high = (0.0, 65535.0) if picture.mode.startswith("I;16") or 255 < high <= 65535 else (min(low, 0.0), high)
         steps.append("Tones brought from 16 bits or more to 8.")

@@ -168,8 +168,8 @@ def _trust(run: Run, own: OwnInput, asked_class: int) -> str:
     if agreement is None:
         return "How far these scores follow the stored ones could not be measured: no test example was left for it."
     sentence = (
-        f"Scores of new inputs follow the stored ones at {_digits(agreement.spearman)} (rank correlation; 1 is the same "
-        f"order) and share {agreement.top_overlap:.0f} of {agreement.n_top} top proponents, measured on "
+        f"Scores of new inputs follow the stored ones at {_digits(agreement.spearman)} (rank correlation; 1 is the "
+        f"same order) and share {agreement.top_overlap:.0f} of {agreement.n_top} top proponents, measured on "
         f"{agreement.n_test} test examples."
     )
     if run.has_lds and np.isfinite(lds := run.lds(LIVE_METHOD).mean):

@@ -17,12 +17,10 @@ def strongest(scores: NDArray[Any], side: Side, k: int) -> NDArray[np.int64]:
     Proponents are the highest scores, opponents the lowest; equal scores are ordered by number.
     """
     signed = -scores if side == "proponent" else np.asarray(scores)
-    rows = signed.reshape(-1, signed.shape[-1])
-    kept = min(k, signed.shape[-1])
-    order = np.empty((len(rows), kept), dtype=np.int64)
-    for place, row in enumerate(rows):
-        order[place] = _lowest(row, kept)
-    return order.reshape(*signed.shape[:-1], kept)
+    order = np.empty((*signed.shape[:-1], min(k, signed.shape[-1])), dtype=np.int64)
+    for place in np.ndindex(signed.shape[:-1]):
+        order[place] = _lowest(signed[place], order.shape[-1])
+    return order
 
 
 def _lowest(row: NDArray[Any], k: int) -> NDArray[np.int64]:

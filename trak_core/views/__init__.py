@@ -84,7 +84,7 @@ from trak_core.views.what_if import (
     history_table,
     points_of_test,
 )
-from trak_core.views.what_if_scale import Known, Scale, estimate_scale, known_removals, with_what_ifs
+from trak_core.views.what_if_scale import Known, Scale, default_factor, estimate_scale, known_removals, with_what_ifs
 
 __all__ = [
     "DUPLICATE_COSINE",
@@ -138,6 +138,7 @@ __all__ = [
     "colour_options",
     "colouring",
     "data_fingerprint",
+    "default_factor",
     "estimate_scale",
     "explain",
     "explanation_table",

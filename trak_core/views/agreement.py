@@ -1,10 +1,11 @@
 """Two methods on one question: do they name the same training examples?"""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
 
+from trak_core.evidence import lds_per_test
 from trak_core.store.run import Run
 from trak_core.views.explanation import Attributed, Explanation
 
@@ -38,12 +39,13 @@ def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
         one: by a method.
         other: by another.
     """
+    from scipy.stats import spearmanr  # here, because the explorer should not wait for scipy before its first page
+
     rows = [run.score_row(e.example.idx, e.method, e.asked_class).astype(np.float64) for e in (one, other)]
-    undefined = any(np.ptp(row) == 0 for row in rows)
-    correlation = None if undefined else float(spearmanr(*rows).statistic)
+    correlation = float(lds_per_test(*(row[:, None] for row in rows))[0])  # Spearman's, as LDS is
     proponents, opponents = ([_ids(e.proponents) for e in (one, other)], [_ids(e.opponents) for e in (one, other)])
     return SideBySide(
-        rank_correlation=correlation,
+        rank_correlation=None if math.isnan(correlation) else correlation,
         shared_proponents=proponents[0] & proponents[1],
         shared_opponents=opponents[0] & opponents[1],
         contrary=(proponents[0] & opponents[1]) | (opponents[0] & proponents[1]),

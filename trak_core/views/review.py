@@ -265,7 +265,7 @@ class SuspectEvidence:
 
 
 def suspect_evidence(
-    run: Run, space: FeatureSpace, train_idx: int, suggested_label: int | None, k: int = 6
+    run: Run, space: FeatureSpace, train_idx: int, suggested_label: int | None, k: int | None = None
 ) -> SuspectEvidence:
     """What speaks for and against the label of one train example.
 
@@ -274,12 +274,13 @@ def suspect_evidence(
         space: directions of the run's features.
         train_idx: of the train example.
         suggested_label: another label for it, None where there is none.
-        k: length of each list.
+        k: length of each list; by default what fits on a page, 6 images or 4 texts.
 
     Raises:
         NotInRunError: there is no such train example.
     """
     example = read_examples(run, "train", [run.check_train(train_idx)])[0]
+    k = k or (6 if run.info.modality == "image" else 4)
     p_label, p_suggested = _probabilities(run, example, suggested_label)
     # A label turns the gradient of an example around, away from those of the class that it really belongs to. So the
     # ones that are most alike under another label point the opposite way, and it is the size of the cosine that counts.

@@ -14,6 +14,7 @@ from trak_core.views.browse import TestOverview, overview
 from trak_core.views.what_if_scale import (
     Known,
     Scale,
+    default_factor,
     estimate_scale,
     known_removals,
     leave_one_out,
@@ -142,7 +143,7 @@ def foretell_question(run: Run, question: Question, method: str | None = None) -
     method = run.check_method(method)
     history = [one for one in WhatIfHistory(run.path).of_run(question.fingerprint) if one.question != question]
     known = with_what_ifs(known_removals(run, method), run, method, history)
-    scale = estimate_scale(known, run.in_model_units(method, of_label=True))
+    scale = estimate_scale(known, default_factor(run, method))
     return foretell(run, overview(run), question.test_idx, question.removed, scale, method)
 
 
@@ -249,7 +250,7 @@ def history_points(run: Run, method: str, known: Known, history: Sequence[Verifi
     if not history:
         return []
     of_all = with_what_ifs(known, run, method, history)
-    foretold = leave_one_out(of_all, run.in_model_units(method, of_label=True))[-len(history) :]
+    foretold = leave_one_out(of_all, default_factor(run, method))[-len(history) :]
     points = []
     for verified, value in zip(history, foretold.tolist(), strict=True):
         label = run.label("test", verified.question.test_idx)

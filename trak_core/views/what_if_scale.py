@@ -14,7 +14,7 @@ The factor is estimated from what
 retraining has shown: the run's `removals`, and the what-ifs that were verified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,9 @@ __all__ = ["DEFAULT_FACTOR", "Known", "Scale", "estimate_scale", "known_removals
 
 Floats = NDArray[np.float64]
 DEFAULT_FACTOR = 0.65
-"""For calibrated scores where nothing was measured; TRAK, MAGIC, EK-FAC and SOURCE have .61 to .78 on both recipes."""
+"""Of scores calibrated on random halves; TRAK, MAGIC, EK-FAC and SOURCE have .61 to .78 on both recipes."""
 MIN_KNOWN = 10
+ROWS_AT_ONCE = 64
 MOST_SHARE = 0.98
 """Of `P` that a prediction takes to be removed at most; the curve ends at 1."""
 
@@ -64,47 +65,27 @@ def known_removals(run: Run, method: str) -> Known:
     rows = run.rows(
         "SELECT test_idx, method, k, model_output - unremoved FROM removals ORDER BY test_idx, method, k",
     )
-    tests = sorted({row[0] for row in rows})
-    if not tests:
-        return Known(np.array([], dtype=np.int64), np.array([]), np.array([]))
-    table = run.arrow(
-        'SELECT test_idx, "values" FROM scores WHERE method = ? AND test_idx IN (SELECT unnest(?::INTEGER[])) '
-        "ORDER BY test_idx",
-        [method, tests],
-    )
-    scores = dict(zip(table["test_idx"].to_pylist(), from_arrow_arrays(table, "values"), strict=True))
     orders: dict[tuple[int, str], list[int]] = {}
     for test_idx, by, train_idx in run.rows(
         "SELECT test_idx, method, train_idx FROM topk WHERE side = 'proponent' "
         "AND (method, test_idx) IN (SELECT (method, test_idx) FROM removals) ORDER BY method, test_idx, rank"
     ):
         orders.setdefault((test_idx, by), []).append(train_idx)
-    found = [
-        (test_idx, removal_units(scores[test_idx][None], order[:k])[0], change)
+    asked = [
+        (test_idx, order[:k], change)
         for test_idx, by, k, change in rows
         if k <= len(order := orders.get((test_idx, by), []))
     ]
-    return _known(found)
+    return _known(run, method, asked)
 
 
 def with_what_ifs(known: Known, run: Run, method: str, history: Sequence[Verified]) -> Known:
     """The known removals and, behind them, one entry for each what-if of the history, in its order."""
-    tests = sorted({verified.question.test_idx for verified in history})
-    table = run.arrow(
-        'SELECT test_idx, "values" FROM scores WHERE method = ? AND test_idx IN (SELECT unnest(?::INTEGER[]))',
-        [method, tests],
-    )
-    scores = dict(zip(table["test_idx"].to_pylist(), from_arrow_arrays(table, "values"), strict=True))
-    more = _known(
-        [
-            (
-                verified.question.test_idx,
-                removal_units(scores[verified.question.test_idx][None], verified.question.removed)[0],
-                verified.change[run.label("test", verified.question.test_idx)],
-            )
-            for verified in history
-        ]
-    )
+    asked = [
+        (one.question.test_idx, one.question.removed, one.change[run.label("test", one.question.test_idx)])
+        for one in history
+    ]
+    more = _known(run, method, asked)
     return Known(
         np.concatenate([known.test_idx, more.test_idx]),
         np.concatenate([known.units, more.units]),
@@ -112,9 +93,27 @@ def with_what_ifs(known: Known, run: Run, method: str, history: Sequence[Verifie
     )
 
 
-def _known(found: list[tuple[int, float, float]]) -> Known:
-    tests, units, changes = np.array(found, dtype=np.float64).reshape(-1, 3).T
-    return Known(tests.astype(np.int64), units, changes)
+def _known(run: Run, method: str, asked: Sequence[tuple[int, Sequence[int], float]]) -> Known:
+    """Test example, removed train examples and change of each, with what the scores of a method foretell."""
+    of_test: dict[int, list[int]] = {}
+    for place, (test_idx, _, _) in enumerate(asked):
+        of_test.setdefault(test_idx, []).append(place)
+    units = np.zeros(len(asked))
+    for test_idx, row in _label_rows(run, method, list(of_test)):
+        for place in of_test[test_idx]:
+            units[place] = removal_units(row[None], asked[place][1])[0]
+    tests = np.array([test_idx for test_idx, _, _ in asked], dtype=np.int64)
+    return Known(tests, units, np.array([change for _, _, change in asked], dtype=np.float64))
+
+
+def _label_rows(run: Run, method: str, tests: list[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Test examples with their scores `[n_train]` for the label; few are held at once."""
+    for start in range(0, len(tests), ROWS_AT_ONCE):
+        table = run.arrow(
+            'SELECT test_idx, "values" FROM scores WHERE method = ? AND test_idx IN (SELECT unnest(?::INTEGER[]))',
+            [method, tests[start : start + ROWS_AT_ONCE]],
+        )
+        yield from zip(table["test_idx"].to_pylist(), from_arrow_arrays(table, "values"), strict=True)
 
 
 @dataclass(frozen=True)
@@ -135,16 +134,26 @@ class Scale:
     correlation: float | None = None
 
 
-def estimate_scale(known: Known, has_units: bool) -> Scale:
+def default_factor(run: Run, method: str) -> float | None:
+    """The factor of scores for labels where nothing was measured; None where they have no unit.
+
+    Scores of runs without random halves, saved from Python, are estimates for the whole data already.
+    """
+    if not run.in_model_units(method, of_label=True):
+        return None
+    return DEFAULT_FACTOR if run.info.provenance["n_subsets"] else 1.0
+
+
+def estimate_scale(known: Known, default: float | None) -> Scale:
     """The scale that the known removals give, or the default.
 
     Args:
         known: as much as there is.
-        has_units: True for scores that were calibrated on random halves.
+        default: `default_factor` of the run and the method.
     """
     factor = _slope(known.units, known.changes)
     if factor is None:
-        return Scale(DEFAULT_FACTOR if has_units else None)
+        return Scale(default)
     halves = np.searchsorted(np.unique(known.test_idx), known.test_idx) % 2 == 0
     foretold = np.full(len(known.units), np.nan)
     for half in (halves, ~halves):
@@ -157,18 +166,17 @@ def estimate_scale(known: Known, has_units: bool) -> Scale:
     error = float(np.median(np.abs(foretold - known.changes)[judged]))
     varies = judged.sum() > 2 and foretold[judged].std() > 0 and known.changes[judged].std() > 0
     r = float(np.corrcoef(foretold[judged], known.changes[judged])[0, 1]) if varies else None
-    if not has_units and (r is None or r <= 0):
+    if default is None and (r is None or r <= 0):
         return Scale(None)  # such scores foretell nothing
     return Scale(factor, len(known.units), error, r)
 
 
-def leave_one_out(known: Known, has_units: bool) -> NDArray[np.float64]:
+def leave_one_out(known: Known, default: float | None) -> NDArray[np.float64]:
     """Foretold changes `[n]`, each with the factor that all the others give; NaN where they give none."""
     n = len(known.units)
     squares = known.units @ known.units - known.units**2
     products = known.units @ known.changes - known.units * known.changes
-    default = DEFAULT_FACTOR if has_units else np.nan
-    factors = np.full(n, default)
+    factors = np.full(n, np.nan if default is None else default)
     if n - 1 >= MIN_KNOWN:
         np.divide(products, squares, out=factors, where=squares > 0)
     return factors * known.units

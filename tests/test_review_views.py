@@ -1,0 +1,158 @@
+"""The review as pages show it: queue and progress, what speaks for and against a label, and what it comes to."""
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trak_core.errors import NotInRunError
+from trak_core.store.ranking import strongest
+from trak_core.store.reviews import ReviewLog, Verdict
+from trak_core.views import (
+    SuspectFilter,
+    Suspects,
+    class_keys,
+    cleaned_labels,
+    feature_space,
+    find_suspects,
+    read_suspects,
+    removal_list,
+    suspect_evidence,
+    verdict_table,
+)
+
+# Train examples 4, 0, 3, 1 in the order of suspicion; 2 is in no ranking.
+SUSPECTS = Suspects("odd", np.array([4, 0, 3, 1]), np.array([9.0, 5.0, 2.0, 1.0]), np.array([1, 0, 1, 0]), 5)
+LABELS = np.array([1, 1, 0, 0, 0])
+WHEN = datetime(2030, 1, 2, 3, 4, 5)
+
+
+def log(*said: tuple[int, str, str, int | None]) -> ReviewLog:
+    """A log of verdicts on (train_idx, verdict, reviewer, new_label), in that order."""
+    return ReviewLog(
+        tuple(
+            Verdict(number, idx, verdict, new_label, reviewer, "why", WHEN)  # type: ignore[arg-type]
+            for number, (idx, verdict, reviewer, new_label) in enumerate(said, start=1)
+        )
+    )
+
+
+def test_the_queue_is_in_the_order_of_suspicion_without_what_is_judged():
+    queue = find_suspects(SUSPECTS, LABELS, log((0, "keep", "ann", None)), SuspectFilter())
+    assert queue.shown == [4, 3, 1]
+    assert (queue.n, queue.n_reviewed, queue.n_decided, queue.n_errors) == (4, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        (SuspectFilter(show="all"), [4, 0, 3, 1]),
+        (SuspectFilter(show="all", length=2), [4, 0]),
+        (SuspectFilter(show="all", classes=(1,)), [0, 1]),
+        (SuspectFilter(show="all", classes=(1,), length=1), [0]),
+        (SuspectFilter(show="to review"), [1]),
+        (SuspectFilter(show="to review by me", reviewer="ann"), [3, 1]),
+        (SuspectFilter(show="to review by me", reviewer="eve"), [4, 0, 3, 1]),
+        (SuspectFilter(show="unsure"), [0]),
+        (SuspectFilter(show="disputed"), [4]),
+    ],
+)
+def test_filters_choose_what_to_walk_through(wanted, shown):
+    said = log(
+        (4, "keep", "ann", None), (4, "exclude", "bob", None), (0, "unsure", "ann", None), (3, "keep", "bob", None)
+    )
+    assert find_suspects(SUSPECTS, LABELS, said, wanted).shown == shown
+
+
+def test_progress_counts_the_last_verdict_of_anybody_and_leaves_the_unsure_out_of_precision():
+    said = log((4, "keep", "ann", None), (4, "relabel", "bob", 1), (0, "unsure", "ann", None), (3, "keep", "bob", None))
+    queue = find_suspects(SUSPECTS, LABELS, said, SuspectFilter())
+    assert (queue.n_reviewed, queue.n_decided, queue.n_errors) == (3, 2, 1)
+    assert queue.precision == 0.5
+    assert queue.progress == 0.75
+    assert find_suspects(SUSPECTS, LABELS, ReviewLog(), SuspectFilter()).precision is None
+
+
+def test_precision_of_late_is_over_the_last_fifty_decided():
+    n = 70
+    suspects = Suspects("odd", np.arange(n), np.zeros(n), np.zeros(n, dtype=int), n)
+    said = log(*((idx, "exclude" if idx < 30 else "keep", "ann", None) for idx in range(n)))
+    queue = find_suspects(suspects, np.zeros(n, dtype=int), said, SuspectFilter())
+    assert (queue.n_recent, queue.n_recent_errors) == (50, 10)
+    assert queue.precision == 30 / 70
+
+
+def test_the_next_one_comes_later_in_the_queue_and_then_from_its_beginning():
+    queue = find_suspects(SUSPECTS, LABELS, log((0, "keep", "ann", None)), SuspectFilter())
+    assert [queue.after(None), queue.after(4), queue.after(0), queue.after(1)] == [4, 3, 3, 4]
+    assert queue.after(2) == 4  # in no ranking, so behind all
+    assert [queue.step(4, -1), queue.step(3, -1), queue.step(3, 1), queue.step(1, 1)] == [None, 4, 1, None]
+    empty = find_suspects(SUSPECTS, LABELS, ReviewLog(), SuspectFilter(show="disputed"))
+    assert (empty.shown, empty.after(4), empty.step(4, 1)) == ([], None, None)
+
+
+def test_keys_are_digits_in_order_and_a_class_called_by_a_digit_has_that_key():
+    assert class_keys([str(digit) for digit in range(10)]) == list("0123456789")
+    assert class_keys(["cat", "dog"]) == ["1", "2"]
+    assert class_keys([f"class {i}" for i in range(12)]) == [*"1234567890", None, None]
+
+
+def test_evidence_is_what_the_store_says(small_run):
+    suspects, space = read_suspects(small_run, "confidence"), feature_space(small_run)
+    idx = int(suspects.train_idx[0])
+    other = suspects.suggested_label(idx)
+    evidence = suspect_evidence(small_run, space, idx, other, k=5)
+    scores = small_run.scores("trak")
+    listed = (strongest(scores, "opponent", 100) == idx).any(axis=1) & (scores[:, idx] < 0)
+    hurt = sorted(np.flatnonzero(listed).tolist(), key=lambda i: scores[i, idx])[:5]
+    assert [witness.example.idx for witness in evidence.hurts] == hurt
+    assert [witness.value for witness in evidence.hurts] == pytest.approx(scores[hurt, idx].tolist())
+    assert all(witness.value > 0 for witness in evidence.helps)
+    labels = small_run.train_labels
+    for witnesses, label in ((evidence.like_given, evidence.example.label), (evidence.like_suggested, other)):
+        alike = {i: abs(float(space.train[i] @ space.train[idx])) for i in np.flatnonzero(labels == label) if i != idx}
+        assert [witness.example.idx for witness in witnesses] == sorted(alike, key=alike.__getitem__, reverse=True)[:5]
+    assert 0 <= evidence.p_label <= 1
+    assert evidence.models_disagree == (evidence.p_suggested > evidence.p_label)
+
+
+def test_evidence_without_a_suggestion_or_an_example(small_run):
+    evidence = suspect_evidence(small_run, feature_space(small_run), 3, None)
+    assert (evidence.suggested_name, evidence.like_suggested, evidence.p_suggested) == (None, [], None)
+    assert not evidence.models_disagree
+    with pytest.raises(NotInRunError, match="no train example 1437"):
+        suspect_evidence(small_run, feature_space(small_run), 1437, None)
+
+
+def test_cleaned_labels_have_a_row_for_every_train_example(small_run):
+    given = small_run.train_labels
+    new = int((given[5] + 1) % 10)
+    said = log(
+        (5, "keep", "ann", None), (5, "relabel", "bob", new), (6, "exclude", "ann", None), (7, "unsure", "ann", None)
+    )
+    table = cleaned_labels(small_run, said)
+    assert table["train_idx"].tolist() == list(range(1437))
+    expected = [int(label) for label in given]
+    expected[5] = new
+    assert table["new_label"].drop(6).tolist() == [label for idx, label in enumerate(expected) if idx != 6]
+    assert pd.isna(table.loc[6, "new_label"])
+    assert pd.isna(table.loc[6, "new_label_name"])
+    assert table.loc[5, "new_label_name"] == small_run.info.class_names[new]
+    assert table.loc[5, ["verdict", "reviewer", "note"]].tolist() == ["relabel", "bob", "why"]
+    assert table.loc[5, "reviewed_at"] == WHEN
+    assert table["verdict"].count() == 3
+    assert removal_list(small_run, said)["train_idx"].tolist() == [6]
+
+
+def test_the_table_of_verdicts_has_a_row_for_each_reviewer(small_run):
+    said = log((7, "exclude", "ann", None), (5, "keep", "bob", None), (7, "keep", "bob", None))
+    table = verdict_table(small_run, said)
+    assert list(zip(table["train_idx"], table["reviewer"], table["verdict"], strict=True)) == [
+        (5, "bob", "keep"),
+        (7, "ann", "exclude"),
+        (7, "bob", "keep"),
+    ]
+    nothing = verdict_table(small_run, ReviewLog())
+    assert len(nothing) == 0
+    assert nothing.dtypes.to_dict() == table.dtypes.to_dict()
