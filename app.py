@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.address import show_notices
+from pages.components.address import bring_along, show_notices
 from pages.components.help_panel import help_panel
 from pages.components.pages import fresh_pages
 from pages.components.routing import ROUTED
@@ -12,6 +12,7 @@ from pages.components.view import begin_view
 st.set_page_config(page_title="TRAK explorer", page_icon=":material/travel_explore:", layout="wide")
 st.session_state[ROUTED] = True
 page = st.navigation(fresh_pages(), position="top")
+bring_along(page.url_path)
 begin_view()
 with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
     help_panel()

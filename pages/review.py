@@ -57,7 +57,7 @@ def review_one(run: Run, train_idx: int, suspects: Suspects, queue: SuspectQueue
         suspect_card(evidence, f", number {place + 1:,} by this signal", log)
     with keys, st.container(border=True, height="stretch"):
         verdict_keys(run, me, evidence, queue, log)
-        evidence_strip(evidence)
+        evidence_strip(run, evidence)
 
 
 def nothing_left(queue: SuspectQueue, show: str) -> None:
@@ -74,8 +74,6 @@ run = current_run()
 if not run.info.has_classes or not suspect_signals(run):
     without_suspects(run)
     st.stop()
-if (test_idx := st.session_state.pop("open test", None)) is not None:
-    st.switch_page(EXPLORE, query_params={"run": run.info.name, "test": str(test_idx)})
 top = st.container(gap="xsmall")
 suspects, wanted, signal, row = choose_queue(run)
 log = read_log(run)

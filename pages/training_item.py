@@ -6,7 +6,7 @@ from pages.components.address import choose_method, choose_train_item, go_to_tra
 from pages.components.cards import train_item_card
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.pages import EXPLORE, REVIEW
+from pages.components.pages import EXPLORE, REVIEW, page_address
 from pages.components.picks import picked_train, toggle_pick
 from pages.components.routing import through_app
 from pages.components.runs import current_run, feature_directions, refresh_when_published
@@ -37,7 +37,7 @@ def headline(item: TrainingItem) -> None:
     note("headline", Words(said))
 
 
-def side(title: str, help_text: str, items: list[Moved], kind: str, run: Run) -> None:
+def side(run: Run, train_idx: int, title: str, help_text: str, items: list[Moved], kind: str) -> None:
     with st.container(border=True, height="stretch"):
         st.markdown(title, help=help_text)
         if not items:
@@ -57,12 +57,8 @@ def side(title: str, help_text: str, items: list[Moved], kind: str, run: Run) ->
                 for moved in items
             ],
             key=kind,
-            on_pick=lambda test_idx: open_test(run, test_idx),
+            link=lambda test_idx: page_address(EXPLORE, run=run.info.name, test=test_idx, train=train_idx),
         )
-
-
-def open_test(run: Run, test_idx: int) -> None:
-    st.session_state["open test"] = test_idx
 
 
 def actions(run: Run, item: TrainingItem) -> None:
@@ -114,9 +110,6 @@ def neighbours(run: Run, item: TrainingItem) -> None:
 
 
 run = current_run()
-if (test_idx := st.session_state.pop("open test", None)) is not None:
-    train = str(st.session_state.get("train"))
-    st.switch_page(EXPLORE, query_params={"run": run.info.name, "test": str(test_idx), "train": train})
 top = st.container(gap="xsmall")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     with st.container(width=190):
@@ -149,19 +142,21 @@ with card:
     actions(run, item)
 with helped:
     side(
+        run,
+        train_idx,
         ":blue[▲ **Helps**]: more sure because of it",
         "Test examples whose label it raises most. #: its rank among their proponents." + reach,
         item.helped,
         "helps",
-        run,
     )
 with hurt:
     side(
+        run,
+        train_idx,
         ":orange[▼ **Hurts**]: less sure because of it",
         "Test examples whose label it lowers most. #: its rank among their opponents." + reach,
         item.hurt,
         "hurts",
-        run,
     )
 with st.container(border=True):
     neighbours(run, item)

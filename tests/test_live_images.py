@@ -221,6 +221,8 @@ def test_the_largest_image_takes_less_than_200_megabytes(tmp_path, mode, kind, o
     }
     image = Image.new(mode, (5000, 4000), ground.get(mode, 1))
     dark = {"RGBA": (0, 0, 0, 255), "RGB": (0, 0, 0), "CMYK": (0, 0, 0, 255), "P": 2}.get(mode, 0)
+    if mode == "P":
+        image.putpalette([level for level in range(256) for _ in "rgb"])
     image.paste(dark, (2000, 500, 3000, 3500))
     image.save(path, kind, **options)
     script = MEMORY.format(root=str(ROOT), path=str(path))
@@ -266,7 +268,7 @@ def test_every_digit_is_cut_out_centred_full_height_and_of_usual_ink():
         ink = read_digit(saved(image)).ink
         assert 0.26 <= ink.mean() <= 0.35  # as 8 of 10 images of the data
         assert ink[0].any() and ink[-1].any()
-        assert np.abs(ink - ink[:, ::-1]).max() <= 3 / 16  # an ellipse in the middle
+        assert np.abs(ink - ink[:, ::-1]).max() <= 6 / 16  # an ellipse in the middle; half a fine pixel off shows so
         assert ((ink * 16) % 1 == 0).all()
 
 

@@ -4,16 +4,22 @@ Widgets bound to the address keep themselves in step with it. What is left to do
 say so when an address names something that is not there.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
+from urllib.parse import parse_qs
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.text import plain
 from trak_core.store.run import Run
 
 __all__ = [
     "ANSWER",
+    "bring_along",
     "choose_asked_class",
     "choose_method",
     "choose_other_method",
@@ -23,6 +29,7 @@ __all__ = [
     "go_to_test",
     "go_to_train",
     "leave_out",
+    "put_right",
     "show_notices",
 ]
 
@@ -30,6 +37,51 @@ ANSWER = "its answer"
 MANY_CLASSES = 12
 _NOTICES = "notices"
 _SHOWN = "notices shown"
+_PAGE = "page that was entered"
+_NUMBERS = ("test", "train")
+_NAMES = ("method", "asked", "beside")
+_ABSENT = object()
+
+
+@contextmanager
+def on_every_page() -> Iterator[None]:
+    """Widgets drawn inside are the same ones on every page that draws them.
+
+    Streamlit takes a widget for that of one page, and on the way to another page drops the parameter that it was bound
+    to: a link from one page that names `train` would lose it on another that has a widget of that name too. Widgets that
+    `app.py` draws are spared, and these are counted among them.
+    """
+    context = get_script_run_ctx()
+    if context is None:  # drawn without a server
+        yield
+        return
+    with context.run_with_active_hash(context.pages_manager.main_script_hash):
+        yield
+
+
+def bring_along(page: str) -> None:
+    """Gives the widgets of a page that is just entered what its address names; `app.py` calls it before every page.
+
+    On the way from page to page Streamlit drops parameters of widgets that people did not touch, also those that the
+    address of the new page names. The address as the browser sent it still has them.
+
+    Args:
+        page: address of the page.
+    """
+    context = get_script_run_ctx()
+    if context is None or st.session_state.get(_PAGE) == page:
+        return
+    st.session_state[_PAGE] = page
+    asked = {name: values[-1] for name, values in parse_qs(context.query_string).items()}
+    for name in asked.keys() - set(st.query_params):
+        if name in _NUMBERS and _is_number(asked[name]):
+            st.session_state[name] = int(asked[name])
+        elif name in _NAMES:
+            st.session_state[name] = asked[name]
+        else:
+            continue
+        with contextlib.suppress(StreamlitAPIException):  # a widget that is there already writes the address itself
+            st.query_params[name] = asked[name]
 
 
 def go_to_test(test_idx: int) -> None:
@@ -43,6 +95,7 @@ def go_to_train(train_idx: int) -> None:
     st.session_state["train"] = train_idx
 
 
+@on_every_page()
 def choose_test(run: Run, default: int) -> int:
     """The number input for the test example; numbers out of range give a notice and the default."""
     last = run.info.n_test - 1
@@ -94,6 +147,7 @@ def choose_asked_class(run: Run) -> int | None:
     return None if chosen in (None, ANSWER) else names.index(chosen)
 
 
+@on_every_page()
 def choose_method(run: Run, titles: dict[str, str]) -> str:
     """The attribution method."""
     options = [titles[method] for method in run.info.methods]
@@ -134,17 +188,21 @@ def _check_option(key: str, options: Sequence[str], what: str, instead: str | No
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
         instead = instead or f"this is “{plain(options[0])}”"
-        leave_out(key, f"There is no {what} “{plain(asked)}” in this run; {instead}.")
+        put_right(key, f"There is no {what} “{plain(asked)}” in this run; {instead}.")
 
 
 def choose_train_item(run: Run, default: int) -> int:
     """The number input for the train example that a page is about; numbers out of range give a notice."""
-    if st.session_state.get("train") is None and "train" not in st.query_params:
-        st.session_state["train"] = default
+    if st.session_state.get("train") is None:
+        if "train" in st.query_params:  # emptied on another page, before this one was asked for
+            st.session_state.pop("train", None)
+        else:
+            st.session_state["train"] = default
     chosen = choose_train(run)
     return default if chosen is None else chosen
 
 
+@on_every_page()
 def choose_train(run: Run) -> int | None:
     """The number input for the train example to look at closely; None when none is picked."""
     last = run.info.n_train - 1
@@ -165,9 +223,10 @@ def choose_train(run: Run) -> int | None:
 def _check_number(key: str, last: int, what: str, instead: str) -> None:
     """Begins the page anew without a number that is not there, and with a notice."""
     asked = st.query_params.get(key)
-    if asked is not None and not (asked.isascii() and asked.isdecimal() and len(asked) < 10 and int(asked) <= last):
+    if asked is not None and not (_is_number(asked) and int(asked) <= last):
         # Streamlit's own reading takes 5.0 for 5 and fails on thousands of digits, so the input must not see it.
-        leave_out(key, f"There is no {what} “{plain(asked)}” in this run; it has numbers 0 to {last}. {instead}")
+        notice = f"There is no {what} “{plain(asked)}” in this run; it has numbers 0 to {last}. {instead}"
+        put_right(key, notice, empty=None)
     held = st.session_state.get(key)
     if held is not None and not 0 <= held <= last:  # left by a run with more examples
         st.session_state[key] = None
@@ -175,9 +234,33 @@ def _check_number(key: str, last: int, what: str, instead: str) -> None:
 
 def leave_out(key: str, notice: str) -> NoReturn:
     """Begins the page anew without a parameter of the address, and with a notice in its place."""
-    st.session_state[_NOTICES] = [*st.session_state.get(_SHOWN, []), notice]
     del st.query_params[key]
+    st.session_state[_NOTICES] = [*st.session_state.get(_SHOWN, []), notice]
     st.rerun()
+
+
+def _is_number(asked: str) -> bool:
+    return asked.isascii() and asked.isdecimal() and len(asked) < 10
+
+
+def put_right(key: str, notice: str, empty: object = _ABSENT) -> None:
+    """Sets a widget that is bound to the address back to its default, and says so.
+
+    A widget that was drawn before holds its parameter, which then cannot be taken out of the address; it happens when
+    another run is picked that lacks what was looked at.
+
+    Args:
+        key: of the widget and the parameter.
+        notice: what to say, as Markdown.
+        empty: the widget's value for nothing, where leaving its state away would not do.
+    """
+    with contextlib.suppress(StreamlitAPIException):
+        leave_out(key, notice)
+    st.warning(notice, icon=":material/link_off:")
+    if empty is _ABSENT:
+        st.session_state.pop(key, None)
+    else:
+        st.session_state[key] = empty
 
 
 def show_notices() -> None:

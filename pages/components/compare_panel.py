@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.components.address import choose_method, choose_test, go_to_test, leave_out
+from pages.components.address import choose_method, choose_test, go_to_test, put_right
 from pages.components.charts import show
 from pages.components.colours import BLUE, GREY
 from pages.components.gallery import GalleryItem, gallery
@@ -66,7 +66,7 @@ def _choose_other_run(run: Run) -> str:
         st.warning(f"There is no run “{plain(held)}” any more; this is the run itself.", icon=":material/link_off:")
         st.session_state["other"] = run.info.name
     elif asked is not None and asked not in names:
-        leave_out("other", f"There is no run “{plain(asked)}” to compare with; this is the run itself.")
+        put_right("other", f"There is no run “{plain(asked)}” to compare with; this is the run itself.")
     elif held is None and asked is None:
         st.session_state["other"] = run.info.name
     return str(st.selectbox("Against run", names, key="other", bind="query-params"))
@@ -78,7 +78,7 @@ def _choose_other_method(run: Run, method: str, other: Run) -> str:
     asked = st.query_params.get("other_method")
     held = st.session_state.get("other_method")
     if held is None and asked is not None and asked not in options:
-        leave_out("other_method", f"The other run has no method “{plain(asked)}”; another is shown.")
+        put_right("other_method", f"The other run has no method “{plain(asked)}”; another is shown.")
     if held not in options and asked not in options:
         # Against another run the same method says most; within a run, another one.
         same = other is not run and method in other.info.methods

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from pages.components.address import go_to_test, leave_out
+from pages.components.address import go_to_test, put_right
 from pages.components.text import plain
 from trak_core.store.run import Run
 from trak_core.views import TestFilter, TestOverview, find_tests
@@ -44,7 +44,7 @@ def filter_bar(run: Run, tests: TestOverview) -> list[int]:
 def _check(key: str, title: str, fits: Callable[[str], bool]) -> None:
     for asked in st.query_params.get_all(key):
         if not fits(asked):
-            leave_out(key, f"The address asks for “{plain(asked)}” under {title}, which is not there; it was left out.")
+            put_right(key, f"The address asks for “{plain(asked)}” under {title}, which is not there; it was left out.")
 
 
 def walk_buttons(shown: Sequence[int], test_idx: int) -> None:

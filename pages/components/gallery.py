@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.components.images import data_uri
+from pages.components.links import FOLLOW_JS
 from pages.components.view import Picture, Pictures, note
 from trak_core.views import Example
 
@@ -21,12 +22,12 @@ _CSS = """
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 8px; padding: 3px;
   font-family: var(--st-font); }
 .gallery.strip { display: flex; overflow-x: auto; padding-bottom: 10px; scrollbar-width: thin; }
-button { all: unset; min-width: 0; box-sizing: border-box; cursor: pointer; display: flex; flex-direction: column;
+button, a { all: unset; min-width: 0; box-sizing: border-box; cursor: pointer; display: flex; flex-direction: column;
   align-items: center; flex: none; border-radius: var(--st-base-radius); padding: 4px;
   border: 1px solid var(--st-border-color); background: var(--st-secondary-background-color);
   color: var(--st-text-color); }
-button:hover { border-color: var(--st-primary-color); }
-button:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
+button:hover, a:hover { border-color: var(--st-primary-color); }
+button:focus-visible, a:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
 button[aria-pressed="true"] { border-color: var(--st-primary-color); box-shadow: 0 0 0 1px var(--st-primary-color); }
 img { display: block; image-rendering: pixelated; border-radius: 3px; background: white; }
 .text { overflow: hidden; overflow-wrap: anywhere; font-size: 0.8rem; line-height: 1.25; text-align: left; }
@@ -38,8 +39,8 @@ img { display: block; image-rendering: pixelated; border-radius: 3px; background
   color: var(--st-background-color); }
 mark { background: transparent; color: inherit; font-weight: 700; text-decoration: underline;
   text-decoration-color: var(--st-primary-color); text-decoration-thickness: 2px; text-underline-offset: 2px; }
-button.chosen { outline: 3px double var(--st-primary-color); outline-offset: -1px; }
-button.chosen::after { content: "✓ picked"; font-size: 0.7rem; color: var(--st-primary-color); }
+.chosen { outline: 3px double var(--st-primary-color); outline-offset: -1px; }
+.chosen::after { content: "✓ picked"; font-size: 0.7rem; color: var(--st-primary-color); }
 .caption.other { border-bottom: 2px dotted currentColor; }
 """
 
@@ -68,11 +69,12 @@ export default function (component) {
   root.replaceChildren()
   const current = Math.max(0, data.items.findIndex((item) => item.id === data.selected))
   const buttons = data.items.map((item, place) => {
-    const button = document.createElement("button")
-    button.type = "button"
+    const button = document.createElement(item.href ? "a" : "button")
+    if (item.href) button.href = item.href
+    else button.type = "button"
     button.tabIndex = place === current ? 0 : -1
     button.setAttribute("aria-label", item.name)
-    button.setAttribute("aria-pressed", String(item.id === data.selected))
+    if (!item.href) button.setAttribute("aria-pressed", String(item.id === data.selected))
     button.title = item.name
     button.dataset.id = item.id
     if (item.image) {
@@ -109,7 +111,11 @@ export default function (component) {
     }
     if (item.chosen) button.classList.add("chosen")
     // With the Alt key, or P on the keyboard, an example is put aside rather than opened.
-    button.onclick = (event) => setTriggerValue(event.altKey && data.can_choose ? "chosen" : "picked", item.id)
+    button.onclick = (event) => {
+      if (event.altKey && data.can_choose) setTriggerValue("chosen", item.id)
+      else if (!item.href) setTriggerValue("picked", item.id)
+      else follow(event, item.href)
+    }
     root.append(button)
     return button
   })
@@ -135,7 +141,7 @@ export default function (component) {
 }
 """
 
-_COMPONENT = st.components.v2.component("gallery", html='<div class="gallery"></div>', css=_CSS, js=_JS)
+_COMPONENT = st.components.v2.component("gallery", html='<div class="gallery"></div>', css=_CSS, js=FOLLOW_JS + _JS)
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,8 @@ def gallery(
     items: Sequence[GalleryItem],
     *,
     key: str,
-    on_pick: Callable[[int], None],
+    on_pick: Callable[[int], None] | None = None,
+    link: Callable[[int], str] | None = None,
     selected: int | None = None,
     size: int = 64,
     strip: bool = False,
@@ -182,6 +189,7 @@ def gallery(
         items: in order.
         key: of the component.
         on_pick: called with the idx of the example that was clicked, before the page is drawn again.
+        link: in its place, gives the address within the app that a click on an example leads to: `page_address`.
         selected: idx of the example to mark.
         size: of an image, in pixels.
         strip: True for a single row that scrolls sideways.
@@ -191,7 +199,7 @@ def gallery(
 
     def picked() -> None:
         chosen = st.session_state[key].picked
-        if chosen is not None:
+        if chosen is not None and on_pick is not None:
             on_pick(int(chosen))
 
     def chosen() -> None:
@@ -210,7 +218,7 @@ def gallery(
             "selected": selected,
             "marked": list(marked),
             "can_choose": on_choose is not None,
-            "items": [_item(item) for item in items[:MAX_ITEMS]],
+            "items": [_item(item, link) for item in items[:MAX_ITEMS]],
         },
         on_picked_change=picked,
         on_chosen_change=chosen,
@@ -222,10 +230,11 @@ def _picture(item: GalleryItem) -> Picture:
     return Picture(item.example.thumbnail, item.example.text or "", captions)
 
 
-def _item(item: GalleryItem) -> dict[str, object]:
+def _item(item: GalleryItem, link: Callable[[int], str] | None) -> dict[str, object]:
     example = item.example
     return {
         "id": example.idx,
+        "href": link(example.idx) if link is not None else None,
         "image": data_uri(example.thumbnail) if example.thumbnail else None,
         "text": example.text or "",
         "name": item.name,

@@ -6,7 +6,7 @@ from typing import Literal, cast
 import numpy as np
 import streamlit as st
 
-from pages.components.address import go_to_test, leave_out
+from pages.components.address import go_to_test, leave_out, put_right
 from pages.components.charts import show
 from pages.components.class_grid import class_grid
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
@@ -54,7 +54,7 @@ def choose_colour(options: Sequence[Colour]) -> Colour:
     """What points are coloured by; it is part of the address."""
     asked = st.query_params.get("colour")
     if asked is not None and asked not in options:
-        leave_out("colour", f"Points cannot be coloured by “{plain(asked)}” here; this is “{plain(options[0])}”.")
+        put_right("colour", f"Points cannot be coloured by “{plain(asked)}” here; this is “{plain(options[0])}”.")
     if st.session_state.get("colour") not in options:
         st.session_state.pop("colour", None)
     return st.selectbox("Colour by", options, key="colour", bind="query-params", help=_COLOUR_HELP)

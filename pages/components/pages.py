@@ -2,10 +2,11 @@
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 import streamlit as st
 
-__all__ = ["EVIDENCE", "EXPLORE", "HOME", "MAP", "PRESENT", "REVIEW", "RUNS", "TRAIN", "fresh_pages"]
+__all__ = ["EVIDENCE", "EXPLORE", "HOME", "MAP", "PRESENT", "REVIEW", "RUNS", "TRAIN", "fresh_pages", "page_address"]
 
 _FOLDER = Path(__file__).resolve().parents[1]
 _FACTS: dict[str, tuple[str, str, str]] = {
@@ -59,6 +60,11 @@ def _page(name: str) -> st.Page:
 def fresh_pages() -> list[st.Page]:
     """All pages for `st.navigation`, made anew: such a page remembers that it was drawn, and visitors share modules."""
     return [_page(name) for name in _FACTS]
+
+
+def page_address(page: st.Page, **state: object) -> str:
+    """The address of a page within the app, for links of components; state that is None is left out."""
+    return f"{page.url_path}?{urlencode({name: str(value) for name, value in state.items() if value is not None})}"
 
 
 HOME = _page("home")

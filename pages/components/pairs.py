@@ -1,12 +1,12 @@
 """Pairs of a training example and the test example that it moves, as links to their explanation."""
 
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 import streamlit as st
 
 from pages.components.images import data_uri
-from pages.components.pages import EXPLORE
+from pages.components.links import FOLLOW_JS
+from pages.components.pages import EXPLORE, page_address
 from pages.components.text import shortened
 from pages.components.view import Picture, Pictures, note
 from trak_core.store.run import Run
@@ -52,7 +52,7 @@ export default function (component) {
   const links = data.pairs.map((pair, place) => {
     const link = document.createElement("a")
     link.href = pair.address
-    link.target = "_self"
+    link.onclick = (event) => follow(event, pair.address)
     link.className = data.side
     link.title = link.ariaLabel = pair.name
     link.tabIndex = place ? -1 : 0
@@ -73,7 +73,7 @@ export default function (component) {
   root.replaceChildren(...links)
 }
 """
-_PAIRS = st.components.v2.component("pairs", html='<div class="pairs"></div>', css=_CSS, js=_JS)
+_PAIRS = st.components.v2.component("pairs", html='<div class="pairs"></div>', css=_CSS, js=FOLLOW_JS + _JS)
 
 
 def pair_gallery(run: Run, method: str, label: str, pairs: Sequence[Pair], side: str, *, key: str) -> None:
@@ -109,13 +109,13 @@ def pair_gallery(run: Run, method: str, label: str, pairs: Sequence[Pair], side:
 
 
 def _address(run: Run, method: str, pair: Pair) -> str:
-    """Of the explanation. A plain link: `st.switch_page` is refused while the address has parameters of widgets."""
+    """Of the explanation."""
     state = {"run": run.info.name, "test": pair.test.idx, "train": pair.train.idx, "method": run.method_titles[method]}
     if run.info.has_classes:
         state["asked"] = pair.test.label_name  # scores of pairs are about the label
     if picked := st.query_params.get("picked"):
         state["picked"] = picked
-    return f"{EXPLORE.url_path}?{urlencode(state)}"
+    return page_address(EXPLORE, **state)
 
 
 def _face(example: Example) -> dict[str, object]:

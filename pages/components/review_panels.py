@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.pages import EXPLORE
+from pages.components.pages import EXPLORE, page_address
 from pages.components.picks import MOST_IN_ADDRESS
 from pages.components.review_queue import PASSED, reviews_of
 from pages.components.text import plain, shortened
@@ -167,27 +167,45 @@ def _undo(run: Run, verdict: Verdict, reviewer: str) -> None:
     go_to_train(verdict.train_idx)
 
 
-def evidence_strip(evidence: SuspectEvidence) -> None:
+def evidence_strip(run: Run, evidence: SuspectEvidence) -> None:
     """Whom the example moves among the test examples, and what looks like it under either label."""
     given, other = evidence.example.label_name, evidence.suggested_name
     left, right = st.columns(2)
     with left:
         _strip(
+            run,
+            evidence.example.idx,
             ":orange[▼] **Makes the models less sure** of these test examples",
             "Test examples that it is an opponent of. Those of its own label speak against the label.",
             evidence.hurts,
             "opponent",
         )
-        _strip(f"**Most alike, labelled “{plain(given)}”**", _ALIKE_HELP, evidence.like_given, "given")
+        _strip(
+            run,
+            evidence.example.idx,
+            f"**Most alike, labelled “{plain(given)}”**",
+            _ALIKE_HELP,
+            evidence.like_given,
+            "given",
+        )
     with right:
         _strip(
+            run,
+            evidence.example.idx,
             ":blue[▲] **Makes them more sure** of these",
             "Test examples that it is a proponent of. Those that look like it and have its label speak for the label.",
             evidence.helps,
             "proponent",
         )
         if other is not None:
-            _strip(f"**Most alike, labelled “{plain(other)}”**", _ALIKE_HELP, evidence.like_suggested, "suggested")
+            _strip(
+                run,
+                evidence.example.idx,
+                f"**Most alike, labelled “{plain(other)}”**",
+                _ALIKE_HELP,
+                evidence.like_suggested,
+                "suggested",
+            )
 
 
 _ALIKE_HELP = (
@@ -196,7 +214,7 @@ _ALIKE_HELP = (
 )
 
 
-def _strip(title: str, help_text: str, witnesses: Sequence[Witness], side: str) -> None:
+def _strip(run: Run, train_idx: int, title: str, help_text: str, witnesses: Sequence[Witness], side: str) -> None:
     st.markdown(title, help=help_text)
     if not witnesses:
         st.caption("None.")
@@ -216,13 +234,10 @@ def _strip(title: str, help_text: str, witnesses: Sequence[Witness], side: str) 
             for witness in witnesses
         ],
         key=f"review {side}",
-        on_pick=_open_test if of_tests else go_to_train,
+        on_pick=go_to_train,
+        link=(lambda idx: page_address(EXPLORE, run=run.info.name, test=idx, train=train_idx)) if of_tests else None,
         size=48,
     )
-
-
-def _open_test(test_idx: int) -> None:
-    st.session_state["open test"] = test_idx
 
 
 def last_verdicts(run: Run, log: ReviewLog, reviewer: str) -> None:

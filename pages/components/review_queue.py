@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.address import choose_train, leave_out
+from pages.components.address import choose_train, put_right
 from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.errors import TrakCoreError
@@ -54,7 +54,7 @@ def choose_queue(run: Run) -> tuple[Suspects, SuspectFilter, str, DeltaGenerator
         length = _option("length", "Queue", list(LENGTHS), 130, "How many suspects the progress is counted over.")
         for asked in st.query_params.get_all("label"):
             if asked not in names:
-                leave_out("label", f"There is no class “{plain(asked)}” in this run; every class is shown.")
+                put_right("label", f"There is no class “{plain(asked)}” in this run; every class is shown.")
         if set(st.session_state.get("label") or ()) - set(names):  # left by a run with other classes
             st.session_state["label"] = []
         with st.container(width=180):
@@ -70,7 +70,7 @@ def choose_queue(run: Run) -> tuple[Suspects, SuspectFilter, str, DeltaGenerator
 def _option(key: str, title: str, options: Sequence[str], width: int, help_text: str) -> str:
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
-        leave_out(key, f"There is no choice “{plain(asked)}” under {title}; this is “{plain(options[0])}”.")
+        put_right(key, f"There is no choice “{plain(asked)}” under {title}; this is “{plain(options[0])}”.")
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     return st.selectbox(title, options, key=key, bind="query-params", help=help_text, width=width)

@@ -250,7 +250,8 @@ function make_map(root) {
       const ink = inks(wanted || !n_picked ? 0.9 : 0.3)
       for (let i = 0; i < n; i++) {
         if (picked[i] !== wanted) continue
-        const cx = Math.round((xy[2 * i] * scale + left) * ratio), cy = Math.round((top - xy[2 * i + 1] * scale) * ratio)
+        const cx = Math.round((xy[2 * i] * scale + left) * ratio)
+        const cy = Math.round((top - xy[2 * i + 1] * scale) * ratio)
         if (cx < -reach || cy < -reach || cx > width + reach || cy > height + reach) continue
         const shape = i < points.n_train ? dot : triangle, colour = ink[codes[i]]
         for (let k = 0; k < shape.length; k += 2) {

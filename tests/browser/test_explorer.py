@@ -1,11 +1,16 @@
 """The pages in a real browser: ways from one to the other, keys, links, and views taken away."""
 
 import re
+import shutil
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import App, settled
+from tests.tiny import SETTINGS, TINY
+from trak_core.building import build_run
+from trak_core.recipes import RECIPES
 from trak_core.store.run import open_run
 from trak_core.views import feature_space, find_stories, overview, training_item
 
@@ -148,8 +153,6 @@ def test_a_view_taken_away_as_html_opens_without_the_app_and_without_a_network(
 
 @pytest.mark.parametrize(("kind", "ending"), [("CSV", "csv"), ("Parquet", "parquet")])
 def test_the_numbers_of_a_view_can_be_taken_away(explorer: App, page: Page, tmp_path, kind, ending):
-    import pandas as pd
-
     page.goto(f"{explorer.address}/explore?test=17")
     settled(page)
     with page.expect_download() as waiting:
@@ -177,16 +180,29 @@ def test_presenting_tells_every_story_of_the_run(explorer: App, page: Page):
 
 def test_a_run_that_is_deleted_while_it_is_open_gives_a_sentence(explorer: App, page: Page, tmp_path):
     gone = explorer.runs / "gone"
-    import shutil
-
     shutil.copytree(explorer.runs / "digits", gone)
     page.goto(f"{explorer.address}/explore?run=gone&test=17")
     expect(page.get_by_text("Test example 17", exact=True)).to_be_visible()
     settled(page)
     shutil.rmtree(gone)
     page.keyboard.press("j")
-    expect(page.get_by_text(re.compile("There is no run “gone” here"))).to_be_visible()
+    expect(page.get_by_text(re.compile("There is no run “gone” (here|any more)"))).to_be_visible()
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
+
+
+def test_picking_another_run_lets_go_of_what_it_does_not_have(explorer: App, page: Page, monkeypatch):
+    """What the address asked of the first run, the second one lacks: each is set back, and the page goes on."""
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    build_run(SETTINGS, "small", explorer.runs)
+    page.goto(f"{explorer.address}/explore?run=digits&test=300&train=1400&method=TRAK")
+    expect(page.get_by_text("Test example 300", exact=True)).to_be_visible()
+    settled(page)
+    page.get_by_role("combobox", name="Run").click()
+    page.get_by_role("option", name="small").click()
+    expect(page.get_by_text(re.compile("There is no test example “300”"))).to_be_visible()
+    expect(page.get_by_role("group", name="proponent", exact=True)).to_be_visible()
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    shutil.rmtree(explorer.runs / "small")
 
 
 def test_the_explorer_logged_no_error(explorer: App):

@@ -13,7 +13,7 @@ from trak_core.views import answer_scores, cell_pairs, class_influence, group_in
 
 
 def messages(app: AppTest) -> list[dict]:
-    return [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    return [json.loads(element.proto.json) for element in app.get("bidi_component") if element.proto.json]
 
 
 def carried(app: AppTest, part: str) -> dict:
