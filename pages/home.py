@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.components.first_run import first_run, is_first_run
-from pages.components.pages import EXPLORE, PRESENT
+from pages.components.pages import EXPLORE, PRESENT, RUNS
 from pages.components.routing import through_app
 from pages.components.runs import current_run, launcher, stories_of, summary_of
 from pages.components.stories import story_card
@@ -22,12 +22,9 @@ STATES = {
 
 def show_runs() -> None:
     """The runs; looked at again and again only while one of them is being built."""
-    st.subheader("Runs")
+    st.header("Runs", anchor=False)
     watch_runs() if something_moves() else list_runs()
-    with st.expander("Build another run"):
-        st.write("In a terminal, in the folder of this program:")
-        st.code("python -m trak_core build docstrings --evidence", language="bash")
-        st.code("python -m trak_core build digits --name digits-2 --seed 2", language="bash")
+    st.page_link(RUNS, label="Build, compare or open another run", icon=":material/add:")
 
 
 @st.fragment(run_every="2s")
@@ -84,7 +81,7 @@ def show_stories() -> None:
     run = current_run()
     stories = stories_of(run)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader("Begin with a story", width="stretch")
+        st.header("Begin with a story", width="stretch", anchor=False)
         st.page_link(
             PRESENT, label="Present the stories", icon=":material/slideshow:", query_params={"run": run.info.name}
         )

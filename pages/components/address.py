@@ -48,8 +48,8 @@ def on_every_page() -> Iterator[None]:
     """Widgets drawn inside are the same ones on every page that draws them.
 
     Streamlit takes a widget for that of one page, and on the way to another page drops the parameter that it was bound
-    to: a link from one page that names `train` would lose it on another that has a widget of that name too. Widgets that
-    `app.py` draws are spared, and these are counted among them.
+    to: a link that names `train` would lose it between two pages that both have such a widget. Widgets that `app.py`
+    draws are spared, and these are counted among them.
     """
     context = get_script_run_ctx()
     if context is None:  # drawn without a server

@@ -62,10 +62,10 @@ def test_the_way_back_leads_from_a_proponent_to_what_it_moves_and_on(explorer: A
     expect(page.get_by_text(f"Training example {strongest}", exact=True)).to_be_visible()
     expect(page).to_have_url(re.compile(f"train={strongest}"))
     helped = page.get_by_role("group", name="test examples that it helps")
-    expect(helped.get_by_role("button").first).to_have_accessible_name(
+    expect(helped.get_by_role("link").first).to_have_accessible_name(
         re.compile(f"^test example {item.helped[0].example.idx},")
     )
-    helped.get_by_role("button").first.click()
+    helped.get_by_role("link").first.click()
     expect(page.get_by_text(f"Test example {item.helped[0].example.idx}", exact=True)).to_be_visible()
     page.go_back()
     expect(page.get_by_text(f"Training example {strongest}", exact=True)).to_be_visible()
@@ -145,7 +145,8 @@ def test_a_view_taken_away_as_html_opens_without_the_app_and_without_a_network(
     expect(alone.locator("main h1")).to_contain_text("igits")
     if "present" not in where and "training" not in where:
         expect(alone.locator(".js-plotly-plot").first).to_be_visible()
-    expect(alone.locator("figure img").first).to_be_visible()
+    if "evidence" not in where:  # its galleries are for finding one's way, and no part of the view
+        expect(alone.locator("figure img").first).to_be_visible()
     assert errors == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     context.close()
@@ -185,7 +186,7 @@ def test_a_run_that_is_deleted_while_it_is_open_gives_a_sentence(explorer: App, 
     expect(page.get_by_text("Test example 17", exact=True)).to_be_visible()
     settled(page)
     shutil.rmtree(gone)
-    page.keyboard.press("j")
+    page.get_by_role("button", name="Next").click()
     expect(page.get_by_text(re.compile("There is no run “gone” (here|any more)"))).to_be_visible()
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
 
@@ -197,7 +198,7 @@ def test_picking_another_run_lets_go_of_what_it_does_not_have(explorer: App, pag
     page.goto(f"{explorer.address}/explore?run=digits&test=300&train=1400&method=TRAK")
     expect(page.get_by_text("Test example 300", exact=True)).to_be_visible()
     settled(page)
-    page.get_by_role("combobox", name="Run").click()
+    page.get_by_role("combobox", name="Run", exact=True).click()
     page.get_by_role("option", name="small").click()
     expect(page.get_by_text(re.compile("There is no test example “300”"))).to_be_visible()
     expect(page.get_by_role("group", name="proponent", exact=True)).to_be_visible()

@@ -22,7 +22,7 @@ def open_panel(explorer: App, page: Page) -> None:
 
 
 def stroke(page: Page, points: list[tuple[float, float]]) -> None:
-    sheet = page.locator("canvas")
+    sheet = page.get_by_role("img", name="Sheet to draw")
     sheet.scroll_into_view_if_needed()
     box = sheet.bounding_box()
     assert box is not None
@@ -55,7 +55,7 @@ def test_an_uploaded_test_image_is_explained_and_a_proponent_opens(explorer: App
 def test_a_drawing_is_explained_and_can_be_cleared_by_keyboard(explorer: App, page: Page):
     open_panel(explorer, page)
     page.get_by_text("Draw", exact=True).click()
-    expect(page.locator("canvas")).to_be_visible()
+    expect(page.get_by_role("img", name="Sheet to draw")).to_be_visible()
     settled(page)
     stroke(page, THREE)
     proponents = page.get_by_role("group", name="proponent of your input")
@@ -63,7 +63,7 @@ def test_a_drawing_is_explained_and_can_be_cleared_by_keyboard(explorer: App, pa
     expect(page.get_by_text(re.compile("calls this “[0-9]”, [0-9]+% sure. These"))).to_be_visible()
     expect(page.get_by_alt_text("your image as the model sees it")).to_be_visible()
     clear = page.get_by_role("button", name="Clear", exact=True)
-    page.locator("canvas").focus()
+    page.get_by_role("img", name="Sheet to draw").focus()
     page.keyboard.press("Tab")
     expect(clear).to_be_focused()
     page.keyboard.press("Enter")
@@ -81,11 +81,11 @@ def test_a_file_that_is_no_image_gets_a_sentence(explorer: App, page: Page, tmp_
 def test_a_drawing_outlives_a_change_of_the_explained_class(explorer: App, page: Page):
     open_panel(explorer, page)
     page.get_by_text("Draw", exact=True).click()
-    expect(page.locator("canvas")).to_be_visible()
+    expect(page.get_by_role("img", name="Sheet to draw")).to_be_visible()
     settled(page)
     stroke(page, THREE)
     expect(page.get_by_role("group", name="proponent of your input")).to_be_visible(timeout=FIRST_MS)
-    drawn = page.locator("canvas").evaluate("sheet => sheet.toDataURL()")
+    drawn = page.get_by_role("img", name="Sheet to draw").evaluate("sheet => sheet.toDataURL()")
     page.get_by_role("radio", name="8", exact=True).last.click(force=True)
     expect(page.get_by_text(re.compile("these training examples spoke for “8”"))).to_be_visible()
-    assert page.locator("canvas").evaluate("sheet => sheet.toDataURL()") == drawn
+    assert page.get_by_role("img", name="Sheet to draw").evaluate("sheet => sheet.toDataURL()") == drawn

@@ -31,7 +31,7 @@ def open_page() -> OpenPage:
 
 def words(app: AppTest) -> str:
     """Everything that the page says, as a person reads it: without what escapes Markdown."""
-    kinds = ("title", "subheader", "markdown", "text", "caption", "info", "warning", "error")
+    kinds = ("title", "header", "subheader", "markdown", "text", "caption", "info", "warning", "error")
     said = "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
     return re.sub(r"\u2060\\([!-/:-@\[-`{-~])", r"\1", said)
 

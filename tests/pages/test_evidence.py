@@ -126,7 +126,7 @@ def test_the_measured_run_shows_removal_truths_and_costs(measured, open_page):
     ]
     assert list(app.dataframe[0].value.columns) == list(truths.columns)
     assert list(app.dataframe[1].value.columns) == list(table.columns)
-    assert len(app.get("plotly_chart")) == 5
+    assert len(app.get("plotly_chart")) == 6
     assert "Not measured for this run." not in said
     assert "nan" not in said.lower()
 

@@ -39,8 +39,6 @@ def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
         one: by a method.
         other: by another.
     """
-    from scipy.stats import spearmanr  # here, because the explorer should not wait for scipy before its first page
-
     rows = [run.score_row(e.example.idx, e.method, e.asked_class).astype(np.float64) for e in (one, other)]
     correlation = float(lds_per_test(*(row[:, None] for row in rows))[0])  # Spearman's, as LDS is
     proponents, opponents = ([_ids(e.proponents) for e in (one, other)], [_ids(e.opponents) for e in (one, other)])
