@@ -135,7 +135,7 @@ def measure_first_page(runs: Path, browser: Browser, repeats: int) -> None:
         line(f"first page: {path.split('?')[0] or 'home'}", seconds, FIRST_PAGE_TARGET, FIRST_PAGE_TARGET)
 
 
-def measure_clicks(server: Server, browser: Browser, repeats: int) -> None:
+def measure_clicks(server: Server, browser: Browser, repeats: int, chosen: str) -> None:
     """Every kind of click on its own, one person."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
@@ -144,6 +144,8 @@ def measure_clicks(server: Server, browser: Browser, repeats: int) -> None:
     page.goto(f"{server.address}/explore?run={NAME}&test=5")
     settled(page)
     for what, actions in clicks(page, server.address).items():
+        if chosen not in what:
+            continue
         try:
             clock.of(actions(0))  # the first one fills caches
             cpu = server.cpu_milliseconds
@@ -251,15 +253,17 @@ def nav(page: Page, name: str) -> Locator:
 
 
 def lasso(page: Page, i: int) -> None:
-    """Draws a loop on the first chart of the page."""
-    box = page.locator(".js-plotly-plot .draglayer .nsewdrag").first.bounding_box()
+    """Draws a line around some points of the map, as Shift and the pointer do."""
+    box = page.locator("canvas[data-view]").bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] * (0.3 + 0.01 * (i % 30)), box["y"] + box["height"] * 0.4
+    page.keyboard.down("Shift")
     page.mouse.move(x, y)
     page.mouse.down()
     for dx, dy in ((60, 0), (60, 60), (0, 60), (0, 5)):
         page.mouse.move(x + dx, y + dy, steps=4)
     page.mouse.up()
+    page.keyboard.up("Shift")
 
 
 def measure_ten_users(server: Server, repeats: int, pause: float) -> None:
@@ -332,6 +336,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="directory that holds the run, or gets it")
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--clicks", default="", help="measure only clicks whose name holds this")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--train", type=int, default=BIG.n_train)
     parser.add_argument("--test", type=int, default=BIG.n_test)
@@ -347,7 +352,7 @@ def main() -> None:
             measure_first_page(arguments.runs, browser, 3)
         with started(arguments.runs) as server:
             if "clicks" in arguments.only:
-                measure_clicks(server, browser, arguments.repeats)
+                measure_clicks(server, browser, arguments.repeats, arguments.clicks)
                 say_load("after one person")
                 print(f"memory, MB: {server.megabytes:.0f} now, {server.peak_megabytes:.0f} peak")
             if "ten" in arguments.only:
