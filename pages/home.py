@@ -5,19 +5,12 @@ import streamlit as st
 from pages.components.first_run import first_run, is_first_run
 from pages.components.pages import EXPLORE, PRESENT, RUNS
 from pages.components.routing import through_app
+from pages.components.run_panels import STATES, something_moves
 from pages.components.runs import current_run, launcher, stories_of, summary_of
 from pages.components.stories import story_card
 from trak_core.store.catalog import RunSummary, run_dirs
 
 through_app()
-
-STATES = {
-    "ready": ("ready", "green", ":material/check_circle:"),
-    "building": ("building", "blue", ":material/hourglass_top:"),
-    "stopped": ("stopped", "gray", ":material/pause_circle:"),
-    "failed": ("build failed", "red", ":material/error:"),
-    "damaged": ("cannot be opened", "red", ":material/broken_image:"),
-}
 
 
 def show_runs() -> None:
@@ -32,11 +25,6 @@ def watch_runs() -> None:
     if not something_moves():
         st.rerun(scope="app")
     list_runs()
-
-
-def something_moves() -> bool:
-    """True while a build is under way, or was started here and has not shown itself yet."""
-    return any(summary_of(path).state == "building" or launcher().is_running(path) for path in run_dirs())
 
 
 def list_runs() -> None:

@@ -7,7 +7,7 @@ from pages.components.cards import train_item_card
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.pages import EXPLORE, REVIEW, page_address
-from pages.components.picks import picked_train, toggle_pick
+from pages.components.picks import pick_button
 from pages.components.routing import through_app
 from pages.components.runs import current_run, feature_directions, refresh_when_published
 from pages.components.view import Words, note
@@ -63,14 +63,8 @@ def side(run: Run, train_idx: int, title: str, help_text: str, items: list[Moved
 
 def actions(run: Run, item: TrainingItem) -> None:
     train_idx = item.example.idx
-    is_picked = train_idx in picked_train(run)
-    st.button(
-        "Take out of “what if?”" if is_picked else "Put into “what if?”",
-        icon=":material/remove_circle:" if is_picked else ":material/add_circle:",
-        on_click=toggle_pick,
-        args=(train_idx,),
-        help="What if it were gone? The Explore page answers for the test example looked at there.",
-    )
+    tip = "What if it were gone? The Explore page answers for the test example looked at there."
+    pick_button(run, train_idx, tip)
     if run.info.has_classes:
         st.page_link(
             REVIEW,

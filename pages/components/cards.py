@@ -1,7 +1,6 @@
 """The cards of an explanation: the test example, the two sides, and one training example up close."""
 
-from collections.abc import Callable, Collection
-from typing import Literal
+from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
 
@@ -9,10 +8,11 @@ from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.trust import trust_badge
 from pages.components.view import Picture, Pictures, note
+from trak_core.store.ranking import Side
 from trak_core.store.run import Run
-from trak_core.views import Explanation, TrainingItem, train_role
+from trak_core.views import Attributed, Explanation, TrainingItem, train_role
 
-__all__ = ["side_card", "test_card", "train_card", "train_item_card"]
+__all__ = ["side_card", "side_items", "test_card", "train_card", "train_item_card"]
 
 _SIDES = {
     "proponent": (
@@ -45,9 +45,33 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
         trust_badge(explanation.trust, will_be_measured)
 
 
+def side_items(
+    shown: Sequence[Attributed],
+    side: Side,
+    chosen: Collection[int] = (),
+    shared: Collection[int] = (),
+    contrary: Collection[int] = (),
+) -> list[GalleryItem]:
+    """Train examples of one side for a gallery; the arguments are those of `side_card`."""
+    return [
+        GalleryItem(
+            item.example,
+            f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
+            f"score {item.score:+.3g}" + ("" if item.is_asked_class else ", other class"),
+            caption=f"label {item.example.label_name}",
+            score=f"{item.score:+.3g}",
+            side=side,
+            other=not item.is_asked_class,
+            chosen=item.example.idx in chosen,
+            badge="both" if item.example.idx in shared else "contrary" if item.example.idx in contrary else "",
+        )
+        for item in shown
+    ]
+
+
 def side_card(
     explanation: Explanation,
-    side: Literal["proponent", "opponent"],
+    side: Side,
     selected: int | None,
     *,
     title: str = "",
@@ -72,20 +96,7 @@ def side_card(
     """
     usual, help_text = _SIDES[side]
     shown = explanation.proponents if side == "proponent" else explanation.opponents
-    items = [
-        GalleryItem(
-            item.example,
-            f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
-            f"score {item.score:+.3g}" + ("" if item.is_asked_class else ", other class"),
-            caption=f"label {item.example.label_name}",
-            score=f"{item.score:+.3g}",
-            side=side,
-            other=not item.is_asked_class,
-            chosen=item.example.idx in chosen,
-            badge="both" if item.example.idx in shared else "contrary" if item.example.idx in contrary else "",
-        )
-        for item in shown
-    ]
+    items = side_items(shown, side, chosen, shared, contrary)
     with st.container(border=True, height="stretch"):
         st.markdown(title or usual, help=help_text)
         gallery(

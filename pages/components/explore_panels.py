@@ -7,7 +7,7 @@ from pages.components.cards import side_card, train_card
 from pages.components.charts import score_histogram, show
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
 from pages.components.pages import TRAIN
-from pages.components.picks import picked_train, toggle_pick
+from pages.components.picks import pick_button, picked_train, toggle_pick
 from pages.components.text import plain
 from pages.components.trust import trust_badge
 from pages.components.view import Words, note
@@ -112,15 +112,8 @@ def closer_panel(run: Run, explanation: Explanation, train_idx: int | None) -> N
     train_card(run, explanation, train_idx)
     if train_idx is None:
         return
-    is_picked = train_idx in picked_train(run)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Take out of “what if?”" if is_picked else "Put into “what if?”",
-            icon=":material/remove_circle:" if is_picked else ":material/add_circle:",
-            on_click=toggle_pick,
-            args=(train_idx,),
-            help="What if it were gone? P, or Alt and a click, does the same in a gallery.",
-        )
+        pick_button(run, train_idx, "What if it were gone? P, or Alt and a click, does the same in a gallery.")
         st.page_link(
             TRAIN,
             label="All that it does",

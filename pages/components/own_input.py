@@ -6,8 +6,9 @@ from typing import Literal
 import streamlit as st
 
 from pages.components.address import ANSWER, MANY_CLASSES, go_to_train
+from pages.components.cards import side_items
 from pages.components.draw import drawing_sheet, png_of
-from pages.components.gallery import GalleryItem, gallery
+from pages.components.gallery import gallery
 from pages.components.text import plain
 from pages.components.view import Picture, Pictures, Words, note
 from trak_core.errors import TrakCoreError
@@ -144,22 +145,10 @@ def _choose_class(run: Run) -> int | None:
 
 def _side(run: Run, own: OwnInput, asked: int, side: Literal["proponent", "opponent"], title: str) -> None:
     shown = sides(run, own.answer, asked, side, k=12 if own.thumbnail else 6)  # texts take more room
-    items = [
-        GalleryItem(
-            item.example,
-            f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
-            f"score {item.score:+.3g}" + ("" if item.is_asked_class else ", other class"),
-            caption=f"label {item.example.label_name}",
-            score=f"{item.score:+.3g}",
-            side=side,
-            other=not item.is_asked_class,
-        )
-        for item in shown
-    ]
     st.markdown(title)
     gallery(
         f"{side} of your input",
-        items,
+        side_items(shown, side),
         key=f"own {side}s",
         on_pick=go_to_train,
         selected=st.session_state.get("train"),

@@ -16,6 +16,7 @@ from trak_core.store.run import Run
 __all__ = [
     "MOST_IN_ADDRESS",
     "clear_picks",
+    "pick_button",
     "pick_many",
     "picked_train",
     "picks_are_in_address",
@@ -94,6 +95,24 @@ def picks_are_in_address(idxs: Iterable[int]) -> bool:
 def toggle_pick(train_idx: int) -> None:
     """Picks a train example, or puts it back; for callbacks, which run before the page is drawn."""
     _change(set(_basket_now()) ^ {int(train_idx)})
+
+
+def pick_button(run: Run, train_idx: int, tip: str) -> None:
+    """A button that picks a train example, or puts it back.
+
+    Args:
+        run: of the example.
+        train_idx: its number.
+        tip: what it is good for on this page.
+    """
+    is_picked = train_idx in picked_train(run)
+    st.button(
+        "Take out of “what if?”" if is_picked else "Put into “what if?”",
+        icon=":material/remove_circle:" if is_picked else ":material/add_circle:",
+        on_click=toggle_pick,
+        args=(train_idx,),
+        help=tip,
+    )
 
 
 def pick_many(idxs: Iterable[int]) -> None:

@@ -12,7 +12,7 @@ from trak_core.errors import TrakCoreError
 from trak_core.store.catalog import RunSummary, published_runs, run_dirs, runs_dir
 from trak_core.store.deletion import delete_run
 
-__all__ = ["SAID", "runs_panel", "runs_table", "say", "something_moves"]
+__all__ = ["SAID", "STATES", "runs_panel", "runs_table", "say", "something_moves"]
 
 STATES = {
     "ready": ("ready", "green", ":material/check_circle:"),
@@ -21,6 +21,7 @@ STATES = {
     "failed": ("build failed", "red", ":material/error:"),
     "damaged": ("cannot be opened", "red", ":material/broken_image:"),
 }
+"""How the state of a run is shown: words, colour, icon."""
 N_LOG_LINES = 40
 SAID = "said about runs"
 
