@@ -8,6 +8,7 @@ to them. The time that a person waits, drawing included, is taken in the page it
 import base64
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -131,11 +132,14 @@ class WebsocketUser:
     inputs: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._socket = connect(
-            f"{self.address.replace('http', 'ws', 1)}/_stcore/stream",
-            subprotocols=["streamlit"],  # type: ignore[list-item]
-            origin=self.address,  # type: ignore[arg-type]
-            max_size=None,
+        self._open = ExitStack()
+        self._socket = self._open.enter_context(
+            connect(
+                f"{self.address.replace('http', 'ws', 1)}/_stcore/stream",
+                subprotocols=["streamlit"],  # type: ignore[list-item]
+                origin=self.address,  # type: ignore[arg-type]
+                max_size=None,
+            )
         )
         self._page_hash = ""
         self._query = urlencode(self.query)
@@ -159,7 +163,7 @@ class WebsocketUser:
 
     def close(self) -> None:
         """Leaves."""
-        self._socket.close()
+        self._open.close()
 
     def _ask(self, state: ClientState) -> float:
         began = time.perf_counter()

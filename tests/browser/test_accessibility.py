@@ -68,6 +68,7 @@ def focused(page: Page) -> str:
 
 def test_from_the_top_of_explore_a_training_example_is_opened_by_keyboard_alone(explorer: App, page: Page):
     page.goto(f"{explorer.address}/explore?test=17")
+    expect(page.get_by_role("group", name="proponent", exact=True)).to_be_visible()
     settled(page)
     visited = []
     for _ in range(80):
