@@ -8,7 +8,7 @@ from pages.components.export import take_away
 from pages.components.new_run import new_run_panel, open_file_panel
 from pages.components.provenance_panel import provenance_panel
 from pages.components.routing import through_app
-from pages.components.run_panels import SAID, runs_panel, runs_table
+from pages.components.run_panels import runs_panel, runs_table, show_said
 from pages.components.runs import current_run, refresh_when_published
 from pages.components.text import plain
 from pages.components.view import Table, note
@@ -22,8 +22,7 @@ TABS = ("All runs", "Compare", "Behind this run")
 
 def show_all() -> None:
     st.text("Every run is one model, its data and its explanations; start another, watch it grow, or open a file.")
-    if said := st.session_state.pop(SAID, None):
-        st.info(said[0], icon=said[1])
+    show_said()
     left, right = st.columns([3, 2])
     with right:
         with st.container(border=True):

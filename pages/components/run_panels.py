@@ -1,5 +1,6 @@
 """All runs at once: how far their builds are, stopping them and going on, their logs, and deleting a run."""
 
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from trak_core.errors import TrakCoreError
 from trak_core.store.catalog import RunSummary, published_runs, run_dirs, runs_dir
 from trak_core.store.deletion import delete_run
 
-__all__ = ["SAID", "STATES", "runs_panel", "runs_table", "say", "something_moves"]
+__all__ = ["STATES", "runs_panel", "runs_table", "say", "show_said", "something_moves"]
 
 STATES = {
     "ready": ("ready", "green", ":material/check_circle:"),
@@ -24,11 +25,29 @@ STATES = {
 """How the state of a run is shown: words, colour, icon."""
 N_LOG_LINES = 40
 SAID = "said about runs"
+SAID_SECONDS = 8.0
 
 
 def say(text: str, icon: str = ":material/error:") -> None:
-    """Leaves word for the next drawing of the page; for callbacks. The text is not escaped."""
-    st.session_state[SAID] = (text, icon)
+    """Leaves word for the next drawings of the page; for callbacks. The text is not escaped."""
+    st.session_state[SAID] = (text, icon, None)
+
+
+def show_said() -> None:
+    """Shows what was said last for some seconds: while something is built the page is drawn again at any moment."""
+    text, icon, since = st.session_state.get(SAID, ("", "", None))
+    if since is not None and time.monotonic() - since > SAID_SECONDS:
+        text = ""
+    if not text:
+        st.session_state.pop(SAID, None)
+        return
+    st.session_state[SAID] = (text, icon, since or time.monotonic())
+    st.info(text, icon=icon)
+
+
+def _has_word() -> bool:
+    """True when something was said that no drawing of the page has shown yet."""
+    return SAID in st.session_state and st.session_state[SAID][2] is None
 
 
 def runs_panel() -> None:
@@ -42,7 +61,7 @@ def runs_panel() -> None:
 @st.fragment(run_every="2s")
 def _watch_runs(published: list[str]) -> None:
     # The whole page when a build ends, when other runs can be picked, or when there is something to say at its top.
-    if not something_moves() or [path.name for path in published_runs()] != published or SAID in st.session_state:
+    if not something_moves() or [path.name for path in published_runs()] != published or _has_word():
         st.rerun(scope="app")
     _list_runs()
 
