@@ -2,16 +2,24 @@
 
 import streamlit as st
 
-from pages.components.address import choose_asked_class, choose_method, choose_other_method, choose_test, choose_train
+from pages.components.address import (
+    choose_asked_class,
+    choose_method,
+    choose_other_method,
+    choose_test,
+    choose_train,
+    go_to_test,
+)
 from pages.components.cards import side_card, test_card
 from pages.components.explore_panels import browse, closer_panel, headline, put_beside, scores_panel
 from pages.components.export import take_away
-from pages.components.filters import filter_bar, walk_buttons
+from pages.components.filters import filter_bar, neighbours_shown
 from pages.components.own_input import own_input_panel
 from pages.components.picks import picked_train, toggle_pick
 from pages.components.routing import through_app
 from pages.components.runs import current_run, refresh_when_published, test_overview
 from pages.components.text import plain
+from pages.components.walking import walk_buttons
 from pages.components.what_if import what_if_panel
 from trak_core.views import explain, explanation_table, first_test
 
@@ -24,7 +32,7 @@ shown = filter_bar(run, tests)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     with st.container(width=170):
         test_idx = choose_test(run, default=first_test(run, tests))
-    walk_buttons(shown, test_idx)
+    walk_buttons(*neighbours_shown(shown, test_idx), go_to_test)
     with st.container(width=210):
         method = choose_method(run, run.method_titles)
     with st.container(width=210):

@@ -14,6 +14,7 @@ from pages.components.stories import story_link
 from pages.components.text import plain
 from pages.components.trust import trust_badge
 from pages.components.view import Words, note
+from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
 from trak_core.views import Attributed, Example, Story, explain, explanation_table, training_item, training_item_table
 
@@ -36,22 +37,7 @@ def go_to_step(step: int) -> None:
 
 def controls(step: int, n_steps: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Back",
-            icon=":material/chevron_left:",
-            shortcut="K",
-            disabled=step == 1,
-            on_click=go_to_step,
-            args=(step - 1,),
-        )
-        st.button(
-            "Next",
-            icon=":material/chevron_right:",
-            shortcut="J",
-            disabled=step == n_steps,
-            on_click=go_to_step,
-            args=(step + 1,),
-        )
+        walk_buttons(step - 1 if step > 1 else None, step + 1 if step < n_steps else None, go_to_step, back="Back")
         st.text(f"{step} of {n_steps}")
         full_screen_button()
         st.page_link(HOME, label="Leave", icon=":material/close:", query_params={"run": run.info.name})

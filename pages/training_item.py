@@ -11,6 +11,7 @@ from pages.components.picks import pick_button
 from pages.components.routing import through_app
 from pages.components.runs import current_run, feature_directions, refresh_when_published
 from pages.components.view import Words, note
+from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
 from trak_core.views import (
     Moved,
@@ -75,7 +76,7 @@ def actions(run: Run, item: TrainingItem) -> None:
 
 
 def neighbours(run: Run, item: TrainingItem) -> None:
-    near = nearest_train(feature_directions(run), "train", item.example.idx)
+    near = nearest_train(feature_directions(run), item.example.idx)
     twins = sum(neighbour.is_duplicate for neighbour in near)
     st.markdown(
         "**Teaches alike**: nearest training examples",
@@ -108,22 +109,8 @@ top = st.container(gap="xsmall")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     with st.container(width=190):
         train_idx = choose_train_item(run, default=first_item(run))
-    st.button(
-        "Previous",
-        icon=":material/chevron_left:",
-        shortcut="K",
-        disabled=train_idx == 0,
-        on_click=go_to_train,
-        args=(train_idx - 1,),
-    )
-    st.button(
-        "Next",
-        icon=":material/chevron_right:",
-        shortcut="J",
-        disabled=train_idx == run.info.n_train - 1,
-        on_click=go_to_train,
-        args=(train_idx + 1,),
-    )
+    last = run.info.n_train - 1
+    walk_buttons(train_idx - 1 if train_idx else None, train_idx + 1 if train_idx < last else None, go_to_train)
     with st.container(width=230):
         method = choose_method(run, run.method_titles)
 item = training_item(run, train_idx, method)

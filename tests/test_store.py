@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ from trak_core.errors import (
     StoreVersionError,
 )
 from trak_core.recipes import find_recipe
+from trak_core.store.connection import is_stop
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.progress import is_being_built
 from trak_core.store.run import generation, open_run
@@ -341,3 +343,24 @@ def test_provenance_tells_what_a_run_was_made_of(small_run):
     assert made["ridge"] > 0
     assert made["kernel"] == "exact, dual"
     assert set(made["versions"]) >= {"torch", "duckdb", "python"}
+
+
+def test_being_asked_to_stop_during_a_query_is_told_from_a_failure():
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        with pytest.raises((RuntimeError, KeyboardInterrupt)) as caught, duckdb.connect() as connection:
+            connection.execute(
+                "SELECT count(*) FROM range(100000) a, range(10000000) b WHERE a.range * b.range % 7 = 3"
+            )
+            connection.fetchall()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert is_stop(caught.value)
+    assert not is_stop(RuntimeError("something else"))
+    assert not is_stop(duckdb.OutOfMemoryException("Query interrupted"))

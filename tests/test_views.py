@@ -91,7 +91,7 @@ def test_neighbours_are_the_largest_cosines_without_the_example_itself(small_run
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosines = rows @ rows[17]
     cosines[17] = -np.inf
-    near = nearest_train(space, "train", 17, k=6)
+    near = nearest_train(space, 17, k=6)
     assert [neighbour.train_idx for neighbour in near] == np.argsort(-cosines)[:6].tolist()
     assert [neighbour.cosine for neighbour in near] == pytest.approx(np.sort(cosines)[::-1][:6].tolist(), abs=1e-5)
 
@@ -99,7 +99,7 @@ def test_neighbours_are_the_largest_cosines_without_the_example_itself(small_run
 def test_a_copy_of_an_example_is_called_a_duplicate():
     rows = np.eye(4, dtype=np.float32)
     rows[3] = rows[1]
-    near = nearest_train(FeatureSpace(rows, rows), "train", 1, k=3)
+    near = nearest_train(FeatureSpace(rows, rows), 1, k=3)
     assert near[0].train_idx == 3
     assert near[0].is_duplicate
     assert not near[1].is_duplicate

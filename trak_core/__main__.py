@@ -22,6 +22,7 @@ from trak_core.jobs import report_progress
 from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.store.archive import export_run, import_run
 from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
+from trak_core.store.connection import is_stop
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Lds, open_run
 from trak_core.views.board_text import board_text
@@ -363,7 +364,9 @@ def clear_errors() -> Iterator[None]:
     except TrakCoreError as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(1 if isinstance(error, FAILURES) else INPUT_ERROR_STATUS) from error
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not is_stop(error):
+            raise
         click.echo("stopped; the same command goes on from here.", err=True)
         raise SystemExit(1) from error
 

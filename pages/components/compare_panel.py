@@ -7,6 +7,7 @@ from pages.components.address import choose_method, choose_test, go_to_test, put
 from pages.components.charts import show
 from pages.components.colours import BLUE, GREY
 from pages.components.gallery import GalleryItem, gallery
+from pages.components.kept import kept_per_run
 from pages.components.pages import EXPLORE
 from pages.components.runs import open_cached
 from pages.components.text import plain
@@ -34,11 +35,10 @@ RANK_HELP = (
 )
 
 
-# Keyed by what is published: a run that is built again is compared anew. The runs themselves are not part of the key.
-@st.cache_resource(max_entries=64, show_spinner="Comparing the scores …")
-def _agreement(_run: Run, _other: Run, method: str, other_method: str, key: tuple[object, ...]) -> Agreement | None:
+@kept_per_run(max_entries=64, spinner="Comparing the scores …")
+def _agreement(run: Run, other: Run, method: str, other_method: str) -> Agreement | None:
     """None where the data differ, so that scores are about different examples."""
-    return agreement(_run, method, _other, other_method) if have_same_data(_run, _other) else None
+    return agreement(run, method, other, other_method) if have_same_data(run, other) else None
 
 
 def choose_sides(run: Run) -> tuple[str, Run, str]:
@@ -90,8 +90,7 @@ def _choose_other_method(run: Run, method: str, other: Run) -> str:
 
 def compare_panel(run: Run, method: str, other: Run, other_method: str) -> Agreement | None:
     """Everything that can be said of two sides; returns their agreement, None where the data differ."""
-    key = (str(run.path), run.generation, str(other.path), other.generation)
-    found = _agreement(run, other, method, other_method, key)
+    found = _agreement(run, other, method, other_method)
     if found is not None:
         _headline(run, method, other, other_method, found)
     else:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.html_view import html_page
+from pages.components.plain_button import BUTTON_CSS
 from pages.components.view import noted
 
 __all__ = ["share_link", "take_away"]
@@ -28,13 +29,7 @@ export default function (component) {
   }
 }
 """
-_CSS = """
-button { font: inherit; font-family: var(--st-font); cursor: pointer; padding: 0.4rem 0.8rem;
-  color: var(--st-text-color); background: transparent; border: 1px solid var(--st-border-color);
-  border-radius: var(--st-button-radius); }
-button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color); }
-"""
-_COPY = st.components.v2.component("copy_link", html='<button type="button">Copy link</button>', css=_CSS, js=_JS)
+_COPY = st.components.v2.component("copy_link", html='<button type="button">Copy link</button>', css=BUTTON_CSS, js=_JS)
 
 
 def share_link(**state: object) -> None:

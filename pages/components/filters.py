@@ -1,15 +1,15 @@
-"""Filters over test examples, and walking through those that pass."""
+"""Filters over test examples, and who is next to whom among those that pass."""
 
 from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from pages.components.address import go_to_test, put_right
+from pages.components.address import put_right
 from pages.components.text import plain
 from trak_core.store.run import Run
 from trak_core.views import TestFilter, TestOverview, find_tests
 
-__all__ = ["filter_bar", "walk_buttons"]
+__all__ = ["filter_bar", "neighbours_shown"]
 
 
 def filter_bar(run: Run, tests: TestOverview) -> list[int]:
@@ -47,23 +47,8 @@ def _check(key: str, title: str, fits: Callable[[str], bool]) -> None:
             put_right(key, f"The address asks for “{plain(asked)}” under {title}, which is not there; it was left out.")
 
 
-def walk_buttons(shown: Sequence[int], test_idx: int) -> None:
-    """Previous and next among the examples shown, by click or by the keys K and J."""
+def neighbours_shown(shown: Sequence[int], test_idx: int) -> tuple[int | None, int | None]:
+    """The test examples before and after one among those shown; None at an end."""
     before = [idx for idx in shown if idx < test_idx]
     after = [idx for idx in shown if idx > test_idx]
-    st.button(
-        "Previous",
-        icon=":material/chevron_left:",
-        shortcut="K",
-        disabled=not before,
-        on_click=go_to_test,
-        args=(before[-1] if before else test_idx,),
-    )
-    st.button(
-        "Next",
-        icon=":material/chevron_right:",
-        shortcut="J",
-        disabled=not after,
-        on_click=go_to_test,
-        args=(after[0] if after else test_idx,),
-    )
+    return (before[-1] if before else None), (after[0] if after else None)

@@ -2,6 +2,8 @@
 
 import streamlit as st
 
+from pages.components.plain_button import BUTTON_CSS
+
 __all__ = ["help_panel"]
 
 _JS = """
@@ -17,14 +19,8 @@ export default function (component) {
   return () => document.removeEventListener("keydown", asked)
 }
 """
-_CSS = """
-button { font: inherit; font-family: var(--st-font); cursor: pointer; padding: 0.35rem 0.7rem; white-space: nowrap;
-  color: var(--st-text-color); background: transparent; border: 1px solid var(--st-border-color);
-  border-radius: var(--st-button-radius); }
-button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color); }
-"""
 _BUTTON = st.components.v2.component(
-    "help_panel", html='<button type="button">Keys and words (?)</button>', css=_CSS, js=_JS
+    "help_panel", html='<button type="button">Keys and words (?)</button>', css=BUTTON_CSS, js=_JS
 )
 _KEYS = (
     ("J, K", "next and previous: test example, training item, suspect, story"),

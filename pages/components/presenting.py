@@ -2,6 +2,8 @@
 
 import streamlit as st
 
+from pages.components.plain_button import BUTTON_CSS
+
 __all__ = ["full_screen_button", "large"]
 
 _FULL_JS = """
@@ -19,14 +21,8 @@ export default function (component) {
   return () => document.removeEventListener("fullscreenchange", name)
 }
 """
-_FULL_CSS = """
-button { font: inherit; font-family: var(--st-font); cursor: pointer; padding: 0.4rem 0.8rem;
-  color: var(--st-text-color); background: transparent; border: 1px solid var(--st-border-color);
-  border-radius: var(--st-button-radius); }
-button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color); }
-"""
 _FULL = st.components.v2.component(
-    "full_screen", html='<button type="button">Full screen</button>', css=_FULL_CSS, js=_FULL_JS
+    "full_screen", html='<button type="button">Full screen</button>', css=BUTTON_CSS, js=_FULL_JS
 )
 _LARGE_JS = """
 export default function (component) {

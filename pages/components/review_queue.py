@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.address import choose_train, put_right
+from pages.components.kept import kept_per_run
 from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.errors import TrakCoreError
@@ -64,7 +65,7 @@ def choose_queue(run: Run) -> tuple[Suspects, SuspectFilter, str, DeltaGenerator
     labels = tuple(names.index(name) for name in classes)
     signal = next(name for name in signals if signals[name] == title)
     wanted = SuspectFilter(labels, LENGTHS[length], show, reviewer)  # type: ignore[arg-type]
-    return _suspects(run, str(run.path), run.generation, signal), wanted, title, row
+    return _suspects(run, signal), wanted, title, row
 
 
 def _option(key: str, title: str, options: Sequence[str], width: int, help_text: str) -> str:
@@ -76,9 +77,9 @@ def _option(key: str, title: str, options: Sequence[str], width: int, help_text:
     return st.selectbox(title, options, key=key, bind="query-params", help=help_text, width=width)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _suspects(_run: Run, path: str, published: tuple[int, int, int] | None, signal: str) -> Suspects:
-    return read_suspects(_run, signal)
+@kept_per_run(max_entries=16)
+def _suspects(run: Run, signal: str) -> Suspects:
+    return read_suspects(run, signal)
 
 
 def reviews_of(run: Run) -> Reviews:

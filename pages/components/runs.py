@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.components.address import leave_out
+from pages.components.kept import kept_per_run
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.launch import Launcher
@@ -36,7 +37,7 @@ def launcher() -> Launcher:
     return Launcher()
 
 
-# The caches go by the published generation, so that a new store is read anew; `_run` itself is not part of a key.
+# By the published generation, so that a new store is opened anew.
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _open(path: str, published: tuple[int, int, int] | None) -> Run:
     return open_run(Path(path))
@@ -45,11 +46,6 @@ def _open(path: str, published: tuple[int, int, int] | None) -> Run:
 def open_cached(path: Path) -> Run:
     """The run in a directory, newest generation, kept open; raises what `open_run` raises."""
     return _open(str(path), generation(path))
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _overview(_run: Run, path: str, published: tuple[int, int, int] | None) -> TestOverview:
-    return overview(_run)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -98,38 +94,30 @@ def current_run() -> Run:
         )
         st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
         st.stop()
-    path = runs_dir() / name
     try:
-        return _open(str(path), generation(path))
+        return open_cached(runs_dir() / name)
     except TrakCoreError as error:
         st.error(f"This run cannot be opened: {plain(error)}", icon=":material/error:")
         st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
         st.stop()
 
 
+@kept_per_run(max_entries=8)
 def test_overview(run: Run) -> TestOverview:
     """The model's answers for all test examples of a run."""
-    return _overview(run, str(run.path), run.generation)
+    return overview(run)
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _directions(_run: Run, path: str, published: tuple[int, int, int] | None) -> FeatureSpace:
-    return feature_space(_run)
-
-
+@kept_per_run(max_entries=2)
 def feature_directions(run: Run) -> FeatureSpace:
-    """The features of a run, kept for finding neighbours."""
-    return _directions(run, str(run.path), run.generation)
+    """The features of a run, for finding neighbours."""
+    return feature_space(run)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _stories(_run: Run, path: str, published: tuple[int, int, int] | None) -> list[Story]:
-    return find_stories(_run, test_overview(_run), feature_directions(_run))
-
-
+@kept_per_run(max_entries=8)
 def stories_of(run: Run) -> list[Story]:
     """The stories of a run."""
-    return _stories(run, str(run.path), run.generation)
+    return find_stories(run, test_overview(run), feature_directions(run))
 
 
 def is_busy(run: Run) -> bool:

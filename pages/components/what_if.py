@@ -6,6 +6,7 @@ from pages.components.address import go_to_test
 from pages.components.charts import show
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
 from pages.components.jobs import background_jobs
+from pages.components.kept import kept_per_run
 from pages.components.picks import (
     MOST_IN_ADDRESS,
     clear_picks,
@@ -52,9 +53,9 @@ _HELP = (
 )
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _removals(_run: Run, path: str, published: tuple[int, int, int] | None, method: str) -> Known:
-    return known_removals(_run, method)
+@kept_per_run(max_entries=32)
+def _removals(run: Run, method: str) -> Known:
+    return known_removals(run, method)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -62,19 +63,14 @@ def _history(path: str, changed: tuple[int, int], fingerprint: str, _run: Run) -
     return WhatIfHistory(_run.path).of_run(fingerprint)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@kept_per_run(max_entries=32)
 def _scale_and_points(
-    _run: Run,
-    path: str,
-    published: tuple[int, int, int] | None,
-    changed: tuple[int, int],
-    method: str,
-    _history: list[Verified],
+    run: Run, changed: tuple[int, int], method: str, _history: list[Verified]
 ) -> tuple[Scale, list[Point]]:
-    """The scale of a method from all that is known, and the history as points."""
-    known = _removals(_run, path, published, method)
-    everything = with_what_ifs(known, _run, method, _history) if _history else known
-    return estimate_scale(everything, default_factor(_run, method)), history_points(_run, method, known, _history)
+    """The scale of a method from all that is known, and the history, as it was at `changed`, as points."""
+    known = _removals(run, method)
+    everything = with_what_ifs(known, run, method, _history) if _history else known
+    return estimate_scale(everything, default_factor(run, method)), history_points(run, method, known, _history)
 
 
 def _changed(run: Run) -> tuple[int, int]:
@@ -107,7 +103,7 @@ def what_if_panel(run: Run, test_idx: int, asked_class: int | None, method: str)
     except TrakCoreError as error:
         st.error(f"The history of this run cannot be read: {plain(error)}", icon=":material/error:")
         history = []
-    scale, points = _scale_and_points(run, str(run.path), run.generation, _changed(run), method, history)
+    scale, points = _scale_and_points(run, _changed(run), method, history)
     if idxs:
         _question(run, idxs, test_idx, asked_class, method, scale, history)
     if points:

@@ -13,6 +13,7 @@ from trak_core.building.steps import BuildSteps, plan
 from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
 from trak_core.recipes import RECIPES
 from trak_core.store.catalog import check_run_name
+from trak_core.store.connection import is_stop
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
@@ -89,7 +90,7 @@ def _is_complete(files: RunFiles, fingerprint: str) -> bool:
 def report_end(progress: ProgressReporter, error: BaseException) -> None:
     """Leaves word of how a build or a measurement ended."""
     try:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        if is_stop(error):
             progress.end("stopped")
         else:
             message = str(error) if isinstance(error, TrakCoreError) else f"{type(error).__name__}: {error}"

@@ -11,8 +11,8 @@ from trak_core.building.build import report_end
 from trak_core.building.measure_settings import MeasureSettings
 from trak_core.building.measure_steps import MeasureSteps, plan
 from trak_core.building.progress import ProgressReporter
-from trak_core.building.settings import BuildSettings, resolve_device
-from trak_core.errors import NotInRunError, RunMismatchError
+from trak_core.building.subject import read_subject
+from trak_core.errors import NotInRunError
 from trak_core.recipes import RECIPES
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
@@ -56,14 +56,7 @@ def measure_run(
             f"run {run_dir.name!r} is not finished; finish it first: "
             f"`python -m trak_core build {made['recipe']} --name {run_dir.name}`."
         )
-    subject = RECIPES[made["recipe"]].load()
-    resolve_device(made["device"])
-    build_settings = BuildSettings(**{name: made[name] for name in BuildSettings.__dataclass_fields__ if name in made})
-    if build_settings.fingerprint(subject) != made["fingerprint"]:
-        raise RunMismatchError(
-            f"run {run_dir.name!r} was built from other data or by another version of this program; build it again "
-            f"under another name: `python -m trak_core build {made['recipe']} --name NAME`."
-        )
+    build_settings, subject = read_subject(run_dir, made)
     fingerprint = settings.fingerprint(made["fingerprint"])
     files = RunFiles(run_dir)
     if made.get("measured") == fingerprint and not files.build.exists():

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from trak_core.building.settings import BuildSettings, resolve_device
+from trak_core.building.subject import read_subject
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.what_if import N_SEEDS, Pairs, as_question, compare_pairs
-from trak_core.recipes import RECIPES, Subject
+from trak_core.recipes import Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
@@ -59,7 +59,7 @@ def verify_what_if(
     if known is not None:
         return known
     listener(0.0, "reading the data")
-    subject = _subject(run_dir, made)
+    _, subject = read_subject(run_dir, made)
     began = time.monotonic()
     pairs = _train_pairs(subject, made, question, n_train, listener)
     verified = compare_pairs(question, pairs, time.monotonic() - began)
@@ -72,18 +72,6 @@ def verify_what_if(
     history.add(verified)
     listener(1.0, "done")
     return verified
-
-
-def _subject(run_dir: Path, made: dict[str, Any]) -> Subject:
-    subject = RECIPES[made["recipe"]].load()
-    resolve_device(made["device"])
-    settings = BuildSettings(**{name: made[name] for name in BuildSettings.__dataclass_fields__ if name in made})
-    if settings.fingerprint(subject) != made["fingerprint"]:
-        raise RunMismatchError(
-            f"run {run_dir.name!r} was built from other data or by another version of this program, so models trained "
-            f"now would not be its models; build it again: `python -m trak_core build {made['recipe']} --name NAME`."
-        )
-    return subject
 
 
 def _train_pairs(

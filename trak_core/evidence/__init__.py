@@ -12,6 +12,7 @@ from trak_core.evidence.lds import (
     noise_ceiling_per_test,
     predicted_outcomes,
 )
+from trak_core.evidence.ranks import row_correlations
 from trak_core.evidence.removal import (
     Removal,
     choose_tests,
@@ -43,6 +44,7 @@ __all__ = [
     "own_class_harm",
     "predicted_outcomes",
     "removal_weights",
+    "row_correlations",
     "suggested_labels",
     "summarize_removal",
     "suspect_columns",

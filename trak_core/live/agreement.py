@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
+from trak_core.evidence import row_correlations
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.ranking import strongest
@@ -84,12 +84,9 @@ def _with_scores(run: Run, test_idx: NDArray[np.int64], asked: NDArray[np.int64]
 
 def mean_spearman(live: Scores, stored: Scores) -> float:
     """Rank correlation of two matrices `[n, n_train]`, row by row, then the mean; undefined rows are left out."""
-    ranks = [rankdata(each, axis=1) for each in (live, stored)]
-    left, right = (each - each.mean(1, keepdims=True) for each in ranks)
-    lengths = np.sqrt((left**2).sum(1) * (right**2).sum(1))
-    if not (lengths > 0).any():
-        return float("nan")
-    return float(((left * right).sum(1)[lengths > 0] / lengths[lengths > 0]).mean())
+    found = row_correlations(live, stored)
+    defined = found[np.isfinite(found)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def slope(live: Scores, stored: Scores) -> float:

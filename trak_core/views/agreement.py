@@ -3,9 +3,7 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from trak_core.evidence import lds_per_test
+from trak_core.evidence import row_correlations
 from trak_core.store.run import Run
 from trak_core.views.explanation import Attributed, Explanation
 
@@ -39,8 +37,8 @@ def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
         one: by a method.
         other: by another.
     """
-    rows = [run.score_row(e.example.idx, e.method, e.asked_class).astype(np.float64) for e in (one, other)]
-    correlation = float(lds_per_test(*(row[:, None] for row in rows))[0])  # Spearman's, as LDS is
+    rows = [run.score_row(e.example.idx, e.method, e.asked_class) for e in (one, other)]
+    correlation = float(row_correlations(rows[0][None], rows[1][None])[0])
     proponents, opponents = ([_ids(e.proponents) for e in (one, other)], [_ids(e.opponents) for e in (one, other)])
     return SideBySide(
         rank_correlation=None if math.isnan(correlation) else correlation,

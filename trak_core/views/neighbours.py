@@ -61,19 +61,17 @@ def _directions(run: Run, split: str) -> NDArray[np.float32]:
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
-def nearest_train(space: FeatureSpace, split: str, idx: int, k: int = 12) -> list[Neighbour]:
-    """The `k` train examples nearest to an example, nearest first, without the example itself.
+def nearest_train(space: FeatureSpace, train_idx: int, k: int = 12) -> list[Neighbour]:
+    """The `k` train examples nearest to another one, nearest first, without itself.
 
     Args:
         space: of the run.
-        split: "train" or "test".
-        idx: of the example; it must be valid.
+        train_idx: of the train example; it must be valid.
         k: how many, fewer when there are fewer.
     """
-    cosines = space.train @ (space.train if split == "train" else space.test)[idx]
-    if split == "train":
-        cosines[idx] = -np.inf
-    k = min(k, len(cosines) - (split == "train"))
-    nearest = np.argpartition(-cosines, k - 1)[:k] if 0 < k < len(cosines) else np.arange(len(cosines))[:k]
+    cosines = space.train @ space.train[train_idx]
+    cosines[train_idx] = -np.inf
+    k = min(k, len(cosines) - 1)
+    nearest = np.argpartition(-cosines, k - 1)[:k] if k > 0 else np.arange(0)
     order = nearest[np.lexsort((nearest, -cosines[nearest]))]
     return [Neighbour(int(i), float(np.clip(cosines[i], -1, 1))) for i in order]

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
@@ -132,16 +131,15 @@ def _odd_label(run: Run) -> Story | None:
 
 def _twin(space: FeatureSpace) -> Story | None:
     """The test example that is nearest to a train example; not told unless they are near-duplicates."""
-    tests: NDArray[np.float32] = space.test[:: max(1, len(space.test) // MAX_TESTS)]
-    cosines = tests @ space.train.T
+    step = max(1, len(space.test) // MAX_TESTS)
+    cosines = space.test[::step] @ space.train.T
     place, train_idx = np.unravel_index(int(cosines.argmax()), cosines.shape)
     if cosines[place, train_idx] < DUPLICATE_COSINE:
         return None
-    test_idx = int(place) * max(1, len(space.test) // MAX_TESTS)
     return Story(
         "A twin in the training data",
         f"To the model, training example {train_idx} is this test example again: its answer is partly memory.",
-        test_idx,
+        int(place) * step,
         int(train_idx),
     )
 
