@@ -2,12 +2,16 @@
 
 import streamlit as st
 
+from pages.components.before_after import before_after_panel
 from pages.components.export import take_away
 from pages.components.pages import EXPLORE
-from pages.components.review_panels import evidence_strip, headline, last_verdicts, results, suspect_card, verdict_keys
+from pages.components.review_keys import verdict_keys
+from pages.components.review_panels import evidence_strip, headline, suspect_card
 from pages.components.review_queue import choose_queue, choose_suspect, progress_bar, read_log
+from pages.components.review_results import last_verdicts, planted_errors, results
 from pages.components.routing import through_app
 from pages.components.runs import can_be_measured, current_run, feature_directions, is_busy, refresh_when_published
+from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
@@ -15,6 +19,7 @@ from trak_core.views import (
     SuspectQueue,
     Suspects,
     find_suspects,
+    only_given_label,
     suspect_evidence,
     suspect_signals,
     verdict_table,
@@ -27,7 +32,16 @@ def without_suspects(run: Run) -> None:
     """What a page without a queue says, and what to do about it."""
     if not run.info.has_classes:
         st.subheader("This run has no labels to review", anchor=False)
-        st.write("Its examples have numbers as targets, and there is no other class that could be the right one.")
+        st.write(
+            "Its examples have numbers as targets or are all of one class, and there is no other class that could be "
+            "the right one."
+        )
+    elif (only := only_given_label(run)) is not None:
+        st.subheader("There is nothing to compare labels with", anchor=False)
+        st.write(
+            f"All {run.info.n_train:,} training examples are labelled “{plain(only)}”. Nothing that the models learned "
+            "can speak against a label: add training examples of another class, then build the run again."
+        )
     elif is_busy(run):
         st.subheader("No suspects yet", anchor=False)
         st.write("The run is still being built. Labels that look wrong appear here with its first scores.")
@@ -50,11 +64,10 @@ def review_one(run: Run, train_idx: int, suspects: Suspects, queue: SuspectQueue
     """One suspect: what is odd, the keys, and the evidence."""
     evidence = suspect_evidence(run, feature_directions(run), train_idx, suspects.suggested_label(train_idx))
     with top:
-        headline(evidence)
+        headline(evidence, suspects.is_likely(train_idx))
     card, keys = st.columns([1, 3.4])
-    place = int(suspects.place[train_idx])
     with card:
-        suspect_card(evidence, f", number {place + 1:,} by this signal", log)
+        suspect_card(run, evidence, suspects, log)
     with keys, st.container(border=True, height="stretch"):
         verdict_keys(run, me, evidence, queue, log)
         evidence_strip(run, evidence)
@@ -71,7 +84,7 @@ def nothing_left(queue: SuspectQueue, show: str) -> None:
 
 
 run = current_run()
-if not run.info.has_classes or not suspect_signals(run):
+if not run.info.has_classes or only_given_label(run) is not None or not suspect_signals(run):
     without_suspects(run)
     st.stop()
 top = st.container(gap="xsmall")
@@ -79,8 +92,8 @@ suspects, wanted, signal, row = choose_queue(run)
 log = read_log(run)
 queue = find_suspects(suspects, run.train_labels, log, wanted)
 with row:
-    train_idx = choose_suspect(run, queue)
-progress_bar(queue, log)
+    train_idx = choose_suspect(run, queue, signal, wanted)
+progress_bar(queue, suspects, log)
 if train_idx is None:
     nothing_left(queue, wanted.show)
 else:
@@ -90,6 +103,9 @@ with verdicts, st.container(border=True, height="stretch"):
     last_verdicts(run, log, wanted.reviewer)
 with outcome, st.container(border=True, height="stretch"):
     results(run, log)
+with st.container(border=True):
+    before_after_panel(run, log)
+planted_errors(run)
 take_away(
     f"review_{run.info.name}",
     f"{run.info.name}: label review",

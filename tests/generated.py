@@ -31,7 +31,8 @@ from trak_core.evidence import (
     noise_ceiling_per_test,
     trust_level,
 )
-from trak_core.evidence.suspects import suspect_columns
+from trak_core.labels.findings import Finding, finding_columns
+from trak_core.labels.signals import suspect_columns
 from trak_core.methods import METHODS
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles
@@ -438,9 +439,27 @@ def _at_a_glance(material: _Material) -> dict[str, Columns]:
         )
     return {
         "self_influence": {"method": [OWN] * size.n_train, "train_idx": np.arange(size.n_train), "score": own},
-        "suspects": suspect_columns(signals, train.truth),
+        "suspects": _suspects(signals, train),
+        "findings": _findings(size),
         "layout": _joined(layout),
     }
+
+
+def _suspects(signals: dict[str, NDArray[np.float64]], train: _Split) -> Columns:
+    """Suspects whose true class is suggested; two wrong labels in three are called likely wrong."""
+    is_wrong = train.truth != train.labels
+    likely = is_wrong & (np.arange(len(is_wrong)) % 3 > 0)
+    return suspect_columns(signals, train.truth, np.where(is_wrong, 0.9, 0.2), likely)
+
+
+def _findings(size: Size) -> Columns:
+    """Findings of every kind: the first examples are near-duplicates in pairs, the next ones leaks, and so on."""
+    share = size.n_train // 50
+    found = [Finding("near_duplicate", i, 1 - i / size.n_train, "train", i ^ 1) for i in range(2 * (share // 2))]
+    found += [Finding("leak", share + i, 0.9, "test", i) for i in range(min(5, size.n_test))]
+    for place, kind in enumerate(("outlier", "ambiguous", "under_represented"), start=2):
+        found += [Finding(kind, place * share + i, 1 - i / size.n_train) for i in range(share)]
+    return finding_columns(found)
 
 
 def _about(material: _Material, fingerprint: str) -> tuple[dict[str, Columns], Columns]:

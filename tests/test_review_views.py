@@ -1,14 +1,18 @@
 """The review as pages show it: queue and progress, what speaks for and against a label, and what it comes to."""
 
+from dataclasses import replace
 from datetime import datetime
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from trak_core.errors import NotInRunError
 from trak_core.store.ranking import strongest
 from trak_core.store.reviews import ReviewLog, Verdict
+from trak_core.store.run import open_run
 from trak_core.views import (
     SuspectFilter,
     Suspects,
@@ -16,14 +20,27 @@ from trak_core.views import (
     cleaned_labels,
     feature_space,
     find_suspects,
+    only_given_label,
     read_suspects,
     removal_list,
+    reviewers_in_words,
+    standing_log,
+    stop_advice,
     suspect_evidence,
+    suspect_signals,
     verdict_table,
 )
 
 # Train examples 4, 0, 3, 1 in the order of suspicion; 2 is in no ranking.
-SUSPECTS = Suspects("odd", np.array([4, 0, 3, 1]), np.array([9.0, 5.0, 2.0, 1.0]), np.array([1, 0, 1, 0]), 5)
+SUSPECTS = Suspects(
+    "odd",
+    np.array([4, 0, 3, 1]),
+    np.array([9.0, 5.0, 2.0, 1.0]),
+    np.array([1, 0, 1, 0]),
+    5,
+    np.array([0.9, np.nan, 0.2, 0.1]),
+    np.array([False, True, False, True]),
+)
 LABELS = np.array([1, 1, 0, 0, 0])
 WHEN = datetime(2030, 1, 2, 3, 4, 5)
 
@@ -56,6 +73,11 @@ def test_the_queue_is_in_the_order_of_suspicion_without_what_is_judged():
         (SuspectFilter(show="to review by me", reviewer="eve"), [4, 0, 3, 1]),
         (SuspectFilter(show="unsure"), [0]),
         (SuspectFilter(show="disputed"), [4]),
+        (SuspectFilter(show="all", only_likely=True), [0, 1]),
+        (SuspectFilter(show="all", only_likely=True, classes=(0,)), []),
+        (SuspectFilter(show="all", among=frozenset({1, 2, 4})), [4, 1]),
+        (SuspectFilter(show="all", among=frozenset({1, 4}), length=1), [4]),
+        (SuspectFilter(show="all", among=frozenset()), []),
     ],
 )
 def test_filters_choose_what_to_walk_through(wanted, shown):
@@ -81,6 +103,115 @@ def test_precision_of_late_is_over_the_last_fifty_decided():
     queue = find_suspects(suspects, np.zeros(n, dtype=int), said, SuspectFilter())
     assert (queue.n_recent, queue.n_recent_errors) == (50, 10)
     assert queue.precision == 30 / 70
+
+
+@pytest.mark.parametrize("n_errors", [0, 1, 2, 3, 21, 49, 50])
+def test_reviewing_may_stop_when_the_last_fifty_held_two_errors_at_most(n_errors):
+    n = 60
+    suspects = Suspects("odd", np.arange(n), np.zeros(n), np.zeros(n, dtype=int), n)
+    said = log(*((idx, "exclude" if 10 <= idx < 10 + n_errors else "keep", "ann", None) for idx in range(n)))
+    advice = stop_advice(find_suspects(suspects, np.zeros(n, dtype=int), said, SuspectFilter()))
+    assert (advice.n, advice.n_errors, advice.may_stop) == (50, n_errors, n_errors <= 2)
+    # At the bound, so few errors or fewer have a chance of exactly 5%.
+    assert n_errors == 50 or binom.cdf(n_errors, 50, advice.upper) == pytest.approx(0.05)
+    if n_errors == 2:
+        held = "The last 50 held 2 errors (at most 12% of such labels, 95% sure)."
+        assert advice.in_words == f"{held} Reviewing on finds few: you can stop here."
+    if n_errors == 21:
+        assert advice.in_words == "The last 50 held 21 errors: go on."
+
+
+def test_fewer_than_fifty_decided_say_nothing_of_stopping():
+    n = 60
+    suspects = Suspects("odd", np.arange(n), np.zeros(n), np.zeros(n, dtype=int), n)
+    said = log(*((idx, "unsure" if idx < 11 else "keep", "ann", None) for idx in range(n)))
+    assert stop_advice(find_suspects(suspects, np.zeros(n, dtype=int), said, SuspectFilter())) is None
+
+
+def test_several_reviewers_are_counted_by_name():
+    said = log(
+        (4, "keep", "Ben", None), (4, "exclude", "Ana", None), (0, "keep", "Ben", None), (4, "keep", "Ben", None)
+    )
+    assert reviewers_in_words(said) == "Ben 2, Ana 1; they differ on 1"
+    assert reviewers_in_words(log((4, "keep", "Ben", None))) is None
+    many = log(*((1, "keep", name, None) for name in "abcdefg"))
+    assert reviewers_in_words(many) == "a 1, b 1, c 1, d 1, e 1 and 2 more; they differ on 0"
+
+
+def test_how_sure_the_suggestion_is_and_what_is_likely_wrong():
+    assert [SUSPECTS.suggested_confidence(idx) for idx in range(5)] == [None, 0.1, None, 0.2, 0.9]
+    assert [SUSPECTS.is_likely(idx) for idx in range(5)] == [True, True, False, False, False]
+    assert SUSPECTS.n_likely == 2
+    bare = replace(SUSPECTS, confidence=None, likely=None)
+    assert (bare.n_likely, bare.is_likely(0), bare.suggested_confidence(4)) == (None, False, None)
+
+
+def test_what_is_likely_wrong_is_the_same_by_every_signal_and_may_not_be_judged(runs):
+    path = runs / "digits" / "store.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE suspects SET is_likely = NULL, suggested_confidence = NULL")
+    with open_run(runs / "digits") as run:
+        suspects = read_suspects(run, "self_influence")
+        assert suspects.n_likely is None
+        assert suspects.suggested_confidence(3) is None
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE suspects SET is_likely = train_idx IN (3, 5) WHERE signal = 'confidence'")
+        connection.execute("UPDATE suspects SET suggested_confidence = 0.75 WHERE train_idx = 3")
+    with open_run(runs / "digits") as run:
+        suspects = read_suspects(run, "self_influence")
+        assert (suspects.n_likely, suspects.is_likely(3), suspects.is_likely(4)) == (2, True, False)
+        assert suspects.suggested_confidence(3) == 0.75
+
+
+def test_signals_come_in_their_order_and_unknown_ones_last(runs):
+    with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
+        connection.execute("DELETE FROM suspects")
+        for signal in ("zeal", "self_influence", "out_of_fold", "combined", "neighbours"):
+            connection.execute("INSERT INTO suspects VALUES (0, ?, 1, 1, 1, NULL, NULL)", [signal])
+    with open_run(runs / "digits") as run:
+        assert suspect_signals(run) == {
+            "combined": "Combined",
+            "out_of_fold": "Out-of-fold confidence",
+            "neighbours": "Neighbours' labels",
+            "self_influence": "Self-influence",
+            "zeal": "Zeal",
+        }
+
+
+def test_verdicts_on_what_is_not_in_the_run_are_left_out_and_counted(small_run):
+    said = log(
+        (1437, "exclude", "ann", None),  # one more than there are
+        (5, "keep", "ann", None),
+        (5, "relabel", "ann", 10),  # and so is this class: what ann said before was taken back by it
+        (6, "keep", "ann", None),
+        (6, "relabel", "bob", 99),
+    )
+    standing = standing_log(small_run, said)
+    assert {key: verdict.verdict for key, verdict in standing.by_reviewer.items()} == {(6, "ann"): "keep"}
+    assert standing.n_not_in_run == 3
+    assert standing_log(small_run, standing) == standing
+    for table in (verdict_table(small_run, said), removal_list(small_run, said)):
+        assert set(table["train_idx"]) <= {6}
+    assert (cleaned_labels(small_run, said)["new_label"] == small_run.train_labels).all()
+
+
+def test_an_undone_verdict_on_what_is_not_in_the_run_takes_nothing_back(small_run):
+    said = log((5, "keep", "ann", None), (5, "relabel", "ann", 10))
+    undone = ReviewLog((said.verdicts[0], replace(said.verdicts[1], is_undone=True)))
+    standing = standing_log(small_run, undone)
+    assert standing.latest[5].verdict == "keep"
+    assert standing.n_not_in_run == 0
+    everything_fits = log((5, "keep", "ann", None))
+    assert standing_log(small_run, everything_fits) is everything_fits
+
+
+def test_the_only_label_is_told(runs):
+    with open_run(runs / "digits") as run:
+        assert only_given_label(run) is None
+    with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
+        connection.execute("UPDATE examples SET label = 7 WHERE split = 'train'")
+    with open_run(runs / "digits") as run:
+        assert only_given_label(run) == "7"
 
 
 def test_the_next_one_comes_later_in_the_queue_and_then_from_its_beginning():

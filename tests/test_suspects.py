@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 
 from trak_core.building import BuildSettings, build_run
-from trak_core.evidence import own_class_harm, suggested_labels, suspect_columns
+from trak_core.labels.signals import LIKELY_GAP, own_class_harm, suggested_labels, suspect_columns
 from trak_core.recipes import RECIPES, find_recipe
 from trak_core.store.run import open_run
 from trak_core.views import suspect_signals
 
-SIGNALS = ["confidence", "own_class_opponents", "self_influence"]
+SIGNALS = [
+    "combined",
+    "out_of_fold",
+    "second_look",
+    "neighbours",
+    "training_margin",
+    "disagreement",
+    "confidence",
+    "self_influence",
+    "tracin_self_influence",
+    "own_class_opponents",
+]
 
 
 def share_of_pairs_in_order(scores: np.ndarray, wrong: np.ndarray) -> float:
@@ -45,22 +56,24 @@ def test_the_suggested_label_is_the_most_probable_other_one():
 
 def test_rows_are_ranked_from_one_by_signal_ties_by_number():
     signals = {"a": np.array([1.0, 3.0, 3.0]), "b": np.array([0.5, 0.1, 0.9])}
-    columns = suspect_columns(signals, np.array([7, 8, 9]))
+    suggested, confidence = np.array([7, 8, 9]), np.array([0.7, 0.8, 0.9])
+    columns = suspect_columns(signals, suggested, confidence, np.array([False, True, False]))
     rows = list(zip(*(columns[name].tolist() for name in columns), strict=True))
-    assert list(columns) == ["train_idx", "signal", "score", "rank", "suggested_label"]
+    names = ["train_idx", "signal", "score", "rank", "suggested_label", "suggested_confidence", "is_likely"]
+    assert list(columns) == names
     assert rows == [
-        (1, "a", 3.0, 1, 8),
-        (2, "a", 3.0, 2, 9),
-        (0, "a", 1.0, 3, 7),
-        (2, "b", 0.9, 1, 9),
-        (0, "b", 0.5, 2, 7),
-        (1, "b", 0.1, 3, 8),
+        (1, "a", 3.0, 1, 8, 0.8, True),
+        (2, "a", 3.0, 2, 9, 0.9, False),
+        (0, "a", 1.0, 3, 7, 0.7, False),
+        (2, "b", 0.9, 1, 9, 0.9, False),
+        (0, "b", 0.5, 2, 7, 0.7, False),
+        (1, "b", 0.1, 3, 8, 0.8, True),
     ]
 
 
 def test_a_build_ranks_every_train_example_by_every_signal(small_run):
-    assert sorted(suspect_signals(small_run)) == SIGNALS
-    assert next(iter(suspect_signals(small_run))) == "confidence"
+    assert sorted(suspect_signals(small_run)) == sorted(SIGNALS)
+    assert next(iter(suspect_signals(small_run))) == "combined"
     for signal in SIGNALS:
         ranked = small_run.columns("SELECT * FROM suspects WHERE signal = ? ORDER BY rank", [signal])
         assert ranked["rank"].tolist() == list(range(1, small_run.info.n_train + 1))
@@ -83,13 +96,21 @@ def test_stored_signals_are_those_of_the_stored_predictions_and_scores(small_run
     assert stored("own_class_opponents") == pytest.approx(harm, abs=1e-6)
 
 
-def test_stored_suggestions_are_what_the_checkpoints_prefer_to_the_label(small_run):
-    rows = small_run.rows("SELECT train_idx, suggested_label FROM suspects WHERE signal = 'confidence' AND rank <= 20")
-    for train_idx, suggested in rows:
-        of_each = small_run.rows("SELECT probabilities FROM predictions WHERE split = 'train' AND idx = ?", [train_idx])
-        mean = np.mean([probabilities for (probabilities,) in of_each], axis=0)
-        mean[small_run.label("train", train_idx)] = -1
-        assert suggested == mean.argmax()
+def test_a_stored_suggestion_is_likely_where_it_beats_the_label_by_the_gap(small_run):
+    query = "SELECT * FROM suspects WHERE signal = 'combined' ORDER BY train_idx"
+    rows = small_run.columns(query)
+    assert (rows["suggested_label"] != small_run.train_labels).all()
+    # The score is the logarithm of how many times as probable as the label the suggestion is.
+    of_label = rows["suggested_confidence"] * np.exp(-rows["score"])
+    assert (rows["suggested_confidence"] + of_label <= 1 + 1e-9).all()
+    gap = rows["suggested_confidence"] - of_label
+    clear = np.abs(gap - LIKELY_GAP) > 1e-9
+    assert np.array_equal(rows["is_likely"][clear], (gap >= LIKELY_GAP)[clear])
+
+
+def test_every_signal_says_the_same_of_an_example(small_run):
+    facts = small_run.rows("SELECT DISTINCT train_idx, suggested_label, suggested_confidence, is_likely FROM suspects")
+    assert len(facts) == small_run.info.n_train
 
 
 @pytest.mark.slow
@@ -110,9 +131,15 @@ def test_signals_find_labels_that_were_made_wrong(tmp_path, monkeypatch):
         for signal in SIGNALS:
             ranked = run.columns("SELECT * FROM suspects WHERE signal = ? ORDER BY train_idx", [signal])
             found[signal] = share_of_pairs_in_order(ranked["score"], wrong)
-            suggested = ranked["suggested_label"]
-    # Measured over four seeds: .998, .997 and .972 at the least.
+            suggested, likely = ranked["suggested_label"], ranked["is_likely"]
+    # Measured over three seeds, at the least: combined .999; the next four and confidence .998; both of self-influence
+    # .996; disagreement, by which many are equal, and own-class opponents .978. Of the suggestions .986 were right.
+    # All that was called likely wrong was wrong, and that was .53 of what is.
+    assert found["combined"] > 0.995
+    assert min(found[name] for name in ("out_of_fold", "second_look", "neighbours", "training_margin")) > 0.99
     assert found["confidence"] > 0.98
-    assert found["self_influence"] > 0.98
-    assert found["own_class_opponents"] > 0.93
+    assert min(found["self_influence"], found["tracin_self_influence"]) > 0.98
+    assert min(found["own_class_opponents"], found["disagreement"]) > 0.93
     assert (suggested[wrong] == train.labels[wrong]).mean() > 0.9
+    assert wrong[likely].mean() > 0.95
+    assert likely[wrong].mean() > 0.3

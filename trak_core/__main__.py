@@ -16,16 +16,26 @@ import click
 from tqdm import tqdm
 
 from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
+from trak_core.evidence.retraining import N_SEEDS as N_LABEL_SEEDS
+from trak_core.evidence.retraining import as_trial
 from trak_core.evidence.verification import verify
 from trak_core.evidence.what_if import N_SEEDS, as_question, read_removed
 from trak_core.jobs import report_progress
+from trak_core.labels.planting import KINDS
 from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.store.archive import export_run, import_run
 from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
 from trak_core.store.connection import is_stop
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import Lds, open_run
+from trak_core.store.reviews import ReviewLog, Reviews
+from trak_core.store.run import Lds, Run, open_run
 from trak_core.views.board_text import board_text
+from trak_core.views.label_files import read_label_file, write_label_file
+from trak_core.views.label_quality import first_suspects, planted_in_words, planted_quality
+from trak_core.views.retraining import corrections_of
+from trak_core.views.retraining_text import left_aside_sentence, retraining_facts, retraining_text
+from trak_core.views.review import data_fingerprint, standing_log
+from trak_core.views.suspects_text import suspects_text
 from trak_core.views.what_if import foretell_question
 from trak_core.views.what_if_text import what_if_text
 
@@ -86,12 +96,35 @@ def _build_command(recipe: Recipe) -> click.Command:
                 "Random halves to retrain on; the first fifth is for fitting.",
             ),
             option("--n-seeds", recipe.n_seeds, "Models retrained on each half."),
+            click.Option(
+                ["--flip-labels"],
+                type=float,
+                default=0.0,
+                show_default=True,
+                help="Share of the training labels to make wrong on purpose, 0 to 0.5, to try finding them.",
+            ),
+            click.Option(
+                ["--flip-kind"],
+                type=click.Choice(KINDS),
+                default="uniform",
+                show_default=True,
+                help="Which wrong label these get: of any other class, or of one that looks alike.",
+            ),
             click.Option(["--evidence"], is_flag=True, help="Then measure every method, as `evidence` does."),
         ],
     )
 
 
-def _build(recipe: Recipe, name: str, seed: int, device: str, evidence: bool, **sizes: int) -> None:
+def _build(
+    recipe: Recipe,
+    name: str,
+    seed: int,
+    device: str,
+    evidence: bool,
+    flip_labels: float,
+    flip_kind: str,
+    **sizes: int,
+) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     with clear_errors():
         from trak_core.building import (  # torch: a build pays for it
@@ -101,7 +134,7 @@ def _build(recipe: Recipe, name: str, seed: int, device: str, evidence: bool, **
             measure_run,
         )
 
-        settings = BuildSettings.of(recipe, seed, device, **sizes)
+        settings = BuildSettings.of(recipe, seed, device, flip_labels, flip_kind, **sizes)
         command = [*settings.command(name), *(["--evidence"] if evidence else [])]
         with _progress_bar() as show:
             run_dir = build_run(settings, name, runs_dir(), show, command)
@@ -252,16 +285,20 @@ def info(run: str, as_json: bool) -> None:
                 "n_train": opened.info.n_train,
                 "n_test": opened.info.n_test,
                 "methods": list(opened.info.methods),
+                "n_planted_errors": opened.rows("SELECT count(*) FROM planted_errors")[0][0],
                 "lds": _lds_facts(opened.lds()) if opened.has_lds else None,
                 "megabytes": round(_size(run_dir) / 1e6, 1),
                 "build": asdict(status) if status else None,
                 **{f"meta.{key}": value for key, value in opened.info.provenance.items()},
             }
+            planted = planted_in_words(opened)
         if as_json:
             click.echo(json.dumps(facts, indent=2))
             return
         for key, value in facts.items():
             click.echo(f"{key:34} {value if isinstance(value, str) else json.dumps(value)}")
+        if planted is not None:
+            click.echo(f"\n{planted}")
 
 
 def _lds_facts(lds: Lds) -> dict[str, float | int | None]:
@@ -321,6 +358,31 @@ def import_command(file: Path, name: str | None, max_gb: float | None) -> None:
         click.echo(f"Run {run_dir.name!r} is there: {run_dir}\nLook at it with: streamlit run app.py")
 
 
+@cli.command()
+@click.argument("run")
+@click.option("--signal", "by", help="Rank by this signal; by the one that the review begins with by default.")
+@click.option("--first", type=click.IntRange(1), default=20, show_default=True, help="How many to print.")
+@click.option("--cleanlab", "with_cleanlab", is_flag=True, help="Compare with cleanlab, where errors were planted.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def suspects(run: str, by: str | None, first: int, with_cleanlab: bool, as_json: bool) -> None:
+    """Print the training labels of RUN (a name or a path) that look most like wrong ones.
+
+    Where labels were made wrong on purpose (--flip-labels), also how well every signal finds them.
+    """
+    with clear_errors(), open_run(find_run(run)) as opened:
+        found = first_suspects(opened, by, first)
+        if not as_json:
+            click.echo(suspects_text(opened, found, with_cleanlab), nl=False)
+            return
+        measured = planted_quality(opened, with_cleanlab)
+        facts = {
+            **asdict(found),
+            "class_names": opened.info.class_names,
+            "quality": None if measured is None else {name: asdict(of) for name, of in measured.items()},
+        }
+        click.echo(json.dumps(facts, indent=2))
+
+
 @cli.command(name="what-if")
 @click.argument("run")
 @click.option("--test", "test_idx", type=int, required=True, help="Number of the test example.")
@@ -345,15 +407,73 @@ def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: in
             foretold, titles = foretell_question(opened, question, method), opened.method_titles
         from trak_core.building.what_if import verify_what_if  # torch: retraining pays for it
 
-        with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}", disable=None) as bar:
-
-            def show(fraction: float, step: str) -> None:
-                report_progress(fraction, step)
-                bar.set_description_str(step, refresh=False)
-                bar.update(fraction - bar.n)
-
+        with _retraining_bar() as show:
             verified = verify_what_if(run_dir, test_idx, removed, seeds, show)
         click.echo(what_if_text(foretold, verified, titles[foretold.method]), nl=False)
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--labels", "file", type=click.Path(path_type=Path), help="Labels to try; the review's by default.")
+@click.option("--n-seeds", type=int, default=N_LABEL_SEEDS, show_default=True, help="Models on each set of labels.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
+    """Retrain the models of RUN (a name or a path) on its labels as given and as cleaned, and compare.
+
+    The cleaned labels are those of the review, or of a CSV or Parquet file with the columns train_idx and new_label (a
+    class number; empty leaves the example out). Prints test accuracy before and after with 95% intervals, and the test
+    examples that changed. The answer is kept beside the verdicts, and the same labels are answered from there.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    with clear_errors():
+        run_dir = find_run(run)
+        with open_run(run_dir) as opened:
+            log = ReviewLog() if file is not None else _standing(opened)
+            corrections = corrections_of(opened, log) if file is None else read_label_file(opened, file)
+            as_trial(opened, corrections, n_seeds)
+        from trak_core.building.retraining import retrain_on_labels  # torch: retraining pays for it
+
+        with _retraining_bar() as show:
+            found = retrain_on_labels(run_dir, corrections, n_seeds, show)
+        with open_run(run_dir) as opened:
+            facts = {**retraining_facts(opened, found), "n_left_aside": log.n_of_other_data + log.n_not_in_run}
+            said = json.dumps(facts, indent=2) + "\n" if as_json else retraining_text(opened, found)
+        click.echo(said, nl=False)
+        if aside := left_aside_sentence(log):
+            click.echo(aside, err=as_json)
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
+def labels(run: str, file: Path, overwrite: bool) -> None:
+    """Write the labels of RUN (a name or a path), as the review cleaned them, to FILE (.csv or .parquet)."""
+    with clear_errors(), open_run(find_run(run)) as opened:
+        log = _standing(opened)
+        corrections = write_label_file(opened, log, file, overwrite)
+        click.echo(
+            f"The labels of {opened.info.n_train:,} train examples are in {file}: {len(corrections.relabelled):,} "
+            f"changed, {len(corrections.excluded):,} left out (no new label)."
+        )
+        if aside := left_aside_sentence(log):
+            click.echo(aside)
+
+
+def _standing(run: Run) -> ReviewLog:
+    return standing_log(run, Reviews(run.path, data_fingerprint(run)).read())
+
+
+@contextmanager
+def _retraining_bar() -> Iterator[Callable[[float, str], None]]:
+    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}", disable=None) as bar:
+
+        def show(fraction: float, step: str) -> None:
+            report_progress(fraction, step)
+            bar.set_description_str(step, refresh=False)
+            bar.update(fraction - bar.n)
+
+        yield show
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pages.components.run_panels import say
 from pages.components.runs import launcher
 from pages.components.text import plain
 from trak_core.errors import InvalidSettingError, TrakCoreError
+from trak_core.labels.planting import KINDS, MAX_SHARE
 from trak_core.recipes import RECIPES
 from trak_core.store.archive import import_run
 from trak_core.store.catalog import check_run_name, runs_dir
@@ -14,6 +15,7 @@ __all__ = ["new_run_panel", "open_file_panel"]
 
 MAX_SEED = 2**53 - 1  # what a browser can count to
 _MINUTES = {"digits": ("about a minute", "10 to 20 minutes"), "docstrings": ("1 to 2 minutes", "30 to 50 minutes")}
+_KIND_TITLES = {"uniform": "of any other class", "confusable": "of classes that look alike"}
 
 
 def new_run_panel() -> None:
@@ -44,6 +46,7 @@ def new_run_panel() -> None:
                 key="new seed",
                 help="The root of every random choice. Two runs that differ only in it show what is chance.",
             )
+    _wrong_labels()
     every = st.toggle(
         "Measure every method",
         key="new evidence",
@@ -54,6 +57,30 @@ def new_run_panel() -> None:
         st.button("Start", type="primary", icon=":material/play_arrow:", on_click=_start, args=(recipe.name, suggested))
         if recipe.name in _MINUTES:
             st.caption(f"Takes {_MINUTES[recipe.name][every]} on two processor cores; it can be browsed earlier.")
+
+
+def _wrong_labels() -> None:
+    """How many labels to make wrong on purpose, and which wrong ones these get."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=170):
+            percent = st.number_input(
+                "Plant wrong labels, %",
+                min_value=0,
+                max_value=round(100 * MAX_SHARE),
+                value=0,
+                step=5,
+                key="new flip percent",
+                help="Makes so many training labels wrong on purpose, to try how well Label review finds wrong ones. "
+                "The truth is kept in the run for measuring and not shown there. Test labels stay as they are.",
+            )
+        st.selectbox(
+            "Wrong labels are",
+            KINDS,
+            format_func=_KIND_TITLES.__getitem__,
+            key="new flip kind",
+            disabled=not percent,
+            help="Of classes that look alike: the mistakes that people make, and harder to find.",
+        )
 
 
 def _free_name(recipe: str) -> str:
@@ -72,6 +99,8 @@ def _start(recipe: str, suggested: str) -> None:
         say(f"There is a run “{plain(name)}” already; give the new one another name.")
         return
     command = ["build", recipe, "--name", name, "--seed", str(int(st.session_state["new seed"]))]
+    if percent := int(st.session_state["new flip percent"]):
+        command += ["--flip-labels", str(percent / 100), "--flip-kind", str(st.session_state["new flip kind"])]
     launcher().start(run_dir, [*command, *(["--evidence"] if st.session_state["new evidence"] else [])])
     st.session_state["new name"] = ""
 

@@ -5,7 +5,7 @@ import streamlit as st
 from pages.components.address import go_to_test
 from pages.components.charts import show
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
-from pages.components.jobs import background_jobs
+from pages.components.jobs import background_jobs, watch_job
 from pages.components.kept import kept_per_run
 from pages.components.picks import (
     MOST_IN_ADDRESS,
@@ -206,7 +206,7 @@ def _verification(run: Run, question: Question) -> None:
     """The button, or the progress of what it started."""
     status = background_jobs().status(_key(run, question))
     if status is not None and status.is_under_way:
-        _watch(run, question)
+        watch_job(background_jobs(), _key(run, question), "Retraining")
         return
     if status is not None and status.state == "failed":
         st.error(f"Retraining failed: {plain(status.message)}", icon=":material/error:")
@@ -221,21 +221,6 @@ def _verification(run: Run, question: Question) -> None:
         help=f"Trains {question.n_seeds} models with and {question.n_seeds} without them, in the background; it takes "
         "seconds to minutes. You may go on looking around meanwhile.",
     )
-
-
-@st.fragment(run_every="1s")
-def _watch(run: Run, question: Question) -> None:
-    status = background_jobs().status(_key(run, question))
-    if status is None or not status.is_under_way:
-        st.rerun(scope="app")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if status.state == "waiting":
-            before = f", {status.n_before} before it" if status.n_before else ""
-            st.progress(0.0, text=f"Waiting for its turn{before}.")
-        else:
-            left = "" if status.seconds_left is None else f", about {status.seconds_left:.0f} s left"
-            st.progress(status.fraction, text=f"Retraining: {status.step or 'starting'}{left}")
-        st.button("Cancel", icon=":material/cancel:", on_click=background_jobs().stop, args=(_key(run, question),))
 
 
 def _show_history(run: Run, points: list[Point], test_idx: int, method: str) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -14,7 +15,7 @@ from tests.browser.conftest import App, screenshot, settled
 from tests.browser.driver import running_app
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import open_run
-from trak_core.views import data_fingerprint, read_suspects
+from trak_core.views import data_fingerprint, read_suspects, suspect_signals
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -32,7 +33,7 @@ def reviewing(small_runs: Path, tmp_path: Path) -> Iterator[App]:
 def ranking(runs: Path) -> tuple[list[int], list[int]]:
     """Train examples, the most suspicious first, and the label suggested for each."""
     with open_run(runs / "digits") as run:
-        suspects = read_suspects(run, "confidence")
+        suspects = read_suspects(run, next(iter(suspect_signals(run))))
     return suspects.train_idx.tolist(), suspects.suggested.tolist()
 
 
@@ -82,6 +83,19 @@ def test_twenty_labels_by_keyboard_alone_and_every_verdict_outlives_the_app(smal
         expect(page.get_by_text(re.compile("^18 of 200 reviewed, 9 errors found"))).to_be_visible()
         assert shown(page) == ranked[18]
         assert page.get_by_text("undone").count() == 2
+        open_review(page, address, f"?reviewer=ann&show=all&train={ranked[0]}")
+        with open_run(runs / "digits") as run:
+            names = run.info.class_names
+        said = {"q": "the label is right", "e": "exclude it", "n": "unsure"}
+        for place in range(18):  # every one of them stands on its card
+            words = said.get(keys[place], f"should be “{names[suggested[place]]}”")
+            expect(page.get_by_text(f"ann: {words}", exact=True)).to_be_visible()
+            press(page, "j", then=ranked[place + 1])
+        for undone in ranked[18:20]:
+            assert shown(page) == undone
+            expect(page.get_by_text(re.compile("^ann: "))).to_have_count(0)
+            page.keyboard.press("j")
+            settled(page)
 
 
 def test_two_browsers_review_at_once_and_both_sets_are_there(reviewing: App, browser: Browser, page: Page):
@@ -144,6 +158,35 @@ def test_what_was_reviewed_can_be_taken_away(reviewing: App, page: Page):
     expect(page.get_by_role("link", name="What if the excluded were gone?")).to_have_attribute(
         "href", re.compile(f"picked={ranked[1]}")
     )
+
+
+def test_what_else_was_found_is_a_queue_and_leads_to_the_other_example(small_runs, page: Page, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(small_runs, runs)
+    ranked, _ = ranking(runs)
+    first, second, third = ranked[:3]
+    with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
+        connection.execute("DELETE FROM findings")
+        connection.execute(
+            "INSERT INTO findings VALUES ('near_duplicate', $1, 0.9, 1, 'train', $2), "
+            "('near_duplicate', $2, 0.9, 2, 'train', $1), ('leak', $3, 1.0, 1, 'test', 7)",
+            [second, third, third],
+        )
+    with running_app(runs, tmp_path / "log") as address:
+        open_review(page, address, "?reviewer=ann")
+        assert shown(page) == first
+        page.get_by_role("combobox", name=re.compile("Found")).click()
+        page.get_by_role("option", name="near-duplicates (2)").click()
+        expect(page.get_by_label("Training example")).to_have_value(str(second))
+        settled(page)
+        expect(page.get_by_text(re.compile(f"^Near-duplicate of train example {third}, labelled “."))).to_be_visible()
+        page.get_by_role("group", name="near-duplicate").get_by_role("button").click()
+        expect(page.get_by_label("Training example")).to_have_value(str(third))
+        settled(page)
+        assert "found=near-duplicates" in page.url
+        page.get_by_role("group", name="leak").get_by_role("link").click()
+        expect(page.get_by_role("spinbutton", name="Test example")).to_have_value("7")
+        assert "/explore" in page.url
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

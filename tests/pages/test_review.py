@@ -9,14 +9,19 @@ from tests.pages.test_explore import gallery_ids
 from trak_core.errors import StorageError
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
-from trak_core.views import data_fingerprint, read_suspects
+from trak_core.views import data_fingerprint, read_suspects, suspect_signals
+
+
+def first_signal(run):
+    """The signal that the page begins with, and its name for people."""
+    return next(iter(suspect_signals(run).items()))
 
 
 @pytest.fixture
 def ranked(runs):
     """Train examples by the signal that the page begins with, the most suspicious first."""
     with open_run(runs / "digits") as run:
-        return read_suspects(run, "confidence").train_idx.tolist()
+        return read_suspects(run, first_signal(run)[0]).train_idx.tolist()
 
 
 @pytest.fixture
@@ -35,29 +40,34 @@ def shown(app):
     return app.number_input(key="train").value
 
 
+def progress(app):
+    """What the progress bar says of the review, without what it says of the run."""
+    return app.get("progress")[0].proto.text.split(";")[0]
+
+
 def edit_store(path, statement):
     with duckdb.connect(str(path)) as connection:
         connection.execute(statement)
 
 
 def test_the_queue_begins_with_the_most_suspicious_and_says_why(runs, open_page, ranked):
+    edit_store(runs / "digits" / "store.duckdb", f"UPDATE suspects SET is_likely = true WHERE train_idx = {ranked[0]}")
     app = open_page("review")
     assert not app.exception
     assert shown(app) == ranked[0]
     with open_run(runs / "digits") as run:
         given = run.info.class_names[run.label("train", ranked[0])]
-        suggested = read_suspects(run, "confidence").suggested_label(ranked[0])
+        suggested = read_suspects(run, first_signal(run)[0]).suggested_label(ranked[0])
     assert f"This looks like “{suggested}”, and it is labelled “{given}”." in words(app)
-    progress = app.get("progress")[0].proto.text
-    assert progress == "0 of 200 reviewed"
+    assert progress(app) == "0 of 200 reviewed"
     assert len(gallery_ids(app, "most alike, suggested label")) == 6
 
 
 def test_each_key_records_its_verdict_and_the_next_undecided_comes_up(runs, open_page, ranked, reviews):
     app = open_page("review", reviewer="ann")
     with open_run(runs / "digits") as run:
-        suspects, labels = read_suspects(run, "confidence"), run.train_labels
-    other = str((labels[ranked[4]] + 1) % 10)
+        suspects, labels = read_suspects(run, first_signal(run)[0]), run.train_labels
+    other = str(next(c for c in range(10) if c not in (labels[ranked[4]], suspects.suggested_label(ranked[4]))))
     expected = []
     for place, (key, verdict) in enumerate(
         [("q", "keep"), ("w", "relabel"), ("e", "exclude"), ("n", "unsure"), (other, "relabel")]
@@ -68,8 +78,7 @@ def test_each_key_records_its_verdict_and_the_next_undecided_comes_up(runs, open
         expected.append((ranked[place], verdict, label, "ann"))
     assert [(v.train_idx, v.verdict, v.new_label, v.reviewer) for v in reviews.read().verdicts] == expected
     assert shown(app) == ranked[5]
-    progress = app.get("progress")[0].proto.text
-    assert progress == "5 of 200 reviewed, 3 errors found (75% of the 4 decided)"
+    assert progress(app) == "5 of 200 reviewed, 3 errors found (75% of the 4 decided)"
 
 
 def test_undo_takes_the_last_verdict_back_and_shows_its_example(runs, open_page, ranked, reviews):
@@ -134,8 +143,7 @@ def test_a_walked_through_queue_says_so(runs, open_page, ranked, reviews):
     app = open_page("review", length="first 50")
     press(app, "w")
     assert "Every suspect in this queue is reviewed." in words(app)
-    progress = app.get("progress")[0].proto.text
-    assert progress == "50 of 50 reviewed, 1 error found (2% of the 50 decided)"
+    assert progress(app) == "50 of 50 reviewed, 1 error found (2% of the 50 decided)"
     app.run()
     assert not app.exception
 
@@ -151,8 +159,8 @@ def test_any_train_example_can_be_reviewed_by_its_number(runs, open_page, ranked
 def test_a_new_signal_is_rows_in_the_table_and_nothing_else(runs, open_page):
     edit_store(
         runs / "digits" / "store.duckdb",
-        "INSERT INTO suspects SELECT idx, 'area_under_margin', -idx, 1 + idx, (label + 1) % 10 FROM examples "
-        "WHERE split = 'train'",
+        "INSERT INTO suspects SELECT idx, 'area_under_margin', -idx, 1 + idx, (label + 1) % 10, 0.5, false "
+        "FROM examples WHERE split = 'train'",
     )
     app = open_page("review", signal="Area under margin")
     assert not app.exception
@@ -166,7 +174,7 @@ def test_verdicts_on_other_data_are_told_of_and_not_applied(runs, open_page, ran
     app = open_page("review", reviewer="ann")
     assert shown(app) == ranked[0]
     assert "also holds verdicts about other data (1)" in words(app)
-    assert app.get("progress")[0].proto.text == "0 of 200 reviewed"
+    assert progress(app) == "0 of 200 reviewed"
 
 
 def test_a_verdict_that_cannot_be_written_is_said_and_the_example_stays(runs, open_page, ranked, monkeypatch):
@@ -213,7 +221,8 @@ def test_a_run_without_classes_has_nothing_to_review(runs, open_page):
 @pytest.mark.parametrize(
     ("address", "notice"),
     [
-        ({"signal": "magic"}, "There is no choice “magic” under Signal; this is “Low confidence”."),
+        ({"signal": "magic"}, "There is no choice “magic” under Signal; this is “"),
+        ({"found": "ghosts (3)"}, "There is no choice “ghosts (3)” under Found"),
         ({"show": "<b>"}, "There is no choice “<b>” under Show"),
         ({"length": "7"}, "There is no choice “7” under Queue"),
         ({"label": "cat"}, "There is no class “cat” in this run; every class is shown."),
@@ -233,7 +242,8 @@ def test_whoever_gives_no_name_is_a_guest_and_links_name_nobody(runs, open_page)
     links = [json.loads(element.proto.json) for element in app.get("bidi_component") if element.proto.json]
     query = next(data["query"] for data in links if "query" in data)
     assert "reviewer" not in query
-    assert "train=" in query and "signal=Low+confidence" in query
+    with open_run(runs / "digits") as run:
+        assert "train=" in query and f"signal={first_signal(run)[1].replace(' ', '+')}" in query
 
 
 def test_names_from_data_are_shown_letter_by_letter(runs, open_page):
@@ -247,3 +257,171 @@ def test_names_from_data_are_shown_letter_by_letter(runs, open_page):
     assert not app.exception
     assert "“![x](https://example.org/x.png) <b>”" in words(app)
     assert not any("https:" in button.label for button in app.button)
+
+
+# --- what the build found -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def found(runs, ranked):
+    """The run with findings of its own, two labels that are likely wrong, and how sure the suggestions are."""
+    first, second, third = ranked[:3]
+    edit_store(
+        runs / "digits" / "store.duckdb",
+        "DELETE FROM findings; INSERT INTO findings VALUES "
+        f"('near_duplicate', {third}, 0.9, 1, 'train', {first}), "
+        f"('near_duplicate', {first}, 0.9, 2, 'train', {third}), "
+        f"('leak', {third}, 1.0, 1, 'test', 7), ('outlier', {second}, 2.0, 1, NULL, NULL);"
+        f"UPDATE suspects SET suggested_confidence = 0.93, is_likely = train_idx IN ({first}, {third})",
+    )
+    return first, second, third
+
+
+def test_what_else_was_found_filters_the_same_queue(runs, open_page, found):
+    _, second, third = found
+    app = open_page("review")
+    assert app.selectbox(key="found").options == ["wrong labels", "near-duplicates (2)", "leaks (1)", "outliers (1)"]
+    app.selectbox(key="found").set_value("near-duplicates (2)").run()
+    assert not app.exception
+    assert progress(app) == "0 of 2 reviewed"
+    press(app, "j")
+    assert shown(app) == third
+    app.selectbox(key="found").set_value("outliers (1)").run()
+    assert progress(app) == "0 of 1 reviewed"
+    assert shown(app) == second
+    app.selectbox(key="found").set_value("wrong labels").run()
+    assert shown(app) == second  # it is in this queue as well
+
+
+def test_a_link_finds_its_kind_whatever_the_number_is_now(runs, open_page, found):
+    app = open_page("review", found="leaks (17)")
+    assert not app.exception
+    assert app.selectbox(key="found").value == "leaks (1)"
+    assert shown(app) == found[2]
+    assert not app.warning
+
+
+def test_findings_stand_on_the_card_in_words_with_the_other_example(runs, open_page, found):
+    first, _, third = found
+    app = open_page("review", train=str(third))
+    with open_run(runs / "digits") as run:
+        other, of_test = (run.info.class_names[run.label(*which)] for which in (("train", first), ("test", 7)))
+    assert f"Near-duplicate of train example {first}, labelled “{other}”" in words(app)
+    assert f"Leak of test example 7, labelled “{of_test}”" in words(app)
+    galleries = [json.loads(element.proto.json) for element in app.get("bidi_component") if element.proto.json]
+    items = {data["label"]: data["items"][0] for data in galleries if data.get("items")}
+    assert (items["near-duplicate"]["id"], items["near-duplicate"]["href"]) == (first, None)
+    assert items["leak"]["href"].startswith("explore?") and "test=7" in items["leak"]["href"]
+
+
+def test_a_run_without_findings_offers_none(runs, open_page):
+    edit_store(runs / "digits" / "store.duckdb", "DELETE FROM findings")
+    app = open_page("review")
+    assert not app.exception
+    assert "found" not in {box.key for box in app.selectbox}
+
+
+def test_what_is_likely_wrong_is_told_and_is_a_queue_of_its_own(runs, open_page, found):
+    _, second, third = found
+    app = open_page("review", length="likely wrong")
+    assert app.get("progress")[0].proto.text == "0 of 2 reviewed; about 2 labels of the run are likely wrong"
+    assert "likely wrong" in words(app)
+    assert ", 93% sure" in words(app)
+    press(app, "q")
+    assert shown(app) == third
+    app.number_input(key="train").set_value(second).run()
+    assert "likely wrong" not in words(app)
+
+
+def test_where_nobody_judged_what_is_likely_wrong_nothing_is_said_of_it(runs, open_page):
+    edit_store(runs / "digits" / "store.duckdb", "UPDATE suspects SET is_likely = NULL, suggested_confidence = NULL")
+    app = open_page("review")
+    assert app.get("progress")[0].proto.text == "0 of 200 reviewed"
+    assert "likely wrong" not in app.selectbox(key="length").options
+    assert "% sure" not in words(app).split("Suggested: ")[1].split("Train example")[0]
+
+
+def test_no_label_that_looks_wrong_is_told_as_well(runs, open_page):
+    edit_store(runs / "digits" / "store.duckdb", "UPDATE suspects SET is_likely = false")
+    app = open_page("review", length="likely wrong")
+    assert app.get("progress")[0].proto.text == "0 of 0 reviewed; no label looks wrong"
+    assert not app.exception
+
+
+def test_after_fifty_verdicts_the_page_says_whether_to_go_on(runs, open_page, ranked, reviews):
+    for idx in ranked[:49]:
+        reviews.record(idx, "keep", "bob")
+    app = open_page("review", reviewer="ann")
+    assert "The last 50" not in words(app)
+    press(app, "e")
+    stop = "The last 50 held 1 error (at most 9% of such labels, 95% sure). Reviewing on finds few: you can stop here."
+    assert stop in words(app)
+    press(app, "e")
+    press(app, "e")
+    assert "The last 50 held 3 errors: go on." in words(app)
+
+
+def test_several_reviewers_are_counted(runs, open_page, ranked, reviews):
+    reviews.record(ranked[0], "keep", "*Ana*")
+    assert "they differ" not in words(open_page("review"))
+    reviews.record(ranked[0], "exclude", "Ben")
+    reviews.record(ranked[1], "exclude", "Ben")
+    assert "Ben 2, *Ana* 1; they differ on 1" in words(open_page("review"))
+
+
+# --- what cannot be reviewed, or no longer --------------------------------------------------------------------
+
+
+def test_verdicts_on_what_is_not_in_the_run_are_told_of_and_stay_in_the_file(runs, open_page, ranked, reviews):
+    reviews.record(5000, "exclude", "ann")
+    reviews.record(ranked[0], "relabel", "ann", 77)
+    app = open_page("review", reviewer="ann")
+    assert not app.exception
+    assert "verdicts on examples or classes that this run does not have (2)" in words(app)
+    assert shown(app) == ranked[0]
+    assert progress(app) == "0 of 200 reviewed"
+    assert "Labels that change: 0. Examples that go: 0." in words(app)
+    assert [verdict.train_idx for verdict in reviews.read().verdicts] == [5000, ranked[0]]
+
+
+def test_labels_that_are_all_one_class_leave_nothing_to_review(runs, open_page):
+    edit_store(
+        runs / "digits" / "store.duckdb",
+        "UPDATE examples SET label = 3, label_name = '3' WHERE split = 'train'",
+    )
+    app = open_page("review")
+    assert not app.exception
+    assert "All 1,437 training examples are labelled “3”" in words(app)
+
+
+def test_a_class_with_one_example_can_be_reviewed(runs, open_page, reviews):
+    edit_store(
+        runs / "digits" / "store.duckdb",
+        "UPDATE examples SET label = 1, label_name = '1' WHERE split = 'train' AND label = 3 AND idx != "
+        "(SELECT min(idx) FROM examples WHERE split = 'train' AND label = 3)",
+    )
+    app = open_page("review", label="3", length="all")
+    assert not app.exception
+    assert progress(app) == "0 of 1 reviewed"
+    press(app, "q")
+    assert progress(app).startswith("1 of 1 reviewed")
+
+
+def test_planted_errors_are_measured_in_a_closed_panel_and_nowhere_else(runs, open_page, ranked):
+    edit_store(
+        runs / "digits" / "store.duckdb",
+        f"INSERT INTO planted_errors VALUES ({ranked[0]}, 4), ({ranked[1]}, 4), ({ranked[700]}, 4)",
+    )
+    app = open_page("review")
+    assert not app.exception
+    (panel,) = (panel for panel in app.expander if panel.label == "Planted errors")
+    assert not panel.proto.expanded
+    table = panel.dataframe[0].value.set_index("Signal")
+    with open_run(runs / "digits") as run:
+        assert list(table.index) == list(suspect_signals(run).values())
+    first = table.iloc[0]
+    assert first.tolist() == [f"{1 - 698 / (3 * 1434):.3f}", "67%", "67%", f"{701 / 1437:.0%}"]
+
+
+def test_a_run_without_planted_errors_does_not_speak_of_them(runs, open_page):
+    assert "Planted errors" not in [panel.label for panel in open_page("review").expander]

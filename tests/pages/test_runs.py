@@ -75,6 +75,20 @@ def test_the_form_starts_the_build_that_it_describes(runs, open_page, started):
     assert app.text_input(key="new name").value == ""
 
 
+def test_wrong_labels_are_planted_where_the_form_asks_for_them(no_runs, open_page, started):
+    app = open_page("runs")
+    started.clear()
+    assert app.selectbox(key="new flip kind").disabled
+    app.number_input(key="new flip percent").set_value(29).run()
+    app.selectbox(key="new flip kind").select("confusable").run()
+    press(app, "Start")
+    command = started[0][1]
+    assert command[6:] == ["--flip-labels", "0.29", "--flip-kind", "confusable"]
+    app.number_input(key="new flip percent").set_value(0).run()
+    press(app, "Start")
+    assert started[1][1] == command[:6]
+
+
 def test_without_a_name_the_next_free_one_is_taken(runs, open_page, started):
     app = open_page("runs")
     assert app.text_input(key="new name").placeholder == "digits-2"

@@ -10,8 +10,8 @@ from pathlib import Path
 from trak_core.building.progress import ProgressReporter
 from trak_core.building.settings import BuildSettings
 from trak_core.building.steps import BuildSteps, plan
+from trak_core.building.subject import load_subject
 from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
-from trak_core.recipes import RECIPES
 from trak_core.store.catalog import check_run_name
 from trak_core.store.connection import is_stop
 from trak_core.store.files import RunFiles
@@ -50,7 +50,7 @@ def build_run(
     """
     run_dir = runs_dir / check_run_name(name)
     files = RunFiles(run_dir)
-    subject = RECIPES[settings.recipe].load()
+    subject, planted = load_subject(settings)
     fingerprint = settings.fingerprint(subject)
     if _is_complete(files, fingerprint) and (not files.build.exists() or files.working_evidence.exists()):
         return run_dir  # an unfinished measurement of its methods goes on by its own command
@@ -65,7 +65,7 @@ def build_run(
         with StoreWriter(files, shape, fingerprint) as writer:
             progress = ProgressReporter(files, plan(settings), command or settings.command(name), listener)
             try:
-                BuildSteps(settings, subject, files, writer, progress).run()
+                BuildSteps(settings, subject, planted, files, writer, progress).run()
             except BaseException as error:
                 report_end(progress, error)
                 raise

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from trak_core.errors import InvalidSettingError
+from trak_core.labels.planting import check_planting
 from trak_core.methods import RIDGES
 from trak_core.recipes import Recipe, Subject
 from trak_core.store.schema import SCHEMA_VERSION
@@ -13,7 +14,7 @@ __all__ = ["BuildSettings"]
 
 FIT_SHARE = 0.2
 MIN_SUBSETS = 20
-METHOD_REVISION = 3
+METHOD_REVISION = 4
 """Raise it with any change of the code that changes the numbers of a run."""
 
 
@@ -29,6 +30,8 @@ class BuildSettings:
         proj_dim: dimension of the stored features.
         n_subsets: half-subsets of the ledger.
         n_seeds: models retrained on each subset.
+        flip_labels: share of the train labels that are made wrong on purpose, 0 to 0.5.
+        flip_kind: which wrong labels these get, "uniform" or "confusable"; "uniform" where none is made wrong.
 
     Raises:
         InvalidSettingError: a setting is out of its range.
@@ -41,8 +44,18 @@ class BuildSettings:
     proj_dim: int
     n_subsets: int
     n_seeds: int
+    flip_labels: float = 0.0
+    flip_kind: str = "uniform"
 
     def __post_init__(self) -> None:
+        # 0, 0.0 and -0.0 are the same setting, so they must have the same fingerprint.
+        object.__setattr__(self, "flip_labels", float(self.flip_labels) or 0.0)
+        check_planting(self.flip_labels, self.flip_kind, "flip_labels", "flip_kind")
+        if self.flip_labels == 0 and self.flip_kind != "uniform":
+            raise InvalidSettingError(
+                f"flip_kind={self.flip_kind!r}, but flip_labels=0 makes no label wrong; give the share to make wrong "
+                "as well, as in --flip-labels 0.1."
+            )
         limits = {
             "seed": (0, 2**62),
             "n_checkpoints": (1, 1000),
@@ -56,18 +69,35 @@ class BuildSettings:
                 raise InvalidSettingError(f"{name}={value}; it must be from {low:,} to {high:,}.")
 
     @classmethod
-    def of(cls, recipe: Recipe, seed: int, device: str, **overrides: int | None) -> "BuildSettings":
+    def of(
+        cls,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+        flip_labels: float = 0.0,
+        flip_kind: str = "uniform",
+        **overrides: int | None,
+    ) -> "BuildSettings":
         """The recipe's defaults with the overrides that are not None."""
         chosen = {
             name: getattr(recipe, name) if overrides.get(name) is None else overrides[name]
             for name in ("n_checkpoints", "proj_dim", "n_subsets", "n_seeds")
         }
-        return cls(recipe=recipe.name, seed=seed, device=resolve_device(device), **chosen)  # type: ignore[arg-type]
+        return cls(
+            recipe=recipe.name,
+            seed=seed,
+            device=resolve_device(device),
+            flip_labels=flip_labels,
+            flip_kind=flip_kind,
+            **chosen,  # type: ignore[arg-type]
+        )
 
     def command(self, name: str) -> list[str]:
         """The arguments of `python -m trak_core` that give these settings."""
         flags = {"name": name, **asdict(self)}
         recipe = flags.pop("recipe")
+        if self.flip_labels == 0:
+            del flags["flip_labels"], flags["flip_kind"]
         return [
             "build",
             recipe,

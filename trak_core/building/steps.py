@@ -14,13 +14,16 @@ from torch import Tensor
 
 from trak_core.building.checkpoints import load_checkpoints
 from trak_core.building.evidence_step import evidence_tables
+from trak_core.building.label_step import label_tables
 from trak_core.building.map_step import map_tables
 from trak_core.building.progress import ProgressReporter, Step, run_blocks
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
 from trak_core.datasets import Dataset
 from trak_core.errors import TrainingDivergedError
-from trak_core.evidence import MIN_SUBSETS, label_signals, suggested_labels, suspect_columns, tuning_tests
+from trak_core.evidence import MIN_SUBSETS, tuning_tests
+from trak_core.labels.planting import PlantedErrors
+from trak_core.labels.witnesses import N_MODELS
 from trak_core.methods import GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.recipes import RECIPES, Subject
@@ -57,6 +60,7 @@ def plan(settings: BuildSettings) -> list[Step]:
         Step("features", "computing gradients", settings.n_checkpoints, 0.1 * settings.n_checkpoints, True),
         Step("ridge", "choosing the ridge", settings.n_checkpoints, 0.09 * settings.n_checkpoints, True),
         Step("scores", "scoring", settings.n_checkpoints, 0.29 * settings.n_checkpoints, True),
+        Step("labels", "looking for wrong labels", 1, N_MODELS * seconds_a_model + 0.5, False),
         Step(
             "eval",
             f"retraining {n_models} models on random halves",
@@ -75,6 +79,7 @@ class BuildSteps:
     Args:
         settings: of the build.
         subject: data, model, task and training settings.
+        planted: which of its train labels were made wrong on purpose.
         files: of the run.
         writer: the working store.
         progress: told of every step.
@@ -84,12 +89,14 @@ class BuildSteps:
         self,
         settings: BuildSettings,
         subject: Subject,
+        planted: PlantedErrors,
         files: RunFiles,
         writer: StoreWriter,
         progress: ProgressReporter,
     ) -> None:
         self.settings = settings
         self.subject = subject
+        self.planted = planted
         self.files = files
         self.writer = writer
         self.progress = progress
@@ -116,6 +123,9 @@ class BuildSteps:
         )
         self._step("ridge", {"ridge": self._ridge})
         self._step("scores", {"scores": self._scores})
+        if not self.writer.has("labels"):
+            self.writer.publish()
+        self._step("labels", {"labels": self._labels})
         if not self.writer.has("lds"):
             self.writer.publish()
         self._step("eval", self._ledger_blocks(eval_ids))
@@ -165,7 +175,8 @@ class BuildSteps:
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),
         }
-        self.writer.write("data", {"examples": columns, "subsets": subsets}, meta)
+        planted = {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label}
+        self.writer.write("data", {"examples": columns, "subsets": subsets, "planted_errors": planted}, meta)
         self.progress.advance()
 
     @cached_property
@@ -415,25 +426,19 @@ class BuildSteps:
             "gradients": result.gradient_path,
             "kernel": "exact, dual",
         }
-        self.writer.write("scores", {**result.tables(fingerprints), **self._suspects(result)}, meta)
+        self.writer.write("scores", result.tables(fingerprints), meta)
 
-    def _suspects(self, result: ScoringResult) -> dict[str, dict[str, Any]]:
-        """Train examples whose label looks wrong, by every signal; none where there is no other class to suggest."""
-        if len(self.subject.dataset.class_names) < 2:
-            return {}
-        n_checkpoints, train_labels = self.settings.n_checkpoints, self.train_labels.cpu().numpy()
-        of_train = "FROM predictions WHERE split = 'train' ORDER BY checkpoint_id, idx"
-        margins = self.writer.columns(f"SELECT model_output {of_train}")["model_output"]
-        probabilities = self.writer.arrays(f"SELECT probabilities {of_train}", "probabilities")
-        signals = label_signals(
-            margins.reshape(n_checkpoints, -1),
-            result.self_influence,
-            result.by_method["trak"],
-            result.test_labels,
-            train_labels,
+    def _labels(self) -> None:
+        epochs = self.subject.training.epochs
+        tables, meta = label_tables(
+            self.writer,
+            self.files,
+            self.subject,
+            self.settings.seed,
+            self.settings.device,
+            on_epoch=lambda: self.progress.advance(1 / (2 * epochs)),
         )
-        mean = probabilities.reshape(n_checkpoints, len(train_labels), -1).mean(axis=0)
-        return {"suspects": suspect_columns(signals, suggested_labels(mean, train_labels))}
+        self.writer.write("labels", tables, meta)
 
     # --- evidence -----------------------------------------------------------------------------------------
 

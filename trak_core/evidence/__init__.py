@@ -22,7 +22,6 @@ from trak_core.evidence.removal import (
     summarize_removal,
 )
 from trak_core.evidence.split import tuning_tests
-from trak_core.evidence.suspects import label_signals, own_class_harm, suggested_labels, suspect_columns
 from trak_core.evidence.trust import trust_level
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "calibration_slope",
     "choose_tests",
     "compare_removals",
-    "label_signals",
     "lds_interval",
     "lds_per_test",
     "measure_lds",
@@ -41,13 +39,10 @@ __all__ = [
     "midpoints",
     "noise_ceiling",
     "noise_ceiling_per_test",
-    "own_class_harm",
     "predicted_outcomes",
     "removal_weights",
     "row_correlations",
-    "suggested_labels",
     "summarize_removal",
-    "suspect_columns",
     "trust_level",
     "tuning_tests",
 ]

@@ -84,6 +84,7 @@ def _row_counts(run: Run) -> str:
         "topk": len(info.methods) * info.n_test * n_ends,
         "subsets": info.provenance["n_subsets"],
         "class_influence": len(info.methods) * len(np.unique(run.test_labels)),
+        "planted_errors": round(info.provenance.get("flip_labels", 0.0) * info.n_train),
     }
     if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {

@@ -1,6 +1,6 @@
 """What live attribution needs of a run: its model and data through the recipe, its weights from the checkpoints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError, RunMismatchError
 from trak_core.gradients import StateDict
+from trak_core.labels.planting import plant_in
 from trak_core.recipes import RECIPES, Recipe, Subject
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
@@ -26,11 +27,11 @@ class LiveMaterial:
     """A run's model, data and weights, on the CPU.
 
     Attributes:
-        subject: of the recipe.
+        subject: of the recipe, with the wrong labels that were planted for the run.
         architecture: supplies the forward pass.
         states: weights of the checkpoints, by checkpoint_id.
         train_inputs: `[n_train, ...]`.
-        train_labels: `[n_train]`.
+        train_labels: `[n_train]`, the ones that the checkpoints were trained on.
         test_inputs: `[n_test, ...]`.
         q: weights of the train examples, mean over checkpoints `[n_train]`, float32.
     """
@@ -63,8 +64,12 @@ def read_material(run: Run) -> LiveMaterial:
             "made again for new inputs. Score them with the Attributor that made the run: attributor.score(inputs)."
         )
     states = _read_states(run)
+    made = run.info.provenance
     subject = _load(RECIPES[recipe_name])
-    if subject.dataset.fingerprint() != run.info.provenance.get("data_fingerprint"):
+    if made.get("flip_labels"):
+        dataset, _ = plant_in(subject.dataset, made["flip_labels"], made["flip_kind"], made["seed"])
+        subject = replace(subject, dataset=dataset)
+    if subject.dataset.fingerprint() != made.get("data_fingerprint"):
         raise RunMismatchError(
             f"the recipe {recipe_name!r} reads other data now than run {name!r} was made with (a package that it "
             f"reads was updated?); build the run again to score new inputs: python -m trak_core build {recipe_name}."

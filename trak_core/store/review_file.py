@@ -31,6 +31,9 @@ CREATE TABLE IF NOT EXISTS verdicts(
 CREATE TABLE IF NOT EXISTS what_ifs(
     what_if_id VARCHAR PRIMARY KEY, asked_at TIMESTAMP, fingerprint VARCHAR, test_idx INTEGER, removed INTEGER[],
     result VARCHAR);
+CREATE TABLE IF NOT EXISTS retrainings(
+    retraining_id VARCHAR PRIMARY KEY, asked_at TIMESTAMP, fingerprint VARCHAR, n_seeds INTEGER,
+    relabelled INTEGER[], new_labels INTEGER[], excluded INTEGER[], result VARCHAR);
 """
 _one_at_a_time = threading.Lock()
 

@@ -93,10 +93,12 @@ class ReviewLog:
     Attributes:
         verdicts: oldest first, those that were undone among them.
         n_of_other_data: verdicts in the file that are about other data; they are kept there and never used here.
+        n_not_in_run: verdicts that were left out because the run has no such example or class; kept in the file too.
     """
 
     verdicts: tuple[Verdict, ...] = ()
     n_of_other_data: int = 0
+    n_not_in_run: int = 0
 
     @cached_property
     def by_reviewer(self) -> dict[tuple[int, str], Verdict]:

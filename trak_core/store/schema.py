@@ -14,7 +14,7 @@ __all__ = [
     "create_working_tables",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
 
@@ -88,7 +88,13 @@ CREATE TABLE truth_lds(
 CREATE TABLE removals(
     method VARCHAR, test_idx INTEGER, k INTEGER, model_output DOUBLE, flipped BOOLEAN, unremoved DOUBLE,
     standard_error DOUBLE, n_seeds INTEGER);
-CREATE TABLE suspects(train_idx INTEGER, signal VARCHAR, score DOUBLE, rank INTEGER, suggested_label INTEGER);
+CREATE TABLE out_of_fold(train_idx INTEGER PRIMARY KEY, fold INTEGER, probabilities FLOAT[{n_classes}]);
+CREATE TABLE suspects(
+    train_idx INTEGER, signal VARCHAR, score DOUBLE, rank INTEGER, suggested_label INTEGER,
+    suggested_confidence DOUBLE, is_likely BOOLEAN);
+CREATE TABLE findings(
+    kind VARCHAR, train_idx INTEGER, score DOUBLE, rank INTEGER, other_split VARCHAR, other_idx INTEGER);
+CREATE TABLE planted_errors(train_idx INTEGER PRIMARY KEY, true_label INTEGER);
 CREATE TABLE layout(split VARCHAR, idx INTEGER, space VARCHAR, x FLOAT, y FLOAT);
 """
 
@@ -130,7 +136,10 @@ ORDER_BY = {
     "truth_lds": "truth_id, method, n_checkpoints",
     "self_influence": "method, train_idx",
     "removals": "method, test_idx, k",
+    "out_of_fold": "train_idx",
     "suspects": "signal, rank",
+    "findings": "kind, rank",
+    "planted_errors": "train_idx",
     "layout": "space, split, idx",
 }
 

@@ -20,6 +20,8 @@ _DATA = {
 }
 SETTING_TITLES = {
     "seed": "seed",
+    "flip_labels": "share of labels made wrong on purpose",
+    "flip_kind": "kind of wrong labels",
     "device": "computed on",
     "created_at": "made at",
     "model": "model",
@@ -46,7 +48,9 @@ LONGEST = 200
 
 def facts_table(run: Run) -> pd.DataFrame:
     """Data, settings and versions, one row a fact: about, what, value."""
-    made = run.info.provenance
+    made = dict(run.info.provenance)
+    if not made.get("flip_labels"):
+        made.pop("flip_kind", None)  # says nothing where no label was made wrong
     names = ", ".join(run.info.class_names)
     rows = [
         ("data", "training examples", f"{run.info.n_train:,}"),

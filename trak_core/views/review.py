@@ -1,30 +1,27 @@
-"""The review of labels: the queue of suspects, how far it is, and what speaks for and against one of them."""
+"""The review of labels: suspects by a signal, the queue that they make up, and how far its review is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.store.reviews import ReviewLog
+from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
-from trak_core.views.examples import Example, read_examples
-from trak_core.views.neighbours import FeatureSpace
 
 __all__ = [
     "Show",
-    "SuspectEvidence",
     "SuspectFilter",
     "SuspectQueue",
     "Suspects",
-    "Witness",
     "class_keys",
     "data_fingerprint",
     "find_suspects",
+    "only_given_label",
     "read_suspects",
-    "suspect_evidence",
+    "standing_log",
     "suspect_signals",
 ]
 
@@ -32,8 +29,14 @@ RECENT = 50
 """Verdicts that the precision of late is taken over."""
 _TITLES = {
     "combined": "Combined",
+    "out_of_fold": "Out-of-fold confidence",
+    "second_look": "Second look",
+    "neighbours": "Neighbours' labels",
+    "training_margin": "Margin over training",
+    "disagreement": "Ensemble disagreement",
     "confidence": "Low confidence",
     "self_influence": "Self-influence",
+    "tracin_self_influence": "Self-influence, TracIn",
     "own_class_opponents": "Hurts its own class",
 }
 _KEYS = "1234567890"
@@ -44,6 +47,37 @@ def data_fingerprint(run: Run) -> str:
     """What verdicts on the labels of this run are recorded for; it changes with the data."""
     facts = run.info.provenance
     return str(facts.get("data_fingerprint") or facts["fingerprint"])
+
+
+def standing_log(run: Run, log: ReviewLog) -> ReviewLog:
+    """The log without verdicts on examples or classes that the run does not have; it counts what it leaves out.
+
+    Where the last word of a reviewer on an example is left out, so are their earlier ones: they were taken back by it.
+    Nothing is taken out of the file, and doing this twice changes nothing.
+
+    Args:
+        run: the run that verdicts are to be applied to.
+        log: of the review of its data.
+    """
+
+    def fits(verdict: Verdict) -> bool:
+        is_class = verdict.new_label is None or 0 <= verdict.new_label < len(run.info.class_names)
+        return is_class and 0 <= verdict.train_idx < run.info.n_train
+
+    if all(map(fits, log.verdicts)):
+        return log
+    unfit = {key for key, verdict in log.by_reviewer.items() if not fits(verdict)}
+    return replace(
+        log,
+        verdicts=tuple(v for v in log.verdicts if fits(v) and (v.train_idx, v.reviewer) not in unfit),
+        n_not_in_run=log.n_not_in_run + sum(not fits(v) and not v.is_undone for v in log.verdicts),
+    )
+
+
+def only_given_label(run: Run) -> str | None:
+    """The name of the class that all train examples are labelled as; None where there are several."""
+    given = np.unique(run.train_labels)
+    return run.info.class_names[given[0]] if len(given) == 1 else None
 
 
 def suspect_signals(run: Run) -> dict[str, str]:
@@ -76,6 +110,8 @@ class Suspects:
         score: float64 `[n]`, higher for a more suspicious label.
         suggested: int64 `[n]`, another label for each.
         n_train: number of train examples of the run.
+        confidence: in the other label, float64 `[n]`, 0 to 1 and NaN where it is not known; None where it never is.
+        likely: True for labels that are likely wrong, bool `[n]`; None where nobody has judged that.
     """
 
     signal: str
@@ -83,6 +119,8 @@ class Suspects:
     score: NDArray[np.float64]
     suggested: NDArray[np.int64]
     n_train: int
+    confidence: NDArray[np.float64] | None = None
+    likely: NDArray[np.bool_] | None = None
 
     @cached_property
     def place(self) -> NDArray[np.int64]:
@@ -96,18 +134,43 @@ class Suspects:
         place = self.place[train_idx]
         return int(self.suggested[place]) if place < len(self.suggested) else None
 
+    def suggested_confidence(self, train_idx: int) -> float | None:
+        """How sure the other label is, 0 to 1; None where that is not known."""
+        place = self.place[train_idx]
+        if self.confidence is None or place == len(self.confidence) or np.isnan(self.confidence[place]):
+            return None
+        return float(self.confidence[place])
+
+    def is_likely(self, train_idx: int) -> bool:
+        """True where the label is likely wrong."""
+        place = self.place[train_idx]
+        return self.likely is not None and place < len(self.likely) and bool(self.likely[place])
+
+    @property
+    def n_likely(self) -> int | None:
+        """How many labels are likely wrong; None where nobody has judged that."""
+        return None if self.likely is None else int(self.likely.sum())
+
 
 def read_suspects(run: Run, signal: str) -> Suspects:
-    """All suspects by a signal that the run has; 24 bytes each, so keep it."""
+    """All suspects by a signal that the run has; 33 bytes each, so keep it.
+
+    Which labels are likely wrong is the same whatever signal they are walked through by.
+    """
     found = run.columns(
-        "SELECT train_idx, score, suggested_label FROM suspects WHERE signal = ? ORDER BY rank", [signal]
+        "SELECT train_idx, score, suggested_label, suggested_confidence, train_idx IN "
+        "(SELECT train_idx FROM suspects WHERE is_likely) AS likely FROM suspects WHERE signal = ? ORDER BY rank",
+        [signal],
     )
+    is_judged = bool(run.rows("SELECT 1 FROM suspects WHERE is_likely IS NOT NULL LIMIT 1"))
     return Suspects(
         signal,
         found["train_idx"].astype(np.int64),
         found["score"].astype(np.float64),
         found["suggested_label"].astype(np.int64),
         run.info.n_train,
+        np.ma.filled(found["suggested_confidence"].astype(np.float64), np.nan),
+        found["likely"].astype(bool) if is_judged else None,
     )
 
 
@@ -121,12 +184,16 @@ class SuspectFilter:
         show: which of these to walk through: "to review" by anybody, "to review by me", those that somebody is
             "unsure" of, those "disputed" between reviewers, or "all".
         reviewer: who "me" is.
+        only_likely: True to keep labels that are likely wrong.
+        among: train examples to keep, as those with a finding of some kind; None for all.
     """
 
     classes: tuple[int, ...] = ()
     length: int | None = 200
     show: Show = "to review"
     reviewer: str = ""
+    only_likely: bool = False
+    among: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +257,10 @@ def find_suspects(suspects: Suspects, labels: NDArray[np.int64], log: ReviewLog,
     ranked = suspects.train_idx
     if wanted.classes:
         ranked = ranked[np.isin(labels[ranked], wanted.classes)]
+    if wanted.only_likely:
+        ranked = ranked[np.isin(ranked, [] if suspects.likely is None else suspects.train_idx[suspects.likely])]
+    if wanted.among is not None:
+        ranked = ranked[np.isin(ranked, list(wanted.among))]
     members = [int(idx) for idx in ranked[: wanted.length]]
     inside = set(members)
     last = [verdict for idx, verdict in log.latest.items() if idx in inside]
@@ -215,114 +286,3 @@ def _is_shown(train_idx: int, log: ReviewLog, wanted: SuspectFilter) -> bool:
     if wanted.show == "unsure":
         return train_idx in log.latest and log.latest[train_idx].verdict == "unsure"
     return wanted.show == "all" or train_idx in log.disputed
-
-
-@dataclass(frozen=True)
-class Witness:
-    """An example that says something about a suspect.
-
-    Attributes:
-        example: a test example that it moves, or a train example that looks like it.
-        value: the score of the suspect for the test example, or how much alike the train example is, 0 to 1.
-    """
-
-    example: Example
-    value: float
-
-
-@dataclass(frozen=True)
-class SuspectEvidence:
-    """What speaks for and against the label of one train example.
-
-    Attributes:
-        example: the suspect.
-        suggested_label: the other label, None where the ranking has none.
-        suggested_name: its name.
-        p_label: probability of the given label, averaged over checkpoints; None where it is not known.
-        p_suggested: of the suggested label, likewise.
-        hurts: test examples whose label it lowers most, of those that have it among their strongest opponents.
-        helps: test examples whose label it raises most, likewise.
-        like_given: train examples of the given label that the model learns from most alike.
-        like_suggested: those of the suggested label, likewise.
-        names: of all classes.
-    """
-
-    example: Example
-    suggested_label: int | None
-    suggested_name: str | None
-    p_label: float | None
-    p_suggested: float | None
-    hurts: list[Witness]
-    helps: list[Witness]
-    like_given: list[Witness]
-    like_suggested: list[Witness]
-    names: tuple[str, ...]
-
-    @property
-    def models_disagree(self) -> bool:
-        """True when the models, trained on the given label, still find the suggested one more probable."""
-        return self.p_label is not None and self.p_suggested is not None and self.p_suggested > self.p_label
-
-
-def suspect_evidence(
-    run: Run, space: FeatureSpace, train_idx: int, suggested_label: int | None, k: int | None = None
-) -> SuspectEvidence:
-    """What speaks for and against the label of one train example.
-
-    Args:
-        run: with scores.
-        space: directions of the run's features.
-        train_idx: of the train example.
-        suggested_label: another label for it, None where there is none.
-        k: length of each list; by default what fits on a page, 6 images or 4 texts.
-
-    Raises:
-        NotInRunError: there is no such train example.
-    """
-    example = read_examples(run, "train", [run.check_train(train_idx)])[0]
-    k = k or (6 if run.info.modality == "image" else 4)
-    p_label, p_suggested = _probabilities(run, example, suggested_label)
-    # A label turns the gradient of an example around, away from those of the class that it really belongs to. So the
-    # ones that are most alike under another label point the opposite way, and it is the size of the cosine that counts.
-    alike = np.abs(space.train @ space.train[train_idx])
-    alike[train_idx] = -1
-    return SuspectEvidence(
-        example=example,
-        suggested_label=suggested_label,
-        suggested_name=None if suggested_label is None else run.info.class_names[suggested_label],
-        p_label=p_label,
-        p_suggested=p_suggested,
-        hurts=_moved(run, train_idx, "opponent", k),
-        helps=_moved(run, train_idx, "proponent", k),
-        like_given=_alike(run, alike, example.label, k),
-        like_suggested=[] if suggested_label is None else _alike(run, alike, suggested_label, k),
-        names=run.info.class_names,
-    )
-
-
-def _probabilities(run: Run, example: Example, suggested: int | None) -> tuple[float | None, float | None]:
-    rows = run.rows(
-        "SELECT avg(p_label), avg(probabilities[?]) FROM predictions WHERE split = 'train' AND idx = ?",
-        [None if suggested is None else suggested + 1, example.idx],
-    )
-    return rows[0] if rows else (None, None)
-
-
-def _moved(run: Run, train_idx: int, side: str, k: int) -> list[Witness]:
-    """Test examples that have it in a top list, the most moved first; only scores of that side's sign count."""
-    rows = run.rows(
-        "SELECT test_idx, score FROM topk WHERE method = ? AND train_idx = ? AND side = ? AND (score < 0) = ? "
-        "ORDER BY abs(score) DESC, test_idx LIMIT ?",
-        [run.info.method, train_idx, side, side == "opponent", k],
-    )
-    return _witnesses(run, "test", [idx for idx, _ in rows], [score for _, score in rows])
-
-
-def _alike(run: Run, alike: NDArray[np.float32], label: int, k: int) -> list[Witness]:
-    members = np.flatnonzero((run.train_labels == label) & (alike >= 0))
-    nearest = members[np.argsort(-alike[members], kind="stable")[:k]]
-    return _witnesses(run, "train", nearest.tolist(), np.minimum(alike[nearest], 1).tolist())
-
-
-def _witnesses(run: Run, split: str, idxs: Sequence[int], values: Sequence[float]) -> list[Witness]:
-    return [Witness(example, value) for example, value in zip(read_examples(run, split, idxs), values, strict=True)]

@@ -6,6 +6,7 @@ import pandas as pd
 
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
+from trak_core.views.review import standing_log
 
 __all__ = ["cleaned_labels", "removal_list", "verdict_table"]
 
@@ -29,6 +30,7 @@ def verdict_table(run: Run, log: ReviewLog) -> pd.DataFrame:
         A table with the columns train_idx, label, label_name, new_label, new_label_name, verdict, reviewer, note and
         reviewed_at (UTC). The new label is the given one for "keep" and "unsure", and missing for "exclude".
     """
+    log = standing_log(run, log)
     standing = sorted(log.by_reviewer.values(), key=lambda verdict: (verdict.train_idx, verdict.verdict_id))
     return _frame([_row(run, verdict.train_idx, verdict) for verdict in standing])
 
@@ -39,11 +41,13 @@ def cleaned_labels(run: Run, log: ReviewLog) -> pd.DataFrame:
     Where reviewers differ, the last verdict counts. An example nobody reviewed keeps its label and has no verdict; an
     excluded one has no new label.
     """
+    log = standing_log(run, log)
     return _frame([_row(run, idx, log.latest.get(idx)) for idx in range(run.info.n_train)])
 
 
 def removal_list(run: Run, log: ReviewLog) -> pd.DataFrame:
     """Train examples whose last verdict is "exclude", by number: as `verdict_table`."""
+    log = standing_log(run, log)
     return _frame([_row(run, idx, log.latest[idx]) for idx in log.excluded])
 
 

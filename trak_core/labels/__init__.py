@@ -1,0 +1,1 @@
+"""Labels that look wrong: signals, their combination, what else is odd, and errors planted for measuring."""

@@ -1,0 +1,54 @@
+"""Nearest neighbours by the angle between rows, block by block: never all pairs at once."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["nearest", "unit_rows"]
+
+PAIRS_AT_ONCE = 2**24
+"""Cosines that are held at a time, 64 MB."""
+
+
+def unit_rows(values: NDArray[Any], centre: NDArray[Any] | float = 0.0) -> NDArray[np.float32]:
+    """Rows brought to length 1: float32 `[n, d]`; rows without a direction are 0.
+
+    Args:
+        values: `[n, ...]`.
+        centre: taken off every row before, `[d]`.
+    """
+    rows = np.asarray(values, dtype=np.float32).reshape(len(values), -1) - np.asarray(centre, dtype=np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.where(lengths > 0, lengths, 1)
+    return rows
+
+
+def nearest(
+    rows: NDArray[np.float32], among: NDArray[np.float32] | None = None, k: int = 1
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `k` nearest of each row and their cosines, nearest first: int64 and float32 `[n, k]`.
+
+    There are fewer columns where there are fewer others. Memory beside the result is 64 MB, whatever the numbers.
+
+    Args:
+        rows: of length 1 `[n, d]`.
+        among: likewise `[m, d]`, those to look among; None for the other rows themselves.
+        k: how many, from 1.
+    """
+    others = rows if among is None else among
+    k = min(k, len(others) - (among is None))
+    found = np.empty((len(rows), k), dtype=np.int64)
+    cosines = np.empty((len(rows), k), dtype=np.float32)
+    step = max(1, PAIRS_AT_ONCE // max(len(others), 1))
+    for start in range(0, len(rows) if k > 0 else 0, step):
+        block = rows[start : start + step] @ others.T
+        here = np.arange(len(block))
+        if among is None:
+            block[here, start + here] = -np.inf
+        few = block.argmax(1)[:, None] if k == 1 else np.argpartition(-block, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(block, few, axis=1)
+        order = np.lexsort((few, -values), axis=1)
+        found[start : start + step] = np.take_along_axis(few, order, axis=1)
+        cosines[start : start + step] = np.take_along_axis(values, order, axis=1)
+    return found, cosines

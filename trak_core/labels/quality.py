@@ -1,0 +1,174 @@
+"""How well a ranking finds the labels that are wrong, where it is known which are.
+
+A ranking is scores, higher for a more suspicious label, or the order in which labels are inspected, which `ranked`
+makes of scores. Whoever inspects stops somewhere, so the share of errors found by then says more of the use than AUROC.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidSettingError
+
+__all__ = ["Quality", "auroc", "average_precision", "inspected_for", "quality", "ranked", "recall_at"]
+
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a ranking of labels is worth.
+
+    Attributes:
+        n: labels ranked.
+        n_wrong: of them, those that are wrong.
+        auroc: chance that a wrong label is ranked above a right one; 0.5 for a ranking that knows nothing.
+        average_precision: mean over the wrong labels of the share of wrong ones down to each; `n_wrong / n` for a
+            ranking that knows nothing.
+        recall_at_10: share of the wrong labels among the first 10%; likewise the next two.
+        recall_at_15: among the first 15%.
+        recall_at_20: among the first 20%.
+        inspected_for_95: share that must be inspected to find 95% of the wrong labels.
+    """
+
+    n: int
+    n_wrong: int
+    auroc: float
+    average_precision: float
+    recall_at_10: float
+    recall_at_15: float
+    recall_at_20: float
+    inspected_for_95: float
+
+
+def quality(scores: NDArray[Any], wrong: Booleans) -> Quality:
+    """Every measure of a ranking.
+
+    Args:
+        scores: `[n]`, higher for a more suspicious label.
+        wrong: True for labels that are wrong `[n]`.
+
+    Raises:
+        InvalidSettingError: as `auroc`.
+    """
+    area, order = auroc(scores, wrong), ranked(scores)
+    return Quality(
+        n=len(wrong),
+        n_wrong=int(wrong.sum()),
+        auroc=area,
+        average_precision=average_precision(scores, wrong),
+        recall_at_10=recall_at(order, wrong, 0.10),
+        recall_at_15=recall_at(order, wrong, 0.15),
+        recall_at_20=recall_at(order, wrong, 0.20),
+        inspected_for_95=inspected_for(order, wrong, 0.95),
+    )
+
+
+def ranked(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """The order of inspection, the highest score first: int64 `[n]`; equal scores by number, as suspects are stored."""
+    return np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+
+
+def auroc(scores: NDArray[Any], wrong: Booleans) -> float:
+    """Share of pairs of a wrong and a right label in which the wrong one has the higher score; ties count half.
+
+    Args:
+        scores: `[n]`, higher for a more suspicious label; they may be infinite.
+        wrong: True for labels that are wrong `[n]`.
+
+    Raises:
+        InvalidSettingError: `wrong` is True nowhere or everywhere, it has another length, or a score is NaN.
+
+    Source: Hanley & McNeil 1982.
+    """
+    ends, wrong_up_to = _groups(scores, wrong, needs_right=True)
+    n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
+    wrong_in, right_in = np.diff(wrong_up_to, prepend=0), np.diff(ends - wrong_up_to, prepend=0)
+    below = n_right - (ends - wrong_up_to)  # right ones with a lower score than this group
+    return float((wrong_in * (below + right_in / 2)).sum() / (n_wrong * n_right))
+
+
+def average_precision(scores: NDArray[Any], wrong: Booleans) -> float:
+    """Mean over the wrong labels of the precision down to each; labels with equal scores are inspected together.
+
+    Args:
+        scores: as `auroc`.
+        wrong: True for labels that are wrong `[n]`.
+
+    Raises:
+        InvalidSettingError: `wrong` is True nowhere, it has another length, or a score is NaN.
+    """
+    ends, wrong_up_to = _groups(scores, wrong)
+    return float((np.diff(wrong_up_to, prepend=0) * wrong_up_to / ends).sum() / wrong.sum())
+
+
+def recall_at(order: NDArray[Any], wrong: Booleans, fraction: float) -> float:
+    """Share of the wrong labels that is among the first `round(fraction * n)`.
+
+    Args:
+        order: numbers of the labels, the most suspicious first `[n]`; see `ranked`.
+        wrong: True for labels that are wrong `[n]`.
+        fraction: inspected, 0 to 1.
+
+    Raises:
+        InvalidSettingError: `order` is not each number once, `wrong` is True nowhere, or the fraction is not 0 to 1.
+    """
+    if not 0 <= fraction <= 1:
+        raise InvalidSettingError(f"fraction={fraction}; it must be from 0 to 1.")
+    found = _found(order, wrong)
+    n_inspected = round(fraction * len(found))
+    return float(found[n_inspected - 1] / found[-1]) if n_inspected else 0.0
+
+
+def inspected_for(order: NDArray[Any], wrong: Booleans, recall: float) -> float:
+    """Smallest share of the labels, from the most suspicious on, that holds the share `recall` of the wrong ones.
+
+    Args:
+        order: as `recall_at`.
+        wrong: True for labels that are wrong `[n]`.
+        recall: to reach, above 0 and up to 1.
+
+    Raises:
+        InvalidSettingError: as `recall_at`, or the recall is not above 0 and up to 1.
+    """
+    if not 0 < recall <= 1:
+        raise InvalidSettingError(f"recall={recall}; it must be above 0 and up to 1.")
+    found = _found(order, wrong)
+    return float((np.argmax(found / found[-1] >= recall) + 1) / len(found))
+
+
+def _found(order: NDArray[Any], wrong: Booleans) -> NDArray[np.int64]:
+    """How many wrong labels are among the first 1, 2, ... n of an order."""
+    if not np.array_equal(np.sort(order), np.arange(len(wrong))):
+        raise InvalidSettingError(
+            f"order must hold each number from 0 to {len(wrong) - 1:,} once; make one of scores with ranked(scores)."
+        )
+    _check_wrong(wrong)
+    return np.cumsum(wrong[order], dtype=np.int64)
+
+
+def _groups(
+    scores: NDArray[Any], wrong: Booleans, needs_right: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many labels and wrong labels there are down to the end of each group of equal scores, the highest first."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != wrong.shape or np.isnan(scores).any():
+        raise InvalidSettingError(
+            f"scores have shape {scores.shape} with {np.isnan(scores).sum():,} NaN for {len(wrong):,} labels; give one "
+            "number for each, -inf for a label that is not ranked."
+        )
+    _check_wrong(wrong, needs_right)
+    order = ranked(scores)
+    values = scores[order]
+    last = np.flatnonzero(np.append(values[1:] != values[:-1], True))
+    return last + 1, np.cumsum(wrong[order], dtype=np.int64)[last]
+
+
+def _check_wrong(wrong: Booleans, needs_right: bool = False) -> None:
+    if wrong.dtype != np.bool_ or not wrong.any() or (needs_right and wrong.all()):
+        raise InvalidSettingError(
+            f"wrong holds {np.count_nonzero(wrong):,} wrong labels of {len(wrong):,} (dtype {wrong.dtype}); give bool "
+            "with at least one wrong label" + (" and one right one." if needs_right else ".")
+        )

@@ -1,0 +1,132 @@
+"""The first suspects of a run, and how well its signals find the labels that were made wrong on purpose.
+
+For measuring alone: nothing here tells which labels these are, and the review of labels does not look at it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trak_core.errors import NotInRunError
+from trak_core.labels.cleanlab_baseline import cleanlab_signals
+from trak_core.labels.quality import Quality, quality
+from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.run import Run
+from trak_core.views.review import suspect_signals
+
+__all__ = ["FirstSuspects", "Suspect", "first_suspects", "planted_in_words", "planted_quality"]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A train example whose label looks wrong.
+
+    Attributes:
+        rank: from 1, the most suspicious.
+        train_idx: its number.
+        label: given.
+        suggested_label: another one.
+        suggested_confidence: how probable models that did not see it find that, 0 to 1; None where not measured.
+        score: higher for a more suspicious label.
+        is_likely: True where the label is called likely wrong; None where nothing was called.
+    """
+
+    rank: int
+    train_idx: int
+    label: int
+    suggested_label: int
+    suggested_confidence: float | None
+    score: float
+    is_likely: bool | None
+
+
+@dataclass(frozen=True)
+class FirstSuspects:
+    """The first suspects by one signal.
+
+    Attributes:
+        signal: its name.
+        title: its name for people.
+        suspects: the most suspicious first.
+        n: train examples that the signal ranks.
+        n_likely: of them, those whose label is called likely wrong; None where nothing was called.
+    """
+
+    signal: str
+    title: str
+    suspects: tuple[Suspect, ...]
+    n: int
+    n_likely: int | None
+
+
+def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:
+    """The first `n` suspects by a signal; None stands for the signal that the review begins with.
+
+    Raises:
+        NotInRunError: the run has no such signal, or none at all.
+    """
+    titles = suspect_signals(run)
+    if not titles:
+        raise NotInRunError(
+            f"run {run.info.name!r} has no suspects; runs that are built from a recipe rank their labels, those saved "
+            "from Python do not."
+        )
+    signal = signal or next(iter(titles))
+    if signal not in titles:
+        raise NotInRunError(f"run {run.info.name!r} has no signal {signal!r}; it has: {', '.join(titles)}.")
+    rows = run.rows(
+        "SELECT rank, train_idx, suggested_label, suggested_confidence, score, is_likely FROM suspects "
+        "WHERE signal = ? AND rank <= ? ORDER BY rank",
+        [signal, n],
+    )
+    found = tuple(
+        Suspect(rank, train_idx, run.label("train", train_idx), suggested, confidence, score, is_likely)
+        for rank, train_idx, suggested, confidence, score, is_likely in rows
+    )
+    n_ranked, n_called, n_likely = run.rows(
+        "SELECT count(*), count(is_likely), count(*) FILTER (is_likely) FROM suspects WHERE signal = ?", [signal]
+    )[0]
+    return FirstSuspects(signal, titles[signal], found, n_ranked, n_likely if n_called else None)
+
+
+def planted_quality(run: Run, with_cleanlab: bool = False) -> dict[str, Quality] | None:
+    """How well each signal of the run finds the planted errors; None where nothing was planted.
+
+    Train examples that a signal does not rank count as the least suspicious.
+
+    Args:
+        run: with suspects.
+        with_cleanlab: also cleanlab's rankings on the out-of-fold probabilities of the run, last.
+
+    Raises:
+        NeedNotMetError: cleanlab is not installed.
+    """
+    planted = [train_idx for (train_idx,) in run.rows("SELECT train_idx FROM planted_errors ORDER BY train_idx")]
+    if not planted:
+        return None
+    wrong = np.zeros(run.info.n_train, dtype=bool)
+    wrong[planted] = True
+    found = {}
+    for signal in suspect_signals(run):
+        ranked = run.columns("SELECT train_idx, score FROM suspects WHERE signal = ?", [signal])
+        scores = np.full(run.info.n_train, -np.inf)
+        scores[ranked["train_idx"]] = ranked["score"]
+        found[signal] = quality(scores, wrong)
+    if with_cleanlab:
+        out_of_fold = run.arrow("SELECT probabilities FROM out_of_fold ORDER BY train_idx")
+        theirs = cleanlab_signals(run.train_labels, from_arrow_arrays(out_of_fold, "probabilities"))
+        found |= {signal: quality(scores, wrong) for signal, scores in theirs.items()}
+    return found
+
+
+def planted_in_words(run: Run) -> str | None:
+    """A sentence on how many labels were made wrong on purpose, and how; None where that was not asked for."""
+    made = run.info.provenance
+    if not made.get("flip_labels"):
+        return None
+    n_wrong = run.rows("SELECT count(*) FROM planted_errors")[0][0]
+    was = "label was" if n_wrong == 1 else "labels were"
+    return (
+        f"{n_wrong:,} of {run.info.n_train:,} training {was} made wrong on purpose ({made['flip_kind']}, "
+        f"--flip-labels {made['flip_labels']})."
+    )

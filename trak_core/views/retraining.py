@@ -1,0 +1,205 @@
+"""Before and after: which test examples came right or went wrong with the cleaned labels, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trak_core.store.retrainings import Corrections, LabelSet, Retraining
+from trak_core.store.reviews import ReviewLog
+from trak_core.store.run import Run
+from trak_core.views.examples import Example, read_examples
+from trak_core.views.review import standing_log
+
+__all__ = [
+    "ChangedTest",
+    "LabelSetRow",
+    "Reason",
+    "changed_table",
+    "changed_tests",
+    "corrections_of",
+    "label_set_rows",
+    "nearest_retraining",
+    "why_changed",
+]
+
+MOST_REASONS = 5
+
+
+def corrections_of(run: Run, log: ReviewLog) -> Corrections:
+    """What the standing verdicts find wrong; where reviewers differ, the last one counts.
+
+    Labels that were kept, that nobody is sure of, or that would be replaced by themselves stay as they are. Verdicts on
+    examples or classes that the run does not have are left aside.
+    """
+    latest = standing_log(run, log).latest
+    relabelled = tuple(
+        (idx, verdict.new_label)
+        for idx, verdict in sorted(latest.items())
+        if verdict.new_label is not None and verdict.new_label != run.label("train", idx)
+    )
+    return Corrections(relabelled, tuple(sorted(idx for idx, one in latest.items() if one.verdict == "exclude")))
+
+
+def nearest_retraining(history: Sequence[Retraining], corrections: Corrections) -> Retraining | None:
+    """The retraining whose labels are nearest to these, of several that with most models, then the newest.
+
+    Args:
+        history: newest first.
+        corrections: of the labels.
+    """
+    return min(
+        history,
+        key=lambda one: (one.trial.corrections.n_differing(corrections), -one.n_models),
+        default=None,
+    )
+
+
+@dataclass(frozen=True)
+class LabelSetRow:
+    """One set of labels that models learned from.
+
+    Attributes:
+        title: what it is, in a few words.
+        n_relabelled: train examples with a new label.
+        n_left_out: train examples that the models did not learn from.
+        found: what they got right.
+    """
+
+    title: str
+    n_relabelled: int
+    n_left_out: int
+    found: LabelSet
+
+
+def label_set_rows(retraining: Retraining) -> list[LabelSetRow]:
+    """The sets of labels that were compared; where nothing was relabelled, the third is the second and left out."""
+    corrections = retraining.trial.corrections
+    n_relabelled, n_excluded = len(corrections.relabelled), len(corrections.excluded)
+    rows = [
+        LabelSetRow("as given", 0, 0, retraining.kept),
+        LabelSetRow("cleaned", n_relabelled, n_excluded, retraining.cleaned),
+    ]
+    if n_relabelled:
+        rows.append(LabelSetRow("wrong ones left out", 0, n_relabelled + n_excluded, retraining.excluded))
+    return rows
+
+
+@dataclass(frozen=True)
+class ChangedTest:
+    """A test example that most models get right before and wrong after, or the other way round.
+
+    Attributes:
+        example: itself.
+        came_right: True when it is right with the cleaned labels.
+        answer_before: what most models say that learned from the labels as given.
+        answer_after: what most models say that learned from the cleaned ones.
+        n_right_before: models that get it right before; n_right_after likewise.
+        n_right_after: models that get it right after.
+        n_models: models on either side.
+        change: of the margin of its label, mean over the models.
+    """
+
+    example: Example
+    came_right: bool
+    answer_before: str
+    answer_after: str
+    n_right_before: int
+    n_right_after: int
+    n_models: int
+    change: float
+
+
+def changed_tests(run: Run, retraining: Retraining) -> list[ChangedTest]:
+    """Test examples that came right, the largest rise of the margin first; then those that went wrong, by its fall."""
+    kept, cleaned, names = retraining.kept, retraining.cleaned, run.info.class_names
+    before, after = _right(run, kept), _right(run, cleaned)
+    change = np.array(cleaned.margins) - np.array(kept.margins)
+    came = [int(idx) for idx in np.argsort(-change, kind="stable") if after[idx] and not before[idx]]
+    went = [int(idx) for idx in np.argsort(change, kind="stable") if before[idx] and not after[idx]]
+    return [
+        ChangedTest(
+            example=example,
+            came_right=bool(after[example.idx]),
+            answer_before=names[kept.answers[example.idx]],
+            answer_after=names[cleaned.answers[example.idx]],
+            n_right_before=kept.n_right[example.idx],
+            n_right_after=cleaned.n_right[example.idx],
+            n_models=retraining.n_models,
+            change=float(change[example.idx]),
+        )
+        for example in read_examples(run, "test", came + went)
+    ]
+
+
+def _right(run: Run, found: LabelSet) -> NDArray[np.bool_]:
+    return np.asarray(np.array(found.answers) == run.test_labels)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A train example that was found wrong and had a say in a test example.
+
+    Attributes:
+        example: itself, with its label as given.
+        score: for the label of the test example, with the label as given.
+        new_name: what it is labelled now; None where it is left out.
+    """
+
+    example: Example
+    score: float
+    new_name: str | None
+
+    @property
+    def became(self) -> str:
+        """What was done about it, in words."""
+        return "left out" if self.new_name is None else f"now “{self.new_name}”"
+
+
+def why_changed(run: Run, retraining: Retraining, changed: ChangedTest, most: int = MOST_REASONS) -> list[Reason]:
+    """Train examples that were found wrong and explain a change by the scores of the run's method, the strongest first.
+
+    For what came right these are the opponents among them, for what went wrong the proponents; there may be none.
+
+    Args:
+        run: with scores.
+        retraining: that the change is from.
+        changed: the test example.
+        most: reasons that are given.
+    """
+    new_labels = retraining.trial.corrections.new_labels
+    wrong = np.array(retraining.trial.corrections.wrong)
+    pull = run.score_row(changed.example.idx)[wrong] * (-1 if changed.came_right else 1)
+    order = [int(place) for place in np.argsort(-pull, kind="stable")[:most] if pull[place] > 0]
+    return [
+        Reason(
+            example,
+            float(pull[place]) * (-1 if changed.came_right else 1),
+            None if (label := new_labels[example.idx]) is None else run.info.class_names[label],
+        )
+        for place, example in zip(order, read_examples(run, "train", wrong[order].tolist()), strict=True)
+    ]
+
+
+def changed_table(run: Run, retraining: Retraining, changed: Sequence[ChangedTest]) -> pd.DataFrame:
+    """Changed test examples with their reasons, a row each, in the order given."""
+    return pd.DataFrame(
+        {
+            "test example": [one.example.idx for one in changed],
+            "label": [one.example.label_name for one in changed],
+            "before": [one.answer_before for one in changed],
+            "after": [one.answer_after for one in changed],
+            "models right before": [f"{one.n_right_before} of {one.n_models}" for one in changed],
+            "models right after": [f"{one.n_right_after} of {one.n_models}" for one in changed],
+            "change of the margin": [round(one.change, 2) for one in changed],
+            "why": ["; ".join(map(reason_in_words, why_changed(run, retraining, one))) for one in changed],
+        }
+    )
+
+
+def reason_in_words(reason: Reason) -> str:
+    """A reason on one line."""
+    example = reason.example
+    return f"train {example.idx}, labelled “{example.label_name}”, {reason.became} ({reason.score:+.2g})"

@@ -1,0 +1,124 @@
+"""What speaks for and against the label of one train example."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.store.run import Run
+from trak_core.views.examples import Example, read_examples
+from trak_core.views.neighbours import FeatureSpace
+
+__all__ = ["SuspectEvidence", "Witness", "suspect_evidence"]
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An example that says something about a suspect.
+
+    Attributes:
+        example: a test example that it moves, or a train example that looks like it.
+        value: the score of the suspect for the test example, or how much alike the train example is, 0 to 1.
+    """
+
+    example: Example
+    value: float
+
+
+@dataclass(frozen=True)
+class SuspectEvidence:
+    """What speaks for and against the label of one train example.
+
+    Attributes:
+        example: the suspect.
+        suggested_label: the other label, None where the ranking has none.
+        suggested_name: its name.
+        p_label: probability of the given label, averaged over checkpoints; None where it is not known.
+        p_suggested: of the suggested label, likewise.
+        hurts: test examples whose label it lowers most, of those that have it among their strongest opponents.
+        helps: test examples whose label it raises most, likewise.
+        like_given: train examples of the given label that the model learns from most alike.
+        like_suggested: those of the suggested label, likewise.
+        names: of all classes.
+    """
+
+    example: Example
+    suggested_label: int | None
+    suggested_name: str | None
+    p_label: float | None
+    p_suggested: float | None
+    hurts: list[Witness]
+    helps: list[Witness]
+    like_given: list[Witness]
+    like_suggested: list[Witness]
+    names: tuple[str, ...]
+
+    @property
+    def models_disagree(self) -> bool:
+        """True when the models, trained on the given label, still find the suggested one more probable."""
+        return self.p_label is not None and self.p_suggested is not None and self.p_suggested > self.p_label
+
+
+def suspect_evidence(
+    run: Run, space: FeatureSpace, train_idx: int, suggested_label: int | None, k: int | None = None
+) -> SuspectEvidence:
+    """What speaks for and against the label of one train example.
+
+    Args:
+        run: with scores.
+        space: directions of the run's features.
+        train_idx: of the train example.
+        suggested_label: another label for it, None where there is none.
+        k: length of each list; by default what fits on a page, 6 images or 4 texts.
+
+    Raises:
+        NotInRunError: there is no such train example.
+    """
+    example = read_examples(run, "train", [run.check_train(train_idx)])[0]
+    k = k or (6 if run.info.modality == "image" else 4)
+    p_label, p_suggested = _probabilities(run, example, suggested_label)
+    # A label turns the gradient of an example around, away from those of the class that it really belongs to. So the
+    # ones that are most alike under another label point the opposite way, and it is the size of the cosine that counts.
+    alike = np.abs(space.train @ space.train[train_idx])
+    alike[train_idx] = -1
+    return SuspectEvidence(
+        example=example,
+        suggested_label=suggested_label,
+        suggested_name=None if suggested_label is None else run.info.class_names[suggested_label],
+        p_label=p_label,
+        p_suggested=p_suggested,
+        hurts=_moved(run, train_idx, "opponent", k),
+        helps=_moved(run, train_idx, "proponent", k),
+        like_given=_alike(run, alike, example.label, k),
+        like_suggested=[] if suggested_label is None else _alike(run, alike, suggested_label, k),
+        names=run.info.class_names,
+    )
+
+
+def _probabilities(run: Run, example: Example, suggested: int | None) -> tuple[float | None, float | None]:
+    rows = run.rows(
+        "SELECT avg(p_label), avg(probabilities[?]) FROM predictions WHERE split = 'train' AND idx = ?",
+        [None if suggested is None else suggested + 1, example.idx],
+    )
+    return rows[0] if rows else (None, None)
+
+
+def _moved(run: Run, train_idx: int, side: str, k: int) -> list[Witness]:
+    """Test examples that have it in a top list, the most moved first; only scores of that side's sign count."""
+    rows = run.rows(
+        "SELECT test_idx, score FROM topk WHERE method = ? AND train_idx = ? AND side = ? AND (score < 0) = ? "
+        "ORDER BY abs(score) DESC, test_idx LIMIT ?",
+        [run.info.method, train_idx, side, side == "opponent", k],
+    )
+    return _witnesses(run, "test", [idx for idx, _ in rows], [score for _, score in rows])
+
+
+def _alike(run: Run, alike: NDArray[np.float32], label: int, k: int) -> list[Witness]:
+    members = np.flatnonzero((run.train_labels == label) & (alike >= 0))
+    nearest = members[np.argsort(-alike[members], kind="stable")[:k]]
+    return _witnesses(run, "train", nearest.tolist(), np.minimum(alike[nearest], 1).tolist())
+
+
+def _witnesses(run: Run, split: str, idxs: Sequence[int], values: Sequence[float]) -> list[Witness]:
+    return [Witness(example, value) for example, value in zip(read_examples(run, split, idxs), values, strict=True)]
