@@ -73,14 +73,14 @@ def _wrong_labels() -> None:
                 help="Makes so many training labels wrong on purpose, to try how well Label review finds wrong ones. "
                 "The truth is kept in the run for measuring and not shown there. Test labels stay as they are.",
             )
-        st.selectbox(
-            "Wrong labels are",
-            KINDS,
-            format_func=_KIND_TITLES.__getitem__,
-            key="new flip kind",
-            disabled=not percent,
-            help="Of classes that look alike: the mistakes that people make, and harder to find.",
-        )
+        if percent:
+            st.selectbox(
+                "Wrong labels are",
+                KINDS,
+                format_func=_KIND_TITLES.__getitem__,
+                key="new flip kind",
+                help="Of classes that look alike: the mistakes that people make, and harder to find.",
+            )
 
 
 def _free_name(recipe: str) -> str:
