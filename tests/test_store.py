@@ -5,7 +5,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -345,22 +348,32 @@ def test_provenance_tells_what_a_run_was_made_of(small_run):
     assert set(made["versions"]) >= {"torch", "duckdb", "python"}
 
 
-def test_being_asked_to_stop_during_a_query_is_told_from_a_failure():
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+_QUERIES_UNTIL_STOPPED = """
+import duckdb
+from trak_core.store.connection import is_stop
 
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+with duckdb.connect() as connection:
     try:
-        timer.start()
-        with pytest.raises((RuntimeError, KeyboardInterrupt)) as caught, duckdb.connect() as connection:
-            connection.execute(
-                "SELECT count(*) FROM range(100000) a, range(10000000) b WHERE a.range * b.range % 7 = 3"
-            )
-            connection.fetchall()
-    finally:
-        timer.join()
-        signal.signal(signal.SIGUSR1, before)
-    assert is_stop(caught.value)
+        print("asking", flush=True)
+        while True:
+            connection.execute("SELECT count(*) FROM range(20000) a, range(20000) b WHERE a.range * b.range % 7 = 3")
+    except BaseException as error:
+        print("a stop" if is_stop(error) else repr(error), flush=True)
+"""
+
+
+def test_being_asked_to_stop_during_a_query_is_told_from_a_failure():
+    with subprocess.Popen(
+        [sys.executable, "-c", _QUERIES_UNTIL_STOPPED], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "asking\n"
+        time.sleep(0.3)
+        asking.send_signal(signal.SIGINT)
+        assert asking.stdout.read() == "a stop\n"
+    assert asking.returncode == 0
+
+
+def test_other_errors_of_a_query_are_failures():
     assert not is_stop(RuntimeError("something else"))
     assert not is_stop(duckdb.OutOfMemoryException("Query interrupted"))

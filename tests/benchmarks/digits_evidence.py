@@ -12,13 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from tests.killing import kill_and_go_on  # noqa: E402
-from trak_core.building import BuildSettings, build_run  # noqa: E402
-from trak_core.recipes import find_recipe  # noqa: E402
-from trak_core.store.run import Run, open_run  # noqa: E402
-from trak_core.views import board  # noqa: E402
+from tests.killing import kill_and_go_on
+from trak_core.building import BuildSettings, build_run
+from trak_core.recipes import find_recipe
+from trak_core.store.run import Run, open_run
+from trak_core.views import board
 
 SEEDS = (0, 1, 2)
 

@@ -8,6 +8,7 @@ probabilities of the very same folds. Fashion-MNIST and TREC are read from the f
 
 import argparse
 import io
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks.label_subjects import DATA, FASHION, TREC
 from trak_core.building import BuildSettings, build_run

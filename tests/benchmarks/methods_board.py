@@ -16,9 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.core_report import Report  # noqa: E402
-from trak_core.store.run import Run, open_run  # noqa: E402
-from trak_core.views import board, removal_comparison, truth_rows  # noqa: E402
+from tests.benchmarks.core_report import Report
+from trak_core.store.run import Run, open_run
+from trak_core.views import board, removal_comparison, truth_rows
 
 SHARES = {"digits": 0.93, "docstrings": 0.85}
 MIN_ROWS = 15
