@@ -5,24 +5,26 @@ import streamlit as st
 from pages.components.before_after import before_after_panel
 from pages.components.export import take_away
 from pages.components.pages import EXPLORE
-from pages.components.review_keys import verdict_keys
+from pages.components.review_keys import show_problem, undo_button, verdict_keys
 from pages.components.review_panels import evidence_strip, headline, suspect_card
-from pages.components.review_queue import choose_queue, choose_suspect, progress_bar, read_log
+from pages.components.review_queue import choose_queue, choose_suspect, log_as_of_now, progress_bar, read_log
 from pages.components.review_results import last_verdicts, planted_errors, results
 from pages.components.routing import through_app
-from pages.components.runs import can_be_measured, current_run, feature_directions, is_busy, refresh_when_published
-from pages.components.text import plain
+from pages.components.runs import current_run, feature_directions, is_busy, refresh_when_published
 from pages.components.view import Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
 from trak_core.views import (
+    SuspectFilter,
     SuspectQueue,
     Suspects,
+    command_to_go_on,
     find_suspects,
     only_given_label,
     suspect_evidence,
     suspect_signals,
     verdict_table,
+    why_no_suspects,
 )
 
 through_app()
@@ -30,33 +32,16 @@ through_app()
 
 def without_suspects(run: Run) -> None:
     """What a page without a queue says, and what to do about it."""
-    if not run.info.has_classes:
-        st.subheader("This run has no labels to review", anchor=False)
-        st.write(
-            "Its examples have numbers as targets or are all of one class, and there is no other class that could be "
-            "the right one."
-        )
-    elif (only := only_given_label(run)) is not None:
-        st.subheader("There is nothing to compare labels with", anchor=False)
-        st.write(
-            f"All {run.info.n_train:,} training examples are labelled “{plain(only)}”. Nothing that the models learned "
-            "can speak against a label: add training examples of another class, then build the run again."
-        )
-    elif is_busy(run):
+    if is_busy(run) and only_given_label(run) is None:
         st.subheader("No suspects yet", anchor=False)
-        st.write("The run is still being built. Labels that look wrong appear here with its first scores.")
+        st.write("The run is still being built. Labels that look wrong appear here a little after its first scores.")
         refresh_when_published(run)
     else:
-        st.subheader("Nobody has looked for wrong labels in this run", anchor=False)
-        if can_be_measured(run):
-            st.write("It was built by an older version of this program. Build it again, under another name:")
-            st.code(f"python -m trak_core build {run.info.recipe} --name {run.info.recipe}-review", language="bash")
-        else:
-            st.write(
-                "It was saved from Python, with its scores alone. Suspects are found while a recipe or a data set of "
-                "your own is built from the command line; until then, opponents that carry the label of the test "
-                "example they speak against, on the Explore page, are the first place to look."
-            )
+        st.subheader("This run has no suspects", anchor=False)
+        why = why_no_suspects(run)
+        st.text(f"{why[0].upper()}{why[1:]}")
+        if (command := command_to_go_on(run)) is not None:
+            st.code(command, language="bash")
         st.page_link(EXPLORE, label="Open in Explore", icon=":material/search:", query_params={"run": run.info.name})
 
 
@@ -73,14 +58,16 @@ def review_one(run: Run, train_idx: int, suspects: Suspects, queue: SuspectQueue
         evidence_strip(run, evidence)
 
 
-def nothing_left(queue: SuspectQueue, show: str) -> None:
-    """What is said when the queue is walked through."""
+def nothing_left(run: Run, queue: SuspectQueue, log: ReviewLog, wanted: SuspectFilter) -> None:
+    """What is said when the queue is walked through, and the way back."""
     with top:
         done = queue.n_reviewed == queue.n > 0
-        said = "Every suspect in this queue is reviewed." if done else f"No suspect here is “{show}”."
+        said = "Every suspect in this queue is reviewed." if done else f"No suspect here is “{wanted.show}”."
+        said = "This queue is empty." if queue.n == 0 else said
         st.subheader("Done" if done else "Nothing to show", anchor=False)
-        st.text(f"{said} Choose a longer queue, another signal or another class above, or take the result away below.")
+        st.text(f"{said} Choose a longer queue, another signal or another class, or take the result away below.")
         note("headline", Words(said))
+        undo_button(run, wanted.reviewer, log)
 
 
 run = current_run()
@@ -89,13 +76,15 @@ if not run.info.has_classes or only_given_label(run) is not None or not suspect_
     st.stop()
 top = st.container(gap="xsmall")
 suspects, wanted, signal, row = choose_queue(run)
+with top:
+    show_problem()
 log = read_log(run)
 queue = find_suspects(suspects, run.train_labels, log, wanted)
 with row:
     train_idx = choose_suspect(run, queue, signal, wanted)
 progress_bar(queue, suspects, log)
 if train_idx is None:
-    nothing_left(queue, wanted.show)
+    nothing_left(run, queue, log, wanted)
 else:
     review_one(run, train_idx, suspects, queue, log, wanted.reviewer)
 verdicts, outcome = st.columns([3, 2])
@@ -109,7 +98,7 @@ planted_errors(run)
 take_away(
     f"review_{run.info.name}",
     f"{run.info.name}: label review",
-    lambda: verdict_table(run, log),
+    lambda: verdict_table(run, log_as_of_now(run)),
     run=run.info.name,
     signal=signal,
     train=train_idx,

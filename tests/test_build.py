@@ -60,6 +60,8 @@ def test_every_check_of_a_finished_run_passes(small_run):
         ("DELETE FROM outcomes WHERE subset_id = 7 AND test_idx = 3", "LDS of the stored scores"),
         ("DELETE FROM class_scores", "as many rows"),
         ("DELETE FROM class_lds", "as many rows"),
+        ("DELETE FROM suspects WHERE train_idx = 3 AND signal = 'neighbours'", "as many rows"),
+        ("DELETE FROM out_of_fold WHERE train_idx = 3", "as many rows"),
         ("DELETE FROM class_outcomes WHERE subset_id = 7", "other than the label"),
         ("UPDATE lds_summary SET lds = .99 WHERE method = 'trak'", "LDS of the stored scores"),
         ("UPDATE lds SET noise_ceiling = .1 WHERE test_idx = 3", "LDS of the stored scores"),

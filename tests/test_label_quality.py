@@ -16,8 +16,9 @@ from trak_core.errors import InvalidSettingError, NeedNotMetError, NotInRunError
 from trak_core.labels.cleanlab_baseline import cleanlab_signals
 from trak_core.labels.quality import auroc, average_precision, inspected_for, quality, ranked, recall_at
 from trak_core.store.run import open_run
-from trak_core.views import suspect_signals
+from trak_core.views import suspect_signals, why_no_suspects
 from trak_core.views.label_quality import first_suspects, planted_in_words, planted_quality
+from trak_core.views.suspects_text import NOTHING_TO_COMPARE, suspects_text
 
 PLANTED = [3, 17, 400, 1000]
 
@@ -169,7 +170,40 @@ def test_a_run_without_suspects_says_so(planted_runs):
         connection.execute("DELETE FROM suspects")
     result = CliRunner().invoke(cli, ["suspects", "digits"])
     assert result.exit_code == 2
-    assert "run 'digits' has no suspects" in result.output
+    assert "run 'digits' has no suspects: it was saved from Python" in result.output
+
+
+def test_a_run_of_one_class_or_a_class_each_is_told_why_it_has_no_suspects(planted_runs):
+    store = planted_runs / "digits" / "store.duckdb"
+    for statement, why in (
+        (
+            "UPDATE examples SET label = 3 WHERE split = 'train'",
+            "are all labelled '3', and there is nothing to compare",
+        ),
+        ("UPDATE examples SET label = idx WHERE split = 'train'", "its train examples have a class each"),
+        ("UPDATE meta SET value = '[\"value\"]' WHERE key = 'class_names'", "its examples have numbers as targets"),
+    ):
+        with duckdb.connect(str(store)) as connection:
+            connection.execute(statement)
+        with open_run(planted_runs / "digits") as run:
+            assert why in why_no_suspects(run)
+
+
+def test_cleanlab_is_compared_with_where_errors_were_planted_and_elsewhere_it_is_said_why_not(
+    planted_runs, small_runs, monkeypatch
+):
+    with open_run(planted_runs / "digits") as run:
+        text = suspects_text(run, first_suspects(run, None, 3), with_cleanlab=True)
+        out_of_fold = run.rows("SELECT probabilities FROM out_of_fold ORDER BY train_idx")
+        theirs = cleanlab_signals(run.train_labels, np.stack([row for (row,) in out_of_fold]))
+        wrong = np.isin(np.arange(run.info.n_train), run.rows("SELECT train_idx FROM planted_errors"))
+        for name, scores in theirs.items():
+            line = next(line for line in text.splitlines() if line.startswith(name.replace("_", " ")))
+            assert f"{quality(scores, wrong).auroc:.3f}" in line
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(small_runs))
+    printed = CliRunner().invoke(cli, ["suspects", "digits", "--cleanlab"])
+    assert printed.exit_code == 0
+    assert NOTHING_TO_COMPARE in printed.output
 
 
 def test_suspects_are_printed_with_their_quality_and_without_the_truth(planted_runs):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from trak_core.labels import folds as folds_module
 from trak_core.labels import votes as votes_module
 from trak_core.labels.findings import FINDING_KINDS
 from trak_core.labels.folds import ALWAYS_IN, FoldModels, assign_folds, draw_folds, train_folds
+from trak_core.labels.nearest import nearest, unit_rows
 from trak_core.labels.planting import plant_in
 from trak_core.labels.pool import pool_opinions
 from trak_core.labels.signals import (
@@ -99,9 +101,9 @@ def masks_of_training(monkeypatch, labels, folds, trusted=None, seed=3):
     """Which examples each model is trained on `[n_models, n]`, and the seeds of the models."""
     caught = []
 
-    def note(make_model, task, inputs, labels, masks, seeds, settings, on_epoch):
+    def note(make_model, task, inputs, labels, masks, seeds, *further, **allowed):
         caught.append((masks.copy(), seeds))
-        return train_ensemble(make_model, task, inputs, labels, masks, seeds, settings, on_epoch)
+        return train_ensemble(make_model, task, inputs, labels, masks, seeds, *further, **allowed)
 
     monkeypatch.setattr(folds_module, "train_ensemble", note)
     inputs = torch.from_numpy(np.random.default_rng(0).normal(size=(len(labels), 64)).astype(np.float32))
@@ -238,6 +240,34 @@ def test_votes_compare_images_by_all_their_pixels():
     assert torch.equal(neighbour_votes(images, labels, 3), neighbour_votes(images.reshape(30, 20), labels, 3))
 
 
+# --- nearest neighbours, of findings --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "n_others", "k"),
+    [
+        (9_000, None, 1),
+        (9_000, None, 10),
+        (300, 40_000, 10),
+        (30, 400_000, 1),
+        (400_000, 12, 12),
+        (3_000, 2_000, 1_999),
+    ],
+)
+def test_nearest_neighbours_take_no_more_memory_than_is_promised(n, n_others, k):
+    generator = np.random.default_rng(0)
+    rows = unit_rows(generator.standard_normal((n, 4)).astype(np.float32))
+    others = None if n_others is None else unit_rows(generator.standard_normal((n_others, 4)).astype(np.float32))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        found = nearest(rows, others, k)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - before - sum(part.nbytes for part in found) < 64e6
+
+
 # --- the pool -------------------------------------------------------------------------------------------------
 
 
@@ -357,7 +387,8 @@ def test_a_label_is_likely_wrong_where_another_is_more_probable_by_the_gap():
         expected.append(max(row) - own >= LIKELY_GAP)
     assert likely_wrong(probabilities, labels).tolist() == expected
     assert 0 < sum(expected) < 300
-    assert likely_wrong(np.array([[0.07, 0.93], [0.08, 0.92]]), np.array([0, 0])).tolist() == [True, False]
+    limits = np.array([[0.07, 0.93], [0.08, 0.92]] * 3)
+    assert likely_wrong(limits, np.zeros(6, dtype=np.int64)).tolist() == [True, False] * 3
 
 
 # --- all witnesses --------------------------------------------------------------------------------------------
@@ -545,7 +576,9 @@ def test_findings_of_a_build_name_examples_that_are_there_and_are_ranked_by_kind
 def test_a_train_set_of_one_class_has_findings_and_no_suspects(tmp_path, monkeypatch):
     def load():
         subject = TINY.load()
-        train = dataclasses.replace(subject.dataset.train, labels=np.zeros(N_TRAIN, dtype=np.int64))
+        inputs = subject.dataset.train.inputs.copy()
+        inputs[70] = inputs[7]
+        train = dataclasses.replace(subject.dataset.train, inputs=inputs, labels=np.zeros(N_TRAIN, dtype=np.int64))
         return dataclasses.replace(subject, dataset=dataclasses.replace(subject.dataset, name="one", train=train))
 
     recipe = dataclasses.replace(TINY, name="one", load=load)
@@ -554,4 +587,10 @@ def test_a_train_set_of_one_class_has_findings_and_no_suspects(tmp_path, monkeyp
     with open_run(tmp_path / "one") as run:
         assert run.rows("SELECT count(*) FROM suspects") == [(0,)]
         assert run.rows("SELECT count(*) FROM out_of_fold") == [(0,)]
+        twins = "SELECT train_idx, other_split, other_idx, score FROM findings WHERE kind = 'near_duplicate'"
+        assert (7, "train", 70, 1.0) in run.rows(twins)
+        assert (70, "train", 7, 1.0) in run.rows(twins)
+        # Without models that left examples out, nobody wavers; what else is odd does not depend on labels.
+        assert run.rows("SELECT count(*) FROM findings WHERE kind = 'ambiguous'") == [(0,)]
+        assert "weights_of_label_witnesses" not in run.info.provenance
         assert run.info.provenance["complete"]

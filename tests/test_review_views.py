@@ -244,14 +244,31 @@ def test_evidence_is_what_the_store_says(small_run):
     for witnesses, label in ((evidence.like_given, evidence.example.label), (evidence.like_suggested, other)):
         alike = {i: abs(float(space.train[i] @ space.train[idx])) for i in np.flatnonzero(labels == label) if i != idx}
         assert [witness.example.idx for witness in witnesses] == sorted(alike, key=alike.__getitem__, reverse=True)[:5]
-    assert 0 <= evidence.p_label <= 1
-    assert evidence.models_disagree == (evidence.p_suggested > evidence.p_label)
+    found = small_run.rows("SELECT probabilities FROM predictions WHERE split = 'train' AND idx = ?", [idx])
+    mean = np.mean([row for (row,) in found], axis=0)
+    assert (evidence.p_label, evidence.p_top) == pytest.approx((mean[evidence.example.label], mean.max()))
+    assert evidence.top_label == mean.argmax()
+
+
+def test_models_disagree_where_any_other_class_is_on_top_for_them(small_run):
+    space = feature_space(small_run)
+    rows = small_run.rows(
+        "SELECT idx, probabilities FROM predictions WHERE split = 'train' ORDER BY checkpoint_id, idx"
+    )
+    means = np.array([row for _, row in rows]).reshape(-1, small_run.info.n_train, 10).mean(axis=0)
+    top = means.argmax(axis=1)
+    odd = np.flatnonzero(top != small_run.train_labels)
+    agreed = np.flatnonzero(top == small_run.train_labels)
+    assert len(odd) and len(agreed)
+    for idx in (*odd[:3].tolist(), *agreed[:3].tolist()):
+        third = next(c for c in range(10) if c not in (top[idx], small_run.train_labels[idx]))
+        evidence = suspect_evidence(small_run, space, idx, third, k=1)
+        assert evidence.models_disagree == (top[idx] != small_run.train_labels[idx])
 
 
 def test_evidence_without_a_suggestion_or_an_example(small_run):
     evidence = suspect_evidence(small_run, feature_space(small_run), 3, None)
-    assert (evidence.suggested_name, evidence.like_suggested, evidence.p_suggested) == (None, [], None)
-    assert not evidence.models_disagree
+    assert (evidence.suggested_name, evidence.like_suggested) == (None, [])
     with pytest.raises(NotInRunError, match="no train example 1437"):
         suspect_evidence(small_run, feature_space(small_run), 1437, None)
 

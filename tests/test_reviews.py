@@ -121,6 +121,15 @@ def test_a_key_pressed_in_a_hurry_says_a_thing_once(reviews):
     assert [verdict.verdict_id for verdict in log.verdicts] == list(range(1, 18))
 
 
+def test_who_says_the_same_after_another_insists_and_has_the_last_word(reviews):
+    reviews.record(1, "relabel", "ann", 3)
+    reviews.record(1, "keep", "bob")
+    reviews.record(1, "relabel", "ann", 3)
+    reviews.record(1, "relabel", "ann", 3)
+    assert [verdict.reviewer for verdict in reviews.read().verdicts] == ["ann", "bob", "ann"]
+    assert said(reviews) == {1: ("relabel", 3)}
+
+
 def test_verdicts_on_other_data_are_kept_and_never_applied(reviews, tmp_path):
     reviews.record(3, "exclude", "ann")
     reviews.record(4, "exclude", "ann")
@@ -143,6 +152,7 @@ def test_verdicts_on_other_data_are_kept_and_never_applied(reviews, tmp_path):
         ({"verdict": "relabel"}, "relabel needs a new label"),
         ({"new_label": 3}, "the others take none"),
         ({"train_idx": -1}, "numbers run from 0"),
+        ({"train_idx": 2**31}, "numbers run from 0 to 2,147,483,647"),
         ({"reviewer": "  "}, "reviewer has 0 letters; give a name of 1 to 100"),
         ({"reviewer": "a" * 101}, "reviewer has 101 letters"),
         ({"note": "a" * 2001}, "note has 2,001 letters; shorten it to 2,000"),

@@ -42,6 +42,8 @@ from trak_core.views.what_if_text import what_if_text
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
 INPUT_ERROR_STATUS = 2
+GOES_ON = "the same command goes on from here."
+BEGINS_AGAIN = "nothing of this was kept, and the same command begins again."
 
 
 class RecipeGroup(click.Group):
@@ -340,7 +342,7 @@ def verify_command(run: str, as_json: bool) -> None:
 def export(run: str, file: Path, force: bool) -> None:
     """Write RUN (a name or a path), reviews included, as one FILE that `import` opens anywhere."""
     signal.signal(signal.SIGTERM, _interrupt)
-    with clear_errors():
+    with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
         export_run(run_dir, file, force)
         click.echo(f"Run {run_dir.name!r} is in {file} ({file.stat().st_size / 1e6:,.1f} MB).")
@@ -353,7 +355,7 @@ def export(run: str, file: Path, force: bool) -> None:
 def import_command(file: Path, name: str | None, max_gb: float | None) -> None:
     """Add the run in FILE, which `export` wrote, to the directory of runs, after checking all of it."""
     signal.signal(signal.SIGTERM, _interrupt)
-    with clear_errors():
+    with clear_errors(BEGINS_AGAIN):
         run_dir = import_run(file, runs_dir(), name, None if max_gb is None else round(max_gb * 1e9))
         click.echo(f"Run {run_dir.name!r} is there: {run_dir}\nLook at it with: streamlit run app.py")
 
@@ -397,7 +399,7 @@ def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: in
     same question is answered from there.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    with clear_errors():
+    with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
         with open_run(run_dir) as opened:
             removed = read_removed(sys.stdin.read() if remove == "-" else remove)
@@ -422,10 +424,11 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
 
     The cleaned labels are those of the review, or of a CSV or Parquet file with the columns train_idx and new_label (a
     class number; empty leaves the example out). Prints test accuracy before and after with 95% intervals, and the test
-    examples that changed. The answer is kept beside the verdicts, and the same labels are answered from there.
+    examples that changed. The answer is kept beside the verdicts, and the same labels with as many models are
+    answered from there.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    with clear_errors():
+    with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
         with open_run(run_dir) as opened:
             log = ReviewLog() if file is not None else _standing(opened)
@@ -449,7 +452,7 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
 def labels(run: str, file: Path, overwrite: bool) -> None:
     """Write the labels of RUN (a name or a path), as the review cleaned them, to FILE (.csv or .parquet)."""
-    with clear_errors(), open_run(find_run(run)) as opened:
+    with clear_errors(BEGINS_AGAIN), open_run(find_run(run)) as opened:
         log = _standing(opened)
         corrections = write_label_file(opened, log, file, overwrite)
         click.echo(
@@ -477,8 +480,11 @@ def _retraining_bar() -> Iterator[Callable[[float, str], None]]:
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
-    """One clear line on standard error instead of a traceback, and the exit status that fits."""
+def clear_errors(stopped: str = GOES_ON) -> Iterator[None]:
+    """One clear line on standard error instead of a traceback, and the exit status that fits.
+
+    `stopped` says what becomes of the command when it is asked to stop.
+    """
     try:
         yield
     except TrakCoreError as error:
@@ -487,7 +493,7 @@ def clear_errors() -> Iterator[None]:
     except (KeyboardInterrupt, RuntimeError) as error:
         if not is_stop(error):
             raise
-        click.echo("stopped; the same command goes on from here.", err=True)
+        click.echo(f"stopped; {stopped}", err=True)
         raise SystemExit(1) from error
 
 

@@ -198,15 +198,23 @@ def choose_train_item(run: Run, default: int) -> int:
             st.session_state.pop("train", None)
         else:
             st.session_state["train"] = default
-    chosen = choose_train(run)
+    chosen = choose_train(run, f"This is number {default}.")
     return default if chosen is None else chosen
 
 
 @on_every_page()
-def choose_train(run: Run) -> int | None:
-    """The number input for the train example to look at closely; None when none is picked."""
+def choose_train(
+    run: Run, instead: str = "None is picked.", placeholder: str = "click one above, or type a number"
+) -> int | None:
+    """The number input for the train example to look at closely; None when none is picked.
+
+    Args:
+        run: the run.
+        instead: what the notice says of what is shown where the address names none that is there.
+        placeholder: what the empty field says.
+    """
     last = run.info.n_train - 1
-    _check_number("train", last, "training example", "None is picked.")
+    _check_number("train", last, "training example", instead)
     number = st.number_input(
         "Training example",
         min_value=0,
@@ -215,7 +223,7 @@ def choose_train(run: Run) -> int | None:
         step=1,
         key="train",
         bind="query-params",
-        placeholder="click one above, or type a number",
+        placeholder=placeholder,
     )
     return None if number is None else int(number)
 

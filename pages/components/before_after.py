@@ -26,6 +26,7 @@ from trak_core.views import (
     gain_sentence,
     here_sentence,
     label_set_rows,
+    models_sentence,
     nearest_retraining,
     second_sentence,
     why_changed,
@@ -165,10 +166,9 @@ def _outcome(run: Run, corrections: Corrections, found: Retraining) -> None:
 
 
 def _made_of(found: Retraining) -> str:
-    given, n_lost = found.trial.corrections, found.trial.n_seeds - found.n_models
-    lost = f" ({n_lost} of {found.trial.n_seeds} seeds diverged and are left out)" if n_lost else ""
+    given = found.trial.corrections
     return (
-        f"{found.n_models} models on each set of labels{lost}; {len(given.relabelled):,} relabelled, "
+        f"{models_sentence(found)}; {len(given.relabelled):,} relabelled, "
         f"{len(given.excluded):,} excluded. Retrained on {found.asked_at:%d %b %Y, %H:%M} UTC."
     )
 

@@ -100,7 +100,9 @@ def _start(recipe: str, suggested: str) -> None:
         return
     command = ["build", recipe, "--name", name, "--seed", str(int(st.session_state["new seed"]))]
     if percent := int(st.session_state["new flip percent"]):
-        command += ["--flip-labels", str(percent / 100), "--flip-kind", str(st.session_state["new flip kind"])]
+        # Typed and started in one go, the share comes before its kind was ever drawn.
+        kind = str(st.session_state.get("new flip kind", KINDS[0]))
+        command += ["--flip-labels", str(percent / 100), "--flip-kind", kind]
     launcher().start(run_dir, [*command, *(["--evidence"] if st.session_state["new evidence"] else [])])
     st.session_state["new name"] = ""
 

@@ -12,9 +12,17 @@ from trak_core.store.reviews import LONGEST_NOTE, ReviewLog, Verdict, VerdictKin
 from trak_core.store.run import Run
 from trak_core.views import SuspectEvidence, SuspectQueue, class_keys
 
-__all__ = ["undo", "verdict_keys"]
+__all__ = ["show_problem", "undo", "undo_button", "verdict_keys"]
 
 _PROBLEM = "review problem"
+"""Session key of what could not be written by the last press."""
+
+
+def show_problem() -> None:
+    """Says, once, that the last press came to nothing; every page of the review does, whatever else it shows."""
+    if (problem := st.session_state.pop(_PROBLEM, None)) is not None:
+        st.error(plain(problem), icon=":material/error:")
+        st.toast(plain(problem), icon=":material/error:")  # seen wherever the page is scrolled to
 
 
 def verdict_keys(run: Run, reviewer: str, evidence: SuspectEvidence, queue: SuspectQueue, log: ReviewLog) -> None:
@@ -33,8 +41,6 @@ def verdict_keys(run: Run, reviewer: str, evidence: SuspectEvidence, queue: Susp
             **looks,  # type: ignore[arg-type]
         )
 
-    if (problem := st.session_state.pop(_PROBLEM, None)) is not None:
-        st.error(f"That was not recorded: {plain(problem)}", icon=":material/error:")
     with st.container(horizontal=True):
         given_name = plain(shortened(evidence.example.label_name, 24))
         button(f"Keep “{given_name}”", "Q", "keep", icon=":material/check:")
@@ -53,16 +59,7 @@ def verdict_keys(run: Run, reviewer: str, evidence: SuspectEvidence, queue: Susp
         if None in keys:
             _further_classes(run, idx, given, reviewer, evidence.names, keys.index(None))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        last = log.last_by(reviewer)
-        st.button(
-            "Undo",
-            shortcut="U",
-            icon=":material/undo:",
-            disabled=last is None,
-            on_click=undo,
-            args=(run, last, reviewer),
-            help="Takes back your last verdict, and shows that example again.",
-        )
+        undo_button(run, reviewer, log)
         _walk("Back", "K", ":material/chevron_left:", queue.step(idx, -1))
         _walk("Skip", "J", ":material/chevron_right:", queue.step(idx, 1))
         st.text_input(
@@ -79,7 +76,9 @@ def _further_classes(run: Run, idx: int, given: int, reviewer: str, names: Seque
     key = f"class-{idx}"
 
     def take() -> None:
-        if (label := st.session_state.get(key)) is not None:
+        # Emptied at once: the same class can be chosen again where it could not be written.
+        label, st.session_state[key] = st.session_state.get(key), None
+        if label is not None:
             _give(run, idx, "relabel", label, reviewer)
 
     st.selectbox(
@@ -95,6 +94,22 @@ def _further_classes(run: Run, idx: int, given: int, reviewer: str, names: Seque
     )
 
 
+def undo_button(run: Run, reviewer: str, log: ReviewLog) -> None:
+    """Undo with its key, for the last verdict of a reviewer."""
+    last = log.last_by(reviewer)
+    st.button(
+        "Undo",
+        # The verdict is part of the button's name, so that a second press in a hurry takes back no other.
+        key=f"undo-last-{None if last is None else last.verdict_id}",
+        shortcut="U",
+        icon=":material/undo:",
+        disabled=last is None,
+        on_click=undo,
+        args=(run, last, reviewer),
+        help="Takes back your last verdict, and shows that example again.",
+    )
+
+
 def _walk(words: str, key: str, icon: str, goal: int | None) -> None:
     st.button(words, shortcut=key, icon=icon, disabled=goal is None, on_click=go_to_train, args=(goal,))
 
@@ -104,7 +119,7 @@ def _give(run: Run, train_idx: int, verdict: VerdictKind, new_label: int | None,
     try:
         reviews_of(run).record(train_idx, verdict, reviewer, new_label, said)
     except TrakCoreError as error:
-        st.session_state[_PROBLEM] = str(error)
+        st.session_state[_PROBLEM] = f"That was not recorded: {error}"
         return
     st.session_state[PASSED] = train_idx
 
@@ -114,6 +129,6 @@ def undo(run: Run, verdict: Verdict, reviewer: str) -> None:
     try:
         reviews_of(run).undo(verdict.verdict_id, reviewer)
     except TrakCoreError as error:
-        st.session_state[_PROBLEM] = str(error)
+        st.session_state[_PROBLEM] = f"The verdict was not taken back: {error}"
         return
     go_to_train(verdict.train_idx)

@@ -22,20 +22,22 @@ _LIKELY_HELP = "So much speaks against the label that it is called wrong. Look a
 def headline(evidence: SuspectEvidence, is_likely: bool) -> None:
     """What is odd about the label, in a sentence; `is_likely` where the label is likely wrong."""
     given, other = evidence.example.label_name, evidence.suggested_name
-    if evidence.models_disagree:
+    if is_likely and other is not None:
         title = f"This looks like “{other}”, and it is labelled “{given}”."
-        said = (
-            f"The models are {evidence.p_suggested:.0%} sure of “{other}” and {evidence.p_label:.0%} of “{given}”, "
-            "although they were trained on that very label."
-        )
-    elif is_likely and other is not None:
-        title = f"This looks like “{other}”, and it is labelled “{given}”."
-        sure = "" if evidence.p_label is None else f", {evidence.p_label:.0%} sure"
-        said = f"The models agree with the label that they were trained on{sure}, and yet it is likely wrong."
+    elif evidence.models_disagree and evidence.top_label is not None:
+        title = f"This looks like “{evidence.names[evidence.top_label]}”, and it is labelled “{given}”."
     else:
         title = f"This is labelled “{given}”. Is it right?"
-        said = "" if evidence.p_label is None else f"The models agree with the label, {evidence.p_label:.0%} sure"
-        said += "." if said and other is None else f"; their next guess is “{other}”." if said else ""
+    if evidence.p_label is None or evidence.top_label is None:
+        said = ""
+    elif evidence.models_disagree:
+        said = (
+            f"The models are {evidence.p_top:.0%} sure of “{evidence.names[evidence.top_label]}” and "
+            f"{evidence.p_label:.0%} of “{given}”, although they were trained on that very label."
+        )
+    else:
+        yet = ", and yet it is likely wrong" if is_likely else ""
+        said = f"The models agree with the label that they were trained on, {evidence.p_label:.0%} sure{yet}."
     st.subheader(plain(title), anchor=False)
     st.text(said)
     note("headline", Words(f"{title} {said}"))
@@ -53,7 +55,8 @@ def suspect_card(run: Run, evidence: SuspectEvidence, suspects: Suspects, log: R
             st.text(example.text)
         st.text(f"Label: {example.label_name}\nSuggested: {suggested}")
         place = int(suspects.place[example.idx]) + 1
-        st.caption(f"Train example {example.idx}, number {place:,} by this signal")
+        by = "" if sure is None else ". Suggested by models that were not told its label"
+        st.caption(f"Train example {example.idx}, number {place:,} by this signal{by}")
         captions = (f"labelled {example.label_name}", f"suggested {suggested}")
         note("suspect", Pictures("The example", (Picture(example.thumbnail, example.text or "", captions),)))
         odd = oddities(run, example.idx)

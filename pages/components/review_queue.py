@@ -29,7 +29,7 @@ from trak_core.views import (
     suspect_signals,
 )
 
-__all__ = ["PASSED", "choose_queue", "choose_suspect", "progress_bar", "read_log", "reviews_of"]
+__all__ = ["PASSED", "choose_queue", "choose_suspect", "log_as_of_now", "progress_bar", "read_log", "reviews_of"]
 
 PASSED = "passed"
 """Session key of the train example that was just judged: the next one in the queue comes up."""
@@ -152,6 +152,15 @@ def read_log(run: Run) -> ReviewLog:
     return standing_log(run, log)
 
 
+def log_as_of_now(run: Run) -> ReviewLog:
+    """The review at this very moment, for downloads: these are made when they are clicked, long after the page.
+
+    Raises:
+        TrakCoreError: it cannot be read.
+    """
+    return standing_log(run, reviews_of(run).read())
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _log(_reviews: Reviews, path: str, data: str, written: tuple[int, int] | None) -> ReviewLog:
     return _reviews.read()
@@ -170,11 +179,13 @@ def choose_suspect(run: Run, queue: SuspectQueue, signal: str, wanted: SuspectFi
     if passed is not None or is_elsewhere or (st.session_state.get("train") is None and "train" not in st.query_params):
         st.session_state["train"] = queue.after(passed)
         if st.session_state["train"] is None:
-            st.query_params.pop("train", None)
-            return None
+            with contextlib.suppress(StreamlitAPIException):  # a field that was there before empties the address itself
+                st.query_params.pop("train", None)
+    first = queue.after(None)
+    instead = "None is picked." if first is None else f"This is number {first}."
     with st.container(width=140):
-        chosen = choose_train(run)
-    return queue.after(None) if chosen is None else chosen
+        chosen = choose_train(run, instead, "none")
+    return first if chosen is None else chosen
 
 
 def progress_bar(queue: SuspectQueue, suspects: Suspects, log: ReviewLog) -> None:

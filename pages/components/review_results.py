@@ -11,6 +11,7 @@ from pages.components.kept import kept_per_run
 from pages.components.pages import EXPLORE
 from pages.components.picks import MOST_IN_ADDRESS
 from pages.components.review_keys import undo
+from pages.components.review_queue import log_as_of_now
 from trak_core.labels.quality import Quality
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
@@ -78,18 +79,20 @@ def results(run: Run, log: ReviewLog) -> None:
     )
     name = f"cleaned_labels_{run.info.name}"
     with st.container(horizontal=True):
-        _download("Cleaned labels, CSV", f"{name}.csv", "text/csv", lambda: _csv(cleaned_labels(run, log)))
+        _download(
+            "Cleaned labels, CSV", f"{name}.csv", "text/csv", lambda: _csv(cleaned_labels(run, log_as_of_now(run)))
+        )
         _download(
             "Cleaned labels, Parquet",
             f"{name}.parquet",
             "application/vnd.apache.parquet",
-            lambda: _parquet(cleaned_labels(run, log)),
+            lambda: _parquet(cleaned_labels(run, log_as_of_now(run))),
         )
         _download(
             "Removal list, CSV",
             f"removal_list_{run.info.name}.csv",
             "text/csv",
-            lambda: _csv(removal_list(run, log)),
+            lambda: _csv(removal_list(run, log_as_of_now(run))),
         )
     if 0 < len(log.excluded) <= MOST_IN_ADDRESS:
         st.page_link(

@@ -10,6 +10,7 @@ import argparse
 import io
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from trak_core.training import train_ensemble
 from trak_core.views import data_fingerprint
 from trak_core.views.label_quality import planted_quality
 from trak_core.views.retraining import corrections_of
+from trak_core.views.retraining_text import retraining_text
 
 KINDS = {"digits": "uniform", "fashion": "confusable", "trec": "confusable"}
 N_MODELS = 10
@@ -147,11 +149,13 @@ def whole() -> None:
             corrections = corrections_of(run, reviews.read())
         result = retrain_on_labels(run_dir, corrections, N_MODELS)
         seconds = time.perf_counter() - began
+        with open_run(run_dir) as run:
+            said = retraining_text(run, result).split("\n\n")[:2]
     print(
         f"Fashion-MNIST, whole: built in {built:.0f} s, reviewed and retrained after {seconds:.0f} s "
         f"({time.process_time() - cpu:.0f} CPU s)"
     )
-    print(f"  {result}"[:2000])
+    print(textwrap.indent("\n\n".join(said), "  "))
 
 
 def contact_sheet(file: Path) -> None:

@@ -160,6 +160,69 @@ def test_what_was_reviewed_can_be_taken_away(reviewing: App, page: Page):
     )
 
 
+def test_what_others_say_after_the_page_was_drawn_is_in_the_downloads(reviewing: App, page: Page):
+    ranked, _ = ranking(reviewing.runs)
+    open_review(page, reviewing.address, "?reviewer=ann")
+    with open_run(reviewing.runs / "digits") as run:
+        reviews = Reviews(reviewing.runs / "digits", data_fingerprint(run))
+    reviews.record(ranked[3], "exclude", "bob")
+
+    def downloaded(name: str) -> pd.DataFrame:
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=re.compile(f"^(download )?{name}$")).click()
+        return pd.read_csv(Path(waiting.value.path())).set_index("train_idx")
+
+    assert downloaded("Cleaned labels, CSV").loc[ranked[3], "reviewer"] == "bob"
+    assert downloaded("Removal list, CSV").index.tolist() == [ranked[3]]
+    assert downloaded("CSV").loc[ranked[3], "verdict"] == "exclude"
+
+
+def test_the_end_of_a_queue_says_so_and_can_be_undone(reviewing: App, page: Page):
+    ranked, _ = ranking(reviewing.runs)
+    with open_run(reviewing.runs / "digits") as run:
+        reviews = Reviews(reviewing.runs / "digits", data_fingerprint(run))
+    for idx in ranked[:48]:
+        reviews.record(idx, "keep", "bob")
+    open_review(page, reviewing.address, "?length=first+50&reviewer=ann")
+    press(page, "q", then=ranked[49])
+    expect(page).to_have_url(re.compile(f"train={ranked[49]}"))
+    page.keyboard.press("q")
+    expect(page.get_by_role("heading", name="Done")).to_be_visible()
+    settled(page)
+    expect(page.get_by_text(re.compile("^50 of 50 reviewed"))).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("Cleaned labels, CSV"))).to_be_visible()
+    expect(page).not_to_have_url(re.compile("train="))
+    press(page, "u", then=ranked[49])
+    press(page, "j", then=ranked[49])
+    page.get_by_role("combobox", name=re.compile("Show")).click()
+    page.get_by_role("option", name="disputed").click()
+    expect(page.get_by_role("heading", name="Nothing to show")).to_be_visible()
+    settled(page)
+    expect(page).not_to_have_url(re.compile("train="))
+    assert "Traceback" not in reviewing.log.read_text()
+
+
+@pytest.mark.parametrize("pause", [0, 80, 150])
+def test_undo_pressed_twice_in_a_hurry_takes_one_verdict_back(reviewing: App, page: Page, pause: int):
+    ranked, _ = ranking(reviewing.runs)
+    open_review(page, reviewing.address, "?reviewer=ann")
+    for place in range(3):
+        press(page, "q", then=ranked[place + 1])
+    page.keyboard.press("u")
+    page.wait_for_timeout(pause)
+    # The second press, unless the other example is there already: whoever presses then has seen it.
+    page.evaluate(
+        "(before) => document.body.innerText.includes(before) && document.body.dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'u', code: 'KeyU', keyCode: 85, bubbles: true}))",
+        f"Train example {ranked[3]}, number",
+    )
+    expect(page.get_by_label("Training example")).to_have_value(str(ranked[2]))
+    settled(page)
+    page.wait_for_timeout(1000)
+    assert list(log_of(reviewing.runs).latest) == ranked[:2]
+    assert shown(page) == ranked[2]
+
+
 def test_what_else_was_found_is_a_queue_and_leads_to_the_other_example(small_runs, page: Page, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(small_runs, runs)

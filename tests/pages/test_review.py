@@ -7,6 +7,8 @@ import pytest
 from tests.pages.conftest import words
 from tests.pages.test_explore import gallery_ids
 from trak_core.errors import StorageError
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
 from trak_core.views import data_fingerprint, read_suspects, suspect_signals
@@ -148,6 +150,42 @@ def test_a_walked_through_queue_says_so(runs, open_page, ranked, reviews):
     assert not app.exception
 
 
+def test_the_last_two_of_a_queue_can_be_judged_one_after_the_other(runs, open_page, ranked, reviews):
+    for idx in ranked[:48]:
+        reviews.record(idx, "keep", "bob")
+    app = open_page("review", length="first 50", reviewer="ann")
+    press(app, "q")
+    assert shown(app) == ranked[49]
+    press(app, "q")
+    assert "Every suspect in this queue is reviewed." in words(app)
+    assert shown(app) is None
+    assert "train" not in app.query_params
+    press(app, "u")
+    assert shown(app) == ranked[49]
+    assert reviews.read().last_by("ann").train_idx == ranked[48]
+
+
+def test_a_choice_that_leaves_nothing_says_so_after_walking_as_well(runs, open_page, ranked):
+    app = open_page("review")
+    press(app, "j")
+    app.selectbox(key="show").set_value("disputed").run()
+    assert not app.exception
+    assert "No suspect here is “disputed”." in words(app)
+    assert shown(app) is None
+    assert "train" not in app.query_params
+    app.number_input(key="train").set_value(ranked[7]).run()
+    assert not app.exception
+    assert f"Train example {ranked[7]}, number 8 by this signal" in words(app)
+
+
+def test_a_queue_without_any_suspect_is_called_empty(runs, open_page):
+    edit_store(runs / "digits" / "store.duckdb", "UPDATE suspects SET is_likely = false")
+    app = open_page("review", length="likely wrong", show="all")
+    assert not app.exception
+    assert "This queue is empty." in words(app)
+    assert "No suspect here is" not in words(app)
+
+
 def test_any_train_example_can_be_reviewed_by_its_number(runs, open_page, ranked, reviews):
     app = open_page("review", train=str(ranked[-1]), reviewer="ann")
     assert shown(app) == ranked[-1]
@@ -188,6 +226,48 @@ def test_a_verdict_that_cannot_be_written_is_said_and_the_example_stays(runs, op
     assert shown(app) == ranked[0]
 
 
+def test_an_undo_that_fails_is_said_at_once_and_once(runs, open_page, ranked, reviews, monkeypatch):
+    def full(*_: object) -> None:
+        raise StorageError("cannot write there: the disk is full.")
+
+    for idx in ranked[:50]:
+        reviews.record(idx, "keep", "ann")
+    said = "The verdict was not taken back: cannot write there: the disk is full."
+    app = open_page("review", length="first 50", reviewer="ann")
+    assert "Every suspect in this queue is reviewed." in words(app)
+    with monkeypatch.context() as patch:
+        patch.setattr("trak_core.store.review_file.ReviewFile.write", full)
+        press(app, "u")
+        assert said in words(app)
+        last = reviews.read().last_by("ann")
+        app.button(key=f"undo-{last.verdict_id}").click().run()
+        assert said in words(app)
+        assert len(app.toast) == 1, "whoever has scrolled down to that button sees it as well"
+    app.number_input(key="train").set_value(ranked[7]).run()
+    assert said not in words(app) and "not recorded" not in words(app)
+
+
+def test_a_further_class_can_be_picked_again_after_it_could_not_be_written(
+    runs, open_page, ranked, reviews, monkeypatch
+):
+    def full(*_: object) -> None:
+        raise StorageError("cannot write there: the disk is full.")
+
+    names = json.dumps([*"0123456789", "ten", "eleven"])
+    edit_store(runs / "digits" / "store.duckdb", f"UPDATE meta SET value = '{names}' WHERE key = 'class_names'")
+    app = open_page("review", reviewer="ann")
+    further = f"class-{ranked[0]}"
+    with monkeypatch.context() as patch:
+        patch.setattr("trak_core.store.review_file.ReviewFile.write", full)
+        app.selectbox(key=further).select("eleven").run()
+    assert "That was not recorded: cannot write there: the disk is full." in words(app)
+    assert shown(app) == ranked[0]
+    assert app.selectbox(key=further).value is None
+    app.selectbox(key=further).select("eleven").run()
+    assert not app.exception
+    assert reviews.read().latest[ranked[0]].says == ("relabel", 11)
+
+
 def test_a_damaged_review_file_gets_a_sentence(runs, open_page):
     (runs / "digits" / "reviews.duckdb").write_bytes(b"not a database" * 1000)
     app = open_page("review")
@@ -195,12 +275,15 @@ def test_a_damaged_review_file_gets_a_sentence(runs, open_page):
     assert "The verdicts cannot be read" in words(app)
 
 
-def test_a_run_built_without_suspects_says_how_to_get_them(runs, open_page):
-    edit_store(runs / "digits" / "store.duckdb", "DELETE FROM suspects")
+def test_a_run_whose_build_was_stopped_before_says_how_to_go_on(runs, open_page):
+    edit_store(runs / "digits" / "store.duckdb", "DELETE FROM suspects; DELETE FROM meta WHERE key = 'complete'")
+    command = ["build", "digits", "--name", "digits", "--seed", "3"]
+    status = BuildStatus("stopped", "looking for wrong labels", 0.5, None, 0.0, "", command, 0.0)
+    write_status(RunFiles(runs / "digits"), status)
     app = open_page("review")
     assert not app.exception
-    assert "Nobody has looked for wrong labels in this run" in words(app)
-    assert app.get("code")[0].value == "python -m trak_core build digits --name digits-review"
+    assert "Its build was stopped before it looked for wrong labels; go on with it." in words(app)
+    assert app.get("code")[0].value == "python -m trak_core build digits --name digits --seed 3"
 
 
 def test_a_run_saved_from_python_says_where_suspects_come_from(runs, open_page):
@@ -215,7 +298,7 @@ def test_a_run_without_classes_has_nothing_to_review(runs, open_page):
     edit_store(runs / "digits" / "store.duckdb", "UPDATE meta SET value = '[\"value\"]' WHERE key = 'class_names'")
     app = open_page("review")
     assert not app.exception
-    assert "This run has no labels to review" in words(app)
+    assert "Its examples have numbers as targets" in words(app)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +317,14 @@ def test_bad_addresses_give_a_notice_and_a_default(runs, open_page, ranked, addr
     assert not app.exception
     assert notice in words(app)
     assert shown(app) == ranked[0]
+    assert "None is picked" not in words(app)
+    assert "train" not in address or f"This is number {ranked[0]}." in words(app)
+
+
+def test_a_bad_address_with_nothing_left_picks_none(runs, open_page):
+    app = open_page("review", train="5000", show="disputed")
+    assert "There is no training example “5000” in this run; it has numbers 0 to 1436. None is picked." in words(app)
+    assert shown(app) is None
 
 
 def test_whoever_gives_no_name_is_a_guest_and_links_name_nobody(runs, open_page):
@@ -391,7 +482,7 @@ def test_labels_that_are_all_one_class_leave_nothing_to_review(runs, open_page):
     )
     app = open_page("review")
     assert not app.exception
-    assert "All 1,437 training examples are labelled “3”" in words(app)
+    assert "Its 1,437 train examples are all labelled '3'" in words(app)
 
 
 def test_a_class_with_one_example_can_be_reviewed(runs, open_page, reviews):

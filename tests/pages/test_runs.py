@@ -89,6 +89,15 @@ def test_wrong_labels_are_planted_where_the_form_asks_for_them(no_runs, open_pag
     assert started[1][1] == command[:6]
 
 
+def test_wrong_labels_can_be_asked_for_and_started_in_one_go(no_runs, open_page, started):
+    app = open_page("runs")
+    started.clear()
+    app.number_input(key="new flip percent").set_value(10)  # the field is left by the click on Start
+    press(app, "Start")
+    assert not app.exception
+    assert started[0][1][6:] == ["--flip-labels", "0.1", "--flip-kind", "uniform"]
+
+
 def test_without_a_name_the_next_free_one_is_taken(runs, open_page, started):
     app = open_page("runs")
     assert app.text_input(key="new name").placeholder == "digits-2"

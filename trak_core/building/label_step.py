@@ -32,7 +32,7 @@ def label_tables(
     device: str,
     on_epoch: Callable[[], None] = lambda: None,
 ) -> tuple[Tables, dict[str, Any]]:
-    """Rows of the tables `suspects`, `out_of_fold` and `findings`, and the entry of `meta` that tells how they came.
+    """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
 
     Where all train examples have one label, or each another, there is nothing to compare labels with: then there are
     findings alone.
@@ -66,7 +66,7 @@ def label_tables(
         )
         signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
         tables = _suspects(opinions, signals, labels)
-        meta["weights_of_label_witnesses"] = opinions.weights
+        meta = {"weights_of_label_witnesses": opinions.weights, **_what_went_otherwise(opinions)}
     checkpoints = load_checkpoints(writer, files, subject, device)
     seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs)
     found = find_oddities(
@@ -77,6 +77,16 @@ def label_tables(
         probabilities=None if opinions is None else opinions.out_of_fold,
     )
     return {**tables, "findings": finding_columns(found)}, meta
+
+
+def _what_went_otherwise(opinions: Opinions) -> dict[str, Any]:
+    """Entries of `meta` that ordinary runs do not have; provenance shows them by these names."""
+    told: dict[str, Any] = {}
+    if opinions.left_nothing_out:
+        told["second_look_at_labels"] = "left nothing out: some model would have had less than a batch to train on"
+    if opinions.n_diverged:
+        told["diverged_label_models"] = opinions.n_diverged
+    return told
 
 
 def _suspects(opinions: Opinions, signals: dict[str, NDArray[np.float64]], labels: NDArray[np.int64]) -> Tables:

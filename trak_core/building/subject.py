@@ -1,5 +1,6 @@
 """The subject of a run: data, model, task and training, with the wrong labels that its settings plant."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,6 @@ def read_subject(run_dir: Path, made: dict[str, Any]) -> tuple[BuildSettings, Su
     if settings.fingerprint(subject) != made["fingerprint"]:
         raise RunMismatchError(
             f"run {run_dir.name!r} was built from other data or by another version of this program; build it again "
-            f"under another name: `python -m trak_core build {made['recipe']} --name NAME`."
+            f"under another name: `python -m trak_core {shlex.join(settings.command('NAME'))}`."
         )
     return settings, subject

@@ -55,11 +55,13 @@ class Dataset:
                     f"data set {self.name!r}: the {split_name} split has {len(split.inputs)} inputs and "
                     f"{len(split.labels)} labels; give one label for each input and at least one example."
                 )
-            if split.labels.min() < 0 or split.labels.max() >= len(self.class_names):
+            bad = np.flatnonzero((split.labels < 0) | (split.labels >= len(self.class_names)))
+            if len(bad):
+                others = f" and {len(bad) - 1:,} more" if len(bad) > 1 else ""
                 raise InvalidSettingError(
-                    f"data set {self.name!r}: {split_name} labels run from {split.labels.min()} to "
-                    f"{split.labels.max()}, but there are {len(self.class_names)} classes; labels must run from "
-                    f"0 to {len(self.class_names) - 1}."
+                    f"data set {self.name!r}: {split_name} example {bad[0]}{others} has the label "
+                    f"{split.labels[bad[0]]}, but there are {len(self.class_names)} classes, 0 to "
+                    f"{len(self.class_names) - 1}; label it, or leave it out."
                 )
 
     def fingerprint(self) -> str:

@@ -93,6 +93,10 @@ def _row_counts(run: Run) -> str:
             "lds": len(info.methods) * info.n_test,
             "class_lds": n_pairs,
         }
+    n_combined = run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined'")[0][0]
+    if n_combined:  # labels were compared: by every signal that looks at each example, and by models that left it out
+        n_signals = int(run.rows("SELECT count(DISTINCT signal) FROM suspects")[0][0])
+        expected |= {"suspects": n_signals * info.n_train, "out_of_fold": info.n_train}
     found = {table: run.rows(f"SELECT count(*) FROM {table}")[0][0] for table in expected}
     wrong = [f"{table} has {found[table]} rows instead of {n}" for table, n in expected.items() if found[table] != n]
     return "; ".join(wrong)

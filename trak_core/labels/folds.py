@@ -15,7 +15,7 @@ from trak_core.seeds import derive_seed
 from trak_core.tasks import Classification
 from trak_core.training import Ensemble, TrainingSettings, train_ensemble
 
-__all__ = ["ALWAYS_IN", "FoldModels", "assign_folds", "draw_folds", "train_folds"]
+__all__ = ["ALWAYS_IN", "FoldModels", "assign_folds", "draw_folds", "train_folds", "training_sets"]
 
 ALWAYS_IN = -1
 """The fold of an example that is its whole class: without it no model would know that there is such a class."""
@@ -57,16 +57,22 @@ class FoldModels:
     folds: NDArray[np.int64]
     n_folds: int
 
-    def unseen(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of the models that did not see the example `[n_repeats, n, n_classes]`.
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """Number of the model that is asked about each example, because it did not see it: `[n_repeats, n]`.
 
-        For an example that all were trained on, those of the first model of each repetition.
+        For an example that all were trained on, the first model of each repetition.
+        """
+        first = np.arange(len(self.folds))[:, None] * self.n_folds
+        return np.asarray(first + np.maximum(self.folds, 0))
+
+    def unseen(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of the models that are asked about each example `[n_repeats, n, n_classes]`.
 
         Args:
             logits: of all models for all examples `[n_models, n, n_classes]`.
         """
-        first = np.arange(len(self.folds))[:, None] * self.n_folds
-        chosen: NDArray[np.float32] = logits[first + np.maximum(self.folds, 0), np.arange(logits.shape[1])]
+        chosen: NDArray[np.float32] = logits[self.asked, np.arange(logits.shape[1])]
         return chosen
 
 
@@ -83,7 +89,8 @@ def train_folds(
 ) -> FoldModels:
     """Models that are each trained on all folds but one.
 
-    Models that train together need sets of one size: of larger ones some examples, drawn at random, are left out.
+    Models that train together need sets of one size: of larger ones some examples, drawn at random, are left out. The
+    result holds models that diverged as well; see `training.diverged`.
 
     Args:
         make_model: gives a freshly initialised model.
@@ -98,23 +105,46 @@ def train_folds(
 
     Raises:
         InvalidSettingError: fewer examples are left than a batch holds.
-        TrainingDivergedError: a trained weight is not finite.
     """
-    n_folds = int(folds.max()) + 1
-    masks = (folds[:, None, :] != np.arange(n_folds)[:, None]).reshape(-1, folds.shape[1])
-    if trusted is not None:
-        masks &= trusted
-    _cut_to_one_size(masks, folds[0] == ALWAYS_IN, np.random.default_rng(derive_seed(seed, "fold sizes")))
+    masks = training_sets(folds, trusted)
+    generator = np.random.default_rng(derive_seed(seed, "fold sizes"))
+    _cut_to_one_size(masks, folds[0] == ALWAYS_IN, labels.cpu().numpy(), generator)
     seeds = [derive_seed(seed, "fold model", i) for i in range(len(masks))]
-    ensemble = train_ensemble(make_model, task, inputs, labels, masks, seeds, settings, on_epoch)
-    return FoldModels(ensemble, folds, n_folds)
+    ensemble = train_ensemble(make_model, task, inputs, labels, masks, seeds, settings, on_epoch, allow_diverged=True)
+    return FoldModels(ensemble, folds, len(masks) // len(folds))
 
 
-def _cut_to_one_size(masks: NDArray[np.bool_], kept: NDArray[np.bool_], generator: np.random.Generator) -> None:
+def training_sets(folds: NDArray[np.int64], trusted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Which examples each model may be trained on, bool `[n_models, n]`, before sets are brought to one size.
+
+    Args:
+        folds: of every example, by repetition `[n_repeats, n]`.
+        trusted: as for `train_folds`.
+    """
+    masks = (folds[:, None, :] != np.arange(folds.max() + 1)[:, None]).reshape(-1, folds.shape[1])
+    return np.asarray(masks if trusted is None else masks & trusted)
+
+
+def _cut_to_one_size(
+    masks: NDArray[np.bool_], kept: NDArray[np.bool_], labels: NDArray[np.int64], generator: np.random.Generator
+) -> None:
+    """Takes examples out of the larger sets.
+
+    Where that would be the last ones of a class, one of them stays, and one of the commonest class goes. What is drawn
+    does not depend on labels, or a model would depend on those of its own fold.
+    """
     size = masks.sum(axis=1).min()
     for mask in masks:
         spare = np.flatnonzero(mask & ~kept)
-        mask[generator.choice(spare, mask.sum() - size, replace=False)] = False
+        dropped = generator.choice(spare, mask.sum() - size, replace=False)
+        mask[dropped] = False
+        counts = np.bincount(labels[mask], minlength=labels.max() + 1)
+        for idx in dropped:
+            if counts[labels[idx]] == 0:
+                commonest = counts.argmax()
+                mask[np.flatnonzero(mask & (labels == commonest))[0]] = False
+                mask[idx] = True
+                counts[[labels[idx], commonest]] += [1, -1]
 
 
 def draw_folds(labels: NDArray[np.int64], n_folds: int, n_repeats: int, seed: int) -> NDArray[np.int64]:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "FLOOR",
+    "SMALL_CLASS",
     "label_margins",
     "likely_wrong",
     "log_probabilities",
@@ -43,6 +44,8 @@ PRIOR_VOTES = 0.5
 """Votes that are shared out among the classes before any neighbour has voted (Jeffreys' half)."""
 LIKELY_GAP = 0.85
 """By how much another class must be more probable than the label for the label to be called likely wrong."""
+SMALL_CLASS = 5
+"""Labels of a class with no more examples are not judged: whatever was not told one of them hardly knows the class."""
 
 
 def log_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
@@ -113,14 +116,14 @@ def likely_wrong(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> NDAr
     """Which labels are likely wrong, bool `[n]`: another class is more probable by at least .85.
 
     Where probabilities are calibrated and no label is wrong, that is rare: such an example would have to carry a label
-    of a probability below .08, beside a class of .85 or more. The only example of a class is never called so: whatever
-    was not told its label cannot know its class.
+    of a probability below .08, beside a class of .85 or more. In a class of five examples or fewer none is called so:
+    whatever was not told such a label can know the class by four others at most.
 
     Args:
         probabilities: calibrated `[n, n_classes]`, at least two classes.
         labels: given `[n]`.
     """
-    has_company = np.bincount(labels)[labels] > 1
+    has_company = np.bincount(labels)[labels] > SMALL_CLASS
     return np.asarray((-label_margins(probabilities, labels) >= LIKELY_GAP) & has_company)
 
 

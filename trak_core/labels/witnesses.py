@@ -2,23 +2,30 @@
 
 Models that left the example out (twice: the second time without what the first look found wrong in their training),
 and the labels of its neighbours; and one opinion pooled of them. The same labels and seed give the same opinions.
+
+No model that is asked about an example was trained on it, save where it is the only one of its class. Its label reaches
+the second look all the same, in a roundabout way: models of the first look that were trained on it, and how probable
+its class usually is, have a say in which other examples are left out. Folds are dealt out class by class, and the few
+weights of the pool are fitted to all labels, so that these depend on it as well.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trak_core.errors import TrainingDivergedError
 from trak_core.gradients.representations import representations
-from trak_core.labels.folds import FoldModels, draw_folds, train_folds
+from trak_core.labels.folds import FoldModels, draw_folds, train_folds, training_sets
 from trak_core.labels.pool import pool_opinions
-from trak_core.labels.signals import FLOOR, label_margins, log_probabilities, log_votes
+from trak_core.labels.signals import FLOOR, SMALL_CLASS, label_margins, log_probabilities, log_votes
 from trak_core.labels.votes import N_NEIGHBOURS, neighbour_votes
 from trak_core.recipes import Subject
 from trak_core.seeds import derive_seed
+from trak_core.training import diverged
 
 __all__ = ["N_FOLDS", "N_MODELS", "N_REPEATS", "Opinions", "hear_witnesses"]
 
@@ -39,6 +46,9 @@ class Opinions:
         weights: of the witnesses in the pool, by name.
         signals: to scores `[n_train]`, higher for a more suspicious label: "combined", "out_of_fold", "second_look",
             "neighbours" and "disagreement".
+        left_nothing_out: whether the second look was trained on everything, because without what the first look finds
+            wrong some model would have had less than a batch.
+        n_diverged: how many models diverged and are heard nowhere, by look; looks without any are left out.
     """
 
     folds: NDArray[np.int64]
@@ -46,6 +56,34 @@ class Opinions:
     pooled: NDArray[np.float64]
     weights: dict[str, float]
     signals: dict[str, NDArray[np.float64]]
+    left_nothing_out: bool = False
+    n_diverged: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What models say that left the example out.
+
+    Attributes:
+        models: all of them, those that diverged included.
+        logits: of the model asked about each example, by repetition: float32 `[n_repeats, n_train, n_classes]`.
+        heard: whether that model did not diverge, bool `[n_repeats, n_train]`; of each example one at least.
+        n_diverged: how many models did.
+    """
+
+    models: FoldModels
+    logits: NDArray[np.float32]
+    heard: NDArray[np.bool_]
+    n_diverged: int
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """By repetition `[n_repeats, n_train, n_classes]`."""
+        return np.asarray(np.exp(log_probabilities(self.logits)))
+
+    def mean(self, by_repetition: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Over the models that are heard: from `[n_repeats, n_train, n_classes]` to `[n_train, n_classes]`."""
+        return np.asarray(by_repetition.mean(axis=0, where=self.heard[..., None]))
 
 
 def hear_witnesses(
@@ -68,36 +106,44 @@ def hear_witnesses(
 
     Raises:
         InvalidSettingError: four fifths of the train set are less than a batch.
-        TrainingDivergedError: a model diverged.
+        TrainingDivergedError: so many models diverged that none is left to ask about some example.
     """
     given = labels.cpu().numpy()
+    seeds = [derive_seed(seed, name) for name in ("first look", "second look")]
+    folds = [draw_folds(given, N_FOLDS, N_REPEATS, own_seed) for own_seed in seeds]
 
-    def look(name: str, trusted: NDArray[np.bool_] | None) -> tuple[FoldModels, NDArray[np.float32]]:
-        own_seed = derive_seed(seed, name)
-        folds = draw_folds(given, N_FOLDS, N_REPEATS, own_seed)
+    def look(number: int, trusted: NDArray[np.bool_] | None) -> _Look:
         models = train_folds(
-            subject.make_model, subject.task, inputs, labels, subject.training, folds, own_seed, trusted, on_epoch
+            subject.make_model,
+            subject.task,
+            inputs,
+            labels,
+            subject.training,
+            folds[number],
+            seeds[number],
+            trusted,
+            on_epoch,
         )
-        return models, models.unseen(models.ensemble.logits(inputs).cpu().numpy())
+        return _ask(models, inputs)
 
-    models, logits = look("first look", None)
-    trusted = ~_confidently_other(np.exp(log_probabilities(logits)).mean(axis=0), given)
-    trusted |= models.folds[0] < 0  # without it no model would know that there is such a class
-    if trusted.sum() * (N_FOLDS - 1) // N_FOLDS - N_FOLDS < subject.training.batch_size:
-        trusted[:] = True  # too few would be left to train on
-    _, second_logits = look("second look", trusted)
+    first = look(0, None)
+    out_of_fold = first.mean(first.probabilities)
+    trusted = _trusted(out_of_fold, given)
+    left_nothing_out = bool(training_sets(folds[1], trusted).sum(axis=1).min() < subject.training.batch_size)
+    second = look(1, None if left_nothing_out else trusted)
     opinions = {
-        "out_of_fold": _mean_log(logits),
-        "second_look": _mean_log(second_logits),
+        "out_of_fold": _mean_log(first),
+        "second_look": _mean_log(second),
         "neighbours_by_input": _voted(neighbour_votes(inputs, labels, n_classes)),
-        "neighbours_by_model": _voted(_votes_by_models(models, inputs, labels, n_classes)),
+        "neighbours_by_model": _voted(_votes_by_models(first.models, first.heard, inputs, labels, n_classes)),
     }
     pooled, weights = pool_opinions(list(opinions.values()), given)
     both = np.logaddexp(opinions["neighbours_by_input"], opinions["neighbours_by_model"])
-    by_all = np.concatenate([logits, second_logits])
+    otherwise = np.concatenate([first.logits, second.logits]).argmax(axis=-1) != given
+    n_diverged = {"first look": first.n_diverged, "second look": second.n_diverged}
     return Opinions(
-        folds=models.folds[0],
-        out_of_fold=np.exp(log_probabilities(logits)).mean(axis=0),
+        folds=folds[0][0],
+        out_of_fold=out_of_fold,
         pooled=np.exp(pooled),
         weights=dict(zip(opinions, weights.tolist(), strict=True)),
         signals={
@@ -105,9 +151,41 @@ def hear_witnesses(
             "out_of_fold": -label_margins(opinions["out_of_fold"], given),
             "second_look": -label_margins(opinions["second_look"], given),
             "neighbours": -label_margins(both, given),
-            "disagreement": (by_all.argmax(axis=-1) != given).mean(axis=0),
+            "disagreement": otherwise.mean(axis=0, where=np.concatenate([first.heard, second.heard])),
         },
+        left_nothing_out=left_nothing_out,
+        n_diverged={name: n for name, n in n_diverged.items() if n},
     )
+
+
+def _ask(models: FoldModels, inputs: Tensor) -> _Look:
+    """What the models say of the examples that they left out."""
+    logits = models.ensemble.logits(inputs).cpu().numpy()
+    lost = diverged(models.ensemble) | ~np.isfinite(logits).all(axis=(1, 2))
+    heard = ~lost[models.asked]
+    n_unheard = int((~heard.any(axis=0)).sum())
+    if n_unheard:
+        raise TrainingDivergedError(
+            f"step 'labels': training diverged for {lost.sum()} of {len(lost)} models that judge labels, so that of "
+            f"{n_unheard:,} train examples no model is left that was not trained on them. Lower the learning rate of "
+            "the recipe, or let its models begin with smaller weights."
+        )
+    logits[lost] = 0  # heard nowhere, and no warnings of what is not finite
+    return _Look(models, models.unseen(logits), heard, int(lost.sum()))
+
+
+def _trusted(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which examples the second look may be trained on, bool `[n]`: all but those confidently taken for another class.
+
+    Of every class a handful stays in any case, those of the highest margin: without them no model would know that there
+    is such a class.
+    """
+    trusted = ~_confidently_other(probabilities, labels)
+    margins = label_margins(probabilities, labels)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        trusted[members[np.argsort(-margins[members], kind="stable")[:SMALL_CLASS]]] = True
+    return trusted
 
 
 def _confidently_other(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -124,25 +202,30 @@ def _confidently_other(probabilities: NDArray[np.float64], labels: NDArray[np.in
     return np.asarray((confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != labels))
 
 
-def _mean_log(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def _mean_log(look: _Look) -> NDArray[np.float64]:
     """Log-probabilities averaged over models, none below that of the floor `[n, n_classes]`."""
-    return np.asarray(np.log(np.exp(log_probabilities(logits)) + FLOOR).mean(axis=0))
+    return look.mean(np.log(look.probabilities + FLOOR))
 
 
 def _voted(votes: Tensor) -> NDArray[np.float64]:
     return log_votes(votes.cpu().numpy(), N_NEIGHBOURS)
 
 
-def _votes_by_models(models: FoldModels, inputs: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Votes among what a model was trained on, in the eyes of models that left the asked example out."""
+def _votes_by_models(
+    models: FoldModels, heard: NDArray[np.bool_], inputs: Tensor, labels: Tensor, n_classes: int
+) -> Tensor:
+    """Votes among what a model was trained on, in the eyes of models that left the asked example out.
+
+    `heard` is bool `[n_repeats, n]`: whether the model that is asked about the example counts; one at least does.
+    """
     votes = torch.zeros(len(labels), n_classes, dtype=torch.float64, device=inputs.device)
     for repeat, folds in enumerate(models.folds):
         for fold in range(models.n_folds):
-            weights = models.ensemble.state_dict(repeat * models.n_folds + fold)
-            rows = representations(models.ensemble.architecture, weights, inputs)
-            left_out = folds == fold
-            # The only example of a class is left out by nobody, and is asked of the first model, as with logits.
-            asked = left_out | (folds < 0) if fold == 0 else left_out
-            asked_idx, voters = (torch.from_numpy(np.flatnonzero(part)) for part in (asked, ~left_out))
+            number = repeat * models.n_folds + fold
+            asked = (models.asked[repeat] == number) & heard[repeat]
+            if not asked.any():
+                continue
+            rows = representations(models.ensemble.architecture, models.ensemble.state_dict(number), inputs)
+            asked_idx, voters = (torch.from_numpy(np.flatnonzero(part)) for part in (asked, folds != fold))
             votes[asked_idx.to(votes.device)] += neighbour_votes(rows, labels, n_classes, asked_idx, voters)
-    return votes / len(models.folds)
+    return votes / torch.from_numpy(heard.sum(axis=0)).to(votes)[:, None]

@@ -72,9 +72,9 @@ _REASONS = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
     errno.EFBIG: "the file may not grow any further; raise the limit on file sizes or free some space",
-    errno.EROFS: "the disk is read-only; choose another place with TRAK_RUNS_DIR",
-    errno.EACCES: "writing there is not permitted; choose another place with TRAK_RUNS_DIR",
-    errno.EPERM: "writing there is not permitted; choose another place with TRAK_RUNS_DIR",
+    errno.EROFS: "the disk is read-only; choose another place (TRAK_RUNS_DIR is that of runs)",
+    errno.EACCES: "writing there is not permitted; choose another place (TRAK_RUNS_DIR is that of runs)",
+    errno.EPERM: "writing there is not permitted; choose another place (TRAK_RUNS_DIR is that of runs)",
 }
 
 

@@ -1,8 +1,8 @@
 """The history of a run's retrainings: labels that were tried in place of the given ones, and what models made of them.
 
-It lies in `reviews.duckdb`, beside the verdicts that the labels came from. The same labels are never retrained twice,
-and what was found is never changed. Answers that were found before the run was built anew stay in the file and are not
-shown.
+It lies in `reviews.duckdb`, beside the verdicts that the labels came from. The same labels are never retrained
+twice with as many models, and what was found is never changed. Answers that were found before the run was built anew
+stay in the file and are not shown.
 """
 
 import hashlib

@@ -21,20 +21,23 @@ __all__ = ["LONGEST_NAME", "LONGEST_NOTE", "ReviewLog", "Reviews", "Verdict", "V
 VerdictKind = Literal["keep", "relabel", "exclude", "unsure"]
 UNDO = "undo"
 LONGEST_NOTE, LONGEST_NAME = 2000, 100
+MOST = 2**31 - 1
+"""The largest number that a column holds."""
 
 # The number is taken in the same transaction that uses it, and a file has one writer at a time: no number comes twice.
-# Nothing happens when the very same stands already: a key pressed twice says a thing once.
+# Nothing happens when the very same stands already: a key pressed twice says a thing once. But where somebody else has
+# spoken since, saying it again is to insist, and counts as the last word.
 _RECORD = """
 INSERT INTO verdicts(verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint)
 SELECT (SELECT coalesce(max(verdict_id), 0) + 1 FROM verdicts),
     $1, $2, $3::INTEGER, $4, $5, $6, NULL, $7
 WHERE NOT EXISTS (
     SELECT 1 FROM (
-        SELECT verdict, new_label, note FROM verdicts AS v
-        WHERE train_idx = $1 AND reviewer = $4 AND data_fingerprint = $7 AND verdict != 'undo'
+        SELECT verdict, new_label, note, reviewer FROM verdicts AS v
+        WHERE train_idx = $1 AND data_fingerprint = $7 AND verdict != 'undo'
             AND NOT EXISTS (SELECT 1 FROM verdicts AS u WHERE u.undoes = v.verdict_id)
         ORDER BY verdict_id DESC LIMIT 1)
-    WHERE verdict = $2 AND new_label IS NOT DISTINCT FROM $3::INTEGER AND note = $5)
+    WHERE reviewer = $4 AND verdict = $2 AND new_label IS NOT DISTINCT FROM $3::INTEGER AND note = $5)
 """
 # Nothing happens when the verdict is another's, of other data, or undone already, by the same key a moment ago perhaps.
 _UNDO = """
@@ -182,8 +185,8 @@ class Reviews:
             raise InvalidSettingError(
                 f"verdict={verdict!r} with new_label={new_label}; relabel needs a new label, and the others take none."
             )
-        if train_idx < 0 or (new_label is not None and new_label < 0):
-            raise InvalidSettingError(f"train_idx={train_idx}, new_label={new_label}; numbers run from 0.")
+        if not 0 <= train_idx <= MOST or (new_label is not None and not 0 <= new_label <= MOST):
+            raise InvalidSettingError(f"train_idx={train_idx}, new_label={new_label}; numbers run from 0 to {MOST:,}.")
         if not 0 < len(reviewer) <= LONGEST_NAME:
             raise InvalidSettingError(f"reviewer has {len(reviewer)} letters; give a name of 1 to {LONGEST_NAME}.")
         if len(note) > LONGEST_NOTE:

@@ -415,12 +415,13 @@ class Run:
 
     def check_class(self, asked_class: int) -> int:
         """The class, if the run has it, else NotInRunError."""
+        asked_class = operator.index(asked_class)
         if not 0 <= asked_class < len(self.info.class_names):
             raise NotInRunError(
                 f"there is no class {asked_class} in run {self.info.name!r}; it has 0 to "
                 f"{len(self.info.class_names) - 1}."
             )
-        return int(asked_class)
+        return asked_class
 
     # --- reading ------------------------------------------------------------------------------------------
 

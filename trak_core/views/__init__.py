@@ -70,19 +70,21 @@ from trak_core.views.retraining import (
     nearest_retraining,
     why_changed,
 )
-from trak_core.views.retraining_text import gain_sentence, here_sentence, second_sentence
+from trak_core.views.retraining_text import gain_sentence, here_sentence, models_sentence, second_sentence
 from trak_core.views.review import (
     Show,
     SuspectFilter,
     SuspectQueue,
     Suspects,
     class_keys,
+    command_to_go_on,
     data_fingerprint,
     find_suspects,
     only_given_label,
     read_suspects,
     standing_log,
     suspect_signals,
+    why_no_suspects,
 )
 from trak_core.views.review_progress import StopAdvice, reviewers_in_words, stop_advice
 from trak_core.views.review_tables import cleaned_labels, removal_list, verdict_table
@@ -158,6 +160,7 @@ __all__ = [
     "cleaned_labels",
     "colour_options",
     "colouring",
+    "command_to_go_on",
     "corrections_of",
     "data_fingerprint",
     "default_factor",
@@ -188,6 +191,7 @@ __all__ = [
     "map_points",
     "map_table",
     "matrix_table",
+    "models_sentence",
     "nearest_retraining",
     "nearest_train",
     "oddities",
@@ -218,6 +222,7 @@ __all__ = [
     "truth_table",
     "verdict_table",
     "why_changed",
+    "why_no_suspects",
     "window_around",
     "with_what_ifs",
 ]

@@ -44,11 +44,11 @@ def write_label_file(run: Run, log: ReviewLog, path: Path, overwrite: bool = Fal
     if not run.info.has_classes:
         raise NotInRunError(f"run {run.info.name!r} has numbers as targets and no labels to write.")
     ending = _ending(path)
-    if path.exists() and not overwrite:
-        raise InvalidSettingError(f"{path} is there already and was not changed; give --overwrite or another name.")
+    _check_free(path, overwrite)
     table = cleaned_labels(run, log)
 
     def write(temporary: Path) -> None:
+        _check_free(path, overwrite)  # once more: the table took a moment
         if ending == ".csv":
             table.to_csv(temporary, index=False)
         else:
@@ -56,6 +56,11 @@ def write_label_file(run: Run, log: ReviewLog, path: Path, overwrite: bool = Fal
 
     replace_file(path, write)
     return _corrections(run, ((idx, label) for idx, label in zip(table["train_idx"], _cells(table), strict=True)))
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InvalidSettingError(f"{path} is there already and was not changed; give --overwrite or another name.")
 
 
 def _cells(table: pd.DataFrame) -> list[int | None]:

@@ -12,7 +12,7 @@ from trak_core.labels.cleanlab_baseline import cleanlab_signals
 from trak_core.labels.quality import Quality, quality
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
-from trak_core.views.review import suspect_signals
+from trak_core.views.review import command_to_go_on, suspect_signals, why_no_suspects
 
 __all__ = ["FirstSuspects", "Suspect", "first_suspects", "planted_in_words", "planted_quality"]
 
@@ -67,9 +67,9 @@ def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:
     """
     titles = suspect_signals(run)
     if not titles:
+        command = command_to_go_on(run)
         raise NotInRunError(
-            f"run {run.info.name!r} has no suspects; runs that are built from a recipe rank their labels, those saved "
-            "from Python do not."
+            f"run {run.info.name!r} has no suspects: {why_no_suspects(run)}" + (f" {command}" if command else "")
         )
     signal = signal or next(iter(titles))
     if signal not in titles:

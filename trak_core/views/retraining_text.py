@@ -18,6 +18,7 @@ __all__ = [
     "gain_sentence",
     "here_sentence",
     "left_aside_sentence",
+    "models_sentence",
     "retraining_facts",
     "retraining_text",
     "second_sentence",
@@ -91,13 +92,20 @@ def left_aside_sentence(log: ReviewLog) -> str:
     return f"{n:,} {was} about data, examples or classes that the run does not have; kept in the file, not applied."
 
 
+def models_sentence(retraining: Retraining) -> str:
+    """How many models stand behind the figures, without a full stop."""
+    n_seeds = retraining.trial.n_seeds
+    n_lost = n_seeds - retraining.n_models
+    lost = f" ({n_lost} of {n_seeds} seeds diverged and are left out)" if n_lost else ""
+    return f"{retraining.n_models} models on each set of labels{lost}"
+
+
 def retraining_text(run: Run, retraining: Retraining) -> str:
     """Accuracies, differences and changed test examples as lines, for the command line."""
     corrections = retraining.trial.corrections
     lines = [
         f"Run {run.info.name!r}: {len(corrections.relabelled):,} train examples relabelled, "
-        f"{len(corrections.excluded):,} excluded; {retraining.n_models} models on each set of labels, "
-        f"{run.info.n_test:,} test examples.",
+        f"{len(corrections.excluded):,} excluded; {models_sentence(retraining)}, {run.info.n_test:,} test examples.",
         "",
         f"{'labels':20} {'accuracy':>8}  {'95% interval':16}  {'difference':>10}  {'95% interval':15}  seeds alone",
     ]

@@ -1,5 +1,6 @@
 """The review of labels: suspects by a signal, the queue that they make up, and how far its review is."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.store.progress import read_status
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
 
@@ -17,12 +19,14 @@ __all__ = [
     "SuspectQueue",
     "Suspects",
     "class_keys",
+    "command_to_go_on",
     "data_fingerprint",
     "find_suspects",
     "only_given_label",
     "read_suspects",
     "standing_log",
     "suspect_signals",
+    "why_no_suspects",
 ]
 
 RECENT = 50
@@ -78,6 +82,34 @@ def only_given_label(run: Run) -> str | None:
     """The name of the class that all train examples are labelled as; None where there are several."""
     given = np.unique(run.train_labels)
     return run.info.class_names[given[0]] if len(given) == 1 else None
+
+
+def why_no_suspects(run: Run) -> str:
+    """Why a run has no suspects, and what to do about it, in a sentence or two that begin with "its" or "it"."""
+    n_given = len(np.unique(run.train_labels)) if run.info.has_classes else 0
+    if not run.info.has_classes:
+        return "its examples have numbers as targets, and there is no class that could be the right one."
+    if n_given == 1:
+        return (
+            f"its {run.info.n_train:,} train examples are all labelled {only_given_label(run)!r}, and there is nothing "
+            "to compare labels with. Add train examples of another class, then build the run again."
+        )
+    if n_given == run.info.n_train:
+        return "its train examples have a class each, and nothing else bears witness on any of them."
+    if command_to_go_on(run) is not None:
+        return "its build was stopped before it looked for wrong labels; go on with it."
+    return (
+        "it was saved from Python, with its scores alone; suspects are found while a recipe is built. Until then, "
+        "opponents that carry the label of the test example they speak against are the first place to look."
+    )
+
+
+def command_to_go_on(run: Run) -> str | None:
+    """The command line that goes on with the build of a run; None where it is finished or was no build."""
+    status = read_status(run.path)
+    if run.info.provenance.get("complete") or status is None or not status.command:
+        return None
+    return shlex.join(["python", "-m", "trak_core", *status.command])
 
 
 def suspect_signals(run: Run) -> dict[str, str]:

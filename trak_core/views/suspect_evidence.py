@@ -35,7 +35,8 @@ class SuspectEvidence:
         suggested_label: the other label, None where the ranking has none.
         suggested_name: its name.
         p_label: probability of the given label, averaged over checkpoints; None where it is not known.
-        p_suggested: of the suggested label, likewise.
+        top_label: the class that the checkpoints find most probable; None where it is not known.
+        p_top: its probability, likewise.
         hurts: test examples whose label it lowers most, of those that have it among their strongest opponents.
         helps: test examples whose label it raises most, likewise.
         like_given: train examples of the given label that the model learns from most alike.
@@ -47,7 +48,8 @@ class SuspectEvidence:
     suggested_label: int | None
     suggested_name: str | None
     p_label: float | None
-    p_suggested: float | None
+    top_label: int | None
+    p_top: float | None
     hurts: list[Witness]
     helps: list[Witness]
     like_given: list[Witness]
@@ -56,8 +58,8 @@ class SuspectEvidence:
 
     @property
     def models_disagree(self) -> bool:
-        """True when the models, trained on the given label, still find the suggested one more probable."""
-        return self.p_label is not None and self.p_suggested is not None and self.p_suggested > self.p_label
+        """True when the models, trained on the given label, still find another one more probable."""
+        return self.top_label is not None and self.top_label != self.example.label
 
 
 def suspect_evidence(
@@ -77,7 +79,7 @@ def suspect_evidence(
     """
     example = read_examples(run, "train", [run.check_train(train_idx)])[0]
     k = k or (6 if run.info.modality == "image" else 4)
-    p_label, p_suggested = _probabilities(run, example, suggested_label)
+    probabilities = _probabilities(run, example)
     # A label turns the gradient of an example around, away from those of the class that it really belongs to. So the
     # ones that are most alike under another label point the opposite way, and it is the size of the cosine that counts.
     alike = np.abs(space.train @ space.train[train_idx])
@@ -86,8 +88,9 @@ def suspect_evidence(
         example=example,
         suggested_label=suggested_label,
         suggested_name=None if suggested_label is None else run.info.class_names[suggested_label],
-        p_label=p_label,
-        p_suggested=p_suggested,
+        p_label=None if probabilities is None else float(probabilities[example.label]),
+        top_label=None if probabilities is None else int(probabilities.argmax()),
+        p_top=None if probabilities is None else float(probabilities.max()),
         hurts=_moved(run, train_idx, "opponent", k),
         helps=_moved(run, train_idx, "proponent", k),
         like_given=_alike(run, alike, example.label, k),
@@ -96,12 +99,11 @@ def suspect_evidence(
     )
 
 
-def _probabilities(run: Run, example: Example, suggested: int | None) -> tuple[float | None, float | None]:
-    rows = run.rows(
-        "SELECT avg(p_label), avg(probabilities[?]) FROM predictions WHERE split = 'train' AND idx = ?",
-        [None if suggested is None else suggested + 1, example.idx],
-    )
-    return rows[0] if rows else (None, None)
+def _probabilities(run: Run, example: Example) -> NDArray[np.float64] | None:
+    """Of every class, averaged over checkpoints; None where predictions were not stored."""
+    rows = run.rows("SELECT probabilities FROM predictions WHERE split = 'train' AND idx = ?", [example.idx])
+    known = [row for (row,) in rows if row is not None]
+    return np.mean(known, axis=0) if known else None
 
 
 def _moved(run: Run, train_idx: int, side: str, k: int) -> list[Witness]:

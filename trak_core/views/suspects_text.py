@@ -5,10 +5,14 @@ from trak_core.store.run import Run
 from trak_core.views.label_quality import FirstSuspects, planted_in_words, planted_quality
 from trak_core.views.review import suspect_signals
 
-__all__ = ["suspects_text"]
+__all__ = ["NOTHING_TO_COMPARE", "suspects_text"]
 
 WIDTH = 24
 """Letters of the name of a class."""
+NOTHING_TO_COMPARE = (
+    "No labels of this run were made wrong on purpose, so nothing tells which ranking finds errors better. To compare "
+    "with cleanlab, build a run with --flip-labels."
+)
 
 
 def suspects_text(run: Run, found: FirstSuspects, with_cleanlab: bool = False) -> str:
@@ -34,6 +38,8 @@ def suspects_text(run: Run, found: FirstSuspects, with_cleanlab: bool = False) -
     by_signal = planted_quality(run, with_cleanlab)
     if by_signal is not None:
         lines += ["How well each signal finds them:", "", *_quality_lines(by_signal, suspect_signals(run))]
+    elif with_cleanlab:
+        lines += ["", NOTHING_TO_COMPARE]
     return "\n".join(lines) + "\n"
 
 
