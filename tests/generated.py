@@ -55,14 +55,15 @@ BLOCK = 4096
 ROWS_AT_ONCE = 32
 FLIPPED = 0.02
 """Share of the training labels that are wrong."""
-SIGNALS = {"self_influence": 0.5, "confidence": 1.0}
-FURTHER_SIGNALS = {
+SIGNALS = {
     "combined": 0.3,
     "out_of_fold": 0.4,
     "second_look": 0.4,
     "neighbours": 0.6,
     "training_margin": 0.5,
     "disagreement": 0.8,
+    "confidence": 1.0,
+    "self_influence": 0.5,
     "tracin_self_influence": 0.7,
     "own_class_opponents": 1.0,
 }
@@ -434,10 +435,6 @@ def _at_a_glance(material: _Material) -> dict[str, Columns]:
     wrong = (train.truth != train.labels).astype(float)
     own = np.linalg.norm(train.latent, axis=1) / size.proj_dim**0.5 + wrong
     signals = {name: own + noise * random.standard_normal(size.n_train) for name, noise in SIGNALS.items()}
-    random_of_further = np.random.default_rng([size.seed, 8])
-    signals |= {
-        name: own + noise * random_of_further.standard_normal(size.n_train) for name, noise in FURTHER_SIGNALS.items()
-    }
     plane = random.standard_normal((size.proj_dim, 2)) / size.proj_dim**0.5
     layout = []
     for split in (train, material.test):

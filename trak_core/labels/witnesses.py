@@ -11,6 +11,7 @@ weights of the pool are fitted to all labels, so that these depend on it as well
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ class _Look:
     heard: NDArray[np.bool_]
     n_diverged: int
 
-    @property
+    @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """By repetition `[n_repeats, n_train, n_classes]`."""
         return np.asarray(np.exp(log_probabilities(self.logits)))
