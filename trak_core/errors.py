@@ -13,6 +13,7 @@ TrakCoreError
 ├── StoreDamagedError    (ValueError)     the store cannot be read
 ├── StoreVersionError    (ValueError)     the store has another schema version
 ├── StorageError         (OSError)        the disk is full, read-only or failing
+├── DownloadError        (OSError)        a data set cannot be fetched, or is not what it should be
 ├── SingularKernelError  (ArithmeticError) the kernel cannot be solved
 ├── TrainingDivergedError (ArithmeticError) a model has outputs that are not finite
 ├── InvalidModelError    (ValueError)     a model that cannot be attributed
@@ -79,6 +80,10 @@ class StoreVersionError(TrakCoreError, ValueError):
 
 class StorageError(TrakCoreError, OSError):
     """The disk is full, read-only or failing."""
+
+
+class DownloadError(TrakCoreError, OSError):
+    """A data set cannot be fetched, or what came is not what it should be."""
 
 
 class SingularKernelError(TrakCoreError, ArithmeticError):

@@ -3,6 +3,25 @@
 from trak_core.datasets.dataset import Dataset, Split
 from trak_core.datasets.digits import load_digits
 from trak_core.datasets.docstrings import load_docstrings
+from trak_core.datasets.pixels import Pixels
+from trak_core.datasets.preparing import Encoding, prepare
+from trak_core.datasets.raw import LeftOut, RawData, RawImages, RawTexts
+from trak_core.datasets.tokens import Tokens
 from trak_core.datasets.vocabulary import Vocabulary, encode_texts
 
-__all__ = ["Dataset", "Split", "Vocabulary", "encode_texts", "load_digits", "load_docstrings"]
+__all__ = [
+    "Dataset",
+    "Encoding",
+    "LeftOut",
+    "Pixels",
+    "RawData",
+    "RawImages",
+    "RawTexts",
+    "Split",
+    "Tokens",
+    "Vocabulary",
+    "encode_texts",
+    "load_digits",
+    "load_docstrings",
+    "prepare",
+]

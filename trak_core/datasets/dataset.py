@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.datasets.pixels import Pixels
+from trak_core.datasets.tokens import Tokens
 from trak_core.datasets.vocabulary import Vocabulary
 from trak_core.errors import InvalidSettingError
 
@@ -18,13 +20,13 @@ class Split:
     """The examples of one split, in the order that gives each its `idx`.
 
     Attributes:
-        inputs: float32 `[n, ...]`, as the model takes them.
+        inputs: `[n, ...]`, as the model takes them: float32, or int64 where it takes the numbers of words.
         labels: int64 `[n]`, from 0 to `n_classes - 1`.
         thumbnails: PNG or WebP bytes of each example, for images.
         texts: the text of each example, for texts.
     """
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[np.float32] | NDArray[np.int64]
     labels: NDArray[np.int64]
     thumbnails: list[bytes] | None = None
     texts: list[str] | None = None
@@ -37,6 +39,14 @@ class Split:
 class Dataset:
     """A train split, a test split and the names of the classes.
 
+    Attributes:
+        name: of the data set.
+        modality: what kind of examples it holds.
+        class_names: of the labels 0, 1, ...
+        train: examples to train on.
+        test: examples to explain.
+        encoding: what turns a new text or image into inputs, where it is known.
+
     Raises:
         InvalidSettingError: a label is out of range, or inputs and labels differ in number.
     """
@@ -46,7 +56,7 @@ class Dataset:
     class_names: tuple[str, ...]
     train: Split
     test: Split
-    vocabulary: Vocabulary | None = None
+    encoding: Vocabulary | Pixels | Tokens | None = None
 
     def __post_init__(self) -> None:
         for split_name, split in (("train", self.train), ("test", self.test)):

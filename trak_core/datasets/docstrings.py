@@ -100,7 +100,7 @@ def load_docstrings() -> Dataset:
         class_names=tuple(PACKAGES),
         train=split("train"),
         test=split("test"),
-        vocabulary=vocabulary,
+        encoding=vocabulary,
     )
 
 

@@ -29,6 +29,10 @@ class Vocabulary:
     words: tuple[str, ...]
     idf: NDArray[np.float32]
 
+    def inputs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The tf-idf rows of texts: float32 `[n_texts, n_words]`; see `encode_texts`."""
+        return encode_texts(texts, self.words, self.idf)
+
 
 def encode_texts(texts: Sequence[str], words: Sequence[str], idf: NDArray[Any]) -> NDArray[np.float32]:
     """The tf-idf rows of texts: float32 `[n_texts, n_words]`, each of length 1.

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trak_core.datasets import Tokens, Vocabulary
 from trak_core.errors import InvalidSettingError
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
 from trak_core.live.checkpoints import (
@@ -237,8 +238,8 @@ def _best_ridge(run: Run, material: LiveMaterial, gradients: GradientRows, probe
 def _likeness(material: LiveMaterial) -> Likeness:
     dataset = material.subject.dataset
     known = None
-    if dataset.vocabulary is not None:
-        words = frozenset(dataset.vocabulary.words)
+    if isinstance(dataset.encoding, Vocabulary | Tokens):
+        words = frozenset(dataset.encoding.words)
         known = np.asarray([known_share(text, words) for text in dataset.test.texts or []])
     return Likeness.of(material.architecture, material.states, material.train_inputs, material.test_inputs, known)
 

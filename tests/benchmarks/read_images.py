@@ -1,0 +1,98 @@
+"""Seconds and memory to read and check 60,000 images: prints them beside what is allowed.
+
+Run it from the root of the repository: `python tests/benchmarks/read_images.py`. It writes Fashion-MNIST out as PNG
+files in a folder for each class, or as JPEG files of another size with `--side 256`, and reads them in a fresh process.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from PIL import Image
+
+from trak_core.datasets.idx import read_idx_folder
+from trak_core.datasets.image_folder import read_image_folder
+from trak_core.datasets.report import report_on
+
+TARGETS = {"seconds": 120.0, "megabytes": 2000.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--side", type=int, default=28, help="pixels; other than 28 gives coloured JPEG files")
+    parser.add_argument("--keep", type=Path, help="keep the images in this directory")
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.read:
+        print(json.dumps(measure(arguments.read)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (arguments.keep or Path(temporary)) / "images"
+        write(folder, arguments.images, arguments.side)
+        packed = folder.with_suffix(".zip")
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in sorted(folder.rglob("*.*")):
+                archive.write(file, file.relative_to(folder))
+        columns = ("images", "read s", "check s", "all s", "allowed", "MB", "allowed")
+        print(f"{'source':8}", *(f"{column:>8}" for column in columns))
+        for source in (folder, packed):
+            command = [sys.executable, __file__, "--read", str(source)]
+            found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            both = found["read"] + found["check"]
+            print(
+                f"{source.suffix[1:] or 'folder':8} {found['images']:8,} {found['read']:8.1f} {found['check']:8.1f} "
+                f"{both:8.1f} {TARGETS['seconds']:8.0f} {found['megabytes']:8.0f} {TARGETS['megabytes']:8.0f}"
+            )
+
+
+def write(folder: Path, n_images: int, side: int) -> None:
+    """Writes the first images of Fashion-MNIST into a folder for each class."""
+    from tests.benchmarks.label_subjects import DATA  # brings torch with it, which reading does not need
+
+    raw = read_idx_folder(DATA / "fashion_mnist")
+    pixels = np.concatenate([raw.train.pixels, raw.test.pixels])[:n_images, ..., 0]
+    labels = np.concatenate([raw.train.labels, raw.test.labels])[:n_images]
+    names = [name.replace("/", " or ") for name in raw.class_names]
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def save(row: int) -> None:
+        image, file = Image.fromarray(pixels[row]), folder / names[labels[row]] / f"{row}"
+        if side == 28:
+            image.save(file.with_suffix(".png"))
+        else:
+            image.resize((side, side * 3 // 4)).convert("RGB").save(file.with_suffix(".jpg"))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(save, range(len(pixels))))
+
+
+def measure(source: Path) -> dict[str, float]:
+    """Seconds to read and to check, and the highest memory of this process in MB."""
+    began = time.perf_counter()
+    raw = read_image_folder(source)
+    read = time.perf_counter()
+    report = report_on(raw)
+    checked = time.perf_counter()
+    n_images = sum(report.n_train) + sum(report.n_test)
+    return {"images": n_images, "read": read - began, "check": checked - read, "megabytes": peak_bytes() / 1e6}
+
+
+def peak_bytes() -> int:
+    """The highest memory of this process; `getrusage` would count that of the process that started it as well."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
+
+
+if __name__ == "__main__":
+    main()

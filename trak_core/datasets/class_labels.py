@@ -1,0 +1,99 @@
+"""From the labels in a table or folder to numbered classes, or to the reason why they name none."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from trak_core.datasets.sources import natural_key
+from trak_core.errors import EmptyDataError, LabelError
+
+__all__ = ["MAX_CLASSES", "name_classes"]
+
+MAX_CLASSES = 1000
+FEW_CLASSES = 20
+"""So many are never too many, however few the rows are."""
+# The numbers that people write, not all that Python reads: "1_000" or digits of other scripts stay words.
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+
+
+def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> tuple[tuple[str, ...], list[int | None]]:
+    """The names of the classes, and for each label the number of its class; None where a label is missing.
+
+    Numbers stand in their order, anything else as people sort it; 3.0 and 3 are one class. A label is missing that is
+    None, empty, only blanks, or no finite number where the others are numbers.
+
+    Args:
+        labels: strings, numbers, booleans or None.
+        places: where each was found, for messages.
+        source: where all were found, for messages.
+
+    Raises:
+        EmptyDataError: no label is there.
+        LabelError: the labels name no classes: they have decimals, or there are too many.
+    """
+    known: dict[tuple[type, Any], str | None] = {}
+    names: list[str | None] = []
+    for label, place in zip(labels, places, strict=True):
+        if isinstance(label, list | tuple | dict | set | bytes):
+            raise LabelError(
+                f"{place}: the label is {_kind(label)}, {str(label)[:40]}; give one name or number for each row."
+            )
+        key = (type(label), label)  # with the type, because True == 1
+        if key not in known:
+            known[key] = _name(label)
+        names.append(known[key])
+    if all(_NUMBER.fullmatch(name) for name in known.values() if name is not None):
+        whole = {name: _whole(name) for name in known.values() if name is not None}
+        _refuse_decimals(whole, names, places)
+        names = [None if name is None else whole[name] for name in names]
+        classes = sorted({name for name in names if name is not None}, key=lambda name: (Decimal(name), name))
+    else:
+        classes = sorted({name for name in names if name is not None}, key=natural_key)
+    _refuse_odd_counts(classes, names, source)
+    number = {name: number for number, name in enumerate(classes)}
+    return tuple(classes), [None if name is None else number[name] for name in names]
+
+
+def _name(label: Any) -> str | None:
+    """The label as text, None if it is missing; True and False as Python writes them."""
+    if label is None or label != label:  # the latter holds for NaN alone
+        return None
+    return unicodedata.normalize("NFC", str(label)).strip() or None
+
+
+def _whole(name: str) -> str | None:
+    """A number without what says nothing, 3.0 as 3; None if it is no finite one, and "" if it has decimals."""
+    if name.lstrip("+-").isdecimal():
+        return name
+    number = Decimal(name)
+    if not number.is_finite():
+        return None
+    return str(int(number)) if number == number.to_integral_value() else ""
+
+
+def _refuse_decimals(whole: dict[str, str | None], names: Sequence[str | None], places: Sequence[str]) -> None:
+    for name, place in zip(names, places, strict=True):
+        if name is not None and whole[name] == "":
+            raise LabelError(
+                f"{place}: the label is {name}, a number with decimals, which looks like regression; name a column "
+                "that holds classes, or put such numbers into classes first."
+            )
+
+
+def _refuse_odd_counts(classes: Sequence[str], names: Sequence[str | None], source: str) -> None:
+    counts = Counter(name for name in names if name is not None)
+    n_labels, n_classes = counts.total(), len(classes)
+    if n_classes == 0:
+        raise EmptyDataError(f"{source}: none of the {len(names):,} examples has a label; name the column of labels.")
+    if n_classes > MAX_CLASSES or (n_classes > FEW_CLASSES and 2 * n_classes > n_labels):
+        raise LabelError(
+            f"{source}: there are {n_classes:,} different labels for {n_labels:,} examples; a class needs several "
+            f"examples, and at most {MAX_CLASSES:,} classes are read, so name a column that holds classes."
+        )
+
+
+def _kind(label: Any) -> str:
+    return "bytes" if isinstance(label, bytes) else f"a {type(label).__name__}"

@@ -1,0 +1,213 @@
+"""Rows of CSV and TSV files: a row that does not hold up is left out by its number, the others are kept.
+
+The parser is Python's own. DuckDB's, which reads the other kinds of tables, loses rows without a word behind a
+quotation mark that is never closed, has no numbers of rows, and refuses files with two kinds of line ends (as of 2.0).
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+from trak_core.datasets.raw import LeftOut
+from trak_core.datasets.rows import Row, Rows, counted, find_column, refuse_if_most_are_lost
+from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, open_text
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+
+__all__ = ["read_csv_rows"]
+
+DELIMITERS = (",", "\t", ";", "|")
+N_SAMPLED = 50
+MAX_LINES_LOST = 100
+"""A quotation mark that hides more lines than this is refused, rather than the lines left out with it."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a file is to be read."""
+
+    path: Path
+    encoding: str
+    has_header: bool
+    delimiter: str
+    has_quotes: bool = True
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A row as it stands in the file, from its first to its last line; `fault` says why it cannot be read."""
+
+    first: int
+    last: int
+    fields: list[str]
+    fault: str | None = None
+
+    @property
+    def n_lines(self) -> int:
+        return self.last - self.first + 1
+
+    def called(self, number: int) -> str:
+        """What the row of that number is called, with its lines where they have other numbers."""
+        if self.n_lines > 1:
+            return f"row {number} (lines {self.first} to {self.last})"
+        return f"row {number}" if number == self.first else f"row {number} (line {self.first})"
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What one layout makes of a file: its rows, how many are uneven or undecodable, and its longest broken record."""
+
+    items: list[Row | LeftOut]
+    n_uneven: int
+    n_undecodable: int
+    worst: _Record | None
+
+
+def read_csv_rows(
+    path: Path,
+    columns: Sequence[str],
+    has_header: bool = True,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Rows:
+    """The rows of a CSV or TSV file, packed with gzip or not; blank lines are no rows.
+
+    Args:
+        path: of the file.
+        columns: the names of those that are wanted; without a header they are called "1", "2", ...
+        has_header: whether the first row holds the names of the columns.
+        delimiter: what stands between two fields; None for the one of comma, tab, `;` and `|` that suits the columns.
+        encoding: as Python calls it; None for UTF-8, or what a mark at the beginning says.
+
+    Raises:
+        EmptyDataError: there are no rows.
+        InvalidDataError: the file is no text, has no such column, has a quotation mark that is never closed, or more
+            than half of its rows cannot be read.
+        InvalidSettingError: `delimiter` is not one character, or `encoding` is not known.
+    """
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';'.")
+    layout = _find_layout(path, columns, has_header, delimiter, find_encoding(path, encoding))
+    reading = _read(layout, columns)
+    notes: list[str] = []
+    if reading.n_uneven and layout.delimiter == "\t":
+        # Files with tabs are often written without quoting, so that quotation marks are text like any other.
+        plain = _read(replace(layout, has_quotes=False), columns)
+        if plain.n_uneven < reading.n_uneven:
+            reading = plain
+            notes.append(f"Quotation marks in {path.name} are taken as part of its texts: they do not pair up.")
+    _refuse_if_too_bad(reading, layout)
+    if reading.n_undecodable:
+        notes.append(
+            f"{path.name} has {counted(reading.n_undecodable, 'row')} with bytes that are not "
+            f"{layout.encoding.upper()}; if it was written in another encoding, such as latin-1 or cp1252, say which."
+        )
+    return Rows(reading.items, tuple(notes))
+
+
+def _find_layout(path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str) -> _Layout:
+    """The layout with the delimiter that suits the wanted columns and the first rows best."""
+    has_tabs = path.name.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
+    candidates = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: has_tabs and sign != "\t")
+
+    def fit(layout: _Layout) -> tuple[bool, int]:
+        with open_text(path, encoding) as text:
+            sample = list(islice(_iter_records(iter_lines(text, path), layout), N_SAMPLED))
+        if not sample:
+            raise EmptyDataError(f"{path} is empty; give a file with a row for each example.")
+        names = _column_names(sample, has_header)
+        n_even = sum(len(record.fields) == len(names) for record in sample)
+        return all(names.count(column) == 1 for column in columns), n_even if len(names) > 1 else 0
+
+    return max((_Layout(path, encoding, has_header, sign) for sign in candidates), key=fit)
+
+
+def _column_names(opening: Sequence[_Record], has_header: bool) -> list[str]:
+    """The names in the first record, or numbers for the fields of the first one that is not broken."""
+    if has_header:
+        return [field.strip() for field in opening[0].fields]
+    first = next((record for record in opening if record.fault is None), opening[0])
+    return [str(number) for number in range(1, len(first.fields) + 1)]
+
+
+def _iter_records(lines: Iterator[str], layout: _Layout) -> Iterator[_Record]:
+    """The records of a file, without blank lines."""
+    # For the whole process, so it is only ever raised; the usual 128 KB are too few for texts.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.has_quotes else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=layout.delimiter, quoting=quoting, strict=True)
+    n_before = 0
+    while True:
+        fields: list[str] = []
+        fault = None
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # after which the reader goes on with the next line
+            fault = "its quotation marks do not pair up"
+        if fields or fault:
+            yield _Record(n_before + 1, reader.line_num, fields, fault)
+        n_before = reader.line_num
+
+
+def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
+    path, name = layout.path, layout.path.name
+    items: list[Row | LeftOut] = []
+    n_uneven = n_undecodable = 0
+    worst: _Record | None = None
+    with open_text(path, layout.encoding) as text:
+        records = _iter_records(iter_lines(text, path), layout)
+        opening = list(islice(records, N_SAMPLED))
+        if layout.has_header and opening[0].fault:
+            raise InvalidDataError(f"{path}, line {opening[0].first}: {opening[0].fault}; put the header right.")
+        names = _column_names(opening, layout.has_header)
+        wanted = [find_column(column, names, str(path), _advice(column, layout)) for column in columns]
+        for number, record in enumerate(chain(opening[layout.has_header :], records), start=1):
+            where = f"{name}, {record.called(number)}"
+            fields = record.fields
+            if record.fault is None and len(fields) == len(names):
+                values = tuple(fields[column] for column in wanted)
+                if _is_decodable(values):
+                    items.append(Row(where, values))
+                else:
+                    items.append(LeftOut(where, f"it has bytes that are not {layout.encoding.upper()}"))
+                    n_undecodable += 1
+                continue
+            items.append(
+                LeftOut(where, record.fault or f"it has {counted(len(fields), 'field')} rather than {len(names)}")
+            )
+            n_uneven += 1
+            if record.fault and (worst is None or record.n_lines > worst.n_lines):
+                worst = record
+    return _Reading(items, n_uneven, n_undecodable, worst)
+
+
+def _advice(column: str, layout: _Layout) -> str:
+    if layout.has_header:
+        return "Where the first row is an example, say that there is no header, and call columns by number: 1, 2, ..."
+    return "Without a header, columns are called by number."
+
+
+def _is_decodable(values: Sequence[str]) -> bool:
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_if_too_bad(reading: _Reading, layout: _Layout) -> None:
+    path, items, worst = layout.path, reading.items, reading.worst
+    if not items:
+        raise EmptyDataError(f"{path} has a header and no rows; give a row for each example.")
+    if worst is not None and worst.n_lines > MAX_LINES_LOST:
+        raise InvalidDataError(
+            f"{path}, line {worst.first}: a quotation mark is opened here and not closed before line {worst.last}; put "
+            "it right, or double it where it is part of a text."
+        )
+    refuse_if_most_are_lost(
+        items, str(path), f"check the delimiter ({layout.delimiter!r}) and the encoding ({layout.encoding})"
+    )

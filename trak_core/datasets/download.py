@@ -1,0 +1,350 @@
+"""Well-known data sets by name: fetched once, checked by SHA-256, and taken up again where a download broke off.
+
+The checksums are those that the makers publish or that several public projects agree on; for Fashion-MNIST and CIFAR-10
+they belong to files with the MD5 sums of the data sets' own pages.
+"""
+
+import difflib
+import hashlib
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from filelock import FileLock
+
+from trak_core.errors import DownloadError, InvalidSettingError, StorageError
+
+__all__ = ["COLLECTIONS", "Collection", "RemoteFile", "download"]
+
+TIMEOUT = 30.0
+"""Seconds without a byte after which a server counts as gone."""
+BLOCK = 2**18
+MAX_MEMBERS = 100
+"""Of an archive; more would be another one."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as it should come.
+
+    Attributes:
+        name: of the file, below the address of its collection and in the folder it is put into.
+        n_bytes: its size.
+        sha256: in hexadecimal digits.
+    """
+
+    name: str
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The files of a data set.
+
+    Attributes:
+        base: address of the folder they lie in, with a slash at the end.
+        files: all of them.
+        members: the size of each file that is taken out of an archive, by its name there. Archives do not stay.
+    """
+
+    base: str
+    files: tuple[RemoteFile, ...]
+    members: Mapping[str, int] = field(default_factory=dict)
+
+
+COLLECTIONS: dict[str, Collection] = {
+    "fashion-mnist": Collection(
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        (
+            RemoteFile(
+                "train-images-idx3-ubyte.gz",
+                26_421_880,
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            ),
+            RemoteFile(
+                "train-labels-idx1-ubyte.gz",
+                29_515,
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            ),
+            RemoteFile(
+                "t10k-images-idx3-ubyte.gz",
+                4_422_102,
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            ),
+            RemoteFile(
+                "t10k-labels-idx1-ubyte.gz",
+                5_148,
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            ),
+        ),
+    ),
+    "cifar-10": Collection(
+        "https://www.cs.toronto.edu/~kriz/",
+        (
+            RemoteFile(
+                "cifar-10-binary.tar.gz",
+                170_052_171,
+                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            ),
+        ),
+        {
+            **{f"cifar-10-batches-bin/data_batch_{number}.bin": 30_730_000 for number in range(1, 6)},
+            "cifar-10-batches-bin/test_batch.bin": 30_730_000,
+            "cifar-10-batches-bin/batches.meta.txt": 61,
+        },
+    ),
+    "ag-news": Collection(
+        "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/",
+        (
+            RemoteFile("train.csv", 29_470_338, "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e"),
+            RemoteFile("test.csv", 1_857_427, "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"),
+        ),
+    ),
+}
+
+
+def download(
+    name: str,
+    directory: Path | str,
+    mirror: str | Path | None = None,
+    on_progress: Callable[[int, int], object] = lambda n_done, n_bytes: None,
+) -> Path:
+    """The folder with the files of a data set, `directory/name`; what is there already is not fetched again.
+
+    Args:
+        name: "fashion-mnist" (four idx files), "cifar-10" (the binary version, unpacked) or "ag-news" (two CSV files
+            without a header: class, title, description).
+        directory: for all data sets.
+        mirror: address (http or https) or folder that has the files under the same names.
+        on_progress: called with the bytes there are and the bytes of all files.
+
+    Raises:
+        DownloadError: a file cannot be fetched, or is not the one expected; what came of it is kept to go on from.
+        InvalidSettingError: there is no data set of that name, or the mirror is neither of the two.
+        StorageError: the disk is full, read-only or failing.
+    """
+    collection = _find(name)
+    base = _base(collection.base if mirror is None else mirror)
+    folder = Path(directory) / name
+    with _storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if not _has_members(folder, collection):
+                _fetch_all(collection, folder, base, on_progress)
+                if collection.members:
+                    for file in collection.files:
+                        _unpack(folder / file.name, folder, collection.members)
+                        (folder / file.name).unlink()
+    return folder
+
+
+def _find(name: str) -> Collection:
+    if name in COLLECTIONS:
+        return COLLECTIONS[name]
+    near = difflib.get_close_matches(name, COLLECTIONS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InvalidSettingError(f"no data set {name!r} to download; there are: {', '.join(COLLECTIONS)}.{hint}")
+
+
+def _base(mirror: str | Path) -> str | Path:
+    if isinstance(mirror, str) and mirror.startswith(("http://", "https://")):
+        return mirror if mirror.endswith("/") else f"{mirror}/"
+    if not Path(mirror).is_dir():
+        raise InvalidSettingError(
+            f"mirror is {str(mirror)!r}, which is no folder; give one, or an address that begins with https://."
+        )
+    return Path(mirror)
+
+
+def _has_members(folder: Path, collection: Collection) -> bool:
+    paths = {folder / Path(member).name: n_bytes for member, n_bytes in collection.members.items()}
+    return bool(paths) and all(path.is_file() and path.stat().st_size == n_bytes for path, n_bytes in paths.items())
+
+
+# --- fetching ---------------------------------------------------------------------------------------------------
+
+
+def _fetch_all(
+    collection: Collection, folder: Path, base: str | Path, on_progress: Callable[[int, int], object]
+) -> None:
+    n_bytes = sum(file.n_bytes for file in collection.files)
+    n_before = 0
+    for file in collection.files:
+        path = folder / file.name
+        if not (path.is_file() and _is_right(path, file)):
+            _fetch(file, path, base, partial(_add_up, on_progress, n_before, n_bytes))
+        n_before += file.n_bytes
+        on_progress(n_before, n_bytes)
+
+
+def _add_up(on_progress: Callable[[int, int], object], n_before: int, n_bytes: int, n_done: int) -> None:
+    on_progress(n_before + n_done, n_bytes)
+
+
+def _fetch(file: RemoteFile, path: Path, base: str | Path, on_bytes: Callable[[int], object]) -> None:
+    """Puts a file in its place once it is whole and right."""
+    part = path.with_name(f".{file.name}.part")
+    # What is left of an earlier attempt may be of something else; only a download in one piece proves the source wrong.
+    for is_resumed in (part.exists(), False):
+        _receive(file, part, base, on_bytes)
+        if _is_right(part, file):
+            os.replace(part, path)
+            return
+        part.unlink()
+        if not is_resumed:
+            break
+    raise _not_expected(file, base)
+
+
+def _receive(file: RemoteFile, part: Path, base: str | Path, on_bytes: Callable[[int], object]) -> None:
+    """Appends what is missing to a part, or begins anew where the source cannot go on."""
+    n_there = part.stat().st_size if part.exists() else 0
+    with _open(file, base, n_there if n_there < file.n_bytes else 0) as (source, n_done):
+        with part.open("ab" if n_done else "wb") as kept:
+            # One byte too many is enough to see that this is another file.
+            while block := _read(source, min(BLOCK, file.n_bytes + 1 - n_done), file, base):
+                kept.write(block)
+                n_done += len(block)
+                on_bytes(min(n_done, file.n_bytes))
+    if n_done < file.n_bytes:
+        raise DownloadError(
+            f"the download of {_said(file, base)} broke off after {n_done:,} of {file.n_bytes:,} bytes; give the same "
+            "command again to go on."
+        )
+
+
+@contextmanager
+def _open(file: RemoteFile, base: str | Path, start: int) -> Iterator[tuple[BinaryIO | HTTPResponse, int]]:
+    """The content of a file from `start` on, or from where the source is willing to begin."""
+    if isinstance(base, Path):
+        try:
+            source = (base / file.name).open("rb")
+        except OSError as error:
+            raise DownloadError(
+                f"{_said(file, base)} cannot be opened ({error.strerror}); check the mirror."
+            ) from error
+        with source:
+            if os.fstat(source.fileno()).st_size != file.n_bytes:
+                raise _not_expected(file, base)
+            source.seek(start)
+            yield source, start
+        return
+    with _network_errors(file, base):
+        response = _ask(base + file.name, start)
+    with response:  # what goes wrong from here on may be the disk
+        begin = start if response.status == HTTPStatus.PARTIAL_CONTENT else 0
+        n_coming = response.headers.get("Content-Length")
+        if n_coming is not None and begin + int(n_coming) != file.n_bytes:
+            raise _not_expected(file, base)
+        yield response, begin
+
+
+def _ask(address: str, start: int) -> HTTPResponse:
+    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        return cast("HTTPResponse", urllib.request.urlopen(request, timeout=TIMEOUT))
+    except urllib.error.HTTPError as error:
+        if not start or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        error.close()
+        return _ask(address, 0)  # the file there is shorter than what came before: perhaps it is the right one now
+
+
+def _read(source: BinaryIO | HTTPResponse, n_bytes: int, file: RemoteFile, base: str | Path) -> bytes:
+    with _network_errors(file, base):
+        return source.read(n_bytes)
+
+
+@contextmanager
+def _network_errors(file: RemoteFile, base: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DownloadError(
+            f"{_said(file, base)} is not to be had (the server says {error.code} {error.reason}); try again later, or "
+            "name a mirror that has it."
+        ) from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DownloadError(
+            f"{_said(file, base)} cannot be reached ({reason}); check the connection and give the same command again, "
+            "or name a mirror, which may be a folder that has the file."
+        ) from error
+
+
+def _said(file: RemoteFile, base: str | Path) -> str:
+    return str(base / file.name) if isinstance(base, Path) else base + file.name
+
+
+def _is_right(path: Path, file: RemoteFile) -> bool:
+    if path.stat().st_size != file.n_bytes:
+        return False
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+
+
+def _not_expected(file: RemoteFile, base: str | Path) -> DownloadError:
+    return DownloadError(
+        f"{_said(file, base)} is not the file expected ({file.n_bytes:,} bytes, SHA-256 {file.sha256[:12]}...) and is "
+        "not used; name a mirror that has it."
+    )
+
+
+# --- unpacking and the disk -------------------------------------------------------------------------------------
+
+
+def _unpack(archive: Path, folder: Path, members: Mapping[str, int]) -> None:
+    """Takes the files asked for out of an archive and puts them into the folder.
+
+    Only plain files of the expected names and sizes are written, under the last part of their names, so that nothing
+    climbs out, links elsewhere or grows beyond them.
+
+    Raises:
+        DownloadError: one is missing or has another size, or the archive is damaged or another one.
+    """
+    missing = dict(members)
+    try:
+        with tarfile.open(archive, "r:gz") as packed:
+            for number, member in enumerate(packed):
+                if number >= MAX_MEMBERS or member.size > max(members.values()):
+                    break
+                if member.isfile() and missing.get(member.name) == member.size:
+                    part = folder / f".{Path(member.name).name}.part"
+                    with cast("BinaryIO", packed.extractfile(member)) as content, part.open("wb") as kept:
+                        shutil.copyfileobj(content, kept, BLOCK)
+                    os.replace(part, folder / Path(member.name).name)
+                    del missing[member.name]
+                if not missing:
+                    return
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DownloadError(f"{archive} is damaged ({error}); remove it and give the same command again.") from error
+    raise DownloadError(
+        f"{archive} has no {next(iter(missing))} of the right size; remove it and give the same command again."
+    )
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DownloadError, StorageError):
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {folder} ({error.strerror or error}); mend that, or choose another folder, then give the "
+            "same command again."
+        ) from error

@@ -1,0 +1,302 @@
+"""Data sets of Hugging Face on the disk: saved by `save_to_disk`, or as Parquet files the way the hub gives them.
+
+`save_to_disk` writes a folder for each split with Arrow streams `data-00000-of-00001.arrow` and a `state.json` that
+names them; above them lies `dataset_dict.json` with the names of the splits, unless there is only one. The package
+itself is not needed. Files of both kinds say in their schema, as JSON, which columns hold classes.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trak_core.datasets.image_files import Content, ImageFileError
+from trak_core.datasets.image_rows import images_of
+from trak_core.datasets.placing import Example, split_kind
+from trak_core.datasets.raw import RawData
+from trak_core.datasets.rows import find_column
+from trak_core.datasets.table import texts_of
+from trak_core.datasets.text_files import file_errors
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+
+__all__ = ["read_hf_directory"]
+
+LABELS = ("label", "labels", "class", "target")
+"""What columns of labels are called where none is declared as one."""
+_SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d{5})-of-(?P<count>\d{5}).*)?")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file with examples of one split; None where the source has no splits."""
+
+    path: Path
+    where: str
+    split: str | None
+
+
+def read_hf_directory(
+    path: Path | str,
+    text_column: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    test_share: float = 0.2,
+    seed: int = 0,
+) -> RawData:
+    """The texts or images of a folder that `save_to_disk` wrote, or that holds the Parquet files of a data set.
+
+    Args:
+        path: of the folder.
+        text_column: the column of texts; None for the only one, unless there are images.
+        image_column: the column of images; None for the only one.
+        label_column: the column of labels; None for the only one declared as classes, or the one called "label".
+        size: of images, see `images_of`.
+        channels: of images, see `images_of`.
+        test_share: of each class, put aside where there is neither a test nor a validation split.
+        seed: of that draw.
+
+    Raises:
+        EmptyDataError: there is no example that can be used.
+        InvalidDataError: the folder is no such one, a file is missing or damaged, or a column is not there or not told.
+        InvalidSettingError: a setting that cannot be.
+        LabelError: the labels name no classes.
+    """
+    path = Path(path)
+    if text_column is not None and image_column is not None:
+        raise InvalidSettingError(
+            f"text_column is {text_column!r} and image_column is {image_column!r}; give one of the two."
+        )
+    parts, notes = _with_known_split(_find_parts(path), path)
+    with _arrow_errors(parts[0].path):
+        schema = _read_schema(parts[0].path)
+        declared = _class_names(schema)
+        label = _label_column(label_column, schema, declared, path)
+        is_image, content = _content_column(text_column, image_column, label, schema, path)
+    class_names = declared.get(label)
+    examples = [example for part in parts for example in _examples(part, content, label, is_image, path)]
+    if not examples:
+        raise EmptyDataError(f"{path} has no examples; save the data set anew.")
+    name = path.resolve().name
+    if is_image:
+        return images_of(name, examples, str(path), notes, size, channels, test_share, seed, class_names)
+    return texts_of(name, examples, str(path), notes, test_share, seed, class_names)
+
+
+def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part], list[str]]:
+    """The files of splits that can be used, and notes on the others."""
+    unknown = sorted({part.split or "" for part in parts if split_kind(part.split) is None})
+    known = [part for part in parts if split_kind(part.split) is not None]
+    if not known:
+        raise InvalidDataError(f"{source} has no train split; there are: {', '.join(unknown)}.")
+    return known, [f"The split {split!r} is not used: it is none of train, test and validation." for split in unknown]
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def _find_parts(path: Path) -> list[_Part]:
+    if (path / "dataset_dict.json").is_file():
+        splits = _json(path / "dataset_dict.json").get("splits")
+        if not isinstance(splits, list) or not splits:
+            raise InvalidDataError(f"{path / 'dataset_dict.json'} names no splits; save the data set anew.")
+        return [part for split in splits for part in _saved(path / _plain(split, path), path, str(split))]
+    if (path / "state.json").is_file():
+        return _saved(path, path, None)
+    files = sorted(path.rglob("*.parquet"))
+    if not files:
+        raise InvalidDataError(
+            f"{path} is no data set of Hugging Face: it has neither dataset_dict.json nor state.json nor a .parquet "
+            "file; give the folder that save_to_disk wrote, or the one with the Parquet files."
+        )
+    return _parquet(files, path)
+
+
+def _saved(folder: Path, root: Path, split: str | None) -> list[_Part]:
+    """The Arrow files of a split, as its `state.json` names them."""
+    named = _json(folder / "state.json").get("_data_files")
+    names = [entry.get("filename") for entry in named if isinstance(entry, dict)] if isinstance(named, list) else []
+    if not names:
+        raise InvalidDataError(f"{folder / 'state.json'} names no data files; save the data set anew.")
+    paths = [folder / _plain(name, folder) for name in names]
+    return [_Part(file, file.relative_to(root).as_posix(), split) for file in paths]
+
+
+def _plain(name: Any, folder: Path) -> str:
+    """The name of something in a folder, and nowhere else."""
+    if not isinstance(name, str) or Path(name).name != name or name == "..":
+        raise InvalidDataError(
+            f"{folder} names {str(name)[:60]!r} as a part of it, which lies elsewhere; save it anew."
+        )
+    return name
+
+
+def _parquet(files: Sequence[Path], root: Path) -> list[_Part]:
+    """Parquet files with their splits: `train-00000-of-00002.parquet`, `train.parquet` or `train/0000.parquet`."""
+    parts: list[_Part] = []
+    shards: dict[tuple[Path, str], tuple[int, int]] = {}
+    folders: set[Path] = set()
+    for file in files:
+        found = _SHARD.fullmatch(file.stem)
+        assert found is not None
+        split, folder = found["split"], file.parent
+        if split.isdecimal() and folder != root:
+            split, folder = folder.name, folder.parent
+        folders.add(folder)
+        parts.append(_Part(file, file.relative_to(root).as_posix(), split))
+        if found["count"]:
+            n_found, _ = shards.get((folder, split), (0, 0))
+            shards[folder, split] = (n_found + 1, int(found["count"]))
+    if len(folders) > 1:
+        listed = ", ".join(str(folder.relative_to(root)) for folder in sorted(folders))
+        raise InvalidDataError(f"{root} holds Parquet files of several data sets ({listed}); give one of the folders.")
+    for (folder, split), (n_found, n_shards) in shards.items():
+        if n_found != n_shards:
+            raise InvalidDataError(
+                f"{folder} has {n_found} of the {n_shards} Parquet files of the split {split!r}; fetch the others."
+            )
+    if len({part.split for part in parts}) == 1 and split_kind(parts[0].split) is None:
+        return [_Part(part.path, part.where, None) for part in parts]
+    return parts
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with file_errors(path):
+        content = path.read_bytes()
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidDataError(f"{path} is not valid JSON; save the data set anew.") from error
+    if not isinstance(found, dict):
+        raise InvalidDataError(f"{path} holds no JSON object; save the data set anew.")
+    return found
+
+
+def _read_schema(path: Path) -> pa.Schema:
+    return pq.read_schema(path) if path.suffix == ".parquet" else pa.ipc.open_stream(pa.memory_map(str(path))).schema
+
+
+def _read_columns(path: Path, columns: Sequence[str]) -> list[pa.ChunkedArray]:
+    """Columns of a file, checked; Arrow leaves them on the disk where it can."""
+    with _arrow_errors(path):
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as file:
+                table = file.read(columns=list(columns))
+        else:
+            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        found = [table.column(find_column(column, table.column_names, str(path))) for column in columns]
+        for column in found:
+            column.validate(full=True)
+        return found
+
+
+@contextmanager
+def _arrow_errors(path: Path) -> Iterator[None]:
+    with file_errors(path):
+        try:
+            yield
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            reason = str(error).partition("\n")[0].rstrip(" .")
+            raise InvalidDataError(f"{path} cannot be read ({reason}); fetch or save it anew.") from error
+
+
+# --- columns ----------------------------------------------------------------------------------------------------
+
+
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """The names of the classes of columns that are declared as such."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        declared = {name: feature for name, feature in features.items() if feature["_type"] == "ClassLabel"}
+        return {name: [str(one) for one in feature["names"]] for name, feature in declared.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _label_column(given: str | None, schema: pa.Schema, declared: Mapping[str, Any], source: Path) -> str:
+    if given is not None:
+        find_column(given, schema.names, str(source))
+        return given
+    likely = [name for name in schema.names if name in declared] or [
+        name for name in schema.names if name.casefold() in LABELS
+    ]
+    return _only(likely, "label_column", "labels", schema.names, source)
+
+
+def _content_column(
+    text_column: str | None,
+    image_column: str | None,
+    label: str,
+    schema: pa.Schema,
+    source: Path,
+) -> tuple[bool, str]:
+    """Whether the examples are images, and the column that has them."""
+    given = text_column if image_column is None else image_column
+    if given is not None:
+        find_column(given, schema.names, str(source))
+        return image_column is not None, given
+    images = [field.name for field in schema if _is_image(field.type)]
+    if images:
+        return True, _only(images, "image_column", "images", schema.names, source)
+    texts = [field.name for field in schema if _is_text(field.type) and field.name != label]
+    return False, _only(texts, "text_column", "texts", schema.names, source)
+
+
+def _only(likely: Sequence[str], setting: str, what: str, columns: Sequence[str], source: Path) -> str:
+    if len(likely) == 1:
+        return likely[0]
+    found = "no column is clearly the one" if not likely else f"there are {len(likely)} columns that may be the one"
+    raise InvalidDataError(
+        f"{source}: {found} of {what}; name it ({setting}): {', '.join(repr(name) for name in likely or columns)}."
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    """Images are structs of the bytes of a file and its path, of which one may be missing."""
+    return pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
+
+
+# --- examples ---------------------------------------------------------------------------------------------------
+
+
+def _examples(part: _Part, content: str, label: str, is_image: bool, root: Path) -> list[Example]:
+    contents, labels = _read_columns(part.path, [content, label])
+    found: Sequence[Any] = (
+        [partial(_image_file, contents, row, root) for row in range(len(contents))]
+        if is_image
+        else contents.to_pylist()
+    )
+    return [
+        Example(f"{part.where}, row {row}", one, name, part.split)
+        for row, (one, name) in enumerate(zip(found, labels.to_pylist(), strict=True), start=1)
+    ]
+
+
+def _image_file(column: pa.ChunkedArray, row: int, root: Path) -> Content:
+    """The content of an image file, or its path where it lies in the folder.
+
+    Raises:
+        ImageFileError: there is none.
+    """
+    value = column[row].as_py()
+    content, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+    if isinstance(content, bytes):
+        return content
+    if not isinstance(name, str):
+        raise ImageFileError("it has no image", "give one")
+    file = (root / name).resolve()
+    if not file.is_relative_to(root.resolve()):
+        raise ImageFileError("its image lies outside of the folder", "save the data set with its images")
+    return file

@@ -1,0 +1,185 @@
+"""From image files to one array in two splits, in little more memory than that array takes.
+
+Headers first: they say which size and how many channels the array needs. Then each file is decoded straight into its
+row, and rows are brought into the order of the splits where they are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.datasets.image_files import (
+    ImageHeader,
+    decode_images,
+    height_and_width,
+    quiet_decoders,
+    read_header,
+)
+from trak_core.datasets.placing import Example, place
+from trak_core.datasets.raw import LeftOut, RawData, RawImages
+from trak_core.datasets.splitting import check_share
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+
+__all__ = ["FoundImage", "ImageSettings", "images_from", "read_headers"]
+
+SIDE = 64
+"""The longer side that images may have before they are scaled, and the side they are scaled to."""
+COLUMNS = 1024
+"""Bytes of every image that are moved at a time."""
+CHUNK = 1000
+"""Headers read between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images are read.
+
+    Attributes:
+        size: height and width of all images in pixels, one number for a square; None to keep the size that all have,
+            if it is at most 64 on the longer side, and otherwise to take 64.
+        channels: 1 for grey, 3 for colours; None for grey where all images are.
+        test_share: of each class, put aside where there is no test split.
+        seed: of that draw.
+
+    Raises:
+        InvalidSettingError: one of them cannot be.
+    """
+
+    size: int | tuple[int, int] | None = None
+    channels: int | None = None
+    test_share: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_share(self.test_share)
+        if self.size is not None:
+            height_and_width(self.size)
+        if self.channels not in (None, 1, 3):
+            raise InvalidSettingError(f"channels is {self.channels}; give 1 for grey, 3 for colours, or None.")
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image that has a header.
+
+    Attributes:
+        example: its content gives the file when it is called, from any thread.
+        header: what the file says about it.
+    """
+
+    example: Example
+    header: ImageHeader
+
+
+def read_headers(
+    examples: Sequence[Example], on_done: Callable[[int], object] = lambda n_done: None
+) -> tuple[list[FoundImage], list[LeftOut]]:
+    """The examples whose files have the header of an image, and the others, each in the order given.
+
+    Args:
+        examples: the content of each gives its file when it is called.
+        on_done: called with the number of examples so far, every now and then.
+    """
+    found: list[FoundImage] = []
+    left_out: list[LeftOut] = []
+    with quiet_decoders():
+        for number, example in enumerate(examples):
+            if number % CHUNK == 0:
+                on_done(number)
+            try:
+                found.append(FoundImage(example, read_header(example.content())))
+            except InvalidDataError as error:
+                left_out.append(LeftOut(example.where, str(error)))
+    return found, left_out
+
+
+def images_from(
+    name: str,
+    source: str,
+    found: Sequence[FoundImage],
+    settings: ImageSettings,
+    class_names: Sequence[str] | None = None,
+    on_done: Callable[[int], object] = lambda n_done: None,
+) -> RawData:
+    """The images that were found, as data; those that cannot be decoded are left out.
+
+    Args:
+        name: of the data.
+        source: for messages.
+        found: at least one.
+        settings: for all of them.
+        class_names: see `place`.
+        on_done: called with the number of images so far, every now and then.
+
+    Raises:
+        EmptyDataError: no image can be decoded, or see `place`.
+        InvalidDataError: see `place`.
+        LabelError: see `place`.
+    """
+    height, width, notes = _choose_size([image.header.size for image in found], settings.size)
+    if n_first := sum(image.header.has_more for image in found):
+        notes.append(f"Files with several pictures: {n_first:,}; the first of each was taken.")
+    n_channels = settings.channels or (1 if all(image.header.is_grey for image in found) else 3)
+    pixels = np.empty((len(found), height, width, n_channels), dtype=np.uint8)
+    failed = decode_images([image.example.content for image in found], pixels, on_done)
+    decoded = [replace(image.example, content=row) for row, image in enumerate(found) if row not in failed]
+    if not decoded:
+        raise EmptyDataError(
+            f"{source} holds no image that can be read ({found[0].example.where}: {failed[0]}); give images as PNG or "
+            "JPEG."
+        )
+    placed = place(decoded, source, settings.test_share, settings.seed, class_names)
+    pixels = _reordered(pixels, [example.content for example in (*placed.train, *placed.test)])
+    if settings.channels is None and n_channels == 3 and _has_no_colour(pixels):
+        pixels = pixels[..., :1].copy()
+    why = {found[row].example.where: reason for row, reason in failed.items()}
+    why |= {one.where: one.why for one in placed.left_out}
+    n_train = len(placed.train)
+    return RawData(
+        name=name,
+        modality="image",
+        class_names=placed.class_names,
+        train=RawImages(pixels[:n_train], placed.train_labels),
+        test=RawImages(pixels[n_train:], placed.test_labels),
+        left_out=tuple(LeftOut(where, why[where]) for image in found if (where := image.example.where) in why),
+        notes=(*notes, *placed.notes),
+    )
+
+
+def _choose_size(sizes: Sequence[tuple[int, int]], size: int | tuple[int, int] | None) -> tuple[int, int, list[str]]:
+    """Height and width for all images of these sizes, and what is to be said about it."""
+    different = sorted(set(sizes), key=lambda one: (one[0] * one[1], one))
+    smallest, largest = different[0], different[-1]
+    if size is not None:
+        height, width = height_and_width(size)
+    else:
+        height, width = smallest if smallest == largest and max(smallest) <= SIDE else (SIDE, SIDE)
+    if different == [(height, width)]:
+        return height, width, []
+    had = _said(smallest) if smallest == largest else f"from {_said(smallest)} to {_said(largest)}"
+    note = (
+        f"The images had {had} pixels (width x height) and were scaled to {_said((height, width))}, without "
+        "distortion: what stood over was cropped at both ends."
+    )
+    return height, width, [note]
+
+
+def _said(size: tuple[int, int]) -> str:
+    return f"{size[1]:,} x {size[0]:,}"
+
+
+def _reordered(pixels: NDArray[np.uint8], rows: Sequence[int]) -> NDArray[np.uint8]:
+    """The rows asked for, moved within the array that is there: a second one might not fit into memory."""
+    flat = pixels.reshape(len(pixels), -1)
+    for start in range(0, flat.shape[1], COLUMNS):
+        columns = flat[:, start : start + COLUMNS]
+        columns[: len(rows)] = columns[rows]
+    return pixels[: len(rows)]
+
+
+def _has_no_colour(pixels: NDArray[np.uint8]) -> bool:
+    """Whether red, green and blue are the same throughout; looked at in parts, to stop early."""
+    parts = (pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK))
+    return all(bool((part == part[..., :1]).all()) for part in parts)

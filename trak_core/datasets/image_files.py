@@ -1,0 +1,315 @@
+"""Image files as pixels: every common kind is read right or refused in one clause, in little memory.
+
+The size is read off the header and checked before a pixel is decoded, so that a small file that would unpack to
+gigabytes is refused unopened.
+"""
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from trak_core.errors import InvalidDataError, InvalidSettingError
+
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Content",
+    "ImageFileError",
+    "ImageHeader",
+    "check_pixels",
+    "decode_image",
+    "decode_images",
+    "eight_bits",
+    "height_and_width",
+    "open_image",
+    "quiet_decoders",
+    "read_header",
+    "upright",
+]
+
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
+ALLOWED = "a PNG, JPEG, GIF, WebP, BMP or TIFF"
+MAX_BYTES = 100 * 2**20
+MAX_PIXELS = 50_000_000
+"""More than this would need over 800 MB to decode, in WebP: four bytes a pixel, up to four times."""
+LARGE_PIXELS = 10_000_000
+"""Images from this size on are decoded one at a time, for the sake of memory."""
+_one_large = threading.Lock()
+MAX_WORKERS = 4
+CHUNK = 256
+"""Images decoded between two reports of progress; a stop waits for no more than these."""
+# Modes of Pillow that hold tones without colour.
+_GREY = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"))
+# What brings a picture upright, by the orientation in its Exif data. Done by hand: reducing the picture loses the note.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Content = bytes | Path
+"""What a file holds, or where it lies."""
+
+
+class ImageFileError(InvalidDataError):
+    """An image file that cannot be read: the text is a clause that says why, `advice` one that says what helps."""
+
+    def __init__(self, why: str, advice: str) -> None:
+        super().__init__(why)
+        self.advice = advice
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says about its image.
+
+    Attributes:
+        size: height and width of the image as it stands upright, in pixels.
+        is_grey: whether it is stored without colours; a palette may hold greys all the same.
+        has_more: whether the file holds further pictures; this is the first.
+    """
+
+    size: tuple[int, int]
+    is_grey: bool
+    has_more: bool
+
+
+@contextmanager
+def open_image(content: Content, max_bytes: int, max_pixels: int) -> Iterator[Image.Image]:
+    """The image in a file, not decoded yet; whatever goes wrong while it is open is told in one clause.
+
+    Args:
+        content: of the file, whatever it is, or its path.
+        max_bytes: of the file.
+        max_pixels: what is named to those who give far more; `check_pixels` holds the others to it.
+
+    Raises:
+        ImageFileError: the file is empty, too large, no image, damaged, or of a kind that is not read.
+    """
+    try:
+        _check_bytes(len(content) if isinstance(content, bytes) else content.stat().st_size, max_bytes)
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as image:
+            yield image
+    except InvalidDataError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels("far", max_pixels) from error
+    except MemoryError as error:
+        raise ImageFileError("there is not enough memory to open this image", "make it smaller") from error
+    except UnidentifiedImageError as error:
+        raise ImageFileError("this file is no image that can be read", f"give {ALLOWED}") from error
+    except Exception as error:  # decoders raise all sorts of things at damaged files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ImageFileError(f"this file cannot be opened ({error.strerror})", "check it") from error
+        raise ImageFileError(
+            f"this image is damaged or cut off ({type(error).__name__})", "save it anew as a PNG or JPEG"
+        ) from error
+
+
+def _check_bytes(n_bytes: int, max_bytes: int) -> None:
+    if n_bytes == 0:
+        raise ImageFileError("this file is empty", f"give {ALLOWED}")
+    if n_bytes > max_bytes:
+        raise ImageFileError(
+            f"this file has {n_bytes / 2**20:.0f} MB, and at most {max_bytes // 2**20} MB are read",
+            "make the image smaller",
+        )
+
+
+def check_pixels(image: Image.Image, max_pixels: int) -> None:
+    """Refuses an image that would take more than `max_pixels` to decode.
+
+    Raises:
+        ImageFileError: it has more.
+    """
+    width, height = image.size
+    if width * height > max_pixels:
+        how_many = f"{width:,} x {height:,} pixels, {width * height / 1e6:,.0f} million, which is"
+        raise _too_many_pixels(how_many, max_pixels)
+
+
+def _too_many_pixels(how_many: str, max_pixels: int) -> ImageFileError:
+    return ImageFileError(
+        f"this image has {how_many} more than the {max_pixels // 1_000_000} million pixels that are read",
+        "make it smaller",
+    )
+
+
+def upright(picture: Image.Image, image: Image.Image) -> Image.Image:
+    """The picture turned as the camera noted in the file, which is decoded by now; the same one if there is no note."""
+    turn = _TURNS.get(_orientation(image))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _is_on_side(image: Image.Image) -> bool:
+    """Whether width and height change places when the image is turned upright."""
+    return _orientation(image) >= 5
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged note is no reason to lose the picture
+        return 1
+
+
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits, wider integers or fractions in 8 bits.
+
+    Raises:
+        ImageFileError: it has pixels that are no numbers.
+    """
+    values = np.array(picture, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ImageFileError("this image has pixels that are no numbers", "save it anew as a PNG")
+    low, high = float(values.min()), float(values.max())
+    # 16 bits have a fixed range; for wider numbers nobody says what white is, so it is the largest.
+    low, high = (0.0, 65535.0) if picture.mode.startswith("I;16") or 255 < high <= 65535 else (min(low, 0.0), high)
+    # In place: the picture may be large.
+    values -= low
+    values *= 255
+    values /= max(high - low, 1e-9)
+    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
+
+
+def read_header(content: Content) -> ImageHeader:
+    """What an image file says about itself, without decoding it.
+
+    Raises:
+        ImageFileError: the file is empty, too large or no image.
+    """
+    with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
+        width, height = image.size
+        # A PNG would be decoded to look for a note behind its pixels; a TIFF gives the size after its turn.
+        if image.format not in ("PNG", "TIFF") and _is_on_side(image):
+            width, height = height, width
+        return ImageHeader((height, width), image.mode in _GREY, _has_more(image))
+
+
+def _has_more(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # damage behind the first picture does not matter
+        return True
+
+
+def height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    """The height and width that a size stands for.
+
+    Raises:
+        InvalidSettingError: one is less than 1.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise InvalidSettingError(f"size is {height} x {width} pixels; give 1 or more, such as 64.")
+    return height, width
+
+
+def decode_image(content: Content, size: int | tuple[int, int], channels: int) -> NDArray[np.uint8]:
+    """The pixels of an image file: uint8 `[height, width, channels]`.
+
+    It stands upright; of several pictures it is the first; transparent parts are white. To reach `size` it is scaled
+    with its proportions, and what stands over on its longer side is cut off at both ends.
+
+    Args:
+        content: of the file, or its path.
+        size: height and width of the result in pixels, one number for a square.
+        channels: 1 for grey, 3 for red, green and blue.
+
+    Raises:
+        ImageFileError: the file cannot be read; the text is a clause, without the name of the file.
+        InvalidSettingError: `size` or `channels` cannot be.
+    """
+    height, width = height_and_width(size)
+    if channels not in (1, 3):
+        raise InvalidSettingError(f"channels is {channels}; give 1 for grey or 3 for colours.")
+    with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
+        # Progressive ones are held whole before there is a pixel, drafted or not.
+        if isinstance(image, JpegImageFile) and not image.info.get("progressive"):
+            # Decodes straight to a smaller size; twice what is needed keeps edges sharp.
+            least_width, least_height = (height, width) if _is_on_side(image) else (width, height)
+            image.draft(None, (2 * least_width, 2 * least_height))
+        check_pixels(image, MAX_PIXELS)
+        with _one_large if image.width * image.height >= LARGE_PIXELS else nullcontext():
+            picture = _plain(image)
+            picture = _fitted(picture, *((height, width) if _is_on_side(image) else (width, height)))
+        picture = upright(picture, image)
+        if picture.mode in ("LA", "RGBA"):
+            ground = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(ground, picture.convert("RGBA"))
+        return np.array(picture.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image, decoded, as 8-bit grey or RGB, either with or without transparency."""
+    image.load()
+    if image.mode.startswith("I") or image.mode == "F":
+        return eight_bits(image)
+    if image.mode in ("P", "PA", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA")
+    if image.mode in ("1", "La"):
+        return image.convert("L" if image.mode == "1" else "LA")
+    return image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
+
+
+def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The middle of the picture, in the proportions asked for, at that size."""
+    scale = min(picture.width / width, picture.height / height)
+    left, top = (picture.width - scale * width) / 2, (picture.height - scale * height) / 2
+    box = (left, top, picture.width - left, picture.height - top)
+    return picture.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+
+
+def decode_images(
+    contents: Sequence[Callable[[], Content]],
+    pixels: NDArray[np.uint8],
+    on_done: Callable[[int], object] = lambda n_done: None,
+) -> dict[int, str]:
+    """Which of the images could not be decoded, and why; the others are in their rows of `pixels`.
+
+    Args:
+        contents: gives the files, called once each from several threads.
+        pixels: uint8 `[n, height, width, channels]` to write into.
+        on_done: called with the number of images so far, every now and then.
+    """
+    _, height, width, channels = pixels.shape
+
+    def decode(row: int) -> str | None:
+        try:
+            pixels[row] = decode_image(contents[row](), (height, width), channels)
+        except InvalidDataError as error:
+            return str(error)
+        return None
+
+    failed: dict[int, str] = {}
+    with quiet_decoders(), ThreadPoolExecutor(min(MAX_WORKERS, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(contents), CHUNK):
+            rows = range(start, min(start + CHUNK, len(contents)))
+            failed |= {row: why for row, why in zip(rows, pool.map(decode, rows), strict=True) if why is not None}
+            on_done(rows.stop)
+    return failed
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[Any]:
+    """Keeps remarks of Pillow about odd files off the terminal; to be entered around threads, never in one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        yield

@@ -1,0 +1,129 @@
+"""Images in a folder for each class, or in a zip file of such folders."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from trak_core.datasets.image_examples import FoundImage, ImageSettings, images_from, read_headers
+from trak_core.datasets.placing import Example, split_kind
+from trak_core.datasets.raw import LeftOut, RawData
+from trak_core.datasets.sources import natural_key, open_source, tidy
+from trak_core.errors import EmptyDataError
+
+__all__ = ["read_image_folder"]
+
+NAMED = 10
+"""Classes that a note names."""
+
+
+def read_image_folder(
+    path: Path | str,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    test_share: float = 0.2,
+    seed: int = 0,
+    on_progress: Callable[[int, int], object] = lambda n_done, n_steps: None,
+) -> RawData:
+    """The images in `PATH/<class>/<image>`, or in `PATH/train/<class>/<image>` and `PATH/test/<class>/<image>`.
+
+    A zip file of such folders is read without unpacking it. Without a test folder, `val` or `validation` serves as one,
+    and without that some train images are put aside. What is no image, or damaged, is left out and listed.
+
+    Args:
+        path: of the folder or zip file.
+        size: height and width of all images in pixels, one number for a square; None to keep the size that all have,
+            if it is at most 64 on the longer side, and otherwise to take 64.
+        channels: 1 for grey, 3 for colours; None for grey where all images are.
+        test_share: of each class, put aside where there is no test folder.
+        seed: of that draw.
+        on_progress: called with the number of steps done and of all steps.
+
+    Raises:
+        EmptyDataError: there is no image in a class folder that can be read.
+        InvalidDataError: there is no such folder or zip file, or it has one class only.
+        InvalidSettingError: `size`, `channels` or `test_share` cannot be.
+    """
+    path, settings = Path(path), ImageSettings(size, channels, test_share, seed)
+    with open_source(path) as listing:
+        n_files = len(listing.files)
+        examples = [Example(file.where, file.content, None) for file in listing.files]
+        found, without_header = read_headers(examples, lambda n_done: on_progress(n_done, 2 * n_files))
+        images, without_class, notes = _sort_into_classes(found)
+        left_out = [*listing.left_out, *without_header, *without_class]
+        if not images:
+            first = f" ({left_out[0].where}: {left_out[0].why})" if left_out else ""
+            raise EmptyDataError(
+                f"{path} holds no image that can be read in a folder for its class{first}; lay images out as "
+                f"{path}/<class>/<image>, in PNG or JPEG."
+            )
+        class_names = sorted({image.example.label for image in images}, key=natural_key)
+        number = {name: label for label, name in enumerate(class_names)}
+        raw = images_from(
+            tidy((path if path.is_dir() else path.with_suffix("")).resolve().name),
+            str(path),
+            [replace(one, example=replace(one.example, label=number[one.example.label])) for one in images],
+            settings,
+            class_names,
+            lambda n_done: on_progress(n_files + n_done, 2 * n_files),
+        )
+    on_progress(2 * n_files, 2 * n_files)
+    left_out += raw.left_out
+    return replace(
+        raw,
+        left_out=tuple(sorted(left_out, key=lambda one: natural_key(one.where))),
+        notes=(*notes, *raw.notes, *_about_small_classes(raw)),
+    )
+
+
+def _sort_into_classes(found: Sequence[FoundImage]) -> tuple[list[FoundImage], list[LeftOut], list[str]]:
+    """The images that lie in a class folder, with its name and their split, class by class; the others; and notes."""
+    paths = [image.example.where.split("/") for image in found]
+    above, splits = _find_layout(paths)
+    notes = [f"The class folders are those in {'/'.join(above)!r}."] if above else []
+    images: list[FoundImage] = []
+    left_out: list[LeftOut] = []
+    unused: Counter[str] = Counter()
+    for image, path in zip(found, paths, strict=True):
+        inner = path[len(above) :] if path[: len(above)] == above else path[:1]
+        split = split_kind(inner[0]) if splits else None
+        if splits and len(inner) > 1 and split is None:
+            left_out.append(LeftOut(image.example.where, "this image lies in neither the train nor the test folder"))
+        elif split == "validation" and "test" in splits:
+            unused[inner[0]] += 1
+        elif len(inner) < (3 if splits else 2):
+            left_out.append(LeftOut(image.example.where, "this image lies in no class folder"))
+        else:
+            class_name = inner[1] if splits else inner[0]
+            images.append(replace(image, example=replace(image.example, label=class_name, split=split)))
+    notes += [f"The images in {name!r} ({n:,}) are not used; the test folder is there." for name, n in unused.items()]
+    return sorted(images, key=lambda image: natural_key(image.example.label)), left_out, notes
+
+
+def _find_layout(paths: Sequence[list[str]]) -> tuple[list[str], set[str]]:
+    """The folder that everything lies in, if any, and the splits below it; none where class folders follow at once.
+
+    Folders that bear the names of splits are taken as splits if there are folders in them, because "train" may as
+    well be a class.
+    """
+    above: list[str] = []
+    while True:
+        inner = [path[len(above) :] for path in paths if path[: len(above)] == above]
+        tops = {path[0] for path in inner if len(path) > 1}
+        splits = {kind for path in inner if len(path) > 2 and (kind := split_kind(path[0]))}
+        if "train" in splits and (len(splits) > 1 or all(split_kind(top) for top in tops)):
+            return above, splits
+        if len(tops) != 1 or not any(len(path) > 2 for path in inner):
+            return above, set()
+        above += tops
+
+
+def _about_small_classes(raw: RawData) -> list[str]:
+    counts = np.bincount(raw.train.labels).tolist()
+    names = [repr(name) for name, count in zip(raw.class_names, counts, strict=True) if count == 1]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return [f"Classes with one train image only: {', '.join(names[:NAMED])}{more}."]

@@ -1,0 +1,182 @@
+"""From rows with labels to numbered classes and two splits, the same for texts and images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.datasets.class_labels import name_classes
+from trak_core.datasets.raw import LeftOut
+from trak_core.datasets.rows import counted
+from trak_core.datasets.splitting import check_classes, check_share, split_note, split_off
+from trak_core.errors import EmptyDataError, InvalidDataError
+
+__all__ = ["Example", "Placed", "place", "split_kind"]
+
+SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation"),
+}
+"""What splits are called."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example with its label as it was found.
+
+    Attributes:
+        where: the file and the row.
+        content: a text, or what an image is read from.
+        label: a name or number; None where it is missing.
+        split: the name of its split, in any case; None where the source has no splits.
+    """
+
+    where: str
+    content: Any
+    label: Any
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Examples in their splits.
+
+    Attributes:
+        class_names: of the labels 0, 1, ...
+        train: in the order of the source.
+        train_labels: int64 `[n_train]`.
+        test: likewise.
+        test_labels: int64 `[n_test]`.
+        left_out: examples without a label, a known split or a class to learn.
+        notes: what was decided, a sentence each.
+    """
+
+    class_names: tuple[str, ...]
+    train: list[Example]
+    train_labels: NDArray[np.int64]
+    test: list[Example]
+    test_labels: NDArray[np.int64]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+
+def place(
+    examples: Sequence[Example],
+    source: str,
+    test_share: float,
+    seed: int,
+    class_names: Sequence[str] | None = None,
+) -> Placed:
+    """The examples with numbered labels, in a train and a test split.
+
+    Without a test split that has labels, a validation split serves as one; without either, some train examples are put
+    aside.
+
+    Args:
+        examples: in the order of the source.
+        source: for messages.
+        test_share: of each class, put aside where there is no test split.
+        seed: of that draw.
+        class_names: where the source names them; labels are numbers from 0 then, and -1 stands for a missing one.
+
+    Raises:
+        EmptyDataError: no example, or none of the train split, has a label.
+        InvalidDataError: there is one class only.
+        InvalidSettingError: `test_share` is not between 0 and 1.
+        LabelError: the labels name no classes.
+    """
+    check_share(test_share)
+    names, numbers = _number(examples, class_names, source)
+    left_out: dict[int, str] = {}
+    rows: dict[str, list[int]] = {"train": [], "test": [], "validation": []}
+    unlabelled: dict[str, list[int]] = {kind: [] for kind in rows}
+    for row, example in enumerate(examples):
+        if (kind := split_kind(example.split)) is not None:
+            (rows if numbers[row] >= 0 else unlabelled)[kind].append(row)
+        else:
+            left_out[row] = _why_in_no_split(example.split)
+
+    test_kind = "validation" if rows["validation"] and not rows["test"] else "test"
+    notes = _about_splits(rows, unlabelled)
+    for row in unlabelled["train"] + (unlabelled[test_kind] if rows[test_kind] else []):
+        left_out[row] = _why_no_class(examples[row].label, class_names)
+    train, test = np.array(rows["train"], dtype=np.int64), np.array(rows[test_kind], dtype=np.int64)
+    if not len(train):
+        raise EmptyDataError(f"{source} has no example with a label to train on; give some.")
+    check_classes(source, names, numbers[train])
+    if len(test):
+        is_known = np.isin(numbers[test], numbers[train])
+        left_out |= {row: f"no train example has the class {names[numbers[row]]!r}" for row in test[~is_known]}
+        test = test[is_known]
+        if not len(test):
+            raise EmptyDataError(f"{source}: no test example is of a class that train examples have; check the labels.")
+    else:
+        kept, aside = split_off(numbers[train], test_share, seed)
+        train, test = train[kept], train[aside]
+        if not len(test):
+            raise InvalidDataError(f"{source} has one example of each class, and two or more are needed; add some.")
+        notes.append(split_note("test split", test_share))
+
+    found, order = np.unique(numbers[train], return_inverse=True)
+    if class_names is not None and len(found) < len(names):
+        notes.append(f"{len(names) - len(found):,} of the {len(names):,} classes have no train example.")
+    return Placed(
+        class_names=tuple(names[number] for number in found),
+        train=[examples[row] for row in train],
+        train_labels=order.astype(np.int64),
+        test=[examples[row] for row in test],
+        test_labels=np.searchsorted(found, numbers[test]).astype(np.int64),
+        left_out=tuple(LeftOut(examples[row].where, left_out[row]) for row in sorted(left_out)),
+        notes=tuple(notes),
+    )
+
+
+def _number(
+    examples: Sequence[Example], class_names: Sequence[str] | None, source: str
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The names of the classes, and int64 `[n]`: the class of each example, -1 where it has none."""
+    labels = [example.label for example in examples]
+    if class_names is None:
+        names, numbers = name_classes(labels, [example.where for example in examples], source)
+        return names, np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
+    n_classes = len(class_names)
+    known = [label if isinstance(label, int) and 0 <= label < n_classes else -1 for label in labels]
+    return tuple(class_names), np.array(known, dtype=np.int64)
+
+
+def split_kind(split: str | None) -> str | None:
+    """What a split is for: "train", "test" or "validation"; None if its name says nothing of the kind."""
+    if split is None:
+        return "train"
+    name = split.strip().casefold()
+    return next((kind for kind, names in SPLITS.items() if name in names), None)
+
+
+def _why_in_no_split(split: str | None) -> str:
+    if not split or not split.strip():
+        return "it is in no split"
+    return f"its split {split[:40]!r} is none of train, test and validation"
+
+
+def _why_no_class(label: Any, class_names: Sequence[str] | None) -> str:
+    if class_names is None or label in (None, -1):
+        return "it has no label"
+    return f"its label {str(label)[:40]!r} is none of 0 to {len(class_names) - 1}"
+
+
+def _about_splits(rows: dict[str, list[int]], unlabelled: dict[str, list[int]]) -> list[str]:
+    notes = [
+        f"The {kind} split ({counted(len(unlabelled[kind]), 'example')}) has no labels and is not used."
+        for kind in ("test", "validation")
+        if unlabelled[kind] and not rows[kind]
+    ]
+    if rows["validation"]:
+        notes.append(
+            f"The validation split ({counted(len(rows['validation']), 'example')}) is not used; there is a test split."
+            if rows["test"]
+            else "There is no test split with labels; the validation split serves as one."
+        )
+    return notes

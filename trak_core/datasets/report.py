@@ -1,0 +1,208 @@
+"""What is in a data set, before anything is trained on it."""
+
+import hashlib
+import json
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from trak_core.datasets.raw import LeftOut, RawData, RawImages, RawTexts
+
+__all__ = ["DataReport", "Repeated", "report_on"]
+
+SHOWN = 5
+"""Examples of each finding that the text names; the JSON has all of them."""
+REVERSING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """An input that occurs more than once.
+
+    Attributes:
+        train: the train examples that have it, in ascending order.
+        test: the test examples that have it.
+        labels: the different labels that they bear.
+    """
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What is in a data set.
+
+    Attributes:
+        name: of the data set.
+        modality: "image" or "text".
+        class_names: of the labels 0, 1, ...
+        n_train: train examples of each class.
+        n_test: test examples of each class.
+        sizes: of the examples, in words.
+        repeated: inputs that occur more than once, in the order of their first example.
+        left_out: what could not be read.
+        notes: what the reader decided by itself.
+    """
+
+    name: str
+    modality: str
+    class_names: tuple[str, ...]
+    n_train: tuple[int, ...]
+    n_test: tuple[int, ...]
+    sizes: str
+    repeated: tuple[Repeated, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def duplicates(self) -> tuple[Repeated, ...]:
+        """The inputs of more than one train example."""
+        return tuple(one for one in self.repeated if len(one.train) > 1)
+
+    @property
+    def leaks(self) -> tuple[Repeated, ...]:
+        """The inputs of train and test examples at once."""
+        return tuple(one for one in self.repeated if one.train and one.test)
+
+    @property
+    def conflicts(self) -> tuple[Repeated, ...]:
+        """The inputs that bear more than one label."""
+        return tuple(one for one in self.repeated if len(one.labels) > 1)
+
+    @property
+    def n_duplicates(self) -> int:
+        """Train examples that repeat an earlier one."""
+        return sum(len(one.train) - 1 for one in self.duplicates)
+
+    @property
+    def n_leaks(self) -> int:
+        """Test examples that are train examples too."""
+        return sum(len(one.test) for one in self.leaks)
+
+    def text(self) -> str:
+        """The report for a terminal, names in the script that they have."""
+        return "\n".join(_printable(line) for line in self._lines()) + "\n"
+
+    def _lines(self) -> Iterator[str]:
+        n_train, n_test = sum(self.n_train), sum(self.n_test)
+        yield f"{self.name}: {n_train:,} train and {n_test:,} test {self.modality}s in {len(self.class_names)} classes"
+        yield self.sizes
+        yield ""
+        # Names last: nobody can say how wide they are drawn.
+        yield f"{'train':>9} {'test':>9}  class"
+        for name, train, test in zip(self.class_names, self.n_train, self.n_test, strict=True):
+            yield f"{train:9,} {test:9,}  {name}"
+        yield ""
+        yield f"Left out: {len(self.left_out):,}"
+        by_reason: dict[str, list[str]] = defaultdict(list)
+        for one in self.left_out:
+            by_reason[one.why].append(one.where)
+        for why, places in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+            yield f"  {len(places):,} because {why}: {_some(places, '; ')}"
+        yield f"Duplicates, train examples that repeat an earlier one: {self.n_duplicates:,}"
+        yield from _examples(self.duplicates)
+        yield f"Leaks, test examples that are train examples too: {self.n_leaks:,}"
+        yield from _examples(self.leaks)
+        yield f"Contradictions, inputs with more than one label: {len(self.conflicts):,}"
+        for same in self.conflicts[:SHOWN]:
+            yield f"  {_members(same)}: {', '.join(self.class_names[label] for label in same.labels)}"
+        if self.notes:
+            yield ""
+            yield from self.notes
+
+    def as_json(self) -> str:
+        """The report with every example that it found, as JSON; names in the script that they have."""
+        classes = zip(self.class_names, self.n_train, self.n_test, strict=True)
+        facts = {
+            "name": self.name,
+            "modality": self.modality,
+            "n_train": sum(self.n_train),
+            "n_test": sum(self.n_test),
+            "sizes": self.sizes,
+            "classes": [{"name": name, "n_train": train, "n_test": test} for name, train, test in classes],
+            "left_out": [asdict(one) for one in self.left_out],
+            "n_duplicates": self.n_duplicates,
+            "n_leaks": self.n_leaks,
+            "n_conflicts": len(self.conflicts),
+            "repeated": [asdict(one) for one in self.repeated],
+            "notes": self.notes,
+        }
+        return json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def report_on(raw: RawData) -> DataReport:
+    """What is in a data set: counts, sizes, and the inputs that occur more than once.
+
+    Images are the same when all their pixels are; texts when they differ in nothing but case, blanks, and the way in
+    which Unicode composes letters.
+    """
+    places: dict[bytes, list[tuple[bool, int, int]]] = defaultdict(list)
+    for is_test, examples in ((False, raw.train), (True, raw.test)):
+        for idx, (key, label) in enumerate(zip(_keys(examples), examples.labels.tolist(), strict=True)):
+            places[key].append((is_test, idx, label))
+    repeated = (
+        Repeated(
+            train=tuple(idx for is_test, idx, _ in place if not is_test),
+            test=tuple(idx for is_test, idx, _ in place if is_test),
+            labels=tuple(sorted({label for _, _, label in place})),
+        )
+        for place in places.values()
+        if len(place) > 1
+    )
+    n_classes = len(raw.class_names)
+    return DataReport(
+        name=raw.name,
+        modality=raw.modality,
+        class_names=raw.class_names,
+        n_train=tuple(np.bincount(raw.train.labels, minlength=n_classes).tolist()),
+        n_test=tuple(np.bincount(raw.test.labels, minlength=n_classes).tolist()),
+        sizes=_sizes(raw.train, raw.test),
+        repeated=tuple(repeated),
+        left_out=raw.left_out,
+        notes=raw.notes,
+    )
+
+
+def _keys(examples: RawImages | RawTexts) -> Iterator[bytes]:
+    """What two examples share exactly if their inputs are the same; a digest, because inputs are large."""
+    if isinstance(examples, RawImages):
+        yield from (hashlib.sha256(image.tobytes()).digest() for image in examples.pixels)
+        return
+    for text in examples.texts:
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+        yield hashlib.sha256(" ".join(folded.split()).encode("utf-8", "surrogatepass")).digest()
+
+
+def _sizes(train: RawImages | RawTexts, test: RawImages | RawTexts) -> str:
+    if isinstance(train, RawImages):
+        _, height, width, channels = train.pixels.shape
+        return f"Images of {width} x {height} pixels (width x height), {'grey' if channels == 1 else 'in colour'}."
+    lengths = np.array([len(text) for part in (train, test) if isinstance(part, RawTexts) for text in part.texts])
+    return f"Texts of {lengths.min():,} to {lengths.max():,} characters, half of them up to {np.median(lengths):,.0f}."
+
+
+def _examples(found: Sequence[Repeated]) -> Iterator[str]:
+    yield from (f"  {_members(one)}" for one in found[:SHOWN])
+    if len(found) > SHOWN:
+        yield f"  and {len(found) - SHOWN:,} more"
+
+
+def _members(one: Repeated) -> str:
+    splits = (("train", one.train), ("test", one.test))
+    return " = ".join(f"{split} {_some([str(idx) for idx in members])}" for split, members in splits if members)
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return between.join(names[:SHOWN]) + more
+
+
+def _printable(line: str) -> str:
+    """The line without characters that would move the cursor, colour the terminal or reverse what follows."""
+    hidden = (unicodedata.category(sign) in ("Cc", "Cs") or sign in REVERSING for sign in line)
+    return "".join("\ufffd" if is_hidden else sign for sign, is_hidden in zip(line, hidden, strict=True))

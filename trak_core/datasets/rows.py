@@ -1,0 +1,89 @@
+"""Rows as they come from tables, before it is known which classes there are."""
+
+import difflib
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trak_core.datasets.raw import LeftOut
+from trak_core.errors import InvalidDataError
+
+__all__ = ["Row", "Rows", "counted", "find_column", "refuse_if_most_are_lost"]
+
+N_LISTED, N_SHOWN = 20, 40
+"""Columns named in a message, and characters of each: a file without a header has texts in their place."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row holds in the columns that were asked for.
+
+    Attributes:
+        where: the file and the number of the row, from 1.
+        values: of those columns, in their order; None where there is nothing.
+    """
+
+    where: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file.
+
+    Attributes:
+        items: rows and what was left out, in the order of the file.
+        notes: what the reader decided by itself, a sentence each.
+    """
+
+    items: list[Row | LeftOut] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: "1 row", "1,200 rows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def find_column(column: str, columns: Sequence[str], source: str, advice: str = "") -> int:
+    """The number of a column, from 0.
+
+    Args:
+        column: its name.
+        columns: the names there are.
+        source: the file, for messages.
+        advice: what else may be the matter, a sentence.
+
+    Raises:
+        InvalidDataError: there is none of that name, or more than one; the message lists all and names the nearest.
+    """
+    if (n_found := columns.count(column)) == 1:
+        return columns.index(column)
+    if n_found > 1:
+        raise InvalidDataError(f"{source} has {n_found} columns {column!r}; give each a name of its own.")
+    names = {name.casefold(): name for name in columns}
+    near = difflib.get_close_matches(column.casefold(), names, n=1)
+    hint = f"Did you mean {names[near[0]]!r}?" if near else advice
+    listed = ", ".join(repr(textwrap.shorten(name, N_SHOWN)) for name in columns[:N_LISTED])
+    more = ", ..." if len(columns) > N_LISTED else ""
+    raise InvalidDataError(f"{source} has no column {column!r}; there are: {listed}{more}. {hint}".strip())
+
+
+def refuse_if_most_are_lost(items: Sequence[Row | LeftOut], source: str, advice: str) -> None:
+    """Refuses a file of which more than half cannot be read: it is rather read in the wrong way.
+
+    Args:
+        items: of the file.
+        source: the file, for the message.
+        advice: what to look at, a clause.
+
+    Raises:
+        InvalidDataError: it is so.
+    """
+    left_out = [item for item in items if isinstance(item, LeftOut)]
+    if 2 * len(left_out) > len(items):
+        raise InvalidDataError(
+            f"{source}: {len(left_out):,} of {len(items):,} rows cannot be read, the first of them "
+            f"{left_out[0].where}: {left_out[0].why}; {advice}."
+        )

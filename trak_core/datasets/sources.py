@@ -1,0 +1,211 @@
+"""The files below a folder or in a zip file, which is read as it lies and never unpacked to the disk.
+
+Nothing outside is reached: links that lead out of the folder and names that climb out of the archive are left out.
+"""
+
+import os
+import re
+import stat
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from trak_core.datasets.raw import LeftOut
+from trak_core.errors import InvalidDataError
+
+__all__ = ["Listing", "SourceFile", "is_clutter", "natural_key", "open_source", "tidy"]
+
+# What systems and programs put into folders by themselves; so are all names that begin with a dot.
+CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r"))
+MAX_MEMBER_BYTES = 100 * 2**20
+MAX_MEMBERS = 1_000_000
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read.
+
+    Attributes:
+        where: its name below the folder or in the archive, with "/" between the parts.
+        content: gives its path, or its bytes out of the archive; may be called in any thread, and raises
+            InvalidDataError, a clause, where the archive is damaged there.
+    """
+
+    where: str
+    content: Callable[[], Path | bytes]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds.
+
+    Attributes:
+        files: in natural order, the same on every machine.
+        left_out: what is no file, or leads elsewhere.
+    """
+
+    files: tuple[SourceFile, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Listing]:
+    """The files of a folder or of a zip file; the contents can be asked for while it is open.
+
+    Raises:
+        InvalidDataError: there is nothing at the path, it is something else, or the archive cannot be read.
+    """
+    files: list[SourceFile] = []
+    left_out: list[LeftOut] = []
+    if path.is_dir():
+        _list_folder(path, files, left_out)
+        yield _in_order(files, left_out)
+    elif path.is_file():
+        with _open_zip(path) as archive:
+            _list_zip(archive, files, left_out)
+            yield _in_order(files, left_out)
+    else:
+        raise InvalidDataError(f"there is no folder or zip file {path}; check the path.")
+
+
+def _in_order(files: list[SourceFile], left_out: list[LeftOut]) -> Listing:
+    files.sort(key=lambda file: natural_key(file.where))
+    left_out.sort(key=lambda one: natural_key(one.where))
+    return Listing(tuple(files), tuple(left_out))
+
+
+def natural_key(name: str) -> tuple[object, ...]:
+    """A key that sorts "img2" before "img10", in any script, the same on every machine."""
+    parts = re.split(r"([0-9]+)", name)
+    # Text and digits take turns, so that only likes are compared. Digits by length: they may be too many for a number.
+    digits = [(len(part.lstrip("0")), part.lstrip("0")) for part in parts[1::2]]
+    pairs = zip((part.casefold() for part in parts[::2]), [*digits, (0, "")], strict=True)
+    return (tuple(pairs), name)
+
+
+def tidy(name: str) -> str:
+    """A name as it is shown and compared: composed (NFC), and with a mark for bytes that are no text."""
+    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of that name was put there by a system rather than by a person."""
+    return name.startswith(".") or name.casefold() in CLUTTER
+
+
+# --- folders ----------------------------------------------------------------------------------------------------
+
+
+def _list_folder(root: Path, files: list[SourceFile], left_out: list[LeftOut]) -> None:
+    inside = root.resolve()
+    waiting = [(root, "")]
+    while waiting:
+        folder, prefix = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = [entry for entry in entries if not is_clutter(entry.name)]
+        except OSError as error:
+            left_out.append(LeftOut(prefix or ".", f"this folder cannot be opened ({error.strerror})"))
+            continue
+        for entry in found:
+            where = prefix + tidy(entry.name)
+            if entry.is_symlink() and (why := _why_not_followed(Path(entry.path), inside)):
+                left_out.append(LeftOut(where, why))
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append((Path(entry.path), f"{where}/"))
+            elif entry.is_file():
+                files.append(SourceFile(where, partial(Path, entry.path)))
+            else:
+                left_out.append(LeftOut(where, "this is neither a file nor a folder"))
+
+
+def _why_not_followed(link: Path, inside: Path) -> str | None:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "this link leads nowhere"
+    if not target.is_relative_to(inside):
+        return "this link leads out of the folder"
+    return "this link leads to a folder, whose files are read where they lie" if target.is_dir() else None
+
+
+# --- zip files --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except OSError as error:
+        raise InvalidDataError(f"{path} cannot be opened ({error.strerror}); check it.") from error
+    except Exception as error:  # damaged directories raise all sorts of things
+        raise InvalidDataError(
+            f"{path} is neither a folder nor a zip file, or is damaged ({error}); give the folder, or pack it anew."
+        ) from error
+    with archive:
+        n_members, n_bytes = len(archive.infolist()), sum(member.file_size for member in archive.infolist())
+        most = max(2**30, 20 * path.stat().st_size)
+        if n_members > MAX_MEMBERS or n_bytes > most:
+            raise InvalidDataError(
+                f"{path} unpacks to {n_members:,} files of {n_bytes / 2**20:,.0f} MB together, and at most "
+                f"{MAX_MEMBERS:,} files of {most / 2**20:,.0f} MB are read from it; unpack it and give the folder."
+            )
+        yield archive
+
+
+def _list_zip(archive: zipfile.ZipFile, files: list[SourceFile], left_out: list[LeftOut]) -> None:
+    seen: set[str] = set()
+    for member in archive.infolist():
+        name = _name(member)
+        parts = [part for part in tidy(name).split("/") if part not in ("", ".")]
+        if member.is_dir() or any(is_clutter(part) for part in parts if part != ".."):
+            continue
+        where = "/".join(parts)
+        if why := _why_not_unpacked(member, name, member.filename in seen):
+            left_out.append(LeftOut(where, why))
+        else:
+            files.append(SourceFile(where, partial(_unpacked, archive, member)))
+        seen.add(member.filename)
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """The name of a member; many programs write UTF-8 and do not say so."""
+    name = member.filename
+    if not member.flag_bits & 0x800:
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            pass
+    return name.replace("\\", "/")
+
+
+def _why_not_unpacked(member: zipfile.ZipInfo, name: str, is_repeated: bool) -> str | None:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
+        return "its name leads out of the archive"
+    if kind not in (0, stat.S_IFREG):
+        return "this is a link" if kind == stat.S_IFLNK else "this is neither a file nor a folder"
+    if member.flag_bits & 0x1:
+        return "this file is encrypted"
+    if member.file_size > MAX_MEMBER_BYTES:
+        return (
+            f"this file unpacks to {member.file_size / 2**20:,.0f} MB, and at most {MAX_MEMBER_BYTES // 2**20} MB are "
+            "read"
+        )
+    if is_repeated:
+        return "the archive holds this name twice"
+    if name.casefold().endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")):
+        return "this is an archive inside the archive"
+    return None
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(member) as packed:
+            return packed.read(MAX_MEMBER_BYTES)  # never gives more than the size that was checked
+    except Exception as error:  # as many kinds as there are ways to pack
+        raise InvalidDataError(f"this file is damaged in the archive ({type(error).__name__})") from error
