@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trak_core.datasets import Encoding
+from trak_core.errors import InvalidSettingError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
     from torch import nn
@@ -14,6 +16,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs non
     from trak_core.training import TrainingSettings
 
 __all__ = ["READY_MODELS", "ReadyModel", "find_model"]
+
+MOMENTUM = 0.9
+
 
 @dataclass(frozen=True)
 class ReadyModel:
@@ -23,60 +28,88 @@ class ReadyModel:
         name: on the command line.
         title: for people, one clause.
         encoding: what it takes.
-        make: gives a freshly initialised one for inputs of a shape (without the number of examples) and a number of
-            classes.
-        settings: how it is trained on a number of examples.
+        make: gives a freshly initialised one, from the shape of an input, the number of different tokens (0 where it
+            takes none) and the number of classes.
+        settings: how it is trained on so many examples.
     """
 
     name: str
     title: str
     encoding: Encoding
-    make: Callable[[tuple[int, ...], int], nn.Module]
+    make: Callable[[tuple[int, ...], int, int], nn.Module]
     settings: Callable[[int], TrainingSettings]
 
 
-def find_model(name: str, encodings: tuple[Encoding, ...]) -> ReadyModel:
-    """The ready model of that name that takes one of some encodings.
+def find_model(name: str, modality: str) -> ReadyModel:
+    """The ready model of that name for images or for texts.
 
     Raises:
         InvalidSettingError: there is none; the message lists those that there are.
     """
-    fitting = {model.name: model for model in READY_MODELS.values() if model.encoding in encodings}
+    fitting = {
+        model.name: model for model in READY_MODELS.values() if (model.encoding == "pixels") == (modality == "image")
+    }
     if name not in fitting:
-        kind = "images" if "pixels" in encodings else "texts"
-        raise InvalidSettingError(f"model={name!r}; for {kind} it must be one of: {', '.join(fitting)}.")
+        raise InvalidSettingError(f"model={name!r}; for {modality}s it must be one of: {', '.join(fitting)}.")
     return fitting[name]
 
 
-def _mlp(shape: tuple[int, ...], n_classes: int) -> nn.Module:
+def _mlp(shape: tuple[int, ...], n_tokens: int, n_classes: int) -> nn.Module:
     from trak_core.models.images import small_mlp
 
     return small_mlp(math.prod(shape), n_classes)
 
 
-def _cnn(shape: tuple[int, ...], n_classes: int) -> nn.Module:
+def _cnn(shape: tuple[int, ...], n_tokens: int, n_classes: int) -> nn.Module:
     from trak_core.models.images import CompactCnn
 
     return CompactCnn(shape[0], n_classes)
 
 
-def _resnet9(shape: tuple[int, ...], n_classes: int) -> nn.Module:
+def _resnet9(shape: tuple[int, ...], n_tokens: int, n_classes: int) -> nn.Module:
     from trak_core.models.images import ResNet9
 
     return ResNet9(shape[0], n_classes)
 
 
-def _words(shape: tuple[int, ...], n_classes: int) -> nn.Module:
+def _words(shape: tuple[int, ...], n_tokens: int, n_classes: int) -> nn.Module:
     from trak_core.models.texts import words_mlp
 
     return words_mlp(shape[0], n_classes)
 
 
-def _training(epochs: int, batch_size: int, learning_rate: float, weight_decay: float) -> Callable[[int], TrainingSettings]:
+def _transformer(shape: tuple[int, ...], n_tokens: int, n_classes: int) -> nn.Module:
+    from trak_core.models.texts import SmallTransformer
+
+    return SmallTransformer(n_tokens, shape[0], n_classes)
+
+
+def _trained(
+    epochs: int, batch_size: int, learning_rate: float, weight_decay: float
+) -> Callable[[int], TrainingSettings]:
     def settings(n_train: int) -> TrainingSettings:
         from trak_core.training import TrainingSettings
 
-        # A half of the train set, and four fifths of it, have to fill a batch.
-        return TrainingSettings(epochs, max(1, min(batch_size, n_train // 4)), learning_rate, MOMENTUM, weight_decay)
+        # Small train sets: half of one still has to fill a batch, twice at least.
+        batch = max(1, min(batch_size, n_train // 4))
+        return TrainingSettings(epochs, batch, learning_rate, MOMENTUM, weight_decay)
 
     return settings
+
+
+READY_MODELS = {
+    model.name: model
+    for model in (
+        ReadyModel("mlp", "one hidden layer", "pixels", _mlp, _trained(20, 100, 0.05, 0.002)),
+        ReadyModel("cnn", "two convolutions", "pixels", _cnn, _trained(12, 50, 0.05, 0.002)),
+        ReadyModel(
+            "resnet9",
+            "a residual network of nine layers, for a GPU",
+            "pixels",
+            _resnet9,
+            _trained(16, 128, 0.05, 0.0005),
+        ),
+        ReadyModel("words", "weighted words, one hidden layer", "words", _words, _trained(20, 64, 0.3, 0.002)),
+        ReadyModel("transformer", "a transformer of two layers", "tokens", _transformer, _trained(10, 32, 0.1, 0.001)),
+    )
+}
