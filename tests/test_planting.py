@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tests.tiny import N_TRAIN, QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
 from trak_core.building import BuildSettings, build_run, measure_run
-from trak_core.building.subject import load_subject, read_subject
+from trak_core.building.subject import load_subject, read_build
 from trak_core.errors import InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
 from trak_core.labels.planting import KINDS, SHRINKAGE, plant_errors, plant_in
@@ -330,7 +330,7 @@ def test_new_inputs_are_scored_against_the_labels_that_were_trained_on(flipped):
 
 
 def test_a_finished_run_is_read_with_its_wrong_labels_and_can_be_measured(built, flipped):
-    settings, subject = read_subject(flipped.path, flipped.info.provenance)
+    settings, subject = read_build(flipped)
     assert settings == FLIPPED
     assert np.array_equal(subject.dataset.train.labels, flipped.train_labels)
     assert np.array_equal(load_subject(settings)[0].dataset.train.labels, flipped.train_labels)

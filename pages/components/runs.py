@@ -9,11 +9,11 @@ from pages.components.kept import kept_per_run
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.launch import Launcher
-from trak_core.recipes import RECIPES
 from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summarize
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, generation, open_run
+from trak_core.subjects import can_be_made_again
 from trak_core.views import FeatureSpace, Story, TestOverview, feature_space, find_stories, overview
 
 __all__ = [
@@ -127,7 +127,7 @@ def is_busy(run: Run) -> bool:
 
 def can_be_measured(run: Run) -> bool:
     """True when the run has a recipe, so that its models can be retrained."""
-    return run.info.recipe in RECIPES
+    return can_be_made_again(run)
 
 
 def refresh_when_published(run: Run) -> None:

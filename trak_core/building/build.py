@@ -12,6 +12,7 @@ from trak_core.building.settings import BuildSettings
 from trak_core.building.steps import BuildSteps, plan
 from trak_core.building.subject import load_subject
 from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
+from trak_core.recipes import Recipe, find_recipe
 from trak_core.store.catalog import check_run_name
 from trak_core.store.connection import is_stop
 from trak_core.store.files import RunFiles
@@ -31,6 +32,7 @@ def build_run(
     runs_dir: Path,
     listener: Callable[[BuildStatus], None] = lambda status: None,
     command: list[str] | None = None,
+    recipe: Recipe | None = None,
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
 
@@ -40,6 +42,7 @@ def build_run(
         runs_dir: the directory of all runs; made if missing.
         listener: called with the status whenever it changes.
         command: the arguments of `python -m trak_core` that go on with it, where they say more than the settings.
+        recipe: what is built; None for the one that the settings name.
 
     Raises:
         InvalidSettingError: the name or a setting cannot work.
@@ -50,7 +53,8 @@ def build_run(
     """
     run_dir = runs_dir / check_run_name(name)
     files = RunFiles(run_dir)
-    subject, planted = load_subject(settings)
+    recipe = recipe or find_recipe(settings.recipe)
+    subject, planted = load_subject(settings, recipe)
     fingerprint = settings.fingerprint(subject)
     if _is_complete(files, fingerprint) and (not files.build.exists() or files.working_evidence.exists()):
         return run_dir  # an unfinished measurement of its methods goes on by its own command
@@ -65,7 +69,7 @@ def build_run(
         with StoreWriter(files, shape, fingerprint) as writer:
             progress = ProgressReporter(files, plan(settings), command or settings.command(name), listener)
             try:
-                BuildSteps(settings, subject, planted, files, writer, progress).run()
+                BuildSteps(settings, subject, planted, recipe.title, files, writer, progress).run()
             except BaseException as error:
                 report_end(progress, error)
                 raise

@@ -11,14 +11,14 @@ from trak_core.building.build import report_end
 from trak_core.building.measure_settings import MeasureSettings
 from trak_core.building.measure_steps import MeasureSteps, plan
 from trak_core.building.progress import ProgressReporter
-from trak_core.building.subject import read_subject
+from trak_core.building.subject import read_build
 from trak_core.errors import NotInRunError
-from trak_core.recipes import RECIPES
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
+from trak_core.subjects import can_be_made_again
 
 __all__ = ["measure_run"]
 
@@ -45,18 +45,20 @@ def measure_run(
         StorageError: the disk is full, read-only or failing.
     """
     with open_run(run_dir) as run:
+        can_be_retrained = can_be_made_again(run)
         made, shape = run.info.provenance, Shape(run.info.n_train, len(run.info.class_names), run.info.proj_dim)
-    if made["recipe"] not in RECIPES:
+    if not can_be_retrained:
         raise NotInRunError(
             f"run {run_dir.name!r} was saved from Python: nothing tells how its models were trained, so none can be "
             "retrained. `python -m trak_core build RECIPE` makes a run that can be measured."
         )
     if not made.get("complete"):
         raise NotInRunError(
-            f"run {run_dir.name!r} is not finished; finish it first: "
-            f"`python -m trak_core build {made['recipe']} --name {run_dir.name}`."
+            f"run {run_dir.name!r} is not finished; finish it first, by the command that built it "
+            f"(`python -m trak_core build {made['recipe']} ... --name {run_dir.name}`)."
         )
-    build_settings, subject = read_subject(run_dir, made)
+    with open_run(run_dir) as run:
+        build_settings, subject = read_build(run)
     fingerprint = settings.fingerprint(made["fingerprint"])
     files = RunFiles(run_dir)
     if made.get("measured") == fingerprint and not files.build.exists():

@@ -142,7 +142,7 @@ class MeasureSteps:
         # With very few test examples none are set apart, and settings are chosen on all of them.
         self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
 
-    def _examples(self, inputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Examples:
+    def _examples(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Examples:
         device = self.build.device
         return Examples(torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device))
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trak_core.building.subject import read_subject
+from trak_core.building.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.retraining import N_SEEDS, LabelSetName, TestAnswers, as_trial, compare_label_sets
@@ -60,7 +60,8 @@ def retrain_on_labels(
     if known is not None:
         return known
     listener(0.0, "reading the data")
-    _, subject = read_subject(run_dir, made)
+    with open_run(run_dir) as run:
+        _, subject = read_build(run)
     began = time.monotonic()
     found = _train_sets(subject, made, trial, listener)
     retraining = compare_label_sets(trial, found, test_labels, time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from trak_core.errors import InvalidSettingError
@@ -23,7 +24,7 @@ class BuildSettings:
     """The settings that decide the numbers of a run.
 
     Attributes:
-        recipe: its name.
+        recipe: its name, or what kind of own data it is.
         seed: root of every random choice.
         device: "cpu" or "cuda", resolved.
         n_checkpoints: models trained on all train examples.
@@ -32,6 +33,7 @@ class BuildSettings:
         n_seeds: models retrained on each subset.
         flip_labels: share of the train labels that are made wrong on purpose, 0 to 0.5.
         flip_kind: which wrong labels these get, "uniform" or "confusable"; "uniform" where none is made wrong.
+        model: name of the ready model that own data is built with; empty where the recipe brings a model.
 
     Raises:
         InvalidSettingError: a setting is out of its range.
@@ -46,6 +48,7 @@ class BuildSettings:
     n_seeds: int
     flip_labels: float = 0.0
     flip_kind: str = "uniform"
+    model: str = ""
 
     def __post_init__(self) -> None:
         # 0, 0.0 and -0.0 are the same setting, so they must have the same fingerprint.
@@ -89,18 +92,26 @@ class BuildSettings:
             device=resolve_device(device),
             flip_labels=flip_labels,
             flip_kind=flip_kind,
+            model=recipe.model,
             **chosen,  # type: ignore[arg-type]
         )
 
-    def command(self, name: str) -> list[str]:
-        """The arguments of `python -m trak_core` that give these settings."""
+    def command(self, name: str, source: Sequence[str] = ()) -> list[str]:
+        """The arguments of `python -m trak_core` that give these settings.
+
+        Args:
+            name: of the run.
+            source: what names the data after `build`; the recipe where it is empty.
+        """
         flags = {"name": name, **asdict(self)}
-        recipe = flags.pop("recipe")
+        del flags["recipe"]
         if self.flip_labels == 0:
             del flags["flip_labels"], flags["flip_kind"]
+        if not self.model:
+            del flags["model"]
         return [
             "build",
-            recipe,
+            *(source or [self.recipe]),
             *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))),
         ]
 
@@ -115,7 +126,8 @@ class BuildSettings:
         parts = {
             "schema_version": SCHEMA_VERSION,
             "method_revision": METHOD_REVISION,
-            "settings": asdict(self),
+            # Runs of recipes were built before there were models to choose from; their fingerprints still hold.
+            "settings": {name: value for name, value in asdict(self).items() if name != "model" or value},
             "fit_share": FIT_SHARE,
             "ridges": RIDGES,
             "training": asdict(subject.training),

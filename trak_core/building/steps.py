@@ -19,14 +19,14 @@ from trak_core.building.map_step import map_tables
 from trak_core.building.progress import ProgressReporter, Step, run_blocks
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
-from trak_core.datasets import Dataset
+from trak_core.datasets import encoding_facts
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
 from trak_core.labels.planting import PlantedErrors
 from trak_core.labels.witnesses import N_MODELS
 from trak_core.methods import GradientRows
 from trak_core.projection import SjltProjection, SketchMap
-from trak_core.recipes import RECIPES, Subject
+from trak_core.recipes import Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
@@ -80,6 +80,7 @@ class BuildSteps:
         settings: of the build.
         subject: data, model, task and training settings.
         planted: which of its train labels were made wrong on purpose.
+        title: of the run, for people.
         files: of the run.
         writer: the working store.
         progress: told of every step.
@@ -90,6 +91,7 @@ class BuildSteps:
         settings: BuildSettings,
         subject: Subject,
         planted: PlantedErrors,
+        title: str,
         files: RunFiles,
         writer: StoreWriter,
         progress: ProgressReporter,
@@ -97,6 +99,7 @@ class BuildSteps:
         self.settings = settings
         self.subject = subject
         self.planted = planted
+        self.title = title
         self.files = files
         self.writer = writer
         self.progress = progress
@@ -160,17 +163,16 @@ class BuildSteps:
             "role": roles,
             "mask": pack_masks(masks),
         }
-        recipe = RECIPES[self.settings.recipe]
         meta = {
             **asdict(self.settings),
-            "title": recipe.title,
+            "title": self.title,
             "modality": dataset.modality,
             "class_names": dataset.class_names,
             "task": type(self.subject.task).__name__,
             "training": asdict(self.subject.training),
             "data_fingerprint": dataset.fingerprint(),
             "method": "trak",
-            "vocabulary": _vocabulary(dataset),
+            **encoding_facts(dataset.encoding),
             "tuning_tests": np.flatnonzero(self.tuning_tests).tolist(),
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),
@@ -458,12 +460,6 @@ class BuildSteps:
         tables, meta = map_tables(self.writer)
         self.writer.write("map", tables, {**meta, "complete": True})
         self.progress.advance()
-
-
-def _vocabulary(dataset: Dataset) -> dict[str, Any] | None:
-    """What turns a new text into inputs; None for other kinds of data."""
-    known = dataset.vocabulary
-    return None if known is None else {"words": list(known.words), "idf": known.idf.tolist()}
 
 
 def _flat(values: Tensor) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trak_core.building.subject import read_subject
+from trak_core.building.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.what_if import N_SEEDS, Pairs, as_question, compare_pairs
@@ -59,7 +59,8 @@ def verify_what_if(
     if known is not None:
         return known
     listener(0.0, "reading the data")
-    _, subject = read_subject(run_dir, made)
+    with open_run(run_dir) as run:
+        _, subject = read_build(run)
     began = time.monotonic()
     pairs = _train_pairs(subject, made, question, n_train, listener)
     verified = compare_pairs(question, pairs, time.monotonic() - began)

@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError, NotInRunError, TrainingDivergedError
-from trak_core.recipes import RECIPES
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, Estimate, LabelSet, LabelTrial, Retraining
 from trak_core.store.run import Run
+from trak_core.subjects import can_be_made_again
 
 __all__ = [
     "N_SEEDS",
@@ -55,7 +55,7 @@ def why_labels_are_not_retrained(run: Run) -> str | None:
     """Why other labels cannot be tried on the run, in a sentence; None when they can."""
     if not run.info.has_classes:
         return f"run {run.info.name!r} has numbers as targets and no labels, so there are no others to retrain on."
-    if run.info.recipe not in RECIPES:
+    if not can_be_made_again(run):
         return (
             f"run {run.info.name!r} was saved from Python: its models cannot be retrained here, because nothing tells "
             "how they were trained. Build the run from a recipe to see what a review comes to."

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError, NotInRunError, TrainingDivergedError
-from trak_core.recipes import RECIPES
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified
+from trak_core.subjects import can_be_made_again
 
 __all__ = ["N_SEEDS", "Pairs", "as_question", "compare_pairs", "read_removed", "why_not_retrained"]
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 def why_not_retrained(run: Run) -> str | None:
     """Why models of the run cannot be retrained here, in a sentence; None when they can."""
-    if run.info.recipe in RECIPES:
+    if can_be_made_again(run):
         return None
     return (
         f"run {run.info.name!r} was saved from Python: its models cannot be retrained here, because nothing tells how "

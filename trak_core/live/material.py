@@ -1,7 +1,6 @@
 """What live attribution needs of a run: its model and data through the recipe, its weights from the checkpoints."""
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError, RunMismatchError
 from trak_core.gradients import StateDict
-from trak_core.labels.planting import plant_in
-from trak_core.recipes import RECIPES, Recipe, Subject
+from trak_core.recipes import Subject
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256
 from trak_core.store.run import Run
+from trak_core.subjects import can_be_made_again, read_subject
 from trak_core.training.ensemble import make_models
 
 __all__ = ["LiveMaterial", "read_features", "read_material"]
@@ -27,7 +26,7 @@ class LiveMaterial:
     """A run's model, data and weights, on the CPU.
 
     Attributes:
-        subject: of the recipe, with the wrong labels that were planted for the run.
+        subject: with the labels that the checkpoints were trained on.
         architecture: supplies the forward pass.
         states: weights of the checkpoints, by checkpoint_id.
         train_inputs: `[n_train, ...]`.
@@ -45,11 +44,6 @@ class LiveMaterial:
     q: Tensor
 
 
-@lru_cache(maxsize=4)
-def _load(recipe: Recipe) -> Subject:
-    return recipe.load()
-
-
 def read_material(run: Run) -> LiveMaterial:
     """The material of a run.
 
@@ -57,22 +51,17 @@ def read_material(run: Run) -> LiveMaterial:
         NeedNotMetError: the run has no recipe, no checkpoints or no stored features.
         RunMismatchError: the data or a checkpoint is not what the run was made with.
     """
-    name, recipe_name = run.info.name, run.info.recipe
-    if recipe_name not in RECIPES:
+    if not can_be_made_again(run):
         raise NeedNotMetError(
-            f"run {name!r} has no recipe ({recipe_name!r} is none of: {', '.join(RECIPES)}), so its model cannot be "
-            "made again for new inputs. Score them with the Attributor that made the run: attributor.score(inputs)."
+            f"run {run.info.name!r} was saved from Python, so its model cannot be made again for new inputs. Score "
+            "them with the Attributor that made the run: attributor.score(inputs)."
         )
     states = _read_states(run)
-    made = run.info.provenance
-    subject = _load(RECIPES[recipe_name])
-    if made.get("flip_labels"):
-        dataset, _ = plant_in(subject.dataset, made["flip_labels"], made["flip_kind"], made["seed"])
-        subject = replace(subject, dataset=dataset)
-    if subject.dataset.fingerprint() != made.get("data_fingerprint"):
+    subject = read_subject(run)
+    if subject.dataset.fingerprint() != run.info.provenance.get("data_fingerprint"):
         raise RunMismatchError(
-            f"the recipe {recipe_name!r} reads other data now than run {name!r} was made with (a package that it "
-            f"reads was updated?); build the run again to score new inputs: python -m trak_core build {recipe_name}."
+            f"the recipe {run.info.recipe!r} reads other data now than run {run.info.name!r} was made with (a package "
+            "that it reads was updated?); build the run again under another name to score new inputs."
         )
     dataset = subject.dataset
     return LiveMaterial(

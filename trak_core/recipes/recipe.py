@@ -50,6 +50,7 @@ class Recipe:
         n_subsets: half-subsets of the ledger.
         n_seeds: models retrained on each subset.
         n_removal_tests: test examples that removal is measured on.
+        model: name of the ready model, where the data is a person's own; else the name of the recipe says it all.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Recipe:
     n_subsets: int
     n_seeds: int
     n_removal_tests: int = 100
+    model: str = ""
 
 
 def find_recipe(name: str) -> Recipe:

@@ -1,0 +1,40 @@
+"""What turns new texts and images into inputs, as facts that a run keeps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trak_core.datasets.pixels import Pixels
+from trak_core.datasets.tokens import Tokens
+from trak_core.datasets.vocabulary import Vocabulary
+
+__all__ = ["encoding_facts", "read_encoding"]
+
+
+def encoding_facts(encoding: Vocabulary | Pixels | Tokens | None) -> dict[str, Any]:
+    """The facts under "vocabulary", "pixels" and "tokens", in types that JSON has; two of them are None, or all."""
+    facts: dict[str, Any] = {"vocabulary": None, "pixels": None, "tokens": None}
+    if isinstance(encoding, Vocabulary):
+        facts["vocabulary"] = {"words": list(encoding.words), "idf": encoding.idf.tolist()}
+    elif isinstance(encoding, Pixels):
+        facts["pixels"] = {
+            "height": encoding.height,
+            "width": encoding.width,
+            "mean": list(encoding.mean),
+            "deviation": list(encoding.deviation),
+        }
+    elif isinstance(encoding, Tokens):
+        facts["tokens"] = {"words": list(encoding.words), "length": encoding.length}
+    return facts
+
+
+def read_encoding(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | None:
+    """The encoding that facts tell of, exactly as it was; None where they tell of none."""
+    if kept := facts.get("vocabulary"):
+        return Vocabulary(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32))
+    if kept := facts.get("pixels"):
+        return Pixels(kept["height"], kept["width"], tuple(kept["mean"]), tuple(kept["deviation"]))
+    if kept := facts.get("tokens"):
+        return Tokens(tuple(kept["words"]), kept["length"])
+    return None

@@ -1,0 +1,94 @@
+"""The subject of a run that is there: from its recipe, or, for own data, from what the run itself holds.
+
+The labels are those that the run's models were trained on, wrong ones that were planted included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trak_core.errors import NotInRunError, StoreDamagedError
+from trak_core.labels.planting import plant_in
+from trak_core.models import READY_MODELS, find_model
+from trak_core.recipes import OWN_DATA, RECIPES, Recipe, Subject, own_subject
+
+if TYPE_CHECKING:
+    from trak_core.datasets import Dataset
+    from trak_core.store.run import Run
+
+__all__ = ["can_be_made_again", "read_dataset", "read_subject"]
+
+
+def can_be_made_again(run: Run) -> bool:
+    """True when models like those of the run can be trained: it has a recipe, or holds own data for a ready model."""
+    return run.info.recipe in RECIPES or _is_own(run.info.provenance)
+
+
+def _is_own(made: dict[str, Any]) -> bool:
+    return made.get("recipe") in OWN_DATA and made.get("model") in READY_MODELS
+
+
+def read_subject(run: Run) -> Subject:
+    """The subject of a run.
+
+    Raises:
+        NotInRunError: nothing tells how the run's models were trained.
+        StoreDamagedError: the examples that it holds cannot be read.
+    """
+    made = run.info.provenance
+    if made["recipe"] in RECIPES:
+        subject = _load(RECIPES[made["recipe"]])
+        dataset, _ = plant_in(
+            subject.dataset, made.get("flip_labels", 0.0), made.get("flip_kind", "uniform"), made["seed"]
+        )
+        return replace(subject, dataset=dataset)
+    if not _is_own(made):
+        raise NotInRunError(
+            f"run {run.info.name!r} was saved from Python or built by another version: nothing here tells how its "
+            "models were trained."
+        )
+    return own_subject(read_dataset(run), find_model(made["model"], run.info.modality))
+
+
+@lru_cache(maxsize=4)
+def _load(recipe: Recipe) -> Subject:
+    return recipe.load()
+
+
+def read_dataset(run: Run) -> Dataset:
+    """The data set that a run of own data holds, exactly as its models were given it.
+
+    Raises:
+        StoreDamagedError: its examples cannot be read.
+    """
+    from trak_core.datasets import Dataset, Pixels, Split, read_encoding, read_thumbnails
+
+    encoding = read_encoding(run.info.provenance)
+    assert encoding is not None  # every own data set has one
+
+    def split(name: str) -> Split:
+        rows = run.rows("SELECT label, text, thumbnail FROM examples WHERE split = ? ORDER BY idx", [name])
+        labels = np.array([label for label, _, _ in rows], dtype=np.int64)
+        shown = [content for _, text, thumbnail in rows if (content := text if thumbnail is None else thumbnail)]
+        if len(shown) != len(rows):
+            raise StoreDamagedError(
+                f"run {run.info.name!r} holds the content of {len(shown):,} of its {len(rows):,} {name} examples; "
+                "build it again from its data."
+            )
+        if isinstance(encoding, Pixels):
+            return Split(read_thumbnails(shown, encoding), labels, thumbnails=shown)
+        return Split(encoding.inputs(shown), labels, texts=shown)
+
+    info = run.info
+    return Dataset(
+        info.title,
+        "image" if info.modality == "image" else "text",
+        info.class_names,
+        split("train"),
+        split("test"),
+        encoding,
+    )
