@@ -1,0 +1,182 @@
+"""Commands that build runs and measure them."""
+
+import click
+
+from trak_core.commands.terminal import clear_errors, number, progress_bar, stop_on_sigterm
+from trak_core.labels.planting import KINDS
+from trak_core.recipes import RECIPES, Recipe, find_recipe
+from trak_core.store.catalog import find_run, runs_dir
+from trak_core.store.run import open_run
+from trak_core.views.board_text import board_text
+
+__all__ = ["build", "evidence", "map_command", "recipes"]
+
+
+class RecipeGroup(click.Group):
+    """`build`: one subcommand a recipe, made from the registry."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all recipes."""
+        return list(RECIPES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """The command that builds one recipe; an unknown name is one clear line."""
+        with clear_errors():
+            return _build_command(find_recipe(cmd_name))
+
+
+@click.group(cls=RecipeGroup)
+def build() -> None:
+    """Build a run from a recipe, or go on with one that was stopped."""
+
+
+def _build_command(recipe: Recipe) -> click.Command:
+    def option(flag: str, default: int, text: str) -> click.Option:
+        return click.Option([flag], type=int, default=default, show_default=True, help=text)
+
+    return click.Command(
+        recipe.name,
+        callback=lambda **options: _build(recipe, **options),
+        help=f"{recipe.title}: {recipe.description}",
+        params=[
+            click.Option(["--name"], default=recipe.name, show_default=True, help="Name of the run."),
+            option("--seed", 0, "Root of every random choice."),
+            click.Option(
+                ["--device"],
+                type=click.Choice(["auto", "cpu", "cuda"]),
+                default="auto",
+                show_default=True,
+                help="Where to compute.",
+            ),
+            option("--n-checkpoints", recipe.n_checkpoints, "Models that attribution averages over."),
+            option("--proj-dim", recipe.proj_dim, "Dimension of the stored features."),
+            option(
+                "--n-subsets",
+                recipe.n_subsets,
+                "Random halves to retrain on; the first fifth is for fitting.",
+            ),
+            option("--n-seeds", recipe.n_seeds, "Models retrained on each half."),
+            click.Option(
+                ["--flip-labels"],
+                type=float,
+                default=0.0,
+                show_default=True,
+                help="Share of the training labels to make wrong on purpose, 0 to 0.5, to try finding them.",
+            ),
+            click.Option(
+                ["--flip-kind"],
+                type=click.Choice(KINDS),
+                default="uniform",
+                show_default=True,
+                help="Which wrong label these get: of any other class, or of one that looks alike.",
+            ),
+            click.Option(["--evidence"], is_flag=True, help="Then measure every method, as `evidence` does."),
+        ],
+    )
+
+
+def _build(
+    recipe: Recipe,
+    name: str,
+    seed: int,
+    device: str,
+    evidence: bool,
+    flip_labels: float,
+    flip_kind: str,
+    **sizes: int,
+) -> None:
+    stop_on_sigterm()
+    with clear_errors():
+        from trak_core.building import (  # torch: a build pays for it
+            BuildSettings,
+            MeasureSettings,
+            build_run,
+            measure_run,
+        )
+
+        settings = BuildSettings.of(recipe, seed, device, flip_labels, flip_kind, **sizes)
+        command = [*settings.command(name), *(["--evidence"] if evidence else [])]
+        with progress_bar() as show:
+            run_dir = build_run(settings, name, runs_dir(), show, command)
+        if evidence:
+            with progress_bar() as show:
+                measure_run(run_dir, MeasureSettings(n_removal_tests=recipe.n_removal_tests), show)
+        with open_run(run_dir) as run:
+            lds = run.lds()
+        click.echo(
+            f"Run {name!r} is complete: {run_dir}\n"
+            f"LDS of {run.info.method}: {number(lds.mean)} "
+            f"(95% interval {number(lds.ci_low)} to {number(lds.ci_high)}), "
+            f"noise ceiling {number(lds.noise_ceiling)}.\n"
+            "Look at it with: streamlit run app.py"
+        )
+
+
+@click.command()
+@click.argument("run")
+@click.option("--method", "methods", multiple=True, help="Measure this method only; may be repeated. All by default.")
+@click.option("--removal-tests", type=int, help="Test examples that removal is measured on; 0 for none.")
+@click.option("--removal-size", "removal_sizes", type=int, multiple=True, help="How many to remove; may be repeated.")
+@click.option("--removal-seeds", type=int, default=3, show_default=True, help="Models retrained for each removal.")
+@click.option("--datamodel-subsets", type=int, default=400, show_default=True, help="Random halves to learn from.")
+@click.option(
+    "--truth-subsets", type=int, default=50, show_default=True, help="Subsets of each further truth; 0: none."
+)
+def evidence(
+    run: str,
+    methods: tuple[str, ...],
+    removal_tests: int | None,
+    removal_sizes: tuple[int, ...],
+    removal_seeds: int,
+    datamodel_subsets: int,
+    truth_subsets: int,
+) -> None:
+    """Measure every method of RUN (a name or a path) by retraining, and print the board.
+
+    Can be stopped and goes on where it stopped. What is measured already is printed at once.
+    """
+    stop_on_sigterm()
+    with clear_errors():
+        from trak_core.building import MeasureSettings, measure_run
+        from trak_core.methods import METHODS
+
+        run_dir = find_run(run)
+        with open_run(run_dir) as opened:
+            recipe = opened.info.recipe
+        default = RECIPES[recipe].n_removal_tests if recipe in RECIPES else Recipe.n_removal_tests
+        settings = MeasureSettings(
+            methods=methods or tuple(METHODS),
+            n_removal_tests=default if removal_tests is None else removal_tests,
+            removal_sizes=removal_sizes or MeasureSettings.removal_sizes,
+            n_removal_seeds=removal_seeds,
+            n_datamodel_subsets=datamodel_subsets,
+            n_truth_subsets=truth_subsets,
+        )
+        with progress_bar() as show:
+            measure_run(run_dir, settings, show)
+        with open_run(run_dir) as opened:
+            click.echo(board_text(opened), nl=False)
+
+
+@click.command(name="map")
+@click.argument("run")
+def map_command(run: str) -> None:
+    """Draw the map of RUN (a name or a path), where it has none.
+
+    Builds draw it by themselves; runs saved from Python come without one.
+    """
+    stop_on_sigterm()
+    with clear_errors():
+        from trak_core.building import map_run
+
+        run_dir = find_run(run)
+        with progress_bar() as show:
+            map_run(run_dir, show)
+    click.echo(f"The map of run {run_dir.name!r} is there. Look at it with: streamlit run app.py")
+
+
+@click.command()
+def recipes() -> None:
+    """List the recipes that can be built."""
+    for recipe in RECIPES.values():
+        click.echo(f"{recipe.name:12} {recipe.title}: {recipe.description}")

@@ -1,0 +1,102 @@
+"""Commands that look into runs and check them."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trak_core.commands.terminal import clear_errors, number
+from trak_core.evidence.verification import verify
+from trak_core.store.catalog import RunSummary, find_run, list_runs, runs_dir
+from trak_core.store.progress import read_status
+from trak_core.store.run import Lds, open_run
+from trak_core.views.label_quality import planted_in_words
+
+__all__ = ["info", "runs", "verify_command"]
+
+
+@click.command()
+def runs() -> None:
+    """List the runs that there are."""
+    with clear_errors():
+        summaries = list_runs()
+    if not summaries:
+        click.echo(f"No run in {runs_dir()} yet; `python -m trak_core build digits` makes one.")
+    for summary in summaries:
+        click.echo(_line(summary))
+
+
+def _line(summary: RunSummary) -> str:
+    parts = [f"{summary.name:20} {summary.state:9}"]
+    if summary.n_train is not None:
+        parts.append(f"{summary.n_train:,} train, {summary.n_test:,} test")
+    if summary.lds is not None:
+        parts.append(f"LDS {number(summary.lds)}, noise ceiling {number(summary.noise_ceiling)}")
+    if summary.build is not None and summary.state == "building":
+        parts.append(f"{summary.build.step}, {summary.build.fraction:.0%}")
+    if summary.problem:
+        parts.append(summary.problem)
+    return "  ".join(parts)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(run: str, as_json: bool) -> None:
+    """Tell what RUN (a name or a path) is made of."""
+    with clear_errors():
+        run_dir = find_run(run)
+        status = read_status(run_dir)
+        with open_run(run_dir) as opened:
+            facts: dict[str, Any] = {
+                "name": opened.info.name,
+                "path": str(run_dir),
+                "title": opened.info.title,
+                "n_train": opened.info.n_train,
+                "n_test": opened.info.n_test,
+                "methods": list(opened.info.methods),
+                "n_planted_errors": opened.rows("SELECT count(*) FROM planted_errors")[0][0],
+                "lds": _lds_facts(opened.lds()) if opened.has_lds else None,
+                "megabytes": round(_size(run_dir) / 1e6, 1),
+                "build": asdict(status) if status else None,
+                **{f"meta.{key}": value for key, value in opened.info.provenance.items()},
+            }
+            planted = planted_in_words(opened)
+        if as_json:
+            click.echo(json.dumps(facts, indent=2))
+            return
+        for key, value in facts.items():
+            click.echo(f"{key:34} {value if isinstance(value, str) else json.dumps(value)}")
+        if planted is not None:
+            click.echo(f"\n{planted}")
+
+
+def _lds_facts(lds: Lds) -> dict[str, float | int | None]:
+    names = ("mean", "ci_low", "ci_high", "noise_ceiling", "n_subsets", "n_seeds")
+    # JSON has no NaN: what is undefined is null.
+    return {name: value if math.isfinite(value := getattr(lds, name)) else None for name in names}
+
+
+def _size(run_dir: Path) -> int:
+    return sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
+
+
+@click.command(name="verify")
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify_command(run: str, as_json: bool) -> None:
+    """Check that RUN (a name or a path) says the same in all its parts."""
+    with clear_errors(), open_run(find_run(run)) as opened:
+        checks = verify(opened)
+    if as_json:
+        click.echo(
+            json.dumps({"ok": all(check.ok for check in checks), "checks": [asdict(c) for c in checks]}, indent=2)
+        )
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}{': ' + check.detail if check.detail else ''}")
+    if not all(check.ok for check in checks):
+        raise SystemExit(1)

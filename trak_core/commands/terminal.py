@@ -1,0 +1,88 @@
+"""What every command has in common: progress, errors in one line, and how it is stopped."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+from tqdm import tqdm
+
+from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
+from trak_core.jobs import report_progress
+from trak_core.store.connection import is_stop
+from trak_core.store.progress import BuildStatus
+
+__all__ = ["BEGINS_AGAIN", "GOES_ON", "clear_errors", "number", "progress_bar", "retraining_bar", "stop_on_sigterm"]
+
+FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
+"""What can go wrong with input that is right; every other error of ours is about the input."""
+INPUT_ERROR_STATUS = 2
+GOES_ON = "the same command goes on from here."
+BEGINS_AGAIN = "nothing of this was kept, and the same command begins again."
+
+
+def stop_on_sigterm() -> None:
+    """Makes a request to end stop the command as Ctrl-C does."""
+    stop_on_sigterm()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or "undefined"."""
+    return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[BuildStatus], None]]:
+    """Shows how far a build is; the function that it gives takes its status."""
+    # The bar counts in per mille, because steps differ in what they count.
+    with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}{postfix}", disable=None) as bar:
+        told = ""
+
+        def show(status: BuildStatus) -> None:
+            nonlocal told
+            if bar.disable and status.step != told:  # no terminal but a log: a line a step
+                told = status.step
+                click.echo(f"{time.strftime('%H:%M:%S')} {status.fraction:4.0%} {told}", err=True)
+            bar.set_description_str(status.step, refresh=False)
+            bar.set_postfix_str(status.time_left.removeprefix(", "), refresh=False)
+            bar.update(1000 * status.fraction - bar.n)
+
+        yield show
+        bar.update(1000 - bar.n)
+
+
+@contextmanager
+def retraining_bar() -> Iterator[Callable[[float, str], None]]:
+    """Shows how far retraining is; the function that it gives takes the fraction done and the step."""
+    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}", disable=None) as bar:
+
+        def show(fraction: float, step: str) -> None:
+            report_progress(fraction, step)
+            bar.set_description_str(step, refresh=False)
+            bar.update(fraction - bar.n)
+
+        yield show
+
+
+@contextmanager
+def clear_errors(stopped: str = GOES_ON) -> Iterator[None]:
+    """One clear line on standard error instead of a traceback, and the exit status that fits.
+
+    `stopped` says what becomes of the command when it is asked to stop.
+    """
+    try:
+        yield
+    except TrakCoreError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(1 if isinstance(error, FAILURES) else INPUT_ERROR_STATUS) from error
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not is_stop(error):
+            raise
+        click.echo(f"stopped; {stopped}", err=True)
+        raise SystemExit(1) from error
