@@ -4,11 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,7 +25,6 @@ from trak_core.errors import (
     StoreVersionError,
 )
 from trak_core.recipes import find_recipe
-from trak_core.store.connection import is_stop
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.progress import is_being_built
 from trak_core.store.run import generation, open_run
@@ -346,38 +341,3 @@ def test_provenance_tells_what_a_run_was_made_of(small_run):
     assert made["ridge"] > 0
     assert made["kernel"] == "exact, dual"
     assert set(made["versions"]) >= {"torch", "duckdb", "python"}
-
-
-_QUERIES_UNTIL_STOPPED = """
-import signal
-import duckdb
-from trak_core.store.connection import is_stop
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are begun without it
-with duckdb.connect() as connection:
-    try:
-        print("asking", flush=True)
-        while True:
-            connection.execute("SELECT count(*) FROM range(20000) a, range(20000) b WHERE a.range * b.range % 7 = 3")
-    except BaseException as error:
-        print("a stop" if is_stop(error) else repr(error), flush=True)
-"""
-
-
-def test_being_asked_to_stop_during_a_query_is_told_from_a_failure():
-    with subprocess.Popen(
-        [sys.executable, "-c", _QUERIES_UNTIL_STOPPED], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as asking:
-        try:
-            assert asking.stdout is not None
-            assert asking.stdout.readline() == "asking\n"
-            time.sleep(0.3)
-            asking.send_signal(signal.SIGINT)
-            assert asking.communicate(timeout=60)[0] == "a stop\n"
-        finally:
-            asking.kill()
-
-
-def test_other_errors_of_a_query_are_failures():
-    assert not is_stop(RuntimeError("something else"))
-    assert not is_stop(duckdb.OutOfMemoryException("Query interrupted"))

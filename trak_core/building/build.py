@@ -13,8 +13,8 @@ from trak_core.building.steps import BuildSteps, plan
 from trak_core.building.subject import load_subject
 from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
 from trak_core.recipes import Recipe, find_recipe
+from trak_core.stopping import is_stop
 from trak_core.store.catalog import check_run_name
-from trak_core.store.connection import is_stop
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trak_core.stopping import raise_if_asked_to_stop
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildState, BuildStatus, write_status
 from trak_core.store.writer import StoreWriter
@@ -60,7 +61,8 @@ class ProgressReporter:
         self._written = float("-inf")
 
     def begin(self, name: str) -> None:
-        """A step starts."""
+        """A step starts; a request to stop that was swallowed before is obeyed now."""
+        raise_if_asked_to_stop()
         self._current = self._steps[name]
         self._report("running", force=True)
 

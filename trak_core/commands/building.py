@@ -2,9 +2,10 @@
 
 import click
 
-from trak_core.commands.terminal import clear_errors, number, progress_bar, stop_on_sigterm
+from trak_core.commands.terminal import clear_errors, number, progress_bar
 from trak_core.labels.planting import KINDS
 from trak_core.recipes import RECIPES, Recipe, find_recipe
+from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run, runs_dir
 from trak_core.store.run import open_run
 from trak_core.views.board_text import board_text
@@ -85,7 +86,7 @@ def _build(
     flip_kind: str,
     **sizes: int,
 ) -> None:
-    stop_on_sigterm()
+    stop_when_asked()
     with clear_errors():
         from trak_core.building import (  # torch: a build pays for it
             BuildSettings,
@@ -135,7 +136,7 @@ def evidence(
 
     Can be stopped and goes on where it stopped. What is measured already is printed at once.
     """
-    stop_on_sigterm()
+    stop_when_asked()
     with clear_errors():
         from trak_core.building import MeasureSettings, measure_run
         from trak_core.methods import METHODS
@@ -165,7 +166,7 @@ def map_command(run: str) -> None:
 
     Builds draw it by themselves; runs saved from Python come without one.
     """
-    stop_on_sigterm()
+    stop_when_asked()
     with clear_errors():
         from trak_core.building import map_run
 

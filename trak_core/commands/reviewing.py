@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors, retraining_bar, stop_on_sigterm
+from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors, retraining_bar
 from trak_core.evidence.retraining import N_SEEDS as N_LABEL_SEEDS
 from trak_core.evidence.retraining import as_trial
 from trak_core.evidence.what_if import N_SEEDS, as_question, read_removed
+from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
@@ -64,7 +65,7 @@ def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: in
     Prints predicted and actual change of the margin of every class. The answer is kept in the run's history, and the
     same question is answered from there.
     """
-    stop_on_sigterm()
+    stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
         with open_run(run_dir) as opened:
@@ -93,7 +94,7 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
     examples that changed. The answer is kept beside the verdicts, and the same labels with as many models are
     answered from there.
     """
-    stop_on_sigterm()
+    stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
         with open_run(run_dir) as opened:

@@ -4,32 +4,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import click
 from tqdm import tqdm
 
 from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
 from trak_core.jobs import report_progress
-from trak_core.store.connection import is_stop
+from trak_core.stopping import is_stop
 from trak_core.store.progress import BuildStatus
 
-__all__ = ["BEGINS_AGAIN", "GOES_ON", "clear_errors", "number", "progress_bar", "retraining_bar", "stop_on_sigterm"]
+__all__ = ["BEGINS_AGAIN", "GOES_ON", "clear_errors", "number", "progress_bar", "retraining_bar"]
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
 INPUT_ERROR_STATUS = 2
 GOES_ON = "the same command goes on from here."
 BEGINS_AGAIN = "nothing of this was kept, and the same command begins again."
-
-
-def stop_on_sigterm() -> None:
-    """Makes a request to end stop the command as Ctrl-C does."""
-    stop_on_sigterm()
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def number(value: float | None) -> str:
@@ -78,11 +68,14 @@ def clear_errors(stopped: str = GOES_ON) -> Iterator[None]:
     """
     try:
         yield
-    except TrakCoreError as error:
+    except SystemExit:
+        raise
+    except BaseException as error:
+        # Before our own errors: what was interrupted may have ended with any of them.
+        if is_stop(error):
+            click.echo(f"stopped; {stopped}", err=True)
+            raise SystemExit(1) from error
+        if not isinstance(error, TrakCoreError):
+            raise
         click.echo(f"error: {error}", err=True)
         raise SystemExit(1 if isinstance(error, FAILURES) else INPUT_ERROR_STATUS) from error
-    except (KeyboardInterrupt, RuntimeError) as error:
-        if not is_stop(error):
-            raise
-        click.echo(f"stopped; {stopped}", err=True)
-        raise SystemExit(1) from error

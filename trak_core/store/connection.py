@@ -8,7 +8,7 @@ import duckdb
 
 from trak_core.errors import StoreDamagedError, StoreVersionError
 
-__all__ = ["attach", "is_damage", "is_disk_trouble", "is_stop", "reading"]
+__all__ = ["attach", "is_damage", "is_disk_trouble", "reading"]
 
 Result = TypeVar("Result")
 _OF_THE_FILE = (
@@ -52,16 +52,6 @@ def reading(store: Path, fetch: Callable[[], Result]) -> Result:
         if is_damage(error):
             raise _unreadable(store, error) from error
         raise
-
-
-def is_stop(error: BaseException) -> bool:
-    """True when an error only tells that the process was asked to stop.
-
-    DuckDB turns a KeyboardInterrupt that comes during a query into a RuntimeError of these words.
-    """
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return True
-    return type(error) is RuntimeError and str(error) == "Query interrupted"
 
 
 def is_damage(error: duckdb.Error) -> bool:
