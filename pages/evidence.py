@@ -28,7 +28,7 @@ run = current_run()
 if not run.has_lds and not run.will_have_lds:
     st.subheader("Nothing was retrained for this run", anchor=False)
     st.write(
-        "It was saved from Python with its scores alone. Whether they can be believed shows only when models are "
+        f"It was {run.info.came_about}. Whether its scores can be believed shows only when models are "
         "retrained on other data: build a recipe to see what that looks like."
     )
     st.stop()

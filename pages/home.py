@@ -8,7 +8,9 @@ from pages.components.routing import through_app
 from pages.components.run_panels import STATES, something_moves
 from pages.components.runs import current_run, launcher, stories_of, summary_of
 from pages.components.stories import story_card
+from pages.components.text import plain
 from trak_core.store.catalog import RunSummary, run_dirs
+from trak_core.views.own_data import run_in_words
 
 through_app()
 
@@ -36,6 +38,8 @@ def show_run(run: RunSummary) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap="xsmall"):
             st.text(run.name)
+            if run.info is not None and (what := run_in_words(run.info)) is not None:
+                st.caption(plain(what))
             if run.n_train is not None:
                 st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples")
             if run.lds is not None:

@@ -6,6 +6,7 @@ from pandas import DataFrame
 from pages.components.address import leave_out
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
+from pages.components.images import show_image
 from pages.components.pages import HOME
 from pages.components.presenting import full_screen_button, large
 from pages.components.routing import through_app
@@ -45,7 +46,7 @@ def controls(step: int, n_steps: int) -> None:
 
 def picture(example: Example) -> None:
     if example.thumbnail:
-        st.image(example.thumbnail, width=260, alt=f"{example.split} example {example.idx}")
+        show_image(example.thumbnail, 260, f"{example.split} example {example.idx}")
     elif example.text:
         large(example.text, size="text")
 

@@ -10,6 +10,7 @@ from pages.components.pages import EXPLORE, REVIEW, page_address
 from pages.components.picks import pick_button
 from pages.components.routing import through_app
 from pages.components.runs import current_run, feature_directions, refresh_when_published
+from pages.components.text import apart
 from pages.components.view import Words, note
 from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
@@ -51,7 +52,7 @@ def side(run: Run, train_idx: int, title: str, help_text: str, items: list[Moved
                     moved.example,
                     f"test example {moved.example.idx}, label {moved.example.label_name}, score {moved.score:+.3g}"
                     + (f", rank {moved.rank} of its list" if moved.rank else ""),
-                    caption=f"label {moved.example.label_name}" + (f", #{moved.rank}" if moved.rank else ""),
+                    caption=f"label {apart(moved.example.label_name)}" + (f", #{moved.rank}" if moved.rank else ""),
                     score=f"{moved.score:+.3g}",
                     side="proponent" if kind == "helps" else "opponent",
                 )
@@ -91,7 +92,7 @@ def neighbours(run: Run, item: TrainingItem) -> None:
             GalleryItem(
                 example,
                 f"train example {example.idx}, label {example.label_name}, cosine {neighbour.cosine:.2f}",
-                caption=f"label {example.label_name}",
+                caption=f"label {apart(example.label_name)}",
                 score=f"{neighbour.cosine:.2f}" + (" =" if neighbour.is_duplicate else ""),
                 other=example.label != item.example.label,
             )
@@ -139,8 +140,9 @@ with hurt:
         item.hurt,
         "hurts",
     )
-with st.container(border=True):
-    neighbours(run, item)
+if run.info.proj_dim:  # without features nobody knows who teaches alike
+    with st.container(border=True):
+        neighbours(run, item)
 take_away(
     f"training_example_{train_idx}",
     f"{run.info.name}: training example {train_idx}",

@@ -13,31 +13,41 @@ from trak_core.store.run import Lds, Run, RunInfo
 
 if TYPE_CHECKING:
     from trak_core.attribution import Attributor, Calibration
+    from trak_core.exchange import Imported, export_table, import_scores
     from trak_core.tasks import CustomTask
+    from trak_core.views.inline import show
 
 __all__ = [
     "AttributionWarning",
     "Attributor",
     "Calibration",
     "CustomTask",
+    "Imported",
     "Lds",
     "Run",
     "RunInfo",
     "TrakCoreError",
+    "export_table",
+    "import_scores",
     "list_runs",
     "open_run",
+    "show",
 ]
 
-_WITH_TORCH = {
+_WHEN_USED = {
     "Attributor": "trak_core.attribution",
     "Calibration": "trak_core.attribution",
     "CustomTask": "trak_core.tasks",
+    "Imported": "trak_core.exchange",
+    "export_table": "trak_core.exchange",
+    "import_scores": "trak_core.exchange",
+    "show": "trak_core.views.inline",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WITH_TORCH:
+    if name not in _WHEN_USED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_WITH_TORCH[name]), name)
+    return getattr(importlib.import_module(_WHEN_USED[name]), name)

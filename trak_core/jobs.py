@@ -43,6 +43,7 @@ class JobStatus:
         seconds_left: estimate, None while unknown.
         message: why it failed, else empty.
         n_before: jobs that wait in front of it.
+        output: what a job that is done said on its standard output, where it was started to keep that.
     """
 
     state: JobState
@@ -51,6 +52,7 @@ class JobStatus:
     seconds_left: float | None = None
     message: str = ""
     n_before: int = 0
+    output: str = ""
 
     @property
     def is_under_way(self) -> bool:
@@ -80,8 +82,10 @@ def report_progress(fraction: float, step: str) -> None:
 class _Job:
     arguments: list[str]
     text: str
+    keeps_output: bool
     state: JobState = "waiting"
     message: str = ""
+    output: str = ""
     began: float = 0.0
     process: subprocess.Popen[bytes] | None = None
     unwanted: threading.Event = field(default_factory=threading.Event)
@@ -110,25 +114,32 @@ class Jobs:
         self._waiting: deque[str] = deque()
         self._n_workers = 0
 
-    def start(self, key: str, arguments: Sequence[str], text: str = "") -> None:
+    def start(self, key: str, arguments: Sequence[str], text: str = "", keeps_output: bool = False) -> None:
         """Starts a job, or lets it wait for its turn; does nothing while one of that key waits or runs.
 
         Args:
             key: to ask for it by.
             arguments: of the program.
             text: that it finds on its standard input, for what is too long for an argument.
+            keeps_output: whether what it says on its standard output is kept until it is forgotten.
         """
         with self._lock:
             held = self._jobs.get(key)
             if held is not None and held.state in ("waiting", "running"):
                 return
             self._jobs.pop(key, None)  # so that it is the newest
-            self._jobs[key] = _Job(list(arguments), text)
+            self._jobs[key] = _Job(list(arguments), text, keeps_output)
             self._forget_oldest()
             self._waiting.append(key)
             if self._n_workers < self._at_once:
                 self._n_workers += 1
                 threading.Thread(target=self._work, name="trak job", daemon=True).start()
+
+    def forget(self, key: str) -> None:
+        """Forgets a job that has ended; does nothing while it waits or runs."""
+        with self._lock:
+            if key in self._jobs and self._jobs[key].state not in ("waiting", "running"):
+                del self._jobs[key]
 
     def _forget_oldest(self) -> None:
         ended = [key for key, job in self._jobs.items() if job.state not in ("waiting", "running")]
@@ -144,7 +155,7 @@ class Jobs:
             if job.state == "waiting":
                 return JobStatus("waiting", n_before=self._waiting.index(key))
             if job.state != "running":
-                return JobStatus(job.state, message=job.message)
+                return JobStatus(job.state, message=job.message, output=job.output)
         return _running(job)
 
     def is_running(self, key: str) -> bool:
@@ -184,7 +195,7 @@ class Jobs:
                 job.folder.cleanup()
 
     def _run(self, job: _Job) -> tuple[JobState, str]:
-        with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as given:
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as given:
             given.write(job.text.encode())
             given.seek(0)
             with self._lock:
@@ -196,8 +207,8 @@ class Jobs:
                     cwd=_ROOT,
                     env={**os.environ, _STATUS_FILE: str(job.status_file)},
                     stdin=given,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
+                    stdout=said if job.keeps_output else log,
+                    stderr=log,
                 )
             with contextlib.suppress(OSError):  # it may have ended already
                 os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
@@ -206,6 +217,8 @@ class Jobs:
                     _end(process)
                 time.sleep(0.05)
             if process.returncode == 0:
+                said.seek(0)
+                job.output = said.read().decode(errors="replace")
                 return "done", ""
             if job.unwanted.is_set():
                 return "stopped", ""

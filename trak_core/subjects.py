@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trak_core.errors import NotInRunError, StoreDamagedError
+from trak_core.errors import NotInRunError, RunMismatchError, StoreDamagedError
 from trak_core.labels.planting import plant_in
-from trak_core.models import READY_MODELS, find_model
+from trak_core.models import find_model, model_is_here
 from trak_core.recipes import OWN_DATA, RECIPES, Recipe, Subject, own_subject
 
 if TYPE_CHECKING:
@@ -24,12 +24,17 @@ __all__ = ["can_be_made_again", "read_dataset", "read_subject"]
 
 
 def can_be_made_again(run: Run) -> bool:
-    """True when models like those of the run can be trained: it has a recipe, or holds own data for a ready model."""
+    """True when models like those of the run can be trained: by its recipe, or by its own data and a model here.
+
+    Quick, and runs nothing that the run names.
+    """
     return run.info.recipe in RECIPES or _is_own(run.info.provenance)
 
 
 def _is_own(made: dict[str, Any]) -> bool:
-    return made.get("recipe") in OWN_DATA and made.get("model") in READY_MODELS
+    return made.get("recipe") in OWN_DATA and model_is_here(
+        made.get("model", ""), made.get("weights", ""), made.get("sources")
+    )
 
 
 def read_subject(run: Run) -> Subject:
@@ -47,11 +52,20 @@ def read_subject(run: Run) -> Subject:
         )
         return replace(subject, dataset=dataset)
     if not _is_own(made):
-        raise NotInRunError(
-            f"run {run.info.name!r} was saved from Python or built by another version: nothing here tells how its "
-            "models were trained."
+        why = (
+            f"its model {made['model']!r} is not here, or not as it was"
+            if made.get("recipe") in OWN_DATA and made.get("model")
+            else f"it was {run.info.came_about} or built by another version"
         )
-    return own_subject(read_dataset(run), find_model(made["model"], run.info.modality))
+        raise NotInRunError(f"run {run.info.name!r}: {why}, so that nothing here tells how its models were trained.")
+    model = find_model(made["model"], run.info.modality, made.get("weights", ""))
+    if model.sources != made.get("sources", {}):
+        changed = [name for name in model.sources if model.sources[name] != made.get("sources", {}).get(name)]
+        raise RunMismatchError(
+            f"run {run.info.name!r} was built with another model: {', '.join(changed)} of {made['model']} changed "
+            "since; put the old one back, or build the run again under another name."
+        )
+    return own_subject(read_dataset(run), model)
 
 
 @lru_cache(maxsize=4)

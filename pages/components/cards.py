@@ -6,6 +6,8 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
+from pages.components.images import show_image, show_text
+from pages.components.text import apart
 from pages.components.trust import trust_badge
 from pages.components.view import Picture, Pictures, note
 from trak_core.store.ranking import Side
@@ -37,9 +39,9 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
     note("test example", Pictures("Test example", (Picture(example.thumbnail, example.text or "", lines),)))
     with st.container(border=True, height="stretch"):
         if example.thumbnail:
-            st.image(example.thumbnail, width=150, alt=f"test example {example.idx}")
+            show_image(example.thumbnail, 150, f"test example {example.idx}")
         if example.text:
-            st.text(example.text)
+            show_text(example.text)
         st.text(f"Label: {example.label_name}")
         st.text(answer)
         trust_badge(explanation.trust, will_be_measured)
@@ -58,7 +60,7 @@ def side_items(
             item.example,
             f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
             f"score {item.score:+.3g}" + ("" if item.is_asked_class else ", other class"),
-            caption=f"label {item.example.label_name}",
+            caption=f"label {apart(item.example.label_name)}",
             score=f"{item.score:+.3g}",
             side=side,
             other=not item.is_asked_class,
@@ -118,7 +120,8 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
     role = train_role(run, train_idx, explanation.example.idx, explanation.asked_class, explanation.method)
     picture, words = st.columns([1, 3])
     if role.example.thumbnail:
-        picture.image(role.example.thumbnail, width=96, alt=f"train example {train_idx}")
+        with picture:
+            show_image(role.example.thumbnail, 96, f"train example {train_idx}")
     with words, st.container(gap="xsmall"):
         st.text(f"Train example {train_idx}, label {role.example.label_name}")
         spread = "" if role.standard_error is None else f" ± {role.standard_error:.2g} over checkpoints"
@@ -126,7 +129,7 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
         st.text(f"Among the 20 strongest proponents of {role.n_helped} test examples")
         st.text(f"Among the 20 strongest opponents of {role.n_hurt} test examples")
     if role.example.text:
-        st.text(role.example.text)
+        show_text(role.example.text)
 
 
 def train_item_card(item: TrainingItem) -> None:
@@ -141,9 +144,9 @@ def train_item_card(item: TrainingItem) -> None:
     )
     with st.container(border=True, height="stretch"):
         if example.thumbnail:
-            st.image(example.thumbnail, width=150, alt=f"train example {example.idx}")
+            show_image(example.thumbnail, 150, f"train example {example.idx}")
         if example.text:
-            st.text(example.text)
+            show_text(example.text)
         for line in lines:
             st.text(line)
         if item.p_label is not None:

@@ -17,6 +17,8 @@ table { border-collapse: separate; border-spacing: 1px; font-family: var(--st-fo
   color: var(--st-text-color); table-layout: fixed; }
 th { font-weight: 600; text-align: center; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   padding: 1px; }
+/* In narrow columns the beginnings of names say little: there they are written upwards. */
+.many th[scope="col"] { writing-mode: vertical-rl; rotate: 180deg; max-height: 96px; text-align: left; padding: 2px; }
 th.row { text-align: right; padding-right: 5px; width: 66px; }
 td { padding: 0; }
 button { all: unset; box-sizing: border-box; cursor: pointer; width: 100%; height: 26px; text-align: center;
@@ -32,6 +34,7 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".scroll")
   const table = document.createElement("table")
+  if (data.columns.length > 10 && data.columns.some((name) => name.length > 4)) table.className = "many"
   table.style.minWidth = 66 + 34 * data.columns.length + "px"
   const head = table.createTHead().insertRow(), corner = document.createElement("th"), body = table.createTBody()
   corner.className = "row"

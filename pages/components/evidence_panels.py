@@ -5,6 +5,7 @@ import streamlit as st
 from pages.components.address import go_to_test
 from pages.components.charts import checkpoints_chart, fit_chart, methods_chart, removal_chart, ridge_chart, show
 from pages.components.gallery import GalleryItem, gallery
+from pages.components.images import show_image
 from pages.components.pages import EXPLORE
 from pages.components.runs import launcher
 from pages.components.text import plain
@@ -78,9 +79,10 @@ def method_panel(found: Board) -> None:
     titles = ", ".join(f"{row.title} {row.lds:.2f}" for row in found.rows if row.lds is not None)
     show(methods_chart(found), "methods", f"LDS by method: {titles}")
     apart = " that no setting was chosen on" if found.n_reported < found.n_test else ""
+    models = f"{found.n_seeds} models" if found.n_seeds > 1 else "one model"
     st.caption(
-        f"Measured over {found.n_subsets} halves with {found.n_seeds} models each and {found.n_reported} test "
-        f"examples{apart}. The noise ceiling is the highest LDS that any method can reach, because models trained on "
+        f"Measured over {found.n_subsets} halves with {models} each and {found.n_reported} test examples{apart}. "
+        "The noise ceiling is the highest LDS that any method can reach, because models trained on "
         "one half with other seeds differ among themselves. Grey: baselines."
     )
     if found.slope is not None:
@@ -192,7 +194,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         if example.thumbnail:
-            st.image(example.thumbnail, width=72, alt=f"test example {test_idx}")
+            show_image(example.thumbnail, 72, f"test example {test_idx}")
         with st.container(width="stretch", gap="xsmall"):
             st.text(f"Test example {test_idx}, label {example.label_name}")
             if fit.lds is None or fit.ci_low is None or fit.ci_high is None:

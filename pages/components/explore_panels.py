@@ -26,6 +26,11 @@ def headline(explanation: Explanation) -> None:
 
 
 def _said(explanation: Explanation) -> str:
+    if explanation.predicted < 0:
+        return (
+            f"Its label is “{explanation.asked_name}”; what the model answered is not in this run. These training "
+            f"examples spoke for “{explanation.asked_name}”, and these against it."
+        )
     if explanation.confidence is None:
         answer = f"The model answers {explanation.predicted_name}, and its target is {explanation.example.label_name}."
         return f"{answer} These training examples raise the answer, and these lower it."
@@ -43,7 +48,7 @@ def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> No
             example,
             f"test example {example.idx}, label {example.label_name}, model {tests.answers[example.idx]}",
             caption=example.label_name,
-            other=bool(tests.predicted[example.idx] != example.label),
+            other=bool(tests.mistakes[example.idx]),
         )
         for example in read_examples(run, "test", window_around(shown, test_idx, MAX_ITEMS))
     ]

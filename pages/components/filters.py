@@ -23,15 +23,17 @@ def filter_bar(run: Run, tests: TestOverview) -> list[int]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container(width=320):
             classes = st.multiselect("Label", names, key="label", bind="query-params", placeholder="every class")
-        with st.container(width=260):
-            low, high = st.slider(
-                "Confidence of the answer, %", 0, 100, (0, 100), key="confidence", bind="query-params"
-            )
+        low, high = 0, 100
+        if tests.is_known:
+            with st.container(width=260):
+                low, high = st.slider(
+                    "Confidence of the answer, %", 0, 100, (0, 100), key="confidence", bind="query-params"
+                )
         text = ""
         if run.info.modality == "text":
             with st.container(width=220):
                 text = st.text_input("Text contains", key="contains", bind="query-params")
-        mistakes = st.toggle("Only mistakes", key="mistakes", bind="query-params")
+        mistakes = tests.is_known and st.toggle("Only mistakes", key="mistakes", bind="query-params")
         wanted = TestFilter(tuple(names.index(name) for name in classes), mistakes, (low / 100, high / 100), text)
         shown = find_tests(run, tests, wanted)
         st.text(f"{len(shown):,} shown of {run.info.n_test:,}")

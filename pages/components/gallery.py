@@ -29,12 +29,14 @@ button, a { all: unset; min-width: 0; box-sizing: border-box; cursor: pointer; d
 button:hover, a:hover { border-color: var(--st-primary-color); }
 button:focus-visible, a:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
 button[aria-pressed="true"] { border-color: var(--st-primary-color); box-shadow: 0 0 0 1px var(--st-primary-color); }
-img { display: block; image-rendering: pixelated; border-radius: 3px; background: white; }
+img { display: block; image-rendering: pixelated; border-radius: 3px; background: white; object-fit: contain; }
 .text { overflow: hidden; overflow-wrap: anywhere; font-size: 0.8rem; line-height: 1.25; text-align: left; }
 .score { font-size: 0.85rem; font-weight: 600; font-variant-numeric: tabular-nums; margin-top: 3px; }
 .score.proponent { color: var(--st-blue-color); }
 .score.opponent { color: var(--st-orange-color); }
-.caption { font-size: 0.75rem; margin-top: 1px; white-space: nowrap; }
+.caption { font-size: 0.75rem; margin-top: 1px; max-width: 100%; white-space: nowrap; overflow: hidden;
+  text-overflow: ellipsis; unicode-bidi: isolate; }
+.strip .caption { max-width: 110px; }
 .badge { font-size: 0.7rem; padding: 0 4px; border-radius: 3px; background: var(--st-primary-color);
   color: var(--st-background-color); }
 mark { background: transparent; color: inherit; font-weight: 700; text-decoration: underline;

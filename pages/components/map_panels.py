@@ -67,6 +67,10 @@ def no_map(run: Run) -> None:
             st.markdown("**The map is not drawn yet**")
             st.write("The build of this run draws it as its last step; nothing needs to be reloaded.")
             return
+        if not run.info.proj_dim:
+            st.markdown("**This run has no map**")
+            st.write("A map is drawn from what each example teaches the model, and this run holds scores alone.")
+            return
         st.markdown("**This run has no map yet**")
         st.write("It is drawn from the features in the store, in seconds to minutes, by the button or by this command:")
         st.code(f"python -m trak_core map {run.info.name}", language=None)

@@ -1,51 +1,45 @@
-"""Adding a run: build one from a recipe, or open the file of one that was exported."""
+"""Adding a run: build one from a recipe or from one's own data, or open the file of one that was exported."""
 
 import streamlit as st
 
+from pages.components.own_data import own_data_panel
+from pages.components.run_names import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
 from pages.components.runs import launcher
 from pages.components.text import plain
-from trak_core.errors import InvalidSettingError, TrakCoreError
+from trak_core.errors import TrakCoreError
 from trak_core.labels.planting import KINDS, MAX_SHARE
 from trak_core.recipes import RECIPES
 from trak_core.store.archive import import_run
-from trak_core.store.catalog import check_run_name, runs_dir
+from trak_core.store.catalog import runs_dir
 
 __all__ = ["new_run_panel", "open_file_panel"]
 
-MAX_SEED = 2**53 - 1  # what a browser can count to
+SOURCES = ("A recipe", "Your own data")
 _MINUTES = {"digits": ("about a minute", "10 to 20 minutes"), "docstrings": ("1 to 2 minutes", "30 to 50 minutes")}
 _KIND_TITLES = {"uniform": "of any other class", "confusable": "of classes that look alike"}
 
 
 def new_run_panel() -> None:
-    """The form for a build from a recipe."""
+    """The form for a build: from a recipe, or from a person's own data."""
     st.markdown("**New run**", help="A recipe brings data, a model and how it is trained; everything is computed here.")
+    source = st.segmented_control(
+        "Build from", SOURCES, default=SOURCES[0], required=True, key="new source", label_visibility="collapsed"
+    )
+    if source == SOURCES[1]:
+        own_data_panel()
+    else:
+        _recipe_panel()
+
+
+def _recipe_panel() -> None:
     names = list(RECIPES)
     recipe = RECIPES[
         st.selectbox("Recipe", names, format_func=lambda name: f"{name}: {RECIPES[name].title}", key="recipe")
     ]
     st.caption(recipe.description)
-    suggested = _free_name(recipe.name)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input(
-            "Name",
-            key="new name",
-            placeholder=suggested,
-            max_chars=100,
-            autocomplete="off",
-            help="Letters, digits, dots, dashes and underscores. Left empty, the run gets the name that is shown.",
-        )
-        with st.container(width=150):
-            st.number_input(
-                "Seed",
-                min_value=0,
-                max_value=MAX_SEED,
-                value=0,
-                step=1,
-                key="new seed",
-                help="The root of every random choice. Two runs that differ only in it show what is chance.",
-            )
+    suggested = free_name(recipe.name)
+    name_and_seed(suggested)
     _wrong_labels()
     every = st.toggle(
         "Measure every method",
@@ -83,22 +77,13 @@ def _wrong_labels() -> None:
             )
 
 
-def _free_name(recipe: str) -> str:
-    candidates = (recipe, *(f"{recipe}-{number}" for number in range(2, 10_000)))
-    return next(name for name in candidates if not (runs_dir() / name).exists())
-
-
 def _start(recipe: str, suggested: str) -> None:
-    name = str(st.session_state["new name"] or suggested).strip()
     try:
-        run_dir = runs_dir() / check_run_name(name)
-    except InvalidSettingError as error:
+        run_dir = new_run_dir(suggested)
+    except TrakCoreError as error:
         say(plain(error))
         return
-    if run_dir.exists() or launcher().is_running(run_dir):
-        say(f"There is a run “{plain(name)}” already; give the new one another name.")
-        return
-    command = ["build", recipe, "--name", name, "--seed", str(int(st.session_state["new seed"]))]
+    command = ["build", recipe, "--name", run_dir.name, "--seed", str(int(st.session_state["new seed"]))]
     if percent := int(st.session_state["new flip percent"]):
         # Typed and started in one go, the share comes before its kind was ever drawn.
         kind = str(st.session_state.get("new flip kind", KINDS[0]))

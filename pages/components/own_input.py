@@ -9,10 +9,21 @@ from pages.components.address import ANSWER, MANY_CLASSES, go_to_train
 from pages.components.cards import side_items
 from pages.components.draw import drawing_sheet, png_of
 from pages.components.gallery import gallery
+from pages.components.images import show_image
 from pages.components.text import plain
 from pages.components.view import Picture, Pictures, Words, note
 from trak_core.errors import TrakCoreError
-from trak_core.live.own_input import OwnInput, explain_own_image, explain_own_text, own_sentences, sides, why_not_live
+from trak_core.live.own_input import (
+    OwnInput,
+    example_text,
+    explain_own_image,
+    explain_own_text,
+    look_of,
+    own_sentences,
+    sides,
+    takes_drawings,
+    why_not_live,
+)
 from trak_core.live.texts import MAX_CHARACTERS
 from trak_core.store.run import Run
 
@@ -44,10 +55,11 @@ def own_input_panel(run: Run) -> None:
             return
         form, answer = st.columns([1, 3])
         with form:
-            given = _take_text() if run.info.modality == "text" else _take_image()
+            given = _take_text(run) if run.info.modality == "text" else _take_image(run)
         with answer:
             if given is None:
-                what = "Type a text" if run.info.modality == "text" else "Upload or draw a digit"
+                images = "Upload or draw a digit" if takes_drawings(run) else "Upload an image"
+                what = "Type a text" if run.info.modality == "text" else images
                 st.caption(f"{what}: the model's answer, and the training examples that made it so, appear here.")
                 return
             try:
@@ -59,20 +71,22 @@ def own_input_panel(run: Run) -> None:
             _show(run, own)
 
 
-def _take_text() -> str | bytes | None:
+def _take_text(run: Run) -> str | bytes | None:
     st.text_area(
         "Type a text",
         key="own_text",
         height=150,
         max_chars=MAX_CHARACTERS,
-        placeholder="Returns the eigenvalues of a symmetric matrix …",
+        placeholder=example_text(run),
         help="Press Ctrl+Enter, or click beside it, to see the answer.",
     )
     text = str(st.session_state["own_text"] or "")
     return text if text.strip() else None
 
 
-def _take_image() -> str | bytes | None:
+def _take_image(run: Run) -> str | bytes | None:
+    if not takes_drawings(run):
+        return _uploaded("Upload an image like those of the data", f"Brought to what the model takes: {look_of(run)}.")
     way = st.segmented_control(
         "Own image", [UPLOAD, DRAW], default=UPLOAD, required=True, key="own_way", label_visibility="collapsed"
     )
@@ -80,8 +94,12 @@ def _take_image() -> str | bytes | None:
         drawing = drawing_sheet("Sheet to draw one digit on with the mouse or a finger", key="own_drawing")
         st.caption("Draw one digit, large. The answer comes when you pause.")
         return drawing or None
-    file = st.file_uploader("Upload an image of one digit", type=TYPES, key="own_file", max_upload_size=10)
-    st.caption("A photo, scan or screenshot; one digit, large, on plain ground.")
+    return _uploaded("Upload an image of one digit", "A photo, scan or screenshot; one digit, large, on plain ground.")
+
+
+def _uploaded(label: str, caption: str) -> bytes | None:
+    file = st.file_uploader(label, type=TYPES, key="own_file", max_upload_size=10)
+    st.caption(caption)
     return None if file is None else file.getvalue()
 
 
@@ -115,7 +133,7 @@ def _show(run: Run, own: OwnInput) -> None:
     with looked, st.container(gap="xsmall"):
         st.markdown("As the model sees it")
         if own.thumbnail:
-            st.image(own.thumbnail, width=110, alt="your image as the model sees it")
+            show_image(own.thumbnail, 110, "your image as the model sees it")
         for step in own.steps:
             st.caption(plain(step))
     for column, (side, title) in zip(galleries, _SIDES.items(), strict=True):

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
+from pages.components.images import show_image, show_text
 from pages.components.pages import EXPLORE, page_address
 from pages.components.review_results import says
 from pages.components.text import plain
@@ -50,9 +51,9 @@ def suspect_card(run: Run, evidence: SuspectEvidence, suspects: Suspects, log: R
     suggested = f"{evidence.suggested_name or 'none'}" + ("" if sure is None else f", {sure:.0%} sure")
     with st.container(border=True, height="stretch"):
         if example.thumbnail:
-            st.image(example.thumbnail, width=230, alt=f"train example {example.idx}")
+            show_image(example.thumbnail, 230, f"train example {example.idx}")
         if example.text:
-            st.text(example.text)
+            show_text(example.text)
         st.text(f"Label: {example.label_name}\nSuggested: {suggested}")
         place = int(suspects.place[example.idx]) + 1
         by = "" if sure is None else ". Suggested by models that were not told its label"

@@ -12,6 +12,7 @@ from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.store.catalog import RunSummary, published_runs, run_dirs, runs_dir
 from trak_core.store.deletion import delete_run
+from trak_core.views.own_data import run_in_words
 
 __all__ = ["STATES", "runs_panel", "runs_table", "say", "show_said", "something_moves"]
 
@@ -117,6 +118,8 @@ def _show_run(run: RunSummary) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             with st.container(width="stretch", gap="xsmall"):
                 st.text(run.name)
+                if run.info is not None and (what := run_in_words(run.info)) is not None:
+                    st.caption(plain(what))
                 if run.n_train is not None:
                     st.caption(_in_brief(run))
             _badge(run.state, _measuring(run))

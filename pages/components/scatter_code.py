@@ -72,6 +72,8 @@ JS = """
 const NUMBER = new Intl.NumberFormat("en")
 const MANY = 8000
 const short = (value) => Number(value.toPrecision(3)).toString()
+// Names in scripts that run leftwards would move the numbers behind them.
+const apart = (name) => (/[\\u0590-\\u08ff]/.test(name) ? "\\u2068" + name + "\\u2069" : name)
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
@@ -350,7 +352,7 @@ function make_map(root) {
     }
     colours.names.forEach((name, k) => {
       const share = n_picked ? NUMBER.format(mine[k]) + " / " : ""
-      if (all[k]) entry(mark("swatch", colours.palette[k]), `${name}: ${share}${NUMBER.format(all[k])}`)
+      if (all[k]) entry(mark("swatch", colours.palette[k]), `${apart(name)}: ${share}${NUMBER.format(all[k])}`)
     })
   }
 

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages.components.images import show_image
 from pages.components.pages import EXPLORE, TRAIN
 from pages.components.text import plain, shortened
 from trak_core.store.run import Run
@@ -15,7 +16,7 @@ def story_card(run: Run, story: Story) -> None:
     split, idx = ("train", story.train_idx) if story.test_idx is None else ("test", story.test_idx)
     example = read_examples(run, split, [int(idx or 0)])[0]
     if example.thumbnail:
-        st.image(example.thumbnail, width=64, alt=f"{split} example {example.idx}")
+        show_image(example.thumbnail, 64, f"{split} example {example.idx}")
     elif example.text:
         st.text(shortened(example.text))
     st.markdown(f"**{plain(story.title)}**")

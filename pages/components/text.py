@@ -3,8 +3,9 @@
 import html
 import re
 import textwrap
+import unicodedata
 
-__all__ = ["in_html", "plain", "shortened"]
+__all__ = ["apart", "in_html", "plain", "shortened"]
 
 _MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 _WORD_JOINER = "\u2060"
@@ -20,6 +21,12 @@ def plain(text: object) -> str:
     words = " ".join(str(text).split())
     cut = words if len(words) <= LONGEST else f"{words[:LONGEST]} …"
     return _MARKS.sub(rf"{_WORD_JOINER}\\\1", cut)
+
+
+def apart(name: str) -> str:
+    """The name so that words around it keep their places, whichever way its script runs."""
+    runs_left = any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in name)
+    return f"\u2068{name}\u2069" if runs_left else name
 
 
 def in_html(text: object) -> str:

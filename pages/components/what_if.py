@@ -17,7 +17,7 @@ from pages.components.picks import (
     toggle_pick,
 )
 from pages.components.runs import test_overview
-from pages.components.text import plain
+from pages.components.text import apart, plain
 from pages.components.view import Words, note
 from pages.components.what_if_chart import change_chart, history_chart
 from pages.components.what_if_words import actual_sentence, history_sentence, predicted_sentence, trust_sentence
@@ -134,7 +134,7 @@ def _basket(run: Run, idxs: list[int], test_idx: int, asked_class: int | None, m
         GalleryItem(
             example,
             f"picked train example {example.idx}, label {example.label_name}; click puts it back",
-            caption=f"label {example.label_name}",
+            caption=f"label {apart(example.label_name)}",
         )
         for example in read_examples(run, "train", idxs[:MAX_ITEMS])
     ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
 from trak_core.gradients import StateDict
 
-__all__ = ["Checkpoint", "Checkpoints", "digest_of"]
+__all__ = ["Checkpoint", "Checkpoints", "digest_of", "load_weights"]
 
 Checkpoint = StateDict | str | Path | nn.Module
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
@@ -49,7 +50,7 @@ class Checkpoints:
         self._sources = [
             source
             if isinstance(source, str | Path)
-            else {k: v.detach().clone() for k, v in _load(source, f"checkpoint {i}").items()}
+            else {k: v.detach().clone() for k, v in load_weights(source, f"checkpoint {i}").items()}
             for i, source in enumerate(sources)
         ]
         self._device = device
@@ -87,7 +88,7 @@ class Checkpoints:
         """Weights of one checkpoint, checked against the model."""
         source = self._sources[index]
         what = f"checkpoint {index}" + (f" ({source})" if isinstance(source, str | Path) else "")
-        return self._check(_load(source, what), what)
+        return self._check(load_weights(source, what), what)
 
     @torch.inference_mode(False)
     def weights(self, index: int) -> StateDict:
@@ -125,7 +126,17 @@ class Checkpoints:
         raise CheckpointMismatchError(f"{what} does not fit the model; {'; '.join(problems)}.{hint}")
 
 
-def _load(source: Any, what: str) -> StateDict:
+def load_weights(source: Any, what: str) -> StateDict:
+    """The tensors of a checkpoint by name, not compared with any model.
+
+    Args:
+        source: a state dict, a path or a module.
+        what: it is, for messages.
+
+    Raises:
+        InvalidSettingError: it is nothing of the kind, there is no such file, or its name ends otherwise.
+        CheckpointMismatchError: the file cannot be read as plain weights.
+    """
     if isinstance(source, nn.Module):
         return _tensors(source.state_dict())
     if isinstance(source, dict):
@@ -160,12 +171,25 @@ def _read(path: Path, what: str) -> Any:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointMismatchError(
-            f"{what} cannot be read as plain weights ({str(error).splitlines()[0]}). Files that hold more than tensors "
+            f"{what} cannot be read as plain weights ({_why_not_plain(error)}). Files that hold more than tensors "
             "could run code when read, so they are refused: save model.state_dict() alone."
         ) from error
     if not isinstance(found, dict):
         raise CheckpointMismatchError(f"{what} holds a {type(found).__name__}; save model.state_dict().")
     return found
+
+
+def _why_not_plain(error: Exception) -> str:
+    said = str(error)
+    # torch first tells how to read such a file all the same, which is no advice to give.
+    if code := re.search(r"Unsupported (?:global|class):? (?:GLOBAL )?([\w.]+)", said):
+        return f"it asks for the code of {code[1]}"
+    first = said.splitlines()[0] if said.strip() else ""
+    if not first:
+        return "it is empty or cut short"
+    if first.startswith("Weights only load failed"):
+        return "it is no torch file, or holds more"
+    return first.partition(". ")[0].rstrip(".")
 
 
 def _aliases(model: nn.Module) -> dict[str, str]:

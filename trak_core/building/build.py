@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from trak_core.building.pace import DIGITS_PACE, Pace
 from trak_core.building.progress import ProgressReporter
 from trak_core.building.settings import BuildSettings
 from trak_core.building.steps import BuildSteps, plan
@@ -33,6 +34,7 @@ def build_run(
     listener: Callable[[BuildStatus], None] = lambda status: None,
     command: list[str] | None = None,
     recipe: Recipe | None = None,
+    pace: Pace = DIGITS_PACE,
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
 
@@ -43,6 +45,7 @@ def build_run(
         listener: called with the status whenever it changes.
         command: the arguments of `python -m trak_core` that go on with it, where they say more than the settings.
         recipe: what is built; None for the one that the settings name.
+        pace: what its steps take, to foretell the time left.
 
     Raises:
         InvalidSettingError: the name or a setting cannot work.
@@ -67,9 +70,10 @@ def build_run(
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
         # A working store with other settings is refused here, before anything is said about its build.
         with StoreWriter(files, shape, fingerprint) as writer:
-            progress = ProgressReporter(files, plan(settings), command or settings.command(name), listener)
+            facts = {"title": recipe.title, **recipe.facts}
+            progress = ProgressReporter(files, plan(settings, pace), command or settings.command(name), listener)
             try:
-                BuildSteps(settings, subject, planted, recipe.title, files, writer, progress).run()
+                BuildSteps(settings, subject, planted, facts, files, writer, progress).run()
             except BaseException as error:
                 report_end(progress, error)
                 raise

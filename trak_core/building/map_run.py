@@ -29,18 +29,24 @@ def map_run(run_dir: Path, listener: Callable[[BuildStatus], None] = lambda stat
         listener: called with the status whenever it changes.
 
     Raises:
-        NotInRunError: the build of the run is not finished; it draws the map itself.
+        NotInRunError: the build of the run is not finished; it draws the map itself. Or the run holds no features.
         RunBusyError: another process is building or measuring this run.
         RunMismatchError: its methods are being measured, and that was stopped.
         StorageError: the disk is full, read-only or failing.
     """
     files = RunFiles(run_dir)
     with open_run(run_dir) as run:
-        made, shape = run.info.provenance, Shape(run.info.n_train, len(run.info.class_names), run.info.proj_dim)
+        made, has_features = run.info.provenance, run.info.proj_dim > 0
+        shape = Shape(run.info.n_train, len(run.info.class_names), max(1, run.info.proj_dim))
     if not made.get("complete"):
         raise NotInRunError(
             f"run {run_dir.name!r} is not finished; its build draws the map at its end: "
             f"`python -m trak_core build {made['recipe']} --name {run_dir.name}`."
+        )
+    if not has_features:
+        raise NotInRunError(
+            f"run {run_dir.name!r} holds no features, which the map is drawn from; runs of recipes, of own data and of "
+            "an Attributor hold them."
         )
     if made.get("map") and not files.build.exists():
         return

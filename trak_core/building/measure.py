@@ -45,11 +45,11 @@ def measure_run(
         StorageError: the disk is full, read-only or failing.
     """
     with open_run(run_dir) as run:
-        can_be_retrained = can_be_made_again(run)
-        made, shape = run.info.provenance, Shape(run.info.n_train, len(run.info.class_names), run.info.proj_dim)
+        can_be_retrained, came_about = can_be_made_again(run), run.info.came_about
+        made, shape = run.info.provenance, Shape(run.info.n_train, len(run.info.class_names), max(1, run.info.proj_dim))
     if not can_be_retrained:
         raise NotInRunError(
-            f"run {run_dir.name!r} was saved from Python: nothing tells how its models were trained, so none can be "
+            f"run {run_dir.name!r} was {came_about}: nothing tells how its models were trained, so none can be "
             "retrained. `python -m trak_core build RECIPE` makes a run that can be measured."
         )
     if not made.get("complete"):

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trak_core.building.kernels import Kernels
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
 from trak_core.gradients import representations
 from trak_core.methods import (
     METHODS,
     RIDGES,
-    DualKernel,
-    GradientRows,
     embedding_scores,
     random_scores,
     same_class_scores,
@@ -40,6 +39,7 @@ def choose_ridge(
     task: Classification,
     train: Examples,
     test: Examples,
+    kernels: Kernels,
     fit_masks: NDArray[np.bool_],
     fit_outcomes: NDArray[np.float64],
     on_checkpoint: Callable[[], None] = lambda: None,
@@ -51,6 +51,7 @@ def choose_ridge(
         task: what a prediction is.
         train: inputs and labels of the train examples.
         test: inputs and labels of the test examples.
+        kernels: of the checkpoints.
         fit_masks: bool `[n_fit, n_train]`.
         fit_outcomes: mean outcomes `[n_fit, n_test]`.
         on_checkpoint: called after every checkpoint.
@@ -58,14 +59,11 @@ def choose_ridge(
     q = mean_out_to_loss(checkpoints, task, train)
     weighted_masks = torch.from_numpy(fit_masks).to(q) * q
     predicted = {ridge: np.zeros_like(fit_outcomes) for ridge in RIDGES}
-    gradients = GradientRows(checkpoints.architecture, task, checkpoints.state_dict(0), *train)
     for i in range(len(checkpoints)):
-        train_rows = gradients.whole(checkpoints.state_dict(i), *train)
-        kernel = DualKernel(gradients.inner_products(train_rows, train_rows))
-        test_kernel = gradients.inner_products(gradients.whole(checkpoints.state_dict(i), *test), train_rows)
+        kernel = kernels[i]
+        test_rows = kernel.test_rows(*test)
         for ridge in RIDGES:
-            outcome = kernel.predict(test_kernel, kernel.factorize(ridge), weighted_masks)
-            predicted[ridge] += outcome.T.cpu().numpy()
+            predicted[ridge] += kernel.predict(test_rows, ridge, weighted_masks).T.cpu().numpy()
         on_checkpoint()
     lds = {ridge: float(np.nanmean(lds_per_test(predicted[ridge], fit_outcomes))) for ridge in RIDGES}
     best = max(RIDGES, key=lambda ridge: lds[ridge])
@@ -167,6 +165,7 @@ def score_all_methods(
     task: Classification,
     train: Examples,
     test: Examples,
+    kernels: Kernels,
     ridge: float,
     masks: NDArray[np.bool_],
     fit_masks: NDArray[np.bool_],
@@ -182,6 +181,7 @@ def score_all_methods(
         task: what a prediction is.
         train: inputs and labels of the train examples.
         test: inputs and labels of the test examples.
+        kernels: of the checkpoints.
         ridge: relative to the mean squared gradient norm.
         masks: all subsets of the ledger, bool `[n_subsets, n_train]`.
         fit_masks: the fitting subsets, bool `[n_fit, n_train]`.
@@ -197,23 +197,18 @@ def score_all_methods(
     every_input = test_inputs.repeat_interleave(n_classes, dim=0)
     own = torch.arange(n_test, device=test_labels.device) * n_classes + test_labels
 
-    total = train_inputs.new_zeros(n_test * n_classes, len(train_labels))
-    own_squares = train_inputs.new_zeros(n_test, len(train_labels))
-    leverages = train_inputs.new_zeros(len(train_labels))
     q_of_each = task.out_to_loss(checkpoints.logits(train_inputs), train_labels.expand(len(checkpoints), -1))
+    # Like q rather than like the inputs, which are whole numbers where they are the numbers of words.
+    total = q_of_each.new_zeros(n_test * n_classes, len(train_labels))
+    own_squares = q_of_each.new_zeros(n_test, len(train_labels))
+    leverages = q_of_each.new_zeros(len(train_labels))
     snapshots: dict[int, Scores] = {}
-    gradients = GradientRows(checkpoints.architecture, task, checkpoints.state_dict(0), train_inputs, train_labels)
     for i in range(len(checkpoints)):
-        train_rows = gradients.whole(checkpoints.state_dict(i), train_inputs, train_labels)
-        kernel = DualKernel(gradients.inner_products(train_rows, train_rows))
-        test_kernel = gradients.inner_products(
-            gradients.whole(checkpoints.state_dict(i), every_input, every_class), train_rows
-        )
-        cholesky = kernel.factorize(ridge)
-        attribution = kernel.attribute(test_kernel, cholesky)
+        kernel = kernels[i]
+        attribution = kernel.attribute(kernel.test_rows(every_input, every_class), ridge)
         total += attribution
         own_squares += attribution[own] ** 2
-        leverages += kernel.leverages(cholesky)
+        leverages += kernel.leverages(ridge)
         if i + 1 in CHECKPOINT_COUNTS or i + 1 == len(checkpoints):
             scores = total[own] / (i + 1) * q_of_each[: i + 1].mean(0)
             snapshots[i + 1] = scores.cpu().numpy()
@@ -257,7 +252,7 @@ def score_all_methods(
         seconds=seconds,
         calibration=factors["label"],
         calibration_of_others=factors["others"],
-        gradient_path=gradients.path,
+        gradient_path=kernels.gradient_path,
         errors=errors,
         self_influence=(leverages / len(checkpoints) * q_of_each.mean(0)).cpu().numpy(),
     )

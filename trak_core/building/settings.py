@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from trak_core.errors import InvalidSettingError
@@ -96,22 +95,16 @@ class BuildSettings:
             **chosen,  # type: ignore[arg-type]
         )
 
-    def command(self, name: str, source: Sequence[str] = ()) -> list[str]:
-        """The arguments of `python -m trak_core` that give these settings.
-
-        Args:
-            name: of the run.
-            source: what names the data after `build`; the recipe where it is empty.
-        """
+    def command(self, name: str) -> list[str]:
+        """The arguments of `python -m trak_core` that build a recipe with these settings, as a run of that name."""
         flags = {"name": name, **asdict(self)}
         del flags["recipe"]
         if self.flip_labels == 0:
             del flags["flip_labels"], flags["flip_kind"]
-        if not self.model:
-            del flags["model"]
+        del flags["model"]
         return [
             "build",
-            *(source or [self.recipe]),
+            self.recipe,
             *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))),
         ]
 
@@ -135,6 +128,7 @@ class BuildSettings:
             "model": repr(model),
             "parameters": {name: list(value.shape) for name, value in model.named_parameters()},
             "data": subject.dataset.fingerprint(),
+            **({"sources": dict(subject.sources)} if subject.sources else {}),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

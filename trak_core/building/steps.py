@@ -1,7 +1,7 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from trak_core.building.checkpoints import load_checkpoints
 from trak_core.building.evidence_step import evidence_tables
+from trak_core.building.kernels import Kernels, is_projected
 from trak_core.building.label_step import label_tables
 from trak_core.building.map_step import map_tables
+from trak_core.building.pace import DIGITS_PACE, Pace
 from trak_core.building.progress import ProgressReporter, Step, run_blocks
 from trak_core.building.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.building.settings import BuildSettings
@@ -23,7 +25,6 @@ from trak_core.datasets import encoding_facts
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
 from trak_core.labels.planting import PlantedErrors
-from trak_core.labels.witnesses import N_MODELS
 from trak_core.methods import GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.recipes import Subject
@@ -42,34 +43,34 @@ N_LOGGED = 5
 """Checkpoints whose training is recorded: as many as methods that look at training average over."""
 
 
-def plan(settings: BuildSettings) -> list[Step]:
-    """The steps of a build with their proportions, measured on two CPU cores with the digits recipe."""
+def plan(settings: BuildSettings, pace: Pace = DIGITS_PACE) -> list[Step]:
+    """The steps of a build with the seconds that they take at some pace."""
+    n_checkpoints = settings.n_checkpoints
     n_models = settings.n_subsets * settings.n_seeds
-    seconds_a_model = 0.03
-    fit_seconds = settings.n_fit * settings.n_seeds * seconds_a_model
+    fit_seconds = settings.n_fit * settings.n_seeds * pace.half_model
     return [
-        Step("data", "reading the data", 1, 0.9, True),
+        Step("data", "reading the data", 1, pace.data, True),
         Step(
             "checkpoints",
-            f"training {settings.n_checkpoints} checkpoints",
+            f"training {n_checkpoints} checkpoints",
             1,
-            0.16 * settings.n_checkpoints,
+            pace.model * n_checkpoints,
             True,
         ),
         Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
-        Step("features", "computing gradients", settings.n_checkpoints, 0.1 * settings.n_checkpoints, True),
-        Step("ridge", "choosing the ridge", settings.n_checkpoints, 0.09 * settings.n_checkpoints, True),
-        Step("scores", "scoring", settings.n_checkpoints, 0.29 * settings.n_checkpoints, True),
-        Step("labels", "looking for wrong labels", 1, N_MODELS * seconds_a_model + 0.5, False),
+        Step("features", "computing gradients", n_checkpoints, pace.features * n_checkpoints, True),
+        Step("ridge", "choosing the ridge", n_checkpoints, pace.ridge * n_checkpoints, True),
+        Step("scores", "scoring", n_checkpoints, pace.scores * n_checkpoints, True),
+        Step("labels", "looking for wrong labels", 1, pace.labels, False),
         Step(
             "eval",
             f"retraining {n_models} models on random halves",
             settings.n_subsets - settings.n_fit,
-            n_models * seconds_a_model - fit_seconds,
+            n_models * pace.half_model - fit_seconds,
             False,
         ),
-        Step("lds", "measuring the evidence", 1, 7.0, False),
-        Step("map", "drawing the map", 1, 9.0, False),
+        Step("lds", "measuring the evidence", 1, pace.lds, False),
+        Step("map", "drawing the map", 1, pace.map, False),
     ]
 
 
@@ -80,7 +81,7 @@ class BuildSteps:
         settings: of the build.
         subject: data, model, task and training settings.
         planted: which of its train labels were made wrong on purpose.
-        title: of the run, for people.
+        facts: what provenance tells besides the settings; "title" names the run for people.
         files: of the run.
         writer: the working store.
         progress: told of every step.
@@ -91,7 +92,7 @@ class BuildSteps:
         settings: BuildSettings,
         subject: Subject,
         planted: PlantedErrors,
-        title: str,
+        facts: Mapping[str, Any],
         files: RunFiles,
         writer: StoreWriter,
         progress: ProgressReporter,
@@ -99,7 +100,7 @@ class BuildSteps:
         self.settings = settings
         self.subject = subject
         self.planted = planted
-        self.title = title
+        self.facts = facts
         self.files = files
         self.writer = writer
         self.progress = progress
@@ -164,8 +165,8 @@ class BuildSteps:
             "mask": pack_masks(masks),
         }
         meta = {
+            **self.facts,
             **asdict(self.settings),
-            "title": self.title,
             "modality": dataset.modality,
             "class_names": dataset.class_names,
             "task": type(self.subject.task).__name__,
@@ -259,6 +260,17 @@ class BuildSteps:
     def checkpoints(self) -> Ensemble:
         """The checkpoints as written to disk, each checked against its fingerprint."""
         return load_checkpoints(self.writer, self.files, self.subject, self.settings.device)
+
+    @cached_property
+    def kernels(self) -> Kernels:
+        """The kernels of the checkpoints."""
+        return Kernels(
+            self.checkpoints,
+            self.subject.task,
+            (self.train_inputs, self.train_labels),
+            is_projected(self.subject),
+            self.settings.seed,
+        )
 
     # --- the ledger ---------------------------------------------------------------------------------------
 
@@ -396,6 +408,7 @@ class BuildSteps:
             self.subject.task,
             (self.train_inputs, self.train_labels),
             (self.test_inputs[self.tuning_tests], self.test_labels[self.tuning_tests]),
+            self.kernels,
             self._kept_to_measure("fit"),
             self._outcomes("fit").mean(1)[:, self.tuning_tests],
             on_checkpoint=self.progress.advance,
@@ -408,6 +421,7 @@ class BuildSteps:
             self.subject.task,
             (self.train_inputs, self.train_labels),
             (self.test_inputs, self.test_labels),
+            self.kernels,
             ridge=self.writer.meta("ridge"),
             masks=self.masks,
             fit_masks=self._kept("fit"),
@@ -426,7 +440,7 @@ class BuildSteps:
             "calibration": result.calibration,
             "calibration_of_other_classes": result.calibration_of_others,
             "gradients": result.gradient_path,
-            "kernel": "exact, dual",
+            "kernel": self.kernels.description,
         }
         self.writer.write("scores", result.tables(fingerprints), meta)
 

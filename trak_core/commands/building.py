@@ -2,7 +2,8 @@
 
 import click
 
-from trak_core.commands.terminal import clear_errors, number, progress_bar
+from trak_core.commands.own_data import build_commands
+from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.labels.planting import KINDS
 from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.stopping import stop_when_asked
@@ -13,22 +14,24 @@ from trak_core.views.board_text import board_text
 __all__ = ["build", "evidence", "map_command", "recipes"]
 
 
-class RecipeGroup(click.Group):
-    """`build`: one subcommand a recipe, made from the registry."""
+class BuildGroup(click.Group):
+    """`build`: one subcommand a recipe, made from the registry, and one a kind of own data."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all recipes."""
-        return list(RECIPES)
+        """The names of all recipes and kinds of own data."""
+        return [*RECIPES, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        """The command that builds one recipe; an unknown name is one clear line."""
+        """The command that builds one of them; an unknown name is one clear line."""
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
         with clear_errors():
             return _build_command(find_recipe(cmd_name))
 
 
-@click.group(cls=RecipeGroup)
+@click.group(cls=BuildGroup, commands=build_commands())
 def build() -> None:
-    """Build a run from a recipe, or go on with one that was stopped."""
+    """Build a run from a recipe or from your own data, or go on with one that was stopped."""
 
 
 def _build_command(recipe: Recipe) -> click.Command:
@@ -102,15 +105,7 @@ def _build(
         if evidence:
             with progress_bar() as show:
                 measure_run(run_dir, MeasureSettings(n_removal_tests=recipe.n_removal_tests), show)
-        with open_run(run_dir) as run:
-            lds = run.lds()
-        click.echo(
-            f"Run {name!r} is complete: {run_dir}\n"
-            f"LDS of {run.info.method}: {number(lds.mean)} "
-            f"(95% interval {number(lds.ci_low)} to {number(lds.ci_high)}), "
-            f"noise ceiling {number(lds.noise_ceiling)}.\n"
-            "Look at it with: streamlit run app.py"
-        )
+        say_complete(run_dir)
 
 
 @click.command()

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from tqdm import tqdm
@@ -12,8 +13,9 @@ from trak_core.errors import SingularKernelError, StorageError, TrainingDiverged
 from trak_core.jobs import report_progress
 from trak_core.stopping import is_stop
 from trak_core.store.progress import BuildStatus
+from trak_core.store.run import open_run
 
-__all__ = ["BEGINS_AGAIN", "GOES_ON", "clear_errors", "number", "progress_bar", "retraining_bar"]
+__all__ = ["BEGINS_AGAIN", "GOES_ON", "clear_errors", "number", "progress_bar", "retraining_bar", "say_complete"]
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
@@ -25,6 +27,19 @@ BEGINS_AGAIN = "nothing of this was kept, and the same command begins again."
 def number(value: float | None) -> str:
     """Three decimals, or "undefined"."""
     return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def say_complete(run_dir: Path) -> None:
+    """Says where a finished run lies, how well its scores foretell, and how to look at it."""
+    with open_run(run_dir) as run:
+        lds = run.lds()
+    click.echo(
+        f"Run {run_dir.name!r} is complete: {run_dir}\n"
+        f"LDS of {run.info.method}: {number(lds.mean)} "
+        f"(95% interval {number(lds.ci_low)} to {number(lds.ci_high)}), "
+        f"noise ceiling {number(lds.noise_ceiling)}.\n"
+        "Look at it with: streamlit run app.py"
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from trak_core.datasets.dataset import Dataset, Split
 from trak_core.datasets.digits import load_digits
 from trak_core.datasets.docstrings import load_docstrings
 from trak_core.datasets.encodings import encoding_facts, read_encoding
+from trak_core.datasets.pieces import Pieces, Tokenizer
 from trak_core.datasets.pixels import Pixels, read_thumbnails
 from trak_core.datasets.preparing import Encoding, prepare
 from trak_core.datasets.raw import LeftOut, RawData, RawImages, RawTexts
@@ -14,11 +15,13 @@ __all__ = [
     "Dataset",
     "Encoding",
     "LeftOut",
+    "Pieces",
     "Pixels",
     "RawData",
     "RawImages",
     "RawTexts",
     "Split",
+    "Tokenizer",
     "Tokens",
     "Vocabulary",
     "encode_texts",

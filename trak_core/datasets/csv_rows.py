@@ -16,7 +16,7 @@ from trak_core.datasets.rows import Row, Rows, counted, find_column, refuse_if_m
 from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 
-__all__ = ["read_csv_rows"]
+__all__ = ["csv_columns", "read_csv_rows"]
 
 DELIMITERS = (",", "\t", ";", "|")
 N_SAMPLED = 50
@@ -105,6 +105,28 @@ def read_csv_rows(
             f"{layout.encoding.upper()}; if it was written in another encoding, such as latin-1 or cp1252, say which."
         )
     return Rows(reading.items, tuple(notes))
+
+
+def csv_columns(
+    path: Path, has_header: bool = True, delimiter: str | None = None, encoding: str | None = None
+) -> list[str]:
+    """The names of the columns of a CSV or TSV file, off its beginning; without a header "1", "2", ...
+
+    Args:
+        path: of the file.
+        has_header: see `read_csv_rows`, also for the others.
+        delimiter: likewise.
+        encoding: likewise.
+
+    Raises:
+        EmptyDataError: there are no rows.
+        InvalidDataError: the file is no text, or its header cannot be read.
+        InvalidSettingError: `encoding` is not known.
+    """
+    layout = _find_layout(path, (), has_header, delimiter, find_encoding(path, encoding))
+    with open_text(path, layout.encoding) as text:
+        opening = list(islice(_iter_records(iter_lines(text, path), layout), N_SAMPLED))
+    return _column_names(opening, has_header)
 
 
 def _find_layout(path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str) -> _Layout:

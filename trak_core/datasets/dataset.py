@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.datasets.pieces import Pieces
 from trak_core.datasets.pixels import Pixels
 from trak_core.datasets.tokens import Tokens
 from trak_core.datasets.vocabulary import Vocabulary
@@ -56,7 +57,7 @@ class Dataset:
     class_names: tuple[str, ...]
     train: Split
     test: Split
-    encoding: Vocabulary | Pixels | Tokens | None = None
+    encoding: Vocabulary | Pixels | Tokens | Pieces | None = None
 
     def __post_init__(self) -> None:
         for split_name, split in (("train", self.train), ("test", self.test)):

@@ -3,6 +3,7 @@
 import glob
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from trak_core.datasets.rows import Row, Rows, find_column, refuse_if_most_are_l
 from trak_core.datasets.text_files import file_errors, find_encoding, is_gzip, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError
 
-__all__ = ["read_json_rows", "read_parquet_rows"]
+__all__ = ["json_columns", "parquet_columns", "read_json_rows", "read_parquet_rows"]
 
 N_FETCHED = 1000
+N_SAMPLED = 50
+"""Objects that the names of columns are taken from."""
 MAX_OBJECT = 2**26
 """Bytes of one JSON object."""
 
@@ -32,17 +35,9 @@ def read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
         InvalidDataError: the file is not UTF-8, is a broken array, has no such key, or more than half of its rows
             cannot be read.
     """
-    # A broken line is NULL and does not end the reading; a broken array does.
-    reader = (
-        "read_json_objects($path, format = 'array'"
-        if _is_array(path)
-        else "read_ndjson_objects($path, ignore_errors = true"
-    )
-    query = f"SELECT json FROM {reader}, compression = $compression, maximum_object_size = $size)"
-    parameters = {"compression": "gzip" if is_gzip(path) else "none", "size": MAX_OBJECT}
     items: list[Row | LeftOut] = []
     keys: dict[str, None] = {}
-    for number, (text,) in enumerate(_fetch(path, query, parameters), start=1):
+    for number, (text,) in enumerate(_objects(path), start=1):
         where = f"{path.name}, row {number}"
         record = _parse(text)
         if isinstance(record, dict):
@@ -58,6 +53,32 @@ def read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
     return Rows(items)
 
 
+def json_columns(path: Path) -> list[str]:
+    """The keys of the first objects of a JSON file, in the order in which they come up.
+
+    Raises:
+        InvalidDataError: the file is not UTF-8, or cannot be read.
+    """
+    keys: dict[str, None] = {}
+    for (text,) in islice(_objects(path), N_SAMPLED):
+        record = _parse(text)
+        if isinstance(record, dict):
+            keys.update(dict.fromkeys(record))
+    return list(keys)
+
+
+def _objects(path: Path) -> Iterator[tuple[Any, ...]]:
+    """The objects of a JSON file as text, each in a row of its own."""
+    # A broken line is NULL and does not end the reading; a broken array does.
+    reader = (
+        "read_json_objects($path, format = 'array'"
+        if _is_array(path)
+        else "read_ndjson_objects($path, ignore_errors = true"
+    )
+    query = f"SELECT json FROM {reader}, compression = $compression, maximum_object_size = $size)"
+    yield from _fetch(path, query, {"compression": "gzip" if is_gzip(path) else "none", "size": MAX_OBJECT})
+
+
 def read_parquet_rows(path: Path, columns: Sequence[str]) -> Rows:
     """The rows of a Parquet file.
 
@@ -69,7 +90,7 @@ def read_parquet_rows(path: Path, columns: Sequence[str]) -> Rows:
         EmptyDataError: there are no rows.
         InvalidDataError: the file is no Parquet file, is damaged, or has no such column.
     """
-    names = [name for (name,) in _fetch(path, "SELECT column_name FROM (DESCRIBE FROM read_parquet($path))", {})]
+    names = parquet_columns(path)
     for column in columns:
         find_column(column, names, str(path))
     order = [[name for name in names if name in columns].index(column) for column in columns]
@@ -81,6 +102,15 @@ def read_parquet_rows(path: Path, columns: Sequence[str]) -> Rows:
     if not items:
         raise EmptyDataError(f"{path} has no rows; give a row for each example.")
     return Rows(items)
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """The names of the columns of a Parquet file.
+
+    Raises:
+        InvalidDataError: the file is no Parquet file, or is damaged.
+    """
+    return [name for (name,) in _fetch(path, "SELECT column_name FROM (DESCRIBE FROM read_parquet($path))", {})]
 
 
 def _fetch(path: Path, query: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from trak_core.datasets.pieces import Pieces
 from trak_core.datasets.pixels import Pixels
 from trak_core.datasets.tokens import Tokens
 from trak_core.datasets.vocabulary import Vocabulary
@@ -12,9 +13,9 @@ from trak_core.datasets.vocabulary import Vocabulary
 __all__ = ["encoding_facts", "read_encoding"]
 
 
-def encoding_facts(encoding: Vocabulary | Pixels | Tokens | None) -> dict[str, Any]:
-    """The facts under "vocabulary", "pixels" and "tokens", in types that JSON has; two of them are None, or all."""
-    facts: dict[str, Any] = {"vocabulary": None, "pixels": None, "tokens": None}
+def encoding_facts(encoding: Vocabulary | Pixels | Tokens | Pieces | None) -> dict[str, Any]:
+    """The facts under "vocabulary", "pixels", "tokens" and "pieces", in types that JSON has; all but one are None."""
+    facts: dict[str, Any] = {"vocabulary": None, "pixels": None, "tokens": None, "pieces": None}
     if isinstance(encoding, Vocabulary):
         facts["vocabulary"] = {"words": list(encoding.words), "idf": encoding.idf.tolist()}
     elif isinstance(encoding, Pixels):
@@ -26,10 +27,12 @@ def encoding_facts(encoding: Vocabulary | Pixels | Tokens | None) -> dict[str, A
         }
     elif isinstance(encoding, Tokens):
         facts["tokens"] = {"words": list(encoding.words), "length": encoding.length}
+    elif isinstance(encoding, Pieces):
+        facts["pieces"] = {"source": encoding.source, "length": encoding.length}
     return facts
 
 
-def read_encoding(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | None:
+def read_encoding(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | Pieces | None:
     """The encoding that facts tell of, exactly as it was; None where they tell of none."""
     if kept := facts.get("vocabulary"):
         return Vocabulary(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32))
@@ -37,4 +40,6 @@ def read_encoding(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | No
         return Pixels(kept["height"], kept["width"], tuple(kept["mean"]), tuple(kept["deviation"]))
     if kept := facts.get("tokens"):
         return Tokens(tuple(kept["words"]), kept["length"])
+    if kept := facts.get("pieces"):
+        return Pieces(kept["source"], kept["length"])
     return None

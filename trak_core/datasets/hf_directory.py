@@ -26,7 +26,7 @@ from trak_core.datasets.table import texts_of
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 
-__all__ = ["read_hf_directory"]
+__all__ = ["hf_columns", "read_hf_directory"]
 
 LABELS = ("label", "labels", "class", "target")
 """What columns of labels are called where none is declared as one."""
@@ -89,6 +89,17 @@ def read_hf_directory(
     if is_image:
         return images_of(name, examples, str(path), notes, size, channels, test_share, seed, class_names)
     return texts_of(name, examples, str(path), notes, test_share, seed, class_names)
+
+
+def hf_columns(path: Path) -> list[str]:
+    """The names of the columns of a data set of Hugging Face, off the schema of its first file.
+
+    Raises:
+        InvalidDataError: the folder is no such one, or a file is damaged.
+    """
+    parts = _find_parts(path)
+    with _arrow_errors(parts[0].path):
+        return list(_read_schema(parts[0].path).names)
 
 
 def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part], list[str]]:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.dataset import Dataset, Split
+from trak_core.datasets.pieces import Pieces, Tokenizer
 from trak_core.datasets.pixels import measure_pixels, thumbnail
 from trak_core.datasets.raw import RawData, RawImages, RawTexts
-from trak_core.datasets.tokens import learn_tokens
+from trak_core.datasets.tokens import Tokens, learn_tokens
 from trak_core.datasets.vocabulary import WORD_PATTERN, Vocabulary
 from trak_core.errors import EmptyDataError
 
@@ -22,12 +23,12 @@ N_TOKENS = 10_000
 LONGEST = 64
 
 
-def prepare(raw: RawData, encoding: Encoding) -> Dataset:
+def prepare(raw: RawData, encoding: Encoding | Tokenizer) -> Dataset:
     """The data set that a model takes; what is measured for it is measured on the train examples alone.
 
     Args:
         raw: as it was read.
-        encoding: "pixels" for images, "words" or "tokens" for texts.
+        encoding: "pixels" for images; "words", "tokens" or the tokenizer of a pretrained model for texts.
 
     Raises:
         EmptyDataError: no train text has a word.
@@ -48,9 +49,13 @@ def _images(raw: RawData, train: RawImages, test: RawImages) -> Dataset:
     return Dataset(raw.name, "image", raw.class_names, split(train), split(test), pixels)
 
 
-def _texts(raw: RawData, train: RawTexts, test: RawTexts, encoding: Encoding) -> Dataset:
-    learnt = learn_tokens(train.texts, N_TOKENS, LONGEST) if encoding == "tokens" else _learn_words(train.texts)
-    if not learnt.words:
+def _texts(raw: RawData, train: RawTexts, test: RawTexts, encoding: Encoding | Tokenizer) -> Dataset:
+    learnt: Vocabulary | Tokens | Pieces
+    if isinstance(encoding, Tokenizer):
+        learnt = encoding.measured(train.texts)
+    else:
+        learnt = learn_tokens(train.texts, N_TOKENS, LONGEST) if encoding == "tokens" else _learn_words(train.texts)
+    if not isinstance(learnt, Pieces) and not learnt.words:
         raise EmptyDataError(
             f"{raw.name}: none of the {len(train):,} train texts has a word of two letters or more; choose another "
             "text column."

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.seeds import derive_seed
 
-__all__ = ["check_classes", "check_share", "split_note", "split_off"]
+__all__ = ["check_classes", "check_share", "draw", "split_note", "split_off"]
 
 
 def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -33,6 +33,30 @@ def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArr
                 True
             )
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def draw(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """`n` rows in ascending order, int64, every class with its share of them and with one at least.
+
+    Args:
+        labels: int64 `[n_rows]`.
+        n: from the number of classes to the number of rows.
+        seed: of the draw.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    due = counts * (n / len(labels))
+    shares = np.maximum(1, np.floor(due)).astype(np.int64)
+    while (missing := n - shares.sum()) != 0:
+        # The class that is furthest from its due gives or takes one; a class keeps one, and takes what it has at most.
+        if missing > 0:
+            shares[np.argmax(np.where(shares < counts, due - shares, -np.inf))] += 1
+        else:
+            shares[np.argmax(np.where(shares > 1, shares - due, -np.inf))] -= 1
+    kept = [
+        np.random.default_rng(derive_seed(seed, "sample", int(label))).permutation(np.flatnonzero(labels == label))[:k]
+        for label, k in zip(classes, shares, strict=True)
+    ]
+    return np.sort(np.concatenate(kept))
 
 
 def check_share(share: float) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trak_core.datasets.csv_rows import read_csv_rows
-from trak_core.datasets.duckdb_rows import read_json_rows, read_parquet_rows
+from trak_core.datasets.csv_rows import csv_columns, read_csv_rows
+from trak_core.datasets.duckdb_rows import json_columns, parquet_columns, read_json_rows, read_parquet_rows
 from trak_core.datasets.placing import Example, place
 from trak_core.datasets.raw import LeftOut, RawData, RawTexts
 from trak_core.datasets.rows import Row, Rows
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 
-__all__ = ["MAX_CHARACTERS", "read_table", "texts_of"]
+__all__ = ["MAX_CHARACTERS", "read_table", "table_columns", "texts_of"]
 
 MAX_CHARACTERS = 1_000_000
 """Of a text."""
@@ -73,6 +73,22 @@ def read_table(
     return texts_of(_name(path), items, str(path), notes, test_share, seed)
 
 
+def table_columns(
+    path: Path, has_header: bool = True, delimiter: str | None = None, encoding: str | None = None
+) -> list[str]:
+    """The names of the columns of a table, without reading it whole; see `read_table`.
+
+    Raises:
+        EmptyDataError: there are no rows.
+        InvalidDataError: the table cannot be read.
+        InvalidSettingError: a setting that cannot be.
+    """
+    kind = _kind(path)
+    if kind == CSV:
+        return csv_columns(path, has_header, delimiter, encoding)
+    return json_columns(path) if kind == JSON else parquet_columns(path)
+
+
 def texts_of(
     name: str,
     items: Sequence[Example | LeftOut],
@@ -129,13 +145,17 @@ def _name(path: Path) -> str:
 def _read_rows(
     path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None
 ) -> Rows:
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith(CSV):
+    kind = _kind(path)
+    if kind == CSV:
         return read_csv_rows(path, columns, has_header, delimiter, encoding)
-    if name.endswith(JSON):
-        return read_json_rows(path, columns)
-    if name.endswith(PARQUET):
-        return read_parquet_rows(path, columns)
+    return read_json_rows(path, columns) if kind == JSON else read_parquet_rows(path, columns)
+
+
+def _kind(path: Path) -> tuple[str, ...]:
+    name = path.name.lower().removesuffix(".gz")
+    for kind in (CSV, JSON, PARQUET):
+        if name.endswith(kind):
+            return kind
     raise InvalidDataError(
         f"{path} has an ending that is not known; a table ends in {', '.join(CSV + JSON)} (packed with gzip or not), "
         f"{' or '.join(PARQUET)}."

@@ -57,8 +57,8 @@ def why_labels_are_not_retrained(run: Run) -> str | None:
         return f"run {run.info.name!r} has numbers as targets and no labels, so there are no others to retrain on."
     if not can_be_made_again(run):
         return (
-            f"run {run.info.name!r} was saved from Python: its models cannot be retrained here, because nothing tells "
-            "how they were trained. Build the run from a recipe to see what a review comes to."
+            f"run {run.info.name!r} was {run.info.came_about}: its models cannot be retrained here, because nothing "
+            "tells how they were trained. Build the run from a recipe to see what a review comes to."
         )
     return None
 

@@ -29,8 +29,8 @@ def why_not_retrained(run: Run) -> str | None:
     if can_be_made_again(run):
         return None
     return (
-        f"run {run.info.name!r} was saved from Python: its models cannot be retrained here, because nothing tells how "
-        "they were trained. Build the run from a recipe to verify what-ifs."
+        f"run {run.info.name!r} was {run.info.came_about}: its models cannot be retrained here, because nothing tells "
+        "how they were trained. Build the run from a recipe to verify what-ifs."
     )
 
 

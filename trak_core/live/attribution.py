@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.datasets import encode_texts
+from trak_core.datasets import Pixels, Tokens
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, NeedNotMetError, ShapeMismatchError
 from trak_core.live import LIVE_METHOD
 from trak_core.live.scorer import LiveScorer, prepare_scorer
@@ -68,7 +68,7 @@ def attribute_inputs(run: Run, inputs: Any, labels: Any = None, method: str = LI
 
 
 def encode_inputs(scorer: LiveScorer, inputs: Any) -> Tensor:
-    """Inputs `[m, ...]` float32 as the model takes them; texts are encoded with the vocabulary of the run.
+    """Inputs `[m, ...]` as the model takes them, float32 or the int64 numbers of words; texts are encoded as the run's.
 
     Raises:
         EmptyDataError: there are none.
@@ -94,15 +94,25 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Tensor:
     if not np.isfinite(array).all():
         place = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
         raise InvalidDataError(f"input {place} has a NaN or infinite number; mend or leave it out.")
-    return torch.from_numpy(array)
+    return torch.from_numpy(array) if scorer.input_dtype == torch.float32 else _numbers_of_words(scorer, array)
+
+
+def _numbers_of_words(scorer: LiveScorer, array: NDArray[np.float32]) -> Tensor:
+    highest = scorer.encoding.n_tokens - 1 if isinstance(scorer.encoding, Tokens) else 2**24  # float32 holds no more
+    if (array != array.round()).any() or array.min() < 0 or array.max() > highest:
+        raise InvalidDataError(
+            f"inputs run from {array.min():g} to {array.max():g}, and this run takes the numbers of words, whole ones "
+            f"from 0 to {highest:,}; give those, or texts."
+        )
+    return torch.from_numpy(array.astype(np.int64))
 
 
 def _encode_texts(scorer: LiveScorer, texts: list[Any]) -> Tensor:
-    if scorer.words is None:
+    if scorer.encoding is None or isinstance(scorer.encoding, Pixels):
         raise InvalidDataError(f"this run takes arrays [m, {_shape(scorer)}], not texts.")
     if not all(isinstance(text, str) for text in texts):
         raise InvalidDataError("some inputs are texts and some are not; give texts only, or an array only.")
-    return torch.from_numpy(encode_texts(texts, *scorer.words))
+    return torch.from_numpy(scorer.encoding.inputs(texts))
 
 
 def _shape(scorer: LiveScorer) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from trak_core.datasets.image_files import ImageFileError, check_pixels, eight_bits, open_image, upright
 from trak_core.errors import InvalidDataError
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "GreyPicture", "read_grey"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "GreyPicture", "read_grey", "refuse_drawings"]
 
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 20_000_000
@@ -45,9 +45,7 @@ def read_grey(content: bytes) -> GreyPicture:
     Raises:
         InvalidDataError: the file is empty, too large, no image, damaged, or of a kind that is not read.
     """
-    beginning = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if beginning.startswith((b"<svg", b"<?xml", b"<!doctype svg")):
-        raise InvalidDataError("this is an SVG drawing, which is not read; export it as a PNG.")
+    refuse_drawings(content)
     steps: list[str] = []
     try:
         with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
@@ -58,6 +56,17 @@ def read_grey(content: bytes) -> GreyPicture:
             return GreyPicture(_tones(image, steps), tuple(steps))
     except ImageFileError as error:
         raise InvalidDataError(f"{error}; {error.advice}.") from error
+
+
+def refuse_drawings(content: bytes) -> None:
+    """Tells a drawing in SVG from a file that is damaged.
+
+    Raises:
+        InvalidDataError: the file is one.
+    """
+    beginning = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if beginning.startswith((b"<svg", b"<?xml", b"<!doctype svg")):
+        raise InvalidDataError("this is an SVG drawing, which is not read; export it as a PNG.")
 
 
 def _tones(image: Image.Image, steps: list[str]) -> NDArray[np.float32]:

@@ -53,8 +53,8 @@ def read_material(run: Run) -> LiveMaterial:
     """
     if not can_be_made_again(run):
         raise NeedNotMetError(
-            f"run {run.info.name!r} was saved from Python, so its model cannot be made again for new inputs. Score "
-            "them with the Attributor that made the run: attributor.score(inputs)."
+            f"run {run.info.name!r} was {run.info.came_about}, so its model cannot be made again for new inputs. Score "
+            "them with what made the run; with an Attributor that is attributor.score(inputs)."
         )
     states = _read_states(run)
     subject = read_subject(run)

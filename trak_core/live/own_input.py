@@ -10,17 +10,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trak_core.datasets import Pixels, read_encoding
 from trak_core.errors import NeedNotMetError
 from trak_core.live import LIVE_METHOD
+from trak_core.live.prepared_image import look_in_words, prepare_image
 from trak_core.live.texts import read_text
+from trak_core.recipes import OWN_DATA
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
+from trak_core.subjects import can_be_made_again
 from trak_core.views import Attributed, read_examples
 
 if TYPE_CHECKING:
     from trak_core.live.scorer import Answer
 
-__all__ = ["OwnInput", "OwnWords", "explain_own_image", "explain_own_text", "own_sentences", "sides", "why_not_live"]
+__all__ = [
+    "OwnInput",
+    "OwnWords",
+    "example_text",
+    "explain_own_image",
+    "explain_own_text",
+    "look_of",
+    "own_sentences",
+    "sides",
+    "takes_drawings",
+    "why_not_live",
+]
 
 IMAGE_RECIPES = ("digits",)
 """Recipes of images to whose look a picture can be brought."""
@@ -47,16 +62,41 @@ def why_not_live(run: Run) -> str | None:
     """Why own inputs cannot be read for a run, in a sentence; None when they can. Quick: nothing is prepared."""
     if LIVE_METHOD not in run.info.methods:
         return "Own inputs are scored by TRAK, of which this run has no scores."
-    if run.info.modality == "text":
-        if run.info.provenance.get("vocabulary"):
-            return None
-        return "This run keeps no vocabulary, so a new text cannot be turned into what the model takes."
-    if run.info.recipe not in IMAGE_RECIPES:
-        return (
-            "Own inputs need a recipe that knows how to read them, and this run has none. In Python, score them with "
-            "the Attributor that made the run."
-        )
-    return None
+    if not can_be_made_again(run):
+        return _why_no_model(run)
+    if run.info.recipe in IMAGE_RECIPES or read_encoding(run.info.provenance) is not None:
+        return None
+    what = "vocabulary, so a new text" if run.info.modality == "text" else "size and tones, so a new image"
+    return f"This run keeps no {what} cannot be turned into what the model takes."
+
+
+def _why_no_model(run: Run) -> str:
+    if run.info.recipe in OWN_DATA:
+        model = run.info.provenance.get("model")
+        return f"Own inputs need the model of this run, and “{model}” is not here any more, or not as it was."
+    if run.info.provenance.get("imported"):
+        return "Own inputs need a model, and this run holds scores alone; score them where those were made."
+    return (
+        "Own inputs need a model that can be made again, and this run was saved from Python. There, score them with "
+        "the Attributor that made the run."
+    )
+
+
+def takes_drawings(run: Run) -> bool:
+    """True for a run of digits, which people can draw."""
+    return run.info.recipe in IMAGE_RECIPES
+
+
+def look_of(run: Run) -> str:
+    """What the images of a run of own data have, such as "32 × 32 pixels, in colour"; empty for others."""
+    encoding = read_encoding(run.info.provenance)
+    return look_in_words(encoding) if isinstance(encoding, Pixels) else ""
+
+
+def example_text(run: Run) -> str:
+    """What somebody may type: the beginning of the first test text."""
+    rows = run.rows("SELECT left(text, 60) FROM examples WHERE split = 'test' AND idx = 0")
+    return f"{' '.join(str(rows[0][0]).split())} …" if rows else ""
 
 
 def explain_own_image(run: Run, content: bytes) -> OwnInput:
@@ -67,11 +107,17 @@ def explain_own_image(run: Run, content: bytes) -> OwnInput:
         NeedNotMetError: the run cannot score new inputs.
         RunMismatchError: the data or a checkpoint is not what the run was made with.
     """
-    if run.info.recipe not in IMAGE_RECIPES:
+    encoding = read_encoding(run.info.provenance)
+    if run.info.recipe not in IMAGE_RECIPES and not isinstance(encoding, Pixels):
         raise NeedNotMetError(why_not_live(run) or "This run takes texts; type one.")
     import torch
 
     from trak_core.live.attribution import live_scorer
+
+    if isinstance(encoding, Pixels):
+        prepared = prepare_image(content, encoding)
+        answer = live_scorer(run).answer(torch.from_numpy(prepared.inputs))
+        return OwnInput(prepared.thumbnail, None, prepared.steps, answer)
     from trak_core.live.digit_look import read_digit
 
     image = read_digit(content)
@@ -91,10 +137,10 @@ def explain_own_text(run: Run, text: str) -> OwnInput:
         NeedNotMetError: the run cannot score new inputs.
         RunMismatchError: the data or a checkpoint is not what the run was made with.
     """
-    vocabulary = run.info.provenance.get("vocabulary")
-    if not vocabulary:
+    encoding = read_encoding(run.info.provenance)
+    if encoding is None or isinstance(encoding, Pixels):
         raise NeedNotMetError(why_not_live(run) or "This run takes images; upload one.")
-    typed = read_text(text, tuple(vocabulary["words"]))
+    typed = read_text(text, encoding)
     from trak_core.live.attribution import encode_inputs, live_scorer
 
     scorer = live_scorer(run)

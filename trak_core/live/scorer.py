@@ -11,14 +11,14 @@ agreement is measured on other test examples.
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.datasets import Tokens, Vocabulary
+from trak_core.datasets import Pieces, Pixels, Tokens, Vocabulary, read_encoding
 from trak_core.errors import InvalidSettingError
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
 from trak_core.live.checkpoints import (
@@ -86,7 +86,8 @@ class LiveScorer:
         ensemble: all checkpoints, for probabilities.
         likeness: to the train examples.
         input_shape: of one input.
-        words: that the model knows and their idf `[n_words]`; None for images.
+        input_dtype: of inputs, int64 where they are the numbers of words.
+        encoding: what turns a text or an image into an input; None where the run does not tell.
         ink_range: the smallest and the largest number in the train inputs.
         agreement: for labels.
         agreement_of_others: for other classes.
@@ -103,7 +104,8 @@ class LiveScorer:
     ensemble: Ensemble
     likeness: Likeness
     input_shape: tuple[int, ...]
-    words: tuple[tuple[str, ...], NDArray[np.float32]] | None
+    input_dtype: torch.dtype
+    encoding: Vocabulary | Pixels | Tokens | Pieces | None
     ink_range: tuple[float, float]
     agreement: Agreement | None
     agreement_of_others: Agreement | None
@@ -128,7 +130,9 @@ class LiveScorer:
         predicted, n_classes = int(probabilities.argmax()), len(probabilities)
         scores = self.attribute(inputs.expand(n_classes, *inputs.shape[1:]), torch.arange(n_classes))
         scores[np.arange(n_classes) != predicted] *= np.float32(self.factor_of_others / self.factor)
-        known = None if text is None or self.words is None else known_share(text, frozenset(self.words[0]))
+        known = None
+        if text is not None and isinstance(self.encoding, Vocabulary | Tokens):
+            known = known_share(text, frozenset(self.encoding.words))
         with self._turn:
             unlike = self.likeness.judge(inputs, known)
         return Answer(predicted, probabilities, scores, self.agreement, self.agreement_of_others, unlike)
@@ -209,7 +213,8 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         ensemble=Ensemble.from_state_dicts(material.architecture, material.states, "cpu"),
         likeness=_likeness(material),
         input_shape=tuple(material.train_inputs.shape[1:]),
-        words=_words(run.info.provenance.get("vocabulary")),
+        input_dtype=material.train_inputs.dtype,
+        encoding=read_encoding(run.info.provenance),
         ink_range=(float(material.train_inputs.min()), float(material.train_inputs.max())),
         agreement=compare(scored(to_measure), to_measure.stored),
         agreement_of_others=compare(scored(others_to_measure), others_to_measure.stored),
@@ -242,7 +247,3 @@ def _likeness(material: LiveMaterial) -> Likeness:
         words = frozenset(dataset.encoding.words)
         known = np.asarray([known_share(text, words) for text in dataset.test.texts or []])
     return Likeness.of(material.architecture, material.states, material.train_inputs, material.test_inputs, known)
-
-
-def _words(stored: dict[str, Any] | None) -> tuple[tuple[str, ...], NDArray[np.float32]] | None:
-    return None if stored is None else (tuple(stored["words"]), np.asarray(stored["idf"], dtype=np.float32))

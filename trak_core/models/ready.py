@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trak_core.datasets import Encoding
-from trak_core.errors import InvalidSettingError
+from trak_core.datasets import Encoding, Tokenizer
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
     from torch import nn
 
     from trak_core.training import TrainingSettings
 
-__all__ = ["READY_MODELS", "ReadyModel", "find_model"]
+__all__ = ["READY_MODELS", "ReadyModel", "trained"]
 
 MOMENTUM = 0.9
 
@@ -27,31 +26,26 @@ class ReadyModel:
     Attributes:
         name: on the command line.
         title: for people, one clause.
-        encoding: what it takes.
+        encoding: what it takes; the tokenizer that makes it, for a model that brings its own.
         make: gives a freshly initialised one, from the shape of an input, the number of different tokens (0 where it
             takes none) and the number of classes.
         settings: how it is trained on so many examples.
+        weights: the file that training begins from; empty where it begins from fresh weights.
+        sources: SHA-256 of what the model comes from besides its name: "code", "pretrained", "weights".
     """
 
     name: str
     title: str
-    encoding: Encoding
+    encoding: Encoding | Tokenizer
     make: Callable[[tuple[int, ...], int, int], nn.Module]
     settings: Callable[[int], TrainingSettings]
+    weights: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
-
-def find_model(name: str, modality: str) -> ReadyModel:
-    """The ready model of that name for images or for texts.
-
-    Raises:
-        InvalidSettingError: there is none; the message lists those that there are.
-    """
-    fitting = {
-        model.name: model for model in READY_MODELS.values() if (model.encoding == "pixels") == (modality == "image")
-    }
-    if name not in fitting:
-        raise InvalidSettingError(f"model={name!r}; for {modality}s it must be one of: {', '.join(fitting)}.")
-    return fitting[name]
+    @property
+    def is_ready(self) -> bool:
+        """True for a model that is known to train here; any other has to be tried first."""
+        return self.name in READY_MODELS and not self.weights
 
 
 def _mlp(shape: tuple[int, ...], n_tokens: int, n_classes: int) -> nn.Module:
@@ -84,9 +78,11 @@ def _transformer(shape: tuple[int, ...], n_tokens: int, n_classes: int) -> nn.Mo
     return SmallTransformer(n_tokens, shape[0], n_classes)
 
 
-def _trained(
+def trained(
     epochs: int, batch_size: int, learning_rate: float, weight_decay: float
 ) -> Callable[[int], TrainingSettings]:
+    """Settings by the number of train examples."""
+
     def settings(n_train: int) -> TrainingSettings:
         from trak_core.training import TrainingSettings
 
@@ -100,16 +96,16 @@ def _trained(
 READY_MODELS = {
     model.name: model
     for model in (
-        ReadyModel("mlp", "one hidden layer", "pixels", _mlp, _trained(20, 100, 0.05, 0.002)),
-        ReadyModel("cnn", "two convolutions", "pixels", _cnn, _trained(12, 50, 0.05, 0.002)),
+        ReadyModel("mlp", "one hidden layer", "pixels", _mlp, trained(20, 100, 0.05, 0.002)),
+        ReadyModel("cnn", "two convolutions", "pixels", _cnn, trained(12, 50, 0.05, 0.002)),
         ReadyModel(
             "resnet9",
             "a residual network of nine layers, for a GPU",
             "pixels",
             _resnet9,
-            _trained(16, 128, 0.05, 0.0005),
+            trained(16, 128, 0.05, 0.0005),
         ),
-        ReadyModel("words", "weighted words, one hidden layer", "words", _words, _trained(20, 64, 0.3, 0.002)),
-        ReadyModel("transformer", "a transformer of two layers", "tokens", _transformer, _trained(10, 32, 0.1, 0.001)),
+        ReadyModel("words", "weighted words, one hidden layer", "words", _words, trained(20, 64, 0.3, 0.002)),
+        ReadyModel("transformer", "a transformer of two layers", "tokens", _transformer, trained(10, 32, 0.1, 0.001)),
     )
 }

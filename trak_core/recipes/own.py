@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from trak_core.models.ready import ReadyModel, find_model
+from trak_core.models import ReadyModel, find_model
 from trak_core.recipes.recipe import Recipe, Subject
 
 if TYPE_CHECKING:
@@ -19,18 +20,20 @@ OWN_DATA = ("image-folder", "image-arrays", "table", "hf-dataset")
 than itself to be trained again."""
 
 
-def own_recipe(kind: str, dataset: Dataset, model: str) -> Recipe:
+def own_recipe(kind: str, dataset: Dataset, model: str | ReadyModel, facts: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe that builds a run of own data.
 
     Args:
         kind: one of `OWN_DATA`.
         dataset: made ready for the model.
-        model: the name of a ready model for data of this kind.
+        model: of `find_model`, or its name.
+        facts: for provenance, as `Recipe` has them.
 
     Raises:
         InvalidSettingError: there is no such model.
     """
-    ready = find_model(model, dataset.modality)
+    ready = find_model(model, dataset.modality) if isinstance(model, str) else model
+    sources = {"weights": ready.weights, "sources": dict(ready.sources)} if ready.sources else {}
     return Recipe(
         name=kind,
         title=dataset.name,
@@ -41,12 +44,18 @@ def own_recipe(kind: str, dataset: Dataset, model: str) -> Recipe:
         proj_dim=128,
         n_subsets=100,
         n_seeds=4,
-        model=model,
+        model=ready.name,
+        facts={**(facts or {}), **sources},
     )
 
 
 def own_subject(dataset: Dataset, model: ReadyModel) -> Subject:
-    """The subject of own data with a ready model, whose settings follow from the number of train examples."""
+    """The subject of own data with a model, whose settings follow from the number of train examples.
+
+    Raises:
+        InvalidModelError: a model that is not a ready one cannot be trained or attributed here.
+        CheckpointMismatchError: the weights that it should begin from do not fit.
+    """
     from trak_core.datasets import Tokens
     from trak_core.tasks import Classification
 
@@ -57,9 +66,14 @@ def own_subject(dataset: Dataset, model: ReadyModel) -> Subject:
     def make_model() -> nn.Module:
         return model.make(shape, n_tokens, n_classes)
 
+    if not model.is_ready:
+        from trak_core.models.trial import try_model
+
+        try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes)
     return Subject(
         dataset=dataset,
         make_model=make_model,
         task=Classification(dataset.modality),
         training=model.settings(len(dataset.train)),
+        sources=model.sources,
     )

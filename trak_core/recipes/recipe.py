@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from trak_core.errors import UnknownRecipeError
 
@@ -28,12 +28,14 @@ class Subject:
         make_model: gives a freshly initialised model, drawing from torch's global generator.
         task: what a prediction is.
         training: how checkpoints and subset models are trained.
+        sources: SHA-256 of what models come from besides all this: a person's code, weights to begin from.
     """
 
     dataset: Dataset
     make_model: Callable[[], nn.Module]
     task: Classification
     training: TrainingSettings
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Recipe:
         n_seeds: models retrained on each subset.
         n_removal_tests: test examples that removal is measured on.
         model: name of the ready model, where the data is a person's own; else the name of the recipe says it all.
+        facts: what the run's provenance tells besides its settings, by name; texts, numbers and lists of them.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Recipe:
     n_seeds: int
     n_removal_tests: int = 100
     model: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def find_recipe(name: str) -> Recipe:

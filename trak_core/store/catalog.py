@@ -10,7 +10,7 @@ from typing import Literal
 from trak_core.errors import InvalidSettingError, RunNotFoundError, RunNotReadyError, TrakCoreError
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import Run, open_run
+from trak_core.store.run import Run, RunInfo, open_run
 
 __all__ = [
     "RunState",
@@ -45,6 +45,7 @@ class RunSummary:
         n_test: number of test examples.
         lds: mean LDS of the run's own method, None without evidence.
         noise_ceiling: of that LDS.
+        info: what the run is, None when it cannot be opened.
     """
 
     name: str
@@ -57,6 +58,7 @@ class RunSummary:
     n_test: int | None = None
     lds: float | None = None
     noise_ceiling: float | None = None
+    info: RunInfo | None = None
 
 
 def runs_dir() -> Path:
@@ -124,6 +126,7 @@ def summarize(run_dir: Path) -> RunSummary:
             run.info.n_test,
             _defined(evidence.mean) if evidence else None,
             _defined(evidence.noise_ceiling) if evidence else None,
+            run.info,
         )
 
 

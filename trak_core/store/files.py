@@ -15,7 +15,7 @@ class RunFiles:
     """Paths inside a run directory.
 
     `store.duckdb` and `checkpoints/` are the run; `reviews.duckdb` is what people wrote down about it. `build/` is
-    there only while the run is being built or measured: the working stores, the progress and the lock.
+    there only while the run is being built or measured: the working stores, the plan, the progress and the lock.
     `features.duckdb` holds what an `Attributor` has computed so far; the run does not need it.
     """
 
@@ -29,6 +29,7 @@ class RunFiles:
         self.working_store = self.build / "working.duckdb"
         self.working_evidence = self.build / "evidence.duckdb"
         self.features = run_dir / "features.duckdb"
+        self.plan = self.build / "plan.json"
         self.progress = self.build / "progress.json"
         self.lock = self.build / "lock"
 

@@ -13,7 +13,7 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def score_fingerprint(run_fingerprint: str, checkpoint_sha256s: Sequence[str], ridge: float, method: str) -> str:
+def score_fingerprint(run_fingerprint: str, checkpoint_sha256s: Sequence[str], ridge: float | None, method: str) -> str:
     """SHA-256 (hex) over the run's settings and data, the weights, the ridge and the method."""
     parts = [run_fingerprint, list(checkpoint_sha256s), ridge, method]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

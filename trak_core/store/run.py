@@ -79,6 +79,11 @@ class RunInfo:
         """False for regression and the like: there is one model output to explain, and labels are targets."""
         return len(self.class_names) > 1
 
+    @property
+    def came_about(self) -> str:
+        """How a run came about of which nothing tells how its models were trained, as the end of "the run was ..."."""
+        return "imported from scores made elsewhere" if self.provenance.get("imported") else "saved from Python"
+
 
 @dataclass(frozen=True)
 class Lds:

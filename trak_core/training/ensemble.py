@@ -8,10 +8,29 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from trak_core.errors import InvalidSettingError
 
-__all__ = ["Ensemble", "make_models"]
+__all__ = ["Ensemble", "chance_of", "make_models"]
 
 StateDict = dict[str, Tensor]
-_RANDOM = (nn.modules.dropout._DropoutNd,)
+NUMBERS_AT_ONCE = 2**25
+"""Of inputs, each counted for every model: what layers make of them is several times as large."""
+
+
+def chance_of(model: nn.Module) -> list[str]:
+    """The kinds of layers by which what a model says of one example depends on chance or on other examples."""
+    dropout, batch, instance = (
+        nn.modules.dropout._DropoutNd,
+        nn.modules.batchnorm._BatchNorm,
+        nn.modules.instancenorm._InstanceNorm,
+    )
+    return sorted(
+        {
+            type(module).__name__
+            for module in model.modules()
+            if isinstance(module, batch)
+            or (isinstance(module, dropout) and module.p > 0)
+            or (isinstance(module, instance) and module.track_running_stats)
+        }
+    )
 
 
 class Ensemble:
@@ -31,13 +50,15 @@ class Ensemble:
         """The ensemble that holds a copy of the weights of `models` on `device`.
 
         Raises:
-            InvalidSettingError: the architecture has buffers (as BatchNorm does) or dropout.
+            InvalidSettingError: the architecture has BatchNorm or dropout, or buffers that are not the same in all.
         """
         stacked, buffers = stack_module_state(list(models))
-        unsupported = [type(module).__name__ for module in models[0].modules() if isinstance(module, _RANDOM)]
-        if buffers or unsupported:
+        # Buffers that are the same in all (places of tokens, say) are those of the architecture.
+        unsupported = [name for name, value in buffers.items() if not (value == value[0]).all()]
+        unsupported += chance_of(models[0])
+        if unsupported:
             raise InvalidSettingError(
-                f"models with {', '.join([*buffers, *unsupported])} cannot be trained together: their state or noise "
+                f"models with {', '.join(unsupported)} cannot be trained together: their state or noise "
                 "is not carried through training yet. Use a model without BatchNorm and dropout."
             )
         return cls(models[0].to(device), {name: value.detach().clone().to(device) for name, value in stacked.items()})
@@ -57,12 +78,16 @@ class Ensemble:
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Outputs of every model for every input: `[n_models, n, n_outputs]`."""
+        an_input = len(self) * max(1, inputs[:1].numel())
+        with torch.no_grad():
+            batches = torch.split(inputs, max(1, NUMBERS_AT_ONCE // an_input))
+            return torch.cat([self._forward(batch) for batch in batches], dim=1)
 
+    def _forward(self, inputs: Tensor) -> Tensor:
         def forward(parameters: StateDict) -> Tensor:
             return functional_call(self.architecture, parameters, (inputs,))  # type: ignore[no-any-return]
 
-        with torch.no_grad():
-            return vmap(forward)(self.parameters)
+        return vmap(forward)(self.parameters)
 
 
 def make_models(make_model: Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:

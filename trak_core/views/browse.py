@@ -36,11 +36,12 @@ class TestOverview:
 
     Attributes:
         labels: int64 `[n_test]`; all 0 where there are no classes.
-        answers: the model's answers in words: a class, or a number where there are no classes.
+        answers: the model's answers in words: a class, or a number where there are no classes; "not known" where the
+            run does not hold them.
         loss: float64 `[n_test]`, NaN where unknown.
-        probabilities: float32 `[n_test, n_classes]`.
-        predicted: the model's answers, int64 `[n_test]`.
-        confidence: probability of the answer, float32 `[n_test]`.
+        probabilities: float32 `[n_test, n_classes]`, NaN where they are not known.
+        predicted: the model's answers, int64 `[n_test]`; -1 where they are not known.
+        confidence: probability of the answer, float32 `[n_test]`, NaN where it is not known.
     """
 
     labels: NDArray[np.int64]
@@ -52,11 +53,23 @@ class TestOverview:
 
     __test__ = False
 
+    @property
+    def is_known(self) -> bool:
+        """False for imported scores that came without the answers of their model."""
+        return bool(self.predicted[0] >= 0)
+
+    @property
+    def mistakes(self) -> NDArray[np.bool_]:
+        """Whether the model's answer is known and not the label, `[n_test]`."""
+        return np.asarray((self.predicted != self.labels) & (self.predicted >= 0))
+
 
 def overview(run: Run) -> TestOverview:
     """The model's answers for all test examples."""
     table = run.arrow("SELECT probabilities FROM predictions WHERE split = 'test' ORDER BY checkpoint_id, idx")
-    of_each = from_arrow_arrays(table, "probabilities").reshape(run.info.n_checkpoints, run.info.n_test, -1)
+    if table.num_rows == 0:
+        return _unknown(run)
+    of_each = from_arrow_arrays(table, "probabilities").reshape(-1, run.info.n_test, len(run.info.class_names))
     probabilities = of_each.mean(axis=0)
     predicted = probabilities.argmax(axis=1)
     means = run.columns(
@@ -76,15 +89,28 @@ def overview(run: Run) -> TestOverview:
     )
 
 
+def _unknown(run: Run) -> TestOverview:
+    n_test = run.info.n_test
+    return TestOverview(
+        labels=run.test_labels,
+        answers=["not known"] * n_test,
+        loss=np.full(n_test, np.nan),
+        probabilities=np.full((n_test, len(run.info.class_names)), np.nan, dtype=np.float32),
+        predicted=np.full(n_test, -1, dtype=np.int64),
+        confidence=np.full(n_test, np.nan, dtype=np.float32),
+    )
+
+
 def find_tests(run: Run, tests: TestOverview, wanted: TestFilter) -> list[int]:
     """Numbers of the test examples that pass the filter, rising."""
     low, high = wanted.confidence
     # A slider shows whole percents: its ends must not shut out what they round to.
-    keep = (tests.confidence >= low - 0.005) & (tests.confidence <= high + 0.005)
+    is_sure = (tests.confidence >= low - 0.005) & (tests.confidence <= high + 0.005)
+    keep = is_sure if tests.is_known else np.ones(run.info.n_test, dtype=bool)
     if wanted.classes:
         keep &= np.isin(tests.labels, wanted.classes)
     if wanted.only_mistakes:
-        keep &= tests.predicted != tests.labels
+        keep &= tests.mistakes
     if wanted.text:
         rows = run.rows(
             "SELECT idx FROM examples WHERE split = 'test' AND contains(lower(text), lower(?))", [wanted.text]

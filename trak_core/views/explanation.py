@@ -65,9 +65,9 @@ class Explanation:
 
     Attributes:
         example: the test example.
-        predicted: the model's answer.
+        predicted: the model's answer; -1 where the run does not hold it.
         predicted_name: the answer in words.
-        confidence: its probability, averaged over checkpoints; None where there are no classes.
+        confidence: its probability, averaged over checkpoints; None where there are no classes or it is not known.
         probabilities: of all classes `[n_classes]`.
         asked_class: the class whose model output is explained.
         asked_name: its name.
@@ -120,7 +120,7 @@ def explain(
         tests: `overview` of the run.
         test_idx: of the test example.
         asked_class: None asks about the model's own answer. A method that explains only the label is taken to mean
-            that, whatever was asked.
+            that, whatever was asked, and where the answer is not known the label is asked about.
         method: the run's own method by default.
         k: length of each side.
 
@@ -130,7 +130,8 @@ def explain(
     test_idx, method = run.check_test(test_idx), run.check_method(method)
     example = read_examples(run, "test", [test_idx])[0]
     predicted = int(tests.predicted[test_idx])
-    asked = predicted if asked_class is None else run.check_class(asked_class)
+    answer = predicted if predicted >= 0 else example.label
+    asked = answer if asked_class is None else run.check_class(asked_class)
     if asked != example.label and not run.explains_any_class(method):
         asked = example.label
     scores = run.score_row(test_idx, method, asked).astype(np.float64)
@@ -141,7 +142,7 @@ def explain(
         example=example,
         predicted=predicted,
         predicted_name=tests.answers[test_idx],
-        confidence=float(tests.confidence[test_idx]) if run.info.has_classes else None,
+        confidence=float(tests.confidence[test_idx]) if run.info.has_classes and predicted >= 0 else None,
         probabilities=tests.probabilities[test_idx],
         asked_class=asked,
         asked_name=run.info.class_names[asked],

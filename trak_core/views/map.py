@@ -117,8 +117,10 @@ def points_inside(xy: NDArray[np.float32], polygon: Sequence[Sequence[float]]) -
 
 
 def train_answers(run: Run) -> NDArray[np.int64]:
-    """The model's answers for all train examples, averaged over checkpoints: int64 `[n_train]`."""
+    """The model's answers for all train examples, averaged over checkpoints: int64 `[n_train]`, -1 where not known."""
     ids = [row[0] for row in run.rows("SELECT checkpoint_id FROM checkpoints ORDER BY 1")]
+    if not ids:
+        return np.full(run.info.n_train, -1, dtype=np.int64)
     step = max(1, NUMBERS_AT_ONCE // (len(run.info.class_names) * len(ids)))
     query = (
         "SELECT probabilities FROM predictions WHERE split = 'train' AND idx >= ? AND idx < ? "
@@ -135,8 +137,10 @@ def colour_options(run: Run, method: str) -> list[Colour]:
     """What examples can be coloured by: what the run has for the method."""
     known = {"score", "verdict"}
     if run.info.has_classes:
-        known |= {"class", "prediction"}
-    if run.rows("SELECT 1 FROM predictions WHERE loss IS NOT NULL LIMIT 1"):
+        known.add("class")
+    if run.info.has_classes and run.info.n_checkpoints:
+        known.add("prediction")
+    if run.rows("SELECT 1 FROM predictions WHERE split = 'train' AND loss IS NOT NULL LIMIT 1"):
         known.add("loss")
     if run.rows("SELECT 1 FROM self_influence WHERE method = ? LIMIT 1", [method]):
         known.add("self-influence")
@@ -204,10 +208,10 @@ def _scale(by: Colour, values: Floats, is_signed: bool = False) -> Colouring:
 def answer_scores(run: Run, tests: TestOverview, test_idx: int, method: str) -> tuple[NDArray[np.float32], int]:
     """Scores `[n_train]` for the model's own answer to a test example, and the class that they explain.
 
-    Methods that explain the label only are asked about the label.
+    Methods that explain the label only are asked about the label, and so are all where the answer is not known.
     """
     predicted, label = int(tests.predicted[test_idx]), run.label("test", test_idx)
-    asked = predicted if predicted == label or run.explains_any_class(method) else label
+    asked = predicted if predicted >= 0 and (predicted == label or run.explains_any_class(method)) else label
     return run.score_row(test_idx, method, asked), asked
 
 

@@ -1,19 +1,23 @@
 """What a run was made from and what it takes up, as tables with plain headings."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from trak_core.datasets import Pixels, Tokens, read_encoding
 from trak_core.store.files import RunFiles
 from trak_core.store.run import Run
+from trak_core.views.own_data import made_from, model_in_words
 
 __all__ = ["SETTING_TITLES", "checkpoints_table", "facts_table", "methods_table", "sizes_table"]
 
 _DATA = {
     "title": "name of the data",
     "recipe": "recipe",
+    "minutes": "minutes it was given",
     "modality": "kind of example",
     "data_fingerprint": "fingerprint of the data",
     "vocabulary": "vocabulary",
@@ -42,7 +46,17 @@ SETTING_TITLES = {
     "schema_version": "schema version",
 }
 """What people call the settings in the meta table."""
-_OWN_PLACE = {"class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"}
+_OWN_PLACE = {
+    *("class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"),
+    *("pixels", "tokens", "data_report"),
+}
+_REPORT = {
+    "n_left_out": "left out, because unreadable or without a class",
+    "n_duplicates": "training examples that repeat an earlier one",
+    "n_leaks": "test examples that are training examples too",
+    "n_conflicts": "inputs with more than one label",
+}
+"""What people call the findings of the report that was made before a build from own data."""
 LONGEST = 200
 
 
@@ -57,7 +71,16 @@ def facts_table(run: Run) -> pd.DataFrame:
         ("data", "test examples", f"{run.info.n_test:,}"),
         ("data", "classes", f"{len(run.info.class_names)}: {names}" if run.info.has_classes else "none: a number"),
     ]
+    if (source := made_from(run.info)) is not None:
+        rows.insert(0, ("data", "made from", source))
+        made.pop("title", None)
+        made.pop("recipe", None)
+        made["model"] = model_in_words(run.info)
     rows += [("data", title, _words(made[key])) for key, title in _DATA.items() if made.get(key) is not None]
+    rows += [("data", *fact) for fact in _encoding_facts(made)]
+    report = made.get("data_report") or {}
+    rows += [("data", title, _words(report[key])) for key, title in _REPORT.items() if report.get(key)]
+    rows += [("data", "note of the reader", str(sentence)) for sentence in report.get("notes") or ()]
     rows += [
         ("settings", title, _words(made[key])) for key, title in SETTING_TITLES.items() if made.get(key) is not None
     ]
@@ -69,6 +92,19 @@ def facts_table(run: Run) -> pd.DataFrame:
     ]
     rows += [("versions", name, _words(version)) for name, version in (made.get("versions") or {}).items()]
     return pd.DataFrame([(about, what, _cut(value)) for about, what, value in rows], columns=["about", "what", "value"])
+
+
+def _encoding_facts(made: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How images and texts were made ready for the model; the vocabulary of runs of recipes is told as it is."""
+    encoding = read_encoding(made)
+    if isinstance(encoding, Pixels):
+        tones = "grey" if encoding.n_channels == 1 else "in colour"
+        size = f"{encoding.width} x {encoding.height} pixels (width x height), {tones}"
+        return [("images as the model takes them", size)]
+    if isinstance(encoding, Tokens):
+        said = f"the first {encoding.length:,} words in their order, of which it knows {len(encoding.words):,}"
+        return [("texts as the model takes them", said)]
+    return []
 
 
 def _words(value: Any) -> str:

@@ -10,6 +10,8 @@ from trak_core.views.neighbours import DUPLICATE_COSINE, FeatureSpace
 
 __all__ = ["Story", "find_stories", "first_test"]
 
+CLOSE = 0.95
+"""An answer that is surer is no close call."""
 SURE = 0.5
 """An answer less sure than this needs no story to be called brittle."""
 MAX_TESTS = 200
@@ -43,13 +45,17 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
     """Up to six stories; one that the data does not tell is left out.
 
     A mistake, a confident hit, a close call, an answer that a few train examples carry, a label that looks wrong, and a
-    test example with a twin in the training data. Without classes: the worst and the best answer, and the twin.
+    test example with a twin in the training data. Without classes: the worst and the best answer, and the twin. Where
+    the model's answers are not known: the first test example, and a train example that speaks against its own class.
 
     Args:
         run: with scores.
         tests: `overview` of the run.
         space: `feature_space` of the run, for finding the twin.
     """
+    if not tests.is_known:
+        stories = [Story("The first test example", f"Its label is {run.info.class_names[tests.labels[0]]}.", 0)]
+        return [*stories, *_against_its_own(run)]
     found = (
         [_mistake(run, tests), _hit(run, tests), _close_call(run, tests), _brittle(run, tests), _odd_label(run)]
         if run.info.has_classes
@@ -60,7 +66,7 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
 
 
 def _mistake(run: Run, tests: TestOverview) -> Story | None:
-    wrong = tests.predicted != tests.labels
+    wrong = tests.mistakes
     if not wrong.any():
         return None
     idx = int(np.argmax(np.where(wrong, tests.confidence, -1.0)))
@@ -89,6 +95,8 @@ def _close_call(run: Run, tests: TestOverview) -> Story | None:
     if not right.any():
         return None
     idx = int(np.argmin(np.where(right, tests.confidence, 2.0)))
+    if tests.confidence[idx] >= CLOSE:
+        return None
     name = run.info.class_names[tests.predicted[idx]]
     return Story("A close call", f"Right, but only {tests.confidence[idx]:.0%} sure of {name}.", idx)
 
@@ -129,8 +137,31 @@ def _odd_label(run: Run) -> Story | None:
     )
 
 
+def _against_its_own(run: Run) -> list[Story]:
+    """The train example that is most often among the strongest opponents of test examples with its own label."""
+    rows = run.rows(
+        "SELECT train_idx, train.label_name, count(*) AS n FROM topk "
+        "JOIN examples train ON train.split = 'train' AND train.idx = train_idx "
+        "JOIN examples test ON test.split = 'test' AND test.idx = test_idx "
+        "WHERE method = ? AND side = 'opponent' AND rank <= 5 AND score < 0 AND train.label = test.label "
+        "GROUP BY ALL ORDER BY n DESC, train_idx LIMIT 1",
+        [run.info.method],
+    )
+    return [
+        Story(
+            "Speaks against its own class",
+            f"Labelled {name}, and among the 5 strongest opponents of {n} test example{'s' if n > 1 else ''} labelled "
+            f"{name} too.",
+            train_idx=int(train_idx),
+        )
+        for train_idx, name, n in rows
+    ]
+
+
 def _twin(space: FeatureSpace) -> Story | None:
     """The test example that is nearest to a train example; not told unless they are near-duplicates."""
+    if not len(space.test) or not len(space.train):
+        return None
     step = max(1, len(space.test) // MAX_TESTS)
     cosines = space.test[::step] @ space.train.T
     place, train_idx = np.unravel_index(int(cosines.argmax()), cosines.shape)

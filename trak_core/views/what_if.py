@@ -114,7 +114,8 @@ def foretell(
         NotInRunError: there is no such test example, method or class.
     """
     test_idx, method = run.check_test(test_idx), run.check_method(method)
-    label, predicted = run.label("test", test_idx), int(tests.predicted[test_idx])
+    label = run.label("test", test_idx)
+    predicted = int(tests.predicted[test_idx]) if tests.is_known else label
     asked = predicted if asked_class is None else run.check_class(asked_class)
     shown = _shown_classes(run, tests.probabilities[test_idx], {label, predicted, asked})
     before = _model_outputs(run, test_idx, label)
@@ -156,11 +157,13 @@ def _shown_classes(run: Run, probabilities: NDArray[np.float32], needed: set[int
 
 
 def _model_outputs(run: Run, test_idx: int, label: int) -> NDArray[np.float64]:
-    """Model outputs of all classes `[n_classes]`, mean over checkpoints."""
+    """Model outputs of all classes `[n_classes]`, mean over checkpoints; NaN where they are not known."""
     table = run.arrow(
         "SELECT model_output, probabilities FROM predictions WHERE split = 'test' AND idx = ? ORDER BY checkpoint_id",
         [test_idx],
     )
+    if table.num_rows == 0:
+        return np.full(len(run.info.class_names), np.nan)
     p = from_arrow_arrays(table, "probabilities").astype(np.float64)  # [n_checkpoints, n_classes]
     if run.info.has_classes:
         others = p.sum(1, keepdims=True) - p

@@ -1,0 +1,70 @@
+"""How much of a data set a run is built from."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.datasets.raw import RawData, RawImages, RawTexts
+from trak_core.datasets.splitting import draw
+from trak_core.errors import InvalidSettingError
+
+__all__ = ["MAX_TRAIN", "sampled"]
+
+MAX_TRAIN = 100_000
+"""Train examples that a run may have."""
+USUAL_N_TEST = 1500
+"""Test examples that are explained, unless another number is asked for."""
+MAX_SCORES = 200_000_000
+"""Scores of every class that are computed at once; more would need more memory than most machines have."""
+
+
+def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None, seed: int = 0) -> RawData:
+    """The data with so many train and test examples, every class with its share; a note says what was drawn.
+
+    Args:
+        raw: as it was read.
+        n_train: None for all.
+        n_test: None for all up to fifteen hundred, or fewer where there are very many classes or train examples.
+        seed: of the draw.
+
+    Raises:
+        InvalidSettingError: there are not so many, or too many for a run.
+    """
+    if (n_train or len(raw.train)) > MAX_TRAIN:
+        raise InvalidSettingError(
+            f"{raw.name} has {len(raw.train):,} train examples, and a run may have {MAX_TRAIN:,}; draw some of them "
+            "with --n-train 20000."
+        )
+    notes = list(raw.notes)
+    train = raw.train
+    if n_train is not None and n_train != len(raw.train):
+        _check("n_train", n_train, raw.train.labels)
+        train = _take(raw.train, draw(raw.train.labels, n_train, seed))
+        notes.append(f"{n_train:,} of {len(raw.train):,} train examples were drawn, as was asked for.")
+    test = raw.test
+    if n_test is None:
+        n_test = min(len(raw.test), USUAL_N_TEST, MAX_SCORES // (len(raw.class_names) * len(train)))
+        n_test = min(len(raw.test), max(n_test, len(np.unique(raw.test.labels))))
+        why = "enough to see what the model does; --n-test gives another number"
+    else:
+        why = "as was asked for"
+    if n_test != len(raw.test):
+        _check("n_test", n_test, raw.test.labels)
+        test = _take(raw.test, draw(raw.test.labels, n_test, seed))
+        notes.append(f"{n_test:,} of {len(raw.test):,} test examples were drawn, {why}.")
+    return replace(raw, train=train, test=test, notes=tuple(notes))
+
+
+def _check(name: str, n: int, labels: NDArray[np.int64]) -> None:
+    n_classes = len(np.unique(labels))
+    if not n_classes <= n <= len(labels):
+        raise InvalidSettingError(
+            f"{name}={n:,}; it must be from {n_classes:,}, one for each class, to {len(labels):,}, all that there are."
+        )
+
+
+def _take(part: RawImages | RawTexts, rows: NDArray[np.int64]) -> RawImages | RawTexts:
+    if isinstance(part, RawImages):
+        return RawImages(part.pixels[rows], part.labels[rows])
+    return RawTexts([part.texts[row] for row in rows], part.labels[rows])

@@ -1,0 +1,348 @@
+"""Makes a run of scores that were made elsewhere.
+
+Everything is read and checked before anything is written; then the tables of a run are filled through the writer that
+builds use, and published in one step. Such a run has scores and examples, but no models: nothing tells how far its
+scores can be believed.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.datasets import RawData, RawImages
+from trak_core.datasets.own_data import OwnData
+from trak_core.datasets.pixels import thumbnail
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, RunMismatchError
+from trak_core.exchange.libraries import Library, Orientation, find_library
+from trak_core.exchange.matrix import ScoreMatrix, read_matrix
+from trak_core.exchange.predictions import prediction_columns, read_probabilities
+from trak_core.exchange.score_files import from_array, open_scores
+from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
+from trak_core.store.catalog import check_run_name, runs_dir
+from trak_core.store.class_influence import class_influence_columns
+from trak_core.store.files import RunFiles, storage_errors
+from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.progress import BuildStatus, write_status
+from trak_core.store.run import open_run
+from trak_core.store.schema import Shape
+from trak_core.store.topk import topk_columns
+from trak_core.store.writer import StoreWriter, build_lock, clear_site
+from trak_core.versions import versions
+
+__all__ = ["IMPORTED", "Imported", "import_scores"]
+
+IMPORTED = "imported"
+"""In the place of a recipe's name."""
+EXAMPLES_AT_ONCE = 1024
+LONGEST_METHOD = 60
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of some scores.
+
+    Attributes:
+        path: of the run.
+        n_test: number of test examples.
+        n_train: number of train examples.
+        method: the name of the scores.
+        library: that made them, where it is known.
+        orientation: of the matrix as it came.
+        is_reversed: whether the sign of every score was turned round.
+        sign_check: what the labels say about the sign as it came.
+        n_empty: test examples with scores that are all zero.
+    """
+
+    path: Path
+    n_test: int
+    n_train: int
+    method: str
+    library: str | None
+    orientation: Orientation
+    is_reversed: bool
+    sign_check: SignCheck
+    n_empty: int
+
+
+def import_scores(
+    scores: Any,
+    examples: RawData | OwnData,
+    name: str,
+    *,
+    method: str | None = None,
+    library: str | None = None,
+    key: str | None = None,
+    orientation: Orientation | None = None,
+    sign: Sign = "check",
+    predictions: Any = None,
+    title: str | None = None,
+    on_progress: Callable[[int, int], object] = lambda n_done, n_steps: None,
+) -> Imported:
+    """Makes a run of scores that were made elsewhere, in the directory of runs, and says what it found.
+
+    Args:
+        scores: the path of a file (.npy, .npz, .safetensors, .pt, .parquet) or of a folder that traker or kronfluence
+            saved to; or a numpy array or torch tensor `[n_test, n_train]` or `[n_train, n_test]`.
+        examples: the very examples that were scored, in their order: as a reader gave them, or where they lie.
+        name: of the run.
+        method: name of the scores; that of the library by default, or else "imported".
+        library: that made the scores, such as "dattri"; it tells the orientation where it is known.
+        key: which matrix, where the file or folder holds several.
+        orientation: "test-by-train" or "train-by-test"; needed only where there are as many test as train examples.
+        sign: "check" refuses scores that look as if negative ones help; "reversed" turns them round, "as-is" keeps
+            them.
+        predictions: probabilities `[n_test, n_classes]` of the model's answers, as an array or the path of a file.
+        title: of the data, for people; the name of the examples by default.
+        on_progress: called with the steps done and all steps.
+
+    Raises:
+        EmptyDataError: there are no scores or no examples.
+        InvalidDataError: the scores or predictions cannot be read, are no finite numbers, or point the wrong way.
+        InvalidSettingError: a name that cannot be, an unknown choice, or an orientation that must be said.
+        RunBusyError: another process is writing a run of that name.
+        RunMismatchError: there is another run of that name.
+        ShapeMismatchError: the matrix does not fit the counts of the examples.
+        StorageError: the disk is full, read-only or failing.
+    """
+    check_run_name(name)
+    found = open_scores(Path(scores), key) if isinstance(scores, str | Path) else from_array(scores)
+    made_by = _library(library, found.library)
+    chosen = _method_name(method, made_by)
+    raw = examples.read() if isinstance(examples, OwnData) else examples
+    _check_examples(raw)
+    Shape(len(raw.train), len(raw.class_names), 1)  # refuses more than a store holds
+    known = None if made_by is None else find_library(made_by)
+    matrix = read_matrix(found, len(raw.test), len(raw.train), orientation, known)
+    sign_check = check_sign(matrix, raw.test.labels, raw.train.labels)
+    is_reversed = choose_sign(sign, sign_check, matrix.where)
+    matrix = ScoreMatrix(matrix.where, matrix.array, matrix.orientation, is_reversed)
+    probabilities = None if predictions is None else read_probabilities(predictions, len(raw.test), raw.class_names)
+    facts = {
+        "file": found.file,
+        **({"library": made_by} if made_by else {}),
+        "orientation": matrix.orientation,
+        "sign": "reversed" if is_reversed else "as it came",
+        "sign_check": sign_check.verdict,
+    }
+    saver = _Saver(RunFiles(runs_dir() / name), raw, matrix, chosen, probabilities, title or raw.name, facts)
+    saver.save(on_progress)
+    return Imported(
+        path=saver.files.run_dir,
+        n_test=matrix.n_test,
+        n_train=matrix.n_train,
+        method=chosen,
+        library=made_by,
+        orientation=matrix.orientation,
+        is_reversed=is_reversed,
+        sign_check=sign_check,
+        n_empty=sum(int((~rows.any(1)).sum()) for _, rows in matrix.blocks()),
+    )
+
+
+def _library(given: str | None, found: Library | None) -> str | None:
+    if given is None or found is None or given.lower() == found.name.lower():
+        return given or (found.name if found else None)
+    raise InvalidSettingError(f"library={given!r}, but the scores lie as {found.name} saves them; leave it out.")
+
+
+def _method_name(given: str | None, library: str | None) -> str:
+    name = given if given is not None else library or IMPORTED
+    if not name.strip() or name != name.strip() or len(name) > LONGEST_METHOD or not name.isprintable():
+        raise InvalidSettingError(
+            f"method={name!r} will not do; use 1 to {LONGEST_METHOD} letters, digits and signs on one line."
+        )
+    return name
+
+
+def _check_examples(raw: RawData) -> None:
+    """Refuses examples that do not hold together; those of a reader do."""
+    for split, part in (("train", raw.train), ("test", raw.test)):
+        n = len(part.pixels if isinstance(part, RawImages) else part.texts)
+        if n == 0:
+            raise EmptyDataError(f"{raw.name}: there are no {split} examples; give those that were scored.")
+        if n != len(part.labels):
+            raise InvalidDataError(
+                f"{raw.name} has {len(part.labels):,} labels for {n:,} {split} examples; give each one."
+            )
+        if part.labels.dtype.kind not in "iu":
+            raise InvalidDataError(f"{raw.name}: {split} labels are {part.labels.dtype}; they must be whole numbers.")
+        wrong = np.flatnonzero((part.labels < 0) | (part.labels >= len(raw.class_names)))
+        if len(wrong):
+            raise InvalidDataError(
+                f"{raw.name}: {split} example {wrong[0]} has the label {part.labels[wrong[0]]}, and there are "
+                f"{len(raw.class_names)} classes, 0 to {len(raw.class_names) - 1}."
+            )
+
+
+class _Saver:
+    """One import under way."""
+
+    def __init__(
+        self,
+        files: RunFiles,
+        raw: RawData,
+        matrix: ScoreMatrix,
+        method: str,
+        probabilities: NDArray[np.float32] | None,
+        title: str,
+        facts: dict[str, str],
+    ) -> None:
+        self.files = files
+        self.raw = raw
+        self.matrix = matrix
+        self.method = method
+        self.probabilities = probabilities
+        self.title = title
+        self.facts = facts
+        digest = None if probabilities is None else hashlib.sha256(probabilities.tobytes()).hexdigest()
+        parts = [_examples_digest(raw), matrix.digest(), method, title, digest, facts]
+        self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def save(self, on_progress: Callable[[int, int], object]) -> None:
+        """Writes the run, unless it is there; what fails leaves nothing behind."""
+        if self._is_there():
+            return
+        is_new_dir, is_new = not self.files.run_dir.exists(), not self.files.build.exists()
+        with build_lock(self.files):
+            if self.files.store.exists():
+                clear_site(self.files)  # published by an import that was stopped while tidying up
+                return
+            try:
+                self._write(on_progress)
+            except BaseException:
+                if is_new and self.files.build.exists():
+                    clear_site(self.files)
+                    if is_new_dir and not self.files.store.exists():
+                        with storage_errors(self.files.run_dir):
+                            self.files.run_dir.rmdir()
+                raise
+
+    def _is_there(self) -> bool:
+        if not self.files.store.exists():
+            return False
+        with open_run(self.files.run_dir) as run:
+            if run.info.provenance["fingerprint"] == self.fingerprint:
+                return not self.files.build.exists()
+        raise RunMismatchError(
+            f"there is another run {self.files.run_dir.name!r} already, made of other scores or examples; give this "
+            "one another name with --name."
+        )
+
+    def _write(self, on_progress: Callable[[int, int], object]) -> None:
+        raw, matrix = self.raw, self.matrix
+        shape = Shape(matrix.n_train, len(raw.class_names), 1)
+        n_done, n_steps = 0, len(raw.train) + len(raw.test) + matrix.n_test
+
+        def advance(n: int) -> None:
+            nonlocal n_done
+            n_done += n
+            on_progress(n_done, n_steps)
+            step = "scores are being imported; give the same command again if it was stopped"
+            write_status(self.files, BuildStatus("running", step, n_done / n_steps, None, None, "", [], time.time()))
+
+        with StoreWriter(self.files, shape, self.fingerprint) as writer:
+            advance(0)
+            for split in ("train", "test"):
+                n = len(raw.train if split == "train" else raw.test)
+                for start in range(0, n, EXAMPLES_AT_ONCE):
+                    stop = min(n, start + EXAMPLES_AT_ONCE)
+                    if not writer.has(f"{split} {start}"):
+                        writer.write(f"{split} {start}", {"examples": self._examples(split, start, stop)})
+                    advance(stop - start)
+            for start, rows in matrix.blocks():
+                if not writer.has(f"scores {start}"):
+                    writer.write(f"scores {start}", self._scores(start, rows))
+                advance(len(rows))
+            if not writer.has("class influence"):
+                query = 'SELECT "values" FROM scores WHERE test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx'
+                columns = class_influence_columns(
+                    self.method, raw.test.labels, lambda idx: writer.arrays(query, "values", [idx.tolist()])
+                )
+                writer.write("class influence", {"class_influence": columns})
+            if not writer.has("summary"):
+                writer.write("summary", self._summary(), self._meta())
+            writer.publish()
+            writer.finish()
+
+    def _examples(self, split: str, start: int, stop: int) -> dict[str, Any]:
+        part = self.raw.train if split == "train" else self.raw.test
+        labels, n = part.labels[start:stop], stop - start
+        if isinstance(part, RawImages):
+            shown: dict[str, Any] = {
+                "text": [None] * n,
+                "thumbnail": [thumbnail(image) for image in part.pixels[start:stop]],
+            }
+        else:
+            shown = {"text": part.texts[start:stop], "thumbnail": [None] * n}
+        return {
+            "split": [split] * n,
+            "idx": np.arange(start, stop),
+            "label": labels,
+            "label_name": [self.raw.class_names[label] for label in labels],
+            **shown,
+        }
+
+    def _scores(self, start: int, rows: NDArray[np.float32]) -> dict[str, dict[str, Any]]:
+        idx = np.arange(start, start + len(rows))
+        return {
+            "scores": {"method": [self.method] * len(rows), "test_idx": idx, "values": rows},
+            "topk": topk_columns({self.method: rows}, first=start),
+        }
+
+    def _summary(self) -> dict[str, dict[str, Any]]:
+        made_by = f", made by {self.facts['library']}" if "library" in self.facts else ""
+        tables = {
+            "methods": {
+                "method": [self.method],
+                "title": [self.method],
+                "description": [f"Imported from {self.facts['file']}{made_by}."],
+                "is_baseline": [False],
+                "seconds": [None],
+                "fingerprint": [score_fingerprint(self.fingerprint, [], None, self.method)],
+            }
+        }
+        if self.probabilities is not None:
+            tables["predictions"] = prediction_columns(self.probabilities, self.raw.test.labels)
+        return tables
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "recipe": IMPORTED,
+            "title": self.title,
+            "modality": self.raw.modality,
+            "class_names": list(self.raw.class_names),
+            "task": f"{self.raw.modality}_classification",
+            "method": self.method,
+            "imported": self.facts,
+            "has_predictions": self.probabilities is not None,
+            "proj_dim": 0,
+            "n_subsets": 0,
+            "n_seeds": 0,
+            "asked_classes": "label",
+            "ridge": None,
+            "calibration": None,
+            "calibration_of_other_classes": None,
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": versions(),
+            "complete": True,
+        }
+
+
+def _examples_digest(raw: RawData) -> str:
+    """SHA-256 (hex) over the examples, their labels and the class names."""
+    digest = hashlib.sha256(json.dumps(raw.class_names).encode())
+    for part in (raw.train, raw.test):
+        digest.update(np.ascontiguousarray(part.labels, dtype=np.int64).tobytes())
+        if isinstance(part, RawImages):
+            digest.update(f"{part.pixels.shape}".encode())
+            digest.update(np.ascontiguousarray(part.pixels).data)
+        else:
+            digest.update(json.dumps(part.texts).encode())
+    return digest.hexdigest()

@@ -1,0 +1,143 @@
+"""A person's own network, by `module:function`.
+
+The function is called with what its parameters ask for by name. A run keeps the SHA-256 of the module's file: read
+again, a run names code that is run only if it is the very file that the run was built with, whoever sent the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trak_core.errors import InvalidSettingError, TrakCoreError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["call_function", "code_digest", "find_function", "is_own_code", "wanted"]
+
+_SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+PARAMETERS = {
+    "image": ("n_classes", "channels", "height", "width"),
+    "text": ("n_classes", "n_words", "n_tokens", "length"),
+}
+
+
+def is_own_code(name: str) -> bool:
+    """True when the name reads `module:function`."""
+    return _SPEC.fullmatch(name) is not None
+
+
+def code_digest(name: str) -> str | None:
+    """SHA-256 (hex) of the file of the module, found without running anything; None when there is no such file."""
+    path = _file_of(name.partition(":")[0])
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _file_of(module: str) -> Path | None:
+    first, *others = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    for depth, _ in enumerate(others, start=2):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        # `find_spec` would import the packages above.
+        spec = importlib.machinery.PathFinder.find_spec(
+            ".".join([first, *others[: depth - 1]]), list(spec.submodule_search_locations)
+        )
+    if spec is None or not spec.origin or not spec.has_location:
+        return None
+    return Path(spec.origin)
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """The function; its module is imported.
+
+    Raises:
+        InvalidSettingError: there is no such module or function, or the module cannot be imported.
+    """
+    module, _, function = name.partition(":")
+    if _file_of(module) is None:
+        raise InvalidSettingError(
+            f"model={name!r}: there is no module {module!r} here; give the command in the folder of {module}.py, or "
+            "add that folder to PYTHONPATH."
+        )
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except (Exception, SystemExit) as error:
+        raise InvalidSettingError(
+            f"model={name!r}: importing {module} fails with {_in_words(error)}; mend that."
+        ) from error
+    if not callable(found):
+        raise InvalidSettingError(
+            f"model={name!r}: module {module!r} has no function {function!r}; give one that returns an nn.Module."
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def wanted(name: str, function: Callable[..., Any], modality: str) -> tuple[str, ...]:
+    """The names of what the function is called with.
+
+    Raises:
+        InvalidSettingError: it asks for something else, or does not say how it takes texts.
+    """
+    allowed = PARAMETERS[modality]
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise InvalidSettingError(f"model={name!r} does not tell its parameters; wrap it in a function.") from error
+    named = tuple(each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
+    asked = tuple(each for each in named if each in allowed)
+    foreign = [
+        each.name
+        for each in parameters
+        if each.name not in allowed
+        and each.default is each.empty
+        and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if foreign or "n_classes" not in asked:
+        problem = f"asks for {foreign[0]!r}" if foreign else "takes no n_classes"
+        raise InvalidSettingError(
+            f"model={name!r} {problem}; for {modality}s it is called with n_classes and, where it takes them, "
+            f"{', '.join(allowed[1:])}."
+        )
+    if modality == "text" and ("n_words" in asked) == ("n_tokens" in asked):
+        raise InvalidSettingError(
+            f"model={name!r} must take either n_words (texts come as weights of words, float32 [n, n_words]) or "
+            "n_tokens (texts come as numbers of words in their order, int64 [n, length], 0 is padding)."
+        )
+    return asked
+
+
+def call_function(name: str, function: Callable[..., Any], given: Mapping[str, int]) -> nn.Module:
+    """What the function returns for these values.
+
+    Raises:
+        InvalidSettingError: it fails, or returns no module.
+    """
+    from torch import nn
+
+    called = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
+    try:
+        model = function(**given)
+    except TrakCoreError:
+        raise
+    except Exception as error:
+        raise InvalidSettingError(f"{called} fails with {_in_words(error)}; mend that.") from error
+    if not isinstance(model, nn.Module):
+        raise InvalidSettingError(f"{called} returns a {type(model).__name__}; it must return an nn.Module.")
+    return model
+
+
+def _in_words(error: BaseException) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0].rstrip('.')}" if said else type(error).__name__

@@ -1,0 +1,160 @@
+"""Tries a model on a few examples before anything is trained, so that a build does not fail half way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from trak_core.errors import InvalidModelError, TrakCoreError
+from trak_core.tasks import Classification
+from trak_core.training.ensemble import Ensemble, chance_of, make_models
+
+__all__ = ["MODELS_AT_ONCE", "try_model"]
+
+N_TRIED = 4
+MODELS_AT_ONCE = 20
+"""Models that a build trains together, about."""
+COPIES = 3
+"""Of each weight while a model trains: itself, its gradient, its velocity."""
+LONGEST_REASON = 120
+OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines (docs/your-own-model.md)"
+
+
+def try_model(
+    name: str, make_model: Callable[[], nn.Module], inputs: NDArray[Any], labels: NDArray[np.int64], n_classes: int
+) -> None:
+    """Trains two models for one step and asks for the gradients of some examples; gives nothing.
+
+    Args:
+        name: of the model, for what is said.
+        make_model: gives a freshly initialised model, drawing from torch's global generator.
+        inputs: `[n_train, ...]`; the first few are used.
+        labels: int64 `[n_train]`.
+        n_classes: that the model has to tell apart.
+
+    Raises:
+        CheckpointMismatchError: weights to begin from do not fit.
+        InvalidModelError: the model cannot be trained or attributed here; the message says what to do.
+    """
+    model = make_models(make_model, [0])[0].eval()
+    few, asked = torch.from_numpy(inputs[:N_TRIED]), torch.from_numpy(labels[:N_TRIED])
+    _check_parts(name, model)
+    _check_size(name, model)
+    logits = _forward(name, model, few)
+    if logits.shape != (len(few), n_classes):
+        raise InvalidModelError(
+            f"model={name!r} gives an output of shape {tuple(logits.shape)} for {len(few)} examples; it must give "
+            f"logits [n, n_classes], which is {(len(few), n_classes)} here."
+        )
+    _check_seeds(name, model, make_model)
+    _step(name, model, few, asked)
+    _gradients(name, model, few, asked)
+
+
+def _check_parts(name: str, model: nn.Module) -> None:
+    if chance := chance_of(model):
+        raise InvalidModelError(
+            f"model={name!r} has {', '.join(chance)}: what it says of one example would depend on others or on chance, "
+            f"so that no build trains it; use GroupNorm and leave dropout out, {OWN_SCRIPT}."
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InvalidModelError(f"model={name!r} has no parameters that can be trained; nothing could be attributed.")
+    if frozen := [key for key, parameter in model.named_parameters() if not parameter.requires_grad]:
+        raise InvalidModelError(
+            f"model={name!r} keeps {len(frozen)} of its parameters fixed (the first is {frozen[0]}), and a build "
+            f"trains all of them; let all be trained, {OWN_SCRIPT}."
+        )
+    if types := {str(each.dtype) for each in model.parameters()} - {"torch.float32"}:
+        raise InvalidModelError(f"model={name!r} has parameters in {', '.join(types)}; a build trains float32.")
+
+
+def _check_size(name: str, model: nn.Module) -> None:
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    needed = 4 * COPIES * MODELS_AT_ONCE * n_parameters
+    there = psutil.virtual_memory().total
+    if torch.cuda.is_available():
+        there = max(there, torch.cuda.get_device_properties(0).total_memory)
+    if needed > there:
+        raise InvalidModelError(
+            f"model={name!r} has {n_parameters:,} parameters; a build trains {MODELS_AT_ONCE} models at once, which "
+            f"takes {needed / 2**30:,.0f} GiB of memory where {there / 2**30:,.0f} GiB are: take a smaller one, "
+            f"{OWN_SCRIPT}."
+        )
+
+
+def _forward(name: str, model: nn.Module, inputs: Tensor) -> Tensor:
+    kept = {key: value.clone() for key, value in model.named_buffers()}
+    try:
+        with torch.no_grad():
+            logits = model(inputs)
+    except Exception as error:
+        raise InvalidModelError(
+            f"model={name!r} cannot take inputs of shape {tuple(inputs.shape)} in {_plain(inputs.dtype)} "
+            f"({_in_words(error)}); take a model that can, or read images in another size."
+        ) from error
+    if not isinstance(logits, Tensor):
+        raise InvalidModelError(
+            f"model={name!r} returns a {type(logits).__name__}; its forward must return logits alone."
+        )
+    if changed := [key for key, value in model.named_buffers() if not torch.equal(value, kept[key])]:
+        raise InvalidModelError(
+            f"model={name!r} changes its buffer {changed[0]} when it is asked, so that its answers depend on what it "
+            f"was asked before; take that out, {OWN_SCRIPT}."
+        )
+    return logits
+
+
+def _check_seeds(name: str, model: nn.Module, make_model: Callable[[], nn.Module]) -> None:
+    again = dict(make_models(make_model, [0])[0].named_parameters())
+    if other := [key for key, value in model.named_parameters() if not torch.equal(value, again[key])]:
+        raise InvalidModelError(
+            f"model={name!r} begins with other weights each time from one seed (the first is {other[0]}), so that no "
+            "model could be trained again; draw them with torch's own generator."
+        )
+
+
+def _step(name: str, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    ensemble, task = Ensemble.from_models([model, model], "cpu"), Classification()
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        return task.loss(functional_call(model, parameters, (inputs,)), labels).mean()
+
+    try:
+        vmap(grad(loss))(ensemble.parameters)
+        ensemble.logits(inputs)
+    except Exception as error:
+        raise InvalidModelError(
+            f"model={name!r} works by itself, but torch.func.vmap cannot train several at once ({_in_words(error)}), "
+            f"as a build does; take another model, {OWN_SCRIPT}."
+        ) from error
+
+
+def _gradients(name: str, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    from trak_core.methods import GradientRows
+
+    weights = {key: value.detach() for key, value in model.named_parameters()}
+    try:
+        GradientRows(model, Classification(), weights, inputs, labels).whole(weights, inputs, labels)
+    except TrakCoreError as error:
+        raise InvalidModelError(f"model={name!r} cannot be attributed: {error}") from error
+    except Exception as error:
+        raise InvalidModelError(
+            f"model={name!r} trains, but the gradients of single examples cannot be computed ({_in_words(error)}); "
+            "take another model."
+        ) from error
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _in_words(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    first = said[0].rstrip(".") if said else ""
+    first = first if len(first) <= LONGEST_REASON else first[:LONGEST_REASON].rsplit(" ", 1)[0] + " ..."
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -1,0 +1,133 @@
+"""What is in a person's own data, as sentences and tables; for pages, before anything is trained."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from trak_core.datasets.raw import LeftOut
+from trak_core.datasets.report import DataReport, Repeated
+from trak_core.errors import InvalidDataError
+
+__all__ = [
+    "Finding",
+    "class_table",
+    "findings_of",
+    "left_out_table",
+    "read_report",
+    "repeated_table",
+    "report_sentences",
+]
+
+N_MEMBERS = 8
+"""Examples of one repeated input that a table names."""
+MAX_ROWS = 1000
+"""Rows of a table on a page; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a person should look at before training.
+
+    Attributes:
+        title: short, with its number.
+        help: what it means for a run, a sentence.
+        table: the examples, a row each, at most a thousand.
+    """
+
+    title: str
+    help: str
+    table: pd.DataFrame
+
+
+def read_report(text: str) -> DataReport:
+    """The report that `DataReport.as_json` wrote.
+
+    Raises:
+        InvalidDataError: it did not.
+    """
+    try:
+        facts = json.loads(text)
+        classes = facts["classes"]
+        return DataReport(
+            name=facts["name"],
+            modality=facts["modality"],
+            class_names=tuple(one["name"] for one in classes),
+            n_train=tuple(one["n_train"] for one in classes),
+            n_test=tuple(one["n_test"] for one in classes),
+            sizes=facts["sizes"],
+            repeated=tuple(
+                Repeated(tuple(one["train"]), tuple(one["test"]), tuple(one["labels"])) for one in facts["repeated"]
+            ),
+            left_out=tuple(LeftOut(one["where"], one["why"]) for one in facts["left_out"]),
+            notes=tuple(facts["notes"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidDataError("the report on the data did not arrive whole; check the data again.") from error
+
+
+def report_sentences(report: DataReport) -> tuple[str, ...]:
+    """What the data are, what sizes they have, and what the reader decided by itself."""
+    n_classes = len(report.class_names)
+    first = (
+        f"“{report.name}”: {sum(report.n_train):,} training and {sum(report.n_test):,} test {report.modality}s in "
+        f"{n_classes:,} classes."
+    )
+    return (first, report.sizes, *report.notes)
+
+
+def class_table(report: DataReport) -> pd.DataFrame:
+    """Classes, one row each: name, training examples, test examples."""
+    return pd.DataFrame({"class": report.class_names, "training": report.n_train, "test": report.n_test})
+
+
+def left_out_table(report: DataReport) -> pd.DataFrame:
+    """What could not be read, one row each: where it lies and why it is left out."""
+    rows = [(one.where, one.why) for one in report.left_out[:MAX_ROWS]]
+    return pd.DataFrame(rows, columns=["left out", "because"])
+
+
+def repeated_table(report: DataReport, repeated: Sequence[Repeated]) -> pd.DataFrame:
+    """Inputs that occur more than once, one row each: the examples that have it, and their labels."""
+    rows = [
+        (_members(one.train), _members(one.test), ", ".join(report.class_names[label] for label in one.labels))
+        for one in repeated[:MAX_ROWS]
+    ]
+    return pd.DataFrame(rows, columns=["training examples", "test examples", "labels"])
+
+
+def _members(idxs: Sequence[int]) -> str:
+    more = f" and {len(idxs) - N_MEMBERS:,} more" if len(idxs) > N_MEMBERS else ""
+    return ", ".join(map(str, idxs[:N_MEMBERS])) + more
+
+
+def findings_of(report: DataReport) -> tuple[Finding, ...]:
+    """What a person should look at, the gravest first; only what there is."""
+    found = (
+        (
+            len(report.conflicts),
+            "{n} with labels in conflict",
+            "The same input bears more than one label, so at least one of them is wrong.",
+            repeated_table(report, report.conflicts),
+        ),
+        (
+            report.n_leaks,
+            "{n} test examples in training too",
+            "The model has seen these test examples; its accuracy on them says nothing.",
+            repeated_table(report, report.leaks),
+        ),
+        (
+            len(report.left_out),
+            "{n} left out",
+            "These cannot be used; the run is built without them.",
+            left_out_table(report),
+        ),
+        (
+            report.n_duplicates,
+            "{n} repeated",
+            "Training examples that repeat an earlier one share its influence.",
+            repeated_table(report, report.duplicates),
+        ),
+    )
+    return tuple(Finding(title.format(n=f"{n:,}"), text, table) for n, title, text, table in found if n)

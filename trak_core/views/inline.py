@@ -1,0 +1,116 @@
+"""An explanation inside a notebook: pictures and texts in the cell that asked for it.
+
+All text comes from data that anybody may have written, so every piece of it is escaped; images are part of the
+answer, and nothing is fetched from anywhere.
+"""
+
+import base64
+import html
+from dataclasses import dataclass
+
+from trak_core.store.run import Run
+from trak_core.views.browse import overview
+from trak_core.views.examples import Example
+from trak_core.views.explanation import Attributed, Explanation, explain
+
+__all__ = ["Inline", "show"]
+
+SIDE = 84
+"""Of pictures, in pixels; small ones are enlarged so that every pixel is visible."""
+LONG_TEXT = 300
+_CARD = "display:inline-block;vertical-align:top;margin:.2rem;max-width:16rem;font-size:.8rem;overflow-wrap:anywhere"
+_PICTURE = f"display:block;width:{SIDE}px;height:{SIDE}px;object-fit:contain;image-rendering:pixelated"
+
+
+@dataclass(frozen=True)
+class Inline:
+    """An explanation that shows itself: in a notebook with pictures, elsewhere as lines of text.
+
+    Attributes:
+        explanation: what is shown.
+        has_classes: False where the model gives a number.
+    """
+
+    explanation: Explanation
+    has_classes: bool
+
+    def _repr_html_(self) -> str:
+        """HTML that a notebook shows."""
+        shown = self.explanation
+        sides = "".join(
+            f"<p><strong>{html.escape(title)}</strong></p><div>{''.join(map(self._attributed, items))}</div>"
+            for title, items in self._sides()
+        )
+        return (
+            f"<div><p>{html.escape(self._headline())}</p>{_card(shown.example, '')}"
+            f"{sides}<p>{html.escape(self._trust())}</p></div>"
+        )
+
+    def __repr__(self) -> str:
+        lines = [self._headline()]
+        for title, items in self._sides():
+            lines.append(title)
+            lines += [
+                f"  {item.score:+9.4g}  train {item.example.idx}, {item.example.label_name}"
+                + (f": {_short(item.example.text)}" if item.example.text else "")
+                for item in items
+            ]
+        return "\n".join([*lines, self._trust()])
+
+    def _headline(self) -> str:
+        shown = self.explanation
+        kind = "labelled" if self.has_classes else "target"
+        sure = "" if shown.confidence is None else f", {shown.confidence:.0%} sure"
+        said = (
+            f"the model says {shown.predicted_name}{sure}"
+            if shown.predicted >= 0
+            else "the answer of the model is not known"
+        )
+        return f"Test example {shown.example.idx}, {kind} {shown.example.label_name}: {said}."
+
+    def _sides(self) -> list[tuple[str, list[Attributed]]]:
+        shown = self.explanation
+        what = f"“{shown.asked_name}”" if self.has_classes else "a higher answer"
+        return [
+            (f"Training examples that spoke for {what}", shown.proponents),
+            (f"Training examples that spoke against {what}", shown.opponents),
+        ]
+
+    def _trust(self) -> str:
+        trust = self.explanation.trust
+        measured = "" if trust.lds is None else f" (LDS {trust.lds:.2f})"
+        return f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}."
+
+    def _attributed(self, item: Attributed) -> str:
+        return _card(item.example, f"{item.score:+.3g} · {item.example.label_name}")
+
+
+def show(run: Run, test_idx: int, asked_class: int | None = None, method: str | None = None, k: int = 6) -> Inline:
+    """The explanation of one test example, to be the last line of a notebook's cell.
+
+    Args:
+        run: of `open_run`.
+        test_idx: of the test example.
+        asked_class: the class whose model output is explained; the model's own answer by default.
+        method: the run's own method by default.
+        k: train examples on each side.
+
+    Raises:
+        NotInRunError: there is no such test example, method or class.
+    """
+    return Inline(explain(run, overview(run), test_idx, asked_class, method, k), run.info.has_classes)
+
+
+def _card(example: Example, caption: str) -> str:
+    picture = ""
+    if example.thumbnail:
+        kind = "png" if example.thumbnail.startswith(b"\x89PNG") else "webp"
+        data = base64.b64encode(example.thumbnail).decode()
+        alt = html.escape(f"{example.split} example {example.idx}, {example.label_name}", quote=True)
+        picture = f'<img src="data:image/{kind};base64,{data}" alt="{alt}" style="{_PICTURE}">'
+    text = f"<div>{html.escape(_short(example.text))}</div>" if example.text else ""
+    return f'<div style="{_CARD}">{picture}{text}{html.escape(caption)}</div>'
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONG_TEXT else text[:LONG_TEXT].rstrip() + " ..."
