@@ -37,7 +37,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         method = choose_method(run, run.method_titles)
     with st.container(width=210):
         beside = choose_other_method(run, run.method_titles, method)
-    asked = choose_asked_class(run) if run.info.has_classes else None
+    can_ask = run.info.has_classes and not run.info.provenance.get("imported")  # those explain the label alone
+    asked = choose_asked_class(run) if can_ask else None
 browse(run, tests, shown, test_idx)
 
 explanation = explain(run, tests, test_idx, asked, method)

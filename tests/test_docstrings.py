@@ -94,8 +94,8 @@ def test_every_row_is_of_length_one(dataset: Dataset):
 
 
 def test_no_word_names_a_package(dataset: Dataset):
-    assert not [word for word in dataset.vocabulary.words if any(name in word for name in PACKAGES.values())]
-    assert not {"np", "pd", "nx", "st", "scikit"}.intersection(dataset.vocabulary.words)
+    assert not [word for word in dataset.encoding.words if any(name in word for name in PACKAGES.values())]
+    assert not {"np", "pd", "nx", "st", "scikit"}.intersection(dataset.encoding.words)
 
 
 def test_the_label_can_be_learned_from_the_words(dataset: Dataset):
@@ -118,7 +118,7 @@ def test_loading_again_gives_the_same_whatever_order_the_disk_lists_files_in(
 def test_rows_agree_with_scikit_learn(dataset: Dataset):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(vocabulary=dataset.vocabulary.words, sublinear_tf=True, token_pattern=WORD_PATTERN)
+    vectorizer = TfidfVectorizer(vocabulary=dataset.encoding.words, sublinear_tf=True, token_pattern=WORD_PATTERN)
     for split, rows in (
         (dataset.train, vectorizer.fit_transform(dataset.train.texts)),
         (dataset.test, vectorizer.transform(dataset.test.texts)),

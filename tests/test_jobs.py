@@ -158,3 +158,21 @@ def test_progress_of_a_process_that_is_no_job_goes_nowhere(tmp_path, monkeypatch
     monkeypatch.setenv("TRAK_JOB_STATUS", str(tmp_path / "gone" / "status.json"))
     report_progress(0.5, "training")
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_what_a_job_says_is_kept_where_that_is_asked_for_until_it_is_forgotten():
+    jobs = Jobs(1, PYTHON)
+    says = "import sys; print('found'); print('reading', file=sys.stderr)"
+    jobs.start("a", [says], keeps_output=True)
+    jobs.start("b", [says])
+    assert ended(jobs, "a") == JobStatus("done", output="found\n")
+    assert ended(jobs, "b") == JobStatus("done")
+    jobs.forget("a")
+    assert jobs.status("a") is None
+    jobs.forget("unheard of")
+
+
+def test_a_job_that_fails_says_its_last_line_on_standard_error_also_where_output_is_kept():
+    jobs = Jobs(1, PYTHON)
+    jobs.start("a", ["import sys; print('half'); sys.exit('error: it is damaged.')"], keeps_output=True)
+    assert ended(jobs, "a") == JobStatus("failed", message="it is damaged.")

@@ -95,7 +95,7 @@ def test_data_are_checked_and_built_and_the_run_says_what_it_is(mine: App, panel
     panel.get_by_role("button", name="Build", exact=True).click()
     expect(panel.get_by_text("is being built; it can be looked at")).to_be_visible()
     expect(panel.get_by_role("button", name="Cancel").first).to_be_visible()
-    said = "Images from the folder “pets”; model mlp, one hidden layer; given 4 minutes"
+    said = re.compile("Images from the folder “pets”.*model mlp.*one hidden layer.*given 4 minutes")
     # With its scores the run is there, long before its evidence is.
     expect(panel.get_by_text(said)).to_be_visible(timeout=BUILD_MS)
     cancel = panel.get_by_role("button", name="Cancel")

@@ -4,6 +4,7 @@ import click
 
 from trak_core.commands.own_data import build_commands
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
+from trak_core.errors import UnknownRecipeError
 from trak_core.labels.planting import KINDS
 from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.stopping import stop_when_asked
@@ -26,7 +27,10 @@ class BuildGroup(click.Group):
         if cmd_name in self.commands:
             return self.commands[cmd_name]
         with clear_errors():
-            return _build_command(find_recipe(cmd_name))
+            try:
+                return _build_command(find_recipe(cmd_name))
+            except UnknownRecipeError as error:
+                raise UnknownRecipeError(f"{error} Your own data come as: {', '.join(self.commands)}.") from error
 
 
 @click.group(cls=BuildGroup, commands=build_commands())

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from trak_core.errors import InvalidSettingError, NotInRunError, StorageError
 from trak_core.store.arrow import from_arrow_arrays
-from trak_core.store.connection import is_disk_trouble
+from trak_core.store.connection import is_disk_trouble, open_quietly
 from trak_core.store.files import replace_file
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import Run
@@ -115,7 +115,7 @@ def _copy(rows: _Rows, path: Path, form: str) -> int:
             failures.append(error)
             raise
 
-    with duckdb.connect() as connection:
+    with open_quietly() as connection:
         connection.register("rows_to_write", pa.RecordBatchReader.from_batches(rows.schema, batches()))
         target = str(path).replace("'", "''")  # COPY takes no parameters
         try:

@@ -8,7 +8,7 @@ import duckdb
 
 from trak_core.errors import StoreDamagedError, StoreVersionError
 
-__all__ = ["attach", "is_damage", "is_disk_trouble", "reading"]
+__all__ = ["attach", "is_damage", "is_disk_trouble", "open_quietly", "reading"]
 
 Result = TypeVar("Result")
 _OF_THE_FILE = (
@@ -41,6 +41,13 @@ def attach(store: Path) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         connection.close()
         raise _unreadable(store, error) from error
+    return connection
+
+
+def open_quietly(path: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection that may write to a database, or has one in memory, and draws no progress bars over our own."""
+    connection = duckdb.connect(":memory:" if path is None else str(path))
+    connection.execute("SET enable_progress_bar = false")
     return connection
 
 

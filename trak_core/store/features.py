@@ -23,7 +23,7 @@ from trak_core.errors import (
     StorageError,
     StoreDamagedError,
 )
-from trak_core.store.connection import is_damage, is_disk_trouble
+from trak_core.store.connection import is_damage, is_disk_trouble, open_quietly
 from trak_core.store.files import storage_errors
 
 __all__ = ["FeatureBlock", "FeatureStore", "FileFeatures", "MemoryFeatures"]
@@ -148,7 +148,7 @@ class FileFeatures:
         self._part = -(-width // self._n_parts)
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(str(path))
+            self._connection = open_quietly(path)
             try:
                 self._connection.execute(f"SET memory_limit = '{self.MEMORY_LIMIT}'")
                 self._begin(settings, "DOUBLE" if is_double else "FLOAT")

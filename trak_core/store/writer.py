@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import RunBusyError, RunMismatchError, StorageError, StoreDamagedError
 from trak_core.store.arrow import from_arrow_arrays, to_arrow
-from trak_core.store.connection import is_damage, is_disk_trouble
+from trak_core.store.connection import is_damage, is_disk_trouble, open_quietly
 from trak_core.store.files import RunFiles, replace_file, storage_errors
 from trak_core.store.schema import (
     ORDER_BY,
@@ -92,7 +92,7 @@ class StoreWriter:
         self._path = files.working_evidence if adds_to_published else files.working_store
         with _working_errors(self._path):
             files.build.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(str(self._path))
+            self._connection = open_quietly(self._path)
             try:
                 self._begin_or_resume(fingerprint)
             except BaseException:
@@ -217,7 +217,7 @@ class StoreWriter:
 
     def _copy_to(self, path: Path) -> None:
         with _working_errors(self.files.store):
-            published = duckdb.connect(str(path))
+            published = open_quietly(path)
             try:
                 published.execute(create_tables(self.shape))
             finally:
