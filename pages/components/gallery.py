@@ -17,6 +17,8 @@ from trak_core.views import Example
 __all__ = ["MAX_ITEMS", "GalleryItem", "gallery"]
 
 MAX_ITEMS = 60
+MAX_LETTERS = 400
+"""Of a text: more than its button has room for."""
 
 _CSS = """
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 8px; padding: 3px;
@@ -238,7 +240,7 @@ def _item(item: GalleryItem, link: Callable[[int], str] | None) -> dict[str, obj
         "id": example.idx,
         "href": link(example.idx) if link is not None else None,
         "image": data_uri(example.thumbnail) if example.thumbnail else None,
-        "text": example.text or "",
+        "text": (example.text or "")[:MAX_LETTERS],
         "name": item.name,
         "caption": item.caption,
         "score": item.score,
