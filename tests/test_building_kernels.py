@@ -1,13 +1,18 @@
 """The kernels of a build against dense oracles, and a build that works with projected gradients."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny import SETTINGS, TINY
-from trak_core.building import build_run, kernels
+from tests.tiny import QUICK, SETTINGS, TINY
+from trak_core.building import build_run, kernels, measure_run
 from trak_core.building.kernels import Kernels, ProjectedKernel, WholeKernel, is_projected
+from trak_core.errors import NotInRunError
+from trak_core.gradients import representations
 from trak_core.methods import GradientRows
+from trak_core.recipes import RECIPES
 from trak_core.store.run import open_run
 from trak_core.training import train_ensemble
 
@@ -80,6 +85,10 @@ def test_a_build_with_projected_gradients_foretells_nearly_as_well(tmp_path, mon
     with open_run(build_run(SETTINGS, "projected", tmp_path, recipe=TINY)) as run:
         assert run.info.provenance["kernel"] == "projected to 256, primal"
         assert run.lds().mean == pytest.approx(exact, abs=0.05)
+        assert run.info.is_projected
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    with pytest.raises(NotInRunError, match="its kernel is projected"):
+        measure_run(tmp_path / "projected", QUICK)
 
 
 def test_each_checkpoint_has_a_projection_of_its_own(trained):
@@ -90,3 +99,26 @@ def test_each_checkpoint_has_a_projection_of_its_own(trained):
     rows = [kernel[0].test_rows(inputs[:3], labels[:3]) for kernel in (both, other, same)]
     assert torch.equal(rows[0], rows[2])
     assert not torch.equal(rows[0], rows[1])
+
+
+def test_batches_change_nothing_that_is_computed(trained, monkeypatch):
+    _, ensemble, inputs, labels = trained
+    whole = WholeKernel(gradients_of(trained), ensemble.state_dict(0), inputs, labels)
+    rows, logits = whole.test_rows(inputs, labels), ensemble.logits(inputs)
+    seen = representations(ensemble.architecture, ensemble.state_dict(0), inputs)
+    monkeypatch.setattr(kernels, "NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("trak_core.training.ensemble.NUMBERS_AT_ONCE", 64 * 7)
+    monkeypatch.setattr(sys.modules["trak_core.gradients.representations"], "BATCH", 11)
+    torch.testing.assert_close(whole.test_rows(inputs, labels), rows)
+    torch.testing.assert_close(ensemble.logits(inputs), logits)
+    torch.testing.assert_close(representations(ensemble.architecture, ensemble.state_dict(0), inputs), seen)
+
+
+def test_outcomes_of_many_classes_come_class_by_class(tmp_path, monkeypatch):
+    def outcomes(name: str) -> list[tuple[object, ...]]:
+        with open_run(build_run(SETTINGS, name, tmp_path, recipe=TINY)) as run:
+            return run.rows("SELECT model_outputs FROM class_outcomes ORDER BY subset_id, test_idx")
+
+    at_once = outcomes("once")
+    monkeypatch.setattr("trak_core.building.steps.NUMBERS_AT_ONCE", 1)
+    assert outcomes("one-by-one") == at_once

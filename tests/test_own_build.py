@@ -12,7 +12,7 @@ from PIL import Image
 from tests.tiny import TINY
 from trak_core.__main__ import cli
 from trak_core.building import own_build
-from trak_core.building.budget import LADDER, Sizes, read_plan, sizes_within, write_plan
+from trak_core.building.budget import LADDER, BuildPlan, Sizes, read_plan, sizes_within
 from trak_core.building.own_build import OwnBuild, build_own_data
 from trak_core.building.pace import DIGITS_PACE, measure_pace
 from trak_core.building.subject import read_build
@@ -103,8 +103,9 @@ def test_a_plan_is_read_back_for_the_same_command_only(tmp_path):
     files = RunFiles(tmp_path / "run")
     key = {"minutes": 10.0, "model": "mlp"}
     assert read_plan(files, key) is None
-    write_plan(files, key, Sizes(3, 40, 2), DIGITS_PACE)
-    assert read_plan(files, key) == (Sizes(3, 40, 2), DIGITS_PACE)
+    plan = BuildPlan(key, Sizes(3, 40, 2), DIGITS_PACE)
+    plan.write(files)
+    assert read_plan(files, key) == plan
     assert read_plan(files, {**key, "minutes": 5.0}) is None
     files.plan.write_text('{"key": {', encoding="utf-8")
     assert read_plan(files, key) is None
@@ -187,6 +188,9 @@ def test_a_stopped_build_goes_on_with_the_sizes_it_began_with(images, tmp_path, 
         raise AssertionError("the pace was measured when the build began")
 
     monkeypatch.setattr(own_build, "measure_pace", slower)
+    # Asking for something else meanwhile is refused, and does not disturb what was begun.
+    with pytest.raises(RunMismatchError, match=r"unfinished build .* other settings"):
+        build_own_data(source, replace(asked, minutes=5.0), "own", tmp_path)
     run_dir = build_own_data(source, asked, "own", tmp_path, on_sizes=chosen.append)
     build_own_data(source, asked, "own", tmp_path, on_sizes=chosen.append)
     assert chosen[0] == chosen[1] == chosen[2]
@@ -241,3 +245,29 @@ def test_bad_input_is_one_clear_line_and_leaves_no_run(words, message, images, t
     assert message in errors[0]
     assert not list((tmp_path / "runs").glob("*/store.duckdb"))
     assert run_cli("runs")[1].count("\n") <= 1, "nothing is listed"
+
+
+def test_a_handful_of_images_is_enough_for_a_run(images, tmp_path):
+    few = tmp_path / "few"
+    for folder in images.iterdir():
+        (few / folder.name).mkdir(parents=True)
+        for file in sorted(folder.iterdir())[:8]:
+            (few / folder.name / file.name).write_bytes(file.read_bytes())
+    run_dir = build_own_data(OwnData("image-folder", few), OwnBuild(**SMALL), "few", tmp_path / "runs")
+    with open_run(run_dir) as run:
+        assert (run.info.n_train, run.info.n_test) == (18, 6), "too few test examples to set some apart"
+        assert run.info.provenance["complete"]
+
+
+def test_what_was_asked_is_recorded_to_the_last_digit():
+    asked = OwnBuild(minutes=12.345678901, flip_labels=0.1234567891)
+    words = asked.words()
+    assert float(words[words.index("--minutes") + 1]) == asked.minutes
+    assert float(words[words.index("--flip-labels") + 1]) == asked.flip_labels
+
+
+def test_a_finished_run_of_other_sizes_is_not_taken_for_this_one(built, images, monkeypatch):
+    monkeypatch.setattr(own_build, "measure_pace", lambda subject, device: DIGITS_PACE)
+    with pytest.raises(RunMismatchError, match="other settings or data"):
+        build_own_data(OwnData("image-folder", images), OwnBuild(minutes=10.0), "own", built.parent)
+    assert not RunFiles(built).build.exists(), "what is there stays as it was"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trak_core.errors import NotInRunError, RunMismatchError, StoreDamagedError
+from trak_core.errors import NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
 from trak_core.labels.planting import plant_in
 from trak_core.models import find_model, model_is_here
 from trak_core.recipes import OWN_DATA, RECIPES, Recipe, Subject, own_subject
@@ -28,13 +28,15 @@ def can_be_made_again(run: Run) -> bool:
 
     Quick, and runs nothing that the run names.
     """
-    return run.info.recipe in RECIPES or _is_own(run.info.provenance)
+    return str(run.info.recipe) in RECIPES or _is_own(run.info.provenance)
 
 
 def _is_own(made: dict[str, Any]) -> bool:
-    return made.get("recipe") in OWN_DATA and model_is_here(
-        made.get("model", ""), made.get("weights", ""), made.get("sources")
-    )
+    name, weights, sources = made.get("model", ""), made.get("weights", ""), made.get("sources", {})
+    # A run from elsewhere may say anything, of any type.
+    if not (isinstance(name, str) and isinstance(weights, str) and isinstance(sources, dict)):
+        return False
+    return made.get("recipe") in OWN_DATA and model_is_here(name, weights, sources)
 
 
 def read_subject(run: Run) -> Subject:
@@ -45,7 +47,7 @@ def read_subject(run: Run) -> Subject:
         StoreDamagedError: the examples that it holds cannot be read.
     """
     made = run.info.provenance
-    if made["recipe"] in RECIPES:
+    if str(made["recipe"]) in RECIPES:
         subject = _load(RECIPES[made["recipe"]])
         dataset, _ = plant_in(
             subject.dataset, made.get("flip_labels", 0.0), made.get("flip_kind", "uniform"), made["seed"]
@@ -81,8 +83,15 @@ def read_dataset(run: Run) -> Dataset:
     """
     from trak_core.datasets import Dataset, Pixels, Split, read_encoding, read_thumbnails
 
-    encoding = read_encoding(run.info.provenance)
-    assert encoding is not None  # every own data set has one
+    damaged = (
+        f"run {run.info.name!r} holds nothing that tells how its examples become inputs; build it again from its data."
+    )
+    try:
+        encoding = read_encoding(run.info.provenance)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreDamagedError(damaged) from error
+    if encoding is None or isinstance(encoding, Pixels) != (run.info.modality == "image"):
+        raise StoreDamagedError(damaged)
 
     def split(name: str) -> Split:
         rows = run.rows("SELECT label, text, thumbnail FROM examples WHERE split = ? ORDER BY idx", [name])
@@ -93,9 +102,17 @@ def read_dataset(run: Run) -> Dataset:
                 f"run {run.info.name!r} holds the content of {len(shown):,} of its {len(rows):,} {name} examples; "
                 "build it again from its data."
             )
-        if isinstance(encoding, Pixels):
-            return Split(read_thumbnails(shown, encoding), labels, thumbnails=shown)
-        return Split(encoding.inputs(shown), labels, texts=shown)
+        try:
+            if isinstance(encoding, Pixels):
+                return Split(read_thumbnails(shown, encoding), labels, thumbnails=shown)
+            return Split(encoding.inputs(shown), labels, texts=shown)
+        except TrakCoreError:
+            raise
+        except (OSError, SyntaxError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise StoreDamagedError(
+                f"run {run.info.name!r} holds {name} examples that cannot be turned into inputs "
+                f"({type(error).__name__}); build it again from its data."
+            ) from error
 
     info = run.info
     return Dataset(

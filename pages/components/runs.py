@@ -126,8 +126,8 @@ def is_busy(run: Run) -> bool:
 
 
 def can_be_measured(run: Run) -> bool:
-    """True when the run has a recipe, so that its models can be retrained."""
-    return can_be_made_again(run)
+    """True when the run's models can be retrained, and its gradients are whole, as methods are compared with them."""
+    return can_be_made_again(run) and not run.info.is_projected
 
 
 def refresh_when_published(run: Run) -> None:

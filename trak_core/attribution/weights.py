@@ -152,7 +152,18 @@ def load_weights(source: Any, what: str) -> StateDict:
         if isinstance(found.get(key), dict):  # training scripts often save more than the weights
             found = found[key]
             break
-    return _tensors(found)
+    state = _tensors(found)
+    for name, value in state.items():
+        if not isinstance(name, str):
+            raise CheckpointMismatchError(
+                f"{what}: a tensor is named {name!r}, a {type(name).__name__}; names must be texts, as in "
+                "model.state_dict()."
+            )
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta or value.is_nested:
+            raise CheckpointMismatchError(
+                f"{what}: {name!r} is sparse, quantized or without values; save dense tensors."
+            )
+    return state
 
 
 def _read(path: Path, what: str) -> Any:
@@ -161,15 +172,21 @@ def _read(path: Path, what: str) -> Any:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except SafetensorError as error:
-            raise CheckpointMismatchError(f"{what} is no readable safetensors file ({error}).") from error
+        except OSError as error:
+            raise _unreadable(what, error) from error
+        except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            raise CheckpointMismatchError(
+                f"{what} is no readable safetensors file ({_why_not_plain(error)})."
+            ) from error
     if path.suffix not in TORCH_FILES:
         raise InvalidSettingError(
             f"{what}: files end in .safetensors, {', '.join(TORCH_FILES)}; this one ends in {path.suffix!r}."
         )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError as error:
+        raise _unreadable(what, error) from error
+    except Exception as error:  # on bytes that are no pickle, reading stumbles in any way
         raise CheckpointMismatchError(
             f"{what} cannot be read as plain weights ({_why_not_plain(error)}). Files that hold more than tensors "
             "could run code when read, so they are refused: save model.state_dict() alone."
@@ -179,7 +196,13 @@ def _read(path: Path, what: str) -> Any:
     return found
 
 
+def _unreadable(what: str, error: OSError) -> InvalidSettingError:
+    return InvalidSettingError(f"{what} cannot be read ({error.strerror or error}); give a file that can.")
+
+
 def _why_not_plain(error: Exception) -> str:
+    if not isinstance(error, SafetensorError | pickle.UnpicklingError | RuntimeError | EOFError):
+        return "it is no such file, or damaged"
     said = str(error)
     # torch first tells how to read such a file all the same, which is no advice to give.
     if code := re.search(r"Unsupported (?:global|class):? (?:GLOBAL )?([\w.]+)", said):

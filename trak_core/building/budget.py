@@ -10,7 +10,7 @@ from trak_core.building.pace import Pace
 from trak_core.errors import InvalidSettingError
 from trak_core.store.files import RunFiles, write_text
 
-__all__ = ["Sizes", "read_plan", "sizes_within", "write_plan"]
+__all__ = ["BuildPlan", "Sizes", "read_plan", "sizes_within"]
 
 IN_RESERVE = 0.15
 """Share of the budget that is left for what was foretold too low."""
@@ -76,25 +76,33 @@ def sizes_within(minutes: float, seconds_gone: float, pace: Pace, given: dict[st
     )
 
 
-def write_plan(files: RunFiles, key: dict[str, Any], sizes: Sizes, pace: Pace) -> None:
-    """Writes down beside the build what a budget came to, so that the same command goes on with it.
+@dataclass(frozen=True)
+class BuildPlan:
+    """What a budget came to, kept beside the build so that the same command goes on with it.
 
-    Args:
-        files: of the run.
-        key: what else the command asked for, as JSON has it; another command makes another plan.
+    Attributes:
+        key: what the command asked for, as JSON has it; another command makes another plan.
         sizes: that were chosen.
         pace: that they were chosen by.
     """
-    write_text(files.plan, json.dumps({"key": key, "sizes": asdict(sizes), "pace": asdict(pace)}))
+
+    key: dict[str, Any]
+    sizes: Sizes
+    pace: Pace
+
+    def write(self, files: RunFiles) -> None:
+        """Writes the plan; call it under `build_lock`, before there is a working store."""
+        write_text(files.plan, json.dumps(asdict(self)))
 
 
-def read_plan(files: RunFiles, key: dict[str, Any]) -> tuple[Sizes, Pace] | None:
-    """What `write_plan` wrote for the same key; None when there is nothing of it."""
+def read_plan(files: RunFiles, key: dict[str, Any]) -> BuildPlan | None:
+    """The plan that was made for the same key; None when there is none."""
     try:
         plan = json.loads(files.plan.read_text(encoding="utf-8"))
         if plan["key"] != key:
             return None
-        return (
+        return BuildPlan(
+            key,
             Sizes(**{field.name: int(plan["sizes"][field.name]) for field in fields(Sizes)}),
             Pace(**{field.name: float(plan["pace"][field.name]) for field in fields(Pace)}),
         )

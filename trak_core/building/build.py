@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from trak_core.building.budget import BuildPlan
 from trak_core.building.pace import DIGITS_PACE, Pace
 from trak_core.building.progress import ProgressReporter
 from trak_core.building.settings import BuildSettings
@@ -35,6 +36,7 @@ def build_run(
     command: list[str] | None = None,
     recipe: Recipe | None = None,
     pace: Pace = DIGITS_PACE,
+    plan_to_keep: BuildPlan | None = None,
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
 
@@ -46,6 +48,7 @@ def build_run(
         command: the arguments of `python -m trak_core` that go on with it, where they say more than the settings.
         recipe: what is built; None for the one that the settings name.
         pace: what its steps take, to foretell the time left.
+        plan_to_keep: written down when the build begins, for the command to go on with.
 
     Raises:
         InvalidSettingError: the name or a setting cannot work.
@@ -68,6 +71,8 @@ def build_run(
                 clear_site(files)
             return run_dir
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
+        if plan_to_keep is not None and not files.working_store.exists():
+            plan_to_keep.write(files)
         # A working store with other settings is refused here, before anything is said about its build.
         with StoreWriter(files, shape, fingerprint) as writer:
             facts = {"title": recipe.title, **recipe.facts}
@@ -87,10 +92,10 @@ def _is_complete(files: RunFiles, fingerprint: str) -> bool:
     with open_run(files.run_dir) as run:
         if run.info.provenance["fingerprint"] != fingerprint:
             made = run.info.provenance
+            told = ", ".join(f"{name} {made[name]}" for name in ("recipe", "seed", "device") if name in made)
             raise RunMismatchError(
-                f"run {files.run_dir.name!r} is there already with other settings or data (recipe {made['recipe']}, "
-                f"seed {made['seed']}, device {made['device']}); build under another --name, or delete "
-                f"{files.run_dir} first."
+                f"run {files.run_dir.name!r} is there already with other settings or data ({told}); build under "
+                f"another --name, or delete {files.run_dir} first."
             )
         return bool(run.info.provenance.get("complete"))
 

@@ -34,6 +34,8 @@ and with more of them a projection of this dimension is quicker."""
 MAX_WHOLE_PARAMETERS = 2**29
 """Train examples times parameters up to which whole gradients are held: 2 GiB, were none of them kept as factors."""
 
+MIN_ROWS, NUMBERS_AT_ONCE = 64, 2**27
+"""Whole gradients of test examples are held so many at a time, or as many as have so many numbers."""
 BLOCK = 4096
 """Rows that are added to a Gram matrix at once."""
 
@@ -123,8 +125,13 @@ class WholeKernel:
 
     def test_rows(self, inputs: Tensor, asked: Tensor) -> Tensor:
         """As in `CheckpointKernel`: inner products with the train examples `[m, n_train]`."""
-        rows = self._gradients.whole(self._weights, inputs, asked)
-        return self._gradients.inner_products(rows, self._train)
+        n_rows = max(MIN_ROWS, NUMBERS_AT_ONCE // self._train.shape[1])
+        return torch.cat(
+            [
+                self._gradients.inner_products(self._gradients.whole(self._weights, *part), self._train)
+                for part in zip(torch.split(inputs, n_rows), torch.split(asked, n_rows), strict=True)
+            ]
+        )
 
     def predict(self, test: Tensor, ridge: float, weighted_masks: Tensor) -> Tensor:
         """As in `CheckpointKernel`."""

@@ -46,11 +46,18 @@ def measure_run(
     """
     with open_run(run_dir) as run:
         can_be_retrained, came_about = can_be_made_again(run), run.info.came_about
+        is_projected = run.info.is_projected
         made, shape = run.info.provenance, Shape(run.info.n_train, len(run.info.class_names), max(1, run.info.proj_dim))
     if not can_be_retrained:
         raise NotInRunError(
             f"run {run_dir.name!r} was {came_about}: nothing tells how its models were trained, so none can be "
             "retrained. `python -m trak_core build RECIPE` makes a run that can be measured."
+        )
+    if is_projected:
+        raise NotInRunError(
+            f"run {run_dir.name!r} has {shape.n_train:,} train examples, or a large model: its kernel is projected, "
+            "and methods are compared by kernels of whole gradients. Build a run with --n-train 5000, or a smaller "
+            "--model, to compare them."
         )
     if not made.get("complete"):
         raise NotInRunError(

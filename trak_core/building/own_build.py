@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trak_core.building.budget import Sizes, read_plan, sizes_within, write_plan
+from trak_core.building.budget import BuildPlan, Sizes, read_plan, sizes_within
 from trak_core.building.build import build_run
 from trak_core.building.pace import DIGITS_PACE, Pace, measure_pace
 from trak_core.building.settings import BuildSettings, resolve_device
@@ -17,7 +17,7 @@ from trak_core.datasets import RawData, RawImages, prepare
 from trak_core.datasets.own_data import OwnData
 from trak_core.datasets.report import DataReport, report_on
 from trak_core.datasets.sampling import sampled
-from trak_core.errors import InvalidSettingError, TrakCoreError
+from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
 from trak_core.models import find_model
 from trak_core.recipes import Recipe, own_recipe
 from trak_core.store.catalog import check_run_name
@@ -83,7 +83,7 @@ class OwnBuild:
         for name, default in OwnBuild.__dataclass_fields__.items():
             value = getattr(self, name)
             if value != default.default:
-                words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+                words += [f"--{name.replace('_', '-')}", str(value)]
         return words
 
 
@@ -100,7 +100,7 @@ def build_own_data(
     """Builds a run from own data, or finishes it, or finds it finished; returns its directory.
 
     Args:
-        source: the data.
+        source: the data; test examples are put aside by the seed of `asked`.
         asked: the model and how much to compute.
         name: of the run.
         runs_dir: the directory of all runs.
@@ -117,15 +117,16 @@ def build_own_data(
     began = time.monotonic()
     files = RunFiles(runs_dir / check_run_name(name))
     device = resolve_device(asked.device)
+    source = replace(source, seed=asked.seed)
+    if asked.weights is not None:
+        asked = replace(asked, weights=str(Path(asked.weights).resolve()))  # the command may be given again elsewhere
     raw = source.read(on_reading)
     model = find_model(asked.model or _usual_model(raw), raw.modality, asked.weights or "")
-    report = report_on(raw)
-    on_report(report)
     drawn = sampled(raw, asked.n_train, asked.n_test, asked.seed)
-    for note in drawn.notes[len(raw.notes) :]:
-        report = replace(report, notes=(*report.notes, note))
+    report = replace(report_on(raw), notes=drawn.notes)
+    on_report(report)
     recipe = own_recipe(source.kind, prepare(drawn, model.encoding), model, _facts(report, asked))
-    sizes, pace = _sizes(files, recipe, asked, device, began)
+    sizes, pace, plan = _sizes(files, recipe, asked, device, began)
     on_sizes(sizes)
     settings = BuildSettings.of(
         recipe,
@@ -138,7 +139,7 @@ def build_own_data(
         n_seeds=sizes.n_seeds,
     )
     command = ["build", *source.words(), "--name", name, *replace(asked, device=device, model=model.name).words()]
-    return build_run(settings, name, runs_dir, listener, command, recipe, pace)
+    return build_run(settings, name, runs_dir, listener, command, recipe, pace, plan)
 
 
 def _usual_model(raw: RawData) -> str:
@@ -151,6 +152,7 @@ def _usual_model(raw: RawData) -> str:
 def _facts(report: DataReport, asked: OwnBuild) -> dict[str, Any]:
     return {
         "minutes": asked.minutes,
+        "sizes_given": asked.sizes,
         "data_report": {
             "n_left_out": len(report.left_out),
             "n_duplicates": report.n_duplicates,
@@ -161,28 +163,27 @@ def _facts(report: DataReport, asked: OwnBuild) -> dict[str, Any]:
     }
 
 
-def _sizes(files: RunFiles, recipe: Recipe, asked: OwnBuild, device: str, began: float) -> tuple[Sizes, Pace]:
-    """How much to compute: as before where the same was asked for, else what the minutes pay for on this machine."""
+def _sizes(
+    files: RunFiles, recipe: Recipe, asked: OwnBuild, device: str, began: float
+) -> tuple[Sizes, Pace, BuildPlan | None]:
+    """How much to compute, what it takes, and the plan to keep: as before where the same was asked for."""
     given = asked.sizes
     if len(given) == len(Sizes.__dataclass_fields__):
-        return Sizes(**given), DIGITS_PACE
-    if (made := _made_already(files, asked, device)) is not None:
-        return replace(made, **given), DIGITS_PACE
-    key = {
-        "minutes": asked.minutes,
-        "model": recipe.model,
-        "weights": asked.weights,
-        "device": device,
-        "seed": asked.seed,
-        **given,
-    }
+        return Sizes(**given), DIGITS_PACE, None
+    key = asdict(replace(asked, device=device, model=recipe.model))
     if (planned := read_plan(files, key)) is not None:
-        return planned
+        return planned.sizes, planned.pace, None
+    if (made := _made_already(files, asked, device)) is not None:
+        return made, DIGITS_PACE, None
+    if files.working_store.exists():
+        raise RunMismatchError(
+            f"an unfinished build of run {files.run_dir.name!r} was begun with other settings; finish it with the "
+            f"command that began it, give this one another --name, or delete the folder {files.build} to give it up."
+        )
     settings = BuildSettings.of(recipe, asked.seed, device, asked.flip_labels, asked.flip_kind, **given)
     pace = measure_pace(load_subject(settings, recipe)[0], device)
     sizes = sizes_within(asked.minutes, time.monotonic() - began, pace, given)
-    write_plan(files, key, sizes, pace)
-    return sizes, pace
+    return sizes, pace, BuildPlan(key, sizes, pace)
 
 
 def _made_already(files: RunFiles, asked: OwnBuild, device: str) -> Sizes | None:
@@ -192,6 +193,11 @@ def _made_already(files: RunFiles, asked: OwnBuild, device: str) -> Sizes | None
             made = run.info.provenance
     except TrakCoreError:
         return None  # nothing there, or nothing that can be read: the build itself says what is wrong
-    if (made.get("minutes"), made.get("device"), made.get("seed")) != (asked.minutes, device, asked.seed):
+    if (made.get("minutes"), made.get("device"), made.get("seed"), made.get("sizes_given")) != (
+        asked.minutes,
+        device,
+        asked.seed,
+        asked.sizes,
+    ):
         return None
     return Sizes(**{name: int(made[name]) for name in Sizes.__dataclass_fields__})

@@ -73,6 +73,7 @@ class ProgressReporter:
 
     def advance(self, units: float = 1.0) -> None:
         """Units (or a part of one) of the current step are done."""
+        raise_if_asked_to_stop()
         self._done[self._current.name] += units
         self._report("running")
 
@@ -133,5 +134,6 @@ def run_blocks(
         if writer.has(block):
             progress.skip(1 / len(blocks))
         else:
+            raise_if_asked_to_stop()
             compute()
             on_done()

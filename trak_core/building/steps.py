@@ -39,6 +39,8 @@ from trak_core.versions import versions
 __all__ = ["BuildSteps", "plan"]
 
 SUBSETS_A_BLOCK = 10
+NUMBERS_AT_ONCE = 2**26
+"""Logits that are looked at at once, each counted for every class asked about."""
 N_LOGGED = 5
 """Checkpoints whose training is recorded: as many as methods that look at training average over."""
 
@@ -282,7 +284,6 @@ class BuildSteps:
     def _ledger(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
         n_seeds, n_test = self.settings.n_seeds, len(self.test_labels)
-        n_classes = len(self.subject.dataset.class_names)
         members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
         ensemble = train_ensemble(
             self.subject.make_model,
@@ -305,8 +306,7 @@ class BuildSteps:
         members = [members[i] for i in kept]
         subset_ids = [subset_id for subset_id in block if subset_id not in lost]
         logits = ensemble.logits(self.test_inputs)[kept]  # [n_models, n_test, n_classes]
-        asked = torch.arange(n_classes, device=logits.device)
-        outputs = self.subject.task.model_output(logits[:, :, None, :], asked.expand(len(members), n_test, -1))
+        outputs = self._of_every_class(logits)
         of_label = outputs.gather(2, self.test_labels.expand(len(members), -1)[..., None])[..., 0]
         self.writer.write(
             f"ledger {block.start}",
@@ -335,6 +335,15 @@ class BuildSteps:
             },
             first=mark,
         )
+
+    def _of_every_class(self, logits: Tensor) -> Tensor:
+        """Model outputs `[n_models, n_test, n_classes]` for every class asked about."""
+        n_models, n_test, n_classes = logits.shape
+        classes = torch.arange(n_classes, device=logits.device)
+        # One class takes as much memory as all logits: with many classes not all fit at once.
+        parts = torch.split(classes, max(1, NUMBERS_AT_ONCE // logits.numel()))
+        asked = [part.expand(n_models, n_test, -1) for part in parts]
+        return torch.cat([self.subject.task.model_output(logits[:, :, None, :], part) for part in asked], dim=-1)
 
     def _kept_to_measure(self, role: str) -> NDArray[np.bool_]:
         masks = self._kept(role)
@@ -403,14 +412,16 @@ class BuildSteps:
         self.progress.advance()
 
     def _ridge(self) -> None:
+        # With very few test examples none are set apart, and the ridge is chosen on all of them.
+        chosen_on = self.tuning_tests if self.tuning_tests.any() else ~self.tuning_tests
         ridge, lds_by_ridge = choose_ridge(
             self.checkpoints,
             self.subject.task,
             (self.train_inputs, self.train_labels),
-            (self.test_inputs[self.tuning_tests], self.test_labels[self.tuning_tests]),
+            (self.test_inputs[chosen_on], self.test_labels[chosen_on]),
             self.kernels,
             self._kept_to_measure("fit"),
-            self._outcomes("fit").mean(1)[:, self.tuning_tests],
+            self._outcomes("fit").mean(1)[:, chosen_on],
             on_checkpoint=self.progress.advance,
         )
         self.writer.write("ridge", {}, {"ridge": ridge, "lds_by_ridge_on_fit_subsets": lds_by_ridge})

@@ -4,6 +4,7 @@ Headers first: they say which size and how many channels the array needs. Then e
 row, and rows are brought into the order of the splits where they are.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ __all__ = ["FoundImage", "ImageSettings", "images_from", "read_headers"]
 
 SIDE = 64
 """The longer side that images may have before they are scaled, and the side they are scaled to."""
+MAX_ARRAY_BYTES = 8 * 2**30
 COLUMNS = 1024
 """Bytes of every image that are moved at a time."""
 CHUNK = 1000
@@ -38,7 +40,7 @@ class ImageSettings:
 
     Attributes:
         size: height and width of all images in pixels, one number for a square; None to keep the size that all have,
-            if it is at most 64 on the longer side, and otherwise to take 64.
+            if it is at most 64 on the longer side, and otherwise to take 64; at most 1,024.
         channels: 1 for grey, 3 for colours; None for grey where all images are.
         test_share: of each class, put aside where there is no test split.
         seed: of that draw.
@@ -115,26 +117,18 @@ def images_from(
 
     Raises:
         EmptyDataError: no image can be decoded, or see `place`.
-        InvalidDataError: see `place`.
+        InvalidDataError: all images together take too much memory, or see `place`.
         LabelError: see `place`.
     """
-    height, width, notes = _choose_size([image.header.size for image in found], settings.size)
-    if n_first := sum(image.header.has_more for image in found):
+    pixels, decoded, why = _decode(found, source, settings, on_done)
+    _, _, notes = _choose_size([image.header.size for image in decoded.values()], settings.size)
+    if n_first := sum(image.header.has_more for image in decoded.values()):
         notes.append(f"Files with several pictures: {n_first:,}; the first of each was taken.")
-    n_channels = settings.channels or (1 if all(image.header.is_grey for image in found) else 3)
-    pixels = np.empty((len(found), height, width, n_channels), dtype=np.uint8)
-    failed = decode_images([image.example.content for image in found], pixels, on_done)
-    decoded = [replace(image.example, content=row) for row, image in enumerate(found) if row not in failed]
-    if not decoded:
-        raise EmptyDataError(
-            f"{source} holds no image that can be read ({found[0].example.where}: {failed[0]}); give images as PNG or "
-            "JPEG."
-        )
-    placed = place(decoded, source, settings.test_share, settings.seed, class_names)
+    examples = [replace(image.example, content=row) for row, image in decoded.items()]
+    placed = place(examples, source, settings.test_share, settings.seed, class_names)
     pixels = _reordered(pixels, [example.content for example in (*placed.train, *placed.test)])
-    if settings.channels is None and n_channels == 3 and _has_no_colour(pixels):
+    if settings.channels is None and pixels.shape[3] == 3 and _has_no_colour(pixels):
         pixels = pixels[..., :1].copy()
-    why = {found[row].example.where: reason for row, reason in failed.items()}
     why |= {one.where: one.why for one in placed.left_out}
     n_train = len(placed.train)
     return RawData(
@@ -146,6 +140,50 @@ def images_from(
         left_out=tuple(LeftOut(where, why[where]) for image in found if (where := image.example.where) in why),
         notes=(*notes, *placed.notes),
     )
+
+
+def _decode(
+    found: Sequence[FoundImage], source: str, settings: ImageSettings, on_done: Callable[[int], object]
+) -> tuple[NDArray[np.uint8], dict[int, FoundImage], dict[str, str]]:
+    """The pixels; the images in their rows, without those that cannot be decoded; and why these cannot."""
+    images, report = list(found), on_done
+    why: dict[str, str] = {}
+    while True:
+        height, width, _ = _choose_size([image.header.size for image in images], settings.size)
+        n_channels = settings.channels or (1 if all(image.header.is_grey for image in images) else 3)
+        pixels = _room_for((len(images), height, width, n_channels), source)
+        failed = decode_images([image.example.content for image in images], pixels, report)
+        why |= {images[row].example.where: reason for row, reason in failed.items()}
+        decoded = {row: image for row, image in enumerate(images) if row not in failed}
+        if not decoded:
+            where = found[0].example.where
+            raise EmptyDataError(
+                f"{source} holds no image that can be read ({where}: {why[where]}); give images as PNG or JPEG."
+            )
+        # What a broken file says of its size must not decide about the others.
+        images = list(decoded.values())
+        sizes = [image.header.size for image in images]
+        if not failed or _choose_size(sizes, settings.size)[:2] == (height, width):
+            return pixels, decoded, why
+        del pixels  # before there is another
+
+        def report(n_done: int) -> object:
+            return on_done(len(found))
+
+
+def _room_for(shape: tuple[int, int, int, int], source: str) -> NDArray[np.uint8]:
+    """An array of that shape, `[n, height, width, channels]`, if memory can be expected to hold it."""
+    n, height, width, channels = shape
+    try:
+        if math.prod(shape) > MAX_ARRAY_BYTES:
+            raise MemoryError
+        return np.empty(shape, dtype=np.uint8)
+    except MemoryError as error:
+        raise InvalidDataError(
+            f"{source} has {n:,} images, which take {math.prod(shape) / 2**30:,.1f} GB with {_said((height, width))} "
+            f"pixels and {channels} channels, more than the {MAX_ARRAY_BYTES // 2**30} GB that are read or than this "
+            "machine has; lower --size, or give fewer images."
+        ) from error
 
 
 def _choose_size(sizes: Sequence[tuple[int, int]], size: int | tuple[int, int] | None) -> tuple[int, int, list[str]]:

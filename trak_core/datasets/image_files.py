@@ -45,6 +45,8 @@ ALLOWED = "a PNG, JPEG, GIF, WebP, BMP or TIFF"
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
 """More than this would need over 800 MB to decode, in WebP: four bytes a pixel, up to four times."""
+MAX_SIDE = 1024
+"""Height and width that images can be brought to: far more than what models here are trained on."""
 LARGE_PIXELS = 10_000_000
 """Images from this size on are decoded one at a time, for the sake of memory."""
 _one_large = threading.Lock()
@@ -193,14 +195,22 @@ def read_header(content: Content) -> ImageHeader:
     """What an image file says about itself, without decoding it.
 
     Raises:
-        ImageFileError: the file is empty, too large or no image.
+        ImageFileError: the file is empty, too large or no image, or has more pixels than are decoded at any size.
     """
     with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
+        if not _can_shrink(image):
+            check_pixels(image, MAX_PIXELS)
         width, height = image.size
         # A PNG would be decoded to look for a note behind its pixels; a TIFF gives the size after its turn.
         if image.format not in ("PNG", "TIFF") and _is_on_side(image):
             width, height = height, width
         return ImageHeader((height, width), image.mode in _GREY, _has_more(image))
+
+
+def _can_shrink(image: Image.Image) -> bool:
+    """Whether the image can be decoded straight to a smaller size."""
+    # Progressive ones are held whole before there is a pixel, drafted or not.
+    return isinstance(image, JpegImageFile) and not image.info.get("progressive")
 
 
 def _has_more(image: Image.Image) -> bool:
@@ -214,11 +224,11 @@ def height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
     """The height and width that a size stands for.
 
     Raises:
-        InvalidSettingError: one is less than 1.
+        InvalidSettingError: one is less than 1 or more than 1,024.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise InvalidSettingError(f"size is {height} x {width} pixels; give 1 or more, such as 64.")
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE:
+        raise InvalidSettingError(f"size is {height} x {width} pixels; give 1 to {MAX_SIDE:,} a side, such as 64.")
     return height, width
 
 
@@ -241,9 +251,8 @@ def decode_image(content: Content, size: int | tuple[int, int], channels: int) -
     if channels not in (1, 3):
         raise InvalidSettingError(f"channels is {channels}; give 1 for grey or 3 for colours.")
     with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
-        # Progressive ones are held whole before there is a pixel, drafted or not.
-        if isinstance(image, JpegImageFile) and not image.info.get("progressive"):
-            # Decodes straight to a smaller size; twice what is needed keeps edges sharp.
+        if _can_shrink(image):
+            # Twice what is needed keeps edges sharp.
             least_width, least_height = (height, width) if _is_on_side(image) else (width, height)
             image.draft(None, (2 * least_width, 2 * least_height))
         check_pixels(image, MAX_PIXELS)

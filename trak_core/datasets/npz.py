@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays
 from trak_core.datasets.raw import RawData
+from trak_core.datasets.sources import check_packing
 from trak_core.errors import EmptyDataError, InvalidDataError
 
 __all__ = ["read_npz"]
@@ -63,6 +64,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     known = {name for layout in LAYOUTS for pair in layout.values() for name in pair} | {*TOGETHER, SPLIT, CLASS_NAMES}
     try:
         with zipfile.ZipFile(path) as archive:
+            check_packing(archive, path)
             n_bytes = sum(member.file_size for member in archive.infolist())
         if n_bytes > MAX_ARRAY_BYTES:
             raise InvalidDataError(

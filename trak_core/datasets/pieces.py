@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +16,22 @@ from trak_core.errors import InvalidSettingError, NeedNotMetError
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Pieces", "Tokenizer"]
+__all__ = ["Pieces", "Stamp", "Tokenizer", "stamp_of"]
 
 AT_ONCE = 1024
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def stamp_of(source: str | Path) -> Stamp:
+    """Name, size and time of change of each file in a folder: what was read from it holds as long as these stay.
+
+    Empty for what is no folder.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return ()
+    found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    return tuple((name, facts.st_size, facts.st_mtime_ns) for name, facts in found)
 
 
 @dataclass(frozen=True)
@@ -92,8 +106,12 @@ class Tokenizer:
         return int(number)
 
 
-@lru_cache(maxsize=4)
 def _tokenizer(source: str) -> PreTrainedTokenizerBase:
+    return _read_tokenizer(source, stamp_of(source))
+
+
+@lru_cache(maxsize=4)
+def _read_tokenizer(source: str, stamp: Stamp) -> PreTrainedTokenizerBase:
     try:
         from transformers import AutoTokenizer
 

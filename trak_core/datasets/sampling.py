@@ -31,10 +31,10 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
     Raises:
         InvalidSettingError: there are not so many, or too many for a run.
     """
-    if (n_train or len(raw.train)) > MAX_TRAIN:
+    if (asked := n_train or len(raw.train)) > MAX_TRAIN:
         raise InvalidSettingError(
-            f"{raw.name} has {len(raw.train):,} train examples, and a run may have {MAX_TRAIN:,}; draw some of them "
-            "with --n-train 20000."
+            f"{raw.name}: {asked:,} train examples, and a run may have {MAX_TRAIN:,}; draw fewer, with --n-train 20000 "
+            "for example."
         )
     notes = list(raw.notes)
     train = raw.train
@@ -43,12 +43,19 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
         train = _take(raw.train, draw(raw.train.labels, n_train, seed))
         notes.append(f"{n_train:,} of {len(raw.train):,} train examples were drawn, as was asked for.")
     test = raw.test
+    most = MAX_SCORES // (len(raw.class_names) * len(train))
     if n_test is None:
-        n_test = min(len(raw.test), USUAL_N_TEST, MAX_SCORES // (len(raw.class_names) * len(train)))
-        n_test = min(len(raw.test), max(n_test, len(np.unique(raw.test.labels))))
+        n_test = min(len(raw.test), max(min(USUAL_N_TEST, most), len(np.unique(raw.test.labels))))
         why = "enough to see what the model does; --n-test gives another number"
     else:
         why = "as was asked for"
+    if n_test > most:
+        raise InvalidSettingError(
+            f"{raw.name}: {n_test:,} test examples, {len(raw.class_names):,} classes and {len(train):,} train examples "
+            f"make more scores than the {MAX_SCORES:,} that fit into memory; draw at most "
+            f"{MAX_SCORES // (len(raw.class_names) * n_test):,} train examples with --n-train, or fewer test examples "
+            "with --n-test."
+        )
     if n_test != len(raw.test):
         _check("n_test", n_test, raw.test.labels)
         test = _take(raw.test, draw(raw.test.labels, n_test, seed))

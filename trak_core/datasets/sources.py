@@ -15,14 +15,17 @@ from functools import partial
 from pathlib import Path
 
 from trak_core.datasets.raw import LeftOut
+from trak_core.datasets.text_files import file_errors
 from trak_core.errors import InvalidDataError
 
-__all__ = ["Listing", "SourceFile", "is_clutter", "natural_key", "open_source", "tidy"]
+__all__ = ["Listing", "SourceFile", "check_packing", "is_clutter", "is_capped", "natural_key", "open_source", "tidy"]
 
 # What systems and programs put into folders by themselves; so are all names that begin with a dot.
 CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r"))
 MAX_MEMBER_BYTES = 100 * 2**20
 MAX_MEMBERS = 1_000_000
+CAPPED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Only these are unpacked bit by bit; Python unpacks the others (bzip2, LZMA) without end, whatever size they state."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,12 @@ def open_source(path: Path) -> Iterator[Listing]:
     """
     files: list[SourceFile] = []
     left_out: list[LeftOut] = []
-    if path.is_dir():
+    with file_errors(path):
+        is_folder, is_file = path.is_dir(), path.is_file()
+    if is_folder:
         _list_folder(path, files, left_out)
         yield _in_order(files, left_out)
-    elif path.is_file():
+    elif is_file:
         with _open_zip(path) as archive:
             _list_zip(archive, files, left_out)
             yield _in_order(files, left_out)
@@ -172,6 +177,25 @@ def _list_zip(archive: zipfile.ZipFile, files: list[SourceFile], left_out: list[
         seen.add(member.filename)
 
 
+def is_capped(member: zipfile.ZipInfo) -> bool:
+    """Whether a member never unpacks to more than is asked for."""
+    return member.compress_type in CAPPED
+
+
+def check_packing(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuses an archive with a member that could unpack without end.
+
+    Raises:
+        InvalidDataError: there is one.
+    """
+    for member in archive.infolist():
+        if not is_capped(member):
+            raise InvalidDataError(
+                f"{path}: {tidy(member.filename)!r} is packed in another way than deflate; write the file anew with "
+                "numpy.savez or numpy.savez_compressed."
+            )
+
+
 def _name(member: zipfile.ZipInfo) -> str:
     """The name of a member; many programs write UTF-8 and do not say so."""
     name = member.filename
@@ -191,6 +215,8 @@ def _why_not_unpacked(member: zipfile.ZipInfo, name: str, is_repeated: bool) -> 
         return "this is a link" if kind == stat.S_IFLNK else "this is neither a file nor a folder"
     if member.flag_bits & 0x1:
         return "this file is encrypted"
+    if not is_capped(member):
+        return "this file is packed in another way than deflate"
     if member.file_size > MAX_MEMBER_BYTES:
         return (
             f"this file unpacks to {member.file_size / 2**20:,.0f} MB, and at most {MAX_MEMBER_BYTES // 2**20} MB are "

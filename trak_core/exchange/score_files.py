@@ -3,6 +3,7 @@
 Form and type are read first, so that a matrix that does not fit is refused before it is loaded.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.datasets.sources import check_packing
+from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, TrakCoreError
 from trak_core.exchange.libraries import LIBRARIES, Library
 from trak_core.exchange.score_tables import is_long, read_long, read_wide, wide_shape
@@ -27,6 +30,8 @@ PAIRWISE = "pairwise_scores.safetensors"
 """What kronfluence calls the scores in the folder `scores_<name>`."""
 USUAL_NAMES = ("scores", "all_modules")
 NUMBERS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
+MAX_HEADER = 2**16
+"""Bytes that the header of an array is looked for in: numpy takes 10,000, but reads all that a file claims to have."""
 NAMED = 8
 """Arrays that a message names."""
 
@@ -62,9 +67,11 @@ def open_scores(path: Path, key: str | None = None) -> Found:
         EmptyDataError: it holds no number.
         InvalidDataError: there is no such file, it cannot be read, or what it holds is no matrix of numbers.
     """
-    if path.is_dir():
+    with file_errors(path):
+        is_folder, is_there = path.is_dir(), path.exists()
+    if is_folder:
         return _open_folder(path, key)
-    if not path.exists():
+    if not is_there:
         raise InvalidDataError(f"there is no file {path}; give the scores as {ENDINGS}, or the folder of a library.")
     openers: dict[str, Callable[[Path, str | None], Found]] = {
         ".npy": _open_npy,
@@ -160,14 +167,16 @@ def _open_npy(path: Path, key: str | None) -> Found:
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of an array in numpy's format."""
-    version = np.lib.format.read_magic(file)
+    start = io.BytesIO(file.read(MAX_HEADER))
+    version = np.lib.format.read_magic(start)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    shape, _, dtype = read(start)
     return shape, dtype
 
 
 def _open_npz(path: Path, key: str | None) -> Found:
     with zipfile.ZipFile(path) as archive:
+        check_packing(archive, path)
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         name = _choose(path, members, key, "array")
         where = f"{path}, array {name!r}"

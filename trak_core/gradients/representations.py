@@ -8,6 +8,9 @@ from trak_core.gradients.forward import run_model
 
 __all__ = ["representations"]
 
+BATCH = 2048
+"""Inputs that go through the model at once."""
+
 
 def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
     """Inputs of the last Linear layer `[n, n_features]`, detached.
@@ -19,10 +22,14 @@ def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Ten
     if not layers:
         raise InvalidSettingError("the model has no Linear layer to take representations from.")
     caught: list[Tensor] = []
+    seen: list[Tensor] = []
     handle = layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
     try:
         with torch.no_grad():
-            run_model(model, parameters, inputs)
+            for batch in torch.split(inputs, BATCH):
+                run_model(model, parameters, batch)
+                seen.append(caught[-1].flatten(1))
+                caught.clear()
     finally:
         handle.remove()
-    return caught[-1].flatten(1)
+    return torch.cat(seen)

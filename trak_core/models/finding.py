@@ -119,7 +119,7 @@ def _of_hugging_face(name: str, modality: str) -> ReadyModel:
 
 
 def _of_own_code(name: str, modality: str) -> ReadyModel:
-    function = find_function(name)
+    function, digest = find_function(name)
     asked = wanted(name, function, modality)
     encoding = "pixels" if modality == "image" else "words" if "n_words" in asked else "tokens"
     like = READY_MODELS[LIKE[encoding]]
@@ -128,8 +128,6 @@ def _of_own_code(name: str, modality: str) -> ReadyModel:
         given = {"n_classes": n_classes, **_shapes(encoding, shape, n_tokens)}
         return call_function(name, function, {each: given[each] for each in asked})
 
-    digest = code_digest(name)
-    assert digest is not None  # its module was found by the same look
     return ReadyModel(name, f"your own {name}", like.encoding, make, like.settings, sources={"code": digest})
 
 

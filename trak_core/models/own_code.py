@@ -1,7 +1,8 @@
 """A person's own network, by `module:function`.
 
 The function is called with what its parameters ask for by name. A run keeps the SHA-256 of the module's file: read
-again, a run names code that is run only if it is the very file that the run was built with, whoever sent the run.
+again, a run names code that is run only if it is the very file that the run was built with, whoever sent the run. The
+SHA-256 of what is installed here is no secret, so that only files in folders of people's own count at all.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import importlib.machinery
 import importlib.util
 import inspect
 import re
+import site
+import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from trak_core.errors import InvalidSettingError, TrakCoreError
+from trak_core.store.catalog import runs_dir
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +34,8 @@ PARAMETERS = {
     "image": ("n_classes", "channels", "height", "width"),
     "text": ("n_classes", "n_words", "n_tokens", "length"),
 }
+_READ: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+"""SHA-256 of the files of modules when they were imported: a file may change under a program that runs for days."""
 
 
 def is_own_code(name: str) -> bool:
@@ -36,9 +44,22 @@ def is_own_code(name: str) -> bool:
 
 
 def code_digest(name: str) -> str | None:
-    """SHA-256 (hex) of the file of the module, found without running anything; None when there is no such file."""
+    """SHA-256 (hex) of the file of the module, found without running anything; None when no own file is there."""
     path = _file_of(name.partition(":")[0])
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    if path is None or not _is_own(path):
+        return None
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _is_own(path: Path) -> bool:
+    """True for a file that is part neither of Python, nor of what is installed, nor of runs, nor of this program."""
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    others = [*installed, *site.getsitepackages(), site.getusersitepackages()]
+    folders = [runs_dir(), Path(__file__).parents[1], *map(Path, others)]
+    return not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _file_of(module: str) -> Path | None:
@@ -50,38 +71,61 @@ def _file_of(module: str) -> Path | None:
     for depth, _ in enumerate(others, start=2):
         if spec is None or spec.submodule_search_locations is None:
             return None
-        # `find_spec` would import the packages above.
-        spec = importlib.machinery.PathFinder.find_spec(
-            ".".join([first, *others[: depth - 1]]), list(spec.submodule_search_locations)
-        )
+        try:
+            # `find_spec` would import the packages above.
+            spec = importlib.machinery.PathFinder.find_spec(
+                ".".join([first, *others[: depth - 1]]), list(spec.submodule_search_locations)
+            )
+        except KeyError:  # a folder without __init__.py inside another one is looked up among imported packages
+            return None
     if spec is None or not spec.origin or not spec.has_location:
         return None
-    return Path(spec.origin)
+    path = Path(spec.origin)
+    return path if path.is_file() else None
 
 
-def find_function(name: str) -> Callable[..., Any]:
-    """The function; its module is imported.
+def find_function(name: str) -> tuple[Callable[..., Any], str]:
+    """The function, whose module is imported, and the SHA-256 (hex) of the module's file.
 
     Raises:
-        InvalidSettingError: there is no such module or function, or the module cannot be imported.
+        InvalidSettingError: there is no such module or function, it lies in no folder of people's own, it cannot be
+            imported, or it was imported before and changed since.
     """
     module, _, function = name.partition(":")
-    if _file_of(module) is None:
-        raise InvalidSettingError(
-            f"model={name!r}: there is no module {module!r} here; give the command in the folder of {module}.py, or "
-            "add that folder to PYTHONPATH."
-        )
+    digest = code_digest(name)
+    if digest is None:
+        raise InvalidSettingError(_why_not_here(name, module))
     try:
-        found = getattr(importlib.import_module(module), function, None)
+        imported = importlib.import_module(module)
+        found = getattr(imported, function, None)
     except (Exception, SystemExit) as error:
         raise InvalidSettingError(
             f"model={name!r}: importing {module} fails with {_in_words(error)}; mend that."
         ) from error
+    if _READ.setdefault(imported, digest) != digest:
+        raise InvalidSettingError(
+            f"model={name!r}: the file of {module} changed since this program read it; restart the explorer, or "
+            "whatever program this is, to use it as it is now."
+        )
     if not callable(found):
         raise InvalidSettingError(
             f"model={name!r}: module {module!r} has no function {function!r}; give one that returns an nn.Module."
         )
-    return found  # type: ignore[no-any-return]
+    return found, digest
+
+
+def _why_not_here(name: str, module: str) -> str:
+    path = _file_of(module)
+    if path is None:
+        inner = " (each folder of a package needs an __init__.py)" if "." in module else ""
+        return (
+            f"model={name!r}: there is no module {module!r} here; give the command in the folder of {module}.py, or "
+            f"add that folder to PYTHONPATH{inner}."
+        )
+    return (
+        f"model={name!r}: {path} is installed software or belongs to a run; the function must lie in a file of your "
+        "own, in the folder where you give the command or in one that you added to PYTHONPATH."
+    )
 
 
 def wanted(name: str, function: Callable[..., Any], modality: str) -> tuple[str, ...]:

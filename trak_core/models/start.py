@@ -24,7 +24,8 @@ def read_weights(path: Path, model: nn.Module) -> StateDict:
 
     Raises:
         InvalidSettingError: there is no such file, or its name ends otherwise.
-        CheckpointMismatchError: the file cannot be read as plain weights, or does not fit the model.
+        CheckpointMismatchError: the file cannot be read as plain weights, does not fit the model, or holds weights
+            that are complex or not finite.
     """
     state = _read(path)
     expected, what = model.state_dict(), f"weights={str(path)!r} does not fit the model"
@@ -48,7 +49,25 @@ def read_weights(path: Path, model: nn.Module) -> StateDict:
                 f"{what}: the file holds {name!r} of shape {tuple(value.shape)}, which the model has not, and "
                 f"{so_far}; give weights of this very architecture."
             )
+    _check_values(state, model, f"weights={str(path)!r}")
     return state
+
+
+def _check_values(state: StateDict, model: nn.Module, what: str) -> None:
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name, value in state.items():
+        if value.is_complex():
+            raise CheckpointMismatchError(
+                f"{what}: {name!r} holds complex numbers ({value.dtype}); give weights that are real."
+            )
+        # A mask that is kept as a buffer may well hold infinity.
+        numbers = value.float() if value.is_floating_point() else value
+        bad = ~numbers.isfinite() if name in parameters else numbers.isnan()
+        if bad.any():
+            raise CheckpointMismatchError(
+                f"{what}: {int(bad.sum()):,} of the {value.numel():,} values of {name!r} are NaN or infinite; give "
+                "weights of a training that went well."
+            )
 
 
 def begin_from(model: nn.Module, path: Path) -> nn.Module:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trak_core.datasets.pieces import Tokenizer
+from trak_core.datasets.pieces import Stamp, Tokenizer, stamp_of
 from trak_core.errors import InvalidSettingError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def make_pretrained(source: str, n_classes: int) -> nn.Module:
     """
     from trak_core.models.classifier import TokenClassifier
 
-    config, known, padding = _pretrained(source, n_classes)
+    config, known, padding = _pretrained(source, n_classes, stamp_of(_folder(source) or source))
     model = _fresh(config)
     model.load_state_dict(known, strict=False)
     return TokenClassifier(model, padding)
@@ -106,7 +106,7 @@ def _fresh(config: Any) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _pretrained(source: str, n_classes: int) -> tuple[Any, StateDict, int]:
+def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, StateDict, int]:
     """The configuration for that many classes, the weights that are there for it, and the padding token."""
     from transformers import AutoModelForSequenceClassification
 

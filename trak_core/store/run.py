@@ -80,6 +80,11 @@ class RunInfo:
         return len(self.class_names) > 1
 
     @property
+    def is_projected(self) -> bool:
+        """True when the kernel was solved with projected gradients, because whole ones would not have fitted."""
+        return str(self.provenance.get("kernel", "")).startswith("projected")
+
+    @property
     def came_about(self) -> str:
         """How a run came about of which nothing tells how its models were trained, as the end of "the run was ..."."""
         return "imported from scores made elsewhere" if self.provenance.get("imported") else "saved from Python"

@@ -11,8 +11,10 @@ from trak_core.errors import InvalidSettingError
 __all__ = ["Ensemble", "chance_of", "make_models"]
 
 StateDict = dict[str, Tensor]
-NUMBERS_AT_ONCE = 2**25
-"""Of inputs, each counted for every model: what layers make of them is several times as large."""
+NUMBERS_AT_ONCE = 2**24
+"""Of inputs, each counted for every model: what layers make of them is many times as large."""
+WIDTH_OF_A_TOKEN = 2048
+"""Numbers that a transformer holds at once for one token, about."""
 
 
 def chance_of(model: nn.Module) -> list[str]:
@@ -78,7 +80,7 @@ class Ensemble:
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Outputs of every model for every input: `[n_models, n, n_outputs]`."""
-        an_input = len(self) * max(1, inputs[:1].numel())
+        an_input = len(self) * max(1, inputs[:1].numel()) * (1 if inputs.is_floating_point() else WIDTH_OF_A_TOKEN)
         with torch.no_grad():
             batches = torch.split(inputs, max(1, NUMBERS_AT_ONCE // an_input))
             return torch.cat([self._forward(batch) for batch in batches], dim=1)

@@ -18,6 +18,8 @@ __all__ = ["Inline", "show"]
 SIDE = 84
 """Of pictures, in pixels; small ones are enlarged so that every pixel is visible."""
 LONG_TEXT = 300
+_AS_IT_IS = "tex2jax_ignore mathjax_ignore"
+"""Classes that keep notebooks from typesetting what stands between dollar signs in a text."""
 _CARD = "display:inline-block;vertical-align:top;margin:.2rem;max-width:16rem;font-size:.8rem;overflow-wrap:anywhere"
 _PICTURE = f"display:block;width:{SIDE}px;height:{SIDE}px;object-fit:contain;image-rendering:pixelated"
 
@@ -42,7 +44,7 @@ class Inline:
             for title, items in self._sides()
         )
         return (
-            f"<div><p>{html.escape(self._headline())}</p>{_card(shown.example, '')}"
+            f'<div class="{_AS_IT_IS}"><p>{html.escape(self._headline())}</p>{_card(shown.example, "")}'
             f"{sides}<p>{html.escape(self._trust())}</p></div>"
         )
 

@@ -90,15 +90,15 @@ def likely_column(columns: list[str], what: str) -> str | None:
 def model_in_words(info: RunInfo) -> str | None:
     """What model a run of own data has, such as "cnn, two convolutions"; None for other runs."""
     name = info.provenance.get("model")
-    if not name:
+    if not isinstance(name, str) or not name:  # what a run from elsewhere says may be of any type
         return None
     ready = READY_MODELS.get(name)
-    return f"{ready.name}, {ready.title}" if ready else str(name)
+    return f"{ready.name}, {ready.title}" if ready else name
 
 
 def made_from(info: RunInfo) -> str | None:
     """What a run of own data was built from, such as "Images from the folder “cats”"; None for others."""
-    said = _MADE.get(info.recipe)
+    said = _MADE.get(info.recipe) if isinstance(info.recipe, str) else None
     if said is None:
         return None
     return f"{said.format('Images' if info.modality == 'image' else 'Texts')} “{info.title}”"
@@ -112,6 +112,7 @@ def run_in_words(info: RunInfo) -> str | None:
     parts = [source]
     if (model := model_in_words(info)) is not None:
         parts.append(f"model {model}")
-    if (minutes := info.provenance.get("minutes")) is not None:
+    minutes = info.provenance.get("minutes")
+    if isinstance(minutes, int | float) and not isinstance(minutes, bool):
         parts.append(f"given {minutes:g} minutes" if minutes != 1 else "given one minute")
     return "; ".join(parts)
