@@ -350,6 +350,15 @@ def test_a_link_is_refused(exported, there):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_could_unpack_without_end_are_refused(exported, there, packing):
+    path = exported.with_name("packed.zip")
+    with zipfile.ZipFile(exported) as old, zipfile.ZipFile(path, "w", packing) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert_refused(path, there, StoreDamagedError, "is packed in another way than deflate")
+
+
 def test_a_name_twice_is_refused(exported, there):
     with zipfile.ZipFile(exported, "a") as again:
         again.writestr("store.duckdb", b"the other one")

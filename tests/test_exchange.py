@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -326,7 +327,29 @@ def test_a_matrix_that_would_unpack_without_end_is_refused_by_its_header(tmp_pat
         tc.import_scores(tmp_path / "bomb.npz", RAW, "mine")
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_matrix_packed_in_a_way_that_python_unpacks_without_end_is_refused(tmp_path, packing):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", packing) as archive:
+        archive.writestr("scores.npy", bytes(1_000_000))
+    with pytest.raises(tc.TrakCoreError, match=r"bomb\.npz: 'scores\.npy' is packed in another way than deflate"):
+        tc.import_scores(tmp_path / "bomb.npz", RAW, "mine")
+
+
+def test_a_header_that_claims_gigabytes_is_not_read_to_its_end(tmp_path):
+    start = np.lib.format.magic(2, 0) + (2**31).to_bytes(4, "little")
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("scores.npy", start + b" " * 300_000_000)
+    tracemalloc.start()
+    with pytest.raises(tc.TrakCoreError, match=r"bomb\.npz cannot be read as a matrix of numbers"):
+        tc.import_scores(tmp_path / "bomb.npz", RAW, "mine")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
 def test_missing_files_and_folders_of_nobody_are_refused(tmp_path):
+    with pytest.raises(tc.TrakCoreError, match=r"cannot be read \(File name too long\)"):
+        tc.import_scores(tmp_path / f"{'x' * 300}.npy", RAW, "mine")
     with pytest.raises(tc.TrakCoreError, match=r"there is no file .*gone.npy"):
         tc.import_scores(tmp_path / "gone.npy", RAW, "mine")
     with pytest.raises(tc.TrakCoreError, match=r"neither one that traker saved to .* nor one of kronfluence"):

@@ -330,3 +330,10 @@ def test_a_data_set_without_rows_is_refused(tmp_path):
     save(texts("a", []), tmp_path)
     with pytest.raises(EmptyDataError, match="has no examples"):
         read_hf_directory(tmp_path)
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    table = declared(texts("train", [0, 1] * 5), {**TEXT, "label": {"names": ["a", "a"], "_type": "ClassLabel"}})
+    save(table, tmp_path)
+    with pytest.raises(InvalidDataError, match="gives two classes the same name"):
+        read_hf_directory(tmp_path)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.benchmarks.label_subjects import DATA
 from trak_core.datasets.cifar import CLASSES, RECORD, read_cifar_folder
+from trak_core.datasets.class_labels import MAX_CLASSES
 from trak_core.datasets.idx import CLOTHES, read_idx, read_idx_folder
 from trak_core.datasets.npz import read_npz
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError
@@ -389,3 +390,20 @@ def test_arrays_that_expand_without_end_are_refused(tmp_path):
     large.write_bytes(content)
     with pytest.raises(InvalidDataError, match=r"at most 4,096 MB are read|cannot be read"):
         read_npz(large)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_arrays_packed_in_a_way_that_python_unpacks_without_end_are_refused(tmp_path, packing):
+    path = npz(tmp_path, images=TRAIN, labels=TRAIN_LABELS)
+    with zipfile.ZipFile(path, "a", packing) as archive:
+        archive.writestr("split.npy", bytes(1000))
+    with pytest.raises(InvalidDataError, match=r"data\.npz: 'split\.npy' is packed in another way than deflate; write"):
+        read_npz(path)
+
+
+def test_more_classes_than_are_read_are_refused_also_where_they_have_names(tmp_path):
+    n = MAX_CLASSES + 1
+    pixels, labels = np.arange(2 * n, dtype=np.uint16).view(np.uint8).reshape(-1, 2, 1), np.tile(np.arange(n), 2)
+    names = np.array([f"class {number}" for number in range(n)])
+    with pytest.raises(LabelError, match="has 1,001 classes, and at most 1,000 are read"):
+        read_npz(npz(tmp_path, x_train=pixels, y_train=labels, class_names=names))

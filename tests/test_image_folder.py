@@ -15,8 +15,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.test_live_images import png_header
+from trak_core.datasets import image_examples
 from trak_core.datasets.image_files import MAX_BYTES, decode_image, read_header
 from trak_core.datasets.image_folder import read_image_folder
+from trak_core.datasets.own_data import OwnData
 from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.sources import natural_key
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
@@ -418,6 +420,23 @@ def test_a_wrong_path_and_wrong_settings_are_refused_before_anything_is_read(fol
         read_image_folder(folder, size=-1)
 
 
+def test_a_size_beyond_all_reason_and_images_beyond_all_memory_are_refused(folder, monkeypatch):
+    with pytest.raises(InvalidSettingError, match=r"size is 3,000,000 x 3,000,000 pixels; give 1 to 1,024 a side"):
+        read_image_folder(folder, size=3_000_000)
+    with pytest.raises(InvalidSettingError, match=r"size is 1,025 x 4 pixels"):
+        read_image_folder(folder, size=(1025, 4))
+    monkeypatch.setattr(image_examples, "MAX_ARRAY_BYTES", 10 * 50 * 50)
+    assert read_image_folder(folder, size=50).train.pixels.shape[1:] == (50, 50, 1)
+    with pytest.raises(InvalidDataError, match=r"has 10 images, which take .* with 51 x 51 pixels .*; lower --size"):
+        read_image_folder(folder, size=51)
+
+
+def test_a_path_that_no_disk_can_hold_gets_a_sentence():
+    for kind in ("image-folder", "image-arrays", "hf-dataset"):
+        with pytest.raises(InvalidDataError, match=r"cannot be read \(File name too long\)"):
+            OwnData(kind, Path("x" * 300)).read()
+
+
 def test_a_class_with_one_image_stays_in_train_and_is_noted(folder):
     put(folder, "emu/1.png", noise(40))
     raw = read_image_folder(folder)
@@ -436,6 +455,25 @@ def test_a_common_small_size_is_kept_and_any_other_becomes_64(folder):
     assert raw.train.pixels.shape[1:] == (64, 64, 1)
     assert any("from 12 x 10 to 30 x 20 pixels" in note and "to 64 x 64" in note for note in raw.notes)
     assert read_image_folder(folder, size=(6, 7)).train.pixels.shape[1:] == (6, 7, 1)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        saved(noise(50, (100, 100), "RGB"))[:-3000],  # known to be broken once it is decoded
+        png_header(10_000, 10_000),
+    ],
+    ids=["truncated", "oversized"],
+)
+def test_an_image_that_is_left_out_does_not_decide_about_the_size_of_the_others(folder, broken):
+    before = read_image_folder(folder)
+    put(folder, "cat/broken.png", broken)
+    steps: list[int] = []
+    raw = read_image_folder(folder, on_progress=lambda n_done, n_steps: steps.append(n_done))
+    assert list(reasons(raw)) == ["cat/broken.png"] and raw.notes == before.notes
+    assert (raw.train.pixels == before.train.pixels).all() and (raw.test.pixels == before.test.pixels).all()
+    assert (raw.train.labels == before.train.labels).all()
+    assert steps == sorted(steps)
 
 
 def test_large_images_of_one_size_become_64(tmp_path):
@@ -569,6 +607,15 @@ def test_members_that_expand_without_end_are_left_out_by_their_word_and_by_their
     }
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_packed_in_a_way_that_python_unpacks_without_end_are_left_out(folder, packing):
+    path = zipped(folder)
+    with zipfile.ZipFile(path, "a", packing) as archive:
+        archive.writestr("cat/bomb.png", bytes(50_000_000))
+    forged(path, "cat/bomb.png", 1000)
+    assert reasons(read_image_folder(path)) == {"cat/bomb.png": "this file is packed in another way than deflate"}
+
+
 def test_an_archive_that_expands_without_end_is_refused_unread(folder):
     path = zipped(folder)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -617,7 +664,8 @@ def test_names_in_a_zip_file_that_are_utf8_without_saying_so_are_read(tmp_path):
 MEMORY = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.benchmarks.read_images import peak_bytes, read_image_folder
+from tests.benchmarks.read_images import peak_bytes
+from trak_core.datasets.image_folder import read_image_folder
 before = peak_bytes()
 raw = read_image_folder({path!r})
 print(raw.train.pixels.nbytes + raw.test.pixels.nbytes)

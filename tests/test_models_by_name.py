@@ -1,20 +1,34 @@
 """Models of people's own and of libraries: what cannot work is said before anything is trained."""
 
+import hashlib
+import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.func import functional_call, vmap
 
 from tests.pretrained import write_tiny_bert
 from trak_core.building import BuildSettings, build_run
 from trak_core.building.subject import read_build
-from trak_core.datasets import Pieces, RawData, RawImages, RawTexts, Tokenizer, encoding_facts, prepare, read_encoding
+from trak_core.datasets import (
+    Pieces,
+    RawData,
+    RawImages,
+    RawTexts,
+    Tokenizer,
+    encoding_facts,
+    pieces,
+    prepare,
+    read_encoding,
+)
 from trak_core.errors import (
     CheckpointMismatchError,
     InvalidModelError,
@@ -25,6 +39,8 @@ from trak_core.errors import (
 from trak_core.models import READY_MODELS, find_model, model_is_here, read_weights
 from trak_core.models.trial import try_model
 from trak_core.recipes import own_recipe, own_subject
+from trak_core.store.files import RunFiles
+from trak_core.store.places import facts_here, keep_places, without_paths
 from trak_core.store.run import open_run
 from trak_core.subjects import can_be_made_again, read_subject
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
@@ -244,6 +260,45 @@ def test_code_in_a_package_is_found_without_running_the_package(tmp_path, monkey
     assert not model_is_here("people_package.inner.others:net", sources={"code": of_nothing})
 
 
+def test_folders_inside_folders_without_init_are_not_here(tmp_path, monkeypatch):
+    inner = tmp_path / "people_space" / "v1"
+    inner.mkdir(parents=True)
+    (inner / "small.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert not model_is_here("people_space.v1.small:f", sources={"code": "0"})
+    with pytest.raises(InvalidSettingError, match=r"each folder of a package needs an __init__\.py"):
+        find_model("people_space.v1.small:f", "image")
+
+
+@pytest.mark.parametrize("module", ["antigravity", "test.autotest", "pytest", "trak_core.models.images"])
+def test_what_is_installed_is_never_taken_for_own_code(module):
+    file = importlib.util.find_spec(module).origin
+    known = {"code": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+    was_here = module in sys.modules
+    assert not model_is_here(f"{module}:x", sources=known)
+    with pytest.raises(
+        InvalidSettingError, match=r"is installed software or belongs to a run; the function must lie in"
+    ):
+        find_model(f"{module}:x", "image")
+    assert (module in sys.modules) == was_here
+
+
+def test_code_below_the_runs_is_never_taken_for_own_code(nets, tmp_path, monkeypatch):
+    sources = find_model("people_nets:small", "image").sources
+    assert model_is_here("people_nets:small", sources=sources)
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path))
+    assert not model_is_here("people_nets:small", sources=sources)
+
+
+def test_code_that_changed_after_it_was_imported_is_refused(nets):
+    sources = find_model("people_nets:small", "image").sources
+    nets.write_text(NETS + "\n# other\n", encoding="utf-8")
+    with pytest.raises(InvalidSettingError, match=r"file of people_nets changed since .* restart the explorer"):
+        find_model("people_nets:small", "image")
+    nets.write_text(NETS, encoding="utf-8")
+    assert find_model("people_nets:small", "image").sources == sources
+
+
 def test_unknown_names_list_what_there_is():
     with pytest.raises(
         InvalidSettingError, match="mlp, cnn, resnet9, torchvision:NAME, or your own as module:function"
@@ -303,13 +358,44 @@ def test_weights_that_do_not_fit_are_refused_by_the_first_parameter(nets, tmp_pa
         (lambda path: torch.save(nn.Linear(2, 2), path), "asks for the code of torch.nn.modules.linear.Linear"),
         (lambda path: path.write_bytes(b""), "it is empty or cut short"),
         (lambda path: path.write_bytes(b"no weights at all"), "it is no torch file, or holds more"),
+        (lambda path: path.write_text("hello world"), "cannot be read as plain weights"),
+        (lambda path: path.write_text("a,b,c\n1,2,3\n"), "cannot be read as plain weights"),
+        (lambda path: path.write_text("(lp0\n" * 3), "cannot be read as plain weights"),
+        (lambda path: path.write_bytes(bytes(range(256))), "cannot be read as plain weights"),
+        (lambda path: torch.save({0: torch.zeros(2)}, path), "a tensor is named 0, a int; names must be texts"),
+        (lambda path: torch.save({"weight": torch.eye(2).to_sparse()}, path), "'weight' is sparse, quantized or"),
+        (lambda path: torch.save([torch.zeros(2)], path), r"holds a list; save model\.state_dict"),
+        (lambda path: path.with_suffix(".safetensors").write_bytes(b"0" * 40), None),
     ],
 )
 def test_files_that_are_no_plain_weights_are_never_unpickled(tmp_path, content, message):
     path = tmp_path / "weights.pt"
     content(path)
+    path, message = (path, message) if message else (path.with_suffix(".safetensors"), "no readable safetensors file")
+    with pytest.raises(CheckpointMismatchError, match=message) as refused:
+        read_weights(path, nn.Linear(2, 2))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(CheckpointMismatchError):
+        find_model("mlp", "image", path)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.tensor([[1.0, torch.nan], [torch.inf, 1.0]]), "2 of the 4 values of 'weight' are NaN or infinite"),
+        (torch.eye(2, dtype=torch.complex64), r"'weight' holds complex numbers \(torch.complex64\)"),
+    ],
+)
+def test_weights_that_no_training_can_begin_from_are_refused(tmp_path, weight, message):
+    path = saved(tmp_path, "pt", {"weight": weight, "bias": torch.zeros(2)})
     with pytest.raises(CheckpointMismatchError, match=message):
         read_weights(path, nn.Linear(2, 2))
+
+
+def test_a_buffer_may_hold_infinity(tmp_path):
+    model = nn.Linear(2, 2)
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    assert read_weights(saved(tmp_path, "pt", model.state_dict()), model)["mask"][1] == -torch.inf
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -335,6 +421,8 @@ def test_a_run_of_own_code_and_weights_says_whether_it_can_be_trained_again(nets
         assert can_be_made_again(run)
         _, subject = read_build(run)
         assert subject.sources == model.sources
+        assert (run.info.provenance["weights"], facts_here(run)["weights"]) == (path.name, str(path))
+        assert str(tmp_path) not in str(run.rows("SELECT key, value FROM meta"))
         save_file({"1.weight": torch.rand(2, 16), "1.bias": torch.rand(2)}, path)
         with pytest.raises(RunMismatchError, match="weights of people_nets:small changed since"):
             read_subject(run)
@@ -444,6 +532,36 @@ def test_texts_are_taken_by_the_tokenizer_of_the_model(bert):
     assert read_encoding(encoding_facts(dataset.encoding)) == dataset.encoding
 
 
+def test_a_tokenizer_and_weights_that_changed_are_read_again(bert, tmp_path):
+    folder = tmp_path / "copied"
+    shutil.copytree(bert, folder)
+    subject = subject_of(f"huggingface:{folder}", texts())
+    before = subject.make_model().state_dict()["model.bert.embeddings.word_embeddings.weight"]
+    state = load_file(folder / "model.safetensors")
+    state["bert.embeddings.word_embeddings.weight"] = before + 1
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    after = subject.make_model().state_dict()["model.bert.embeddings.word_embeddings.weight"]
+    torch.testing.assert_close(after, before + 1)
+    assert pieces._tokenizer(str(folder)) is (first := pieces._tokenizer(str(folder)))
+    os.utime(folder / "tokenizer_config.json", (1, 1))
+    assert pieces._tokenizer(str(folder)) is not first
+
+
+def test_paths_stay_on_this_machine(tmp_path):
+    facts = {"model": "huggingface:/home/a:b/tiny", "weights": "/home/a:b/best.pt", "pieces": {"source": "/home/tiny"}}
+    short = {"model": "huggingface:tiny", "weights": "best.pt", "pieces": {"source": "tiny"}}
+    assert without_paths({**facts, "title": "/x"}) == {**short, "title": "/x"}
+    named = {"model": "huggingface:group/tiny", "weights": "", "pieces": None}
+    assert without_paths(named) == named
+    keep_places(RunFiles(tmp_path), facts)
+    run = SimpleNamespace(path=tmp_path, info=SimpleNamespace(provenance={**short, "seed": 0}))
+    assert facts_here(run) == {**facts, "seed": 0}
+    run.info.provenance["weights"] = "other.pt"
+    assert facts_here(run)["weights"] == "other.pt"
+    (tmp_path / "sources.json").write_text("{", encoding="utf-8")
+    assert facts_here(run) == run.info.provenance
+
+
 def test_the_body_is_pretrained_and_the_head_is_fresh(bert):
     from transformers import BertModel
 
@@ -504,6 +622,8 @@ def test_a_build_with_a_pretrained_model_goes_to_its_end(bert, tmp_path):
         assert run.has_lds
         _, subject = read_build(run)
         np.testing.assert_array_equal(subject.dataset.train.inputs, recipe.load().dataset.train.inputs)
+        assert run.info.provenance["pieces"]["source"] == bert.name
+        assert str(bert.parent) not in str(run.rows("SELECT key, value FROM meta"))
 
 
 # --- what many models at once can have ---------------------------------------------------------------------

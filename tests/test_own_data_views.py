@@ -2,8 +2,11 @@
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +18,11 @@ from tests.test_image_folder import saved
 from trak_core.building import BuildSettings, build_run
 from trak_core.datasets import LeftOut, RawData, RawTexts, prepare
 from trak_core.datasets.report import report_on
-from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.errors import EmptyDataError, InvalidDataError, StoreDamagedError
 from trak_core.recipes import own_recipe
 from trak_core.store.catalog import summarize
+from trak_core.store.run import Run
+from trak_core.subjects import can_be_made_again, read_dataset
 from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
 from trak_core.views.own_data import columns_of, likely_column, models_for, run_in_words, typed_path
 from trak_core.views.provenance import facts_table
@@ -139,6 +144,52 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
         assert "recipe" not in table and "test examples that are training examples too" not in table
         assert not {"data report", "pixels", "tokens"} & set(table.index)
     assert run_in_words(summarize(run_dir).info) == said
+    with tc.open_run(run_dir) as run:
+        # A run that somebody sent may hold anything.
+        assert can_be_made_again(run)
+        for key, value in {"minutes": "ten", "model": []}.items():
+            kept = run.info.provenance
+            odd = replace(run.info, provenance={**kept, key: value})
+            assert run_in_words(odd).startswith("Texts from the table “films”")
+        for change in ({"model": []}, {"weights": 3}, {"sources": "x"}, {"recipe": []}):
+            with changed(run, **change):
+                assert not can_be_made_again(run)
+        with (
+            changed(run, vocabulary=None),
+            pytest.raises(StoreDamagedError, match="does not tell how its texts become"),
+        ):
+            read_dataset(run)
+        with (
+            changed(run, vocabulary=None, pixels={"width": 8, "mean": [0.5], "deviation": [1.0]}),
+            pytest.raises(StoreDamagedError, match=r"not whole \(KeyError: 'height'\)"),
+        ):
+            read_dataset(run)
+        with (
+            changed(run, vocabulary={"words": ["film"], "idf": [[1, 2], [3, 4]]}),
+            pytest.raises(StoreDamagedError, match="cannot be turned into inputs"),
+        ):
+            read_dataset(run)
+
+
+@contextmanager
+def changed(run: Run, **facts: object) -> Iterator[None]:
+    """The run as if its meta table told other things."""
+    info = run.info
+    try:
+        run.info = replace(info, provenance={**info.provenance, **facts}, recipe=facts.get("recipe", info.recipe))
+        yield
+    finally:
+        run.info = info
+
+
+def test_pictures_of_a_run_that_are_none_are_a_damaged_store():
+    pixels = {"height": 2, "width": 2, "mean": [0.5], "deviation": [1.0]}
+    info = SimpleNamespace(
+        name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"pixels": pixels}
+    )
+    run = SimpleNamespace(path=Path("nowhere"), info=info, rows=lambda sql, values: [(0, None, b"no picture")])
+    with pytest.raises(StoreDamagedError, match=r"'sent' holds train examples that cannot .*UnidentifiedImageError"):
+        read_dataset(run)
 
 
 def test_a_run_of_a_recipe_says_what_it_said(small_run):

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trak_core.datasets.duckdb_rows import _fetch
 from trak_core.datasets.raw import LeftOut, RawData, RawTexts
 from trak_core.datasets.rows import Row
 from trak_core.datasets.table import MAX_CHARACTERS, read_table
-from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError, TrakCoreError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Ten good rows, alternating between two classes, with what makes CSV difficult.
@@ -219,7 +220,6 @@ def test_bad_rows_are_left_out_with_their_numbers_and_good_ones_kept(tmp_path):
         "good again,neg\n"
         f"{'z' * 10_000_000},pos\n"
         "and again,neg\n"
-        '"never closed,pos\nlost,neg\n'
     )
     raw = read(put(tmp_path, "a.csv", csv_text(good()) + bad))
     marks = "its quotation marks do not pair up"
@@ -233,17 +233,61 @@ def test_bad_rows_are_left_out_with_their_numbers_and_good_ones_kept(tmp_path):
         LeftOut("a.csv, row 18 (line 19)", "it has no label"),
         LeftOut("a.csv, row 20 (lines 22 to 24)", marks),
         LeftOut("a.csv, row 22 (line 26)", "its text has 10,000,000 characters, and at most 1,000,000 are read"),
-        LeftOut("a.csv, row 24 (lines 28 to 29)", marks),
     )
     kept = [('he said "no"', "pos"), ("two\nlines", "pos"), ("good again", "neg"), ("and again", "neg")]
     assert rows_of(raw) == sorted([*good(), *kept])
 
 
 def test_a_quotation_mark_that_hides_much_of_the_file_is_refused(tmp_path):
-    text = csv_text(good(500))
-    path = put(tmp_path, "a.csv", text.replace("text 7,", '"text 7,'))
-    with pytest.raises(InvalidDataError, match=r"a\.csv, line 9: a quotation mark .* not closed before line 501"):
+    text = csv_text(good(500)).replace("text 7,", '"text 7,').replace("text 400,", 'text "400",')
+    path = put(tmp_path, "a.csv", text)
+    with pytest.raises(InvalidDataError, match=r"a\.csv, line 9: a quotation mark .* not closed before line 402"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        ('"never closed,pos\nlost,neg\n', 12),
+        ('never closed,"pos', 12),
+        ('"two\nlines","pos\n\nlost,neg\n', 13),
+        ('"a ""word""\n\nin it","po""\ns",x,"', 15),
+        ('he said "no",pos\n"', 13),
+    ],
+)
+def test_a_table_that_ends_inside_a_quotation_mark_is_refused_with_the_line_where_it_opens(tmp_path, end, line):
+    with pytest.raises(InvalidDataError, match=rf"a\.csv, line {line}: a quotation mark .* never closed; put it right"):
+        read(put(tmp_path, "a.csv", csv_text(good()) + end))
+
+
+def test_a_quotation_mark_that_goes_wrong_in_the_last_row_costs_that_row_alone(tmp_path):
+    raw = read(put(tmp_path, "a.csv", csv_text(good()) + '"he said "no" loud",pos'))
+    assert [one.where for one in raw.left_out] == ["a.csv, row 11 (line 12)"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_encoding_that_needs_a_mark_is_refused_without_one(tmp_path, encoding):
+    path = put(tmp_path, "a.csv", csv_text(good()).encode(f"{encoding}-le"))
+    with pytest.raises(InvalidDataError, match=f"mark that tells the order of bytes in .*; give {encoding}-le or"):
+        read(path, encoding=encoding)
+    path.write_bytes(csv_text(good()).encode(encoding))
+    assert rows_of(read(path, encoding=encoding)) == sorted(good())
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode", "unicode_escape", "raw_unicode_escape", "rot13", "undefined"])
+def test_encodings_that_no_text_file_has_are_refused(tmp_path, encoding):
+    with pytest.raises(InvalidSettingError, match=f"encoding is '{encoding}', which is not known; give for example"):
+        read(put(tmp_path, "a.csv", csv_text(good())), encoding=encoding)
+
+
+def test_whatever_the_encoding_a_file_is_read_or_refused_in_a_sentence(tmp_path):
+    random = np.random.default_rng(0).integers(1, 256, 2000, dtype=np.uint8).tobytes()
+    path = put(tmp_path, "a.csv", csv_text(good()).encode() + random)
+    for encoding in sorted(set(aliases.values())):
+        try:
+            read(path, encoding=encoding)
+        except TrakCoreError as error:
+            assert str(error).endswith(".") and "\n" not in str(error)
 
 
 def test_bytes_of_another_encoding_are_never_garbled(tmp_path):
@@ -338,7 +382,10 @@ def test_missing_values_of_parquet_are_left_out(tmp_path):
         (["1.5", "x", "1.5"], ("1.5", "x"), [0, 1, 0]),
         (["café", "cafe\u0301", " café", "thé"], ("café", "thé"), [0, 0, 0, 1]),
         (["正", "負", "正"], ("正", "負"), [0, 1, 0]),
-        (["007", "7", "10"], ("007", "7", "10"), [0, 1, 2]),
+        (["007", "7", "10"], ("7", "10"), [0, 0, 1]),
+        (["007", "08", "10"], ("007", "08", "10"), [0, 1, 2]),
+        (["+1", "1.0", "01", "1", "-1", "-01.0", "-0", "0"], ("-1", "0", "1"), [2, 2, 2, 2, 0, 0, 1, 1]),
+        (["9" * 5000, "9" * 5000 + ".0"], ("9" * 5000,), [0, 0]),
         ([2**70, 2**70 + 1], (str(2**70), str(2**70 + 1)), [0, 1]),
     ],
 )

@@ -29,7 +29,10 @@ def zipped(members: dict[str, bytes]) -> io.BytesIO:
         ("отзывы и ещё.csv", "отзывы-и-ещё.csv"),
         (".hidden.csv", "hidden.csv"),
         ("..", "upload"),
-        ("x" * 300 + ".csv", "x" * 76 + ".csv"),
+        ("x" * 300 + ".csv", "x" * 116 + ".csv"),
+        ("हिन्दी.csv", "हिन्दी.csv"),
+        ("𠮷" * 90 + ".csv", "𠮷" * 29 + ".csv"),
+        ("कि" * 90 + ".csv", "कि" * 19 + ".csv"),  # the mark that the cut leaves alone goes
         ("a\nb;rm -rf.csv", "a-b-rm--rf.csv"),
     ],
 )

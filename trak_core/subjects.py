@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trak_core.errors import NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
+from trak_core.errors import NeedNotMetError, NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
 from trak_core.labels.planting import plant_in
 from trak_core.models import find_model, model_is_here
 from trak_core.recipes import OWN_DATA, RECIPES, Recipe, Subject, own_subject
+from trak_core.store.places import facts_here
 
 if TYPE_CHECKING:
     from trak_core.datasets import Dataset
@@ -28,7 +29,7 @@ def can_be_made_again(run: Run) -> bool:
 
     Quick, and runs nothing that the run names.
     """
-    return str(run.info.recipe) in RECIPES or _is_own(run.info.provenance)
+    return str(run.info.recipe) in RECIPES or _is_own(facts_here(run))
 
 
 def _is_own(made: dict[str, Any]) -> bool:
@@ -46,7 +47,7 @@ def read_subject(run: Run) -> Subject:
         NotInRunError: nothing tells how the run's models were trained.
         StoreDamagedError: the examples that it holds cannot be read.
     """
-    made = run.info.provenance
+    made = facts_here(run)
     if str(made["recipe"]) in RECIPES:
         subject = _load(RECIPES[made["recipe"]])
         dataset, _ = plant_in(
@@ -55,7 +56,7 @@ def read_subject(run: Run) -> Subject:
         return replace(subject, dataset=dataset)
     if not _is_own(made):
         why = (
-            f"its model {made['model']!r} is not here, or not as it was"
+            f"its model {run.info.provenance['model']!r} is not here, or not as it was"
             if made.get("recipe") in OWN_DATA and made.get("model")
             else f"it was {run.info.came_about} or built by another version"
         )
@@ -79,19 +80,17 @@ def read_dataset(run: Run) -> Dataset:
     """The data set that a run of own data holds, exactly as its models were given it.
 
     Raises:
+        NeedNotMetError: the tokenizer of its model is not here.
         StoreDamagedError: its examples cannot be read.
     """
     from trak_core.datasets import Dataset, Pixels, Split, read_encoding, read_thumbnails
 
-    damaged = (
-        f"run {run.info.name!r} holds nothing that tells how its examples become inputs; build it again from its data."
-    )
-    try:
-        encoding = read_encoding(run.info.provenance)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise StoreDamagedError(damaged) from error
+    encoding = read_encoding(facts_here(run))
     if encoding is None or isinstance(encoding, Pixels) != (run.info.modality == "image"):
-        raise StoreDamagedError(damaged)
+        raise StoreDamagedError(
+            f"run {run.info.name!r} does not tell how its {run.info.modality}s become inputs; build it again from its "
+            "data."
+        )
 
     def split(name: str) -> Split:
         rows = run.rows("SELECT label, text, thumbnail FROM examples WHERE split = ? ORDER BY idx", [name])
@@ -106,12 +105,13 @@ def read_dataset(run: Run) -> Dataset:
             if isinstance(encoding, Pixels):
                 return Split(read_thumbnails(shown, encoding), labels, thumbnails=shown)
             return Split(encoding.inputs(shown), labels, texts=shown)
-        except TrakCoreError:
+        except NeedNotMetError:
             raise
-        except (OSError, SyntaxError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # a run from elsewhere may hold anything, and readers stumble in many ways
+            told = str(error).rstrip(".") if isinstance(error, TrakCoreError) else type(error).__name__
             raise StoreDamagedError(
                 f"run {run.info.name!r} holds {name} examples that cannot be turned into inputs "
-                f"({type(error).__name__}); build it again from its data."
+                f"({told}); build it again from its data."
             ) from error
 
     info = run.info

@@ -13,11 +13,13 @@ from trak_core.building.progress import ProgressReporter
 from trak_core.building.settings import BuildSettings
 from trak_core.building.steps import BuildSteps, plan
 from trak_core.building.subject import load_subject
+from trak_core.datasets import encoding_facts
 from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
 from trak_core.recipes import Recipe, find_recipe
 from trak_core.stopping import is_stop
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
+from trak_core.store.places import keep_places
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
@@ -62,7 +64,9 @@ def build_run(
     recipe = recipe or find_recipe(settings.recipe)
     subject, planted = load_subject(settings, recipe)
     fingerprint = settings.fingerprint(subject)
+    places = {**recipe.facts, "model": settings.model, **encoding_facts(subject.dataset.encoding)}
     if _is_complete(files, fingerprint) and (not files.build.exists() or files.working_evidence.exists()):
+        keep_places(files, places)  # they may have moved
         return run_dir  # an unfinished measurement of its methods goes on by its own command
     with build_lock(files):
         if _is_complete(files, fingerprint):
@@ -75,6 +79,7 @@ def build_run(
             plan_to_keep.write(files)
         # A working store with other settings is refused here, before anything is said about its build.
         with StoreWriter(files, shape, fingerprint) as writer:
+            keep_places(files, places)
             facts = {"title": recipe.title, **recipe.facts}
             progress = ProgressReporter(files, plan(settings, pace), command or settings.command(name), listener)
             try:

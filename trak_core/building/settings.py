@@ -8,6 +8,7 @@ from trak_core.errors import InvalidSettingError
 from trak_core.labels.planting import check_planting
 from trak_core.methods import RIDGES
 from trak_core.recipes import Recipe, Subject
+from trak_core.store.places import without_paths
 from trak_core.store.schema import SCHEMA_VERSION
 
 __all__ = ["BuildSettings"]
@@ -116,11 +117,12 @@ class BuildSettings:
     def fingerprint(self, subject: Subject) -> str:
         """SHA-256 (hex) over everything that the numbers of the run depend on."""
         model = subject.make_model()
+        own = without_paths(asdict(self))  # a folder may move: what lies in it is told by the sources
         parts = {
             "schema_version": SCHEMA_VERSION,
             "method_revision": METHOD_REVISION,
             # Runs of recipes were built before there were models to choose from; their fingerprints still hold.
-            "settings": {name: value for name, value in asdict(self).items() if name != "model" or value},
+            "settings": {name: value for name, value in own.items() if name != "model" or value},
             "fit_share": FIT_SHARE,
             "ridges": RIDGES,
             "training": asdict(subject.training),

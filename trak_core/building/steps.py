@@ -32,6 +32,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.masks import pack_masks
+from trak_core.store.places import without_paths
 from trak_core.store.writer import StoreWriter
 from trak_core.training import Ensemble, diverged, draw_half_subsets, train_ensemble, train_recorded
 from trak_core.versions import versions
@@ -181,7 +182,8 @@ class BuildSteps:
             "versions": versions(),
         }
         planted = {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label}
-        self.writer.write("data", {"examples": columns, "subsets": subsets, "planted_errors": planted}, meta)
+        told = without_paths(meta)
+        self.writer.write("data", {"examples": columns, "subsets": subsets, "planted_errors": planted}, told)
         self.progress.advance()
 
     @cached_property

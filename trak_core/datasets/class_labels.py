@@ -22,8 +22,8 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?|[+-]?(nan|inf|in
 def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> tuple[tuple[str, ...], list[int | None]]:
     """The names of the classes, and for each label the number of its class; None where a label is missing.
 
-    Numbers stand in their order, anything else as people sort it; 3.0 and 3 are one class. A label is missing that is
-    None, empty, only blanks, or no finite number where the others are numbers.
+    Numbers stand in their order, anything else as people sort it; 3.0 and 3 are one class, and so are 03 and +3. A
+    label is missing that is None, empty, only blanks, or no finite number where the others are numbers.
 
     Args:
         labels: strings, numbers, booleans or None.
@@ -46,7 +46,7 @@ def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> t
             known[key] = _name(label)
         names.append(known[key])
     if all(_NUMBER.fullmatch(name) for name in known.values() if name is not None):
-        whole = {name: _whole(name) for name in known.values() if name is not None}
+        whole = _whole_numbers({name for name in known.values() if name is not None})
         _refuse_decimals(whole, names, places)
         names = [None if name is None else whole[name] for name in names]
         classes = sorted({name for name in names if name is not None}, key=lambda name: (Decimal(name), name))
@@ -64,14 +64,25 @@ def _name(label: Any) -> str | None:
     return unicodedata.normalize("NFC", str(label)).strip() or None
 
 
+def _whole_numbers(names: set[str]) -> dict[str, str | None]:
+    """For each number what `_whole` makes of it; a code such as "007" stays if nobody writes it in another way."""
+    whole = {name: _whole(name) for name in names}
+    spellings = Counter(whole.values())
+    return {
+        name: name if number and spellings[number] == 1 and name.lstrip("+-").isdecimal() else number
+        for name, number in whole.items()
+    }
+
+
 def _whole(name: str) -> str | None:
-    """A number without what says nothing, 3.0 as 3; None if it is no finite one, and "" if it has decimals."""
-    if name.lstrip("+-").isdecimal():
-        return name
+    """A number without what says nothing, +03.0 as 3; None if it is no finite one, and "" if it has decimals."""
     number = Decimal(name)
     if not number.is_finite():
         return None
-    return str(int(number)) if number == number.to_integral_value() else ""
+    if number != number.to_integral_value():
+        return ""
+    digits = f"{number.copy_abs():f}".partition(".")[0].lstrip("0") or "0"
+    return f"-{digits}" if number < 0 else digits
 
 
 def _refuse_decimals(whole: dict[str, str | None], names: Sequence[str | None], places: Sequence[str]) -> None:

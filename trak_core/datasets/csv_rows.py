@@ -5,6 +5,7 @@ quotation mark that is never closed, has no numbers of rows, and refuses files w
 """
 
 import csv
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -37,12 +38,16 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Record:
-    """A row as it stands in the file, from its first to its last line; `fault` says why it cannot be read."""
+    """A row as it stands in the file, from its first to its last line.
+
+    `fault` says why it cannot be read, `opened` in which line a quotation mark opens that is still open at the end.
+    """
 
     first: int
     last: int
     fields: list[str]
     fault: str | None = None
+    opened: int | None = None
 
     @property
     def n_lines(self) -> int:
@@ -57,12 +62,16 @@ class _Record:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one layout makes of a file: its rows, how many are uneven or undecodable, and its longest broken record."""
+    """What one layout makes of a file: its rows, how many are uneven or undecodable, and its longest broken record.
+
+    `opened` is the line with a quotation mark that is still open at the end.
+    """
 
     items: list[Row | LeftOut]
     n_uneven: int
     n_undecodable: int
     worst: _Record | None
+    opened: int | None
 
 
 def read_csv_rows(
@@ -159,20 +168,43 @@ def _iter_records(lines: Iterator[str], layout: _Layout) -> Iterator[_Record]:
     # For the whole process, so it is only ever raised; the usual 128 KB are too few for texts.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.has_quotes else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=layout.delimiter, quoting=quoting, strict=True)
+    held: list[str] = []
+    is_at_end = False
+
+    def watched() -> Iterator[str]:
+        nonlocal is_at_end
+        for line in lines:
+            held.append(line)
+            yield line
+        is_at_end = True
+
+    reader = csv.reader(watched(), delimiter=layout.delimiter, quoting=quoting, strict=True)
     n_before = 0
     while True:
         fields: list[str] = []
-        fault = None
+        fault = opened = None
+        held.clear()
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error:  # after which the reader goes on with the next line
             fault = "its quotation marks do not pair up"
+            if is_at_end:  # only an open quotation mark makes the parser ask for more lines
+                opened = n_before + _line_that_opens(held, layout.delimiter)
         if fields or fault:
-            yield _Record(n_before + 1, reader.line_num, fields, fault)
+            yield _Record(n_before + 1, reader.line_num, fields, fault, opened)
         n_before = reader.line_num
+
+
+def _line_that_opens(lines: Sequence[str], delimiter: str) -> int:
+    """The line, from 1, that opens the quotation mark which is open at the end of all; they begin with a record."""
+
+    def n_fields(n_lines: int) -> int:
+        return len(next(csv.reader(lines[:n_lines], delimiter=delimiter)))
+
+    # The open field is the last one, and it stands in every line from the one where it opens.
+    return bisect_left(range(1, len(lines) + 1), n_fields(len(lines)), key=n_fields) + 1
 
 
 def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
@@ -180,6 +212,7 @@ def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
     items: list[Row | LeftOut] = []
     n_uneven = n_undecodable = 0
     worst: _Record | None = None
+    opened: int | None = None
     with open_text(path, layout.encoding) as text:
         records = _iter_records(iter_lines(text, path), layout)
         opening = list(islice(records, N_SAMPLED))
@@ -202,9 +235,10 @@ def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
                 LeftOut(where, record.fault or f"it has {counted(len(fields), 'field')} rather than {len(names)}")
             )
             n_uneven += 1
+            opened = record.opened
             if record.fault and (worst is None or record.n_lines > worst.n_lines):
                 worst = record
-    return _Reading(items, n_uneven, n_undecodable, worst)
+    return _Reading(items, n_uneven, n_undecodable, worst, opened)
 
 
 def _advice(column: str, layout: _Layout) -> str:
@@ -225,6 +259,11 @@ def _refuse_if_too_bad(reading: _Reading, layout: _Layout) -> None:
     path, items, worst = layout.path, reading.items, reading.worst
     if not items:
         raise EmptyDataError(f"{path} has a header and no rows; give a row for each example.")
+    if reading.opened is not None:
+        raise InvalidDataError(
+            f"{path}, line {reading.opened}: a quotation mark is opened here and never closed; put it right, or double "
+            "it where it is part of a text."
+        )
     if worst is not None and worst.n_lines > MAX_LINES_LOST:
         raise InvalidDataError(
             f"{path}, line {worst.first}: a quotation mark is opened here and not closed before line {worst.last}; put "

@@ -9,6 +9,7 @@ from trak_core.datasets.pieces import Pieces
 from trak_core.datasets.pixels import Pixels
 from trak_core.datasets.tokens import Tokens
 from trak_core.datasets.vocabulary import Vocabulary
+from trak_core.errors import StoreDamagedError
 
 __all__ = ["encoding_facts", "read_encoding"]
 
@@ -33,7 +34,21 @@ def encoding_facts(encoding: Vocabulary | Pixels | Tokens | Pieces | None) -> di
 
 
 def read_encoding(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | Pieces | None:
-    """The encoding that facts tell of, exactly as it was; None where they tell of none."""
+    """The encoding that facts tell of, exactly as it was; None where they tell of none.
+
+    Raises:
+        StoreDamagedError: they tell of one, but not all of it.
+    """
+    try:
+        return _read(facts)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreDamagedError(
+            f"what the run tells of how its examples become inputs is not whole ({type(error).__name__}: {error}); "
+            "build it again from its data."
+        ) from error
+
+
+def _read(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | Pieces | None:
     if kept := facts.get("vocabulary"):
         return Vocabulary(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32))
     if kept := facts.get("pixels"):

@@ -115,6 +115,8 @@ def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part]
 
 
 def _find_parts(path: Path) -> list[_Part]:
+    with file_errors(path):
+        path.is_dir()  # says what is the matter with the path itself
     if (path / "dataset_dict.json").is_file():
         splits = _json(path / "dataset_dict.json").get("splits")
         if not isinstance(splits, list) or not splits:

@@ -67,8 +67,6 @@ def from_arrays(
     if len(sizes) > 1:
         said = ", ".join(" x ".join(map(str, size)) for size in sorted(sizes))
         raise InvalidDataError(f"{source} has images of {said} (height x width x channels); all must have one size.")
-    if class_names is not None and len(set(class_names)) < len(class_names):
-        raise InvalidDataError(f"{source} gives two classes the same name; give each class a name of its own.")
     examples = [
         Example(f"{part.where}, example {row}", (number, row), label, split)
         for number, part in enumerate(parts)

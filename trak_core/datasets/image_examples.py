@@ -27,6 +27,8 @@ __all__ = ["FoundImage", "ImageSettings", "images_from", "read_headers"]
 
 SIDE = 64
 """The longer side that images may have before they are scaled, and the side they are scaled to."""
+MAX_SIDE = 1024
+"""The most that can be asked for: far more than what models here are trained on."""
 MAX_ARRAY_BYTES = 8 * 2**30
 COLUMNS = 1024
 """Bytes of every image that are moved at a time."""
@@ -56,8 +58,10 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         check_share(self.test_share)
-        if self.size is not None:
-            height_and_width(self.size)
+        if self.size is not None and max(given := height_and_width(self.size)) > MAX_SIDE:
+            raise InvalidSettingError(
+                f"size is {given[0]:,} x {given[1]:,} pixels; give 1 to {MAX_SIDE:,} a side, such as {SIDE}."
+            )
         if self.channels not in (None, 1, 3):
             raise InvalidSettingError(f"channels is {self.channels}; give 1 for grey, 3 for colours, or None.")
 
@@ -146,7 +150,14 @@ def _decode(
     found: Sequence[FoundImage], source: str, settings: ImageSettings, on_done: Callable[[int], object]
 ) -> tuple[NDArray[np.uint8], dict[int, FoundImage], dict[str, str]]:
     """The pixels; the images in their rows, without those that cannot be decoded; and why these cannot."""
-    images, report = list(found), on_done
+    furthest = 0
+
+    def report(n_done: int) -> None:
+        nonlocal furthest
+        furthest = max(furthest, n_done)  # what is done again does not count twice
+        on_done(furthest)
+
+    images = list(found)
     why: dict[str, str] = {}
     while True:
         height, width, _ = _choose_size([image.header.size for image in images], settings.size)
@@ -166,9 +177,6 @@ def _decode(
         if not failed or _choose_size(sizes, settings.size)[:2] == (height, width):
             return pixels, decoded, why
         del pixels  # before there is another
-
-        def report(n_done: int) -> object:
-            return on_done(len(found))
 
 
 def _room_for(shape: tuple[int, int, int, int], source: str) -> NDArray[np.uint8]:

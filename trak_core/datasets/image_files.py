@@ -45,8 +45,6 @@ ALLOWED = "a PNG, JPEG, GIF, WebP, BMP or TIFF"
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
 """More than this would need over 800 MB to decode, in WebP: four bytes a pixel, up to four times."""
-MAX_SIDE = 1024
-"""Height and width that images can be brought to: far more than what models here are trained on."""
 LARGE_PIXELS = 10_000_000
 """Images from this size on are decoded one at a time, for the sake of memory."""
 _one_large = threading.Lock()
@@ -224,11 +222,11 @@ def height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
     """The height and width that a size stands for.
 
     Raises:
-        InvalidSettingError: one is less than 1 or more than 1,024.
+        InvalidSettingError: one is less than 1.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1 or max(height, width) > MAX_SIDE:
-        raise InvalidSettingError(f"size is {height} x {width} pixels; give 1 to {MAX_SIDE:,} a side, such as 64.")
+    if min(height, width) < 1:
+        raise InvalidSettingError(f"size is {height} x {width} pixels; give 1 or more, such as 64.")
     return height, width
 
 

@@ -15,6 +15,7 @@ from trak_core.datasets.image_folder import read_image_folder
 from trak_core.datasets.npz import read_npz
 from trak_core.datasets.raw import RawData
 from trak_core.datasets.table import read_table
+from trak_core.datasets.text_files import file_errors
 from trak_core.errors import InvalidDataError, InvalidSettingError
 
 __all__ = ["DATA_KINDS", "DataKind", "OwnData"]
@@ -143,7 +144,9 @@ def _read_image_arrays(path: Path, test_share: float, seed: int) -> RawData:
     """Arrays of images, in whichever of the known forms they lie there."""
     if path.suffix.lower() == ".npz":
         return read_npz(path, test_share, seed)
-    if not path.exists():
+    with file_errors(path):
+        is_there = path.exists()
+    if not is_there:
         raise InvalidDataError(f"{path} is not there; give an .npz file, or a folder with idx or CIFAR-10 files.")
     if any(any(path.glob(pattern)) for pattern in ("*.bin", "*/data_batch_*.bin", "data_batch_*", "*/data_batch_*")):
         return read_cifar_folder(path)

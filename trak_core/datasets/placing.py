@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.class_labels import name_classes
+from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.rows import counted
 from trak_core.datasets.splitting import check_classes, check_share, split_note, split_off
-from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.errors import EmptyDataError, InvalidDataError, LabelError
 
 __all__ = ["Example", "Placed", "place", "split_kind"]
 
@@ -84,11 +84,13 @@ def place(
 
     Raises:
         EmptyDataError: no example, or none of the train split, has a label.
-        InvalidDataError: there is one class only.
+        InvalidDataError: there is one class only, or two have the same name.
         InvalidSettingError: `test_share` is not between 0 and 1.
-        LabelError: the labels name no classes.
+        LabelError: the labels name no classes, or too many.
     """
     check_share(test_share)
+    if class_names is not None and len(set(class_names)) < len(class_names):
+        raise InvalidDataError(f"{source} gives two classes the same name; give each class a name of its own.")
     names, numbers = _number(examples, class_names, source)
     left_out: dict[int, str] = {}
     rows: dict[str, list[int]] = {"train": [], "test": [], "validation": []}
@@ -121,6 +123,10 @@ def place(
         notes.append(split_note("test split", test_share))
 
     found, order = np.unique(numbers[train], return_inverse=True)
+    if len(found) > MAX_CLASSES:
+        raise LabelError(
+            f"{source} has {len(found):,} classes, and at most {MAX_CLASSES:,} are read; put some together."
+        )
     if class_names is not None and len(found) < len(names):
         notes.append(f"{len(names) - len(found):,} of the {len(names):,} classes have no train example.")
     return Placed(

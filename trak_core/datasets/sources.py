@@ -18,7 +18,7 @@ from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import InvalidDataError
 
-__all__ = ["Listing", "SourceFile", "check_packing", "is_clutter", "is_capped", "natural_key", "open_source", "tidy"]
+__all__ = ["Listing", "SourceFile", "check_packing", "is_capped", "is_clutter", "natural_key", "open_source", "tidy"]
 
 # What systems and programs put into folders by themselves; so are all names that begin with a dot.
 CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r"))

@@ -26,6 +26,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_FOR_NO_FILES = frozenset(("idna", "punycode", "unicode-escape", "raw-unicode-escape"))
 _OTHER_KINDS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or export the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; export the sheet as CSV",
@@ -61,12 +62,15 @@ def find_encoding(path: Path, given: str | None) -> str:
     """The name of a file's encoding: what the mark at its beginning says, or else the one given, or else UTF-8.
 
     Raises:
-        InvalidDataError: the file is no text, cannot be opened, or is UTF-8 although another encoding is given.
-        InvalidSettingError: there is no such encoding.
+        InvalidDataError: the file is no text, cannot be opened, lacks the mark that the encoding needs, or is UTF-8
+            although another encoding is given.
+        InvalidSettingError: there is no such encoding of files.
     """
     try:
         name = codecs.lookup(given or "utf-8").name
         "".encode(name)  # refuses codecs that are for no text
+        if name.replace("_", "-") in _FOR_NO_FILES:
+            raise ValueError(name)
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidSettingError(
             f"encoding is {given!r}, which is not known; give for example 'utf-8', 'latin-1' or 'cp1252'."
@@ -80,6 +84,11 @@ def find_encoding(path: Path, given: str | None) -> str:
         for mark, marked in _MARKS:
             if start.startswith(mark):
                 return marked
+        if start and name in ("utf-16", "utf-32"):
+            raise InvalidDataError(
+                f"{path} does not begin with the mark that tells the order of bytes in {name.upper()}; give {name}-le "
+                f"or {name}-be as the encoding."
+            )
         if b"\0" in start and not name.startswith(("utf-16", "utf-32")):
             raise InvalidDataError(
                 f"{path} has zero bytes, so it is no text in {name.upper()}; where it is UTF-16, give utf-16-le or "
@@ -111,9 +120,10 @@ def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
         try:
             with io.TextIOWrapper(cast("BinaryIO", content), encoding, errors, newline="") as text:
                 yield text
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:  # some encodings raise no more than that
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else error
             raise InvalidDataError(
-                f"{path} is not {encoding.upper()} throughout ({error.reason}); save it anew as UTF-8."
+                f"{path} is not {encoding.upper()} throughout ({reason}); save it anew as UTF-8."
             ) from error
 
 

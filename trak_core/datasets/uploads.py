@@ -13,8 +13,8 @@ from trak_core.store.files import storage_errors
 
 __all__ = ["keep_upload", "sources_dir"]
 
-LONGEST_NAME = 80
-_UNUSUAL = re.compile(r"[^\w.-]+")
+LONGEST_NAME = 120
+"""Bytes: disks take 255 or less, and what makes a name free or temporary is added."""
 
 
 def sources_dir(runs_dir: Path) -> Path:
@@ -57,8 +57,22 @@ def keep_upload(file: IO[bytes], name: str, folder: Path) -> Path:
 def _harmless(name: str) -> str:
     """The name without folders and without signs that mean something to systems; in any script."""
     last = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
-    plain = _UNUSUAL.sub("-", last).strip(".-")
-    return plain[-LONGEST_NAME:].lstrip(".-") or "upload"
+    plain = "".join(sign if _is_harmless(sign) else "/" for sign in last)
+    plain = re.sub("/+", "-", plain).strip(".-")
+    # Its end, where it says what the file is; a letter that is cut in two is dropped with the marks that stand on it.
+    cut = plain.encode()[-LONGEST_NAME:].decode(errors="ignore")
+    while cut and (cut[0] in ".-" or _is_mark(cut[0])):
+        cut = cut[1:]
+    return cut or "upload"
+
+
+def _is_harmless(sign: str) -> bool:
+    # Many scripts write vowels as marks.
+    return sign.isalnum() or sign in "_.-" or _is_mark(sign)
+
+
+def _is_mark(sign: str) -> bool:
+    return unicodedata.category(sign).startswith("M")
 
 
 def _check_archive(path: Path, name: str) -> None:

@@ -33,6 +33,7 @@ from trak_core.live.material import LiveMaterial, read_features, read_material
 from trak_core.live.unlike import Likeness, Unlike, known_share
 from trak_core.methods import RIDGES, GradientRows, PrimalKernel
 from trak_core.projection import SketchMap
+from trak_core.store.places import facts_here
 from trak_core.store.run import Run
 from trak_core.training import Ensemble
 
@@ -214,7 +215,7 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         likeness=_likeness(material),
         input_shape=tuple(material.train_inputs.shape[1:]),
         input_dtype=material.train_inputs.dtype,
-        encoding=read_encoding(run.info.provenance),
+        encoding=read_encoding(facts_here(run)),
         ink_range=(float(material.train_inputs.min()), float(material.train_inputs.max())),
         agreement=compare(scored(to_measure), to_measure.stored),
         agreement_of_others=compare(scored(others_to_measure), others_to_measure.stored),

@@ -242,6 +242,9 @@ def _inspect(archive: zipfile.ZipFile, max_bytes: int) -> tuple[dict[str, Member
             raise ValueError(f"it holds {name[:100]!r}, which no run has")
         if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
             raise ValueError(f"{name} is a link or encrypted")
+        # Python unpacks the other ways of packing without end, whatever size is stated.
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} is packed in another way than deflate")
     if MANIFEST not in entries:
         raise ValueError(f"it has no {MANIFEST}")
     if entries[MANIFEST].file_size > MAX_MANIFEST_BYTES:

@@ -16,7 +16,8 @@ class RunFiles:
 
     `store.duckdb` and `checkpoints/` are the run; `reviews.duckdb` is what people wrote down about it. `build/` is
     there only while the run is being built or measured: the working stores, the plan, the progress and the lock.
-    `features.duckdb` holds what an `Attributor` has computed so far; the run does not need it.
+    `features.duckdb` holds what an `Attributor` has computed so far; the run does not need it. `sources.json` says
+    where on this machine the run's model came from, and is never sent on.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -25,6 +26,7 @@ class RunFiles:
         self.reviews = run_dir / "reviews.duckdb"
         self.checkpoints = run_dir / "checkpoints"
         self.build = run_dir / "build"
+        self.sources = run_dir / "sources.json"
         self.finished_build = run_dir / ".build-finished"
         self.working_store = self.build / "working.duckdb"
         self.working_evidence = self.build / "evidence.duckdb"
