@@ -2,10 +2,10 @@
 
 import click
 
+from trak_core.commands.build_options import planting_options, seed_and_device
 from trak_core.commands.own_data import build_commands
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.errors import UnknownRecipeError
-from trak_core.labels.planting import KINDS
 from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run, runs_dir
@@ -48,14 +48,7 @@ def _build_command(recipe: Recipe) -> click.Command:
         help=f"{recipe.title}: {recipe.description}",
         params=[
             click.Option(["--name"], default=recipe.name, show_default=True, help="Name of the run."),
-            option("--seed", 0, "Root of every random choice."),
-            click.Option(
-                ["--device"],
-                type=click.Choice(["auto", "cpu", "cuda"]),
-                default="auto",
-                show_default=True,
-                help="Where to compute.",
-            ),
+            *seed_and_device(),
             option("--n-checkpoints", recipe.n_checkpoints, "Models that attribution averages over."),
             option("--proj-dim", recipe.proj_dim, "Dimension of the stored features."),
             option(
@@ -64,20 +57,7 @@ def _build_command(recipe: Recipe) -> click.Command:
                 "Random halves to retrain on; the first fifth is for fitting.",
             ),
             option("--n-seeds", recipe.n_seeds, "Models retrained on each half."),
-            click.Option(
-                ["--flip-labels"],
-                type=float,
-                default=0.0,
-                show_default=True,
-                help="Share of the training labels to make wrong on purpose, 0 to 0.5, to try finding them.",
-            ),
-            click.Option(
-                ["--flip-kind"],
-                type=click.Choice(KINDS),
-                default="uniform",
-                show_default=True,
-                help="Which wrong label these get: of any other class, or of one that looks alike.",
-            ),
+            *planting_options(),
             click.Option(["--evidence"], is_flag=True, help="Then measure every method, as `evidence` does."),
         ],
     )

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from trak_core.commands.build_options import planting_options, seed_and_device
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.datasets.own_data import DATA_KINDS, DataKind, OwnData
 from trak_core.jobs import report_progress
-from trak_core.labels.planting import KINDS
 from trak_core.models.ready import READY_MODELS
 from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import runs_dir
@@ -124,29 +124,9 @@ def _build_command(kind: DataKind) -> click.Command:
             ),
             click.Option(["--n-train"], type=int, help="Train examples to draw.  [all]"),
             click.Option(["--n-test"], type=int, help="Test examples to explain.  [all, up to 1500]"),
-            click.Option(["--seed"], type=int, default=0, show_default=True, help="Root of every random choice."),
-            click.Option(
-                ["--device"],
-                type=click.Choice(["auto", "cpu", "cuda"]),
-                default="auto",
-                show_default=True,
-                help="Where to compute.",
-            ),
+            *seed_and_device(),
             *sizes,
-            click.Option(
-                ["--flip-labels"],
-                type=float,
-                default=0.0,
-                show_default=True,
-                help="Share of the training labels to make wrong on purpose, 0 to 0.5, to try finding them.",
-            ),
-            click.Option(
-                ["--flip-kind"],
-                type=click.Choice(KINDS),
-                default="uniform",
-                show_default=True,
-                help="Which wrong label these get: of any other class, or of one that looks alike.",
-            ),
+            *planting_options(),
         ],
     )
 

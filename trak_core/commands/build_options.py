@@ -1,0 +1,41 @@
+"""Options that every `build` has, whatever it builds from."""
+
+import click
+
+from trak_core.labels.planting import KINDS
+
+__all__ = ["planting_options", "seed_and_device"]
+
+
+def seed_and_device() -> list[click.Parameter]:
+    """The root of random choices, and where to compute."""
+    return [
+        click.Option(["--seed"], type=int, default=0, show_default=True, help="Root of every random choice."),
+        click.Option(
+            ["--device"],
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where to compute.",
+        ),
+    ]
+
+
+def planting_options() -> list[click.Parameter]:
+    """Labels to make wrong on purpose."""
+    return [
+        click.Option(
+            ["--flip-labels"],
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="Share of the training labels to make wrong on purpose, 0 to 0.5, to try finding them.",
+        ),
+        click.Option(
+            ["--flip-kind"],
+            type=click.Choice(KINDS),
+            default="uniform",
+            show_default=True,
+            help="Which wrong label these get: of any other class, or of one that looks alike.",
+        ),
+    ]
