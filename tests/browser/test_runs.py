@@ -56,12 +56,12 @@ def test_a_new_run_is_started_watched_cancelled_and_gone_on_with(mine: App, page
     go_on = page.get_by_role("button", name="Go on")
     expect(go_on).to_be_visible(timeout=60_000)
     expect(page.get_by_text(re.compile("stopped$")).first).to_be_visible()
+    page.wait_for_timeout(3000)  # the page is drawn once more when a build has ended, and closes what was opened
+    settled(page)
     page.get_by_text("Log", exact=True).click()
     expect(page.get_by_text(re.compile("stopped; the same command goes on from here"))).to_be_visible()
     status = read_status(mine.runs / "second")
     assert status is not None and status.state == "stopped"
-    page.wait_for_timeout(3000)  # the page is drawn once more when a build has ended
-    settled(page)
     go_on.click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0, timeout=BUILD_MS)
