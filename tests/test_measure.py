@@ -759,7 +759,7 @@ def test_truths_ask_for_less_and_less_and_for_one_model_and_for_several():
 def test_the_command_of_a_measurement_gives_its_settings(settings, runs, monkeypatch):
     given = []
     monkeypatch.setattr("trak_core.building.measure_run", lambda run_dir, settings, show: given.append(settings))
-    monkeypatch.setattr("trak_core.commands.terminal.signal.signal", lambda *_: None)
+    monkeypatch.setattr("trak_core.stopping.signal.signal", lambda *_: None)
     result = CliRunner().invoke(cli, settings.command("digits"), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert given == [settings]
@@ -769,7 +769,7 @@ def test_build_with_evidence_then_measures_every_method_as_the_recipe_says(tmp_p
     given = []
     monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path))
     monkeypatch.setattr("trak_core.building.measure_run", lambda *arguments: given.append(arguments[:2]))
-    monkeypatch.setattr("trak_core.commands.terminal.signal.signal", lambda *_: None)
+    monkeypatch.setattr("trak_core.stopping.signal.signal", lambda *_: None)
     commands = []
     with with_tiny() as patch:
         patch.setattr("trak_core.building.progress.write_status", lambda files, status: commands.append(status.command))

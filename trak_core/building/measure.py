@@ -61,8 +61,8 @@ def measure_run(
         )
     if not made.get("complete"):
         raise NotInRunError(
-            f"run {run_dir.name!r} is not finished; finish it first, by the command that built it "
-            f"(`python -m trak_core build {made['recipe']} ... --name {run_dir.name}`)."
+            f"run {run_dir.name!r} is not finished; finish it first: "
+            f"`python -m trak_core build {made['recipe']}{' PATH ...' if made.get('model') else ''} --name {run_dir.name}`."
         )
     with open_run(run_dir) as run:
         build_settings, subject = read_build(run)
