@@ -60,9 +60,10 @@ def measure_run(
             "--model, to compare them."
         )
     if not made.get("complete"):
+        data = " PATH ..." if made.get("model") else ""
         raise NotInRunError(
             f"run {run_dir.name!r} is not finished; finish it first: "
-            f"`python -m trak_core build {made['recipe']}{' PATH ...' if made.get('model') else ''} --name {run_dir.name}`."
+            f"`python -m trak_core build {made['recipe']}{data} --name {run_dir.name}`."
         )
     with open_run(run_dir) as run:
         build_settings, subject = read_build(run)
