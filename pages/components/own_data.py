@@ -13,12 +13,12 @@ from pages.components.text import plain
 from trak_core.datasets.own_data import DataKind, OwnData
 from trak_core.datasets.uploads import keep_upload, sources_dir
 from trak_core.errors import TrakCoreError
+from trak_core.recipes.own import MAX_MINUTES
 from trak_core.store.catalog import runs_dir
 from trak_core.views.own_data import KIND_TITLES, columns_of, likely_column, models_for, typed_path
 
 __all__ = ["own_data_panel"]
 
-MAX_MINUTES = 7 * 24 * 60
 _PATHS = {
     "image-folder": ("Folder or zip file", "/home/me/pictures", "A folder for each class, with its images in it."),
     "table": ("File", "/home/me/reviews.csv", "CSV, TSV, JSON lines or Parquet, also packed with gzip: a row a text."),

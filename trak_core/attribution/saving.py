@@ -33,7 +33,7 @@ from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.progress import BuildStatus, write_status
-from trak_core.store.run import open_run
+from trak_core.store.run import is_finished
 from trak_core.store.schema import Shape
 from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
@@ -188,14 +188,11 @@ class _Saver:
 
     def is_there(self) -> bool:
         """True when the finished run is there; an error when another run is."""
-        if not self.files.store.exists():
-            return False
-        with open_run(self.files.run_dir) as run:
-            if run.info.provenance["fingerprint"] == self.fingerprint:
-                return not self.files.build.exists()
-        raise RunMismatchError(
+        return is_finished(
+            self.files,
+            self.fingerprint,
             f"run {self.files.run_dir.name!r} is there already with other settings, weights or data; save under "
-            f"another path, or delete {self.files.run_dir} first."
+            f"another path, or delete {self.files.run_dir} first.",
         )
 
     def write(self, show_progress: bool) -> None:

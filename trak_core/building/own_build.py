@@ -20,6 +20,7 @@ from trak_core.datasets.sampling import sampled
 from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
 from trak_core.models import find_model
 from trak_core.recipes import Recipe, own_recipe
+from trak_core.recipes.own import MAX_MINUTES
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
@@ -27,7 +28,6 @@ from trak_core.store.run import open_run
 
 __all__ = ["OwnBuild", "build_own_data"]
 
-MAX_MINUTES = 7 * 24 * 60
 SMALL_GREY = 32
 """Grey images of up to so many pixels a side are told apart well by a network without convolutions."""
 
@@ -74,7 +74,7 @@ class OwnBuild:
     @property
     def sizes(self) -> dict[str, int]:
         """The sizes that are given instead of a budget."""
-        given = {name: getattr(self, name) for name in ("n_checkpoints", "n_subsets", "n_seeds")}
+        given = {name: getattr(self, name) for name in Sizes.__dataclass_fields__}
         return {name: value for name, value in given.items() if value is not None}
 
     def words(self) -> list[str]:
@@ -134,9 +134,7 @@ def build_own_data(
         device,
         asked.flip_labels,
         asked.flip_kind,
-        n_checkpoints=sizes.n_checkpoints,
-        n_subsets=sizes.n_subsets,
-        n_seeds=sizes.n_seeds,
+        **asdict(sizes),
     )
     command = ["build", *source.words(), "--name", name, *replace(asked, device=device, model=model.name).words()]
     return build_run(settings, name, runs_dir, listener, command, recipe, pace, plan)

@@ -90,16 +90,15 @@ def measure_pace(subject: Subject, device: str) -> Pace:
     n_asked = n_test * len(subject.dataset.class_names)
     a_batch = _seconds_a_batch(subject, device)
     batches = subject.training.epochs * n_train / subject.training.batch_size
-    gradients, linear, pair, cholesky, solve = _seconds_of_kernels(subject, device)
     projected = is_projected(subject)
+    gradients, linear, pair, cholesky, solve = _seconds_of_kernels(subject, device, projected)
     side = FEATURES_WHEN_PROJECTED if projected else n_train
     # A projected kernel is solved in feature space, and its products with the train rows come on top.
     products = linear * (n_train + n_asked) + pair * (
         side * (side + n_train / side * n_asked) if projected else n_train * (n_train + n_asked)
     )
     half_model = a_batch * batches / 2
-    pace = replace(
-        DIGITS_PACE,
+    return Pace(
         data=2 + 2e-4 * (n_train + n_test),
         model=a_batch * batches,
         half_model=half_model,
@@ -110,7 +109,6 @@ def measure_pace(subject: Subject, device: str) -> Pace:
         lds=7 + 2e-8 * n_train * n_asked,
         map=9 + 5e-3 * n_train,
     )
-    return pace
 
 
 def _seconds_a_batch(subject: Subject, device: str) -> float:
@@ -134,7 +132,7 @@ def _seconds_a_batch(subject: Subject, device: str) -> float:
     return train(TRIED_TOGETHER) / TRIED_TOGETHER / (n / batch_size)
 
 
-def _seconds_of_kernels(subject: Subject, device: str) -> tuple[float, float, float, float, float]:
+def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple[float, float, float, float, float]:
     """Of projecting one gradient, of forming one, of one inner product, and the factors of n^3 and of n^2 a row."""
     split = subject.dataset.train
     n = min(len(split), TRIED_EXAMPLES)
@@ -142,11 +140,10 @@ def _seconds_of_kernels(subject: Subject, device: str) -> tuple[float, float, fl
     model = make_models(subject.make_model, [0])[0].to(device)
     weights = {name: value.detach() for name, value in model.named_parameters()}
     rows = GradientRows(model, subject.task, weights, inputs, labels)
-    sketch = sketch_of(rows, FEATURES_WHEN_PROJECTED if is_projected(subject) else 128, 0)
+    sketch = sketch_of(rows, FEATURES_WHEN_PROJECTED if projected else 128, 0)
     few = slice(0, min(n, 256))
     rows.projected(weights, inputs[few], labels[few], sketch)
-    projecting = _seconds(lambda: rows.projected(weights, inputs[few], labels[few], sketch), device) / (few.stop)
-    projected = is_projected(subject)
+    projecting = _seconds(lambda: rows.projected(weights, inputs[few], labels[few], sketch), device) / few.stop
     if projected:
         forming, features = projecting, torch.randn(n, FEATURES_WHEN_PROJECTED, device=device)
     else:

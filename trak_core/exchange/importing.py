@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trak_core.datasets import RawData, RawImages
 from trak_core.datasets.own_data import OwnData
 from trak_core.datasets.pixels import thumbnail
-from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, RunMismatchError
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.exchange.libraries import Library, Orientation, find_library
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
 from trak_core.exchange.predictions import prediction_columns, read_probabilities
@@ -30,7 +30,7 @@ from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, storage_errors
 from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.progress import BuildStatus, write_status
-from trak_core.store.run import open_run
+from trak_core.store.run import is_finished
 from trak_core.store.schema import Shape
 from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
@@ -225,14 +225,11 @@ class _Saver:
                 raise
 
     def _is_there(self) -> bool:
-        if not self.files.store.exists():
-            return False
-        with open_run(self.files.run_dir) as run:
-            if run.info.provenance["fingerprint"] == self.fingerprint:
-                return not self.files.build.exists()
-        raise RunMismatchError(
+        return is_finished(
+            self.files,
+            self.fingerprint,
             f"there is another run {self.files.run_dir.name!r} already, made of other scores or examples; give this "
-            "one another name with --name."
+            "one another name with --name.",
         )
 
     def _write(self, on_progress: Callable[[int, int], object]) -> None:

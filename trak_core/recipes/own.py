@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from trak_core.datasets import Dataset
 
-__all__ = ["OWN_DATA", "own_recipe", "own_subject"]
+__all__ = ["MAX_MINUTES", "OWN_DATA", "own_recipe", "own_subject"]
 
+MAX_MINUTES = 7 * 24 * 60
+"""That a build of own data may be given."""
 OWN_DATA = ("image-folder", "image-arrays", "table", "hf-dataset")
 """The kinds of own data, each in the place of a recipe's name. A run of them holds its data, so that it needs no more
 than itself to be trained again."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from trak_core.errors import (
     InvalidSettingError,
     NotInRunError,
+    RunMismatchError,
     RunNotFoundError,
     RunNotReadyError,
     StoreDamagedError,
@@ -37,7 +38,7 @@ from trak_core.store.masks import unpack_masks
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.schema import SCHEMA_VERSION
 
-__all__ = ["Lds", "Run", "RunInfo", "generation", "open_run"]
+__all__ = ["Lds", "Run", "RunInfo", "generation", "is_finished", "open_run"]
 
 Fetched = TypeVar("Fetched")
 
@@ -132,6 +133,25 @@ def open_run(run_dir: str | Path) -> "Run":
         StoreVersionError: the store has another schema version.
     """
     return Run(Path(run_dir))
+
+
+def is_finished(files: RunFiles, fingerprint: str, otherwise: str) -> bool:
+    """True when the published run has this fingerprint and nothing is left to be tidied up; False where there is none.
+
+    Args:
+        files: of the run.
+        fingerprint: of what is to be written.
+        otherwise: what to say where another run has the place.
+
+    Raises:
+        RunMismatchError: the run that is there has another fingerprint.
+    """
+    if not files.store.exists():
+        return False
+    with open_run(files.run_dir) as run:
+        if run.info.provenance["fingerprint"] == fingerprint:
+            return not files.build.exists()
+    raise RunMismatchError(otherwise)
 
 
 class Run:
