@@ -1,4 +1,4 @@
-"""Evidence: do the scores foretell what happens when models are retrained on other data?"""
+"""Evidence: do the scores predict what happens when models are retrained on other data?"""
 
 import streamlit as st
 
@@ -62,7 +62,7 @@ with right:
                 method = choose_method(run, run.method_titles)
         chosen = example_panel(run, method, test_idx)
     with st.container(border=True):
-        st.markdown("**LDS of every test example**", help="How many test examples are foretold how well.")
+        st.markdown("**LDS of every test example**", help="How many test examples are predicted how well.")
         values = lds_values(run, method)
         show(lds_histogram(values.tolist(), chosen), "lds", f"Histogram of LDS over {len(values)} test examples")
     with st.container(border=True):

@@ -87,7 +87,7 @@ st.title("Which training examples made the model say this?")
 st.markdown(
     "Pick a test example and see the training examples that spoke **for** the model's answer :blue[▲ proponents] and "
     "those that spoke **against** it :orange[▼ opponents]. Every answer carries its **trust**: models are really "
-    "retrained on other data, and the scores have to foretell what comes out."
+    "retrained on other data, and the scores have to predict what comes out."
 )
 if st.session_state.get("run") is None and is_first_run():
     first_run()

@@ -37,8 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of runs that holds one finished small run, "digits"."""
-    from trak_core.building import BuildSettings, build_run
-    from trak_core.recipes import find_recipe
+    from trak_core.engine import BuildSettings, build_run
+    from trak_core.subjects import find_recipe
 
     directory = tmp_path_factory.mktemp("runs")
     build_run(BuildSettings.of(find_recipe("digits"), seed=0, device="cpu", **SMALL), "digits", directory)
@@ -57,7 +57,7 @@ def runs(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.fixture(scope="session")
 def measured_runs(small_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of runs with a copy of the small run whose methods are measured."""
-    from trak_core.building import MeasureSettings, measure_run
+    from trak_core.engine import MeasureSettings, measure_run
 
     directory = tmp_path_factory.mktemp("measured") / "runs"
     shutil.copytree(small_runs, directory)

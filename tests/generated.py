@@ -211,9 +211,9 @@ def write_run(run_dir: Path, size: Size) -> Path:
         for split in (material.train, material.test):
             for where in _blocks(len(split.labels), BLOCK):
                 writer.write(f"{split.name} {where.start}", _examples(material, split, where))
-        foretold = _write_scores(writer, material)
+        predicted = _write_scores(writer, material)
         writer.write("class influence", {"class_influence": _class_influence(writer, material)})
-        writer.write("evidence", *_evidence(material, foretold))
+        writer.write("evidence", *_evidence(material, predicted))
         writer.write("examples at a glance", _at_a_glance(material))
         writer.write("about", *_about(material, fingerprint))
         writer.publish()
@@ -257,7 +257,7 @@ def _joined(parts: list[Columns]) -> Columns:
 
 
 @dataclass(frozen=True)
-class _Foretold:
+class _Predicted:
     """Sums of scores over the members of the subsets: what LDS compares with outcomes.
 
     Attributes:
@@ -269,15 +269,15 @@ class _Foretold:
     of_class: dict[tuple[int, int], NDArray[np.float64]]
 
 
-def _write_scores(writer: StoreWriter, material: _Material) -> _Foretold:
+def _write_scores(writer: StoreWriter, material: _Material) -> _Predicted:
     size, labels, answers = material.size, material.test.labels, material.answers()
     masks = material.masks.astype(np.float32)
-    foretold = _Foretold({name: np.empty((size.n_subsets, size.n_test)) for name in (OWN, OTHER)}, {})
+    predicted = _Predicted({name: np.empty((size.n_subsets, size.n_test)) for name in (OWN, OTHER)}, {})
     for where in _blocks(size.n_test, ROWS_AT_ONCE):
         tests = np.arange(where.start, where.stop)
         for method in (OWN, OTHER):
             values = material.scores(method, tests, labels[where])
-            foretold.of_label[method][:, where] = masks @ values.T
+            predicted.of_label[method][:, where] = masks @ values.T
             errors = {OWN: np.abs(values) * np.float32(0.1)} if method == OWN else None
             columns = {"method": [method] * len(tests), "test_idx": tests, "values": values}
             topk = topk_columns({method: values}, first=where.start, errors=errors)
@@ -292,10 +292,10 @@ def _write_scores(writer: StoreWriter, material: _Material) -> _Foretold:
         tests, classes = np.array(asked[where], dtype=np.int64).T
         values = material.scores(OWN, tests, classes)
         sums = masks @ values.T
-        foretold.of_class.update({(int(t), int(c)): sums[:, i] for i, (t, c) in enumerate(asked[where])})
+        predicted.of_class.update({(int(t), int(c)): sums[:, i] for i, (t, c) in enumerate(asked[where])})
         columns = {"method": [OWN] * len(tests), "test_idx": tests, "asked_class": classes, "values": values}
         writer.write(f"class scores {where.start}", {"class_scores": columns})
-    return foretold
+    return predicted
 
 
 def _class_influence(writer: StoreWriter, material: _Material) -> Columns:
@@ -313,17 +313,17 @@ def _class_influence(writer: StoreWriter, material: _Material) -> Columns:
     return _joined(columns)
 
 
-def _evidence(material: _Material, foretold: _Foretold) -> tuple[dict[str, Columns], Columns]:
+def _evidence(material: _Material, predicted: _Predicted) -> tuple[dict[str, Columns], Columns]:
     """Subsets, outcomes, LDS and removal, with the facts about them."""
     size, random = material.size, np.random.default_rng([material.size.seed, 5])
-    own = foretold.of_label[OWN]
+    own = predicted.of_label[OWN]
     spread = own.std(0, keepdims=True)
     noise = 0.5 * spread[:, None] * random.standard_normal((size.n_subsets, size.n_seeds, size.n_test))
-    common = 0.8 * spread * random.standard_normal(own.shape)  # what scores cannot foretell
+    common = 0.8 * spread * random.standard_normal(own.shape)  # what scores cannot predict
     outcomes = (0.9 * own + common)[:, None] + noise  # [n_subsets, n_seeds, n_test]
     actual = outcomes.mean(1)
     ceiling, ceilings = noise_ceiling(outcomes), noise_ceiling_per_test(outcomes)
-    found = {name: measure_lds(sums, actual, size.seed, n_bootstrap=100) for name, sums in foretold.of_label.items()}
+    found = {name: measure_lds(sums, actual, size.seed, n_bootstrap=100) for name, sums in predicted.of_label.items()}
     subset, seed, test_idx = (axis.ravel() for axis in np.indices(outcomes.shape))
     tables: dict[str, Columns] = {
         "subsets": {
@@ -339,7 +339,7 @@ def _evidence(material: _Material, foretold: _Foretold) -> tuple[dict[str, Colum
         ),
         "removals": _removals(material),
     }
-    tables["class_outcomes"], tables["class_lds"] = _of_classes(material, foretold, actual, ceilings, random)
+    tables["class_outcomes"], tables["class_lds"] = _of_classes(material, predicted, actual, ceilings, random)
     facts = {"n_subsets": size.n_subsets, "n_seeds": size.n_seeds, "removal_sizes": [5, 10, 20], "removal_method": OWN}
     return tables, facts
 
@@ -381,7 +381,7 @@ def _summary_columns(
 
 def _of_classes(
     material: _Material,
-    foretold: _Foretold,
+    predicted: _Predicted,
     actual: NDArray[np.float64],
     ceilings: NDArray[np.float64],
     random: np.random.Generator,
@@ -390,10 +390,10 @@ def _of_classes(
     size = material.size
     margins = random.standard_normal((size.n_subsets, size.n_test, N_CLASSES))
     margins[:, np.arange(size.n_test), material.test.labels] = actual
-    for (test_idx, asked), sums in foretold.of_class.items():
+    for (test_idx, asked), sums in predicted.of_class.items():
         margins[:, test_idx, asked] = sums + 0.8 * sums.std() * random.standard_normal(size.n_subsets)
-    tests, classes = np.array(list(foretold.of_class), dtype=np.int64).T
-    lds = lds_per_test(np.stack(list(foretold.of_class.values()), axis=1), margins[:, tests, classes])
+    tests, classes = np.array(list(predicted.of_class), dtype=np.int64).T
+    lds = lds_per_test(np.stack(list(predicted.of_class.values()), axis=1), margins[:, tests, classes])
     subset, test_idx = (axis.ravel() for axis in np.indices(actual.shape))
     return (
         {"subset_id": subset, "test_idx": test_idx, "model_outputs": margins.reshape(-1, N_CLASSES)},

@@ -54,9 +54,9 @@ def die_at_next_event(runs: Path, when: str) -> None:
         when: "before" or "after" the event; an event is a block written, a publication or the tidying up.
     """
     from tests.conftest import SMALL
-    from trak_core.building import BuildSettings, build_run
-    from trak_core.recipes import find_recipe
+    from trak_core.engine import BuildSettings, build_run
     from trak_core.store import writer
+    from trak_core.subjects import find_recipe
 
     marker = runs / "died"
     seen = marker.read_text().splitlines() if marker.exists() else []

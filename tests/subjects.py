@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trak_core.attribution import Attributor
+from trak_core.engine import Attributor
 
 N_TRAIN, N_TEST, N_CLASSES = 37, 11, 4
 Examples = tuple[Tensor, Tensor]

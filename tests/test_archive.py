@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import SETTINGS, TINY
-from trak_core.building import build_run
+from trak_core.engine import build_run
 from trak_core.errors import (
     InvalidSettingError,
     RunNotFoundError,
@@ -25,13 +25,13 @@ from trak_core.errors import (
     StoreDamagedError,
     StoreVersionError,
 )
-from trak_core.recipes import RECIPES
 from trak_core.store import archive
 from trak_core.store.archive import MANIFEST, export_run, import_run
 from trak_core.store.files import RunFiles
 from trak_core.store.review_file import ReviewFile
 from trak_core.store.run import open_run
 from trak_core.store.schema import ORDER_BY
+from trak_core.subjects import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 VERDICT = (

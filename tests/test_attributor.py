@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import trak_core as tc
 from tests.oracles import loop_gradients, primal_trak
 from tests.subjects import N_CLASSES, N_TEST, N_TRAIN, TEST, TRAIN, make_attributor, make_checkpoints, make_net
-from trak_core.attribution import fitted as fitted_module
-from trak_core.attribution.featurizer import Featurizer
+from trak_core.engine import fitted as fitted_module
+from trak_core.engine.featurizer import Featurizer
 from trak_core.errors import InvalidSettingError, OutOfMemoryError
 from trak_core.tasks import Classification
 
@@ -273,7 +273,7 @@ def test_scores_larger_than_the_budget_are_refused_but_can_be_had_in_blocks():
 # --- calibration ----------------------------------------------------------------------------------------
 
 
-def test_calibration_finds_the_scale_of_outcomes_that_scores_foretell():
+def test_calibration_finds_the_scale_of_outcomes_that_scores_predict():
     attributor = make_attributor().fit(TRAIN)
     masks = np.random.default_rng(0).uniform(size=(60, N_TRAIN)) < 0.5
     outcomes = 7.0 * masks @ attributor.score(TEST, ridge=0.5).T + 100

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trak_core as tc
 from tests.subjects import N_TRAIN, TEST, TRAIN, SmallNet, make_attributor, make_checkpoints, make_examples, make_net
-from trak_core.attribution import fitted as fitted_module
-from trak_core.attribution.featurizer import Featurizer
+from trak_core.engine import fitted as fitted_module
+from trak_core.engine.featurizer import Featurizer
 from trak_core.errors import (
     AttributionWarning,
     CheckpointMismatchError,
@@ -367,7 +367,7 @@ def test_a_killed_fit_goes_on_and_gives_the_same_scores(tmp_path):
         import os, signal, sys
         from pathlib import Path
         from tests.subjects import TRAIN, make_attributor
-        from trak_core.attribution import fitted
+        from trak_core.engine import fitted
         from trak_core.store.features import FileFeatures
 
         fitted.BLOCK = 8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import CHEAP
-from trak_core.building.measure_settings import MeasureSettings
+from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.store.run import open_run
 from trak_core.views import (
     board,

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import trak_core as tc
 from tests.conftest import SMALL
 from tests.oracles import loop_gradients, plain_spearman
-from trak_core.building import BuildSettings, build_run
+from trak_core.engine import BuildSettings, build_run
 from trak_core.errors import (
     InvalidSettingError,
     RunMismatchError,
@@ -28,10 +28,10 @@ from trak_core.errors import (
     TrakCoreError,
 )
 from trak_core.evidence.verification import verify
-from trak_core.recipes import find_recipe
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
+from trak_core.subjects import find_recipe
 from trak_core.views import board
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ def test_verify_notices_what_was_changed(runs, statement, check):
 
 @pytest.mark.parametrize("of_label", [True, False])
 def test_scores_are_in_units_of_the_margin_on_subsets_that_calibration_did_not_see(small_run, of_label):
-    """The slope of actual against foretold changes lies in .5 to 2, for labels and for other classes."""
+    """The slope of actual against predicted changes lies in .5 to 2, for labels and for other classes."""
     assert small_run.in_model_units("trak", of_label)
     found = board(small_run)
     slope = found.slope if of_label else found.slope_of_others

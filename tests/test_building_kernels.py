@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from tests.tiny import QUICK, SETTINGS, TINY
-from trak_core.building import build_run, kernels, measure_run
-from trak_core.building.kernels import Kernels, ProjectedKernel, WholeKernel, is_projected
+from trak_core.engine import build_run, kernels, measure_run
+from trak_core.engine.kernels import Kernels, ProjectedKernel, WholeKernel, is_projected
 from trak_core.errors import NotInRunError
 from trak_core.gradients import representations
 from trak_core.methods import GradientRows
-from trak_core.recipes import RECIPES
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES
 from trak_core.training import train_ensemble
 
 
@@ -76,7 +76,7 @@ def test_what_is_projected_follows_from_sizes_alone(monkeypatch):
     assert not is_projected(subject)
 
 
-def test_a_build_with_projected_gradients_foretells_nearly_as_well(tmp_path, monkeypatch):
+def test_a_build_with_projected_gradients_predicts_nearly_as_well(tmp_path, monkeypatch):
     with open_run(build_run(SETTINGS, "exact", tmp_path, recipe=TINY)) as run:
         exact = run.lds().mean
         assert run.info.provenance["kernel"] == "exact, dual"
@@ -120,5 +120,5 @@ def test_outcomes_of_many_classes_come_class_by_class(tmp_path, monkeypatch):
             return run.rows("SELECT model_outputs FROM class_outcomes ORDER BY subset_id, test_idx")
 
     at_once = outcomes("once")
-    monkeypatch.setattr("trak_core.building.steps.NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("trak_core.engine.steps.NUMBERS_AT_ONCE", 1)
     assert outcomes("one-by-one") == at_once

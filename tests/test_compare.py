@@ -11,10 +11,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from tests.tiny import QUICK, SETTINGS, TINY
-from trak_core.building import build_run, measure_run
+from trak_core.engine import build_run, measure_run
 from trak_core.errors import NotInRunError
-from trak_core.recipes import RECIPES
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES
 from trak_core.views import compare
 from trak_core.views.compare import (
     agreement,

@@ -93,7 +93,7 @@ def test_subsets_of_one_size_leave_a_constant_open_and_least_squares_take_the_sh
     torch.testing.assert_close(scores, weights - weights.mean(1, keepdim=True), rtol=1e-9, atol=1e-9)
 
 
-def test_with_few_subsets_least_squares_foretell_them_and_are_the_shortest_that_do():
+def test_with_few_subsets_least_squares_predict_them_and_are_the_shortest_that_do():
     masks, weights = halves(25), planted()
     outcomes = outcomes_of(masks, weights, noise=1.0)
     scores = fit("banzhaf", masks, outcomes).values

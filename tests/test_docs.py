@@ -15,8 +15,8 @@ import trak_core as tc
 from tests.pretrained import write_tiny_bert
 from tests.subjects import TEST, TRAIN, make_net
 from trak_core.methods import METHODS, Examples, Material
-from trak_core.models import find_model
 from trak_core.store.schema import SCHEMA_VERSION
+from trak_core.subjects import find_model
 from trak_core.tasks import Classification
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,10 +18,10 @@ from PIL import Image
 import trak_core as tc
 from tests.test_hf_directory import declared, save_splits
 from trak_core.__main__ import cli
-from trak_core.building.budget import LADDER
 from trak_core.datasets import load_digits
 from trak_core.datasets.download import COLLECTIONS
 from trak_core.datasets.own_data import DATA_KINDS
+from trak_core.engine.budget import LADDER
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "own-data.md").read_text(encoding="utf-8")
 # What is tried here is that commands work, not how good the evidence is that ten minutes give.

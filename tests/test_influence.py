@@ -310,7 +310,7 @@ def test_for_a_convex_problem_exact_influence_is_the_derivative_in_the_weight_of
     torch.testing.assert_close(scores_of("influence_exact", material), slopes, rtol=1e-6, atol=1e-8)
 
 
-def test_for_a_convex_problem_exact_influence_foretells_fitting_without_an_example():
+def test_for_a_convex_problem_exact_influence_predicts_fitting_without_an_example():
     material, ones = fitted()
     change = margins(material, ones[:1]) - margins(material, ones - torch.eye(len(ones)))
     scores = scores_of("influence_exact", material)
@@ -359,17 +359,17 @@ def test_without_weight_decay_ekfac_damps_with_a_tenth_of_the_mean_eigenvalue():
 
 
 def tuned_to(method: str, candidates: list[Material], plain: Material) -> list[Scores]:
-    """Scores of a method with tuning that wants the outcomes foretold by each of the candidates."""
+    """Scores of a method with tuning that wants the outcomes predicted by each of the candidates."""
     masks = torch.rand(9, N_TRAIN, generator=torch.Generator().manual_seed(0)) < 0.5
     found = []
     for candidate in candidates:
         wanted = find_method(method).fit(candidate).predict(masks)
-        tuning = Tuning(masks, lambda foretold, wanted=wanted: -float((foretold - wanted).abs().sum()))
+        tuning = Tuning(masks, lambda predicted, wanted=wanted: -float((predicted - wanted).abs().sum()))
         found.append(find_method(method).fit(replace(plain, tuning=tuning)))
     return found
 
 
-def test_the_damping_of_ekfac_is_the_one_that_foretells_best():
+def test_the_damping_of_ekfac_is_the_one_that_predicts_best():
     material = material_of("mlp", n_checkpoints=2)
     dampings = [DAMPING * share for share in influence.EKFAC_DAMPINGS]
     candidates = [replace(material, weight_decay=damping) for damping in dampings]

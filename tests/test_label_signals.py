@@ -11,15 +11,14 @@ from safetensors.torch import load_file
 from torch.func import functional_call
 
 from tests.tiny import N_TEST, N_TRAIN, SETTINGS, TINY
-from trak_core.building import build_run
-from trak_core.building.subject import load_subject
+from trak_core.engine import build_run
+from trak_core.engine.subject import load_subject
 from trak_core.evidence.verification import verify
 from trak_core.labels import folds as folds_module
 from trak_core.labels import votes as votes_module
 from trak_core.labels.findings import FINDING_KINDS
 from trak_core.labels.folds import ALWAYS_IN, FoldModels, assign_folds, draw_folds, train_folds
 from trak_core.labels.nearest import nearest, unit_rows
-from trak_core.labels.planting import plant_in
 from trak_core.labels.pool import pool_opinions
 from trak_core.labels.signals import (
     LIKELY_GAP,
@@ -32,10 +31,11 @@ from trak_core.labels.signals import (
 )
 from trak_core.labels.votes import N_NEIGHBOURS, SHARPNESS, neighbour_votes
 from trak_core.labels.witnesses import N_FOLDS, N_REPEATS, hear_witnesses
-from trak_core.recipes import RECIPES
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES
+from trak_core.subjects.planting import plant_in
 from trak_core.tasks import Classification
 from trak_core.training import train_ensemble
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import SETTINGS, TINY
-from trak_core.building import build_run
+from trak_core.engine import build_run
 from trak_core.errors import StoreDamagedError
 from trak_core.launch import NICENESS, Launcher, verify_apart
-from trak_core.recipes import RECIPES
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES
 
 SIZES = ["--n-checkpoints", "2", "--proj-dim", "8", "--n-subsets", "20", "--n-seeds", "1"]
 COMMAND = ["build", "digits", "--name", "mine", *SIZES]

@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 
 import trak_core as tc
 from tests.tiny import SETTINGS, TINY
-from trak_core.building import build_run
 from trak_core.datasets import Vocabulary
+from trak_core.engine import build_run
 from trak_core.errors import (
     EmptyDataError,
     InvalidDataError,
@@ -31,9 +31,9 @@ from trak_core.live.scorer import LiveScorer, prepare_scorer
 from trak_core.live.texts import MAX_CHARACTERS, read_text
 from trak_core.live.unlike import known_share
 from trak_core.methods import RIDGES
-from trak_core.recipes import RECIPES, find_recipe
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
+from trak_core.subjects import RECIPES, find_recipe
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +359,7 @@ def test_markup_and_right_to_left_text_are_text():
 
 @pytest.mark.slow
 def test_a_text_is_explained_with_the_stored_vocabulary(tmp_path):
-    from trak_core.building import BuildSettings
+    from trak_core.engine import BuildSettings
 
     recipe = find_recipe("docstrings")
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=1, proj_dim=16, n_subsets=20, n_seeds=2)

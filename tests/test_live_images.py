@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 from trak_core.errors import InvalidDataError
 from trak_core.live.digit_look import read_digit
 from trak_core.live.images import MAX_BYTES, WORKING_PIXELS, read_grey
-from trak_core.recipes import find_recipe
+from trak_core.subjects import find_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,17 +11,17 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import trak_core as tc
-from trak_core.building import BuildSettings, build_run
 from trak_core.datasets import prepare
 from trak_core.datasets.image_folder import read_image_folder
 from trak_core.datasets.table import read_table
+from trak_core.engine import BuildSettings, build_run
 from trak_core.errors import EmptyDataError, InvalidDataError, NeedNotMetError
 from trak_core.live.attribution import encode_inputs, live_scorer
 from trak_core.live.own_input import explain_own_image, explain_own_text, own_sentences, why_not_live
 from trak_core.live.prepared_image import prepare_image
-from trak_core.recipes import own_recipe
 from trak_core.store.run import Run
-from trak_core.subjects import read_dataset
+from trak_core.subjects import own_recipe
+from trak_core.subjects.of_run import read_dataset
 
 N_IMAGES = 40
 SIZES = {"n_checkpoints": 2, "proj_dim": 16, "n_subsets": 20, "n_seeds": 1}

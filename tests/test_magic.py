@@ -77,7 +77,7 @@ def test_scores_are_the_derivatives_of_real_retraining(make: Callable[[], nn.Mod
     assert (scores - expected).abs().max() < 1e-6 * expected.abs().max()
 
 
-def test_the_derivative_foretells_what_leaving_an_example_out_does():
+def test_the_derivative_predicts_what_leaving_an_example_out_does():
     material = material_of()
     scores = magic_scores(material, material.logs[0])
     weights = (1 - np.eye(N_TRAIN)).astype(np.float32)
@@ -86,8 +86,8 @@ def test_the_derivative_foretells_what_leaving_an_example_out_does():
     margins = TASK.model_output(left_out.logits(test.inputs), test.asked.expand(N_TRAIN, -1)).T
     whole = TASK.model_output(material.outputs(material.states[0], test.inputs), test.asked)
     actual = whole[:, None] - margins
-    for foretold, found in zip(scores, actual, strict=True):
-        assert torch.corrcoef(torch.stack([foretold, found]))[0, 1] > 0.9
+    for predicted, found in zip(scores, actual, strict=True):
+        assert torch.corrcoef(torch.stack([predicted, found]))[0, 1] > 0.9
 
 
 def test_little_memory_takes_more_steps_and_gives_the_same_scores(monkeypatch: pytest.MonkeyPatch):

@@ -7,8 +7,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from tests.subjects import TEST, TRAIN, make_attributor
-from trak_core.building import map_run, map_step
-from trak_core.building.map_step import lay_out
+from trak_core.engine import map_run, map_step
+from trak_core.engine.map_step import lay_out
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.evidence.verification import verify
 from trak_core.store.files import RunFiles

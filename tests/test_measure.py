@@ -24,8 +24,8 @@ from tests.conftest import CHEAP, SMALL
 from tests.oracles import plain_spearman
 from tests.tiny import N_TEST, N_TRAIN, QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
-from trak_core.building import MeasureSettings, build_run, measure_run
-from trak_core.building.measure_settings import Truth
+from trak_core.engine import MeasureSettings, build_run, measure_run
+from trak_core.engine.measure_settings import Truth
 from trak_core.errors import (
     InvalidSettingError,
     NeedNotMetError,
@@ -38,7 +38,6 @@ from trak_core.evidence import calibration_slope, measure_lds, predicted_outcome
 from trak_core.evidence.verification import verify
 from trak_core.methods import METHODS, Material, MethodInfo, ScoreMatrix
 from trak_core.methods.method import choose
-from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
@@ -46,6 +45,7 @@ from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, generation, open_run
 from trak_core.store.schema import ORDER_BY
 from trak_core.store.writer import StoreWriter
+from trak_core.subjects import RECIPES, Recipe, find_recipe
 from trak_core.training import Ensemble, draw_subsets, train_reweighted
 from trak_core.views import board, truth_rows, truth_table
 from trak_core.views.board_text import board_text
@@ -63,7 +63,7 @@ def with_tiny() -> Iterator[pytest.MonkeyPatch]:
     """The tiny recipe is there, and the intervals that nobody looks at cost little."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, TINY.name, TINY)
-        patch.setattr("trak_core.building.measure_steps.TRUTH_BOOTSTRAP", 20)
+        patch.setattr("trak_core.engine.measure_steps.TRUTH_BOOTSTRAP", 20)
         patch.setattr(measure_lds, "__defaults__", (None, 50))
         yield patch
 
@@ -185,7 +185,7 @@ def test_every_method_has_a_row_for_each_number_of_checkpoints(measured_run):
 
 
 def test_calibrated_scores_are_in_units_of_the_margin_on_what_they_were_calibrated_on(measured_run):
-    """One factor for each method, from fitting halves and tuning tests: there a foretold change of 1 came true as 1."""
+    """One factor for each method, from fitting halves and tuning tests: there a predicted change of 1 is 1."""
     masks, actual = measured_run.subset_masks("fit"), measured_run.mean_outcomes("fit")
     tuned = ~measured_run.reported_tests
     factors = dict(measured_run.rows("SELECT method, calibration FROM methods"))
@@ -453,8 +453,8 @@ def test_other_settings_are_refused_while_a_measurement_is_unfinished_and_its_wo
 
 
 def test_what_is_done_is_published_along_the_way_and_whole_whenever_it_is_read(tiny, monkeypatch):
-    monkeypatch.setattr("trak_core.building.measure_steps.PUBLISH_EVERY_SECONDS", 0)
-    monkeypatch.setattr("trak_core.building.progress.WRITE_EVERY_SECONDS", 0)
+    monkeypatch.setattr("trak_core.engine.measure_steps.PUBLISH_EVERY_SECONDS", 0)
+    monkeypatch.setattr("trak_core.engine.progress.WRITE_EVERY_SECONDS", 0)
     settings = replace(QUICK, methods=("nearest",), n_datamodel_subsets=0, n_truth_subsets=0)
     seen: dict[object, tuple[int, int]] = {}
     fractions: list[float] = []
@@ -514,7 +514,7 @@ def test_a_run_that_is_not_built_to_its_end_is_refused_with_its_command(tmp_path
 
 
 def test_a_run_of_another_version_is_refused(tiny, monkeypatch):
-    monkeypatch.setattr("trak_core.building.settings.METHOD_REVISION", 1000)
+    monkeypatch.setattr("trak_core.engine.settings.METHOD_REVISION", 1000)
     with pytest.raises(RunMismatchError, match="by another version of this program; build it again"):
         measure_run(tiny, QUICK)
 
@@ -596,17 +596,17 @@ def test_a_method_asked_for_by_name_whose_scores_are_not_finite_is_an_error(tiny
 
 
 class Constant:
-    """Scores that foretell the same for every half; its setting makes no difference either."""
+    """Scores that predict the same for every half; its setting makes no difference either."""
 
     info = MethodInfo("constant", "All the same", "One number.")
 
     def fit(self, material: Material) -> ScoreMatrix:
         values = torch.ones(len(material.test), len(material.train))
-        foretold = material.tuning.masks.float() @ values.T
-        return ScoreMatrix(values, {"level": choose(material, {0.5: foretold, 1.0: 2 * foretold}, default=0.25)})
+        predicted = material.tuning.masks.float() @ values.T
+        return ScoreMatrix(values, {"level": choose(material, {0.5: predicted, 1.0: 2 * predicted}, default=0.25)})
 
 
-def test_a_method_that_foretells_nothing_has_an_undefined_lds_and_never_a_number(tiny, monkeypatch):
+def test_a_method_that_predicts_nothing_has_an_undefined_lds_and_never_a_number(tiny, monkeypatch):
     monkeypatch.setitem(METHODS, "constant", Constant())
     settings = replace(QUICK, methods=("constant", "random"), n_removal_tests=0, n_datamodel_subsets=0)
     measure_run(tiny, settings)
@@ -634,7 +634,7 @@ def second_model(ensemble) -> np.ndarray:
 
 
 def test_a_retrained_model_that_diverged_is_left_out_and_counted_and_never_averaged_in(tiny, unbroken, monkeypatch):
-    monkeypatch.setattr("trak_core.building.measure_steps.diverged", second_model)
+    monkeypatch.setattr("trak_core.engine.measure_steps.diverged", second_model)
     monkeypatch.setattr(StoreWriter, "finish", lambda self: None)
     measure_run(tiny, QUICK)
     same = "SELECT subset, test_idx, model_output FROM datamodel_outcomes WHERE subset <> 1 ORDER BY ALL"
@@ -664,7 +664,7 @@ def test_a_retrained_model_that_diverged_is_left_out_and_counted_and_never_avera
 def test_a_removal_with_a_seed_that_diverged_is_that_of_the_other_seed(tiny, monkeypatch):
     settings = replace(QUICK, methods=("random",), removal_sizes=(10,), n_datamodel_subsets=0, n_truth_subsets=0)
     with monkeypatch.context() as patch:
-        patch.setattr("trak_core.building.measure_steps.diverged", second_model)
+        patch.setattr("trak_core.engine.measure_steps.diverged", second_model)
         measure_run(tiny, settings)
     query = "SELECT test_idx, model_output, unremoved FROM removals WHERE method = 'random' ORDER BY test_idx"
     with open_run(tiny) as run:
@@ -676,7 +676,7 @@ def test_a_removal_with_a_seed_that_diverged_is_that_of_the_other_seed(tiny, mon
 
 
 def test_a_truth_whose_models_nearly_all_diverge_is_left_out_and_the_rest_goes_on(tiny, monkeypatch):
-    monkeypatch.setattr("trak_core.building.measure_steps.diverged", lambda ensemble: np.arange(len(ensemble)) > 0)
+    monkeypatch.setattr("trak_core.engine.measure_steps.diverged", lambda ensemble: np.arange(len(ensemble)) > 0)
     measure_run(tiny, replace(QUICK, n_removal_tests=0))
     with open_run(tiny) as run:
         assert failed(run) == []
@@ -692,7 +692,7 @@ def with_a_lost_subset(tmp_path: Path) -> Iterator[Path]:
     """The tiny run, built while the second seed of subset 6 diverged."""
     with with_tiny() as patch:
         patch.setattr(
-            "trak_core.building.steps.diverged",
+            "trak_core.engine.steps.diverged",
             # Blocks of ten subsets with two seeds each; the first block of reporting halves begins with subset 4.
             lambda ensemble: np.arange(len(ensemble)) == (5 if len(ensemble) == 20 else -1),
         )
@@ -718,7 +718,7 @@ def test_a_subset_of_the_ledger_with_a_model_that_diverged_is_left_out_as_a_whol
 
 def test_a_ledger_whose_models_all_diverge_stops_the_build_with_a_sentence(tmp_path):
     with with_tiny() as patch:
-        patch.setattr("trak_core.building.steps.diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
+        patch.setattr("trak_core.engine.steps.diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
         with pytest.raises(TrainingDivergedError, match="on 4 random halves; 0 are left to choose settings on"):
             build_run(SETTINGS, "tiny", tmp_path)
 
@@ -758,7 +758,7 @@ def test_truths_ask_for_less_and_less_and_for_one_model_and_for_several():
 )
 def test_the_command_of_a_measurement_gives_its_settings(settings, runs, monkeypatch):
     given = []
-    monkeypatch.setattr("trak_core.building.measure_run", lambda run_dir, settings, show: given.append(settings))
+    monkeypatch.setattr("trak_core.engine.measure_run", lambda run_dir, settings, show: given.append(settings))
     monkeypatch.setattr("trak_core.stopping.signal.signal", lambda *_: None)
     result = CliRunner().invoke(cli, settings.command("digits"), catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -768,11 +768,11 @@ def test_the_command_of_a_measurement_gives_its_settings(settings, runs, monkeyp
 def test_build_with_evidence_then_measures_every_method_as_the_recipe_says(tmp_path, monkeypatch):
     given = []
     monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path))
-    monkeypatch.setattr("trak_core.building.measure_run", lambda *arguments: given.append(arguments[:2]))
+    monkeypatch.setattr("trak_core.engine.measure_run", lambda *arguments: given.append(arguments[:2]))
     monkeypatch.setattr("trak_core.stopping.signal.signal", lambda *_: None)
     commands = []
     with with_tiny() as patch:
-        patch.setattr("trak_core.building.progress.write_status", lambda files, status: commands.append(status.command))
+        patch.setattr("trak_core.engine.progress.write_status", lambda files, status: commands.append(status.command))
         result = CliRunner().invoke(cli, ["build", "tiny", "--device", "cpu", "--evidence"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert given == [(tmp_path / "tiny", MeasureSettings(n_removal_tests=TINY.n_removal_tests))]

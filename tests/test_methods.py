@@ -71,8 +71,8 @@ def material_of(dtype: torch.dtype = torch.float32, with_tuning: bool = False) -
     outcomes = TASK.model_output(halves.logits(test.inputs), test.asked.expand(N_FIT, -1))
     ledger = Ledger(torch.from_numpy(masks), outcomes)
 
-    def quality(foretold: Tensor) -> float:
-        return float(torch.corrcoef(torch.stack([foretold.flatten(), outcomes.to(foretold).flatten()]))[0, 1])
+    def quality(predicted: Tensor) -> float:
+        return float(torch.corrcoef(torch.stack([predicted.flatten(), outcomes.to(predicted).flatten()]))[0, 1])
 
     return Material(
         TASK,
@@ -212,13 +212,13 @@ def test_blocks_are_finite_and_their_size_changes_nothing(fitted: dict[str, Scor
 
 
 @ALL
-def test_foretold_outcomes_are_scores_summed_over_members(fitted: dict[str, Scores], material: Material, name: str):
+def test_predicted_outcomes_are_scores_summed_over_members(fitted: dict[str, Scores], material: Material, name: str):
     scores, masks = fitted[name], material.ledger.masks
     whole = torch.cat(list(scores.blocks())).double()
     expected = masks.double() @ whole.T
-    foretold = scores.predict(masks)
-    assert foretold.shape == (N_FIT, N_TEST)
-    assert (foretold.double() - expected).abs().max() < 1e-5 * expected.abs().max()
+    predicted = scores.predict(masks)
+    assert predicted.shape == (N_FIT, N_TEST)
+    assert (predicted.double() - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @ALL
@@ -292,11 +292,11 @@ def test_another_seed_changes_methods_that_draw_and_no_others(fitted: dict[str, 
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].info.is_baseline])
-def test_real_methods_foretell_models_retrained_on_other_halves(untuned: Material, name: str):
+def test_real_methods_predict_models_retrained_on_other_halves(untuned: Material, name: str):
     masks, outcomes = untuned.ledger.masks, untuned.ledger.outcomes
     known = replace(untuned, ledger=Ledger(masks[::2], outcomes[::2]))
-    foretold, actual = METHODS[name].fit(known).predict(masks[1::2]), outcomes[1::2]
-    pair = torch.stack([(values - values.mean(0)).flatten() for values in (foretold, actual)])
+    predicted, actual = METHODS[name].fit(known).predict(masks[1::2]), outcomes[1::2]
+    pair = torch.stack([(values - values.mean(0)).flatten() for values in (predicted, actual)])
     assert torch.corrcoef(pair)[0, 1] > 0.3
 
 
@@ -309,8 +309,8 @@ def tuned_by(material: Material, quality: Callable[[Tensor], float]) -> Material
 
 
 def test_the_setting_with_the_best_quality_is_chosen_and_undefined_ones_never(untuned: Material):
-    foretold = {setting: torch.tensor([setting]) for setting in (0.1, 1.0, 10.0)}
-    assert choose(untuned, foretold, 3.0) == 3.0
+    predicted = {setting: torch.tensor([setting]) for setting in (0.1, 1.0, 10.0)}
+    assert choose(untuned, predicted, 3.0) == 3.0
     for qualities, expected in (
         ({0.1: 0.2, 1.0: 0.5, 10.0: 0.3}, 1.0),
         ({0.1: -0.2, 1.0: math.nan, 10.0: -0.3}, 0.1),
@@ -320,17 +320,17 @@ def test_the_setting_with_the_best_quality_is_chosen_and_undefined_ones_never(un
     ):
         by_number = {round(setting, 3): quality for setting, quality in qualities.items()}
         material = tuned_by(untuned, lambda outcome, by_number=by_number: by_number[round(float(outcome), 3)])
-        assert choose(material, foretold, 3.0) == expected
+        assert choose(material, predicted, 3.0) == expected
     assert choose(material, {}, 3.0) == 3.0
 
 
 def with_wanted(material: Material, wanted: Tensor) -> Material:
     """Tuning for which the nearer outcomes are to those wanted, the better."""
     masks = material.ledger.masks
-    return replace(material, tuning=Tuning(masks, lambda foretold: -float((foretold - wanted).abs().sum())))
+    return replace(material, tuning=Tuning(masks, lambda predicted: -float((predicted - wanted).abs().sum())))
 
 
-def test_trak_takes_the_ridge_that_foretells_best(exact: Material):
+def test_trak_takes_the_ridge_that_predicts_best(exact: Material):
     single = exact.first(1)
     every = [gradients(single, single.states[0], examples) for examples in (single.train, single.test)]
     q = single.q(single.states[0], single.train).numpy()
@@ -380,7 +380,7 @@ def test_the_threshold_draws_trak_towards_zero(exact: Material):
 
 
 @pytest.mark.parametrize("share", trak.THRESHOLDS)
-def test_the_threshold_that_foretells_best_is_taken(exact: Material, share: float, monkeypatch: pytest.MonkeyPatch):
+def test_the_threshold_that_predicts_best_is_taken(exact: Material, share: float, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trak, "RIDGES", (DEFAULT_RIDGE,))
     plain = find_method("trak").fit(exact).block(EVERYTHING)
     threshold = share * float(plain.abs().median())

@@ -16,8 +16,6 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from tests.pretrained import write_tiny_bert
-from trak_core.building import BuildSettings, build_run
-from trak_core.building.subject import read_build
 from trak_core.datasets import (
     Pieces,
     RawData,
@@ -29,6 +27,8 @@ from trak_core.datasets import (
     prepare,
     read_encoding,
 )
+from trak_core.engine import BuildSettings, build_run
+from trak_core.engine.subject import read_build
 from trak_core.errors import (
     CheckpointMismatchError,
     InvalidModelError,
@@ -36,13 +36,12 @@ from trak_core.errors import (
     NotInRunError,
     RunMismatchError,
 )
-from trak_core.models import READY_MODELS, find_model, model_is_here, read_weights
-from trak_core.models.trial import try_model
-from trak_core.recipes import own_recipe, own_subject
 from trak_core.store.files import RunFiles
 from trak_core.store.places import facts_here, keep_places, without_paths
 from trak_core.store.run import open_run
-from trak_core.subjects import can_be_made_again, read_subject
+from trak_core.subjects import READY_MODELS, find_model, model_is_here, own_recipe, own_subject, read_weights
+from trak_core.subjects.of_run import can_be_made_again, read_subject
+from trak_core.subjects.trial import try_model
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
 NETS = """

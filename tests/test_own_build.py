@@ -11,13 +11,13 @@ from PIL import Image
 
 from tests.tiny import TINY
 from trak_core.__main__ import cli
-from trak_core.building import own_build
-from trak_core.building.budget import LADDER, BuildPlan, Sizes, read_plan, sizes_within
-from trak_core.building.own_build import OwnBuild, build_own_data
-from trak_core.building.pace import DIGITS_PACE, measure_pace
-from trak_core.building.subject import read_build
 from trak_core.datasets import load_digits
 from trak_core.datasets.own_data import OwnData
+from trak_core.engine import own_build
+from trak_core.engine.budget import LADDER, BuildPlan, Sizes, read_plan, sizes_within
+from trak_core.engine.custom_build import OwnBuild, build_own_data
+from trak_core.engine.pace import DIGITS_PACE, measure_pace
+from trak_core.engine.subject import read_build
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run

@@ -15,14 +15,14 @@ from PIL import Image
 
 import trak_core as tc
 from tests.test_image_folder import saved
-from trak_core.building import BuildSettings, build_run
 from trak_core.datasets import LeftOut, RawData, RawTexts, prepare
 from trak_core.datasets.report import report_on
+from trak_core.engine import BuildSettings, build_run
 from trak_core.errors import EmptyDataError, InvalidDataError, StoreDamagedError
-from trak_core.recipes import own_recipe
 from trak_core.store.catalog import summarize
 from trak_core.store.run import Run
-from trak_core.subjects import can_be_made_again, read_dataset
+from trak_core.subjects import own_recipe
+from trak_core.subjects.of_run import can_be_made_again, read_dataset
 from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
 from trak_core.views.own_data import columns_of, likely_column, models_for, run_in_words, typed_path
 from trak_core.views.provenance import facts_table

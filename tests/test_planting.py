@@ -15,15 +15,15 @@ from click.testing import CliRunner
 
 from tests.tiny import N_TRAIN, QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
-from trak_core.building import BuildSettings, build_run, measure_run
-from trak_core.building.subject import load_subject, read_build
+from trak_core.engine import BuildSettings, build_run, measure_run
+from trak_core.engine.subject import load_subject, read_build
 from trak_core.errors import InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
-from trak_core.labels.planting import KINDS, SHRINKAGE, plant_errors, plant_in
 from trak_core.live.material import read_material
-from trak_core.recipes import RECIPES
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES
+from trak_core.subjects.planting import KINDS, SHRINKAGE, plant_errors, plant_in
 from trak_core.views.compare import differing_settings
 from trak_core.views.provenance import facts_table
 
@@ -120,7 +120,7 @@ def test_confusable_errors_follow_what_a_classifier_without_the_example_confuses
 def test_inputs_of_many_numbers_are_projected_and_keep_who_looks_alike(monkeypatch):
     inputs, labels = clouds((50, 40, 30, 20))
     wide = np.repeat(inputs, 40, axis=1)
-    monkeypatch.setattr("trak_core.labels.planting.MAX_WIDTH", 16)
+    monkeypatch.setattr("trak_core.subjects.planting.MAX_WIDTH", 16)
     planted = plant_errors(wide, labels, 4, 0.5, "confusable", seed=0)
     assert {*planted[(planted != labels) & (labels == 0)]} == {1}
     assert {*planted[(planted != labels) & (labels == 1)]} == {0}
@@ -130,7 +130,7 @@ def test_inputs_of_many_numbers_are_projected_and_keep_who_looks_alike(monkeypat
 def test_confusable_errors_do_not_depend_on_the_number_of_threads():
     """The labels of a run are made again whenever its models are trained again, on whatever machine."""
     script = (
-        "from trak_core.datasets import load_digits; from trak_core.labels.planting import plant_in; "
+        "from trak_core.datasets import load_digits; from trak_core.subjects.planting import plant_in; "
         "dataset, _ = plant_in(load_digits(), 0.3, 'confusable', 0); print(dataset.fingerprint())"
     )
     said = {
@@ -203,7 +203,7 @@ def flags_of(command: list[str]) -> dict[str, str]:
 def test_settings_come_back_from_their_command(monkeypatch):
     built = []
     monkeypatch.setitem(RECIPES, "tiny", TINY)
-    monkeypatch.setattr("trak_core.building.build_run", lambda *given: built.append(given) or 1 / 0)
+    monkeypatch.setattr("trak_core.engine.build_run", lambda *given: built.append(given) or 1 / 0)
     for settings in (SETTINGS, FLIPPED, dataclasses.replace(SETTINGS, flip_labels=0.29)):
         with pytest.raises(ZeroDivisionError):
             CliRunner().invoke(cli, settings.command("mine"), catch_exceptions=False)

@@ -19,9 +19,9 @@ from scipy.stats import ttest_1samp, ttest_rel
 
 from tests.tiny import N_TEST, N_TRAIN, SETTINGS, TINY
 from trak_core.__main__ import cli
-from trak_core.building import build_run, retraining
-from trak_core.building.retraining import retrain_on_labels
-from trak_core.building.subject import load_subject
+from trak_core.engine import build_run, retraining
+from trak_core.engine.retraining import retrain_on_labels
+from trak_core.engine.subject import load_subject
 from trak_core.errors import (
     InvalidDataError,
     InvalidSettingError,
@@ -31,11 +31,11 @@ from trak_core.errors import (
     TrainingDivergedError,
 )
 from trak_core.evidence.retraining import TestAnswers, as_trial, compare_label_sets, crossed_estimates
-from trak_core.recipes import RECIPES
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, Estimate, LabelTrial, Retraining, RetrainingHistory
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
+from trak_core.subjects import RECIPES
 from trak_core.training import Schedule, train_ensemble
 from trak_core.views import (
     changed_table,

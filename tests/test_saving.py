@@ -21,7 +21,7 @@ from tests.subjects import (
     make_checkpoints,
     make_net,
 )
-from trak_core.attribution import fitted as fitted_module
+from trak_core.engine import fitted as fitted_module
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
 from trak_core.store.writer import StoreWriter

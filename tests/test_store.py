@@ -24,12 +24,12 @@ from trak_core.errors import (
     StoreDamagedError,
     StoreVersionError,
 )
-from trak_core.recipes import find_recipe
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.progress import is_being_built
 from trak_core.store.run import generation, open_run
 from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION, Shape
 from trak_core.store.writer import StoreWriter, build_lock
+from trak_core.subjects import find_recipe
 
 SHAPE = Shape(n_train=5, n_classes=2, proj_dim=3)
 META = {

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trak_core.building import BuildSettings, build_run
+from trak_core.engine import BuildSettings, build_run
 from trak_core.labels.signals import LIKELY_GAP, own_class_harm, suggested_labels, suspect_columns
-from trak_core.recipes import RECIPES, find_recipe
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES, find_recipe
 from trak_core.views import suspect_signals
 
 SIGNALS = [

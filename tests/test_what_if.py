@@ -21,25 +21,25 @@ from scipy.stats import ttest_rel
 
 from tests.tiny import QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
-from trak_core.building import build_run, measure_run, what_if
-from trak_core.building.what_if import verify_what_if
+from trak_core.engine import build_run, measure_run, what_if
+from trak_core.engine.what_if import verify_what_if
 from trak_core.errors import InvalidSettingError, NotInRunError, RunMismatchError, TrainingDivergedError
 from trak_core.evidence import measure_lds
 from trak_core.evidence.what_if import Pairs, as_question, compare_pairs, read_removed
-from trak_core.recipes import RECIPES
 from trak_core.seeds import derive_seed
 from trak_core.store.run import Run, open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
+from trak_core.subjects import RECIPES
 from trak_core.training import Schedule
 from trak_core.views import (
     Known,
     estimate_scale,
-    foretell,
     history_points,
     history_table,
     known_removals,
     overview,
     points_of_test,
+    predict_removal,
     with_what_ifs,
 )
 from trak_core.views.what_if_scale import DEFAULT_FACTOR, Scale, leave_one_out, removal_units
@@ -54,7 +54,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The tiny run, built and measured, with its recipe registered."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, TINY.name, TINY)
-        patch.setattr("trak_core.building.measure_steps.TRUTH_BOOTSTRAP", 20)
+        patch.setattr("trak_core.engine.measure_steps.TRUTH_BOOTSTRAP", 20)
         patch.setattr(measure_lds, "__defaults__", (None, 50))
         run_dir = build_run(SETTINGS, "tiny", tmp_path_factory.mktemp("what-if"))
         measure_run(run_dir, replace(QUICK, n_truth_subsets=0))
@@ -105,7 +105,7 @@ def unit_by_loop(row: np.ndarray, removed: list[int]) -> float:
 
 def test_predicted_changes_are_the_curve_over_sums_of_scores_for_every_class(run):
     removed, test_idx, factor = [3, 7, 50, 119], 5, 0.5
-    found = foretell(run, overview(run), test_idx, removed, Scale(factor))
+    found = predict_removal(run, overview(run), test_idx, removed, Scale(factor))
     assert [entry.asked_class for entry in found.classes] == list(range(10))
     for entry in found.classes:
         row = run.score_row(test_idx, "trak", entry.asked_class)
@@ -114,7 +114,7 @@ def test_predicted_changes_are_the_curve_over_sums_of_scores_for_every_class(run
 
 
 def test_the_margins_of_now_are_those_of_the_checkpoints(run):
-    found = foretell(run, overview(run), 5, [1], Scale(1.0))
+    found = predict_removal(run, overview(run), 5, [1], Scale(1.0))
     rows = run.rows("SELECT probabilities, model_output FROM predictions WHERE split = 'test' AND idx = 5")
     for entry in found.classes:
         margins = [np.log(p[entry.asked_class] / (1 - p[entry.asked_class])) for p, _ in rows]
@@ -124,7 +124,9 @@ def test_the_margins_of_now_are_those_of_the_checkpoints(run):
 
 
 def test_a_method_that_explains_the_label_only_predicts_the_label_only(run):
-    found = foretell(run, overview(run), 5, [1, 2], Scale(2.0), "grad_dot", asked_class=(run.label("test", 5) + 1) % 10)
+    found = predict_removal(
+        run, overview(run), 5, [1, 2], Scale(2.0), "grad_dot", asked_class=(run.label("test", 5) + 1) % 10
+    )
     label = run.label("test", 5)
     assert {entry.asked_class for entry in found.classes if entry.change is not None} == {label}
     assert found.asked.asked_class == label
@@ -132,7 +134,7 @@ def test_a_method_that_explains_the_label_only_predicts_the_label_only(run):
 
 
 def test_a_method_without_unit_predicts_nothing(run):
-    found = foretell(run, overview(run), 5, [1, 2], Scale(None), "random")
+    found = predict_removal(run, overview(run), 5, [1, 2], Scale(None), "random")
     assert all(entry.change is None for entry in found.classes)
     assert found.answer_after is None and not found.is_flipped
 
@@ -149,7 +151,7 @@ def test_an_answer_whose_margin_falls_far_enough_is_predicted_to_flip(run):
     tests = overview(run)
     test_idx = int(np.flatnonzero(tests.predicted == run.test_labels)[0])
     strongest = run.proponents(test_idx, 30)["train_idx"].tolist()
-    stays, flips = (foretell(run, tests, test_idx, strongest, Scale(factor)) for factor in (1e-6, 50.0))
+    stays, flips = (predict_removal(run, tests, test_idx, strongest, Scale(factor)) for factor in (1e-6, 50.0))
     assert stays.answer_after == stays.answer and not stays.is_flipped
     assert flips.is_flipped
 
@@ -219,13 +221,13 @@ def test_verified_what_ifs_join_what_is_known_and_are_predicted_without_themselv
     assert known.changes[-2:].tolist() == pytest.approx([-0.3, 0.2])
     assert known.units[-1] == pytest.approx(unit_by_loop(run.score_row(5), [9]), rel=1e-5)
     points = history_points(run, "trak", nothing, history)
-    assert [point.foretold for point in points] == pytest.approx(leave_one_out(known, DEFAULT_FACTOR)[-2:].tolist())
+    assert [point.predicted for point in points] == pytest.approx(leave_one_out(known, DEFAULT_FACTOR)[-2:].tolist())
     assert [point.actual for point in points] == pytest.approx([-0.3, 0.2])
     here, elsewhere = points_of_test(points, 5)
     assert ([point.verified for point in here], [point.verified for point in elsewhere]) == (history[1:], history[:1])
     assert history_table(points)["removed"].tolist() == [2, 1]
     assert history_points(run, "trak", nothing, []) == []
-    assert history_points(run, "random", Known(*(np.array([]),) * 3), history)[0].foretold is None
+    assert history_points(run, "random", Known(*(np.array([]),) * 3), history)[0].predicted is None
 
 
 # --- verification -------------------------------------------------------------------------------------------

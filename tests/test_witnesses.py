@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from tests.tiny import N_TRAIN, SETTINGS, TINY
-from trak_core.building import build_run
+from trak_core.engine import build_run
 from trak_core.errors import TrainingDivergedError
 from trak_core.labels import folds as folds_module
 from trak_core.labels import witnesses
 from trak_core.labels.folds import FoldModels, draw_folds, train_folds, training_sets
-from trak_core.labels.planting import plant_in
 from trak_core.labels.signals import LIKELY_GAP, SMALL_CLASS, label_margins, likely_wrong
 from trak_core.labels.votes import neighbour_votes
 from trak_core.labels.witnesses import N_FOLDS, N_REPEATS, hear_witnesses
-from trak_core.recipes import RECIPES, Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES, Subject
+from trak_core.subjects.planting import plant_in
 from trak_core.training import Ensemble, TrainingSettings
 from trak_core.training.ensemble import make_models
 from trak_core.views.provenance import facts_table
@@ -388,7 +388,7 @@ def test_a_build_goes_on_without_a_model_that_diverged_and_says_what_went_otherw
         monkeypatch.setattr(witnesses, "_trusted", lambda probabilities, labels: np.zeros(len(labels), dtype=bool))
         return real(diverging(subject, 3), *further)
 
-    monkeypatch.setattr("trak_core.building.label_step.hear_witnesses", one_lost)
+    monkeypatch.setattr("trak_core.engine.label_step.hear_witnesses", one_lost)
     build_run(dataclasses.replace(SETTINGS, recipe="lost"), "lost", tmp_path)
     with open_run(tmp_path / "lost") as run:
         assert run.info.provenance["complete"]

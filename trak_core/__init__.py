@@ -12,7 +12,7 @@ from trak_core.store.catalog import open_named_run as open_run
 from trak_core.store.run import Lds, Run, RunInfo
 
 if TYPE_CHECKING:
-    from trak_core.attribution import Attributor, Calibration
+    from trak_core.engine import Attributor, Calibration
     from trak_core.exchange import Imported, export_table, import_scores
     from trak_core.tasks import CustomTask
     from trak_core.views.inline import show
@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 _WHEN_USED = {
-    "Attributor": "trak_core.attribution",
-    "Calibration": "trak_core.attribution",
+    "Attributor": "trak_core.engine",
+    "Calibration": "trak_core.engine",
     "CustomTask": "trak_core.tasks",
     "Imported": "trak_core.exchange",
     "export_table": "trak_core.exchange",

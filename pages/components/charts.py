@@ -166,14 +166,14 @@ def lds_histogram(values: Sequence[float], chosen: float | None) -> go.Figure:
 
 
 def fit_chart(fit: Fit) -> go.Figure:
-    """Foretold against actual outcomes over the retrained subsets, with the least-squares line."""
-    figure = _figure(330, "foretold: sum of scores, moved to the mean margin", "margin after retraining")
+    """Prediction against actual outcomes over the retrained subsets, with the least-squares line."""
+    figure = _figure(330, "predicted: sum of scores, moved to the mean margin", "margin after retraining")
     figure.add_scatter(
         x=fit.predicted,
         y=fit.actual,
         mode="markers",
         marker={"color": BLUE, "size": 8, "opacity": 0.75},
-        hovertemplate="foretold %{x:.2f}, came true %{y:.2f}<extra></extra>",
+        hovertemplate="predicted %{x:.2f}, came true %{y:.2f}<extra></extra>",
     )
     if fit.line:
         (x0, y0), (x1, y1) = fit.line

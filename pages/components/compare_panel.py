@@ -101,7 +101,7 @@ def compare_panel(run: Run, method: str, other: Run, other_method: str) -> Agree
         st.info(text, icon=":material/info:")
     left, right = st.columns(2)
     with left, st.container(border=True, height="stretch"):
-        st.markdown("**Side by side**", help="LDS: how well the scores foretold what retrained models say; 1 is best.")
+        st.markdown("**Side by side**", help="LDS: how well the scores predicted what retrained models say; 1 is best.")
         facts = facts_side_by_side(side_facts(run, method), side_facts(other, other_method))
         note("facts", Table("Side by side", facts))
         st.dataframe(facts, hide_index=True, key="facts")

@@ -45,7 +45,7 @@ __all__ = [
 N_ENDS = 12
 LDS_HELP = (
     "Linear datamodeling score: the Spearman correlation, over random halves of the training data, between the sum "
-    "of the scores of a half and what a model retrained on it says. 1: the order is foretold perfectly. 0: chance."
+    "of the scores of a half and what a model retrained on it says. 1: the order is predicted perfectly. 0: chance."
 )
 _FORMATS = {
     "LDS": "%.3f",
@@ -67,7 +67,7 @@ def headline(found: Board) -> None:
         return
     ceiling = f" of at most {found.noise_ceiling:.2f}" if found.noise_ceiling else ""
     st.markdown(
-        f"{intro} **{plain(best.title)} foretold what they would say with LDS {best.lds:.2f}**{ceiling} "
+        f"{intro} **{plain(best.title)} predicted what they would say with LDS {best.lds:.2f}**{ceiling} "
         f"(95% interval {best.ci_low:.2f} to {best.ci_high:.2f}).",
         help=LDS_HELP,
     )
@@ -75,7 +75,7 @@ def headline(found: Board) -> None:
 
 def method_panel(found: Board) -> None:
     """LDS of every method as a figure and as a table."""
-    st.markdown("**Methods**: the further right, the better foretold", help=LDS_HELP)
+    st.markdown("**Methods**: the further right, the better predicted", help=LDS_HELP)
     titles = ", ".join(f"{row.title} {row.lds:.2f}" for row in found.rows if row.lds is not None)
     show(methods_chart(found), "methods", f"LDS by method: {titles}")
     apart = " that no setting was chosen on" if found.n_reported < found.n_test else ""
@@ -87,7 +87,7 @@ def method_panel(found: Board) -> None:
     )
     if found.slope is not None:
         others = f" and as {found.slope_of_others:.2f} for other classes" if found.slope_of_others is not None else ""
-        st.caption(f"Calibration: a change foretold as 1 came true as {found.slope:.2f} for labels{others}.")
+        st.caption(f"Calibration: a change predicted as 1 came true as {found.slope:.2f} for labels{others}.")
 
 
 def cost_panel(found: Board) -> None:
@@ -185,11 +185,11 @@ def truth_panel(run: Run) -> None:
 
 
 def example_panel(run: Run, method: str, test_idx: int) -> float | None:
-    """Foretold against actual outcomes of one test example; returns its LDS, None where undefined."""
+    """Prediction against actual outcomes of one test example; returns its LDS, None where undefined."""
     fit = predicted_against_actual(run, test_idx, method)
     example = read_examples(run, "test", [test_idx])[0]
     st.markdown(
-        "**One test example**: foretold against retrained, margin of its label",
+        "**One test example**: predicted against retrained, margin of its label",
         help="One point a random half of the training data.",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -198,7 +198,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
         with st.container(width="stretch", gap="xsmall"):
             st.text(f"Test example {test_idx}, label {example.label_name}")
             if fit.lds is None or fit.ci_low is None or fit.ci_high is None:
-                st.text("LDS undefined: the scores foretell the same for every half.")
+                st.text("LDS undefined: the scores predict the same for every half.")
             else:
                 st.text(f"LDS {fit.lds:.2f} (95% interval {fit.ci_low:.2f} to {fit.ci_high:.2f})")
             st.page_link(
@@ -207,14 +207,14 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
                 icon=":material/search:",
                 query_params={"run": run.info.name, "test": str(test_idx), "method": run.method_titles[method]},
             )
-    show(fit_chart(fit), "fit", f"Foretold against actual margin of test example {test_idx} over retrained halves")
+    show(fit_chart(fit), "fit", f"Prediction against actual margin of test example {test_idx} over retrained halves")
     return fit.lds
 
 
 def choose_by_picture(run: Run, method: str, test_idx: int) -> None:
-    """The test examples that are foretold best and least well, each a button that chooses it."""
+    """The test examples that are predicted best and least well, each a button that chooses it."""
     lds = run.lds(method).per_test
-    for title, idxs in zip(("Best foretold", "Least well foretold"), ranked_by_lds(run, method, N_ENDS), strict=True):
+    for title, idxs in zip(("Best predicted", "Least well predicted"), ranked_by_lds(run, method, N_ENDS), strict=True):
         st.caption(title)
         items = [
             GalleryItem(

@@ -43,7 +43,7 @@ _WORDS = (
     ),
     (
         "Trust and LDS",
-        "models are really retrained on random halves of the training data. LDS tells how well the scores foretold "
+        "models are really retrained on random halves of the training data. LDS tells how well the scores predicted "
         "which halves make the model more sure: 1 is a perfect order, 0 is chance.",
     ),
     ("Noise ceiling", "the highest LDS that any method can reach, because retrained models differ by chance."),

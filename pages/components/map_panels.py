@@ -176,7 +176,7 @@ def _effect(run: Run, picks: list[int], test_idx: int, method: str) -> None:
     st.markdown(
         "**What they do together**",
         help="Scores of the picked training examples, added up, for the label of each test example; then the mean over "
-        "the test examples of a class. Sums foretell what happens without them as well as the scores do: see Evidence.",
+        "the test examples of a class. Sums predict what happens without them as well as the scores do: see Evidence.",
     )
     scores, asked = answer_scores(run, test_overview(run), test_idx, method)
     on_test = float(scores[picks].sum(dtype=np.float64))

@@ -13,8 +13,8 @@ from pages.components.text import plain
 from trak_core.datasets.own_data import DataKind, OwnData
 from trak_core.datasets.uploads import keep_upload, sources_dir
 from trak_core.errors import TrakCoreError
-from trak_core.recipes.own import MAX_MINUTES
 from trak_core.store.catalog import runs_dir
+from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.views.own_data import KIND_TITLES, columns_of, likely_column, models_for, typed_path
 
 __all__ = ["own_data_panel"]

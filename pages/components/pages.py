@@ -29,7 +29,7 @@ _FACTS: dict[str, tuple[str, str, str]] = {
     "evidence": (
         "Evidence",
         "verified",
-        "How well the scores foretell what happens when models are retrained on other data.",
+        "How well the scores predict what happens when models are retrained on other data.",
     ),
     "review": ("Label review", "rule", "Training examples whose label looks wrong, worst first."),
     "runs": ("Runs", "folder_open", "Build, compare, look behind and take away runs."),

@@ -13,7 +13,7 @@ from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summar
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, generation, open_run
-from trak_core.subjects import can_be_made_again
+from trak_core.subjects.of_run import can_be_made_again
 from trak_core.views import FeatureSpace, Story, TestOverview, feature_space, find_stories, overview
 
 __all__ = [

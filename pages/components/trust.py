@@ -1,4 +1,4 @@
-"""The trust badge: how well the scores foretold retrained models for this very example."""
+"""The trust badge: how well the scores predicted retrained models for this very example."""
 
 import streamlit as st
 
@@ -8,8 +8,8 @@ __all__ = ["TRUST_HELP", "trust_badge"]
 
 TRUST_HELP = (
     "Models were really retrained on random halves of the training data. LDS, from -1 to 1, tells how well the scores "
-    "foretold which halves make the model more sure of this example: 1 is a perfect order, 0 is chance. High: even the "
-    "lower end of its 95% interval is at least .5; moderate: at least .25."
+    "predicted which halves make the model more sure of this example: 1 is a perfect order, 0 is chance. High: even "
+    "the lower end of its 95% interval is at least .5; moderate: at least .25."
 )
 _LOOKS = {
     "high": ("green", ":material/verified:"),

@@ -32,11 +32,11 @@ from trak_core.views import (
     Scale,
     default_factor,
     estimate_scale,
-    foretell,
     history_points,
     history_table,
     known_removals,
     points_of_test,
+    predict_removal,
     read_examples,
     with_what_ifs,
 )
@@ -162,8 +162,8 @@ def _question(
     history: list[Verified],
 ) -> None:
     """What is predicted without the picks, the way to verify it, and what came out."""
-    foretold = foretell(run, test_overview(run), test_idx, idxs, scale, method, asked_class)
-    say("what if: predicted", predicted_sentence(foretold))
+    predicted = predict_removal(run, test_overview(run), test_idx, idxs, scale, method, asked_class)
+    say("what if: predicted", predicted_sentence(predicted))
     question, verified, problem = None, None, ""
     try:
         question = as_question(run, test_idx, idxs, N_SEEDS)
@@ -171,9 +171,9 @@ def _question(
     except TrakCoreError as error:
         problem = str(error)
     if verified is not None:
-        say("what if: actual", actual_sentence(foretold, verified))
-    if foretold.asked.change is not None or verified is not None:
-        show(change_chart(foretold, verified), "what_if", f"Predicted change of every class{_actual_words(verified)}")
+        say("what if: actual", actual_sentence(predicted, verified))
+    if predicted.asked.change is not None or verified is not None:
+        show(change_chart(predicted, verified), "what_if", f"Predicted change of every class{_actual_words(verified)}")
     st.caption(trust_sentence(scale))
     note("what if: trust", Words(trust_sentence(scale)))
     if problem:
@@ -230,7 +230,7 @@ def _show_history(run: Run, points: list[Point], test_idx: int, method: str) -> 
         f"{history_sentence(len(points), len(here))} Changes are of the margin of the label; each is predicted by a "
         "scale that has not seen it. Choose a row to open it again."
     )
-    if any(point.foretold is not None for point in points):
+    if any(point.predicted is not None for point in points):
         title = f"Predicted against actual change over {len(points)} verified what-ifs"
         show(history_chart(here, elsewhere, test_idx), "what_if_history_chart", title)
 

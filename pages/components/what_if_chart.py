@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from pages.components.colours import BLUE, GREY, ORANGE
 from pages.components.text import in_html, shortened
 from trak_core.store.what_ifs import Verified
-from trak_core.views import Foretold, Point
+from trak_core.views import Point, Prediction
 
 __all__ = ["change_chart", "history_chart"]
 
@@ -28,23 +28,23 @@ def _figure(height: int, x_title: str, y_title: str) -> go.Figure:
     return figure
 
 
-def change_chart(foretold: Foretold, verified: Verified | None) -> go.Figure:
+def change_chart(predicted: Prediction, verified: Verified | None) -> go.Figure:
     """The predicted change of every class as bars, and what retraining gave as points with 95% intervals."""
-    figure = _figure(290, "class", "change of the margin") if len(foretold.classes) > 1 else _figure(290, "", "change")
-    names = [in_html(shortened(entry.name, 18)) for entry in foretold.classes]
-    predicted = [entry for entry in foretold.classes if entry.change is not None]
-    if predicted:
+    figure = _figure(290, "class", "change of the margin") if len(predicted.classes) > 1 else _figure(290, "", "change")
+    names = [in_html(shortened(entry.name, 18)) for entry in predicted.classes]
+    known = [entry for entry in predicted.classes if entry.change is not None]
+    if known:
         figure.add_bar(
-            x=[name for name, entry in zip(names, foretold.classes, strict=True) if entry.change is not None],
-            y=[entry.change for entry in predicted],
+            x=[name for name, entry in zip(names, predicted.classes, strict=True) if entry.change is not None],
+            y=[entry.change for entry in known],
             name="predicted",
-            marker_color=[BLUE if (entry.change or 0) >= 0 else ORANGE for entry in predicted],
+            marker_color=[BLUE if (entry.change or 0) >= 0 else ORANGE for entry in known],
             marker_opacity=0.7,
-            customdata=[[entry.before, entry.after] for entry in predicted],
+            customdata=[[entry.before, entry.after] for entry in known],
             hovertemplate="%{x}: predicted %{y:+.2f}, from %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>",
         )
     if verified is not None:
-        classes = [entry.asked_class for entry in foretold.classes]
+        classes = [entry.asked_class for entry in predicted.classes]
         change = [verified.change[c] for c in classes]
         figure.add_scatter(
             x=names,
@@ -84,10 +84,10 @@ def history_chart(here: Sequence[Point], elsewhere: Sequence[Point], test_idx: i
         ("other test examples", GREY, "circle", elsewhere),
         (f"test example {test_idx}", BLUE, "diamond", here),
     ):
-        chosen = [point for point in points if point.foretold is not None]
+        chosen = [point for point in points if point.predicted is not None]
         if chosen:
             figure.add_scatter(
-                x=[point.foretold for point in chosen],
+                x=[point.predicted for point in chosen],
                 y=[point.actual for point in chosen],
                 name=name,
                 mode="markers",
@@ -105,8 +105,8 @@ def history_chart(here: Sequence[Point], elsewhere: Sequence[Point], test_idx: i
                 ],
                 hovertemplate=_HOVER,
             )
-    shown = [point for point in (*here, *elsewhere) if point.foretold is not None]
-    values = [value for point in shown for value in (point.foretold or 0.0, point.low, point.high)]
+    shown = [point for point in (*here, *elsewhere) if point.predicted is not None]
+    values = [value for point in shown for value in (point.predicted or 0.0, point.low, point.high)]
     ends = [min([0.0, *values]), max([0.0, *values])]
     figure.add_scatter(
         x=ends, y=ends, name="as predicted", mode="lines", line={"color": GREY, "dash": "dash"}, hoverinfo="skip"

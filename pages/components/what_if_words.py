@@ -1,7 +1,7 @@
 """What the what-if panel says, in sentences."""
 
 from trak_core.store.what_ifs import Verified
-from trak_core.views import Foretold, Scale
+from trak_core.views import Prediction, Scale
 
 __all__ = ["actual_sentence", "history_sentence", "predicted_sentence", "trust_sentence"]
 
@@ -10,30 +10,30 @@ def _these(n: int) -> str:
     return "this one" if n == 1 else f"these {n:,}"
 
 
-def _margin(foretold: Foretold) -> str:
-    return f"the margin of “{foretold.asked.name}”" if len(foretold.classes) > 1 else "the answer"
+def _margin(predicted: Prediction) -> str:
+    return f"the margin of “{predicted.asked.name}”" if len(predicted.classes) > 1 else "the answer"
 
 
-def predicted_sentence(foretold: Foretold) -> str:
+def predicted_sentence(predicted: Prediction) -> str:
     """What is predicted, in words."""
-    asked, after = foretold.asked, foretold.asked.after
+    asked, after = predicted.asked, predicted.asked.after
     if after is None:
         return "Scores of this method have no unit, so they predict no number here."
     how = "fall" if after < asked.before else "rise"
     end = ""
-    if foretold.is_flipped:
-        end = f", and the answer to flip from “{foretold.answer}” to “{foretold.answer_after}”"
-    elif foretold.answer_after is not None:
-        end = f" (the answer stays “{foretold.answer}”)"
+    if predicted.is_flipped:
+        end = f", and the answer to flip from “{predicted.answer}” to “{predicted.answer_after}”"
+    elif predicted.answer_after is not None:
+        end = f" (the answer stays “{predicted.answer}”)"
     return (
-        f"Without {_these(len(foretold.removed))}, {_margin(foretold)} is predicted to {how} from {asked.before:.2f} "
+        f"Without {_these(len(predicted.removed))}, {_margin(predicted)} is predicted to {how} from {asked.before:.2f} "
         f"to {after:.2f}{end}."
     )
 
 
-def actual_sentence(foretold: Foretold, verified: Verified) -> str:
+def actual_sentence(predicted: Prediction, verified: Verified) -> str:
     """What retraining found, in words."""
-    c = foretold.asked.asked_class
+    c = predicted.asked.asked_class
     how = "fell" if verified.change[c] < 0 else "rose"
     answers = f" The answer changed in {verified.share_flipped:.0%} of the pairs." if len(verified.before) > 1 else ""
     return (

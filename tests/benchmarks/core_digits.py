@@ -14,12 +14,12 @@ from tests.benchmarks.core_report import Report
 from tests.benchmarks.digits_cnn import N_CHECKPOINTS, TRAKER_PROJ_DIMS, DigitsCnn, lds, load_digits_cnn, make_model
 from tests.benchmarks.peers import Examples, PeerResult, run_dattri, run_traker
 from trak_core import Attributor
-from trak_core.building import BuildSettings, build_run
+from trak_core.engine import BuildSettings, build_run
 from trak_core.evidence import calibration_slope, predicted_outcomes
 from trak_core.gradients import GradientComputer, find_layers
 from trak_core.projection import make_feature_map
-from trak_core.recipes import find_recipe
 from trak_core.store.run import open_run
+from trak_core.subjects import find_recipe
 from trak_core.tasks import find_task
 
 __all__ = ["digits", "measure_calibration", "measure_cpu", "measure_kernel", "measure_lds", "test_of", "train_of"]
@@ -133,7 +133,7 @@ def _our_cpu_seconds(n_checkpoints: int) -> float:
 
 
 def measure_calibration(report: Report) -> None:
-    """Slope of actual against foretold outcomes before and after calibration, on subsets that it did not see."""
+    """Slope of actual against predicted outcomes before and after calibration, on subsets that it did not see."""
     run = digits()
     n_held_out = len(run.masks) - N_CALIBRATING
     report.section(

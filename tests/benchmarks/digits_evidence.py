@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from tests.killing import kill_and_go_on
-from trak_core.building import BuildSettings, build_run
-from trak_core.recipes import find_recipe
+from trak_core.engine import BuildSettings, build_run
 from trak_core.store.run import Run, open_run
+from trak_core.subjects import find_recipe
 from trak_core.views import board
 
 SEEDS = (0, 1, 2)

@@ -23,18 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks.label_subjects import DATA, FASHION, TREC
-from trak_core.building import BuildSettings, build_run
-from trak_core.building.retraining import retrain_on_labels
+from trak_core.engine import BuildSettings, build_run
+from trak_core.engine.retraining import retrain_on_labels
 from trak_core.evidence.retraining import crossed_estimates
 from trak_core.labels.cleanlab_baseline import cleanlab_signals
-from trak_core.labels.planting import plant_errors
 from trak_core.labels.quality import quality, ranked
 from trak_core.labels.signals import likely_wrong, suggested_labels
 from trak_core.labels.witnesses import Opinions, hear_witnesses
-from trak_core.recipes import RECIPES, Subject
 from trak_core.seeds import derive_seed
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES, Subject
+from trak_core.subjects.planting import plant_errors
 from trak_core.training import train_ensemble
 from trak_core.views import data_fingerprint
 from trak_core.views.label_quality import planted_quality

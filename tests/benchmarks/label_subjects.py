@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from trak_core.datasets import Dataset, Split, Vocabulary, encode_texts
-from trak_core.recipes import Recipe, Subject
+from trak_core.subjects import Recipe, Subject
 from trak_core.tasks import Classification
 from trak_core.training import TrainingSettings
 

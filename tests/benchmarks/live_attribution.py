@@ -24,8 +24,8 @@ from trak_core.live.digit_look import read_digit
 from trak_core.live.own_input import explain_own_image, explain_own_text
 from trak_core.live.scorer import LiveScorer, prepare_scorer
 from trak_core.live.unlike import known_share
-from trak_core.recipes import find_recipe
 from trak_core.store.run import Run, open_run
+from trak_core.subjects import find_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 20

@@ -86,7 +86,7 @@ def write(folder: Path, n_images: int, side: int) -> None:
 
 def measure(source: Path) -> dict[str, float]:
     """Seconds until images are read and checked, and until they are stored, and the highest memory of this process."""
-    from trak_core.building.own_build import OwnBuild, build_own_data
+    from trak_core.engine.custom_build import OwnBuild, build_own_data
 
     began = time.perf_counter()
     found: dict[str, float] = {}

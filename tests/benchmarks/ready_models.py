@@ -17,8 +17,7 @@ from tests.benchmarks.label_subjects import DATA
 from trak_core.datasets import prepare
 from trak_core.datasets.own_data import OwnData
 from trak_core.datasets.sampling import sampled
-from trak_core.models import READY_MODELS
-from trak_core.recipes import own_recipe
+from trak_core.subjects import READY_MODELS, own_recipe
 from trak_core.training import train_ensemble
 
 ON_A_CPU = ("mlp", "cnn", "words", "transformer")

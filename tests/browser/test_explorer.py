@@ -9,9 +9,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import App, settled
 from tests.tiny import SETTINGS, TINY
-from trak_core.building import build_run
-from trak_core.recipes import RECIPES
+from trak_core.engine import build_run
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES
 from trak_core.views import feature_space, find_stories, overview, training_item
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

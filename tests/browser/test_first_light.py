@@ -25,7 +25,7 @@ def ready(app: App, page: Page) -> App:
         timeout=BUILD_MS
     )
     page.goto(f"{app.address}/evidence")
-    expect(page.get_by_text("foretold what they would say with LDS")).to_be_visible(timeout=BUILD_MS)
+    expect(page.get_by_text("predicted what they would say with LDS")).to_be_visible(timeout=BUILD_MS)
     return app
 
 
@@ -130,7 +130,7 @@ def test_evidence_page_compares_methods_and_opens_a_test_image(ready: App, page:
     expect(page.get_by_text("Test example 17, label")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(5)
     screenshot(page, "evidence-light")
-    page.get_by_role("group", name="Least well foretold").get_by_role("button").first.click()
+    page.get_by_role("group", name="Least well predicted").get_by_role("button").first.click()
     expect(page.get_by_text("Test example 17, label")).not_to_be_visible()
     page.get_by_role("link", name="Open in Explore").click()
     expect(page.get_by_role("group", name="proponent")).to_be_visible()

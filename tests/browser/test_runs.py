@@ -11,10 +11,10 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import App, screenshot, settled
 from tests.browser.driver import running_app
 from tests.tiny import SETTINGS, TINY
-from trak_core.building import build_run
-from trak_core.recipes import RECIPES
+from trak_core.engine import build_run
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

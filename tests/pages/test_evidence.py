@@ -5,7 +5,7 @@ import duckdb
 import pytest
 
 from tests.pages.conftest import words
-from trak_core.building import MeasureSettings, measure_run
+from trak_core.engine import MeasureSettings, measure_run
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
 from trak_core.store.writer import build_lock

@@ -2,8 +2,8 @@ import pytest
 
 from tests.conftest import SMALL
 from tests.pages.conftest import words
-from trak_core.building import BuildSettings, build_run
-from trak_core.recipes import find_recipe
+from trak_core.engine import BuildSettings, build_run
+from trak_core.subjects import find_recipe
 
 
 def test_home_shows_the_run_with_its_evidence_and_stories(runs, open_page):

@@ -2,7 +2,7 @@
 
 import click
 
-from trak_core.labels.planting import KINDS
+from trak_core.subjects.planting import KINDS
 
 __all__ = ["planting_options", "seed_and_device"]
 

@@ -6,10 +6,10 @@ from trak_core.commands.build_options import planting_options, seed_and_device
 from trak_core.commands.own_data import build_commands
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.errors import UnknownRecipeError
-from trak_core.recipes import RECIPES, Recipe, find_recipe
 from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run, runs_dir
 from trak_core.store.run import open_run
+from trak_core.subjects import RECIPES, Recipe, find_recipe
 from trak_core.views.board_text import board_text
 
 __all__ = ["build", "evidence", "map_command", "recipes"]
@@ -75,7 +75,7 @@ def _build(
 ) -> None:
     stop_when_asked()
     with clear_errors():
-        from trak_core.building import (  # torch: a build pays for it
+        from trak_core.engine import (  # torch: a build pays for it
             BuildSettings,
             MeasureSettings,
             build_run,
@@ -117,7 +117,7 @@ def evidence(
     """
     stop_when_asked()
     with clear_errors():
-        from trak_core.building import MeasureSettings, measure_run
+        from trak_core.engine import MeasureSettings, measure_run
         from trak_core.methods import METHODS
 
         run_dir = find_run(run)
@@ -147,7 +147,7 @@ def map_command(run: str) -> None:
     """
     stop_when_asked()
     with clear_errors():
-        from trak_core.building import map_run
+        from trak_core.engine import map_run
 
         run_dir = find_run(run)
         with progress_bar() as show:

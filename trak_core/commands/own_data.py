@@ -15,13 +15,13 @@ from trak_core.commands.build_options import planting_options, seed_and_device
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.datasets.own_data import DATA_KINDS, DataKind, OwnData
 from trak_core.jobs import report_progress
-from trak_core.models.ready import READY_MODELS
 from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import runs_dir
+from trak_core.subjects.ready_model import READY_MODELS
 
 if TYPE_CHECKING:
-    from trak_core.building.budget import Sizes
     from trak_core.datasets.report import DataReport
+    from trak_core.engine.budget import Sizes
 
 __all__ = ["build_commands", "check", "download_command", "reading_options"]
 
@@ -134,7 +134,7 @@ def _build_command(kind: DataKind) -> click.Command:
 def _build(kind: DataKind, name: str | None, **options: Any) -> None:
     stop_when_asked()
     with clear_errors():
-        from trak_core.building.own_build import OwnBuild, build_own_data  # torch: a build pays for it
+        from trak_core.engine.custom_build import OwnBuild, build_own_data  # torch: a build pays for it
 
         source = own_data(kind, options, options["seed"])
         name = name or source.usual_name

@@ -21,7 +21,7 @@ from trak_core.views.retraining import corrections_of
 from trak_core.views.retraining_text import left_aside_sentence, retraining_facts, retraining_text
 from trak_core.views.review import data_fingerprint, standing_log
 from trak_core.views.suspects_text import suspects_text
-from trak_core.views.what_if import foretell_question
+from trak_core.views.what_if import predict_question
 from trak_core.views.what_if_text import what_if_text
 
 __all__ = ["labels", "retrain", "suspects", "what_if"]
@@ -73,12 +73,12 @@ def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: in
             if top_proponents:
                 removed += map(int, opened.proponents(test_idx, top_proponents, method)["train_idx"])
             question = as_question(opened, test_idx, removed, seeds)
-            foretold, titles = foretell_question(opened, question, method), opened.method_titles
-        from trak_core.building.what_if import verify_what_if  # torch: retraining pays for it
+            predicted, titles = predict_question(opened, question, method), opened.method_titles
+        from trak_core.engine.what_if import verify_what_if  # torch: retraining pays for it
 
         with retraining_bar() as show:
             verified = verify_what_if(run_dir, test_idx, removed, seeds, show)
-        click.echo(what_if_text(foretold, verified, titles[foretold.method]), nl=False)
+        click.echo(what_if_text(predicted, verified, titles[predicted.method]), nl=False)
 
 
 @click.command()
@@ -101,7 +101,7 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
             log = ReviewLog() if file is not None else _standing(opened)
             corrections = corrections_of(opened, log) if file is None else read_label_file(opened, file)
             as_trial(opened, corrections, n_seeds)
-        from trak_core.building.retraining import retrain_on_labels  # torch: retraining pays for it
+        from trak_core.engine.retraining import retrain_on_labels  # torch: retraining pays for it
 
         with retraining_bar() as show:
             found = retrain_on_labels(run_dir, corrections, n_seeds, show)

@@ -30,7 +30,7 @@ def number(value: float | None) -> str:
 
 
 def say_complete(run_dir: Path) -> None:
-    """Says where a finished run lies, how well its scores foretell, and how to look at it."""
+    """Says where a finished run lies, how well its scores predict_removal, and how to look at it."""
     with open_run(run_dir) as run:
         lds = run.lds()
     click.echo(

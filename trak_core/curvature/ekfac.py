@@ -10,7 +10,7 @@ A and G weigh every position of every example alike; only their eigenvectors cou
 a mean over examples of whole gradients, all positions summed. Several checkpoints are averaged as SOURCE does it (Bae
 et al. 2024, arXiv 2405.12186, appendix D.2): A and G over all of them, then Lambda over all of them in the one basis.
 
-The expectation is that of the true Fisher matrix, over inputs and over labels y that the model itself foretells: with
+The expectation is that of the true Fisher matrix, over inputs and over labels y that the model itself predicts: with
 `L = -log p_y` the Fisher matrix is the Gauss-Newton matrix. The gradient of the loss is `-q_y` times that of the model
 output f asked for y (see `trak_core/tasks/classification.py`), so
 
@@ -340,7 +340,7 @@ def _draw(task: Task, outputs: Tensor, draws: int | None, uniform: Tensor) -> It
     if not isinstance(task, Classification):
         raise InvalidSettingError(
             f"task {task.name!r}: labels can be drawn for classification and regression only, and the curvature is "
-            "an average over what the model foretells."
+            "an average over what the model predicts."
         )
     task.check(outputs, torch.zeros(n, dtype=torch.int64, device=outputs.device))
     p = outputs.double().softmax(1)

@@ -29,7 +29,7 @@ from trak_core.errors import InvalidSettingError, NotInRunError, TrainingDiverge
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, Estimate, LabelSet, LabelTrial, Retraining
 from trak_core.store.run import Run
-from trak_core.subjects import can_be_made_again
+from trak_core.subjects.of_run import can_be_made_again
 
 __all__ = [
     "N_SEEDS",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidSettingError, NotInRunError, TrainingDivergedError
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified
-from trak_core.subjects import can_be_made_again
+from trak_core.subjects.of_run import can_be_made_again
 
 __all__ = ["N_SEEDS", "Pairs", "as_question", "compare_pairs", "read_removed", "why_not_retrained"]
 

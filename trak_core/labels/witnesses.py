@@ -24,8 +24,8 @@ from trak_core.labels.folds import FoldModels, draw_folds, train_folds, training
 from trak_core.labels.pool import pool_opinions
 from trak_core.labels.signals import FLOOR, SMALL_CLASS, label_margins, log_probabilities, log_votes
 from trak_core.labels.votes import N_NEIGHBOURS, neighbour_votes
-from trak_core.recipes import Subject
 from trak_core.seeds import derive_seed
+from trak_core.subjects import Subject
 from trak_core.training import diverged
 
 __all__ = ["N_FOLDS", "N_MODELS", "N_REPEATS", "Opinions", "hear_witnesses"]

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError, RunMismatchError
 from trak_core.gradients import StateDict
-from trak_core.recipes import Subject
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256
 from trak_core.store.run import Run
-from trak_core.subjects import can_be_made_again, read_subject
+from trak_core.subjects import Subject
+from trak_core.subjects.of_run import can_be_made_again, read_subject
 from trak_core.training.ensemble import make_models
 
 __all__ = ["LiveMaterial", "read_features", "read_material"]

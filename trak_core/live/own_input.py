@@ -15,10 +15,10 @@ from trak_core.errors import NeedNotMetError
 from trak_core.live import LIVE_METHOD
 from trak_core.live.prepared_image import look_in_words, prepare_image
 from trak_core.live.texts import read_text
-from trak_core.recipes import OWN_DATA
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
-from trak_core.subjects import can_be_made_again
+from trak_core.subjects import OWN_DATA
+from trak_core.subjects.of_run import can_be_made_again
 from trak_core.views import Attributed, read_examples
 
 if TYPE_CHECKING:
@@ -219,5 +219,5 @@ def _trust(run: Run, own: OwnInput, asked_class: int) -> str:
         f"{agreement.n_test} test examples."
     )
     if run.has_lds and np.isfinite(lds := run.lds(LIVE_METHOD).mean):
-        sentence += f" The stored ones foretold retrained models with LDS {lds:.2f}."
+        sentence += f" The stored ones predicted retrained models with LDS {lds:.2f}."
     return sentence

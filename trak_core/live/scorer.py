@@ -2,7 +2,7 @@
 
     scores(z) = factor * [mean over checkpoints of the attribution of z] * [mean over checkpoints of q]
 
-as in `trak_core.building.scoring`. Where the exact kernel of at least one checkpoint fits into the memory set aside, it
+as in `trak_core.engine.scoring`. Where the exact kernel of at least one checkpoint fits into the memory set aside, it
 is used, with the ridge of the run: one checkpoint then follows the stored scores better than the projected features of
 all of them. In larger runs the stored features are used, with the ridge that agrees best with stored scores of some
 test examples. Either way a factor, fitted on those test examples, brings scores to the unit of the stored ones, and the

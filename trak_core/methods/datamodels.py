@@ -77,7 +77,7 @@ def _ridged_kernel(masks: Tensor, ridge: float) -> Tensor:
 
 
 def _left_out_error(masks: Tensor, outcomes: Tensor, ridge: float) -> float:
-    """Mean squared error for each subset foretold from the others, in closed form (Allen 1974, PRESS)."""
+    """Mean squared error for each subset predicted from the others, in closed form (Allen 1974, PRESS)."""
     inverse = torch.linalg.inv(_ridged_kernel(masks, ridge).double())
     left_out = (inverse @ outcomes.double()) / inverse.diagonal()[:, None]
     return float((left_out**2).mean())

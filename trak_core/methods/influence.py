@@ -176,12 +176,12 @@ class InfluenceEkfac:
         """As in `Method`."""
         parts = [_rotated(material, weights) for weights in material.states]
         base = material.weight_decay or 0.1 * sum(_mean_eigenvalue(factors) for factors, _ in parts) / len(parts)
-        foretold: dict[float, Tensor] = {}
+        predicted: dict[float, Tensor] = {}
         if material.tuning is not None:
             for share in EKFAC_DAMPINGS:
                 terms = [rotated_term(factors, term, base * share) for factors, term in parts]
-                foretold[base * share] = ProductScores(terms).predict(material.tuning.masks)
-        damping = choose(material, foretold, base)
+                predicted[base * share] = ProductScores(terms).predict(material.tuning.masks)
+        damping = choose(material, predicted, base)
         terms = [rotated_term(factors, term, damping) for factors, term in parts]
         return ProductScores(terms, settings={"damping": damping})
 

@@ -41,12 +41,12 @@ class LoGra:
     def fit(self, material: Material) -> ProductScores:
         """As in `Method`."""
         parts = [_projected(material, weights, number) for number, weights in enumerate(material.states)]
-        foretold: dict[float, Tensor] = {}
+        predicted: dict[float, Tensor] = {}
         if material.tuning is not None:
             for share in DAMPINGS:
                 scores = ProductScores([_solved(term, widths, share) for term, widths in parts])
-                foretold[share] = scores.predict(material.tuning.masks)
-        damping = choose(material, foretold, DEFAULT_DAMPING)
+                predicted[share] = scores.predict(material.tuning.masks)
+        damping = choose(material, predicted, DEFAULT_DAMPING)
         return ProductScores([_solved(*part, damping) for part in parts], settings={"damping": damping})
 
 

@@ -16,7 +16,7 @@ examples take at once. The weights before each step come from replaying the run 
 is short, shorter stretches are replayed more often.
 
 The derivative is that of one training run: the same initial weights, the same batches. Averaged over several runs it
-foretells what a model trained with other seeds would do.
+predicts what a model trained with other seeds would do.
 """
 
 import math

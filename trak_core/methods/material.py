@@ -80,7 +80,7 @@ class Tuning:
 
     Attributes:
         masks: members of each subset, bool `[n_subsets, n_train]`.
-        quality: the higher the better; takes foretold outcomes `[n_subsets, n_test]`.
+        quality: the higher the better; takes predicted outcomes `[n_subsets, n_test]`.
     """
 
     masks: Tensor

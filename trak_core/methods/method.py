@@ -75,7 +75,7 @@ class Scores(Protocol):
         ...
 
     def predict(self, masks: Tensor) -> Tensor:
-        """Foretold outcomes `[n_subsets, n_test]` of subsets, bool `[n_subsets, n_train]`, up to a constant."""
+        """Prediction outcomes `[n_subsets, n_test]` of subsets, bool `[n_subsets, n_train]`, up to a constant."""
         ...
 
 
@@ -173,15 +173,15 @@ class ScoreMatrix(BaseScores):
 
 
 def choose(material: Material, candidates: dict[float, Tensor], default: float) -> float:
-    """The candidate setting that foretells the tuning subsets best; the default where there is nothing to tune by.
+    """The candidate setting that predicts the tuning subsets best; the default where there is nothing to tune by.
 
     Args:
         material: with or without tuning.
-        candidates: setting to the outcomes that it foretells `[n_subsets, n_test]`.
+        candidates: setting to the outcomes that it predicts `[n_subsets, n_test]`.
         default: where nothing can be measured.
     """
     if material.tuning is None:
         return default
-    quality = {setting: material.tuning.quality(foretold) for setting, foretold in candidates.items()}
+    quality = {setting: material.tuning.quality(predicted) for setting, predicted in candidates.items()}
     defined = {setting: value for setting, value in quality.items() if value == value}
     return max(defined, key=lambda setting: defined[setting]) if defined else default

@@ -60,16 +60,16 @@ def _kernel(material: Material, weights: StateDict) -> _Kernel:
 
 
 def _choose_ridge(material: Material, kernels: Iterator[_Kernel], q: Tensor) -> float:
-    """The ridge that foretells the tuning subsets best with weights q `[n_train]`, those of the final scores."""
+    """The ridge that predicts the tuning subsets best with weights q `[n_train]`, those of the final scores."""
     if material.tuning is None:
         return DEFAULT_RIDGE
     weighted = material.tuning.masks.to(q) * q
-    foretold: dict[float, Tensor] = {}
+    predicted: dict[float, Tensor] = {}
     for kernel in kernels:
         for ridge in RIDGES:
             outcome = kernel.train.predict(kernel.test, kernel.train.factorize(ridge), weighted).T
-            foretold[ridge] = foretold.get(ridge, 0) + outcome
-    return choose(material, foretold, DEFAULT_RIDGE)
+            predicted[ridge] = predicted.get(ridge, 0) + outcome
+    return choose(material, predicted, DEFAULT_RIDGE)
 
 
 def _term(kernel: _Kernel, ridge: float, q: Tensor | None = None) -> Term:
@@ -113,11 +113,11 @@ class TrakThreshold:
         """As in `Method`."""
         scores = Trak().fit(material)
         middle = float(torch.cat([block.abs().flatten() for block in scores.blocks()]).median())
-        foretold = {}
+        predicted = {}
         if material.tuning is not None:
             for share in THRESHOLDS:
-                foretold[share] = replace(scores, threshold=share * middle).predict(material.tuning.masks)
-        share = choose(material, foretold, 1.0)
+                predicted[share] = replace(scores, threshold=share * middle).predict(material.tuning.masks)
+        share = choose(material, predicted, 1.0)
         return replace(scores, threshold=share * middle, settings={**scores.settings, "threshold": share * middle})
 
 

@@ -93,12 +93,12 @@ from trak_core.views.suspect_evidence import SuspectEvidence, Witness, suspect_e
 from trak_core.views.training_items import Moved, TrainingItem, first_item, training_item, training_item_table
 from trak_core.views.what_if import (
     ClassChange,
-    Foretold,
     Point,
-    foretell,
+    Prediction,
     history_points,
     history_table,
     points_of_test,
+    predict_removal,
 )
 from trak_core.views.what_if_scale import Known, Scale, default_factor, estimate_scale, known_removals, with_what_ifs
 
@@ -120,7 +120,6 @@ __all__ = [
     "Explanation",
     "FeatureSpace",
     "Fit",
-    "Foretold",
     "Known",
     "LabelSetRow",
     "MapPoints",
@@ -129,6 +128,7 @@ __all__ = [
     "Oddity",
     "Pair",
     "Point",
+    "Prediction",
     "Reason",
     "RemovalComparison",
     "RemovalCurve",
@@ -174,7 +174,6 @@ __all__ = [
     "first_item",
     "first_test",
     "flip_sizes",
-    "foretell",
     "found_counts",
     "found_examples",
     "gain_sentence",
@@ -199,6 +198,7 @@ __all__ = [
     "overview",
     "points_inside",
     "points_of_test",
+    "predict_removal",
     "predicted_against_actual",
     "ranked_by_lds",
     "read_examples",

@@ -83,7 +83,7 @@ class Board:
         n_subsets: reporting subsets.
         n_seeds: models retrained on each.
         n_models: models retrained for the whole ledger, fitting subsets included.
-        slope: actual change for each unit of change that the run's own method foretells for labels.
+        slope: actual change for each unit of change that the run's own method predicts for labels.
         slope_of_others: the same for classes other than the label.
         n_reported: test examples that means are over.
         n_test: all of them; where it is the same number, settings were chosen on the same ones.
@@ -342,10 +342,10 @@ def flip_sizes(run: Run) -> tuple[str, list[int], int] | None:
 
 @dataclass(frozen=True)
 class Fit:
-    """Foretold and actual outcomes of one test example over the reporting subsets.
+    """Prediction and actual outcomes of one test example over the reporting subsets.
 
     Attributes:
-        predicted: foretold model outputs `[n_subsets]`: the sum of scores, moved to the mean of the actual ones.
+        predicted: predicted model outputs `[n_subsets]`: the sum of scores, moved to the mean of the actual ones.
         actual: model outputs after retraining, averaged over seeds `[n_subsets]`.
         line: the ends of the least-squares line, ((x0, y0), (x1, y1)); None when all predictions are the same.
         lds: Spearman correlation, None when undefined.
@@ -362,18 +362,18 @@ class Fit:
 
 
 def predicted_against_actual(run: Run, test_idx: int, method: str | None = None) -> Fit:
-    """What the scores foretell for the label of a test example, against what retraining gave.
+    """What the scores predict for the label of a test example, against what retraining gave.
 
     Raises:
         NotInRunError: there is no such test example or method.
     """
     test_idx = run.check_test(test_idx)
     scores = run.score_row(test_idx, method)[None]
-    foretold = predicted_outcomes(scores, run.subset_masks("eval"))  # [n_subsets, 1]
+    predicted = predicted_outcomes(scores, run.subset_masks("eval"))  # [n_subsets, 1]
     actual = run.mean_outcomes("eval")[:, [test_idx]]
-    lds = lds_per_test(foretold, actual)
+    lds = lds_per_test(predicted, actual)
     low, high = lds_interval(lds, len(actual))
-    x = foretold[:, 0] - foretold.mean() + actual.mean()
+    x = predicted[:, 0] - predicted.mean() + actual.mean()
     y = actual[:, 0]
     line = None
     if np.isfinite(lds[0]):

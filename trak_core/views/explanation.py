@@ -25,7 +25,7 @@ HUB_DEPTH = 20
 
 @dataclass(frozen=True)
 class Trust:
-    """How well the method foretold retrained models for this very test example and class.
+    """How well the method predicted retrained models for this very test example and class.
 
     Attributes:
         level: "high", "moderate", "low" or "not measured".

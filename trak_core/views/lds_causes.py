@@ -113,7 +113,7 @@ def _diverged(found: Board) -> Cause | None:
     return Cause(
         f"{found.n_diverged} retrained sets diverged",
         "They were left out. A calmer training (a lower learning rate, more weight decay) answers changes of its data "
-        "in a way that can be foretold.",
+        "in a way that can be predicted.",
     )
 
 

@@ -6,8 +6,8 @@ from trak_core.datasets.hf_directory import LABELS, hf_columns
 from trak_core.datasets.own_data import DataKind
 from trak_core.datasets.table import table_columns
 from trak_core.errors import InvalidDataError
-from trak_core.models import READY_MODELS, ReadyModel
 from trak_core.store.run import RunInfo
+from trak_core.subjects import READY_MODELS, ReadyModel
 
 __all__ = [
     "KIND_TITLES",

@@ -1,4 +1,4 @@
-"""What if some train examples were gone: what the scores foretell, and what retraining answered."""
+"""What if some train examples were gone: what the scores predict_removal, and what retraining answered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from trak_core.views.what_if_scale import (
 
 __all__ = [
     "ClassChange",
-    "Foretold",
     "Point",
-    "foretell",
-    "foretell_question",
+    "Prediction",
     "history_points",
     "history_table",
     "points_of_test",
+    "predict_question",
+    "predict_removal",
 ]
 
 MOST_CLASSES = 12
@@ -39,7 +39,7 @@ MOST_CLASSES = 12
 
 @dataclass(frozen=True)
 class ClassChange:
-    """What is foretold for one class.
+    """What is predicted for one class.
 
     Attributes:
         asked_class: its number.
@@ -61,8 +61,8 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """What the scores foretell for one test example.
+class Prediction:
+    """What the scores predict for one test example.
 
     Attributes:
         test_idx: of the test example.
@@ -71,7 +71,7 @@ class Foretold:
         classes: in their order; a single entry where there are no classes.
         asked: the one among them that was asked about.
         answer: name of the model's answer now.
-        answer_after: name of its foretold answer; None where there are no classes or nothing is foretold.
+        answer_after: name of its predicted answer; None where there are no classes or nothing is predicted.
         scale: that turned sums of scores into changes.
     """
 
@@ -86,11 +86,11 @@ class Foretold:
 
     @property
     def is_flipped(self) -> bool:
-        """True when another answer is foretold."""
+        """True when another answer is predicted."""
         return self.answer_after is not None and self.answer_after != self.answer
 
 
-def foretell(
+def predict_removal(
     run: Run,
     tests: TestOverview,
     test_idx: int,
@@ -98,8 +98,8 @@ def foretell(
     scale: Scale,
     method: str | None = None,
     asked_class: int | None = None,
-) -> Foretold:
-    """What the scores foretell for each class, from one read of the scores of one test example.
+) -> Prediction:
+    """What the scores predict for each class, from one read of the scores of one test example.
 
     Args:
         run: with scores.
@@ -124,7 +124,7 @@ def foretell(
     classes = tuple(ClassChange(c, names[c], float(before[c]), changes.get(c)) for c in shown)
     of_class = {entry.asked_class: entry for entry in classes}
     after = _answer_after(tests.probabilities[test_idx], changes) if run.info.has_classes and changes else None
-    return Foretold(
+    return Prediction(
         test_idx=test_idx,
         removed=tuple(removed),
         method=method,
@@ -136,16 +136,16 @@ def foretell(
     )
 
 
-def foretell_question(run: Run, question: Question, method: str | None = None) -> Foretold:
-    """What the scores foretell, with a scale that has not seen the answer to this very question.
+def predict_question(run: Run, question: Question, method: str | None = None) -> Prediction:
+    """What the scores predict_removal, with a scale that has not seen the answer to this very question.
 
-    Errors are those of `foretell`, and of reading the history.
+    Errors are those of `predict_removal`, and of reading the history.
     """
     method = run.check_method(method)
     history = [one for one in WhatIfHistory(run.path).of_run(question.fingerprint) if one.question != question]
     known = with_what_ifs(known_removals(run, method), run, method, history)
     scale = estimate_scale(known, default_factor(run, method))
-    return foretell(run, overview(run), question.test_idx, question.removed, scale, method)
+    return predict_removal(run, overview(run), question.test_idx, question.removed, scale, method)
 
 
 def _shown_classes(run: Run, probabilities: NDArray[np.float32], needed: set[int]) -> list[int]:
@@ -195,7 +195,7 @@ def _changes(
     removed: Sequence[int],
     factor: float | None,
 ) -> dict[int, float]:
-    """Class to foretold change, for those of the classes that the method explains in units of the model output."""
+    """Class to predicted change, for those of the classes that the method explains in units of the model output."""
     if factor is None:
         return {}
     others = [c for c in classes if c != label] if run.in_model_units(method, of_label=False) else []
@@ -210,9 +210,9 @@ def _changes(
 
 
 def _answer_after(p: NDArray[np.float32], changes: dict[int, float]) -> int:
-    """The class with the highest foretold probability.
+    """The class with the highest predicted probability.
 
-    Classes of which nothing is foretold share what the others leave, in the proportions that they have now.
+    Classes of which nothing is predicted share what the others leave, in the proportions that they have now.
     """
     now = np.clip(p.astype(np.float64), _TINY, None)
     after = now.copy()
@@ -234,7 +234,7 @@ class Point:
     Attributes:
         verified: the answer of retrained models.
         label: of the test example.
-        foretold: change, by a scale that has not seen this what-if; None where scores have no unit.
+        predicted: change, by a scale that has not seen this what-if; None where scores have no unit.
         actual: change, mean over seeds.
         low: lower end of its 95% interval.
         high: upper end.
@@ -242,20 +242,20 @@ class Point:
 
     verified: Verified
     label: int
-    foretold: float | None
+    predicted: float | None
     actual: float
     low: float
     high: float
 
 
 def history_points(run: Run, method: str, known: Known, history: Sequence[Verified]) -> list[Point]:
-    """Foretold against actual changes of the label's margin over all verified what-ifs, in their order."""
+    """Prediction against actual changes of the label's margin over all verified what-ifs, in their order."""
     if not history:
         return []
     of_all = with_what_ifs(known, run, method, history)
-    foretold = leave_one_out(of_all, default_factor(run, method))[-len(history) :]
+    predicted = leave_one_out(of_all, default_factor(run, method))[-len(history) :]
     points = []
-    for verified, value in zip(history, foretold.tolist(), strict=True):
+    for verified, value in zip(history, predicted.tolist(), strict=True):
         label = run.label("test", verified.question.test_idx)
         points.append(
             Point(
@@ -283,7 +283,7 @@ def history_table(points: Sequence[Point]) -> pd.DataFrame:
             "asked at": pd.to_datetime([point.verified.asked_at for point in points], utc=True),
             "test example": [point.verified.question.test_idx for point in points],
             "removed": [len(point.verified.question.removed) for point in points],
-            "predicted": pd.Series([point.foretold for point in points], dtype=float),
+            "predicted": pd.Series([point.predicted for point in points], dtype=float),
             "actual": pd.Series([point.actual for point in points], dtype=float),
             "from": pd.Series([point.low for point in points], dtype=float),
             "to": pd.Series([point.high for point in points], dtype=float),

@@ -36,7 +36,7 @@ MOST_SHARE = 0.98
 
 
 def removal_units(rows: NDArray[np.floating], removed: Sequence[int]) -> Floats:
-    """Foretold changes `[n]` with factor 1, one for each row of scores `[n, n_train]`."""
+    """Prediction changes `[n]` with factor 1, one for each row of scores `[n, n_train]`."""
     gone = rows[:, list(removed)].astype(np.float64)
     positive = np.clip(gone, 0, None).sum(1)
     negative = np.clip(-gone, 0, None).sum(1)
@@ -51,7 +51,7 @@ class Known:
 
     Attributes:
         test_idx: of the test examples `[n]`.
-        units: foretold changes with factor 1 `[n]`.
+        units: predicted changes with factor 1 `[n]`.
         changes: actual changes `[n]`.
     """
 
@@ -94,7 +94,7 @@ def with_what_ifs(known: Known, run: Run, method: str, history: Sequence[Verifie
 
 
 def _known(run: Run, method: str, asked: Sequence[tuple[int, Sequence[int], float]]) -> Known:
-    """Test example, removed train examples and change of each, with what the scores of a method foretell."""
+    """Test example, removed train examples and change of each, with what the scores of a method predict."""
     of_test: dict[int, list[int]] = {}
     for place, (test_idx, _, _) in enumerate(asked):
         of_test.setdefault(test_idx, []).append(place)
@@ -123,9 +123,9 @@ class Scale:
     Attributes:
         factor: of the curve; None where scores have no unit and nothing was measured to give them one.
         n_known: removals that it was estimated from; 0 where it is the default.
-        typical_error: the median of |foretold - actual| over them, each half of the test examples foretold by the
+        typical_error: the median of |predicted - actual| over them, each half of the test examples predicted by the
             factor of the other half; None where it is the default.
-        correlation: of foretold and actual changes, likewise.
+        correlation: of predicted and actual changes, likewise.
     """
 
     factor: float | None
@@ -155,24 +155,24 @@ def estimate_scale(known: Known, default: float | None) -> Scale:
     if factor is None:
         return Scale(default)
     halves = np.searchsorted(np.unique(known.test_idx), known.test_idx) % 2 == 0
-    foretold = np.full(len(known.units), np.nan)
+    predicted = np.full(len(known.units), np.nan)
     for half in (halves, ~halves):
         other = _slope(known.units[~half], known.changes[~half])
         if other is not None:
-            foretold[half] = other * known.units[half]
-    judged = np.isfinite(foretold)
+            predicted[half] = other * known.units[half]
+    judged = np.isfinite(predicted)
     if not judged.any():
         return Scale(factor, len(known.units))
-    error = float(np.median(np.abs(foretold - known.changes)[judged]))
-    varies = judged.sum() > 2 and foretold[judged].std() > 0 and known.changes[judged].std() > 0
-    r = float(np.corrcoef(foretold[judged], known.changes[judged])[0, 1]) if varies else None
+    error = float(np.median(np.abs(predicted - known.changes)[judged]))
+    varies = judged.sum() > 2 and predicted[judged].std() > 0 and known.changes[judged].std() > 0
+    r = float(np.corrcoef(predicted[judged], known.changes[judged])[0, 1]) if varies else None
     if default is None and (r is None or r <= 0):
-        return Scale(None)  # such scores foretell nothing
+        return Scale(None)  # such scores predict nothing
     return Scale(factor, len(known.units), error, r)
 
 
 def leave_one_out(known: Known, default: float | None) -> NDArray[np.float64]:
-    """Foretold changes `[n]`, each with the factor that all the others give; NaN where they give none."""
+    """Prediction changes `[n]`, each with the factor that all the others give; NaN where they give none."""
     n = len(known.units)
     squares = known.units @ known.units - known.units**2
     products = known.units @ known.changes - known.units * known.changes

@@ -1,18 +1,18 @@
 """A verified what-if as text, for the command line."""
 
 from trak_core.store.what_ifs import Verified
-from trak_core.views.what_if import Foretold
+from trak_core.views.what_if import Prediction
 
 __all__ = ["what_if_text"]
 
 NAMED = 12
 
 
-def what_if_text(foretold: Foretold, verified: Verified, title: str) -> str:
+def what_if_text(predicted: Prediction, verified: Verified, title: str) -> str:
     """Predicted beside actual change of the model output, a line a class.
 
     Args:
-        foretold: by the scores.
+        predicted: by the scores.
         verified: by retraining.
         title: of the method.
     """
@@ -20,17 +20,17 @@ def what_if_text(foretold: Foretold, verified: Verified, title: str) -> str:
     named = ", ".join(map(str, removed[:NAMED])) + (" ..." if len(removed) > NAMED else "")
     examples = "train example" if len(removed) == 1 else "train examples"
     lines = [
-        f"Test example {foretold.test_idx} without {len(removed):,} {examples} ({named}):",
+        f"Test example {predicted.test_idx} without {len(removed):,} {examples} ({named}):",
         f"{'class':16} {'now':>8} {'predicted':>10} {'actual':>8}  95% interval",
     ]
-    for entry in foretold.classes:
+    for entry in predicted.classes:
         c = entry.asked_class
-        predicted = "" if entry.change is None else f"{entry.change:+.3f}"
+        change = "" if entry.change is None else f"{entry.change:+.3f}"
         lines.append(
-            f"{entry.name[:16]:16} {verified.before[c]:8.3f} {predicted:>10} {verified.change[c]:+8.3f}  "
+            f"{entry.name[:16]:16} {verified.before[c]:8.3f} {change:>10} {verified.change[c]:+8.3f}  "
             f"{verified.low[c]:+.3f} to {verified.high[c]:+.3f}"
         )
-    scale = foretold.scale
+    scale = predicted.scale
     if scale.factor is None:
         lines.append(f"Nothing is predicted: scores of {title} have no unit, and no removals were measured.")
     elif scale.typical_error is None:

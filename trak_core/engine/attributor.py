@@ -1,0 +1,477 @@
+"""`Attributor`: any PyTorch model in, scores out.
+
+```
+examples ──► gradients ──► features, block by block ──► store ──► kernel of each checkpoint ──► scores
+```
+
+TRAK (Park et al. 2023, arXiv 2303.14186, section 3) with a ridge. For regression scores are in units of the model
+output: a score of 1 says that the training example raises it by 1. For classification TRAK leaves out how strongly the
+loss curves (its R), so scores have the right sign and order but are too small by a factor that depends on the model;
+`calibrate` finds it by retrained models, and scores are in units of the model output from then on.
+"""
+
+import copy
+import operator
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from tqdm.auto import tqdm
+
+from trak_core.engine.batches import Block, read_data
+from trak_core.engine.calibration import Calibration, calibrate
+from trak_core.engine.fitted import FittedFeatures
+from trak_core.engine.options import Options
+from trak_core.engine.plan import Plan
+from trak_core.engine.stored_kernels import CheckpointKernels
+from trak_core.engine.train_rows import TrainRows
+from trak_core.engine.weights import Checkpoint, Checkpoints
+from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError, OutOfMemoryError
+from trak_core.gradients import Precision, find_layers, n_parameters
+from trak_core.methods import DEFAULT_RIDGE, RIDGES, check_ridge, soft_threshold
+from trak_core.store.ranking import Side, strongest
+from trak_core.tasks import Classification, Regression, Task, find_task
+
+__all__ = ["Attributor"]
+
+Scores = NDArray[np.float32]
+
+
+class Attributor:
+    """Attributes the outputs of a model to its training examples.
+
+    ```python
+    attributor = trak_core.Attributor(model, task="image_classification", checkpoints=[first, second])
+    attributor.fit((train_images, train_labels))
+    scores = attributor.score((test_images, test_labels))  # [n_test, n_train]
+    ```
+
+    Args:
+        model: any module that returns logits, or an object with `logits`, for a batch. It is copied, and the
+            copy runs in evaluation mode; its own weights are used only where `checkpoints` is None.
+        task: "image_classification", "text_classification", "regression", or a `CustomTask`.
+        checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, or modules. Models
+            trained apart from each other give better scores than one, and so do five than two.
+        method: "trak".
+        proj_dim: dimension of projected gradients. None takes whole gradients (the exact kernel) when there are few
+            train examples, else a dimension by the size of the model; `plan` tells which.
+        seed: of the projections; one seed gives the same features on every device.
+        device: "auto", "cpu" or "cuda".
+        projection: "auto", "none", "sjlt", "rademacher" or "kronecker".
+        parameters: shell patterns of names, such as "fc*"; other parameters are never differentiated. None: all.
+        gradients: "auto", "hooks", "functional" or "loop".
+        ridge: relative to the mean squared gradient norm.
+        precision: "float32"; "float64"; "bfloat16" or "float16" run the model in mixed precision.
+        batch_size: the most examples at once; None takes that of the loader, and less where memory is short.
+        memory_budget: bytes; by halves for features and for the rows that kernels read, a quarter for kernels, and
+            the most that a score matrix may take, beside the data, the model and torch themselves.
+        store: a run directory to write features to as they come. The same call goes on there after an interruption.
+            None keeps them in memory, or in a temporary file when the budget is too small.
+        progress: whether to show a progress bar.
+
+    Attributes:
+        calibration: of `calibrate`, None before.
+        cpu_seconds: that the last `fit` took.
+
+    Raises:
+        InvalidSettingError: a setting cannot work; the message says which values can.
+        CheckpointMismatchError: weights do not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: str | Task = "image_classification",
+        checkpoints: Sequence[Checkpoint] | None = None,
+        method: str = "trak",
+        proj_dim: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        *,
+        projection: str = "auto",
+        parameters: str | Sequence[str] | None = None,
+        gradients: str = "auto",
+        ridge: float = DEFAULT_RIDGE,
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+        memory_budget: int = 2**30,
+        store: str | Path | None = None,
+        progress: bool = True,
+    ) -> None:
+        if method != "trak":
+            raise InvalidSettingError(f"method={method!r}; it must be 'trak'.")
+        self.options = Options(
+            proj_dim, seed, projection, parameters, gradients, ridge, precision, batch_size, memory_budget
+        )
+        self.task = find_task(task)
+        self.device = _find_device(device)
+        # A copy: the caller's model keeps its mode, its device and its hooks.
+        self.model = _copied(model).to(self.device, self.options.dtype).eval()
+        self.layers = find_layers(self.model, parameters)
+        self.checkpoints = Checkpoints(
+            model, [model] if checkpoints is None else checkpoints, self.device, self.options.dtype
+        )
+        self.calibration: Calibration | None = None
+        self.cpu_seconds = 0.0
+        self._show_progress = progress
+        self._store_dir = None if store is None else Path(store)
+        self._fitted: FittedFeatures | None = None
+        self._kernels: CheckpointKernels | None = None
+        self._mean_q = torch.empty(0)
+
+    # --- training examples --------------------------------------------------------------------------------
+
+    def fit(self, train: Any) -> "Attributor":
+        """Computes the features of all train examples at every checkpoint; returns the attributor itself.
+
+        Args:
+            train: a DataLoader without shuffling, an iterable of batches, or `(inputs, labels)` as numpy arrays or
+                torch tensors. Inputs may be a tensor, a tuple or a dict of tensors; a dict may hold its labels.
+
+        Raises:
+            EmptyDataError: there are no examples.
+            ShuffledDataError: the examples come in another order each time.
+            LabelError: labels are of the wrong kind or out of range.
+            InvalidModelError: the model cannot be attributed; NoLogitsError if it returns no logits.
+            NonFiniteGradientError: a gradient is NaN or infinite; the message names the example and the layer.
+            RunMismatchError: the store holds features of other weights, data or settings.
+            OutOfMemoryError: not even one example fits, or the exact kernel does not.
+            StorageError: the disk is full, read-only or failing. Whatever the error, blocks in a `store` are kept.
+        """
+        began = time.process_time()
+        data = read_data(train, "train", self.options.batch_size)
+        if not data.can_repeat and len(self.checkpoints) > 1:
+            raise InvalidDataError(
+                f"train can be read once only (a {type(train).__name__}), but there are {len(self.checkpoints)} "
+                "checkpoints to pass it through; give a list of batches, a DataLoader or arrays."
+            )
+        self.close()
+        fitted = FittedFeatures(
+            self.model,
+            self.task,
+            self.layers,
+            self.checkpoints,
+            self.options,
+            self.device,
+            data.first(),
+            data.n_examples,
+            self._store_dir,
+        )
+        try:
+            with self._bar("gradients", data.n_examples, len(self.checkpoints)) as bar:
+                fitted.compute(data, bar.update)
+            self._settle(fitted)
+        except BaseException:
+            fitted.close()
+            raise
+        self.cpu_seconds = time.process_time() - began
+        return self
+
+    def _settle(self, fitted: FittedFeatures) -> None:
+        """What holds for all checkpoints, once all features are there."""
+        n_train, plan, options = fitted.n_train, fitted.plan, self.options
+        plan.check_kernel(n_train, options.dtype.itemsize)
+        for checkpoint_id in range(len(self.checkpoints)):
+            if not fitted.store.column(checkpoint_id, "norm").any():
+                raise InvalidModelError(
+                    f"every gradient of checkpoint {checkpoint_id} is zero, so it says nothing about the train "
+                    "examples. Check that the selected parameters have a part in the outputs and that forward does "
+                    "not detach them."
+                )
+        check_ridge(options.ridge, n_train, plan.proj_dim, options.dtype)
+        self._mean_q = torch.from_numpy(fitted.mean_q())
+        rows = TrainRows(
+            fitted.store, n_train, fitted.width, options.dtype, self.device, budget=options.memory_budget // 2
+        )
+        self._kernels = CheckpointKernels(rows, fitted.maps, n_train, budget=options.memory_budget // 4)
+        self.calibration = None
+        self._fitted = fitted
+
+    def _bar(self, what: str, n: int | None, times: int = 1) -> "tqdm[NoReturn]":
+        total = None if n is None else n * times
+        return tqdm(total=total, desc=what, unit=" examples", disable=not self._show_progress, leave=False)
+
+    @property
+    def fitted(self) -> FittedFeatures:
+        """The features of the train examples.
+
+        Raises:
+            InvalidSettingError: `fit` was not called yet, or `close` was.
+        """
+        if self._fitted is None:
+            raise InvalidSettingError("nothing is fitted yet; call fit(train) first.")
+        return self._fitted
+
+    @property
+    def plan(self) -> Plan:
+        """How gradients are computed and projected, and why; `print` it. Errors as in `fitted`."""
+        return self.fitted.plan
+
+    # --- scores -------------------------------------------------------------------------------------------
+
+    def score(self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0) -> Scores:
+        """Scores of all train examples for each test example: float32 `[n_test, n_train]`.
+
+        Positive means that the train example raises the test example's model output: by so many units of it once
+        `calibrate` was called, and for regression. The same features serve any ridge.
+
+        Args:
+            test: as `train` of `fit`; labels may be missing, in which case a classifier's own answer is asked about.
+            asked: classes to ask about `[n_test]` (targets, for other tasks), in place of the labels.
+            ridge: relative to the mean squared gradient norm; that of the attributor by default.
+            threshold: scores nearer to 0 than this become 0, others move towards it by as much; in their own unit.
+
+        Raises:
+            OutOfMemoryError: the matrix is larger than the memory budget; `iter_scores`, `proponents` and `opponents`
+                need no matrix.
+            ShapeMismatchError: test examples have another shape or kind than train examples.
+            Others as in `fit`.
+        """
+        data = read_data(test, "test", self.options.batch_size)
+        n_test = data.n_examples
+        if n_test is None:
+            blocks: list[Scores] = []
+            for rows in self.iter_scores(data, asked, ridge=ridge, threshold=threshold):
+                blocks.append(rows)
+                self._check_size(2 * sum(len(block) for block in blocks))
+            return np.concatenate(blocks)
+        self._check_size(n_test)
+        scores = np.empty((n_test, self.fitted.n_train), dtype=np.float32)
+        at = 0
+        for rows in self.iter_scores(data, asked, ridge=ridge, threshold=threshold):
+            scores[at : at + len(rows)] = rows
+            at += len(rows)
+        return scores
+
+    def _check_size(self, n_test: int) -> None:
+        n_train = self.fitted.n_train
+        if (size := n_test * n_train * 4) > self.options.memory_budget:
+            raise OutOfMemoryError(
+                f"scores of {n_test:,} test and {n_train:,} train examples take {size / 1e6:,.0f} MB, more than "
+                f"memory_budget={self.options.memory_budget:,}. Use proponents(), opponents() or iter_scores(), "
+                "or raise the budget."
+            )
+
+    def iter_scores(
+        self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0
+    ) -> Iterator[Scores]:
+        """Blocks of rows of the score matrix in order, each `[n_block, n_train]` float32; arguments as in `score`."""
+        if not threshold >= 0:
+            raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in the unit of the scores.")
+        factor = 1.0 if self.calibration is None else self.calibration.factor
+        for (scores,) in self._iter_scores(test, asked, [self._ridge(ridge)]):
+            yield soft_threshold(factor * scores, threshold).cpu().float().numpy()
+
+    def _iter_scores(self, test: Any, asked: Any, ridges: Sequence[float]) -> Iterator[list[Tensor]]:
+        """Uncalibrated scores `[n_block, n_train]` for each ridge, block by block; gradients are computed once."""
+        fitted = self.fitted
+        data = read_data(test, "test", self.options.batch_size)
+        classes = None if asked is None else _asked_tensor(asked)
+        size = max(1, min(fitted.block_size, self.options.memory_budget // 8 // (fitted.n_train * 4)))
+        seen = 0
+        for block in data.blocks(size):
+            seen += len(block)
+            if classes is not None and len(classes) < seen:
+                break
+            wanted = None if classes is None else classes[block.start : seen]
+            yield self._scores(block, self._questions(block, wanted), ridges)
+        if classes is not None and len(classes) != seen:
+            raise InvalidSettingError(
+                f"asked holds {len(classes)} entries, but there are {'more' if len(classes) < seen else seen} test "
+                "examples; give one entry for each."
+            )
+
+    def _scores(self, block: Block, asked: Tensor, ridges: Sequence[float]) -> list[Tensor]:
+        kernels = self._kernels
+        assert kernels is not None  # made with fitted
+        n = len(self.checkpoints)
+        dtype, device = self.options.dtype, self.device
+        totals = [torch.zeros(len(block), self.fitted.n_train, dtype=dtype, device=device) for _ in ridges]
+        for checkpoint_id in range(n):
+            rows = self.fitted.features(checkpoint_id, block, asked).rows.to(device)
+            for ridge, total in zip(ridges, totals, strict=True):
+                kernels.attribute(checkpoint_id, rows, ridge, total)
+        # The product of two averages over checkpoints, as in the paper.
+        return [total.div_(n).mul_(self._mean_q.to(total)) for total in totals]
+
+    def _ridge(self, ridge: float | None) -> float:
+        fitted = self.fitted
+        if ridge is None:
+            return self.options.ridge if self.calibration is None else self.calibration.ridge
+        check_ridge(ridge, fitted.n_train, fitted.plan.proj_dim, self.options.dtype)
+        return ridge
+
+    def _questions(self, block: Block, asked: Tensor | None) -> Tensor:
+        """What is asked of each example of a block: what was given, its labels, or the model's own answer."""
+        self.fitted.check_inputs(block)
+        if asked is not None:
+            return asked
+        if block.labels is not None:
+            return block.labels
+        if isinstance(self.task, Classification):
+            return self.fitted.mean_probabilities(block).argmax(1)
+        if isinstance(self.task, Regression):
+            return torch.zeros(len(block), dtype=self.options.dtype)  # the target plays no part in the prediction
+        raise InvalidDataError(
+            f"test has no labels, and task {self.task.name!r} has no answer of its own to ask about; give asked=..."
+        )
+
+    def self_influence(self, *, ridge: float | None = None) -> NDArray[np.float32]:
+        """The score of each train example for itself: float32 `[n_train]`, in the unit of `score`.
+
+        The leverage of an example in the kernel, averaged over checkpoints, times its mean weight q. High values
+        mean that only the example itself speaks for its label: rare, hard or wrongly labelled. For regression it
+        has the sign of the residual; its size is what counts.
+        """
+        ridge = self._ridge(ridge)
+        kernels = self._kernels
+        assert kernels is not None  # made with fitted
+        leverages = [kernels.leverages(i, ridge).cpu().double().numpy() for i in range(len(self.checkpoints))]
+        factor = 1.0 if self.calibration is None else self.calibration.factor
+        return np.asarray(np.mean(leverages, axis=0) * self._mean_q.numpy() * factor, dtype=np.float32)
+
+    def proponents(self, test: Any, k: int = 20, asked: Any = None) -> pd.DataFrame:
+        """The `k` train examples with the highest scores of each test example, best first.
+
+        Returns:
+            A table with the columns test_idx, rank (from 1), train_idx, score. Equal scores are ordered by train_idx.
+        """
+        return self._top(test, "proponent", k, asked)
+
+    def opponents(self, test: Any, k: int = 20, asked: Any = None) -> pd.DataFrame:
+        """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
+        return self._top(test, "opponent", k, asked)
+
+    def _top(self, test: Any, side: Side, k: int, asked: Any) -> pd.DataFrame:
+        if operator.index(k) < 1:
+            raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
+        tables, start = [], 0
+        for scores in self.iter_scores(test, asked):
+            order = strongest(scores, side, min(k, self.fitted.n_train))
+            n, kept = order.shape
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "test_idx": np.repeat(np.arange(start, start + n), kept),
+                        "rank": np.tile(np.arange(1, kept + 1), n),
+                        "train_idx": order.reshape(-1),
+                        "score": np.take_along_axis(scores, order, axis=1).reshape(-1),
+                    }
+                )
+            )
+            start += n
+        return pd.concat(tables, ignore_index=True)
+
+    def calibrate(
+        self, test: Any, masks: NDArray[np.bool_], outcomes: NDArray[np.float64], ridges: Sequence[float] | None = None
+    ) -> Calibration:
+        """Chooses the ridge and the scale of scores by models that were retrained on subsets.
+
+        Args:
+            test: test examples.
+            masks: bool `[n_subsets, n_train]`, which train examples each model was trained on.
+            outcomes: model outputs of the test examples after retraining `[n_subsets, n_test]`.
+            ridges: candidates; 0.1 to 10 by default.
+
+        Returns:
+            The calibration, which every later score uses. Judge it on subsets that were not given here.
+        """
+        chosen = [self._ridge(float(ridge)) for ridge in (RIDGES if ridges is None else ridges)]
+        self.calibration = calibrate(self._iter_scores(test, None, chosen), chosen, masks, outcomes)
+        return self.calibration
+
+    # --- runs ---------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        path: str | Path,
+        train: Any,
+        test: Any,
+        class_names: Sequence[str] | None = None,
+        *,
+        title: str | None = None,
+        thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None = None,
+        texts: tuple[Sequence[str], Sequence[str]] | None = None,
+        asked_classes: Literal["auto", "label", "all"] = "auto",
+    ) -> Path:
+        """Writes a run that the explorer opens; returns its directory.
+
+        Args:
+            path: the run's directory, for example `data/runs/mine`.
+            train: the train examples that were fitted, again.
+            test: test examples with labels.
+            class_names: names of the classes, in the order of the labels; numbers by default.
+            title: what people read; the directory's name by default.
+            thumbnails: PNG or WebP images of the train and of the test examples. Made from the inputs where these
+                are images `[n, channels, height, width]`.
+            texts: the texts of the train and of the test examples.
+            asked_classes: whether to score every class or the label alone; "auto" scores all classes while the
+                scores fit into the memory budget.
+
+        Raises:
+            RunMismatchError: there is another run, or `train` is not what was fitted.
+            Others as in `fit` and `score`.
+        """
+        from trak_core.engine.saving import save_run
+
+        return save_run(
+            self, Path(path), train, test, class_names, title, thumbnails, texts, asked_classes, self._show_progress
+        )
+
+    def close(self) -> None:
+        """Lets go of the features; a temporary file of them is deleted, a `store` is kept."""
+        self._kernels = None
+        if self._fitted is not None:
+            self._fitted.close()
+            self._fitted = None
+
+    def __enter__(self) -> "Attributor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        chosen = "not fitted" if self._fitted is None else str(self._fitted.plan)
+        return f"Attributor({len(self.checkpoints)} checkpoints, {n_parameters(self.layers):,} parameters; {chosen})"
+
+
+def _find_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InvalidSettingError(f"device={device!r}; it must be auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettingError("device='cuda', but torch finds no GPU here; use device='cpu' or 'auto'.")
+    return torch.device(device)
+
+
+@torch.inference_mode(False)
+def _copied(model: nn.Module) -> nn.Module:
+    uninitialized = [name for name, value in model.named_parameters() if isinstance(value, UninitializedParameter)]
+    if uninitialized:
+        raise InvalidModelError(
+            f"parameters {', '.join(uninitialized[:5])} have no shape yet; run the model once on an example first."
+        )
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise InvalidModelError(
+            f"the model cannot be copied ({type(error).__name__}: {error}); keep what cannot be copied out of it."
+        ) from error
+
+
+def _asked_tensor(asked: Any) -> Tensor:
+    values = asked if isinstance(asked, Tensor) else np.asarray(asked)
+    if not isinstance(values, Tensor):
+        if values.dtype.kind not in "biuf" or values.ndim == 0:
+            raise InvalidSettingError(f"asked={asked!r}; give a list of numbers, one for each test example.")
+        values = torch.from_numpy(np.array(values))
+    return values if values.is_floating_point() else values.long()

@@ -1,0 +1,148 @@
+"""The evidence of a run: LDS of every method over the reporting subsets, for labels and for asked classes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.engine.settings import BuildSettings
+from trak_core.evidence import (
+    LdsEvidence,
+    calibration_slope,
+    lds_interval,
+    lds_per_test,
+    measure_lds,
+    noise_ceiling,
+    noise_ceiling_per_test,
+    predicted_outcomes,
+    trust_level,
+)
+from trak_core.methods import METHODS
+from trak_core.store.writer import StoreWriter
+
+__all__ = ["columns_of", "evidence_tables", "lds_columns", "or_null"]
+
+Floats = NDArray[np.float64]
+
+
+def evidence_tables(
+    writer: StoreWriter,
+    masks: NDArray[np.bool_],
+    outcomes: Floats,
+    class_outcomes: Floats,
+    reporting: NDArray[np.bool_],
+    settings: BuildSettings,
+) -> tuple[dict[str, dict[str, Any]], float | None]:
+    """Rows of the tables `lds`, `class_lds` and `lds_summary`, and the calibration slope of classes but the label.
+
+    Args:
+        writer: the working store, with scores.
+        masks: the reporting subsets, bool `[n_subsets, n_train]`.
+        outcomes: of the labels `[n_subsets, n_seeds, n_test]`.
+        class_outcomes: of every class `[n_subsets, n_seeds, n_test, n_classes]`.
+        reporting: the test examples that summaries are over, bool `[n_test]`.
+        settings: of the build.
+    """
+    ceiling, ceilings = noise_ceiling(outcomes[:, :, reporting]), noise_ceiling_per_test(outcomes)
+    actual = outcomes.mean(1)
+    summary_rows: list[dict[str, Any]] = []
+    lds_rows: list[dict[str, Any]] = []
+
+    def summarize(method: str, n_checkpoints: int, predicted: Floats, evidence: LdsEvidence, seconds: float) -> None:
+        summary_rows.append(
+            {
+                "method": method,
+                "n_checkpoints": n_checkpoints,
+                "lds": or_null(evidence.mean),
+                "ci_low": or_null(evidence.ci_low),
+                "ci_high": or_null(evidence.ci_high),
+                "noise_ceiling": or_null(ceiling),
+                "n_subsets": len(masks),
+                "n_seeds": settings.n_seeds,
+                "seconds": seconds,
+                "calibration_slope": or_null(calibration_slope(predicted[:, reporting], actual[:, reporting])),
+            }
+        )
+
+    costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
+    for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
+        scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
+        predicted = predicted_outcomes(scores, masks)
+        evidence = measure_lds(predicted, actual, settings.seed, reporting)
+        n_checkpoints = settings.n_checkpoints if METHODS[method].info.uses_checkpoints else 0
+        summarize(method, n_checkpoints, predicted, evidence, seconds)
+        lds_rows += [
+            {"method": method, "test_idx": test_idx, **row}
+            for test_idx, row in enumerate(
+                lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high, ceilings)
+            )
+        ]
+        if method == "trak":
+            for fewer, predicted_by_fewer in _predictions_by_checkpoints(writer, len(masks)).items():
+                if fewer < settings.n_checkpoints:
+                    evidence = measure_lds(predicted_by_fewer, actual, settings.seed, reporting)
+                    share = seconds * fewer / settings.n_checkpoints
+                    summarize(method, fewer, predicted_by_fewer, evidence, share)
+    class_rows, slope = _class_evidence(writer, masks, class_outcomes)
+    tables = {"lds_summary": columns_of(summary_rows), "lds": columns_of(lds_rows), "class_lds": columns_of(class_rows)}
+    return tables, slope
+
+
+def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
+    """Number of checkpoints to outcomes predicted for the reporting subsets `[n_subsets, n_test]`."""
+    rows = writer.columns(
+        "SELECT n_checkpoints, predicted FROM checkpoint_predictions JOIN subsets USING (subset_id) "
+        "WHERE role = 'eval' ORDER BY n_checkpoints, subset_id, test_idx"
+    )
+    return {
+        int(m): rows["predicted"][rows["n_checkpoints"] == m].astype(np.float64).reshape(n_reported, -1)
+        for m in np.unique(rows["n_checkpoints"])
+    }
+
+
+def _class_evidence(
+    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats
+) -> tuple[list[dict[str, Any]], float | None]:
+    pairs = writer.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
+    scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
+    test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]
+    outcomes = class_outcomes[:, :, test_idx, asked_class]  # [n_subsets, n_seeds, n_pairs]
+    # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in rank.
+    means = writer.arrays(
+        "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
+        "ORDER BY subset_id, test_idx",
+        "model_outputs",
+    ).reshape(len(masks), class_outcomes.shape[2], -1)
+    predicted, actual = predicted_outcomes(scores, masks), means[:, test_idx, asked_class].astype(np.float64)
+    lds = lds_per_test(predicted, actual)
+    low, high = lds_interval(lds, len(masks))
+    ceilings = noise_ceiling_per_test(outcomes)
+    rows = [
+        {"method": "trak", "test_idx": int(test), "asked_class": int(asked), **row}
+        for test, asked, row in zip(test_idx, asked_class, lds_columns(lds, low, high, ceilings), strict=True)
+    ]
+    return rows, or_null(calibration_slope(predicted, actual))
+
+
+def lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:
+    """What the tables of per-example LDS hold beside their keys, one row a value `[n]`."""
+    return [
+        {
+            "lds": or_null(value),
+            "ci_low": or_null(value_low),
+            "ci_high": or_null(value_high),
+            "noise_ceiling": or_null(ceiling),
+            "trust": trust_level(or_null(value_low)),
+        }
+        for value, value_low, value_high, ceiling in zip(lds, low, high, ceilings, strict=True)
+    ]
+
+
+def or_null(value: float) -> float | None:
+    """None for "undefined", so that the store holds NULL and no page ever shows NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows, of which there is at least one, as the columns that the store takes."""
+    return {name: [row[name] for row in rows] for name in rows[0]}

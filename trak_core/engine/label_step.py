@@ -1,0 +1,143 @@
+"""The build step that looks for labels that are wrong, and for what else is odd about the train set."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trak_core.engine.checkpoints import load_checkpoints, load_logs
+from trak_core.gradients.representations import representations
+from trak_core.labels.findings import find_oddities, finding_columns
+from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
+from trak_core.labels.witnesses import Opinions, hear_witnesses
+from trak_core.seeds import derive_seed
+from trak_core.store.files import RunFiles
+from trak_core.store.writer import StoreWriter
+from trak_core.subjects import Subject
+from trak_core.training import Ensemble
+
+__all__ = ["label_tables"]
+
+Tables = dict[str, dict[str, Any]]
+
+
+def label_tables(
+    writer: StoreWriter,
+    files: RunFiles,
+    subject: Subject,
+    seed: int,
+    device: str,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> tuple[Tables, dict[str, Any]]:
+    """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
+
+    Where all train examples have one label, or each another, there is nothing to compare labels with: then there are
+    findings alone.
+
+    Args:
+        writer: working store that has scores.
+        files: of the run.
+        subject: data, model, task and training settings.
+        seed: of the build.
+        device: to train on.
+        on_epoch: called after every epoch of each of two looks, for progress.
+
+    Raises:
+        RunMismatchError: checkpoints or training logs are not those of the store.
+        InvalidSettingError, TrainingDivergedError: as `hear_witnesses`.
+    """
+    dataset = subject.dataset
+    inputs = torch.from_numpy(dataset.train.inputs).to(device)
+    labels = dataset.train.labels
+    tables: Tables = {}
+    meta: dict[str, Any] = {}
+    opinions = None
+    if 1 < len(np.unique(labels)) < len(labels):
+        opinions = hear_witnesses(
+            subject,
+            inputs,
+            torch.from_numpy(labels).to(device),
+            len(dataset.class_names),
+            derive_seed(seed, "labels"),
+            on_epoch,
+        )
+        signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
+        tables = _suspects(opinions, signals, labels)
+        meta = {"weights_of_label_witnesses": opinions.weights, **_what_went_otherwise(opinions)}
+    checkpoints = load_checkpoints(writer, files, subject, device)
+    seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs)
+    found = find_oddities(
+        inputs_train=dataset.train.inputs,
+        inputs_test=dataset.test.inputs,
+        labels_train=labels,
+        embeddings_train=seen.cpu().numpy(),
+        probabilities=None if opinions is None else opinions.out_of_fold,
+    )
+    return {**tables, "findings": finding_columns(found)}, meta
+
+
+def _what_went_otherwise(opinions: Opinions) -> dict[str, Any]:
+    """Entries of `meta` that ordinary runs do not have; provenance shows them by these names."""
+    told: dict[str, Any] = {}
+    if opinions.left_nothing_out:
+        told["second_look_at_labels"] = "left nothing out: some model would have had less than a batch to train on"
+    if opinions.n_diverged:
+        told["diverged_label_models"] = opinions.n_diverged
+    return told
+
+
+def _suspects(opinions: Opinions, signals: dict[str, NDArray[np.float64]], labels: NDArray[np.int64]) -> Tables:
+    suggested = suggested_labels(opinions.pooled, labels)
+    places = np.arange(len(labels))
+    return {
+        "suspects": suspect_columns(
+            signals, suggested, opinions.pooled[places, suggested], likely_wrong(opinions.pooled, labels)
+        ),
+        "out_of_fold": {
+            "train_idx": places,
+            "fold": opinions.folds,
+            "probabilities": opinions.out_of_fold.astype(np.float32),
+        },
+    }
+
+
+def _signals_of_the_build(
+    writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Tensor, device: str
+) -> dict[str, NDArray[np.float64]]:
+    """Signals that cost next to nothing, because the build has what they are made of; see `labels/signals.py`."""
+    labels, test_labels = subject.dataset.train.labels, subject.dataset.test.labels
+    method = writer.meta("method")
+    of_train = (len(labels), -1)
+    margins = writer.columns("SELECT model_output FROM predictions WHERE split = 'train' ORDER BY idx, checkpoint_id")[
+        "model_output"
+    ].reshape(of_train)
+    gradients = writer.columns(
+        "SELECT q * norm AS length FROM features WHERE split = 'train' ORDER BY idx, checkpoint_id"
+    )["length"].reshape(of_train)
+    own = writer.columns("SELECT score FROM self_influence WHERE method = ? ORDER BY train_idx", [method])["score"]
+    scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
+    return {
+        "training_margin": -_margin_over_training(writer, files, subject, inputs, device),
+        "confidence": -margins.astype(np.float64).mean(axis=1),
+        "self_influence": own.astype(np.float64),
+        "tracin_self_influence": (gradients.astype(np.float64) ** 2).mean(axis=1),
+        "own_class_opponents": own_class_harm(scores, test_labels, labels),
+    }
+
+
+def _margin_over_training(
+    writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Tensor, device: str
+) -> NDArray[np.float64]:
+    """Margin of the label in logits, averaged over the recorded moments of the logged checkpoints: `[n_train]`."""
+    logs = load_logs(writer, files, subject, device)
+    total = np.zeros(len(inputs))
+    n_moments = 0
+    for log in logs:
+        moments = log.moments[1:]  # at the start nothing is learnt
+        models = Ensemble.from_state_dicts(subject.make_model(), [moment.parameters for moment in moments], device)
+        total += label_margins(models.logits(inputs).cpu().numpy(), subject.dataset.train.labels).sum(axis=0)
+        n_moments += len(moments)
+    return total / n_moments

@@ -1,0 +1,176 @@
+"""What the steps of a build take on this machine, tried out on small pieces of its own data and model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, is_projected, sketch_of
+from trak_core.labels.witnesses import N_MODELS as N_LABEL_MODELS
+from trak_core.methods import RIDGES, GradientRows
+from trak_core.subjects import Subject
+from trak_core.training import train_ensemble
+from trak_core.training.ensemble import make_models
+
+__all__ = ["DIGITS_PACE", "Pace", "measure_pace"]
+
+TRIED_TOGETHER = 20
+"""Models that are trained at once when their speed is tried; blocks of the ledger hold about as many."""
+TRIED_BATCHES = 20
+TRIED_EXAMPLES = 1024
+TRIES = 4
+LONG = 2.0
+"""Seconds after which one thing has been tried long enough."""
+HALVES_A_LABEL_MODEL = 1.6
+"""A model that looks at labels is trained on four fifths of the train set, one of the ledger on a half."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that parts of a build take.
+
+    Attributes:
+        data: reading and storing.
+        model: training one model on all train examples.
+        half_model: training one on a half, among many.
+        features: projecting the gradients of one checkpoint.
+        ridge: one checkpoint's part in choosing the ridge.
+        scores: scoring with one checkpoint.
+        labels: looking for wrong labels.
+        lds: measuring the evidence.
+        map: drawing the map.
+    """
+
+    data: float
+    model: float
+    half_model: float
+    features: float
+    ridge: float
+    scores: float
+    labels: float
+    lds: float
+    map: float
+
+    def build(self, n_checkpoints: int, n_subsets: int, n_seeds: int) -> float:
+        """Seconds that a whole build of these sizes takes."""
+        a_checkpoint = self.model + self.features + self.ridge + self.scores
+        a_subset = n_seeds * self.half_model
+        return self.data + n_checkpoints * a_checkpoint + n_subsets * a_subset + self.labels + self.lds + self.map
+
+
+DIGITS_PACE = Pace(
+    data=0.9,
+    model=0.16,
+    half_model=0.03,
+    features=0.1,
+    ridge=0.09,
+    scores=0.29,
+    labels=N_LABEL_MODELS * 0.03 + 0.5,
+    lds=7.0,
+    map=9.0,
+)
+"""Measured on two CPU cores with the digits recipe; elsewhere the proportions matter."""
+
+
+def measure_pace(subject: Subject, device: str) -> Pace:
+    """The pace of a build of this subject, from a trial of some seconds.
+
+    Steps of training cost the same however many of them there are, inner products grow with the number of pairs, and
+    the kernel with the cube of its side; each is tried on a small piece and scaled. What draws on the store, the
+    evidence and the map are taken from what was measured on two CPU cores.
+    """
+    split = subject.dataset.train
+    n_train, n_test = len(split), len(subject.dataset.test)
+    n_asked = n_test * len(subject.dataset.class_names)
+    a_batch = _seconds_a_batch(subject, device)
+    batches = subject.training.epochs * n_train / subject.training.batch_size
+    projected = is_projected(subject)
+    gradients, linear, pair, cholesky, solve = _seconds_of_kernels(subject, device, projected)
+    side = FEATURES_WHEN_PROJECTED if projected else n_train
+    # A projected kernel is solved in feature space, and its products with the train rows come on top.
+    products = linear * (n_train + n_asked) + pair * (
+        side * (side + n_train / side * n_asked) if projected else n_train * (n_train + n_asked)
+    )
+    half_model = a_batch * batches / 2
+    return Pace(
+        data=2 + 2e-4 * (n_train + n_test),
+        model=a_batch * batches,
+        half_model=half_model,
+        features=gradients * (n_train + n_test),
+        ridge=products / 3 + linear * n_train + len(RIDGES) * cholesky * side**3,
+        scores=products + 2 * cholesky * side**3 + solve * side**2 * n_asked,
+        labels=2 + N_LABEL_MODELS * HALVES_A_LABEL_MODEL * half_model + 1e-7 * n_train**2,
+        lds=7 + 2e-8 * n_train * n_asked,
+        map=9 + 5e-3 * n_train,
+    )
+
+
+def _seconds_a_batch(subject: Subject, device: str) -> float:
+    """Of one model's training, among several that train together."""
+    split, batch_size = subject.dataset.train, subject.training.batch_size
+    n = min(len(split), TRIED_BATCHES * batch_size)
+    inputs, labels = (torch.from_numpy(values[:n]).to(device) for values in (split.inputs, split.labels))
+    settings = replace(subject.training, epochs=1)
+
+    def train(n_models: int) -> float:
+        masks = np.ones((n_models, n), dtype=bool)
+
+        def run() -> None:
+            train_ensemble(
+                subject.make_model, subject.task, inputs, labels, masks, range(n_models), settings, allow_diverged=True
+            )
+
+        return _seconds(run, device)
+
+    train(1)  # the first time, libraries make ready what they need
+    return train(TRIED_TOGETHER) / TRIED_TOGETHER / (n / batch_size)
+
+
+def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple[float, float, float, float, float]:
+    """Of projecting one gradient, of forming one, of one inner product, and the factors of n^3 and of n^2 a row."""
+    split = subject.dataset.train
+    n = min(len(split), TRIED_EXAMPLES)
+    inputs, labels = (torch.from_numpy(values[:n]).to(device) for values in (split.inputs, split.labels))
+    model = make_models(subject.make_model, [0])[0].to(device)
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+    rows = GradientRows(model, subject.task, weights, inputs, labels)
+    sketch = sketch_of(rows, FEATURES_WHEN_PROJECTED if projected else 128, 0)
+    few = slice(0, min(n, 256))
+    rows.projected(weights, inputs[few], labels[few], sketch)
+    projecting = _seconds(lambda: rows.projected(weights, inputs[few], labels[few], sketch), device) / few.stop
+    if projected:
+        forming, features = projecting, torch.randn(n, FEATURES_WHEN_PROJECTED, device=device)
+    else:
+        features = rows.whole(weights, inputs, labels)
+        forming = _seconds(lambda: rows.whole(weights, inputs, labels), device) / n
+
+    def multiply() -> Tensor:
+        return features @ features.T if projected else rows.inner_products(features, features)
+
+    multiply()
+    pair = _seconds(multiply, device) / n**2
+    matrix = torch.eye(TRIED_EXAMPLES, device=device) * 2 + 0.001
+    factor = torch.linalg.cholesky(matrix)
+    cholesky = _seconds(lambda: torch.linalg.cholesky(matrix), device) / len(matrix) ** 3
+    solve = _seconds(lambda: torch.cholesky_solve(matrix, factor), device) / len(matrix) ** 3
+    return projecting, forming, pair, cholesky, solve
+
+
+def _seconds(work: Callable[[], Any], device: str) -> float:
+    """The least of a few times: what else goes on meanwhile on the machine makes single ones several times as long."""
+    times: list[float] = []
+    while not times or (len(times) < TRIES and sum(times) < LONG):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return min(times)

@@ -1,0 +1,140 @@
+"""Chooses how an attribution is computed, and says so."""
+
+import warnings
+from dataclasses import dataclass
+
+from trak_core.engine.options import Options
+from trak_core.errors import AttributionWarning, OutOfMemoryError
+from trak_core.gradients import GradientComputer, GradientPath, PackedRows, n_parameters
+from trak_core.projection import ProjectionKind
+from trak_core.store.schema import MAX_ARRAY
+
+__all__ = ["EXACT_LIMIT", "Plan", "choose_plan"]
+
+EXACT_LIMIT = 5000
+"""Train examples up to which the exact kernel is cheaper than a projection and better."""
+USUAL_PROJ_DIM = 2048
+MIN_USEFUL_PROJ_DIM = 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an attribution is computed.
+
+    Attributes:
+        gradients: the way to compute gradients.
+        gradients_reason: why that way.
+        projection: the kind of projection.
+        proj_dim: dimension of projected gradients; None without a projection.
+        projection_reason: why these.
+        batch_size: examples at once.
+        memory_budget: bytes.
+    """
+
+    gradients: GradientPath
+    gradients_reason: str
+    projection: ProjectionKind
+    proj_dim: int | None
+    projection_reason: str
+    batch_size: int
+    memory_budget: int
+
+    def __str__(self) -> str:
+        kind = self.projection if self.proj_dim is None else f"{self.projection}, proj_dim {self.proj_dim}"
+        return (
+            f"gradients: {self.gradients} ({self.gradients_reason}); projection: {kind} ({self.projection_reason}); "
+            f"batches of {self.batch_size}"
+        )
+
+    def check_kernel(self, n_train: int, itemsize: int) -> None:
+        """Refuses a kernel that does not fit into the memory budget.
+
+        Args:
+            n_train: number of train examples.
+            itemsize: bytes of a number of the features.
+
+        Raises:
+            OutOfMemoryError: it does not.
+        """
+        if self.proj_dim is None or n_train <= self.proj_dim:
+            side, size = f"{n_train:,} train examples", 3 * itemsize * n_train**2
+        else:
+            side, size = f"proj_dim={self.proj_dim:,}", 3 * 8 * self.proj_dim**2
+        if size > self.memory_budget:
+            raise OutOfMemoryError(
+                f"the kernel of {side} and its factor take {size / 1e6:,.0f} MB, more than "
+                f"memory_budget={self.memory_budget:,}. Use a smaller proj_dim ({USUAL_PROJ_DIM} is usual), or raise "
+                "the budget."
+            )
+
+
+def choose_plan(options: Options, computer: GradientComputer, n_train: int | None, batch_size: int) -> Plan:
+    """The plan for a model and data.
+
+    Args:
+        options: what was asked for.
+        computer: of gradients, its way chosen.
+        n_train: number of train examples, None where only reading will tell.
+        batch_size: of the data.
+    """
+    assert computer.path is not None  # chosen before
+    size = n_parameters(computer.layers)
+    projection, proj_dim, reason = _projection(options, computer, n_train)
+    if proj_dim is not None:
+        _check_proj_dim(proj_dim, size)
+    formed = size if computer.path != "hooks" or projection == "none" else min(size, 2**18)
+    each = 3 * formed * options.dtype.itemsize
+    fitting = max(1, options.memory_budget // 4 // each)
+    wanted = options.batch_size or batch_size
+    plan = Plan(
+        gradients=computer.path,
+        gradients_reason=computer.reason,
+        projection=projection,
+        proj_dim=proj_dim,
+        projection_reason=reason,
+        batch_size=min(wanted, fitting),
+        memory_budget=options.memory_budget,
+    )
+    if n_train is not None:
+        plan.check_kernel(n_train, options.dtype.itemsize)  # before hours of gradients rather than after
+    return plan
+
+
+def _projection(
+    options: Options, computer: GradientComputer, n_train: int | None
+) -> tuple[ProjectionKind, int | None, str]:
+    size = n_parameters(computer.layers)
+    usual = min(USUAL_PROJ_DIM, size)
+    if options.projection == "none":
+        return "none", None, "asked for"
+    if options.projection != "auto":
+        kind: ProjectionKind = options.projection  # type: ignore[assignment]
+        return kind, options.proj_dim or usual, "asked for"
+    if options.proj_dim is not None:
+        return "sjlt", options.proj_dim, "the fastest for a given proj_dim"
+    if n_train is None:
+        return "sjlt", usual, "the number of train examples is not known beforehand"
+    if n_train > EXACT_LIMIT:
+        return "sjlt", usual, f"more than {EXACT_LIMIT:,} train examples"
+    width = PackedRows(tuple(computer.layers), computer.factored).width
+    taken = options.dtype.itemsize * n_train * (3 * n_train + width)
+    if width > MAX_ARRAY or taken > options.memory_budget:
+        return "sjlt", usual, f"whole gradients of {width:,} numbers are too long to keep"
+    return "none", None, f"the exact kernel is cheap for {n_train:,} train examples and has no projection noise"
+
+
+def _check_proj_dim(proj_dim: int, size: int) -> None:
+    if proj_dim > size:
+        warnings.warn(
+            f"proj_dim={proj_dim} is larger than the {size} parameters that are projected, which costs time and adds "
+            f"noise; use projection='none' or a proj_dim well below {size}.",
+            AttributionWarning,
+            stacklevel=5,
+        )
+    elif proj_dim < min(MIN_USEFUL_PROJ_DIM, size):
+        warnings.warn(
+            f"proj_dim={proj_dim}: inner products of gradients then err by about 1 / sqrt({proj_dim}) = "
+            f"{proj_dim**-0.5:.0%} of their norms; use {MIN_USEFUL_PROJ_DIM} or more, 512 is a good start.",
+            AttributionWarning,
+            stacklevel=5,
+        )

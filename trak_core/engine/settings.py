@@ -1,0 +1,152 @@
+"""What can be chosen about a build, checked before anything is computed."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from trak_core.errors import InvalidSettingError
+from trak_core.methods import RIDGES
+from trak_core.store.places import without_paths
+from trak_core.store.schema import SCHEMA_VERSION
+from trak_core.subjects import Recipe, Subject
+from trak_core.subjects.planting import check_planting
+
+__all__ = ["BuildSettings"]
+
+FIT_SHARE = 0.2
+MIN_SUBSETS = 20
+METHOD_REVISION = 4
+"""Raise it with any change of the code that changes the numbers of a run."""
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """The settings that decide the numbers of a run.
+
+    Attributes:
+        recipe: its name, or what kind of own data it is.
+        seed: root of every random choice.
+        device: "cpu" or "cuda", resolved.
+        n_checkpoints: models trained on all train examples.
+        proj_dim: dimension of the stored features.
+        n_subsets: half-subsets of the ledger.
+        n_seeds: models retrained on each subset.
+        flip_labels: share of the train labels that are made wrong on purpose, 0 to 0.5.
+        flip_kind: which wrong labels these get, "uniform" or "confusable"; "uniform" where none is made wrong.
+        model: name of the ready model that own data is built with; empty where the recipe brings a model.
+
+    Raises:
+        InvalidSettingError: a setting is out of its range.
+    """
+
+    recipe: str
+    seed: int
+    device: str
+    n_checkpoints: int
+    proj_dim: int
+    n_subsets: int
+    n_seeds: int
+    flip_labels: float = 0.0
+    flip_kind: str = "uniform"
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        # 0, 0.0 and -0.0 are the same setting, so they must have the same fingerprint.
+        object.__setattr__(self, "flip_labels", float(self.flip_labels) or 0.0)
+        check_planting(self.flip_labels, self.flip_kind, "flip_labels", "flip_kind")
+        if self.flip_labels == 0 and self.flip_kind != "uniform":
+            raise InvalidSettingError(
+                f"flip_kind={self.flip_kind!r}, but flip_labels=0 makes no label wrong; give the share to make wrong "
+                "as well, as in --flip-labels 0.1."
+            )
+        limits = {
+            "seed": (0, 2**62),
+            "n_checkpoints": (1, 1000),
+            "proj_dim": (1, 100_000),
+            "n_subsets": (MIN_SUBSETS, 10_000),
+            "n_seeds": (1, 100),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidSettingError(f"{name}={value}; it must be from {low:,} to {high:,}.")
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+        flip_labels: float = 0.0,
+        flip_kind: str = "uniform",
+        **overrides: int | None,
+    ) -> "BuildSettings":
+        """The recipe's defaults with the overrides that are not None."""
+        chosen = {
+            name: getattr(recipe, name) if overrides.get(name) is None else overrides[name]
+            for name in ("n_checkpoints", "proj_dim", "n_subsets", "n_seeds")
+        }
+        return cls(
+            recipe=recipe.name,
+            seed=seed,
+            device=resolve_device(device),
+            flip_labels=flip_labels,
+            flip_kind=flip_kind,
+            model=recipe.model,
+            **chosen,  # type: ignore[arg-type]
+        )
+
+    def command(self, name: str) -> list[str]:
+        """The arguments of `python -m trak_core` that build a recipe with these settings, as a run of that name."""
+        flags = {"name": name, **asdict(self)}
+        del flags["recipe"]
+        if self.flip_labels == 0:
+            del flags["flip_labels"], flags["flip_kind"]
+        del flags["model"]
+        return [
+            "build",
+            self.recipe,
+            *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))),
+        ]
+
+    @property
+    def n_fit(self) -> int:
+        """Subsets on which the ridge and the calibration are chosen; LDS is reported on the others."""
+        return round(FIT_SHARE * self.n_subsets)
+
+    def fingerprint(self, subject: Subject) -> str:
+        """SHA-256 (hex) over everything that the numbers of the run depend on."""
+        model = subject.make_model()
+        own = without_paths(asdict(self))  # a folder may move: what lies in it is told by the sources
+        parts = {
+            "schema_version": SCHEMA_VERSION,
+            "method_revision": METHOD_REVISION,
+            # Runs of recipes were built before there were models to choose from; their fingerprints still hold.
+            "settings": {name: value for name, value in own.items() if name != "model" or value},
+            "fit_share": FIT_SHARE,
+            "ridges": RIDGES,
+            "training": asdict(subject.training),
+            "task": repr(subject.task),
+            "model": repr(model),
+            "parameters": {name: list(value.shape) for name, value in model.named_parameters()},
+            "data": subject.dataset.fingerprint(),
+            **({"sources": dict(subject.sources)} if subject.sources else {}),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def resolve_device(device: str) -> str:
+    """The device by name: what "auto" means here, or the device asked for if it can be had.
+
+    Raises:
+        InvalidSettingError: the device is unknown, or there is no GPU.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise InvalidSettingError(f"device={device!r}; it must be auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettingError("device='cuda', but torch finds no GPU here; use --device cpu or auto.")
+    return device

@@ -1,0 +1,111 @@
+"""What if some train examples were gone? Retrains models with and without them and compares seed by seed.
+
+Each seed decides the initial weights and the order of batches of a pair of models: one is trained on everything, for
+the other the removed examples have weight 0 in the loss, so that nothing else differs (the protocol of
+`trak_core/evidence/removal.py`). All pairs train at once.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trak_core.engine.subject import read_build
+from trak_core.errors import RunMismatchError
+from trak_core.evidence.removal import removal_weights
+from trak_core.evidence.what_if import N_SEEDS, Pairs, as_question, compare_pairs
+from trak_core.seeds import derive_seed
+from trak_core.store.run import open_run
+from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
+from trak_core.subjects import Subject
+from trak_core.training import diverged, train_reweighted
+
+__all__ = ["verify_what_if"]
+
+MODELS_AT_ONCE = 100
+
+
+def verify_what_if(
+    run_dir: Path,
+    test_idx: int,
+    removed: Iterable[int],
+    n_seeds: int = N_SEEDS,
+    listener: Callable[[float, str], None] = lambda fraction, step: None,
+) -> Verified:
+    """The answer of retrained models: from the run's history if it was asked before, else found now and kept there.
+
+    Args:
+        run_dir: of a run that was built from a recipe.
+        test_idx: of the test example.
+        removed: numbers of train examples.
+        n_seeds: pairs of models to train.
+        listener: called with the fraction done, 0 to 1, and what is being done.
+
+    Raises:
+        NotInRunError: as `as_question`.
+        InvalidSettingError: as `as_question`; or the run was built on a GPU, and there is none.
+        RunMismatchError: the run was built by another version or from other data, or was built anew meanwhile.
+        TrainingDivergedError: fewer than two pairs of models did not diverge.
+        StorageError: the history cannot be written.
+    """
+    with open_run(run_dir) as run:
+        question = as_question(run, test_idx, removed, n_seeds)
+        made, n_train = run.info.provenance, run.info.n_train
+    history = WhatIfHistory(run_dir)
+    known = history.find(question)
+    if known is not None:
+        return known
+    listener(0.0, "reading the data")
+    with open_run(run_dir) as run:
+        _, subject = read_build(run)
+    began = time.monotonic()
+    pairs = _train_pairs(subject, made, question, n_train, listener)
+    verified = compare_pairs(question, pairs, time.monotonic() - began)
+    with open_run(run_dir) as run:
+        if run.info.provenance["fingerprint"] != question.fingerprint:
+            raise RunMismatchError(
+                f"run {run_dir.name!r} was built anew while models were retrained, so the answer fits it no longer and "
+                "was not kept; ask again."
+            )
+    history.add(verified)
+    listener(1.0, "done")
+    return verified
+
+
+def _train_pairs(
+    subject: Subject, made: dict[str, Any], question: Question, n_train: int, listener: Callable[[float, str], None]
+) -> Pairs:
+    device, n_seeds = made["device"], question.n_seeds
+    train, test = subject.dataset.train, subject.dataset.test
+    inputs = torch.from_numpy(train.inputs).to(device)
+    labels = torch.from_numpy(train.labels).to(device)
+    asked = torch.from_numpy(test.inputs[question.test_idx : question.test_idx + 1]).to(device)
+    nothing, gone = np.array([], dtype=np.int64), np.array(question.removed)
+    weights = removal_weights([nothing] * n_seeds + [gone] * n_seeds, n_train)
+    seeds = [derive_seed(made["seed"], "what if", i) for i in range(n_seeds)] * 2
+    n_models = len(seeds)
+    n_done, total = 0, subject.training.epochs * -(-n_models // MODELS_AT_ONCE)
+
+    def advance() -> None:
+        nonlocal n_done
+        n_done += 1
+        # The last hundredth is for what comes after training.
+        listener(0.99 * n_done / total, f"training {n_models} models")
+
+    outputs = []
+    for start in range(0, n_models, MODELS_AT_ONCE):
+        part = slice(start, start + MODELS_AT_ONCE)
+        ensemble = train_reweighted(
+            subject.make_model, subject.task, inputs, labels, weights[part], seeds[part], subject.training, advance
+        )
+        logits = ensemble.logits(asked)[:, 0]  # [n_models, n_classes]
+        n_classes = logits.shape[1]
+        classes = torch.arange(n_classes, device=logits.device).expand(len(logits), -1)
+        found = subject.task.model_output(logits[:, None, :].expand(-1, n_classes, -1), classes).double().cpu().numpy()
+        found[diverged(ensemble)] = np.nan
+        outputs.append(found)
+    of_all = np.concatenate(outputs)
+    return Pairs(of_all[:n_seeds], of_all[n_seeds:])
