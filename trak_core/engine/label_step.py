@@ -1,6 +1,5 @@
 """The build step that looks for labels that are wrong, and for what else is odd about the train set."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Ensemble
+from trak_core.training import Ensemble, OnShare, ignore_share
 
 __all__ = ["label_tables"]
 
@@ -30,7 +29,7 @@ def label_tables(
     subject: Subject,
     seed: int,
     device: str,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
 ) -> tuple[Tables, dict[str, Any]]:
     """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
 
@@ -43,7 +42,7 @@ def label_tables(
         subject: data, model, task and training settings.
         seed: of the build.
         device: to train on.
-        on_epoch: called after every epoch of each of two looks, for progress.
+        on_share: progress of each of two looks.
 
     Raises:
         RunMismatchError: checkpoints or training logs are not those of the store.
@@ -57,12 +56,12 @@ def label_tables(
     opinions = None
     if 1 < len(np.unique(labels)) < len(labels):
         opinions = hear_witnesses(
-            subject,
+            subject.trainer(device),
             inputs,
             torch.from_numpy(labels).to(device),
             len(dataset.class_names),
             derive_seed(seed, "labels"),
-            on_epoch,
+            on_share,
         )
         signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
         tables = _suspects(opinions, signals, labels)

@@ -9,7 +9,6 @@ its class usually is, have a say in which other examples are left out. Folds are
 weights of the pool are fitted to all labels, so that these depend on it as well.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,8 +24,7 @@ from trak_core.labels.pool import pool_opinions
 from trak_core.labels.signals import FLOOR, SMALL_CLASS, label_margins, log_probabilities, log_votes
 from trak_core.labels.votes import N_NEIGHBOURS, neighbour_votes
 from trak_core.seeds import derive_seed
-from trak_core.subjects import Subject
-from trak_core.training import diverged
+from trak_core.training import OnShare, Trainer, diverged, ignore_share
 
 __all__ = ["N_FOLDS", "N_MODELS", "N_REPEATS", "Opinions", "hear_witnesses"]
 
@@ -88,22 +86,22 @@ class _Look:
 
 
 def hear_witnesses(
-    subject: Subject,
+    trainer: Trainer,
     inputs: Tensor,
     labels: Tensor,
     n_classes: int,
     seed: int,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
 ) -> Opinions:
     """The opinions on the labels of a train set.
 
     Args:
-        subject: model, task and training settings.
+        trainer: of models of these examples.
         inputs: `[n_train, ...]` float32, on the device to train on.
         labels: `[n_train]` int64, on the same device; of two classes at least.
         n_classes: number of classes.
         seed: of the folds and the models.
-        on_epoch: called after every epoch of each of the two looks, for progress.
+        on_share: progress of each of the two looks.
 
     Raises:
         InvalidSettingError: four fifths of the train set are less than a batch.
@@ -114,23 +112,12 @@ def hear_witnesses(
     folds = [draw_folds(given, N_FOLDS, N_REPEATS, own_seed) for own_seed in seeds]
 
     def look(number: int, trusted: NDArray[np.bool_] | None) -> _Look:
-        models = train_folds(
-            subject.make_model,
-            subject.task,
-            inputs,
-            labels,
-            subject.training,
-            folds[number],
-            seeds[number],
-            trusted,
-            on_epoch,
-        )
-        return _ask(models, inputs)
+        return _ask(train_folds(trainer, labels, folds[number], seeds[number], trusted, on_share), inputs)
 
     first = look(0, None)
     out_of_fold = first.mean(first.probabilities)
     trusted = _trusted(out_of_fold, given)
-    left_nothing_out = bool(training_sets(folds[1], trusted).sum(axis=1).min() < subject.training.batch_size)
+    left_nothing_out = bool(training_sets(folds[1], trusted).sum(axis=1).min() < trainer.smallest_subset)
     second = look(1, None if left_nothing_out else trusted)
     opinions = {
         "out_of_fold": _mean_log(first),
