@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.installed import Installed
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+expect.set_options(timeout=30_000)  # machines that run tests are busy
 
 
 def test_it_shows_the_runs_of_the_folder_and_is_not_misled_by_modules_there(
