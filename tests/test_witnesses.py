@@ -95,7 +95,7 @@ def seen_before_the_last_layer(models: FoldModels, number: int, inputs: torch.Te
 def test_neighbours_vote_by_the_model_that_left_the_example_out_among_what_it_was_trained_on(lost):
     models, inputs, labels = fold_models()
     n_folds, n = models.n_folds, len(labels)
-    heard = ~np.isin(models.asked, lost)
+    heard = ~np.isin(models.judges, lost)
     found = witnesses._votes_by_models(models, heard, inputs, labels, 6)
     for idx in range(n):
         by_repeat = []
@@ -343,7 +343,13 @@ def test_a_model_that_diverged_is_heard_nowhere_and_the_others_are(monkeypatch):
         said = []
         for models, lost in ((first.models, (2, 2 * N_FOLDS)), (second.models, (7,))):
             numbers = [N_FOLDS * repeat + int(models.folds[repeat, idx]) for repeat in range(N_REPEATS)]
-            said.append([models.ensemble.logits(inputs[[idx]])[number, 0] for number in numbers if number not in lost])
+            said.append(
+                [
+                    models.ensemble.outputs(subject.task, inputs[[idx]])[number, 0]
+                    for number in numbers
+                    if number not in lost
+                ]
+            )
         assert 2 <= len(said[0]) <= 4
         out_of_fold[idx] = torch.stack(said[0]).double().softmax(1).mean(0).numpy()
         wrong = [float(logits.argmax() != int(labels[idx])) for logits in [*said[0], *said[1]]]
@@ -373,7 +379,7 @@ def test_models_that_are_finite_but_say_nothing_finite_are_lost_too():
     models.ensemble.parameters["2.bias"][4] = 3e38
     look = witnesses._ask(models, inputs)
     assert look.n_diverged == 1
-    assert np.array_equal(look.heard, models.asked != 4)
+    assert np.array_equal(look.heard, models.judges != 4)
     assert np.isfinite(look.logits).all()
 
 

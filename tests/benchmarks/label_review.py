@@ -102,7 +102,9 @@ def accuracies(subject: Subject, labels: NDArray[np.int64], seeds: list[int]) ->
         seeds,
         subject.training,
     )
-    return (models.logits(torch.from_numpy(test.inputs)).argmax(-1).numpy() == test.labels).astype(np.float64)
+    return (models.outputs(subject.task, torch.from_numpy(test.inputs)).argmax(-1).numpy() == test.labels).astype(
+        np.float64
+    )
 
 
 def mend(subject: Subject, n_seeds: int) -> None:

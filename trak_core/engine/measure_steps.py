@@ -42,7 +42,8 @@ from trak_core.evidence import (
     removal_weights,
     summarize_removal,
 )
-from trak_core.methods import METHODS, Examples, Ledger, Material, MethodInfo, Scores, Tuning
+from trak_core.inputs import ArrayInputs, as_tensors, take
+from trak_core.methods import METHODS, Examples, Ledger, MethodContext, MethodInfo, Scores, Tuning
 from trak_core.seeds import derive_seed
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles
@@ -51,6 +52,7 @@ from trak_core.store.masks import pack_masks, unpack_masks
 from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
+from trak_core.tasks import Answer
 from trak_core.training import (
     Ensemble,
     diverged,
@@ -102,7 +104,7 @@ class _Answers:
 
     Attributes:
         margins: of the labels `[n_models, n_tests]`, NaN for models that diverged.
-        right: whether the label is the answer, bool `[n_models, n_tests]`.
+        right: whether the answer is right, True where that means nothing, bool `[n_models, n_tests]`.
     """
 
     margins: Floats
@@ -142,9 +144,9 @@ class MeasureSteps:
         # With very few test examples none are set apart, and settings are chosen on all of them.
         self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
 
-    def _examples(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Examples:
+    def _examples(self, inputs: ArrayInputs, labels: NDArray[np.int64]) -> Examples:
         device = self.build.device
-        return Examples(torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device))
+        return Examples(as_tensors(inputs, device), torch.from_numpy(labels).to(device))
 
     @property
     def methods(self) -> list[str]:
@@ -158,9 +160,9 @@ class MeasureSteps:
     def check_needs(self) -> None:
         """Refuses a method that was asked for by name and cannot be had, before anything is begun."""
         if not self._is_every_method:
-            material = self._material()
+            context = self._material()
             for name in self.methods:
-                material.require(name, METHODS[name].info.needs)
+                context.require(name, METHODS[name].info.needs)
 
     def run(self, progress: ProgressReporter, fingerprint: str, published_at: float) -> None:
         """Does what is left to do, in order, and publishes along the way."""
@@ -216,11 +218,11 @@ class MeasureSteps:
         return load_checkpoints(self.writer, self.files, self.subject, self.build.device)
 
     @cached_property
-    def material(self) -> Material:
+    def context(self) -> MethodContext:
         """All that methods may use: fitting subsets and tuning test examples, never those that are reported on."""
         return self._material()
 
-    def _material(self) -> Material:
+    def _material(self) -> MethodContext:
         masks, outcomes = self._ledger("fit")
         fit = torch.from_numpy(masks)
         actual, tuned = outcomes.mean(1), self.chosen_on
@@ -233,7 +235,7 @@ class MeasureSteps:
         known = torch.cat([fit, more])
         answers = torch.cat([torch.from_numpy(actual.astype(np.float32)), more_outcomes])
         device = self.build.device
-        return Material(
+        return MethodContext(
             task=self.subject.task,
             architecture=self.checkpoints.architecture,
             states=[self.checkpoints.state_dict(i) for i in range(len(self.checkpoints))],
@@ -265,7 +267,7 @@ class MeasureSteps:
                 self.subject.make_model,
                 self.subject.task,
                 self.train.inputs,
-                self.train.asked,
+                self.train.targets,
                 masks[part],
                 seeds[part],
                 self.subject.training,
@@ -283,7 +285,7 @@ class MeasureSteps:
                 self.subject.make_model,
                 self.subject.task,
                 self.train.inputs,
-                self.train.asked,
+                self.train.targets,
                 weights[part],
                 seeds[part],
                 self.subject.training,
@@ -294,17 +296,17 @@ class MeasureSteps:
     def _in_parts(
         self, n_models: int, train: Callable[[slice], Ensemble], tests: NDArray[np.int64] | None = None
     ) -> "_Answers":
-        inputs, labels = self.test.inputs, self.test.asked
+        task, inputs, targets = self.subject.task.query, self.test.inputs, self.test.targets
         if tests is not None:
-            inputs, labels = inputs[tests], labels[tests]
+            inputs, targets = take(inputs, tests), targets[tests]
         margins, right = [], []
         for start in range(0, n_models, MODELS_AT_ONCE):
             ensemble = train(slice(start, start + MODELS_AT_ONCE))
-            logits = ensemble.logits(inputs)
-            found = self.subject.task.model_output(logits, labels.expand(len(logits), -1)).cpu().numpy()
+            outputs = ensemble.outputs(task, inputs)
+            found = ensemble.of_each("model_output", task, outputs, targets).cpu().numpy()
             found[diverged(ensemble)] = np.nan
             margins.append(found.astype(np.float64))
-            right.append((logits.argmax(-1) == labels).cpu().numpy())
+            right.append(ensemble.right(task, outputs, targets))
         return _Answers(np.concatenate(margins), np.concatenate(right))
 
     # --- more retrained models ----------------------------------------------------------------------------
@@ -420,7 +422,7 @@ class MeasureSteps:
         """Scores, cost and LDS of one method; a method that cannot be had is written down with its reason."""
         info = METHODS[name].info
         try:
-            self.material.require(name, info.needs)
+            self.context.require(name, info.needs)
             with measured_cost() as cost, _own_errors(name):
                 scores = METHODS[name].fit(self._given(info))
                 dense = _dense(scores)
@@ -436,8 +438,8 @@ class MeasureSteps:
         left_out = {key: why for key, why in (self.writer.meta("methods_left_out") or {}).items() if key != name}
         self.writer.write(f"method {name}", tables, {"methods_left_out": left_out}, removed)
 
-    def _given(self, info: MethodInfo) -> Material:
-        return self.material if info.max_checkpoints is None else self.material.first(info.max_checkpoints)
+    def _given(self, info: MethodInfo) -> MethodContext:
+        return self.context if info.max_checkpoints is None else self.context.first(info.max_checkpoints)
 
     def _tables(
         self, info: MethodInfo, scores: Scores, dense: NDArray[np.float32], cost: Cost
@@ -508,7 +510,7 @@ class MeasureSteps:
             },
             "topk": topk_columns({name: scaled}, errors={} if errors is None else {name: errors}),
             "class_influence": class_influence_columns(
-                name, self.test.asked.cpu().numpy(), lambda test_idx: scaled[test_idx]
+                name, self.test.targets.cpu().numpy(), lambda test_idx: scaled[test_idx]
             ),
         }
         own = scores.self_influence()
@@ -584,10 +586,12 @@ class MeasureSteps:
 
     @cached_property
     def removal_tests(self) -> NDArray[np.int64]:
-        """Test examples that the model gets right, drawn from those that are reported on."""
-        p = self.checkpoints.logits(self.test.inputs).softmax(-1).mean(0)
-        right = (p.argmax(-1) == self.test.asked).cpu().numpy()
-        return choose_tests(right & ~self.tuning, self.settings.n_removal_tests, self.build.seed)
+        """Test examples that the model gets right, where that means something, from those that are reported on."""
+        task, checkpoints = self.subject.task.query, self.checkpoints
+        answers = checkpoints.answers(task, checkpoints.outputs(task, self.test.inputs))
+        right = task.agrees(Answer.mean(answers), self.test.targets) if answers else None
+        usable = ~self.tuning if right is None else right.cpu().numpy() & ~self.tuning
+        return choose_tests(usable, self.settings.n_removal_tests, self.build.seed)
 
     @cached_property
     def _unremoved(self) -> "_Answers":

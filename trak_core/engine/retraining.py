@@ -20,10 +20,12 @@ from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.retraining import N_SEEDS, LabelSetName, TestAnswers, as_trial, compare_label_sets
+from trak_core.inputs import as_tensors
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, LabelTrial, Retraining, RetrainingHistory
 from trak_core.store.run import open_run
 from trak_core.subjects import Subject
+from trak_core.tasks import Inputs
 from trak_core.training import Ensemble, diverged, train_reweighted
 
 __all__ = ["retrain_on_labels"]
@@ -80,7 +82,7 @@ def _train_sets(
     subject: Subject, made: dict[str, Any], trial: LabelTrial, listener: Callable[[float, str], None]
 ) -> dict[LabelSetName, TestAnswers]:
     train, test, device = subject.dataset.train, subject.dataset.test, made["device"]
-    inputs, test_inputs = (torch.from_numpy(split.inputs).to(device) for split in (train, test))
+    inputs, test_inputs = (as_tensors(split.inputs, device) for split in (train, test))
     given, test_labels = (torch.from_numpy(split.labels).to(device) for split in (train, test))
     corrections = trial.corrections
     cleaned = train.labels.copy()
@@ -121,8 +123,10 @@ def _train_sets(
     return {**found, "excluded": found.get("excluded", found["cleaned"])}
 
 
-def _answers(subject: Subject, ensemble: Ensemble, inputs: Tensor, labels: Tensor) -> TestAnswers:
-    logits = ensemble.logits(inputs)  # [n_models, n_test, n_classes]
-    margins = subject.task.model_output(logits, labels.expand(len(logits), -1)).double().cpu().numpy()
+def _answers(subject: Subject, ensemble: Ensemble, inputs: Inputs, labels: Tensor) -> TestAnswers:
+    task = subject.task.query
+    outputs = ensemble.outputs(task, inputs)  # [n_models, n_test, ...]
+    margins = ensemble.of_each("model_output", task, outputs, labels).double().cpu().numpy()
     margins[diverged(ensemble)] = np.nan
-    return TestAnswers(margins, logits.argmax(-1).cpu().numpy())
+    answers = torch.stack([answer.value for answer in ensemble.answers(task, outputs)])
+    return TestAnswers(margins, answers.cpu().numpy())

@@ -17,10 +17,12 @@ from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.what_if import N_SEEDS, Pairs, as_question, compare_pairs
+from trak_core.inputs import as_tensors, take
 from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.subjects import Subject
+from trak_core.tasks import Targets
 from trak_core.training import diverged, train_reweighted
 
 __all__ = ["verify_what_if"]
@@ -80,9 +82,11 @@ def _train_pairs(
 ) -> Pairs:
     device, n_seeds = made["device"], question.n_seeds
     train, test = subject.dataset.train, subject.dataset.test
-    inputs = torch.from_numpy(train.inputs).to(device)
+    inputs = as_tensors(train.inputs, device)
     labels = torch.from_numpy(train.labels).to(device)
-    asked = torch.from_numpy(test.inputs[question.test_idx : question.test_idx + 1]).to(device)
+    one = slice(question.test_idx, question.test_idx + 1)
+    test_input, target = as_tensors(take(test.inputs, one), device), torch.from_numpy(test.labels[one]).to(device)
+    task = subject.task.query
     nothing, gone = np.array([], dtype=np.int64), np.array(question.removed)
     weights = removal_weights([nothing] * n_seeds + [gone] * n_seeds, n_train)
     seeds = [derive_seed(made["seed"], "what if", i) for i in range(n_seeds)] * 2
@@ -101,10 +105,9 @@ def _train_pairs(
         ensemble = train_reweighted(
             subject.make_model, subject.task, inputs, labels, weights[part], seeds[part], subject.training, advance
         )
-        logits = ensemble.logits(asked)[:, 0]  # [n_models, n_classes]
-        n_classes = logits.shape[1]
-        classes = torch.arange(n_classes, device=logits.device).expand(len(logits), -1)
-        found = subject.task.model_output(logits[:, None, :].expand(-1, n_classes, -1), classes).double().cpu().numpy()
+        given = ensemble.outputs(task, test_input)  # [n_models, 1, ...]
+        targets = Targets.of(task, given[0], target)
+        found = ensemble.of_each("model_outputs", task, given, targets.every)[:, 0].double().cpu().numpy()
         found[diverged(ensemble)] = np.nan
         outputs.append(found)
     of_all = np.concatenate(outputs)

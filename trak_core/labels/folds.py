@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trak_core.seeds import derive_seed
-from trak_core.tasks import Classification
+from trak_core.tasks import Inputs, Task
 from trak_core.training import Ensemble, TrainingSettings, train_ensemble
 
 __all__ = ["ALWAYS_IN", "FoldModels", "assign_folds", "draw_folds", "train_folds", "training_sets"]
@@ -58,8 +58,8 @@ class FoldModels:
     n_folds: int
 
     @property
-    def asked(self) -> NDArray[np.int64]:
-        """Number of the model that is asked about each example, because it did not see it: `[n_repeats, n]`.
+    def judges(self) -> NDArray[np.int64]:
+        """Number of the model that judges each example, because it did not see it: `[n_repeats, n]`.
 
         For an example that all were trained on, the first model of each repetition.
         """
@@ -67,19 +67,19 @@ class FoldModels:
         return np.asarray(first + np.maximum(self.folds, 0))
 
     def unseen(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of the models that are asked about each example `[n_repeats, n, n_classes]`.
+        """Logits of the models that judge each example `[n_repeats, n, n_classes]`.
 
         Args:
             logits: of all models for all examples `[n_models, n, n_classes]`.
         """
-        chosen: NDArray[np.float32] = logits[self.asked, np.arange(logits.shape[1])]
+        chosen: NDArray[np.float32] = logits[self.judges, np.arange(logits.shape[1])]
         return chosen
 
 
 def train_folds(
     make_model: Callable[[], nn.Module],
-    task: Classification,
-    inputs: Tensor,
+    task: Task,
+    inputs: Inputs,
     labels: Tensor,
     settings: TrainingSettings,
     folds: NDArray[np.int64],

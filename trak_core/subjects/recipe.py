@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs no
     from torch import nn
 
     from trak_core.datasets import Dataset
-    from trak_core.tasks import Classification
+    from trak_core.tasks import Task
     from trak_core.training import TrainingSettings
 
 __all__ = ["Recipe", "Subject"]
@@ -30,7 +30,7 @@ class Subject:
 
     dataset: Dataset
     make_model: Callable[[], nn.Module]
-    task: Classification
+    task: Task
     training: TrainingSettings
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
