@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trak_core.methods.material import Material, Need
+from trak_core.methods.context import MethodContext, Need
 
 __all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "choose"]
 
@@ -42,7 +42,7 @@ class MethodInfo:
 
 
 class Scores(Protocol):
-    """What a method gives for the test examples of its material."""
+    """What a method gives for the test examples of its context."""
 
     @property
     def settings(self) -> dict[str, float]:
@@ -87,8 +87,8 @@ class Method(Protocol):
         """What people read, and what it needs."""
         ...
 
-    def fit(self, material: Material) -> Scores:
-        """Scores for the material, whose needs are met."""
+    def fit(self, context: MethodContext) -> Scores:
+        """Scores for the context, whose needs are met."""
         ...
 
 
@@ -172,16 +172,16 @@ class ScoreMatrix(BaseScores):
         return cls(stacked.mean(0), settings or {}, errors, of_each=of_each)
 
 
-def choose(material: Material, candidates: dict[float, Tensor], default: float) -> float:
+def choose(context: MethodContext, candidates: dict[float, Tensor], default: float) -> float:
     """The candidate setting that predicts the tuning subsets best; the default where there is nothing to tune by.
 
     Args:
-        material: with or without tuning.
+        context: with or without tuning.
         candidates: setting to the outcomes that it predicts `[n_subsets, n_test]`.
         default: where nothing can be measured.
     """
-    if material.tuning is None:
+    if context.tuning is None:
         return default
-    quality = {setting: material.tuning.quality(predicted) for setting, predicted in candidates.items()}
+    quality = {setting: context.tuning.quality(predicted) for setting, predicted in candidates.items()}
     defined = {setting: value for setting, value in quality.items() if value == value}
     return max(defined, key=lambda setting: defined[setting]) if defined else default

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.gradients import StateDict
+from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.kernels import DEFAULT_RIDGE, RIDGES, DualKernel
-from trak_core.methods.material import Material, Need
 from trak_core.methods.method import MethodInfo, Scores, choose
 from trak_core.methods.product import ProductScores, Term
 from trak_core.seeds import derive_seed
@@ -48,28 +48,28 @@ class _Kernel:
     q: Tensor
 
 
-def _kernel(material: Material, weights: StateDict) -> _Kernel:
-    rows = material.gradients
-    train_rows = rows.whole(weights, material.train.inputs, material.train.asked)
-    test_rows = rows.whole(weights, material.test.inputs, material.test.asked)
+def _kernel(context: MethodContext, weights: StateDict) -> _Kernel:
+    rows = context.gradients
+    train_rows = rows.whole(weights, context.train.inputs, context.train.targets)
+    test_rows = context.query_gradients.whole(weights, context.test.inputs, context.test.targets)
     return _Kernel(
         DualKernel(rows.inner_products(train_rows, train_rows)),
         rows.inner_products(test_rows, train_rows),
-        material.q(weights, material.train),
+        context.q(weights),
     )
 
 
-def _choose_ridge(material: Material, kernels: Iterator[_Kernel], q: Tensor) -> float:
+def _choose_ridge(context: MethodContext, kernels: Iterator[_Kernel], q: Tensor) -> float:
     """The ridge that predicts the tuning subsets best with weights q `[n_train]`, those of the final scores."""
-    if material.tuning is None:
+    if context.tuning is None:
         return DEFAULT_RIDGE
-    weighted = material.tuning.masks.to(q) * q
+    weighted = context.tuning.masks.to(q) * q
     predicted: dict[float, Tensor] = {}
     for kernel in kernels:
         for ridge in RIDGES:
             outcome = kernel.train.predict(kernel.test, kernel.train.factorize(ridge), weighted).T
             predicted[ridge] = predicted.get(ridge, 0) + outcome
-    return choose(material, predicted, DEFAULT_RIDGE)
+    return choose(context, predicted, DEFAULT_RIDGE)
 
 
 def _term(kernel: _Kernel, ridge: float, q: Tensor | None = None) -> Term:
@@ -90,11 +90,11 @@ class Trak:
         needs=(Need.CHECKPOINTS,),
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        q = torch.stack([material.q(weights, material.train) for weights in material.states]).mean(0)
-        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states), q)
-        terms = [_term(_kernel(material, weights), ridge) for weights in material.states]
+        q = torch.stack([context.q(weights) for weights in context.states]).mean(0)
+        ridge = _choose_ridge(context, (_kernel(context, weights) for weights in context.states), q)
+        terms = [_term(_kernel(context, weights), ridge) for weights in context.states]
         return ProductScores(terms, average_weights=True, settings={"ridge": ridge})
 
 
@@ -109,15 +109,15 @@ class TrakThreshold:
         needs=(Need.CHECKPOINTS,),
     )
 
-    def fit(self, material: Material) -> Scores:
+    def fit(self, context: MethodContext) -> Scores:
         """As in `Method`."""
-        scores = Trak().fit(material)
+        scores = Trak().fit(context)
         middle = float(torch.cat([block.abs().flatten() for block in scores.blocks()]).median())
         predicted = {}
-        if material.tuning is not None:
+        if context.tuning is not None:
             for share in THRESHOLDS:
-                predicted[share] = replace(scores, threshold=share * middle).predict(material.tuning.masks)
-        share = choose(material, predicted, 1.0)
+                predicted[share] = replace(scores, threshold=share * middle).predict(context.tuning.masks)
+        share = choose(context, predicted, 1.0)
         return replace(scores, threshold=share * middle, settings={**scores.settings, "threshold": share * middle})
 
 
@@ -133,10 +133,10 @@ class TrakDropout:
         max_checkpoints=5,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        ridge = _choose_ridge(material, _masked_kernels(material), torch.stack(_masked_q(material)).mean(0))
-        terms = [_term(kernel, ridge) for kernel in _masked_kernels(material)]
+        ridge = _choose_ridge(context, _masked_kernels(context), torch.stack(_masked_q(context)).mean(0))
+        terms = [_term(kernel, ridge) for kernel in _masked_kernels(context)]
         settings = {"ridge": ridge, "dropout": DROPOUT}
         return ProductScores(terms, average_weights=True, settings=settings, terms_a_checkpoint=N_MASKS)
 
@@ -153,36 +153,36 @@ class TrakForwardOnly:
         max_checkpoints=5,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        of_each = _masked_q(material)
+        of_each = _masked_q(context)
         q = torch.stack(of_each).mean(0)
-        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states), q)
+        ridge = _choose_ridge(context, (_kernel(context, weights) for weights in context.states), q)
         terms = [
-            _term(_kernel(material, weights), ridge, own) for weights, own in zip(material.states, of_each, strict=True)
+            _term(_kernel(context, weights), ridge, own) for weights, own in zip(context.states, of_each, strict=True)
         ]
         return ProductScores(terms, average_weights=True, settings={"ridge": ridge, "dropout": DROPOUT})
 
 
-def _masked_q(material: Material) -> list[Tensor]:
+def _masked_q(context: MethodContext) -> list[Tensor]:
     """Weights q `[n_train]` of each checkpoint, averaged over its masked versions."""
     return [
-        torch.stack([masked.q(weights, material.train) for masked in _masked(material, index)]).mean(0)
-        for index, weights in enumerate(material.states)
+        torch.stack([masked.q(weights) for masked in _masked(context, index)]).mean(0)
+        for index, weights in enumerate(context.states)
     ]
 
 
-def _masked_kernels(material: Material) -> Iterator[_Kernel]:
-    for index, weights in enumerate(material.states):
-        for masked in _masked(material, index):
+def _masked_kernels(context: MethodContext) -> Iterator[_Kernel]:
+    for index, weights in enumerate(context.states):
+        for masked in _masked(context, index):
             yield _kernel(masked, weights)
 
 
-def _masked(material: Material, checkpoint: int) -> Iterator[Material]:
-    """The material with versions of its model that have some units off, other ones for every checkpoint."""
+def _masked(context: MethodContext, checkpoint: int) -> Iterator[MethodContext]:
+    """The context with versions of its model that have some units off, other ones for every checkpoint."""
     for number in range(N_MASKS):
-        seed = derive_seed(material.seed, "dropout", checkpoint, number)
-        yield replace(material, architecture=_with_units_off(material.architecture, seed), _rows=[])
+        seed = derive_seed(context.seed, "dropout", checkpoint, number)
+        yield replace(context, architecture=_with_units_off(context.architecture, seed), _sides=[])
 
 
 def _with_units_off(architecture: nn.Module, seed: int) -> nn.Module:

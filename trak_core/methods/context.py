@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import StateDict, n_parameters, run_model
+from trak_core.gradients import Inputs, StateDict, n_parameters, prepared, run_model
+from trak_core.inputs import leaves
 from trak_core.methods.gradient_rows import GradientRows
-from trak_core.tasks import Classification, Task
+from trak_core.tasks import Task
 from trak_core.training import TrainingLog
 
-__all__ = ["Examples", "Ledger", "Material", "Need", "Tuning"]
+__all__ = ["Examples", "Ledger", "MethodContext", "Need", "Tuning"]
 
 
 class Need(StrEnum):
@@ -21,6 +22,7 @@ class Need(StrEnum):
 
     CHECKPOINTS = "trained checkpoints"
     CLASSES = "classes to choose from"
+    LOSS = "a task that tells its loss"
     EMBEDDINGS = "embeddings"
     TRAINING_LOG = "a training log"
     LEDGER = "models retrained on random halves"
@@ -32,6 +34,7 @@ class Need(StrEnum):
 SUPPLY = {
     Need.CHECKPOINTS: "`python -m trak_core build RECIPE` trains them",
     Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
+    Need.LOSS: "define `loss` of the task, or use trak or grad_dot, which need none",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
     Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
     Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
@@ -50,15 +53,20 @@ class Examples:
     """Examples of one split.
 
     Attributes:
-        inputs: `[n, ...]`, as the model takes them.
-        asked: what is asked of each `[n]`: its label for train examples.
+        inputs: as the model takes them, each tensor `[n, ...]`.
+        targets: what is asked about each `[n, ...]`; of train examples, what the model was trained on.
     """
 
-    inputs: Tensor
-    asked: Tensor
+    inputs: Inputs
+    targets: Tensor
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return len(self.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return leaves(self.inputs)[0].device  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Material:
+class MethodContext:
     """All that a run offers to methods.
 
     Attributes:
@@ -96,7 +104,7 @@ class Material:
         architecture: supplies the forward pass; its own weights are never used.
         states: weights of the checkpoints, each trained on all train examples.
         train: train examples.
-        test: test examples, each with the class asked about.
+        test: test examples, each with what is asked about it.
         seed: root of every random choice of a method.
         weight_decay: that the checkpoints were trained with; it adds to the curvature of the loss.
         logs: training logs of the first checkpoints.
@@ -116,9 +124,9 @@ class Material:
     ledger: Ledger | None = None
     tuning: Tuning | None = None
     memory: int = 2**30
-    _rows: list[GradientRows] = field(default_factory=list, repr=False)
+    _sides: list[GradientRows] = field(default_factory=list, repr=False)
 
-    def first(self, n_checkpoints: int) -> "Material":
+    def first(self, n_checkpoints: int) -> "MethodContext":
         """The same with the first checkpoints only."""
         return replace(self, states=self.states[:n_checkpoints], logs=self.logs[:n_checkpoints])
 
@@ -127,7 +135,8 @@ class Material:
         matrices = any(isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) for module in self.architecture.modules())
         met = {
             Need.CHECKPOINTS: bool(self.states),
-            Need.CLASSES: isinstance(self.task, Classification),
+            Need.CLASSES: self.task.has_classes,
+            Need.LOSS: self.task.has_loss,
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
             Need.LEDGER: self.ledger is not None,
@@ -150,23 +159,30 @@ class Material:
 
     @property
     def gradients(self) -> GradientRows:
-        """Gradients of the model output at any weights."""
-        if not self._rows:
-            inputs, asked = self.train.inputs, self.train.asked
+        """Gradients of the model output at any weights, on the train side of the task."""
+        return self._both_sides[0]
+
+    @property
+    def query_gradients(self) -> GradientRows:
+        """The same on the query side, for test examples."""
+        return self._both_sides[1]
+
+    @property
+    def _both_sides(self) -> list[GradientRows]:
+        if not self._sides:
             weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
-            self._rows.append(GradientRows(self.architecture, self.task, weights, inputs, asked))
-        return self._rows[0]
+            train, test = (self.train.inputs, self.train.targets), (self.test.inputs, self.test.targets)
+            self._sides.extend(GradientRows.of_both_sides(self.architecture, self.task, weights, train, test))
+        return self._sides
 
     @property
     def n_parameters(self) -> int:
         """Parameters of a model."""
         return n_parameters(self.gradients.layers)
 
-    def q(self, weights: StateDict, examples: Examples) -> Tensor:
-        """Weights q `[n]` of examples at a checkpoint."""
-        return self.task.out_to_loss(self.outputs(weights, examples.inputs), examples.asked)
-
-    def outputs(self, weights: StateDict, inputs: Tensor) -> Tensor:
-        """What the model returns `[n, ...]`, without gradients."""
+    def q(self, weights: StateDict) -> Tensor:
+        """Weights q `[n_train]` of the train examples at a checkpoint."""
+        task = prepared(self.task, self.architecture, weights)
         with torch.no_grad():
-            return run_model(self.architecture, weights, inputs)
+            outputs = run_model(self.architecture, weights, self.train.inputs, task.outputs_of)
+            return task.out_to_loss(outputs, self.train.targets)
