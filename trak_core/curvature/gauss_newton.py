@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
 from trak_core.errors import SingularKernelError
-from trak_core.gradients import StateDict, run_model
+from trak_core.gradients import OutputsOf, StateDict, outputs_of, run_model
 
 __all__ = ["conjugate_gradients", "fisher_matrix", "gauss_newton_products", "solve_damped"]
 
@@ -64,6 +64,7 @@ def gauss_newton_products(
     loss_of_outputs: Callable[[Tensor], Tensor],
     vectors: StateDict,
     batch_size: int = 512,
+    outputs_of: OutputsOf = outputs_of,
 ) -> StateDict:
     """`G v` for many vectors, without G: forward derivative, Hessian of the loss in the outputs, backward derivative.
 
@@ -74,6 +75,7 @@ def gauss_newton_products(
         loss_of_outputs: mean-free loss of outputs `[n_outputs]` of one example whose Hessian does not depend on labels.
         vectors: name to `[m, *shape]`.
         batch_size: examples at once.
+        outputs_of: reads the outputs of the model; that of the task.
     """
     names = list(vectors)
     products = {name: torch.zeros_like(value) for name, value in vectors.items()}
@@ -84,7 +86,7 @@ def gauss_newton_products(
         batch = inputs[start : start + batch_size]
 
         def outputs(parameters: StateDict, batch: Tensor = batch) -> Tensor:
-            return run_model(architecture, {**fixed, **parameters}, batch)
+            return run_model(architecture, {**fixed, **parameters}, batch, outputs_of)
 
         given, back = vjp(outputs, at)[:2]
         hessians = curvature(given)  # [n, n_outputs, n_outputs]

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.errors import InvalidModelError, InvalidSettingError, TrakCoreError
-from trak_core.gradients.forward import Inputs, StateDict, count, run_model, take
+from trak_core.gradients.checkpointing import refusing_hidden_weights
+from trak_core.gradients.forward import Inputs, OutputsOf, StateDict, count, outputs_of, run_model, take
 from trak_core.gradients.functional import loop_gradients, vmap_gradients
-from trak_core.gradients.hooks import Folding, UnhookableError, hooked_gradients, why_unhookable
+from trak_core.gradients.hooks import HookedModules, UnhookableError, hooked_gradients
 from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
 from trak_core.gradients.layers import Layer
 from trak_core.tasks import Task
@@ -83,7 +84,8 @@ class GradientComputer:
         self.path: GradientPath | None = None
         self.reason = ""
         self.factored: frozenset[str] = frozenset()
-        self._folding: Folding = {}
+        self.outputs_of: OutputsOf = getattr(task, "outputs_of", outputs_of)
+        self._hooked_modules = HookedModules(model, layers)
 
     @torch.inference_mode(False)  # what is made under it can have no gradients, not even later
     def choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str = "auto") -> None:
@@ -99,11 +101,11 @@ class GradientComputer:
         probed = torch.arange(PROBED) % count(inputs)
         inputs, asked = take(inputs, probed), asked[probed]
         self._check_model(weights, inputs, asked)
-        self._folding = {}
+        self._hooked_modules = HookedModules(self.model, self.layers)
         ways: dict[GradientPath, Compute] = {"hooks": self._hooked, "functional": vmap_gradients}
         # At zeros, as fresh heads and adapters have them, every way looks right: so a little beside them.
         weights = self._stirred(weights, inputs)
-        expected = self._gradients(loop_gradients, weights, inputs, asked)[1]
+        expected = self._expected(weights, inputs, asked)
         reasons: list[str] = []
         for way, compute in ways.items():
             if wanted not in ("auto", way):
@@ -142,12 +144,32 @@ class GradientComputer:
     def outputs(self, weights: StateDict, inputs: Inputs) -> Tensor:
         """What the model returns for a batch `[n, ...]`, without gradients."""
         with torch.no_grad(), self._running(inputs):
-            return run_model(self.model, weights, inputs)
+            return run_model(self.model, weights, inputs, self.outputs_of)
 
     def _hooked(
-        self, model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, asked: Tensor
+        self,
+        model: nn.Module,
+        weights: StateDict,
+        layers: list[Layer],
+        task: Task,
+        outputs_of: OutputsOf,
+        inputs: Inputs,
+        asked: Tensor,
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
-        return hooked_gradients(model, weights, layers, task, inputs, asked, self._folding)
+        return hooked_gradients(model, weights, layers, task, outputs_of, inputs, asked, self._hooked_modules)
+
+    def _expected(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> Sequence[LayerGradients]:
+        """Gradients by plain autograd, one example at a time."""
+        try:
+            with refusing_hidden_weights(self.model):
+                return self._gradients(loop_gradients, weights, inputs, asked)[1]
+        except (TrakCoreError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            raise InvalidModelError(
+                f"the model runs, but its gradient cannot be computed: {type(error).__name__}: {_first_line(error)}. "
+                "Check that loss.backward() works for it in evaluation mode."
+            ) from error
 
     def _stirred(self, weights: StateDict, inputs: Inputs) -> StateDict:
         """The weights with some noise on the selected parameters; as they are where the model cannot bear it."""
@@ -170,7 +192,7 @@ class GradientComputer:
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
         # Whatever the caller has switched off, gradients are what is asked for here.
         with torch.inference_mode(False), torch.enable_grad(), self._running(inputs):
-            return compute(self.model, weights, self.layers, self.task, inputs, asked)
+            return compute(self.model, weights, self.layers, self.task, self.outputs_of, inputs, asked)
 
     @contextmanager
     def _running(self, inputs: Inputs) -> Iterator[None]:
@@ -232,7 +254,7 @@ class GradientComputer:
         asked: Tensor,
     ) -> str:
         """Why a way cannot be taken; empty when it gives what plain autograd gives."""
-        if way == "hooks" and (reason := why_unhookable(self.model, self.layers)):
+        if way == "hooks" and (reason := self._hooked_modules.why_not(self.model, self.layers)):
             return reason
         try:
             _, given = self._gradients(compute, weights, inputs, asked)

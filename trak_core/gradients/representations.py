@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError
-from trak_core.gradients.forward import run_model
+from trak_core.gradients.forward import Inputs, StateDict, call, count, take, with_weights
 
 __all__ = ["representations"]
 
@@ -12,7 +12,7 @@ BATCH = 2048
 """Inputs that go through the model at once."""
 
 
-def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+def representations(model: nn.Module, parameters: StateDict, inputs: Inputs) -> Tensor:
     """Inputs of the last Linear layer `[n, n_features]`, detached.
 
     Raises:
@@ -23,13 +23,17 @@ def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Ten
         raise InvalidSettingError("the model has no Linear layer to take representations from.")
     caught: list[Tensor] = []
     seen: list[Tensor] = []
+
+    def run() -> None:
+        for start in range(0, count(inputs), BATCH):
+            call(model, take(inputs, slice(start, start + BATCH)))
+            seen.append(caught[-1].flatten(1))
+            caught.clear()
+
     handle = layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
     try:
         with torch.no_grad():
-            for batch in torch.split(inputs, BATCH):
-                run_model(model, parameters, batch)
-                seen.append(caught[-1].flatten(1))
-                caught.clear()
+            with_weights(model, parameters, run)
     finally:
         handle.remove()
     return torch.cat(seen)

@@ -24,7 +24,7 @@ from trak_core.curvature import (
     gauss_newton_products,
     solve_damped,
 )
-from trak_core.gradients import Layer, StateDict
+from trak_core.gradients import StateDict
 from trak_core.methods.material import Examples, Material, Need
 from trak_core.methods.method import MethodInfo, choose
 from trak_core.methods.product import ProductScores, Term
@@ -125,7 +125,14 @@ def solve_by_steps(
         return outputs.logsumexp(-1)  # cross-entropy, but for a part that is linear in the outputs
 
     def product(vectors: Tensor) -> Tensor:
-        moved = gauss_newton_products(material.architecture, weights, material.train.inputs, loss, as_states(vectors))
+        moved = gauss_newton_products(
+            material.architecture,
+            weights,
+            material.train.inputs,
+            loss,
+            as_states(vectors),
+            outputs_of=material.gradients.computer.outputs_of,
+        )
         return as_rows(moved) + damping * vectors
 
     return conjugate_gradients(product, rows, tolerance, MAX_ITERATIONS)
@@ -137,25 +144,14 @@ def _between(
     """Ways from rows in the order of layers to tensors by name, and back."""
     layers = material.gradients.layers
 
-    def height(layer: Layer) -> int:
-        return layer.n_rows if layer.kind == "matrix" else 1  # elsewhere one parameter comes after another
-
     def as_states(rows: Tensor) -> StateDict:
         states: StateDict = {}
         for layer, part in zip(layers, torch.split(rows, [layer.size for layer in layers], dim=1), strict=True):
-            matrix, at = part.reshape(len(rows), height(layer), -1), 0
-            for name in layer.parameters:
-                columns = weights[name].numel() // height(layer)
-                states[name] = matrix[:, :, at : at + columns].reshape(len(rows), *weights[name].shape)
-                at += columns
+            states |= layer.unflatten(part, weights)
         return states
 
     def as_rows(states: StateDict) -> Tensor:
-        parts = []
-        for layer in layers:
-            blocks = [states[name].reshape(len(states[name]), height(layer), -1) for name in layer.parameters]
-            parts.append(torch.cat(blocks, dim=2).flatten(1))
-        return torch.cat(parts, dim=1)
+        return torch.cat([layer.flatten(states) for layer in layers], dim=1)
 
     return as_states, as_rows
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import StateDict, n_parameters, run_model
+from trak_core.gradients import StateDict, is_matrix, n_parameters, outputs_of, run_model
 from trak_core.methods.gradient_rows import GradientRows
 from trak_core.tasks import Classification, Task
 from trak_core.training import TrainingLog
@@ -124,7 +124,7 @@ class Material:
 
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """Which of the needs are not met."""
-        matrices = any(isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) for module in self.architecture.modules())
+        matrices = any(is_matrix(module) for module in self.architecture.modules())
         met = {
             Need.CHECKPOINTS: bool(self.states),
             Need.CLASSES: isinstance(self.task, Classification),
@@ -169,4 +169,4 @@ class Material:
     def outputs(self, weights: StateDict, inputs: Tensor) -> Tensor:
         """What the model returns `[n, ...]`, without gradients."""
         with torch.no_grad():
-            return run_model(self.architecture, weights, inputs)
+            return run_model(self.architecture, weights, inputs, getattr(self.task, "outputs_of", outputs_of))

@@ -5,15 +5,19 @@ of the asked class. With `L = log(1 + exp(-f))` the gradient of the loss is `-q`
 of gradients of f and of q serves the loss-based methods too.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trak_core.errors import LabelError, NoLogitsError
+from trak_core.errors import AttributionWarning, LabelError, NoLogitsError
 from trak_core.tasks.task import Modality
 
 __all__ = ["Classification"]
+
+ROUNDING = 5e-3
+"""How far sums of probabilities may lie from 1, half precision included."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Classification:
         return outputs.logsumexp(-1) - self._pick(outputs, labels)
 
     def check(self, outputs: Tensor, asked: Tensor, start: int = 0) -> None:
-        """Refuses what are no logits and what are no classes.
+        """Refuses what are no logits and what are no classes, and warns of probabilities.
 
         Raises:
             NoLogitsError: outputs are not `[n, n_classes]` with at least two classes.
@@ -62,6 +66,14 @@ class Classification:
                 "task='regression' or a trak_core.CustomTask."
             )
         n_classes = outputs.shape[1]
+        if start == 0 and len(outputs) and (outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < ROUNDING).all():
+            warnings.warn(
+                f"the model returns probabilities: the {n_classes} outputs of each of the first {len(outputs)} "
+                "examples are not negative and sum to 1. Margins of probabilities mean little, and scores with them: "
+                "return logits, without the softmax at the end, or the logarithm of the probabilities.",
+                AttributionWarning,
+                stacklevel=2,
+            )
         if asked.is_floating_point() or asked.is_complex() or asked.dim() != 1:
             raise LabelError(
                 f"labels are {asked.dtype} of shape {tuple(asked.shape)}; classification takes one whole number "

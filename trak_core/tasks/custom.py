@@ -1,7 +1,8 @@
-"""A task given by two functions, for whatever the built-in tasks do not cover."""
+"""A task given by functions, for whatever the built-in tasks do not cover."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -26,12 +27,21 @@ class CustomTask:
         weight_function: gives q `[n]` = -dL/df.
         name: the word for the task in stores. Two tasks of one name are taken to be the same when work is resumed.
         modality: what the examples are.
+        outputs_function: reads the outputs `[n, ...]` from the model; takes the model, to be called as its forward is,
+            and the inputs of a batch. None takes the tensor that the model returns, or its `logits`. Example:
+            `lambda model, inputs: model(**inputs).last_hidden_state[:, 0]`.
     """
 
     output_function: Callable[[Tensor, Tensor], Tensor]
     weight_function: Callable[[Tensor, Tensor], Tensor]
     name: str = "custom"
     modality: Modality = "image"
+    outputs_function: Callable[[Callable[..., Any], Any], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        """A task that reads outputs in its own way says so by having `outputs_of`."""
+        if self.outputs_function is not None:
+            object.__setattr__(self, "outputs_of", self.outputs_function)
 
     def model_output(self, outputs: Tensor, asked: Tensor) -> Tensor:
         """The model output f `[n]`."""
