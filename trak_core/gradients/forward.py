@@ -133,6 +133,8 @@ def count(inputs: Inputs) -> int:
             f"a batch holds {', '.join(wrong) or 'nothing'} among its inputs; give tensors [n, ...], a tuple or a dict "
             "of them."
         )
+    if any(leaf.dim() == 0 for leaf in leaves):
+        raise InvalidDataError("a batch holds a single number among its inputs; give tensors [n, ...], a row each.")
     lengths = {len(leaf) for leaf in leaves}
     if len(lengths) > 1:
         raise InvalidDataError(f"the inputs of one batch have lengths {sorted(lengths)}; all must be the same.")

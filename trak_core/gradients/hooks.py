@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.utils._pytree import TreeSpec, tree_flatten
+from torch.utils._pytree import tree_flatten
 
 from trak_core.gradients.forward import Inputs, OutputsOf, StateDict, count, dtype_of, read_outputs, with_weights
 from trak_core.gradients.layer_gradients import ExplicitGradients, LayerGradients, SummedGradients, TableRows
@@ -41,12 +41,14 @@ class HookedModules:
     Attributes:
         uses: for each layer, itself as each of the modules sees it: one module for most, none where hooks cannot
             follow.
+        modules: of these, by name.
         are_known: True once it was learnt how they run.
     """
 
     def __init__(self, model: nn.Module, layers: list[Layer]) -> None:
         self._owners = _owners(model)
         self.uses = [_uses(model, layer, self._owners) for layer in layers]
+        self.modules = {use.name: model.get_submodule(use.name) for uses in self.uses for use in uses}
         self.are_known = False
         self._habits: dict[str, set[object]] = {}
 
@@ -125,7 +127,7 @@ class _Call:
     """One run of a module: its arguments, the versions of their content, and where its output lies in the graph."""
 
     arguments: list[Any]
-    structure: TreeSpec
+    keywords: tuple[str, ...]
     versions: list[int | None]
     edge: GradientEdge
     is_shared: bool
@@ -164,9 +166,8 @@ def hooked_gradients(
     recording = _Recording(start, SharedLayers(n, start) if hooked.may_be_shared else None)
 
     def work() -> tuple[Tensor, list[LayerGradients]]:
-        names = list(dict.fromkeys(use.name for uses in hooked.uses for use in uses))
         # The hooks stay on: activation checkpointing runs modules once more in the backward pass, as they ran before.
-        with torch.enable_grad(), _hooks(model, names, recording):
+        with torch.enable_grad(), _hooks(hooked.modules, recording):
             with recording.shared or nullcontext():
                 entered = recording.shared.enter(inputs) if recording.shared else inputs
                 outputs = read_outputs(model, entered, outputs_of, dtype_of(frozen))
@@ -175,7 +176,7 @@ def hooked_gradients(
         gradients = []
         for layer, uses in zip(layers, hooked.uses, strict=True):
             parts = [
-                module_gradients(model.get_submodule(use.name), use, runs[use.name], n, frozen)
+                module_gradients(hooked.modules[use.name], use, runs[use.name], n, frozen)
                 for use in uses
                 if use.name in runs
             ]
@@ -203,9 +204,9 @@ def _sum(layer: Layer, parts: list[LayerGradients], weights: StateDict, n: int) 
 
 
 @contextmanager
-def _hooks(model: nn.Module, names: list[str], recording: _Recording) -> Iterator[None]:
+def _hooks(modules: dict[str, nn.Module], recording: _Recording) -> Iterator[None]:
     handles = [
-        model.get_submodule(name).register_forward_hook(_recorder(name, recording), with_kwargs=True) for name in names
+        module.register_forward_hook(_recorder(name, recording), with_kwargs=True) for name, module in modules.items()
     ]
     try:
         yield
@@ -221,10 +222,10 @@ def _recorder(name: str, recording: _Recording) -> Callable[[nn.Module, tuple[An
         if not output.requires_grad:
             output = output + recording.start  # the graph begins here
         if not recording.is_over:
-            arguments, structure = tree_flatten((args, kwargs))
-            is_shared = recording.shared is not None and not recording.shared.has(arguments)
+            arguments = [*args, *kwargs.values()]
+            is_shared = recording.shared is not None and recording.shared.begins_at(arguments)
             arguments = [each.detach() if isinstance(each, Tensor) else each for each in arguments]
-            call = _Call(arguments, structure, _versions(arguments), get_gradient_edge(output), is_shared)
+            call = _Call(arguments, tuple(kwargs), _versions(arguments), get_gradient_edge(output), is_shared)
             recording.calls.setdefault(name, []).append(call)
         return output
 
@@ -258,7 +259,7 @@ def _runs(
             raise UnhookableError(f"layer {name!r} runs for single examples and for the whole batch at once")
         if _versions(call.arguments) != call.versions:
             raise UnhookableError(f"the input of layer {name!r} is changed in place after the layer has run")
-        run = ModuleRun(call.arguments, call.structure, delta.detach().to(dtype), apart is not None)
+        run = ModuleRun(call.arguments, call.keywords, delta.detach().to(dtype), apart is not None)
         if n > 1:
             _check_rows(name, run, n, inputs, hooked)
         runs.setdefault(name, []).append(run)

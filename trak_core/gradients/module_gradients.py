@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vjp
-from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from trak_core.errors import TrakCoreError
 from trak_core.gradients.forward import StateDict
@@ -39,8 +38,8 @@ class ModuleRun:
     """One run of a module.
 
     Attributes:
-        arguments: positional and keyword arguments, flattened, tensors detached.
-        structure: that they had.
+        arguments: positional and then keyword arguments, tensors detached.
+        keywords: names of the latter.
         delta: gradient of the model output at the module's output, in the type of the weights. `[n, ...]`, or
             `[n * k, ...]` where the module ran on k rows of each example; for a module that ran once for the whole
             batch `[n, *shape of the output]`.
@@ -48,7 +47,7 @@ class ModuleRun:
     """
 
     arguments: list[Any]
-    structure: TreeSpec
+    keywords: tuple[str, ...]
     delta: Tensor
     is_shared: bool
 
@@ -202,7 +201,8 @@ def _by_vmap(module: nn.Module, layer: Layer, run: ModuleRun, n: int, weights: S
         arguments = list(run.arguments)
         for place, row in zip(at, rows, strict=True):
             arguments[place] = row[None]
-        args, kwargs = tree_unflatten(arguments, run.structure)
+        n_args = len(arguments) - len(run.keywords)
+        args, kwargs = tuple(arguments[:n_args]), dict(zip(run.keywords, arguments[n_args:], strict=True))
         output, back = vjp(lambda some: functional_call(module, some, args, kwargs), chosen)[:2]
         delta = delta if run.is_shared else delta[None]
         given: StateDict = back(delta.to(output.dtype))[0]

@@ -40,33 +40,47 @@ class SharedLayers(TorchFunctionMode):
         self._n = n
         self._start = start
         self._batch = object()  # marks the tensors of this forward pass alone
+        self._has_begun = False
 
     def enter(self, inputs: Inputs) -> Inputs:
         """The inputs of the model, marked as the batch; the caller's own tensors stay as they are."""
         marked: Inputs = tree_map(lambda leaf: self._mark(leaf.detach()), inputs)
         return marked
 
-    def has(self, values: Sequence[object]) -> bool:
-        """True when one of the values is a tensor that belongs to the batch."""
-        return any(getattr(each, MARK, None) is self._batch for each in _tensors(values))
+    def begins_at(self, arguments: Sequence[object]) -> bool:
+        """True when a layer with these arguments runs once for all examples."""
+        is_shared = not self._are_of_batch(arguments)
+        self._has_begun |= is_shared
+        return is_shared
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Runs a function of torch; what it makes of tensors of the batch belongs to the batch."""
         kwargs = kwargs or {}
-        given = [*args, *kwargs.values()]
-        if not self.has(given):
+        given = (*args, *kwargs.values()) if kwargs else args
+        if not self._are_of_batch(given):
             return func(*args, **kwargs)
-        of_all = [each for each in _tensors(given) if self._is_of_all(each)]
-        if of_all:
+        if self._has_begun and (of_all := [each for each in _tensors(given) if self._is_of_all(each)]):
             n_dims = max(each.dim() for each in _tensors(given) if getattr(each, MARK, None) is self._batch)
             rows = {id(each): self._meet(each, n_dims) for each in of_all}
             args, kwargs = tree_map(lambda each: rows.get(id(each), each), (args, kwargs))
         result = func(*args, **kwargs)
-        for each in _tensors([result]):
+        if isinstance(result, Tensor):
+            return self._mark(result)
+        for each in _tensors(result) if isinstance(result, list | tuple) else ():
             self._mark(each)
         return result
+
+    def _are_of_batch(self, values: Sequence[object]) -> bool:
+        """True when one of the values is a tensor that belongs to the batch, or a list with one."""
+        for value in values:
+            if isinstance(value, Tensor):
+                if getattr(value, MARK, None) is self._batch:
+                    return True
+            elif isinstance(value, list | tuple) and self._are_of_batch(value):
+                return True
+        return False
 
     def _is_of_all(self, value: Tensor) -> bool:
         """True for the output of a layer that ran once for all examples, and for what was made of it."""
