@@ -13,7 +13,19 @@ from torch.nn import functional
 
 from tests.benchmarks.digits_cnn import is_available, load_digits_cnn, make_model
 from tests.benchmarks.ekfac_kronfluence import INSTALL, is_installed, run_kronfluence, run_ours, spearman_by_test
-from tests.zoo import N_CLASSES, convolutions, images, mlp, of_words, positions, sequences, tokens, vectors
+from tests.zoo import (
+    N_CLASSES,
+    Conv1D,
+    convolutions,
+    images,
+    mlp,
+    of_words,
+    positions,
+    sequences,
+    tied,
+    tokens,
+    vectors,
+)
 from trak_core.curvature import DAMPING_SHARE, EkfacFactors, damped_inverse, fit_ekfac
 from trak_core.errors import EmptyDataError, InvalidSettingError, NeedNotMetError, NonFiniteGradientError
 from trak_core.gradients import BatchGradients, GradientComputer, StateDict, find_layers, form
@@ -53,6 +65,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "norms": (of_norms, many(vectors)),
     "words": (of_words, lambda: tokens(N)),
     "positions": (lambda: positions(lambda each: each[None], 6), lambda: tokens(N)),
+    "tied": (tied, lambda: tokens(N)),
+    "turned": (lambda: nn.Sequential(Conv1D(8, 6), nn.Tanh(), Conv1D(N_CLASSES, 8)), many(vectors)),
 }
 ALL_MODELS = pytest.mark.parametrize("name", MODELS)
 
@@ -65,7 +79,8 @@ def made(name: str, seed: int = 0) -> tuple[nn.Module, StateDict, Tensor]:
     model(inputs)  # lazy layers find their sizes
     model = model.double().eval()
     inputs = inputs.double() if inputs.is_floating_point() else inputs
-    return model, {key: value.detach() for key, value in model.state_dict().items()}, inputs
+    weights = dict([*model.named_parameters(), *model.named_buffers()])  # a shared weight once
+    return model, {key: value.detach() for key, value in weights.items()}, inputs
 
 
 def computer_of(model: nn.Module, inputs: Tensor, way: str = "auto", task: Task | None = None) -> GradientComputer:
@@ -103,7 +118,11 @@ def loss_gradients(
             parts = []
             for layer in computer.layers:
                 height = layer.n_rows if layer.kind == "matrix" else 1
-                matrices = [given[name].reshape(height, -1) for name in layer.parameters]
+                matrices = [
+                    given[name].T if layer.transposed and given[name].dim() == 2 else given[name]
+                    for name in layer.parameters
+                ]
+                matrices = [matrix.reshape(height, -1) for matrix in matrices]
                 parts.append(torch.cat(matrices, dim=1).flatten())
             rows.append(torch.cat(parts))
     return torch.stack(rows).reshape(len(inputs), N_CLASSES, -1), torch.stack(probabilities)

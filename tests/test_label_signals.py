@@ -14,7 +14,6 @@ from tests.tiny import N_TEST, N_TRAIN, SETTINGS, TINY
 from trak_core.engine import build_run
 from trak_core.engine.subject import load_subject
 from trak_core.evidence.verification import verify
-from trak_core.labels import folds as folds_module
 from trak_core.labels import votes as votes_module
 from trak_core.labels.findings import FINDING_KINDS
 from trak_core.labels.folds import ALWAYS_IN, FoldModels, assign_folds, draw_folds, train_folds
@@ -37,7 +36,7 @@ from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import plant_in
 from trak_core.tasks import Classification
-from trak_core.training import train_ensemble
+from trak_core.training import VmapTrainer, train_ensemble, trainers
 
 SIGNALS = {
     "combined",
@@ -94,7 +93,8 @@ def tiny_folds(
     inputs: torch.Tensor, labels: torch.Tensor, folds: np.ndarray, trusted: np.ndarray | None = None, seed: int = 3
 ) -> FoldModels:
     subject = TINY.load()
-    return train_folds(subject.make_model, Classification(), inputs, labels, subject.training, folds, seed, trusted)
+    trainer = VmapTrainer(subject.make_model, Classification(), inputs, labels, subject.training)
+    return train_folds(trainer, labels, folds, seed, trusted)
 
 
 def masks_of_training(monkeypatch, labels, folds, trusted=None, seed=3):
@@ -105,7 +105,7 @@ def masks_of_training(monkeypatch, labels, folds, trusted=None, seed=3):
         caught.append((masks.copy(), seeds))
         return train_ensemble(make_model, task, inputs, labels, masks, seeds, *further, **allowed)
 
-    monkeypatch.setattr(folds_module, "train_ensemble", note)
+    monkeypatch.setattr(trainers, "train_ensemble", note)
     inputs = torch.from_numpy(np.random.default_rng(0).normal(size=(len(labels), 64)).astype(np.float32))
     tiny_folds(inputs, torch.from_numpy(labels), folds, trusted, seed)
     return caught[0]
@@ -396,8 +396,10 @@ def test_a_label_is_likely_wrong_where_another_is_more_probable_by_the_gap():
 
 def hear(labels: np.ndarray, seed: int = 0, keep: np.ndarray | None = None):
     inputs = TINY.load().dataset.train.inputs
-    inputs = inputs if keep is None else inputs[keep]
-    return hear_witnesses(TINY.load(), torch.from_numpy(inputs), torch.from_numpy(labels), 10, seed)
+    taken, given = torch.from_numpy(inputs if keep is None else inputs[keep]), torch.from_numpy(labels)
+    subject = TINY.load()
+    trainer = VmapTrainer(subject.make_model, subject.task, taken, given, subject.training)
+    return hear_witnesses(subject.task, trainer, taken, given, 10, seed)
 
 
 def test_the_same_labels_and_seed_give_the_same_opinions():
@@ -494,7 +496,8 @@ def test_opinions_of_a_build_are_those_of_its_labels_and_seed(flipped):
     subject, _ = load_subject(FLIPPED)
     train = subject.dataset.train
     opinions = hear_witnesses(
-        subject,
+        subject.task,
+        subject.trainer("cpu"),
         torch.from_numpy(train.inputs),
         torch.from_numpy(train.labels),
         10,

@@ -63,7 +63,7 @@ def with_tiny() -> Iterator[pytest.MonkeyPatch]:
     """The tiny recipe is there, and the intervals that nobody looks at cost little."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, TINY.name, TINY)
-        patch.setattr("trak_core.engine.measure_steps.TRUTH_BOOTSTRAP", 20)
+        patch.setattr("trak_core.engine.method_step.TRUTH_BOOTSTRAP", 20)
         patch.setattr(measure_lds, "__defaults__", (None, 50))
         yield patch
 
@@ -634,7 +634,7 @@ def second_model(ensemble) -> np.ndarray:
 
 
 def test_a_retrained_model_that_diverged_is_left_out_and_counted_and_never_averaged_in(tiny, unbroken, monkeypatch):
-    monkeypatch.setattr("trak_core.engine.measure_steps.diverged", second_model)
+    monkeypatch.setattr("trak_core.engine.retrained.diverged", second_model)
     monkeypatch.setattr(StoreWriter, "finish", lambda self: None)
     measure_run(tiny, QUICK)
     same = "SELECT subset, test_idx, model_output FROM datamodel_outcomes WHERE subset <> 1 ORDER BY ALL"
@@ -664,7 +664,7 @@ def test_a_retrained_model_that_diverged_is_left_out_and_counted_and_never_avera
 def test_a_removal_with_a_seed_that_diverged_is_that_of_the_other_seed(tiny, monkeypatch):
     settings = replace(QUICK, methods=("random",), removal_sizes=(10,), n_datamodel_subsets=0, n_truth_subsets=0)
     with monkeypatch.context() as patch:
-        patch.setattr("trak_core.engine.measure_steps.diverged", second_model)
+        patch.setattr("trak_core.engine.retrained.diverged", second_model)
         measure_run(tiny, settings)
     query = "SELECT test_idx, model_output, unremoved FROM removals WHERE method = 'random' ORDER BY test_idx"
     with open_run(tiny) as run:
@@ -676,7 +676,7 @@ def test_a_removal_with_a_seed_that_diverged_is_that_of_the_other_seed(tiny, mon
 
 
 def test_a_truth_whose_models_nearly_all_diverge_is_left_out_and_the_rest_goes_on(tiny, monkeypatch):
-    monkeypatch.setattr("trak_core.engine.measure_steps.diverged", lambda ensemble: np.arange(len(ensemble)) > 0)
+    monkeypatch.setattr("trak_core.engine.retrained.diverged", lambda ensemble: np.arange(len(ensemble)) > 0)
     measure_run(tiny, replace(QUICK, n_removal_tests=0))
     with open_run(tiny) as run:
         assert failed(run) == []
@@ -692,7 +692,7 @@ def with_a_lost_subset(tmp_path: Path) -> Iterator[Path]:
     """The tiny run, built while the second seed of subset 6 diverged."""
     with with_tiny() as patch:
         patch.setattr(
-            "trak_core.engine.steps.diverged",
+            "trak_core.engine.ledger_step.diverged",
             # Blocks of ten subsets with two seeds each; the first block of reporting halves begins with subset 4.
             lambda ensemble: np.arange(len(ensemble)) == (5 if len(ensemble) == 20 else -1),
         )
@@ -718,7 +718,7 @@ def test_a_subset_of_the_ledger_with_a_model_that_diverged_is_left_out_as_a_whol
 
 def test_a_ledger_whose_models_all_diverge_stops_the_build_with_a_sentence(tmp_path):
     with with_tiny() as patch:
-        patch.setattr("trak_core.engine.steps.diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
+        patch.setattr("trak_core.engine.ledger_step.diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
         with pytest.raises(TrainingDivergedError, match="on 4 random halves; 0 are left to choose settings on"):
             build_run(SETTINGS, "tiny", tmp_path)
 

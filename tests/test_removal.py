@@ -10,10 +10,10 @@ from trak_core.evidence import (
     compare_removals,
     measured_cost,
     midpoints,
-    removal_weights,
     summarize_removal,
     tuning_tests,
 )
+from trak_core.training import removal_weights
 
 NAN = float("nan")
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partialmethod
 from pathlib import Path
 
 import duckdb
@@ -19,7 +20,7 @@ from scipy.stats import ttest_1samp, ttest_rel
 
 from tests.tiny import N_TEST, N_TRAIN, SETTINGS, TINY
 from trak_core.__main__ import cli
-from trak_core.engine import build_run, retraining
+from trak_core.engine import build_run
 from trak_core.engine.retraining import retrain_on_labels
 from trak_core.engine.subject import load_subject
 from trak_core.errors import (
@@ -36,7 +37,7 @@ from trak_core.store.retrainings import Corrections, Estimate, LabelTrial, Retra
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import RECIPES
-from trak_core.training import Schedule, train_ensemble
+from trak_core.training import Schedule, VmapTrainer, train_ensemble
 from trak_core.views import (
     changed_table,
     changed_tests,
@@ -401,7 +402,7 @@ def test_labels_relabelled_as_they_are_change_nothing_to_the_last_bit(tiny, run)
 
 def test_the_same_labels_are_answered_from_the_history(tiny, truth, monkeypatch):
     first = retrain_on_labels(tiny, truth, n_seeds=2)
-    monkeypatch.setattr(retraining, "train_reweighted", None)
+    monkeypatch.setattr("trak_core.training.trainers.train_reweighted", None)
     assert retrain_on_labels(tiny, truth, n_seeds=2) == first
     for corrections, n_seeds in ((truth, 3), (Corrections(truth.relabelled[1:]), 2), (Corrections((), truth.wrong), 2)):
         with pytest.raises(TypeError):
@@ -411,7 +412,7 @@ def test_the_same_labels_are_answered_from_the_history(tiny, truth, monkeypatch)
 def test_many_models_are_trained_in_parts_with_the_same_outcome(tiny, truth, monkeypatch):
     whole = retrain_on_labels(tiny, truth, n_seeds=3)
     (tiny / "reviews.duckdb").unlink()
-    monkeypatch.setattr(retraining, "MODELS_AT_ONCE", 2)
+    monkeypatch.setattr(VmapTrainer, "__init__", partialmethod(VmapTrainer.__init__, at_once=2))
     parts = retrain_on_labels(tiny, truth, n_seeds=3)
     np.testing.assert_allclose(parts.cleaned.margins, whole.cleaned.margins, atol=TRAINING_NOISE)
 
@@ -452,7 +453,7 @@ def test_an_answer_about_a_run_that_was_built_anew_meanwhile_is_not_kept(tiny, t
 
 
 def test_training_that_diverges_is_said_and_nothing_is_kept(tiny, truth, monkeypatch):
-    monkeypatch.setattr(retraining, "diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
+    monkeypatch.setattr("trak_core.engine.retrained.diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
     with pytest.raises(TrainingDivergedError, match="training diverged for 2 of 2 seeds"):
         retrain_on_labels(tiny, truth, 2)
     assert not (tiny / "reviews.duckdb").exists()

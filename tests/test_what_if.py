@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partialmethod
 from pathlib import Path
 
 import duckdb
@@ -30,7 +31,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.run import Run, open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.subjects import RECIPES
-from trak_core.training import Schedule
+from trak_core.training import Schedule, VmapTrainer
 from trak_core.views import (
     Known,
     estimate_scale,
@@ -54,7 +55,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The tiny run, built and measured, with its recipe registered."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, TINY.name, TINY)
-        patch.setattr("trak_core.engine.measure_steps.TRUTH_BOOTSTRAP", 20)
+        patch.setattr("trak_core.engine.method_step.TRUTH_BOOTSTRAP", 20)
         patch.setattr(measure_lds, "__defaults__", (None, 50))
         run_dir = build_run(SETTINGS, "tiny", tmp_path_factory.mktemp("what-if"))
         measure_run(run_dir, replace(QUICK, n_truth_subsets=0))
@@ -297,7 +298,7 @@ def test_pairs_that_diverged_are_left_out_and_too_few_are_an_error():
 
 def test_the_same_question_is_answered_from_the_history(tiny, monkeypatch):
     first = verify_what_if(tiny, 4, [5, 3], n_seeds=2)
-    monkeypatch.setattr(what_if, "train_reweighted", None)
+    monkeypatch.setattr("trak_core.training.trainers.train_reweighted", None)
     assert verify_what_if(tiny, 4, [3, 5, 3], n_seeds=2) == first
     for other in ((5, [3, 5], 2), (4, [3], 2), (4, [3, 5], 3)):
         with pytest.raises(TypeError):
@@ -316,7 +317,7 @@ def test_progress_goes_from_nothing_to_all(tiny):
 def test_many_models_are_trained_in_parts_with_the_same_outcome(tiny, monkeypatch):
     whole = verify_what_if(tiny, 4, [1, 2], n_seeds=3)
     (tiny / "reviews.duckdb").unlink()
-    monkeypatch.setattr(what_if, "MODELS_AT_ONCE", 4)
+    monkeypatch.setattr(VmapTrainer, "__init__", partialmethod(VmapTrainer.__init__, at_once=4))
     parts = verify_what_if(tiny, 4, [1, 2], n_seeds=3)
     np.testing.assert_allclose(parts.after, whole.after, atol=TRAINING_NOISE)
 

@@ -10,7 +10,6 @@ import torch
 from tests.tiny import N_TRAIN, SETTINGS, TINY
 from trak_core.engine import build_run
 from trak_core.errors import TrainingDivergedError
-from trak_core.labels import folds as folds_module
 from trak_core.labels import witnesses
 from trak_core.labels.folds import FoldModels, draw_folds, train_folds, training_sets
 from trak_core.labels.signals import LIKELY_GAP, SMALL_CLASS, label_margins, likely_wrong
@@ -20,7 +19,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, Subject
 from trak_core.subjects.planting import plant_in
-from trak_core.training import Ensemble, TrainingSettings
+from trak_core.training import Ensemble, TrainingSettings, VmapTrainer, trainers
 from trak_core.training.ensemble import make_models
 from trak_core.views.provenance import facts_table
 
@@ -30,7 +29,7 @@ N_MODELS = N_FOLDS * N_REPEATS
 def hear(subject: Subject, seed: int = 0):
     train = subject.dataset.train
     inputs, labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
-    return hear_witnesses(subject, inputs, labels, len(subject.dataset.class_names), seed)
+    return hear_witnesses(subject.task, subject.trainer("cpu"), inputs, labels, len(subject.dataset.class_names), seed)
 
 
 def with_train(subject: Subject, labels: np.ndarray, keep: np.ndarray) -> Subject:
@@ -50,9 +49,9 @@ def looks(monkeypatch):
     """What `train_folds` is given, look by look: folds, seed and trusted examples."""
     caught = []
 
-    def note(make_model, task, inputs, labels, settings, folds, seed, trusted, on_epoch):
+    def note(trainer, labels, folds, seed, trusted, on_share):
         caught.append((folds.copy(), seed, None if trusted is None else trusted.copy()))
-        return train_folds(make_model, task, inputs, labels, settings, folds, seed, trusted, on_epoch)
+        return train_folds(trainer, labels, folds, seed, trusted, on_share)
 
     monkeypatch.setattr(witnesses, "train_folds", note)
     return caught
@@ -62,13 +61,13 @@ def looks(monkeypatch):
 def trained_on(monkeypatch):
     """The masks that models are trained on, look by look: `[n_models, n]` each."""
     caught = []
-    real = folds_module.train_ensemble
+    real = trainers.train_ensemble
 
     def note(make_model, task, inputs, labels, masks, *further, **settings):
         caught.append(masks.copy())
         return real(make_model, task, inputs, labels, masks, *further, **settings)
 
-    monkeypatch.setattr(folds_module, "train_ensemble", note)
+    monkeypatch.setattr(trainers, "train_ensemble", note)
     return caught
 
 
@@ -96,7 +95,7 @@ def test_neighbours_vote_by_the_model_that_left_the_example_out_among_what_it_wa
     models, inputs, labels = fold_models()
     n_folds, n = models.n_folds, len(labels)
     heard = ~np.isin(models.judges, lost)
-    found = witnesses._votes_by_models(models, heard, inputs, labels, 6)
+    found = witnesses._votes_by_models(models, heard, TINY.load().task, inputs, labels, 6)
     for idx in range(n):
         by_repeat = []
         for repeat in range(2):
@@ -209,16 +208,9 @@ def test_sets_brought_to_one_size_keep_one_of_each_class(trained_on):
         folds = draw_folds(labels, N_FOLDS, 2, seed)
         trusted = np.random.default_rng(seed).random(len(labels)) < 0.9  # sets of quite different sizes
         trusted[25:] = True
-        train_folds(
-            subject.make_model,
-            subject.task,
-            inputs,
-            torch.from_numpy(labels),
-            dataclasses.replace(subject.training, epochs=1, batch_size=10),
-            folds,
-            seed,
-            trusted,
-        )
+        quick = dataclasses.replace(subject.training, epochs=1, batch_size=10)
+        given = torch.from_numpy(labels)
+        train_folds(VmapTrainer(subject.make_model, subject.task, inputs, given, quick), given, folds, seed, trusted)
         masks = trained_on.pop()
         assert len(set(masks.sum(axis=1).tolist())) == 1
         assert all(set(labels[mask].tolist()) == set(range(7)) for mask in masks)
@@ -278,10 +270,10 @@ def test_whatever_is_trusted_of_small_data_the_second_look_can_be_trained(monkey
     class EnoughError(Exception):
         pass
 
-    def note(make_model, task, inputs, labels, settings, folds, seed, trusted, on_epoch):
+    def note(trainer, labels, folds, seed, trusted, on_share):
         if len(trained) % 2 == 0:
             trained.append(0)
-            return real(make_model, task, inputs, labels, settings, folds, seed, trusted, on_epoch)
+            return real(trainer, labels, folds, seed, trusted, on_share)
         trained.append(int(training_sets(folds, trusted).sum(axis=1).min()))
         raise EnoughError
 
@@ -325,8 +317,8 @@ def test_a_model_that_diverged_is_heard_nowhere_and_the_others_are(monkeypatch):
     kept = []
     real = witnesses._ask
 
-    def note(models, inputs):
-        kept.append(real(models, inputs))
+    def note(models, task, inputs, labels):
+        kept.append(real(models, task, inputs, labels))
         return kept[-1]
 
     monkeypatch.setattr(witnesses, "_ask", note)
@@ -374,10 +366,10 @@ def test_where_no_model_is_left_for_an_example_the_step_and_the_way_out_are_name
 
 
 def test_models_that_are_finite_but_say_nothing_finite_are_lost_too():
-    models, inputs, _ = fold_models()
+    models, inputs, labels = fold_models()
     models.ensemble.parameters["2.weight"][4] = 3e38
     models.ensemble.parameters["2.bias"][4] = 3e38
-    look = witnesses._ask(models, inputs)
+    look = witnesses._ask(models, TINY.load().task, inputs, labels)
     assert look.n_diverged == 1
     assert np.array_equal(look.heard, models.judges != 4)
     assert np.isfinite(look.logits).all()
@@ -390,9 +382,9 @@ def test_a_build_goes_on_without_a_model_that_diverged_and_says_what_went_otherw
     monkeypatch.setitem(RECIPES, "lost", dataclasses.replace(TINY, name="lost", load=load))
     real = hear_witnesses
 
-    def one_lost(subject, *further):
+    def one_lost(task, trainer, *further):
         monkeypatch.setattr(witnesses, "_trusted", lambda probabilities, labels: np.zeros(len(labels), dtype=bool))
-        return real(diverging(subject, 3), *further)
+        return real(task, diverging(load(), 3).trainer("cpu"), *further)
 
     monkeypatch.setattr("trak_core.engine.label_step.hear_witnesses", one_lost)
     build_run(dataclasses.replace(SETTINGS, recipe="lost"), "lost", tmp_path)

@@ -7,29 +7,15 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
+from pages.components.assets import asset
 from pages.components.html_view import html_page
-from pages.components.plain_button import BUTTON_CSS
 from pages.components.view import noted
 
 __all__ = ["share_link", "take_away"]
 
-_JS = """
-export default function (component) {
-  const button = component.parentElement.querySelector("button")
-  const link = window.location.origin + window.location.pathname + "?" + component.data.query
-  const say = (text) => { button.textContent = text }
-  button.onclick = async () => {
-    try {
-      await navigator.clipboard.writeText(link)
-      say("Link copied")
-    } catch {
-      window.prompt("Copy this address", link)
-    }
-    setTimeout(() => say("Copy link"), 2000)
-  }
-}
-"""
-_COPY = st.components.v2.component("copy_link", html='<button type="button">Copy link</button>', css=BUTTON_CSS, js=_JS)
+_COPY = st.components.v2.component(
+    "copy_link", html='<button type="button">Copy link</button>', css=asset("button.css"), js=asset("copy_link.js")
+)
 
 
 def share_link(**state: object) -> None:

@@ -2,25 +2,15 @@
 
 import streamlit as st
 
-from pages.components.plain_button import BUTTON_CSS
+from pages.components.assets import asset
 
 __all__ = ["help_panel"]
 
-_JS = """
-export default function (component) {
-  const { parentElement, setTriggerValue } = component
-  parentElement.querySelector("button").onclick = () => setTriggerValue("opened", true)
-  const asked = (event) => {
-    const inside = event.composedPath()[0]
-    const is_field = inside instanceof HTMLElement && inside.matches("input, textarea, select, [contenteditable=true]")
-    if (event.key === "?" && !is_field) setTriggerValue("opened", true)
-  }
-  document.addEventListener("keydown", asked)
-  return () => document.removeEventListener("keydown", asked)
-}
-"""
 _BUTTON = st.components.v2.component(
-    "help_panel", html='<button type="button">Keys and words (?)</button>', css=BUTTON_CSS, js=_JS
+    "help_panel",
+    html='<button type="button">Keys and words (?)</button>',
+    css=asset("button.css"),
+    js=asset("help_panel.js"),
 )
 _KEYS = (
     ("J, K", "next and previous: test example, training item, suspect, story"),

@@ -6,24 +6,11 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from pages.components.assets import asset
 from pages.components.images import data_uri
 from pages.components.view import Block, Figure, Picture, Table, Words
 
 __all__ = ["html_page"]
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font-family: system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1.5rem; color: #20262d;
-  background: #fbfbf9; line-height: 1.5; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.gallery { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; }
-figure { margin: 0; padding: .4rem; border: 1px solid #d9dcd6; border-radius: 6px; max-width: 16rem; }
-figure img { width: 84px; height: 84px; image-rendering: pixelated; display: block; background: white; }
-figcaption { font-size: .8rem; }
-p.text, figure p { overflow-wrap: anywhere; white-space: pre-wrap; margin: .2rem 0; font-size: .9rem; }
-table { border-collapse: collapse; font-size: .85rem; } td, th { border: 1px solid #d9dcd6; padding: .2rem .5rem; }
-footer { margin-top: 3rem; font-size: .8rem; color: #5c6b73; }
-"""
 
 
 def html_page(title: str, blocks: Sequence[Block]) -> bytes:
@@ -35,7 +22,7 @@ def html_page(title: str, blocks: Sequence[Block]) -> bytes:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style>\n{script}</head>\n<body><main><h1>{name}</h1>\n{body}\n</main>\n"
+        f"<style>{asset('html_view.css')}</style>\n{script}</head>\n<body><main><h1>{name}</h1>\n{body}\n</main>\n"
         "<footer>Made with TRAK explorer.</footer></body></html>\n"
     ).encode()
 

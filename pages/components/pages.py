@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-__all__ = ["EVIDENCE", "EXPLORE", "HOME", "MAP", "PRESENT", "REVIEW", "RUNS", "TRAIN", "fresh_pages", "page_address"]
+__all__ = ["EXPLORE", "HOME", "PRESENT", "REVIEW", "RUNS", "TRAIN", "fresh_pages", "page_address"]
 
 _FOLDER = Path(__file__).resolve().parents[1]
 _FACTS: dict[str, tuple[str, str, str]] = {
@@ -70,8 +70,6 @@ def page_address(page: st.Page, **state: object) -> str:
 HOME = _page("home")
 EXPLORE = _page("explore")
 TRAIN = _page("training_item")
-MAP = _page("map")
-EVIDENCE = _page("evidence")
 REVIEW = _page("review")
 RUNS = _page("runs")
 PRESENT = _page("present")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from pages.components.assets import asset
 from pages.components.images import data_uri
-from pages.components.links import FOLLOW_JS
 from pages.components.pages import EXPLORE, page_address
 from pages.components.text import shortened
 from pages.components.view import Picture, Pictures, note
@@ -14,66 +14,12 @@ from trak_core.views import Example, Pair
 
 __all__ = ["pair_gallery"]
 
-_CSS = """
-.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 6px; padding: 3px;
-  font-family: var(--st-font); color: var(--st-text-color); }
-a { all: unset; box-sizing: border-box; min-width: 0; cursor: pointer; padding: 4px; display: grid; gap: 2px 6px;
-  grid-template-columns: 1fr auto 1fr; align-items: center; justify-items: center; font-size: 0.72rem;
-  border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius);
-  background: var(--st-secondary-background-color); }
-a:hover { border-color: var(--st-primary-color); }
-a:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
-img { display: block; width: 40px; height: 40px; image-rendering: pixelated; border-radius: 3px; background: white; }
-.text { overflow: hidden; overflow-wrap: anywhere; max-height: 4.8em; line-height: 1.2; text-align: left; }
-.score { grid-column: 1 / -1; font-weight: 600; font-size: 0.8rem; font-variant-numeric: tabular-nums; }
-.proponent .score { color: var(--st-blue-color); }
-.opponent .score { color: var(--st-orange-color); }
-"""
-_JS = """
-export default function (component) {
-  const { data, parentElement } = component
-  const root = parentElement.querySelector(".pairs")
-  root.setAttribute("role", "group")
-  root.setAttribute("aria-label", data.label)
-  root.style.setProperty("--cell", data.pairs.some((pair) => pair.train.image) ? "118px" : "230px")
-  const box = (kind, text) => {
-    const made = document.createElement("div")
-    made.className = kind
-    made.textContent = text
-    return made
-  }
-  const face = (shown) => {
-    if (!shown.image) return box("text", shown.text)
-    const image = document.createElement("img")
-    image.src = shown.image
-    image.alt = ""
-    return image
-  }
-  const links = data.pairs.map((pair, place) => {
-    const link = document.createElement("a")
-    link.href = pair.address
-    link.onclick = (event) => follow(event, pair.address)
-    link.className = data.side
-    link.title = link.ariaLabel = pair.name
-    link.tabIndex = place ? -1 : 0
-    link.append(face(pair.train), box("arrow", "→"), face(pair.test))
-    link.append(box("idx", "train " + pair.train.idx), box("", ""), box("idx", "test " + pair.test.idx))
-    link.append(box("score", pair.score))
-    return link
-  })
-  root.onkeydown = (event) => {
-    const place = links.indexOf(event.target)
-    const next = links[place + ({ ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key] ?? NaN)]
-    if (place < 0 || !next) return
-    event.preventDefault()
-    links[place].tabIndex = -1
-    next.tabIndex = 0
-    next.focus()
-  }
-  root.replaceChildren(...links)
-}
-"""
-_PAIRS = st.components.v2.component("pairs", html='<div class="pairs"></div>', css=_CSS, js=FOLLOW_JS + _JS)
+_PAIRS = st.components.v2.component(
+    "pairs",
+    html='<div class="pairs"></div>',
+    css=asset("pairs.css"),
+    js=asset("elements.js", "follow.js", "pairs.js"),
+)
 
 
 def pair_gallery(run: Run, method: str, label: str, pairs: Sequence[Pair], side: str, *, key: str) -> None:

@@ -13,14 +13,29 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from pages.components.assets import asset
 from pages.components.colours import class_colour
-from pages.components.scatter_code import CARRIER_JS, CSS, HTML, JS
 from trak_core.views import NO_STEP, STEPS, Colouring, MapPoints
 
 __all__ = ["palette", "scatter"]
 
-_CARRIER = st.components.v2.component("scatter_carrier", html="<span></span>", js=CARRIER_JS)
-_SCATTER = st.components.v2.component("scatter", html=HTML, css=CSS, js=JS)
+_CARRIER = st.components.v2.component(
+    "scatter_carrier", html="<span></span>", js=asset("unpack.js", "scatter_carrier.js")
+)
+_SCATTER = st.components.v2.component(
+    "scatter",
+    html=asset("scatter.html"),
+    css=asset("scatter.css"),
+    js=asset(
+        "elements.js",
+        "unpack.js",
+        "scatter_view.js",
+        "scatter_paint.js",
+        "scatter_words.js",
+        "scatter_input.js",
+        "scatter.js",
+    ),
+)
 _SIGNED = ("#a64a06", "#d97a2b", "#a3a6a6", "#3d7fc4", "#1f5fa8")
 _RISING = ("#8fa1ab", "#c9a25a", "#d0566f", "#d12c78")
 """Neither end is blue or orange: a loss neither helps nor hurts."""
@@ -57,7 +72,6 @@ def scatter(
     on_lasso: Callable[[list[list[float]], bool], None],
     on_pick: Callable[[int], None],
     on_clear: Callable[[], None],
-    height: int = 520,
 ) -> None:
     """Shows the map.
 
@@ -72,7 +86,6 @@ def scatter(
         on_lasso: called with the corners of a line and whether what it holds is added to what is picked.
         on_pick: called with the number of a point that was clicked.
         on_clear: called when Escape was pressed.
-        height: of the canvas, in pixels.
     """
 
     def sent(name: str) -> Any:
@@ -98,7 +111,6 @@ def scatter(
             data={
                 "name": key,
                 "label": label,
-                "height": height,
                 "picked": _packed(np.asarray(picked, dtype=np.uint32)),
                 "chosen": chosen,
             },

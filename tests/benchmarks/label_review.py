@@ -51,7 +51,8 @@ def witnesses(subject: Subject, labels: NDArray[np.int64], seed: int) -> tuple[O
     began = time.process_time()
     inputs, given = torch.from_numpy(subject.dataset.train.inputs), torch.from_numpy(labels)
     n_classes = len(subject.dataset.class_names)
-    return hear_witnesses(subject, inputs, given, n_classes, seed), time.process_time() - began
+    trainer = subject.trainer("cpu").with_labels(given)
+    return hear_witnesses(subject.task, trainer, inputs, given, n_classes, seed), time.process_time() - began
 
 
 def find_errors(name: str, subject: Subject, n_seeds: int) -> None:

@@ -210,6 +210,36 @@ def test_a_cell_opens_its_pairs_and_a_pair_leads_to_its_explanation(explorer, pa
     expect(page.get_by_text(f"Train example {pair.train.idx}, label")).to_be_visible()
 
 
+def test_keys_lead_from_cell_to_cell_and_from_pair_to_pair(explorer, page):
+    open_map(explorer, page, "test=17&cell=8.1")
+    focused = """() => {
+      let element = document.activeElement
+      while (element.shadowRoot) element = element.shadowRoot.activeElement
+      return [element.title, element.tabIndex]
+    }"""
+    page.get_by_role("button", name=re.compile("^training class 8, test class 1:")).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    title, order = page.evaluate(focused)
+    assert title.startswith("training class 7, test class 2:") and order == 0
+    pairs = page.get_by_role("group").get_by_role("link", name=re.compile("^train example .+, for test example "))
+    group = pairs.first.locator("xpath=..")
+    names = [link.get_attribute("title") for link in group.get_by_role("link").all()]
+    assert len(names) > 2
+    pairs.first.focus()
+    for key, place in (
+        ("ArrowDown", 1),
+        ("ArrowLeft", 0),
+        ("ArrowLeft", 0),
+        ("End", -1),
+        ("ArrowRight", -1),
+        ("Home", 0),
+    ):
+        page.keyboard.press(key)
+        assert page.evaluate(focused) == [names[place], 0]
+    assert [link.get_attribute("tabindex") for link in group.get_by_role("link").all()].count("0") == 1
+
+
 def test_the_dark_map_shows_every_colour_without_an_error(explorer: App, browser: Browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="dark")
     page, wrong = context.new_page(), []

@@ -1,6 +1,5 @@
 """The build step that looks for labels that are wrong, and for what else is odd about the train set."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from trak_core.engine.checkpoints import load_checkpoints, load_logs
 from trak_core.gradients.representations import representations
 from trak_core.inputs import as_tensors
 from trak_core.labels.findings import find_oddities, finding_columns
+from trak_core.labels.folds import class_log_probabilities
 from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
 from trak_core.labels.witnesses import Opinions, hear_witnesses
 from trak_core.seeds import derive_seed
@@ -18,7 +18,7 @@ from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.tasks import Inputs
-from trak_core.training import Ensemble
+from trak_core.training import Ensemble, OnShare, ignore_share
 
 __all__ = ["label_tables"]
 
@@ -31,7 +31,7 @@ def label_tables(
     subject: Subject,
     seed: int,
     device: str,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
 ) -> tuple[Tables, dict[str, Any]]:
     """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
 
@@ -44,7 +44,7 @@ def label_tables(
         subject: data, model, task and training settings.
         seed: of the build.
         device: to train on.
-        on_epoch: called after every epoch of each of two looks, for progress.
+        on_share: progress of each of two looks.
 
     Raises:
         RunMismatchError: checkpoints or training logs are not those of the store.
@@ -58,12 +58,13 @@ def label_tables(
     opinions = None
     if subject.task.has_classes and 1 < len(np.unique(labels)) < len(labels):
         opinions = hear_witnesses(
-            subject,
+            subject.task,
+            subject.trainer(device),
             inputs,
             torch.from_numpy(labels).to(device),
             len(dataset.class_names),
             derive_seed(seed, "labels"),
-            on_epoch,
+            on_share,
         )
         signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
         tables = _suspects(opinions, signals, labels)
@@ -134,13 +135,12 @@ def _margin_over_training(
 ) -> NDArray[np.float64]:
     """Margin of the label in logits, averaged over the recorded moments of the logged checkpoints: `[n_train]`."""
     logs = load_logs(writer, files, subject, device)
-    total = np.zeros(len(subject.dataset.train))
+    labels = subject.dataset.train.labels
+    targets, total = torch.from_numpy(labels).to(device), np.zeros(len(labels))
     n_moments = 0
     for log in logs:
         moments = log.moments[1:]  # at the start nothing is learnt
         models = Ensemble.from_state_dicts(subject.make_model(), [moment.parameters for moment in moments], device)
-        total += label_margins(models.outputs(subject.task, inputs).cpu().numpy(), subject.dataset.train.labels).sum(
-            axis=0
-        )
+        total += label_margins(class_log_probabilities(models, subject.task, inputs, targets), labels).sum(axis=0)
         n_moments += len(moments)
     return total / n_moments

@@ -10,6 +10,7 @@ from pathlib import Path
 from trak_core.engine.build import report_end
 from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.engine.measure_steps import MeasureSteps, plan
+from trak_core.engine.measurement import Measurement
 from trak_core.engine.progress import ProgressReporter
 from trak_core.engine.subject import read_build
 from trak_core.errors import NotInRunError
@@ -81,7 +82,7 @@ def measure_run(
             return
         try:
             with StoreWriter(files, shape, fingerprint, adds_to_published=True) as writer:
-                steps = MeasureSteps(settings, build_settings, subject, files, writer)
+                steps = MeasureSteps(Measurement(settings, build_settings, subject, files, writer))
                 steps.check_needs()
                 progress = ProgressReporter(
                     files, plan(settings, steps.methods), settings.command(run_dir.name), listener

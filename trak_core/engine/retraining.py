@@ -9,28 +9,28 @@ size, because only then are sums over a group rounded alike: equal labels give e
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from trak_core.engine.retrained import answers_of
 from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
-from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.retraining import N_SEEDS, LabelSetName, TestAnswers, as_trial, compare_label_sets
 from trak_core.inputs import as_tensors
+from trak_core.methods import Examples
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, LabelTrial, Retraining, RetrainingHistory
 from trak_core.store.run import open_run
 from trak_core.subjects import Subject
-from trak_core.tasks import Inputs
-from trak_core.training import Ensemble, diverged, train_reweighted
+from trak_core.training import Ensemble, Trainer
 
 __all__ = ["retrain_on_labels"]
-
-MODELS_AT_ONCE = 100
 
 
 def retrain_on_labels(
@@ -82,51 +82,39 @@ def _train_sets(
     subject: Subject, made: dict[str, Any], trial: LabelTrial, listener: Callable[[float, str], None]
 ) -> dict[LabelSetName, TestAnswers]:
     train, test, device = subject.dataset.train, subject.dataset.test, made["device"]
-    inputs, test_inputs = (as_tensors(split.inputs, device) for split in (train, test))
-    given, test_labels = (torch.from_numpy(split.labels).to(device) for split in (train, test))
-    corrections = trial.corrections
+    tests = Examples(as_tensors(test.inputs, device), torch.from_numpy(test.labels).to(device))
+    trainer, corrections = subject.trainer(device), trial.corrections
     cleaned = train.labels.copy()
     for train_idx, label in corrections.relabelled:
         cleaned[train_idx] = label
     nothing = np.array([], dtype=np.int64)
     excluded, wrong = (np.array(idxs, dtype=np.int64) for idxs in (corrections.excluded, corrections.wrong))
-    label_sets: dict[LabelSetName, tuple[Tensor, np.ndarray]] = {
-        "kept": (given, nothing),
-        "cleaned": (torch.from_numpy(cleaned).to(device), excluded),
-        "excluded": (given, wrong),
+    label_sets: dict[LabelSetName, tuple[Tensor | None, NDArray[np.int64]]] = {
+        "kept": (None, nothing),
+        "cleaned": (torch.from_numpy(cleaned).to(device) if corrections.relabelled else None, excluded),
+        "excluded": (None, wrong),
     }
     if not corrections.relabelled:  # then leaving out all that was found wrong is the cleaning itself
         del label_sets["excluded"]
     seeds = [derive_seed(made["seed"], "retraining", i) for i in range(trial.n_seeds)]
     n_models = len(seeds) * len(label_sets)
-    n_done, total = 0, subject.training.epochs * len(label_sets) * -(-len(seeds) // MODELS_AT_ONCE)
+    done = 0.0
 
-    def advance() -> None:
-        nonlocal n_done
-        n_done += 1
+    def advance(models: int, share: float) -> None:
+        nonlocal done
+        done += share * models / n_models
         # The last hundredth is for what comes after training.
-        listener(0.99 * n_done / total, f"training {n_models} models")
+        listener(0.99 * done, f"training {n_models} models")
 
     found: dict[LabelSetName, TestAnswers] = {}
     for name, (labels, left_out) in label_sets.items():
-        parts = []
-        for start in range(0, len(seeds), MODELS_AT_ONCE):
-            part = seeds[start : start + MODELS_AT_ONCE]
-            weights = removal_weights([left_out] * len(part), len(train))
-            ensemble = train_reweighted(
-                subject.make_model, subject.task, inputs, labels, weights, part, subject.training, advance
-            )
-            parts.append(_answers(subject, ensemble, test_inputs, test_labels))
-        found[name] = TestAnswers(
-            np.concatenate([part.margins for part in parts]), np.concatenate([part.answers for part in parts])
-        )
+        on_labels = trainer if labels is None else trainer.with_labels(labels)
+
+        def train_part(part: slice, on_labels: Trainer = on_labels, left_out: NDArray[np.int64] = left_out) -> Ensemble:
+            of_part = seeds[part]
+            return on_labels.train_without([left_out] * len(of_part), of_part, partial(advance, len(of_part)))
+
+        answers = answers_of(on_labels, subject.task, tests, len(seeds), train_part)
+        assert answers.values is not None  # a task with classes answers one of them
+        found[name] = TestAnswers(answers.margins, answers.values)
     return {**found, "excluded": found.get("excluded", found["cleaned"])}
-
-
-def _answers(subject: Subject, ensemble: Ensemble, inputs: Inputs, labels: Tensor) -> TestAnswers:
-    task = subject.task.query
-    outputs = ensemble.outputs(task, inputs)  # [n_models, n_test, ...]
-    margins = ensemble.of_each("model_output", task, outputs, labels).double().cpu().numpy()
-    margins[diverged(ensemble)] = np.nan
-    answers = torch.stack([answer.value for answer in ensemble.answers(task, outputs)])
-    return TestAnswers(margins, answers.cpu().numpy())

@@ -17,6 +17,8 @@ from trak_core.engine.checkpoints import load_checkpoints
 from trak_core.engine.evidence_step import evidence_tables
 from trak_core.engine.kernels import Kernels, is_projected
 from trak_core.engine.label_step import label_tables
+from trak_core.engine.ledger import RunLedger
+from trak_core.engine.ledger_step import retrain_block
 from trak_core.engine.map_step import map_tables
 from trak_core.engine.pace import DIGITS_PACE, Pace
 from trak_core.engine.progress import ProgressReporter, Step, run_blocks
@@ -25,7 +27,7 @@ from trak_core.engine.settings import BuildSettings
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
 from trak_core.inputs import as_tensors, take
-from trak_core.methods import GradientRows
+from trak_core.methods import Examples, GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
@@ -35,8 +37,8 @@ from trak_core.store.places import without_paths
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
-from trak_core.tasks import Answer, Inputs, Targets
-from trak_core.training import Ensemble, diverged, draw_half_subsets, train_ensemble, train_recorded
+from trak_core.tasks import Answer, Inputs
+from trak_core.training import Ensemble, OnShare, draw_half_subsets
 from trak_core.versions import versions
 
 __all__ = ["BuildSteps", "plan"]
@@ -107,6 +109,9 @@ class BuildSteps:
         self.files = files
         self.writer = writer
         self.progress = progress
+        self.trainer = subject.trainer(settings.device)
+        n_train, n_test = len(subject.dataset.train), len(subject.dataset.test)
+        self.ledger = RunLedger(writer, n_train, n_test, settings.n_seeds)
         self.train_inputs, self.train_labels = self._tensors("train")
         self.test_inputs, self.test_labels = self._tensors("test")
 
@@ -194,23 +199,13 @@ class BuildSteps:
         """Test examples that settings are chosen on, bool `[n_test]`; nothing is reported on them."""
         return tuning_tests(len(self.test_labels), self.settings.seed)
 
-    def _advance(self, units: float) -> Callable[[], None]:
-        epochs = self.subject.training.epochs
-        return lambda: self.progress.advance(units / epochs)
+    def _advance(self, units: float) -> OnShare:
+        return lambda share: self.progress.advance(units * share)
 
     def _checkpoints(self) -> None:
         n = self.settings.n_checkpoints
         seeds = [derive_seed(self.settings.seed, "checkpoint", i) for i in range(n)]
-        trained = train_recorded(
-            self.subject.make_model,
-            self.subject.task,
-            self.train_inputs,
-            self.train_labels,
-            seeds,
-            self.subject.training,
-            n_logged=N_LOGGED,
-            on_epoch=self._advance(1),
-        )
+        trained = self.trainer.train_checkpoints(seeds, N_LOGGED, self._advance(1))
         ensemble = trained.ensemble
         for i in range(n):
             state = {name: value.cpu().contiguous() for name, value in ensemble.state_dict(i).items()}
@@ -276,73 +271,24 @@ class BuildSteps:
     def _ledger_blocks(self, subset_ids: range) -> dict[str, Callable[[], None]]:
         starts = range(subset_ids.start, subset_ids.stop, SUBSETS_A_BLOCK)
         blocks = [range(start, min(start + SUBSETS_A_BLOCK, subset_ids.stop)) for start in starts]
-        return {f"ledger {block.start}": partial(self._ledger, block) for block in blocks}
+        return {f"ledger {block.start}": partial(self._retrain, block) for block in blocks}
 
-    def _ledger(self, block: range) -> None:
+    def _retrain(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
-        n_seeds, n_test = self.settings.n_seeds, len(self.test_labels)
-        members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
-        ensemble = train_ensemble(
-            self.subject.make_model,
-            self.subject.task,
-            self.train_inputs,
-            self.train_labels,
-            self.masks[[subset_id for subset_id, _ in members]],
-            [derive_seed(self.settings.seed, "ledger", subset_id, seed) for subset_id, seed in members],
-            self.subject.training,
-            on_epoch=self._advance(len(block)),
-            allow_diverged=True,
+        tables, lost = retrain_block(
+            self.subject.task.query,
+            self.trainer,
+            Examples(self.test_inputs, self.test_labels),
+            self.masks,
+            block,
+            self.settings,
+            self._advance(len(block)),
         )
-        lost = sorted({members[i][0] for i in np.flatnonzero(diverged(ensemble))})
-        kept = [i for i, (subset_id, _) in enumerate(members) if subset_id not in lost]
-        # One seed that diverged takes its subset with it: an average over fewer seeds is another measurement.
         mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
-        if not kept:
-            self.writer.write(f"ledger {block.start}", {}, first=mark)
-            return
-        members = [members[i] for i in kept]
-        subset_ids = [subset_id for subset_id in block if subset_id not in lost]
-        of_label, outputs = self._outcomes_of(ensemble)
-        of_label, outputs = of_label[kept], outputs[kept]
-        self.writer.write(
-            f"ledger {block.start}",
-            {
-                "outcomes": {
-                    "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
-                    "seed": np.repeat([seed for _, seed in members], n_test),
-                    "test_idx": np.tile(np.arange(n_test), len(members)),
-                    "model_output": _flat(of_label),
-                },
-                "class_outcomes": {
-                    "subset_id": np.repeat(subset_ids, n_test),
-                    "test_idx": np.tile(np.arange(n_test), len(subset_ids)),
-                    "model_outputs": outputs.reshape(len(subset_ids), n_seeds, n_test, -1)
-                    .mean(1)
-                    .flatten(0, 1)
-                    .cpu()
-                    .numpy(),
-                },
-                "class_outcomes_by_seed": {
-                    "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
-                    "seed": np.repeat([seed for _, seed in members], n_test),
-                    "test_idx": np.tile(np.arange(n_test), len(members)),
-                    "model_outputs": outputs.flatten(0, 1).cpu().numpy(),
-                },
-            },
-            first=mark,
-        )
-
-    def _outcomes_of(self, ensemble: Ensemble) -> tuple[Tensor, Tensor]:
-        """Model outputs of the test examples for their own targets and for every target: `[n_models, n_test, ...]`."""
-        task = self.subject.task.query
-        given = ensemble.outputs(task, self.test_inputs)
-        targets = Targets.of(task, given[0], self.test_labels)
-        outputs = ensemble.of_each("model_outputs", task, given, targets.every)
-        own = targets.default.expand(len(ensemble), -1)[..., None]
-        return outputs.gather(2, own)[..., 0], outputs
+        self.writer.write(f"ledger {block.start}", tables, first=mark)
 
     def _kept_to_measure(self, role: str) -> NDArray[np.bool_]:
-        masks = self._kept(role)
+        masks = self.ledger.masks(role)
         if len(masks) < MIN_SUBSETS:
             n_lost = self.writer.columns("SELECT count(*) AS n FROM subsets WHERE role = 'diverged'")["n"][0]
             purpose = "choose settings on" if role == "fit" else "report on"
@@ -351,31 +297,6 @@ class BuildSteps:
                 "needed. Lower the learning rate of the recipe, or give a larger --n-subsets."
             )
         return masks
-
-    def _kept(self, *roles: str) -> NDArray[np.bool_]:
-        """Masks of the subsets of some roles that did not diverge, bool `[n_subsets, n_train]`."""
-        rows = self.writer.columns("SELECT subset_id, role FROM subsets ORDER BY subset_id")
-        kept = np.isin(rows["role"].astype(str), roles)
-        return np.asarray(self.masks[rows["subset_id"][kept]])
-
-    def _class_outcomes(self, role: str) -> NDArray[np.float64]:
-        """Margins of every class over the subsets of a role: `[n_subsets, n_seeds, n_test, n_classes]`."""
-        flat = self.writer.arrays(
-            "SELECT model_outputs FROM class_outcomes_by_seed JOIN subsets USING (subset_id) WHERE role = ? "
-            "ORDER BY subset_id, seed, test_idx",
-            "model_outputs",
-            [role],
-        )
-        return flat.astype(np.float64).reshape(-1, self.settings.n_seeds, len(self.test_labels), flat.shape[1])
-
-    def _outcomes(self, role: str) -> NDArray[np.float64]:
-        """Margins of the labels over the subsets of a role: `[n_subsets, n_seeds, n_test]`."""
-        column = self.writer.columns(
-            "SELECT model_output FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
-            "ORDER BY subset_id, seed, test_idx",
-            [role],
-        )["model_output"]
-        return column.astype(np.float64).reshape(-1, self.settings.n_seeds, len(self.test_labels))
 
     # --- features and scores ------------------------------------------------------------------------------
 
@@ -412,7 +333,7 @@ class BuildSteps:
             (take(self.test_inputs, chosen_on), self.test_labels[chosen_on]),
             self.kernels,
             self._kept_to_measure("fit"),
-            self._outcomes("fit").mean(1)[:, chosen_on],
+            self.ledger.outcomes("fit").mean(1)[:, chosen_on],
             on_checkpoint=self.progress.advance,
         )
         self.writer.write("ridge", {}, {"ridge": ridge, "lds_by_ridge_on_fit_subsets": lds_by_ridge})
@@ -426,8 +347,8 @@ class BuildSteps:
             self.kernels,
             ridge=self.writer.meta("ridge"),
             masks=self.masks,
-            fit_masks=self._kept("fit"),
-            fit_outcomes=self._class_outcomes("fit").mean(1),
+            fit_masks=self.ledger.masks("fit"),
+            fit_outcomes=self.ledger.class_outcomes("fit").mean(1),
             tuning=self.tuning_tests,
             seed=self.settings.seed,
             on_checkpoint=self.progress.advance,
@@ -447,14 +368,13 @@ class BuildSteps:
         self.writer.write("scores", result.tables(fingerprints), meta)
 
     def _labels(self) -> None:
-        epochs = self.subject.training.epochs
         tables, meta = label_tables(
             self.writer,
             self.files,
             self.subject,
             self.settings.seed,
             self.settings.device,
-            on_epoch=lambda: self.progress.advance(1 / (2 * epochs)),
+            on_share=lambda share: self.progress.advance(share / 2),
         )
         self.writer.write("labels", tables, meta)
 
@@ -464,8 +384,8 @@ class BuildSteps:
         tables, slope_of_others = evidence_tables(
             self.writer,
             self._kept_to_measure("eval"),
-            self._outcomes("eval"),
-            self._class_outcomes("eval"),
+            self.ledger.outcomes("eval"),
+            self.ledger.class_outcomes("eval"),
             ~self.tuning_tests,
             self.settings,
         )

@@ -7,15 +7,16 @@ the other the removed examples have weight 0 in the loss, so that nothing else d
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from trak_core.engine.retrained import train_in_parts
 from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
-from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.what_if import N_SEEDS, Pairs, as_question, compare_pairs
 from trak_core.inputs import as_tensors, take
 from trak_core.seeds import derive_seed
@@ -23,11 +24,9 @@ from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.subjects import Subject
 from trak_core.tasks import Targets
-from trak_core.training import diverged, train_reweighted
+from trak_core.training import Ensemble, diverged
 
 __all__ = ["verify_what_if"]
-
-MODELS_AT_ONCE = 100
 
 
 def verify_what_if(
@@ -55,7 +54,7 @@ def verify_what_if(
     """
     with open_run(run_dir) as run:
         question = as_question(run, test_idx, removed, n_seeds)
-        made, n_train = run.info.provenance, run.info.n_train
+        made = run.info.provenance
     history = WhatIfHistory(run_dir)
     known = history.find(question)
     if known is not None:
@@ -64,7 +63,7 @@ def verify_what_if(
     with open_run(run_dir) as run:
         _, subject = read_build(run)
     began = time.monotonic()
-    pairs = _train_pairs(subject, made, question, n_train, listener)
+    pairs = _train_pairs(subject, made, question, listener)
     verified = compare_pairs(question, pairs, time.monotonic() - began)
     with open_run(run_dir) as run:
         if run.info.provenance["fingerprint"] != question.fingerprint:
@@ -78,33 +77,29 @@ def verify_what_if(
 
 
 def _train_pairs(
-    subject: Subject, made: dict[str, Any], question: Question, n_train: int, listener: Callable[[float, str], None]
+    subject: Subject, made: dict[str, Any], question: Question, listener: Callable[[float, str], None]
 ) -> Pairs:
     device, n_seeds = made["device"], question.n_seeds
-    train, test = subject.dataset.train, subject.dataset.test
-    inputs = as_tensors(train.inputs, device)
-    labels = torch.from_numpy(train.labels).to(device)
-    one = slice(question.test_idx, question.test_idx + 1)
+    test, trainer = subject.dataset.test, subject.trainer(device)
+    one, task = slice(question.test_idx, question.test_idx + 1), subject.task.query
     test_input, target = as_tensors(take(test.inputs, one), device), torch.from_numpy(test.labels[one]).to(device)
-    task = subject.task.query
     nothing, gone = np.array([], dtype=np.int64), np.array(question.removed)
-    weights = removal_weights([nothing] * n_seeds + [gone] * n_seeds, n_train)
+    removed = [nothing] * n_seeds + [gone] * n_seeds
     seeds = [derive_seed(made["seed"], "what if", i) for i in range(n_seeds)] * 2
-    n_models = len(seeds)
-    n_done, total = 0, subject.training.epochs * -(-n_models // MODELS_AT_ONCE)
+    n_models, done = len(seeds), 0.0
 
-    def advance() -> None:
-        nonlocal n_done
-        n_done += 1
+    def advance(models: int, share: float) -> None:
+        nonlocal done
+        done += share * models / n_models
         # The last hundredth is for what comes after training.
-        listener(0.99 * n_done / total, f"training {n_models} models")
+        listener(0.99 * done, f"training {n_models} models")
+
+    def train_part(part: slice) -> Ensemble:
+        of_part = seeds[part]
+        return trainer.train_without(removed[part], of_part, partial(advance, len(of_part)))
 
     outputs = []
-    for start in range(0, n_models, MODELS_AT_ONCE):
-        part = slice(start, start + MODELS_AT_ONCE)
-        ensemble = train_reweighted(
-            subject.make_model, subject.task, inputs, labels, weights[part], seeds[part], subject.training, advance
-        )
+    for _, ensemble in train_in_parts(trainer, n_models, train_part):
         given = ensemble.outputs(task, test_input)  # [n_models, 1, ...]
         targets = Targets.of(task, given[0], target)
         found = ensemble.of_each("model_outputs", task, given, targets.every)[:, 0].double().cpu().numpy()

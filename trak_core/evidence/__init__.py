@@ -18,7 +18,6 @@ from trak_core.evidence.removal import (
     choose_tests,
     compare_removals,
     midpoints,
-    removal_weights,
     summarize_removal,
 )
 from trak_core.evidence.split import tuning_tests
@@ -40,7 +39,6 @@ __all__ = [
     "noise_ceiling",
     "noise_ceiling_per_test",
     "predicted_outcomes",
-    "removal_weights",
     "row_correlations",
     "summarize_removal",
     "trust_level",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trak_core.seeds import derive_seed
 
-__all__ = ["Removal", "choose_tests", "compare_removals", "midpoints", "removal_weights", "summarize_removal"]
+__all__ = ["Removal", "choose_tests", "compare_removals", "midpoints", "summarize_removal"]
 
 
 def choose_tests(candidates: NDArray[np.bool_], n: int, seed: int) -> NDArray[np.int64]:
@@ -22,14 +22,6 @@ def choose_tests(candidates: NDArray[np.bool_], n: int, seed: int) -> NDArray[np
     idx = np.flatnonzero(candidates)
     order = np.random.default_rng(derive_seed(seed, "removal tests")).permutation(len(idx))
     return np.sort(idx[order[:n]])
-
-
-def removal_weights(removed: list[NDArray[np.int64]], n_train: int) -> NDArray[np.float32]:
-    """Loss weights `[len(removed), n_train]`: 0 for the examples removed, 1 for the others."""
-    weights = np.ones((len(removed), n_train), dtype=np.float32)
-    for row, gone in zip(weights, removed, strict=True):
-        row[gone] = 0
-    return weights
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,27 @@ Each repetition parts the data anew into folds, class by class, and trains a mod
 models train at once. A model that has seen an example may know its label by heart; one that has not is a witness.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from trak_core.seeds import derive_seed
-from trak_core.tasks import Inputs, Task
-from trak_core.training import Ensemble, TrainingSettings, train_ensemble
+from trak_core.tasks import Inputs, Targets, Task
+from trak_core.training import Ensemble, OnShare, Trainer, ignore_share
 
-__all__ = ["ALWAYS_IN", "FoldModels", "assign_folds", "draw_folds", "train_folds", "training_sets"]
+__all__ = [
+    "ALWAYS_IN",
+    "FoldModels",
+    "assign_folds",
+    "class_log_probabilities",
+    "draw_folds",
+    "train_folds",
+    "training_sets",
+]
 
 ALWAYS_IN = -1
 """The fold of an example that is its whole class: without it no model would know that there is such a class."""
@@ -76,16 +85,29 @@ class FoldModels:
         return chosen
 
 
+def class_log_probabilities(ensemble: Ensemble, task: Task, inputs: Inputs, labels: Tensor) -> NDArray[np.float32]:
+    """Logarithms of the probabilities of all classes by each model `[n_models, n, n_classes]`.
+
+    A task with classes says `f = log(p / (1 - p))` of each of them, so that log p is the log-sigmoid of f.
+
+    Args:
+        ensemble: the models.
+        task: one with classes.
+        inputs: of the examples.
+        labels: of the examples `[n]`.
+    """
+    outputs = ensemble.outputs(task, inputs)
+    margins = ensemble.of_each("model_outputs", task, outputs, Targets.of(task, outputs[0], labels).every)
+    return np.asarray(logsigmoid(margins).cpu().numpy())
+
+
 def train_folds(
-    make_model: Callable[[], nn.Module],
-    task: Task,
-    inputs: Inputs,
+    trainer: Trainer,
     labels: Tensor,
-    settings: TrainingSettings,
     folds: NDArray[np.int64],
     seed: int,
     trusted: NDArray[np.bool_] | None = None,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
 ) -> FoldModels:
     """Models that are each trained on all folds but one.
 
@@ -93,15 +115,12 @@ def train_folds(
     result holds models that diverged as well; see `training.diverged`.
 
     Args:
-        make_model: gives a freshly initialised model.
-        task: supplies the loss.
-        inputs: `[n, ...]` float32, on the device to train on.
-        labels: `[n]` int64, on the same device.
-        settings: of the optimizer.
+        trainer: of models of these examples.
+        labels: `[n]` int64.
         folds: of every example, by repetition `[n_repeats, n]`.
         seed: of initial weights, batches and what is left out for size.
         trusted: which examples may be trained on `[n]`; all of them when None.
-        on_epoch: called after every epoch, for progress.
+        on_share: progress.
 
     Raises:
         InvalidSettingError: fewer examples are left than a batch holds.
@@ -110,8 +129,7 @@ def train_folds(
     generator = np.random.default_rng(derive_seed(seed, "fold sizes"))
     _cut_to_one_size(masks, folds[0] == ALWAYS_IN, labels.cpu().numpy(), generator)
     seeds = [derive_seed(seed, "fold model", i) for i in range(len(masks))]
-    ensemble = train_ensemble(make_model, task, inputs, labels, masks, seeds, settings, on_epoch, allow_diverged=True)
-    return FoldModels(ensemble, folds, len(masks) // len(folds))
+    return FoldModels(trainer.train_subsets(masks, seeds, on_share), folds, len(masks) // len(folds))
 
 
 def training_sets(folds: NDArray[np.int64], trusted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:

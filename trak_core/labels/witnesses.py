@@ -9,7 +9,6 @@ its class usually is, have a say in which other examples are left out. Folds are
 weights of the pool are fitted to all labels, so that these depend on it as well.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,14 +20,13 @@ from torch import Tensor
 from trak_core.errors import TrainingDivergedError
 from trak_core.gradients.representations import representations
 from trak_core.inputs import flat_rows
-from trak_core.labels.folds import FoldModels, draw_folds, train_folds, training_sets
+from trak_core.labels.folds import FoldModels, class_log_probabilities, draw_folds, train_folds, training_sets
 from trak_core.labels.pool import pool_opinions
 from trak_core.labels.signals import FLOOR, SMALL_CLASS, label_margins, log_probabilities, log_votes
 from trak_core.labels.votes import N_NEIGHBOURS, neighbour_votes
 from trak_core.seeds import derive_seed
-from trak_core.subjects import Subject
 from trak_core.tasks import Inputs, Task
-from trak_core.training import diverged
+from trak_core.training import OnShare, Trainer, diverged, ignore_share
 
 __all__ = ["N_FOLDS", "N_MODELS", "N_REPEATS", "Opinions", "hear_witnesses"]
 
@@ -90,22 +88,24 @@ class _Look:
 
 
 def hear_witnesses(
-    subject: Subject,
+    task: Task,
+    trainer: Trainer,
     inputs: Inputs,
     labels: Tensor,
     n_classes: int,
     seed: int,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
 ) -> Opinions:
     """The opinions on the labels of a train set.
 
     Args:
-        subject: model, task and training settings.
+        task: what a prediction is; one with classes.
+        trainer: of models of these examples.
         inputs: `[n_train, ...]` float32, on the device to train on.
         labels: `[n_train]` int64, on the same device; of two classes at least.
         n_classes: number of classes.
         seed: of the folds and the models.
-        on_epoch: called after every epoch of each of the two looks, for progress.
+        on_share: progress of each of the two looks.
 
     Raises:
         InvalidSettingError: four fifths of the train set are less than a batch.
@@ -116,29 +116,19 @@ def hear_witnesses(
     folds = [draw_folds(given, N_FOLDS, N_REPEATS, own_seed) for own_seed in seeds]
 
     def look(number: int, trusted: NDArray[np.bool_] | None) -> _Look:
-        models = train_folds(
-            subject.make_model,
-            subject.task,
-            inputs,
-            labels,
-            subject.training,
-            folds[number],
-            seeds[number],
-            trusted,
-            on_epoch,
-        )
-        return _ask(models, subject.task, inputs)
+        models = train_folds(trainer, labels, folds[number], seeds[number], trusted, on_share)
+        return _ask(models, task, inputs, labels)
 
     first = look(0, None)
     out_of_fold = first.mean(first.probabilities)
     trusted = _trusted(out_of_fold, given)
-    left_nothing_out = bool(training_sets(folds[1], trusted).sum(axis=1).min() < subject.training.batch_size)
+    left_nothing_out = bool(training_sets(folds[1], trusted).sum(axis=1).min() < trainer.smallest_subset)
     second = look(1, None if left_nothing_out else trusted)
     opinions = {
         "out_of_fold": _mean_log(first),
         "second_look": _mean_log(second),
         "neighbours_by_input": _voted(neighbour_votes(flat_rows(inputs), labels, n_classes)),
-        "neighbours_by_model": _voted(_votes_by_models(first.models, first.heard, inputs, labels, n_classes)),
+        "neighbours_by_model": _voted(_votes_by_models(first.models, first.heard, task, inputs, labels, n_classes)),
     }
     pooled, weights = pool_opinions(list(opinions.values()), given)
     both = np.logaddexp(opinions["neighbours_by_input"], opinions["neighbours_by_model"])
@@ -161,9 +151,9 @@ def hear_witnesses(
     )
 
 
-def _ask(models: FoldModels, task: Task, inputs: Inputs) -> _Look:
+def _ask(models: FoldModels, task: Task, inputs: Inputs, labels: Tensor) -> _Look:
     """What the models say of the examples that they left out."""
-    logits = models.ensemble.outputs(task, inputs).cpu().numpy()
+    logits = class_log_probabilities(models.ensemble, task, inputs, labels)
     lost = diverged(models.ensemble) | ~np.isfinite(logits).all(axis=(1, 2))
     heard = ~lost[models.judges]
     n_unheard = int((~heard.any(axis=0)).sum())
@@ -215,7 +205,7 @@ def _voted(votes: Tensor) -> NDArray[np.float64]:
 
 
 def _votes_by_models(
-    models: FoldModels, heard: NDArray[np.bool_], inputs: Inputs, labels: Tensor, n_classes: int
+    models: FoldModels, heard: NDArray[np.bool_], task: Task, inputs: Inputs, labels: Tensor, n_classes: int
 ) -> Tensor:
     """Votes among what a model was trained on, in the eyes of models that left the example out.
 
@@ -228,7 +218,7 @@ def _votes_by_models(
             judged = (models.judges[repeat] == number) & heard[repeat]
             if not judged.any():
                 continue
-            rows = representations(models.ensemble.architecture, models.ensemble.state_dict(number), inputs)
+            rows = representations(models.ensemble.architecture, models.ensemble.state_dict(number), inputs, task)
             judged_idx, voters = (torch.from_numpy(np.flatnonzero(part)) for part in (judged, folds != fold))
             votes[judged_idx.to(votes.device)] += neighbour_votes(rows, labels, n_classes, judged_idx, voters)
     return votes / torch.from_numpy(heard.sum(axis=0)).to(votes)[:, None]

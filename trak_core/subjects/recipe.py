@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs no
 
     from trak_core.datasets import Dataset
     from trak_core.tasks import Task
-    from trak_core.training import TrainingSettings
+    from trak_core.training import Trainer, TrainingSettings
 
 __all__ = ["Recipe", "Subject"]
 
@@ -33,6 +33,17 @@ class Subject:
     task: Task
     training: TrainingSettings
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def trainer(self, device: str) -> Trainer:
+        """What trains models of this subject on a device."""
+        import torch
+
+        from trak_core.inputs import as_tensors
+        from trak_core.training import VmapTrainer
+
+        split = self.dataset.train
+        inputs, labels = as_tensors(split.inputs, device), torch.from_numpy(split.labels).to(device)
+        return VmapTrainer(self.make_model, self.task, inputs, labels, self.training)
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,24 @@ from trak_core.training.trainer import (
     train_recorded,
     train_reweighted,
 )
+from trak_core.training.trainers import OnShare, Trainer, VmapTrainer, ignore_share, removal_weights
 
 __all__ = [
     "Ensemble",
     "Moment",
+    "OnShare",
     "Schedule",
     "Trained",
+    "Trainer",
     "TrainingLog",
     "TrainingSettings",
+    "VmapTrainer",
     "diverged",
     "draw_half_subsets",
     "draw_subsets",
+    "ignore_share",
     "recorded_steps",
+    "removal_weights",
     "sgd_step",
     "train_ensemble",
     "train_recorded",

@@ -1,8 +1,4 @@
-"""Links inside components that lead to other pages without loading the app anew."""
-
-__all__ = ["FOLLOW_JS"]
-
-FOLLOW_JS = """
+// A link that leads to another page without loading the app anew.
 function follow(event, href) {
   // The way that the browser's Back button takes, so that the session goes on. `st.switch_page` is refused while the
   // address has parameters of widgets. With Ctrl and the like, the browser opens a tab or a window as everywhere.
@@ -11,5 +7,3 @@ function follow(event, href) {
   history.pushState({}, "", href)
   window.dispatchEvent(new PopStateEvent("popstate"))
 }
-"""
-"""JavaScript of `follow(event, href)`, to begin a component's script with."""

@@ -1,0 +1,69 @@
+"""Retrains models on the subsets of the ledger, block by block, and gives what they say of the test examples."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.engine.settings import BuildSettings
+from trak_core.methods import Examples
+from trak_core.seeds import derive_seed
+from trak_core.tasks import Targets, Task
+from trak_core.training import OnShare, Trainer, diverged
+
+__all__ = ["retrain_block"]
+
+
+def retrain_block(
+    task: Task,
+    trainer: Trainer,
+    test: Examples,
+    masks: NDArray[np.bool_],
+    block: range,
+    settings: BuildSettings,
+    on_share: OnShare,
+) -> tuple[dict[str, dict[str, Any]], list[int]]:
+    """Rows of the outcomes of a block of subsets, and the subsets that are lost because a model diverged.
+
+    Args:
+        task: what a prediction is, on the query side.
+        trainer: that retrains.
+        test: test examples with their targets.
+        masks: of all subsets of the ledger, bool `[n_subsets, n_train]`.
+        block: numbers of the subsets to retrain on.
+        settings: of the build.
+        on_share: progress.
+    """
+    n_seeds, n_test = settings.n_seeds, len(test)
+    members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
+    ensemble = trainer.train_subsets(
+        masks[[subset_id for subset_id, _ in members]],
+        [derive_seed(settings.seed, "ledger", subset_id, seed) for subset_id, seed in members],
+        on_share,
+    )
+    # One seed that diverged takes its subset with it: an average over fewer seeds is another measurement.
+    lost = sorted({members[i][0] for i in np.flatnonzero(diverged(ensemble))})
+    kept = [i for i, (subset_id, _) in enumerate(members) if subset_id not in lost]
+    if not kept:
+        return {}, lost
+    members = [members[i] for i in kept]
+    subset_ids = [subset_id for subset_id in block if subset_id not in lost]
+    given = ensemble.outputs(task, test.inputs)
+    targets = Targets.of(task, given[0], test.targets)
+    outputs = ensemble.of_each("model_outputs", task, given, targets.every)[kept]  # [n_models, n_test, n_targets]
+    of_default = outputs.gather(2, targets.default.expand(len(members), -1)[..., None])[..., 0]
+    of_model = {
+        "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
+        "seed": np.repeat([seed for _, seed in members], n_test),
+        "test_idx": np.tile(np.arange(n_test), len(members)),
+    }
+    means = outputs.reshape(len(subset_ids), n_seeds, n_test, -1).mean(1)
+    return {
+        "outcomes": {**of_model, "model_output": of_default.reshape(-1).cpu().numpy()},
+        "class_outcomes": {
+            "subset_id": np.repeat(subset_ids, n_test),
+            "test_idx": np.tile(np.arange(n_test), len(subset_ids)),
+            "model_outputs": means.flatten(0, 1).cpu().numpy(),
+        },
+        "class_outcomes_by_seed": {**of_model, "model_outputs": outputs.flatten(0, 1).cpu().numpy()},
+    }, lost

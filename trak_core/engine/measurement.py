@@ -1,0 +1,154 @@
+"""What the steps of a measurement share: the run's data, models and ledger, and what is known of each along the way."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trak_core.engine.checkpoints import load_checkpoints, load_logs
+from trak_core.engine.ledger import Outcomes, RunLedger
+from trak_core.engine.measure_settings import MeasureSettings, Truth
+from trak_core.engine.retrained import Answers, answers_of
+from trak_core.engine.settings import BuildSettings
+from trak_core.evidence import lds_per_test
+from trak_core.inputs import ArrayInputs, as_tensors, take
+from trak_core.methods import METHODS, Examples, Ledger, MethodContext, Tuning
+from trak_core.seeds import derive_seed
+from trak_core.store.files import RunFiles
+from trak_core.store.writer import StoreWriter
+from trak_core.subjects import Subject
+from trak_core.training import Ensemble
+
+__all__ = ["Measurement"]
+
+Floats = NDArray[np.float64]
+
+
+class Measurement:
+    """One measurement under way.
+
+    Args:
+        settings: of the measurement.
+        build: settings of the run.
+        subject: data, model, task and training.
+        files: of the run.
+        writer: the working store, with everything that is published.
+    """
+
+    def __init__(
+        self, settings: MeasureSettings, build: BuildSettings, subject: Subject, files: RunFiles, writer: StoreWriter
+    ) -> None:
+        self.settings = settings
+        self.build = build
+        self.subject = subject
+        self.files = files
+        self.writer = writer
+        dataset = subject.dataset
+        self.train = self._examples(dataset.train.inputs, dataset.train.labels)
+        self.test = self._examples(dataset.test.inputs, dataset.test.labels)
+        self.n_train, self.n_test = len(self.train), len(self.test)
+        self.ledger = RunLedger(writer, self.n_train, self.n_test, build.n_seeds)
+        self.trainer = subject.trainer(build.device)
+        self.tuning = np.zeros(self.n_test, dtype=bool)
+        self.tuning[writer.meta("tuning_tests") or []] = True
+        # With very few test examples none are set apart, and settings are chosen on all of them.
+        self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
+
+    def _examples(self, inputs: ArrayInputs, labels: NDArray[np.int64]) -> Examples:
+        device = self.build.device
+        return Examples(as_tensors(inputs, device), torch.from_numpy(labels).to(device))
+
+    @property
+    def is_every_method(self) -> bool:
+        """True unless methods were asked for by name."""
+        return self.settings.methods == tuple(METHODS)
+
+    @property
+    def truths(self) -> list[tuple[int, Truth]]:
+        """The further truths by truth_id; none where none are wanted."""
+        return list(enumerate(self.settings.truths)) if self.settings.n_truth_subsets else []
+
+    @cached_property
+    def checkpoints(self) -> Ensemble:
+        """The checkpoints of the run."""
+        return load_checkpoints(self.writer, self.files, self.subject, self.build.device)
+
+    @cached_property
+    def context(self) -> MethodContext:
+        """All that methods may use, read once it is complete."""
+        return self.read_context()
+
+    def read_context(self) -> MethodContext:
+        """All that methods may use: fitting subsets and tuning test examples, never those that are reported on."""
+        fit, outcomes = torch.from_numpy(self.ledger.masks("fit")), self.ledger.outcomes("fit")
+        actual, tuned = outcomes.mean(1), self.chosen_on
+
+        def quality(predicted: torch.Tensor) -> float:
+            lds = lds_per_test(predicted.double().cpu().numpy()[:, tuned], actual[:, tuned])
+            return float(np.nanmean(lds)) if np.isfinite(lds).any() else float("nan")
+
+        more, more_outcomes = self.ledger.datamodels()
+        known = torch.cat([fit, torch.from_numpy(more)])
+        answers = torch.from_numpy(np.concatenate([actual, more_outcomes]).astype(np.float32))
+        device = self.build.device
+        return MethodContext(
+            task=self.subject.task,
+            architecture=self.checkpoints.architecture,
+            states=[self.checkpoints.state_dict(i) for i in range(len(self.checkpoints))],
+            train=self.train,
+            test=self.test,
+            seed=derive_seed(self.build.seed, "methods"),
+            weight_decay=self.subject.training.weight_decay,
+            logs=load_logs(self.writer, self.files, self.subject, device),
+            ledger=Ledger(known.to(device), answers.to(device)),
+            tuning=Tuning(fit.to(device), quality),
+        )
+
+    def train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:
+        """Margins `[n_models, n_test]` after retraining on subsets; NaN for models that diverged."""
+        trainer = self.trainer
+        return answers_of(
+            trainer,
+            self.subject.task,
+            self.test,
+            len(seeds),
+            lambda part: trainer.train_subsets(masks[part], seeds[part]),
+        ).margins
+
+    def train_weighted(self, weights: NDArray[np.float32], seeds: list[int]) -> Floats:
+        """Margins `[n_models, n_test]` after training with loss weights `[n_models, n_train]`, NaN likewise."""
+        trainer = self.trainer
+        return answers_of(
+            trainer,
+            self.subject.task,
+            self.test,
+            len(seeds),
+            lambda part: trainer.train_weighted(weights[part], seeds[part]),
+        ).margins
+
+    def train_without(self, removed: list[NDArray[np.int64]], seeds: list[int], tests: NDArray[np.int64]) -> Answers:
+        """Answers for some test examples of models trained without some train examples each."""
+        trainer, where = self.trainer, torch.from_numpy(tests).to(self.test.targets.device)
+        return answers_of(
+            trainer,
+            self.subject.task,
+            Examples(take(self.test.inputs, where), self.test.targets[where]),
+            len(seeds),
+            lambda part: trainer.train_without(removed[part], seeds[part]),
+        )
+
+    def lost(self, kind: str, what: str, n: int) -> dict[str, Any]:
+        """The entry of `meta` that counts retrainings that diverged and were left out."""
+        counted = {**(self.writer.meta("n_diverged") or {}), f"{kind}: {what}": n}
+        return {"n_diverged": {name: count for name, count in counted.items() if count}}
+
+    @property
+    def reporting(self) -> NDArray[np.bool_]:
+        """Test examples that summaries are over, bool `[n_test]`."""
+        return ~self.tuning
+
+    def outcomes_of(self, role: str) -> tuple[NDArray[np.bool_], Outcomes]:
+        """Masks `[n_subsets, n_train]` and outcomes `[n_subsets, n_seeds, n_test]` of a role."""
+        return self.ledger.masks(role), self.ledger.outcomes(role)
