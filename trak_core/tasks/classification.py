@@ -89,6 +89,11 @@ class Classification(Task):
         for label, scale in draw_parts(p * (1 - p) ** 2, draws, uniform):
             yield CurvaturePart(self, label, scale.to(outputs))
 
+    def curvature_product(self, outputs: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
+        """`(diag(p) - p p^T) v` for each example."""
+        p = outputs.softmax(-1)
+        return p * (vectors - (p * vectors).sum(-1, keepdim=True))
+
     def check(self, outputs: Tensor, target: Tensor, start: int = 0) -> None:
         """Refuses what are no logits and what are no classes, and warns of probabilities.
 
