@@ -31,4 +31,8 @@ def watch_job(jobs: Jobs, key: str, doing: str) -> None:
         else:
             left = "" if status.seconds_left is None else f", about {status.seconds_left:.0f} s left"
             st.progress(status.fraction, text=f"{doing}: {status.step or 'starting'}{left}")
-        st.button("Cancel", icon=":material/cancel:", on_click=jobs.stop, args=(key,), key=f"cancel {key}")
+        st.button("Cancel", icon=":material/cancel:", on_click=_cancel, args=(jobs, key), key=f"cancel {key}")
+
+
+def _cancel(jobs: Jobs, key: str) -> None:
+    jobs.stop(key)
