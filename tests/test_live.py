@@ -311,8 +311,8 @@ def test_noise_and_inverted_digits_are_unlike_and_digits_are_not(digits, exact):
     low, high = digits.train.inputs.min(), digits.train.inputs.max()
     inverted = torch.from_numpy(low + high - digits.test.inputs)
     assert (likeness.measure(inverted) > usual).mean() == 1
-    assert exact.answer(noise[:1]).unlike.is_unlike
-    assert not exact.answer(given(digits, 17)).unlike.is_unlike
+    assert exact.answer(noise[:1]).unlike.is_far
+    assert not exact.answer(given(digits, 17)).unlike.is_far
 
 
 def test_false_alarms_on_examples_that_the_limit_was_not_taken_from_are_few(exact):
@@ -372,7 +372,8 @@ def test_a_text_is_explained_with_the_stored_vocabulary(tmp_path):
         stored = run.score_row(3, "trak", label)
         assert spearmanr(run.attribute([text], [label])[0], stored)[0] > 0.999
         own = explain_own_text(run, text)
-        assert own.text == text and not own.answer.unlike.is_unlike
+        assert own.text == text
+        assert not own.answer.unlike.is_far and not own.answer.unlike.has_unknown_words
         foreign = explain_own_text(
             run, "Le chat est assis sur la table; il is not on the chair, et la nuit est longue."
         )

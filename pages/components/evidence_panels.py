@@ -7,7 +7,7 @@ from pages.components.charts import checkpoints_chart, fit_chart, methods_chart,
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.images import show_image
 from pages.components.pages import EXPLORE
-from pages.components.runs import launcher
+from pages.components.runs import builds
 from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.store.progress import read_status
@@ -117,11 +117,11 @@ def measure_panel(run: Run) -> None:
                 "minutes on two processor cores, and results join this page as they come."
             )
             begun = read_status(run.path)
-            if problem := launcher().failure(run.path) or (begun.message if begun else None):
+            if problem := builds().failure(run.path) or (begun.message if begun else None):
                 st.text(problem)
         st.button(
             "Go on measuring" if begun else "Measure every method",
-            on_click=launcher().start,
+            on_click=builds().start_build,
             args=(run.path, begun.command if begun and begun.command else ["evidence", run.info.name]),
             icon=":material/science:",
         )

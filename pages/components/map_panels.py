@@ -15,7 +15,7 @@ from pages.components.map_data import influence_of, matrix_of
 from pages.components.pages import TRAIN
 from pages.components.pairs import pair_gallery
 from pages.components.picks import clear_picks, pick_many, replace_picks, toggle_pick
-from pages.components.runs import is_busy, launcher, refresh_when_published, test_overview
+from pages.components.runs import builds, is_busy, refresh_when_published, test_overview
 from pages.components.scatter import scatter
 from pages.components.text import plain
 from pages.components.view import Figure, Words, note
@@ -74,13 +74,13 @@ def no_map(run: Run) -> None:
         st.markdown("**This run has no map yet**")
         st.write("It is drawn from the features in the store, in seconds to minutes, by the button or by this command:")
         st.code(f"python -m trak_core map {run.info.name}", language=None)
-        if problem := launcher().failure(run.path):
+        if problem := builds().failure(run.path):
             st.error(f"It could not be drawn: {plain(problem)}", icon=":material/error:")
         busy = is_busy(run)
         st.button(
             "Being drawn …" if busy else "Draw the map",
             icon=":material/scatter_plot:",
-            on_click=launcher().start,
+            on_click=builds().start_build,
             args=(run.path, ["map", run.info.name]),
             disabled=busy,
             type="primary",

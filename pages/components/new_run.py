@@ -5,7 +5,7 @@ import streamlit as st
 from pages.components.own_data import own_data_panel
 from pages.components.run_names import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
-from pages.components.runs import launcher
+from pages.components.runs import builds
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
@@ -88,7 +88,7 @@ def _start(recipe: str, suggested: str) -> None:
         # Typed and started in one go, the share comes before its kind was ever drawn.
         kind = str(st.session_state.get("new flip kind", KINDS[0]))
         command += ["--flip-labels", str(percent / 100), "--flip-kind", kind]
-    launcher().start(run_dir, [*command, *(["--evidence"] if st.session_state["new evidence"] else [])])
+    builds().start_build(run_dir, [*command, *(["--evidence"] if st.session_state["new evidence"] else [])])
     st.session_state["new name"] = ""
 
 

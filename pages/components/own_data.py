@@ -8,7 +8,7 @@ import streamlit as st
 from pages.components.data_check import checked_report, is_checking, show_check, start_check
 from pages.components.run_names import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
-from pages.components.runs import launcher
+from pages.components.runs import builds, place_in_line
 from pages.components.text import plain
 from trak_core.datasets.own_data import DataKind, OwnData
 from trak_core.datasets.uploads import keep_upload
@@ -249,9 +249,10 @@ def _build(source: OwnData, model: str | None, suggested: str) -> None:
     asked = ["--name", run_dir.name, "--minutes", str(minutes), "--seed", str(seed)]
     if model is not None:
         asked += ["--model", model]
-    launcher().start(run_dir, ["build", *source.words(), *asked])
+    builds().start_build(run_dir, ["build", *source.words(), *asked])
     st.session_state["new name"] = ""
-    say(f"“{plain(run_dir.name)}” is being built; it can be looked at as soon as it has scores.", ":material/info:")
+    doing = "waits for other builds to end" if place_in_line(run_dir) else "is being built"
+    say(f"“{plain(run_dir.name)}” {doing}; it can be looked at as soon as it has scores.", ":material/info:")
 
 
 def _sentence(error: object) -> str:

@@ -10,7 +10,7 @@ from pages.components.runs import is_busy
 from pages.components.text import plain
 from pages.components.view import Table, note
 from trak_core.errors import TrakCoreError
-from trak_core.launch import verify_apart
+from trak_core.evidence.verification import verify_apart
 from trak_core.store.archive import export_run, run_bytes
 from trak_core.store.run import Run
 from trak_core.views.provenance import checkpoints_table, facts_table, methods_table, sizes_table

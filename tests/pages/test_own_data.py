@@ -9,14 +9,14 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import words
-from trak_core.launch import Launcher
+from trak_core.jobs import Jobs
 
 
 @pytest.fixture
 def started(monkeypatch):
     """Builds that pages start are only written down."""
     found = []
-    monkeypatch.setattr(Launcher, "start", lambda self, run_dir, command: found.append((run_dir, command)))
+    monkeypatch.setattr(Jobs, "start_build", lambda self, run_dir, command: found.append((run_dir, command)))
     return found
 
 

@@ -107,13 +107,13 @@ class OwnData:
                 self.path,
                 self.text,
                 self.label,
-                self.split,
-                self.test,
-                share,
-                self.seed,
-                not self.no_header,
-                self.delimiter,
-                self.encoding,
+                split_column=self.split,
+                test_path=self.test,
+                test_share=share,
+                seed=self.seed,
+                has_header=not self.no_header,
+                delimiter=self.delimiter,
+                encoding=self.encoding,
             )
         return read_hf_directory(
             self.path, self.text, self.image, self.label, self.size, self.channels, share, self.seed

@@ -21,14 +21,12 @@ class TypedText:
     Attributes:
         text: what is encoded.
         known: the known words in it, each once, in the order of the text; none where the model reads pieces of words.
-        n_words: words in the text that are read, repeated ones counted each time.
-        n_known: how many of these are known.
+        n_known: how many of its words are known, repeated ones counted each time.
         steps: what was done to the text, a sentence each.
     """
 
     text: str
     known: tuple[str, ...]
-    n_words: int
     n_known: int
     steps: tuple[str, ...]
 
@@ -53,7 +51,7 @@ def read_text(text: str, encoding: Vocabulary | Tokens | Pieces) -> TypedText:
     found = re.findall(WORD_PATTERN, text.lower())
     if isinstance(encoding, Pieces):
         steps.append(f"The model reads the first {encoding.length:,} pieces of its words, in their order.")
-        return TypedText(text, (), len(found), 0, tuple(steps))
+        return TypedText(text, (), 0, tuple(steps))
     in_order = isinstance(encoding, Tokens)
     if isinstance(encoding, Tokens) and len(found) > encoding.length:
         steps.append(f"The model reads the first {encoding.length:,} of its {len(found):,} words.")
@@ -73,4 +71,4 @@ def read_text(text: str, encoding: Vocabulary | Tokens | Pieces) -> TypedText:
         f"The model knows {len(known):,} of {'these' if in_order else 'its'} {len(found):,} words, "
         f"{'in their order' if in_order else 'whatever their order'}: {', '.join(distinct[:N_EXAMPLES])}{more}."
     )
-    return TypedText(text, distinct, len(found), len(known), tuple(steps))
+    return TypedText(text, distinct, len(known), tuple(steps))

@@ -50,11 +50,6 @@ class Unlike:
         """True when fewer of the words are known than in 99 of 100 test texts."""
         return self.known is not None and self.usual_known is not None and self.known < self.usual_known
 
-    @property
-    def is_unlike(self) -> bool:
-        """True when either sign says so."""
-        return self.is_far or self.has_unknown_words
-
 
 @dataclass(frozen=True)
 class Likeness:

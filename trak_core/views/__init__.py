@@ -39,8 +39,6 @@ from trak_core.views.groups import (
     class_influence,
     class_matrix,
     group_influence,
-    group_table,
-    matrix_table,
     strongest_cell,
 )
 from trak_core.views.lds_causes import Cause, lds_by_ridge, lds_causes
@@ -178,7 +176,6 @@ __all__ = [
     "found_examples",
     "gain_sentence",
     "group_influence",
-    "group_table",
     "here_sentence",
     "history_points",
     "history_table",
@@ -189,7 +186,6 @@ __all__ = [
     "lds_values",
     "map_points",
     "map_table",
-    "matrix_table",
     "models_sentence",
     "nearest_retraining",
     "nearest_train",
