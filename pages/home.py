@@ -10,7 +10,7 @@ from pages.components.runs import current_run, launcher, stories_of, summary_of
 from pages.components.stories import story_card
 from pages.components.text import plain
 from trak_core.store.catalog import RunSummary, run_dirs
-from trak_core.views.own_data import run_in_words
+from trak_core.views.custom_data import run_in_words
 
 through_app()
 

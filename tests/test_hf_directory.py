@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from trak_core.datasets.hf_directory import read_hf_directory
-from trak_core.datasets.raw import LeftOut, RawImages
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.raw import LeftOut, RawSplit
 
 CLASSES = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}
 TEXT = {"text": {"dtype": "string", "_type": "Value"}}
@@ -199,7 +199,7 @@ def test_images_come_pixel_by_pixel(tmp_path, kind):
         put_parquet(train, tmp_path / "data/train-00000-of-00001.parquet")
         put_parquet(test, tmp_path / "data/test-00000-of-00001.parquet")
     raw = read_hf_directory(tmp_path)
-    assert isinstance(raw.train, RawImages) and isinstance(raw.test, RawImages)
+    assert isinstance(raw.train, RawSplit) and isinstance(raw.test, RawSplit)
     np.testing.assert_array_equal(raw.train.pixels, [pixels for pixels, _ in made[:4]])
     np.testing.assert_array_equal(raw.test.pixels, [pixels for pixels, _ in made[4:]])
     assert (raw.train.labels.tolist(), raw.test.labels.tolist()) == ([0, 1, 0, 1], [1, 0])

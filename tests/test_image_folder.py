@@ -16,12 +16,12 @@ from PIL import Image, ImageOps
 
 from tests.test_live_images import png_header
 from trak_core.datasets import image_examples
-from trak_core.datasets.image_files import MAX_BYTES, decode_image, read_header
+from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.image_folder import read_image_folder
-from trak_core.datasets.own_data import OwnData
-from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.sources import natural_key
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.image.image_files import MAX_BYTES, decode_image, read_header
+from trak_core.modalities.raw import LeftOut
 
 ROOT = Path(__file__).resolve().parents[1]
 BACK = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transpositions that undo each turn of Exif
@@ -434,7 +434,7 @@ def test_a_size_beyond_all_reason_and_images_beyond_all_memory_are_refused(folde
 def test_a_path_that_no_disk_can_hold_gets_a_sentence():
     for kind in ("image-folder", "image-arrays", "hf-dataset"):
         with pytest.raises(InvalidDataError, match=r"cannot be read \(File name too long\)"):
-            OwnData(kind, Path("x" * 300)).read()
+            CustomData(kind, Path("x" * 300)).read()
 
 
 def test_a_class_with_one_image_stays_in_train_and_is_noted(folder):

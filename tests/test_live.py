@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 
 import trak_core as tc
 from tests.tiny import SETTINGS, TINY
-from trak_core.datasets import Vocabulary
 from trak_core.engine import build_run
 from trak_core.errors import (
     EmptyDataError,
@@ -26,11 +25,12 @@ from trak_core.errors import (
 from trak_core.live import attribution
 from trak_core.live.agreement import draw_probes, mean_spearman, slope
 from trak_core.live.attribution import encode_inputs, live_scorer
-from trak_core.live.own_input import explain_own_image, explain_own_text, own_sentences, sides, why_not_live
+from trak_core.live.new_input import answer_sentences, explain_own_image, explain_own_text, sides, why_not_live
 from trak_core.live.scorer import LiveScorer, prepare_scorer
-from trak_core.live.texts import MAX_CHARACTERS, read_text
 from trak_core.live.unlike import known_share
 from trak_core.methods import RIDGES
+from trak_core.modalities.text import Vocabulary
+from trak_core.modalities.text.new_text import MAX_CHARACTERS, read_text
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.subjects import RECIPES, find_recipe
@@ -377,7 +377,7 @@ def test_a_text_is_explained_with_the_stored_vocabulary(tmp_path):
             run, "Le chat est assis sur la table; il is not on the chair, et la nuit est longue."
         )
         assert foreign.answer.unlike.has_unknown_words
-        assert "unlike what the model was trained on" in own_sentences(run, foreign, 0).warning
+        assert "unlike what the model was trained on" in answer_sentences(run, foreign, 0).warning
         with pytest.raises(NeedNotMetError, match="texts"):
             explain_own_image(run, b"")
 
@@ -393,10 +393,10 @@ def test_an_uploaded_test_image_is_explained_by_its_stored_proponents(small_run)
         shown = sides(small_run, own.answer, label, side, k=5)
         assert [item.example.idx for item in shown] == table["train_idx"].tolist()
         assert [item.score for item in shown] == pytest.approx(table["score"].tolist(), rel=0.02)
-    said = own_sentences(small_run, own, label)
+    said = answer_sentences(small_run, own, label)
     assert said.answer.startswith(f"The model calls this “{label}”") and not said.warning
     assert "follow the stored ones at 0.99" in said.trust or "at 1.000" in said.trust
-    other = own_sentences(small_run, own, (label + 1) % 10)
+    other = answer_sentences(small_run, own, (label + 1) % 10)
     assert f"spoke for “{(label + 1) % 10}”" in other.answer
     with pytest.raises(NeedNotMetError, match="images"):
         explain_own_text(small_run, "a text")

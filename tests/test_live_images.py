@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from trak_core.errors import InvalidDataError
-from trak_core.live.digit_look import read_digit
-from trak_core.live.images import MAX_BYTES, WORKING_PIXELS, read_grey
+from trak_core.modalities.image.grey_picture import MAX_BYTES, WORKING_PIXELS, read_grey
 from trak_core.subjects import find_recipe
+from trak_core.subjects.drawn_digit import read_digit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -184,7 +184,7 @@ MEMORY = """
 import io, resource, sys
 from PIL import Image
 sys.path.insert(0, {root!r})
-from trak_core.live.digit_look import read_digit
+from trak_core.subjects.drawn_digit import read_digit
 from trak_core.errors import InvalidDataError
 content = open({path!r}, "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -23,10 +23,10 @@ from tests.benchmarks.label_subjects import DATA
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.csv_rows import read_csv_rows
 from trak_core.datasets.duckdb_rows import _fetch
-from trak_core.datasets.raw import LeftOut, RawData, RawTexts
 from trak_core.datasets.rows import Row
 from trak_core.datasets.table import MAX_CHARACTERS, read_table
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError, TrakCoreError
+from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
 ROOT = Path(__file__).resolve().parents[1]
 # Ten good rows, alternating between two classes, with what makes CSV difficult.
@@ -70,7 +70,7 @@ def read(path: Path, **settings: Any) -> RawData:
 
 def rows_of(raw: RawData) -> list[tuple[str, str]]:
     """All texts with the names of their classes, sorted: what does not depend on the split."""
-    assert isinstance(raw.train, RawTexts) and isinstance(raw.test, RawTexts)
+    assert isinstance(raw.train, RawSplit) and isinstance(raw.test, RawSplit)
     return sorted(
         (text, raw.class_names[label])
         for split in (raw.train, raw.test)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.components.images import data_uri
 from pages.components.links import FOLLOW_JS
-from pages.components.view import Picture, Pictures, note
+from pages.components.media import for_script
+from pages.components.view import Card, Cards, note
 from trak_core.views import Example
 
 __all__ = ["MAX_ITEMS", "GalleryItem", "gallery"]
@@ -68,7 +68,7 @@ export default function (component) {
   root.className = data.strip ? "gallery strip" : "gallery"
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", data.label)
-  const is_text = data.items.some((item) => !item.image)
+  const is_text = data.items.some((item) => item.media.some((medium) => !medium.image))
   root.style.setProperty("--cell", (is_text ? 150 : data.size + 10) + "px")
   root.replaceChildren()
   const current = Math.max(0, data.items.findIndex((item) => item.id === data.selected))
@@ -81,19 +81,23 @@ export default function (component) {
     if (!item.href) button.setAttribute("aria-pressed", String(item.id === data.selected))
     button.title = item.name
     button.dataset.id = item.id
-    if (item.image) {
-      const image = document.createElement("img")
-      image.src = item.image
-      image.alt = ""
-      image.width = image.height = data.size
-      button.append(image)
-    } else {
-      const text = document.createElement("div")
-      text.className = "text"
-      text.style.width = data.strip ? data.size * 2 + "px" : "100%"
-      text.style.height = (data.strip ? data.size : Math.max(data.size, 82)) + "px"
-      fill(text, item.text, new Set(data.marked))
-      button.append(text)
+    for (const medium of item.media) {
+      if (medium.image) {
+        const image = document.createElement("img")
+        image.src = medium.image
+        image.alt = medium.text
+        image.width = image.height = data.size
+        button.append(image)
+      } else {
+        const text = document.createElement("div")
+        text.className = "text"
+        text.style.width = data.strip ? data.size * 2 + "px" : "100%"
+        // Alone, texts are as high as pictures; beside other media they take what they need, up to that.
+        text.style[item.media.length > 1 ? "maxHeight" : "height"] =
+          (data.strip ? data.size : Math.max(data.size, 82)) + "px"
+        fill(text, medium.text, new Set(data.marked))
+        button.append(text)
+      }
     }
     if (item.score) {
       const score = document.createElement("div")
@@ -212,7 +216,7 @@ def gallery(
             on_choose(int(put_aside))
 
     if not strip:  # a strip is for finding one's way and no part of the view
-        note(key, Pictures(label, tuple(_picture(item) for item in items[:MAX_ITEMS])))
+        note(key, Cards(label, tuple(_card(item) for item in items[:MAX_ITEMS])))
     _COMPONENT(
         key=key,
         data={
@@ -229,9 +233,8 @@ def gallery(
     )
 
 
-def _picture(item: GalleryItem) -> Picture:
-    captions = tuple(caption for caption in (item.score, item.caption) if caption)
-    return Picture(item.example.thumbnail, item.example.text or "", captions)
+def _card(item: GalleryItem) -> Card:
+    return Card(item.example.media, tuple(caption for caption in (item.score, item.caption) if caption))
 
 
 def _item(item: GalleryItem, link: Callable[[int], str] | None) -> dict[str, object]:
@@ -239,8 +242,7 @@ def _item(item: GalleryItem, link: Callable[[int], str] | None) -> dict[str, obj
     return {
         "id": example.idx,
         "href": link(example.idx) if link is not None else None,
-        "image": data_uri(example.thumbnail) if example.thumbnail else None,
-        "text": (example.text or "")[:MAX_LETTERS],
+        "media": for_script(example.media, MAX_LETTERS),
         "name": item.name,
         "caption": item.caption,
         "score": item.score,

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.components.images import data_uri
 from pages.components.links import FOLLOW_JS
+from pages.components.media import for_script
 from pages.components.pages import EXPLORE, page_address
-from pages.components.text import shortened
-from pages.components.view import Picture, Pictures, note
+from pages.components.view import Card, Cards, note
 from trak_core.store.run import Run
 from trak_core.views import Example, Pair
 
 __all__ = ["pair_gallery"]
+
+LETTERS = 120
+"""Of a text: more than a pair has room for."""
 
 _CSS = """
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)); gap: 6px; padding: 3px;
@@ -35,7 +37,8 @@ export default function (component) {
   const root = parentElement.querySelector(".pairs")
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", data.label)
-  root.style.setProperty("--cell", data.pairs.some((pair) => pair.train.image) ? "118px" : "230px")
+  const has_text = data.pairs.some((pair) => pair.train.media.some((medium) => !medium.image))
+  root.style.setProperty("--cell", has_text ? "230px" : "118px")
   const box = (kind, text) => {
     const made = document.createElement("div")
     made.className = kind
@@ -43,11 +46,16 @@ export default function (component) {
     return made
   }
   const face = (shown) => {
-    if (!shown.image) return box("text", shown.text)
-    const image = document.createElement("img")
-    image.src = shown.image
-    image.alt = ""
-    return image
+    const all = box("", "")
+    for (const medium of shown.media) {
+      if (medium.image) {
+        const image = document.createElement("img")
+        image.src = medium.image
+        image.alt = medium.text
+        all.append(image)
+      } else all.append(box("text", medium.text))
+    }
+    return all
   }
   const links = data.pairs.map((pair, place) => {
     const link = document.createElement("a")
@@ -87,7 +95,7 @@ def pair_gallery(run: Run, method: str, label: str, pairs: Sequence[Pair], side:
         side: "proponent" or "opponent", the colour of the scores.
         key: of the component.
     """
-    note(key, Pictures(label, tuple(picture for pair in pairs for picture in _pictures(pair))))
+    note(key, Cards(label, tuple(card for pair in pairs for card in _cards(pair))))
     _PAIRS(
         key=key,
         data={
@@ -119,13 +127,12 @@ def _address(run: Run, method: str, pair: Pair) -> str:
 
 
 def _face(example: Example) -> dict[str, object]:
-    image = data_uri(example.thumbnail) if example.thumbnail else None
-    return {"idx": example.idx, "image": image, "text": shortened(example.text or "", 120)}
+    return {"idx": example.idx, "media": for_script(example.media, LETTERS)}
 
 
-def _pictures(pair: Pair) -> tuple[Picture, Picture]:
+def _cards(pair: Pair) -> tuple[Card, Card]:
     moves = f"{pair.score:+.3g} for test {pair.test.idx}"
     return (
-        Picture(pair.train.thumbnail, pair.train.text or "", (f"train {pair.train.idx}", moves)),
-        Picture(pair.test.thumbnail, pair.test.text or "", (f"test {pair.test.idx}",)),
+        Card(pair.train.media, (f"train {pair.train.idx}", moves)),
+        Card(pair.test.media, (f"test {pair.test.idx}",)),
     )

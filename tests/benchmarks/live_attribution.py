@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from trak_core.live.attribution import live_scorer
-from trak_core.live.digit_look import read_digit
-from trak_core.live.own_input import explain_own_image, explain_own_text
+from trak_core.live.new_input import explain_own_image, explain_own_text
 from trak_core.live.scorer import LiveScorer, prepare_scorer
 from trak_core.live.unlike import known_share
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import find_recipe
+from trak_core.subjects.drawn_digit import read_digit
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 20
@@ -99,13 +99,13 @@ def panel(root: str, path: str) -> None:
     from pathlib import Path
 
     sys.path.insert(0, root)
-    from pages.components.own_input import own_input_panel
+    from pages.components.new_input import new_input_panel
     from pages.components.view import begin_view
     from trak_core.store.run import open_run
 
     begin_view()
     with open_run(Path(path)) as run:
-        own_input_panel(run)
+        new_input_panel(run)
 
 
 def timed(what: str, calls: list[Callable[[], object]]) -> None:

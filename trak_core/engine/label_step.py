@@ -10,9 +10,11 @@ from torch import Tensor
 
 from trak_core.engine.checkpoints import load_checkpoints, load_logs
 from trak_core.gradients.representations import representations
+from trak_core.inputs import as_tensors
 from trak_core.labels.findings import find_oddities, finding_columns
 from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
 from trak_core.labels.witnesses import Opinions, hear_witnesses
+from trak_core.modalities import find_modality
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
@@ -50,7 +52,7 @@ def label_tables(
         InvalidSettingError, TrainingDivergedError: as `hear_witnesses`.
     """
     dataset = subject.dataset
-    inputs = torch.from_numpy(dataset.train.inputs).to(device)
+    inputs = as_tensors(dataset.train.inputs, device)
     labels = dataset.train.labels
     tables: Tables = {}
     meta: dict[str, Any] = {}
@@ -69,9 +71,10 @@ def label_tables(
         meta = {"weights_of_label_witnesses": opinions.weights, **_what_went_otherwise(opinions)}
     checkpoints = load_checkpoints(writer, files, subject, device)
     seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs)
+    compared = find_modality(dataset.modality).compared
     found = find_oddities(
-        inputs_train=dataset.train.inputs,
-        inputs_test=dataset.test.inputs,
+        inputs_train=compared(dataset.train.inputs),
+        inputs_test=compared(dataset.test.inputs),
         labels_train=labels,
         embeddings_train=seen.cpu().numpy(),
         probabilities=None if opinions is None else opinions.out_of_fold,

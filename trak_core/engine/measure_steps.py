@@ -42,6 +42,7 @@ from trak_core.evidence import (
     removal_weights,
     summarize_removal,
 )
+from trak_core.inputs import ArrayInputs, as_tensors
 from trak_core.methods import METHODS, Examples, Ledger, Material, MethodInfo, Scores, Tuning
 from trak_core.seeds import derive_seed
 from trak_core.store.class_influence import class_influence_columns
@@ -142,9 +143,9 @@ class MeasureSteps:
         # With very few test examples none are set apart, and settings are chosen on all of them.
         self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
 
-    def _examples(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Examples:
+    def _examples(self, inputs: ArrayInputs, labels: NDArray[Any]) -> Examples:
         device = self.build.device
-        return Examples(torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device))
+        return Examples(as_tensors(inputs, device), torch.from_numpy(labels).to(device))
 
     @property
     def methods(self) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, is_projected, sketch_of
+from trak_core.inputs import as_tensors, take
 from trak_core.labels.witnesses import N_MODELS as N_LABEL_MODELS
 from trak_core.methods import RIDGES, GradientRows
 from trak_core.subjects import Subject
@@ -115,7 +116,7 @@ def _seconds_a_batch(subject: Subject, device: str) -> float:
     """Of one model's training, among several that train together."""
     split, batch_size = subject.dataset.train, subject.training.batch_size
     n = min(len(split), TRIED_BATCHES * batch_size)
-    inputs, labels = (torch.from_numpy(values[:n]).to(device) for values in (split.inputs, split.labels))
+    inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
     settings = replace(subject.training, epochs=1)
 
     def train(n_models: int) -> float:
@@ -136,7 +137,7 @@ def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple
     """Of projecting one gradient, of forming one, of one inner product, and the factors of n^3 and of n^2 a row."""
     split = subject.dataset.train
     n = min(len(split), TRIED_EXAMPLES)
-    inputs, labels = (torch.from_numpy(values[:n]).to(device) for values in (split.inputs, split.labels))
+    inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
     model = make_models(subject.make_model, [0])[0].to(device)
     weights = {name: value.detach() for name, value in model.named_parameters()}
     rows = GradientRows(model, subject.task, weights, inputs, labels)

@@ -20,6 +20,7 @@ from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.retraining import N_SEEDS, LabelSetName, TestAnswers, as_trial, compare_label_sets
+from trak_core.inputs import as_tensors
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, LabelTrial, Retraining, RetrainingHistory
 from trak_core.store.run import open_run
@@ -80,7 +81,7 @@ def _train_sets(
     subject: Subject, made: dict[str, Any], trial: LabelTrial, listener: Callable[[float, str], None]
 ) -> dict[LabelSetName, TestAnswers]:
     train, test, device = subject.dataset.train, subject.dataset.test, made["device"]
-    inputs, test_inputs = (torch.from_numpy(split.inputs).to(device) for split in (train, test))
+    inputs, test_inputs = (as_tensors(split.inputs, device) for split in (train, test))
     given, test_labels = (torch.from_numpy(split.labels).to(device) for split in (train, test))
     corrections = trial.corrections
     cleaned = train.labels.copy()

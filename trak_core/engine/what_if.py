@@ -17,6 +17,7 @@ from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.removal import removal_weights
 from trak_core.evidence.what_if import N_SEEDS, Pairs, as_question, compare_pairs
+from trak_core.inputs import as_tensors, take
 from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
@@ -80,9 +81,8 @@ def _train_pairs(
 ) -> Pairs:
     device, n_seeds = made["device"], question.n_seeds
     train, test = subject.dataset.train, subject.dataset.test
-    inputs = torch.from_numpy(train.inputs).to(device)
-    labels = torch.from_numpy(train.labels).to(device)
-    asked = torch.from_numpy(test.inputs[question.test_idx : question.test_idx + 1]).to(device)
+    inputs, labels = as_tensors((train.inputs, train.labels), device)
+    asked = as_tensors(take(test.inputs, slice(question.test_idx, question.test_idx + 1)), device)
     nothing, gone = np.array([], dtype=np.int64), np.array(question.removed)
     weights = removal_weights([nothing] * n_seeds + [gone] * n_seeds, n_train)
     seeds = [derive_seed(made["seed"], "what if", i) for i in range(n_seeds)] * 2

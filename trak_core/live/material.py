@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError, RunMismatchError
-from trak_core.gradients import StateDict
+from trak_core.gradients import Inputs, StateDict
+from trak_core.inputs import as_tensors
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256
@@ -29,18 +30,18 @@ class LiveMaterial:
         subject: with the labels that the checkpoints were trained on.
         architecture: supplies the forward pass.
         states: weights of the checkpoints, by checkpoint_id.
-        train_inputs: `[n_train, ...]`.
+        train_inputs: as the model takes them, `[n_train, ...]` each.
         train_labels: `[n_train]`, the ones that the checkpoints were trained on.
-        test_inputs: `[n_test, ...]`.
+        test_inputs: likewise, `[n_test, ...]` each.
         q: weights of the train examples, mean over checkpoints `[n_train]`, float32.
     """
 
     subject: Subject
     architecture: nn.Module
     states: list[StateDict]
-    train_inputs: Tensor
+    train_inputs: Inputs
     train_labels: Tensor
-    test_inputs: Tensor
+    test_inputs: Inputs
     q: Tensor
 
 
@@ -68,9 +69,9 @@ def read_material(run: Run) -> LiveMaterial:
         subject=subject,
         architecture=make_models(subject.make_model, [0])[0].eval(),
         states=states,
-        train_inputs=torch.from_numpy(dataset.train.inputs),
+        train_inputs=as_tensors(dataset.train.inputs),
         train_labels=torch.from_numpy(dataset.train.labels),
-        test_inputs=torch.from_numpy(dataset.test.inputs),
+        test_inputs=as_tensors(dataset.test.inputs),
         q=torch.from_numpy(_read_q(run)),
     )
 

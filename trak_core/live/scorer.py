@@ -11,15 +11,16 @@ agreement is measured on other test examples.
 
 import threading
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.datasets import Pieces, Pixels, Tokens, Vocabulary, read_encoding
 from trak_core.errors import InvalidSettingError
+from trak_core.gradients import Inputs
+from trak_core.inputs import ArrayInputs, apply, count, take
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
 from trak_core.live.checkpoints import (
     ExactCheckpoint,
@@ -30,10 +31,10 @@ from trak_core.live.checkpoints import (
     feature_map,
 )
 from trak_core.live.material import LiveMaterial, read_features, read_material
-from trak_core.live.unlike import Likeness, Unlike, known_share
+from trak_core.live.unlike import Likeness, Unlike
 from trak_core.methods import RIDGES, GradientRows, PrimalKernel
+from trak_core.modalities import Encoding, find_modality
 from trak_core.projection import SketchMap
-from trak_core.store.places import facts_here
 from trak_core.store.run import Run
 from trak_core.training import Ensemble
 
@@ -86,10 +87,9 @@ class LiveScorer:
         gradients: of the model output.
         ensemble: all checkpoints, for probabilities.
         likeness: to the train examples.
-        input_shape: of one input.
-        input_dtype: of inputs, int64 where they are the numbers of words.
-        encoding: what turns a text or an image into an input; None where the run does not tell.
-        ink_range: the smallest and the largest number in the train inputs.
+        modality: name of the modality of its examples.
+        encoding: what turns new examples into inputs; None where the run does not tell.
+        example: inputs of one train example, whose form new inputs must have.
         agreement: for labels.
         agreement_of_others: for other classes.
         n_bytes: memory that `checkpoints` keep.
@@ -104,49 +104,49 @@ class LiveScorer:
     gradients: GradientRows
     ensemble: Ensemble
     likeness: Likeness
-    input_shape: tuple[int, ...]
-    input_dtype: torch.dtype
-    encoding: Vocabulary | Pixels | Tokens | Pieces | None
-    ink_range: tuple[float, float]
+    modality: str
+    encoding: Encoding | None
+    example: ArrayInputs
     agreement: Agreement | None
     agreement_of_others: Agreement | None
     n_bytes: int
     # Gradients are caught by hooks on one shared module, so two threads must not compute them at once.
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def probabilities(self, inputs: Tensor) -> NDArray[np.float32]:
+    def probabilities(self, inputs: Inputs) -> NDArray[np.float32]:
         """Probabilities `[m, n_classes]`, mean over checkpoints."""
         with self._turn:
             return np.asarray(self.ensemble.logits(inputs).softmax(-1).mean(0).numpy())
 
-    def attribute(self, inputs: Tensor, asked: Tensor) -> NDArray[np.float32]:
+    def attribute(self, inputs: Inputs, asked: Tensor) -> NDArray[np.float32]:
         """Scores `[m, n_train]` of inputs for the classes asked about `[m]`, in the unit of labels."""
         with self._turn:
             raw = raw_scores(self.checkpoints, self.gradients, self.q, inputs, asked)
         return raw * np.float32(self.factor)
 
-    def answer(self, inputs: Tensor, text: str | None = None) -> Answer:
-        """The answer for one input `[1, ...]`; `text` is what it was made from, for texts."""
+    def answer(self, inputs: Inputs, contents: Any = None) -> Answer:
+        """The answer for one input `[1, ...]`; `contents` is what it was made from, where that is known."""
         probabilities = self.probabilities(inputs)[0]
         predicted, n_classes = int(probabilities.argmax()), len(probabilities)
-        scores = self.attribute(inputs.expand(n_classes, *inputs.shape[1:]), torch.arange(n_classes))
+        of_each = apply(lambda leaf: leaf.expand(n_classes, *leaf.shape[1:]), inputs)
+        scores = self.attribute(of_each, torch.arange(n_classes))
         scores[np.arange(n_classes) != predicted] *= np.float32(self.factor_of_others / self.factor)
         known = None
-        if text is not None and isinstance(self.encoding, Vocabulary | Tokens):
-            known = known_share(text, frozenset(self.encoding.words))
+        if contents is not None and self.encoding is not None and self.encoding.has_unknowns:
+            known = float(self.encoding.known_share(contents)[0])
         with self._turn:
             unlike = self.likeness.judge(inputs, known)
         return Answer(predicted, probabilities, scores, self.agreement, self.agreement_of_others, unlike)
 
 
 def raw_scores(
-    checkpoints: list[LiveCheckpoint], gradients: GradientRows, q: Tensor, inputs: Tensor, asked: Tensor
+    checkpoints: list[LiveCheckpoint], gradients: GradientRows, q: Tensor, inputs: Inputs, asked: Tensor
 ) -> NDArray[np.float32]:
     """Scores `[m, n_train]` float32 without the factor, in batches so that only the result grows with m."""
-    scores = np.empty((len(inputs), len(q)), dtype=np.float32)
-    for start in range(0, len(inputs), BATCH):
+    scores = np.empty((count(inputs), len(q)), dtype=np.float32)
+    for start in range(0, count(inputs), BATCH):
         where = slice(start, start + BATCH)
-        total = sum(each.attribute(gradients, inputs[where], asked[where]) for each in checkpoints)
+        total = sum(each.attribute(gradients, take(inputs, where), asked[where]) for each in checkpoints)
         scores[where] = (total / len(checkpoints) * q).numpy()
     return scores
 
@@ -175,7 +175,9 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         material.train_labels,
     )
     n_train = len(material.train_labels)
-    width = gradients.whole(material.states[0], material.train_inputs[:1], material.train_labels[:1]).shape[1]
+    width = gradients.whole(material.states[0], take(material.train_inputs, slice(1)), material.train_labels[:1]).shape[
+        1
+    ]
     n_exact = memory_bytes // exact_bytes(n_train, width)
     way = way or ("exact" if n_exact else "features")
     to_choose, to_measure = draw_probes(run, other_class=False)
@@ -197,7 +199,7 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         ]
 
     def scored(probe: Probe) -> NDArray[np.float32]:
-        inputs = material.test_inputs[torch.from_numpy(probe.test_idx)]
+        inputs = take(material.test_inputs, torch.from_numpy(probe.test_idx))
         return raw_scores(checkpoints, gradients, material.q, inputs, torch.from_numpy(probe.asked))
 
     factor = slope(scored(to_choose), to_choose.stored)
@@ -213,10 +215,9 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         gradients=gradients,
         ensemble=Ensemble.from_state_dicts(material.architecture, material.states, "cpu"),
         likeness=_likeness(material),
-        input_shape=tuple(material.train_inputs.shape[1:]),
-        input_dtype=material.train_inputs.dtype,
-        encoding=read_encoding(facts_here(run)),
-        ink_range=(float(material.train_inputs.min()), float(material.train_inputs.max())),
+        modality=run.info.modality,
+        encoding=material.subject.dataset.encoding,
+        example=take(material.subject.dataset.train.inputs, slice(1)),
         agreement=compare(scored(to_measure), to_measure.stored),
         agreement_of_others=compare(scored(others_to_measure), others_to_measure.stored),
         n_bytes=n_used * size,
@@ -229,7 +230,7 @@ def _projection(run: Run, gradients: GradientRows, checkpoint_id: int) -> Sketch
 
 def _best_ridge(run: Run, material: LiveMaterial, gradients: GradientRows, probe: Probe, n_used: int) -> float:
     """The ridge whose scores agree best with stored ones."""
-    inputs, asked = material.test_inputs[torch.from_numpy(probe.test_idx)], torch.from_numpy(probe.asked)
+    inputs, asked = take(material.test_inputs, torch.from_numpy(probe.test_idx)), torch.from_numpy(probe.asked)
     totals = {ridge: torch.zeros(probe.stored.shape) for ridge in RIDGES}
     for checkpoint_id in range(n_used):
         weights, projection = material.states[checkpoint_id], _projection(run, gradients, checkpoint_id)
@@ -243,8 +244,7 @@ def _best_ridge(run: Run, material: LiveMaterial, gradients: GradientRows, probe
 
 def _likeness(material: LiveMaterial) -> Likeness:
     dataset = material.subject.dataset
-    known = None
-    if isinstance(dataset.encoding, Vocabulary | Tokens):
-        words = frozenset(dataset.encoding.words)
-        known = np.asarray([known_share(text, words) for text in dataset.test.texts or []])
+    encoding, known = dataset.encoding, None
+    if encoding is not None and encoding.has_unknowns:
+        known = encoding.known_share(find_modality(dataset.modality).contents(dataset.test.media, encoding))
     return Likeness.of(material.architecture, material.states, material.train_inputs, material.test_inputs, known)

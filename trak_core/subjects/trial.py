@@ -1,7 +1,6 @@
 """Tries a model on a few examples before anything is trained, so that a build does not fail half way."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import psutil
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from trak_core.errors import InvalidModelError, TrakCoreError
+from trak_core.inputs import ArrayInputs, as_tensors, take
 from trak_core.tasks import Classification
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
@@ -26,7 +26,7 @@ OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines 
 
 
 def try_model(
-    name: str, make_model: Callable[[], nn.Module], inputs: NDArray[Any], labels: NDArray[np.int64], n_classes: int
+    name: str, make_model: Callable[[], nn.Module], inputs: ArrayInputs, labels: NDArray[np.int64], n_classes: int
 ) -> None:
     """Trains two models for one step and asks for the gradients of some examples; gives nothing.
 
@@ -42,7 +42,7 @@ def try_model(
         InvalidModelError: the model cannot be trained or attributed here; the message says what to do.
     """
     model = make_models(make_model, [0])[0].eval()
-    few, asked = torch.from_numpy(inputs[:N_TRIED]), torch.from_numpy(labels[:N_TRIED])
+    few, asked = as_tensors(take(inputs, slice(N_TRIED))), torch.from_numpy(labels[:N_TRIED])
     _check_parts(name, model)
     _check_size(name, model)
     logits = _forward(name, model, few)

@@ -1,0 +1,89 @@
+"""Inputs of models in any of their forms: one array, a tuple of arrays, or a dict of arrays, each `[n, ...]`.
+
+The helpers work on numpy arrays and torch tensors alike, and on lists of texts before these become arrays. Torch is
+imported only where tensors are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidDataError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["ArrayInputs", "apply", "as_tensors", "count", "flat_rows", "leaves", "take"]
+
+ArrayInputs = NDArray[Any] | tuple[NDArray[Any], ...] | dict[str, NDArray[Any]]
+"""The inputs of a split as numpy arrays: one, positional ones, or named ones."""
+Form = TypeVar("Form")
+
+
+def leaves(inputs: Any) -> list[Any]:
+    """The arrays of inputs in their order; those of a dict in the order of their names."""
+    if isinstance(inputs, dict):
+        return [leaf for name in sorted(inputs) for leaf in leaves(inputs[name])]
+    if isinstance(inputs, tuple):
+        return [leaf for part in inputs for leaf in leaves(part)]
+    return [inputs]
+
+
+def apply(function: Callable[[Any], Any], inputs: Any) -> Any:
+    """Inputs of the same form with the function applied to each array."""
+    if isinstance(inputs, dict):
+        return {name: apply(function, part) for name, part in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(apply(function, part) for part in inputs)
+    return function(inputs)
+
+
+def count(inputs: Any) -> int:
+    """Number of examples.
+
+    Raises:
+        InvalidDataError: there are no arrays, or they differ in length.
+    """
+    lengths = {len(leaf) for leaf in leaves(inputs)}
+    if len(lengths) != 1:
+        raise InvalidDataError(
+            f"inputs have arrays of lengths {sorted(lengths)}; give one array [n, ...] or several of the same length."
+        )
+    return int(lengths.pop())
+
+
+def take(inputs: Form, where: Any) -> Form:
+    """Some examples, in the same form; lists give lists.
+
+    Args:
+        inputs: of all examples.
+        where: a slice, or row numbers as an array of the kind that the inputs are.
+    """
+
+    def some(leaf: Any) -> Any:
+        if isinstance(leaf, list):
+            return leaf[where] if isinstance(where, slice) else [leaf[int(row)] for row in where]
+        return leaf[where]
+
+    return apply(some, inputs)  # type: ignore[no-any-return]
+
+
+def flat_rows(inputs: Any) -> NDArray[Any]:
+    """The numbers of each example in one row `[n, d]`, arrays one after another; the array itself where it is one."""
+    rows = [np.asarray(leaf).reshape(len(leaf), -1) for leaf in leaves(inputs)]
+    return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+
+
+def as_tensors(inputs: Any, device: str | torch.device = "cpu") -> Any:
+    """The inputs as torch tensors on a device, in the same form; on the CPU they share memory with the arrays."""
+    import torch
+
+    def move(leaf: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(leaf).to(device)
+
+    return apply(move, inputs)
