@@ -15,19 +15,22 @@ from PIL import Image
 
 import trak_core as tc
 from tests.test_image_folder import saved
+from trak_core.datasets.kinds import DATA_KINDS
+from trak_core.datasets.options import LABEL, SPLIT, TEXT
 from trak_core.datasets.report import report_on
 from trak_core.engine import BuildSettings, build_run
 from trak_core.errors import EmptyDataError, InvalidDataError, StoreDamagedError
-from trak_core.modalities import LeftOut, RawData, RawSplit, prepare
+from trak_core.modalities import LeftOut, RawData, RawSplit, find_modality, prepare
 from trak_core.store.catalog import summarize
 from trak_core.store.run import Run
 from trak_core.subjects import custom_recipe
 from trak_core.subjects.of_run import can_be_made_again, read_dataset
-from trak_core.views.custom_data import columns_of, likely_column, models_for, run_in_words, typed_path
+from trak_core.views.custom_data import columns_of, run_in_words, typed_path
 from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
 from trak_core.views.provenance import metadata_table
 from trak_core.views.thumbnails import enlarged
 
+TABLE, HF = DATA_KINDS["table"], DATA_KINDS["hf-dataset"]
 TEXTS = ["Good film", "bad film", "good  FILM", "fine", "good film", "dull"]
 
 
@@ -84,34 +87,34 @@ def test_tables_of_many_findings_stay_short():
 
 def test_columns_are_read_off_every_kind_of_table(tmp_path):
     (tmp_path / "a.csv").write_text("Text;Étiquette\nx;y\n", encoding="utf-8")
-    assert columns_of("table", tmp_path / "a.csv") == ["Text", "Étiquette"]
-    assert columns_of("table", tmp_path / "a.csv", has_header=False) == ["1", "2"]
+    assert columns_of(TABLE, tmp_path / "a.csv", {}) == ["Text", "Étiquette"]
+    assert columns_of(TABLE, tmp_path / "a.csv", {"no_header": True}) == ["1", "2"]
     (tmp_path / "b.tsv").write_bytes("título\tlabel\nx\ty\n".encode("latin-1"))
-    assert columns_of("table", tmp_path / "b.tsv", encoding="latin-1") == ["título", "label"]
+    assert columns_of(TABLE, tmp_path / "b.tsv", {"encoding": "latin-1"}) == ["título", "label"]
     (tmp_path / "c.jsonl").write_text('{"text": "a"}\nbroken\n{"label": 1, "text": "b"}\n')
-    assert columns_of("table", tmp_path / "c.jsonl") == ["text", "label"]
+    assert columns_of(TABLE, tmp_path / "c.jsonl", {}) == ["text", "label"]
     (tmp_path / "d.json").write_text(json.dumps([{"text": "a", "label": 1}]))
-    assert columns_of("table", tmp_path / "d.json") == ["text", "label"]
+    assert columns_of(TABLE, tmp_path / "d.json", {}) == ["text", "label"]
     pd.DataFrame({"text": ["a"], "label": [1]}).to_parquet(tmp_path / "e.parquet")
-    assert columns_of("table", tmp_path / "e.parquet") == ["text", "label"]
+    assert columns_of(TABLE, tmp_path / "e.parquet", {}) == ["text", "label"]
     (tmp_path / "hf").mkdir()
     pd.DataFrame({"sentence": ["a"], "label": [1]}).to_parquet(tmp_path / "hf" / "train-00000-of-00001.parquet")
-    assert columns_of("hf-dataset", tmp_path / "hf") == ["sentence", "label"]
+    assert columns_of(HF, tmp_path / "hf", {}) == ["sentence", "label"]
     with pytest.raises(EmptyDataError, match="is empty"):
         (tmp_path / "f.csv").touch()
-        columns_of("table", tmp_path / "f.csv")
+        columns_of(TABLE, tmp_path / "f.csv", {})
     with pytest.raises(InvalidDataError, match="there is no file"):
-        columns_of("table", tmp_path / "g.csv")
+        columns_of(TABLE, tmp_path / "g.csv", {})
     with pytest.raises(InvalidDataError, match="too long"):
-        columns_of("hf-dataset", tmp_path / ("x" * 300))
+        columns_of(HF, tmp_path / ("x" * 300), {})
 
 
 def test_columns_and_models_are_offered_by_what_they_are_for():
-    assert likely_column(["id", "Review", "Label"], "text") == "Review"
-    assert likely_column(["id", "Review", "Label"], "label") == "Label"
-    assert likely_column(["id", "note"], "split") is None
-    assert {model.name for model in models_for("table", False)} == {"words", "transformer"}
-    assert {model.name for model in models_for("hf-dataset", True)} >= {"mlp", "cnn"}
+    assert TEXT.field.likely_in(["id", "Review", "Label"]) == "Review"
+    assert LABEL.field.likely_in(["id", "Review", "Label"]) == "Label"
+    assert SPLIT.field.likely_in(["id", "note"]) is None
+    assert {model.name for model in find_modality(TABLE.modality({})).models} == {"words", "transformer"}
+    assert {model.name for model in find_modality(HF.modality({"image": "picture"})).models} >= {"mlp", "cnn"}
 
 
 def test_a_typed_path_is_taken_as_a_terminal_takes_it(monkeypatch, tmp_path):
@@ -129,8 +132,8 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
     data = RawData(
         "films", "text", ("bad", "good"), RawSplit(texts[:48], labels[:48]), RawSplit(texts[48:], labels[48:])
     )
-    facts = {"minutes": 3.0, "data_report": {"n_left_out": 2, "n_leaks": 0, "notes": ["A note."]}}
-    recipe = custom_recipe("table", prepare(data, "words"), "words", facts=facts)
+    metadata = {"minutes": 3.0, "data_report": {"n_left_out": 2, "n_leaks": 0, "notes": ["A note."]}}
+    recipe = custom_recipe("table", prepare(data, "vocabulary"), "words", metadata=metadata)
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=1, proj_dim=8, n_subsets=20, n_seeds=1)
     run_dir = build_run(settings, "films", tmp_path, recipe=recipe)
     with tc.open_run(run_dir) as run:
@@ -142,7 +145,8 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
         assert table["left out, because unreadable or without a class"] == "2"
         assert table["note of the reader"] == "A note."
         assert "recipe" not in table and "test examples that are training examples too" not in table
-        assert not {"data report", "pixels", "tokens"} & set(table.index)
+        assert table["texts as the model takes them"].startswith("weights of 51 words: film, fine,")
+        assert not {"data report", "encoding"} & set(table.index)
     assert run_in_words(summarize(run_dir).info) == said
     with tc.open_run(run_dir) as run:
         # A run that somebody sent may hold anything.
@@ -155,17 +159,17 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
             with changed(run, **change):
                 assert not can_be_made_again(run)
         with (
-            changed(run, vocabulary=None),
+            changed(run, encoding=None),
             pytest.raises(StoreDamagedError, match="does not tell how its texts become"),
         ):
             read_dataset(run)
         with (
-            changed(run, vocabulary=None, pixels={"width": 8, "mean": [0.5], "deviation": [1.0]}),
+            changed(run, encoding={"kind": "pixels", "width": 8, "mean": [0.5], "deviation": [1.0]}),
             pytest.raises(StoreDamagedError, match=r"not whole \(KeyError: 'height'\)"),
         ):
             read_dataset(run)
         with (
-            changed(run, vocabulary={"words": ["film"], "idf": [[1, 2], [3, 4]]}),
+            changed(run, encoding={"kind": "vocabulary", "words": ["film"], "idf": [[1, 2], [3, 4]]}),
             pytest.raises(StoreDamagedError, match="cannot be turned into inputs"),
         ):
             read_dataset(run)
@@ -183,11 +187,16 @@ def changed(run: Run, **facts: object) -> Iterator[None]:
 
 
 def test_pictures_of_a_run_that_are_none_are_a_damaged_store():
-    pixels = {"height": 2, "width": 2, "mean": [0.5], "deviation": [1.0]}
+    pixels = {"kind": "pixels", "height": 2, "width": 2, "mean": [0.5], "deviation": [1.0]}
     info = SimpleNamespace(
-        name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"pixels": pixels}
+        name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"encoding": pixels}
     )
-    run = SimpleNamespace(path=Path("nowhere"), info=info, rows=lambda sql, values: [(0, None, b"no picture")])
+    answers = {"label": [(0,)], "idx, thumbnail": [(0, b"no picture", None)], "idx, name": []}
+
+    def rows(query: str, params: list[object]) -> list[tuple[object, ...]]:
+        return next(found for start, found in answers.items() if query.startswith(f"SELECT {start}"))
+
+    run = SimpleNamespace(path=Path("nowhere"), info=info, rows=rows)
     with pytest.raises(StoreDamagedError, match=r"'sent' holds train examples that cannot .*UnidentifiedImageError"):
         read_dataset(run)
 

@@ -55,7 +55,7 @@ def test_images_with_the_same_pixels_are_found_within_and_between_the_splits():
 
 def test_one_tone_of_one_pixel_makes_another_image():
     raw = images([0, 0], [1], [0, 1], [0])
-    raw.train.pixels[1, 2, 3, 1] ^= 1
+    raw.train.contents[1, 2, 3, 1] ^= 1
     assert report_on(raw).repeated == ()
 
 

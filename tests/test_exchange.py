@@ -378,10 +378,13 @@ def test_odd_folders_of_traker_are_refused(tmp_path, listing, message):
 def test_examples_that_do_not_hold_together_are_refused():
     train, test = part(N_TRAIN, 0), part(N_TEST, 1)
     for raw, message in (
-        (replace(RAW, test=RawSplit(test.pixels[:0], test.labels[:0])), "there are no test examples"),
-        (replace(RAW, train=RawSplit(train.pixels, train.labels[:-1])), "29 labels for 30 train examples"),
-        (replace(RAW, test=RawSplit(test.pixels, test.labels + 1)), "test example 2 has the label 3, and there are 3"),
-        (replace(RAW, test=RawSplit(test.pixels, test.labels / 2)), "test labels are float64"),  # type: ignore[arg-type]
+        (replace(RAW, test=RawSplit(test.contents[:0], test.labels[:0])), "there are no test examples"),
+        (replace(RAW, train=RawSplit(train.contents, train.labels[:-1])), "29 labels for 30 train examples"),
+        (
+            replace(RAW, test=RawSplit(test.contents, test.labels + 1)),
+            "test example 2 has the label 3, and there are 3",
+        ),
+        (replace(RAW, test=RawSplit(test.contents, test.labels / 2)), "test labels are float64"),  # type: ignore[arg-type]
     ):
         with pytest.raises(tc.TrakCoreError, match=message):
             tc.import_scores(SCORES, raw, "mine")
@@ -415,7 +418,7 @@ def test_a_run_says_where_its_scores_come_from(tmp_path):
         labels = run.columns("SELECT label FROM examples WHERE split = 'train' ORDER BY idx")["label"]
         assert labels.tolist() == RAW.train.labels.tolist()
         (shown,) = run.rows("SELECT thumbnail FROM examples WHERE split = 'test' AND idx = 3")[0]
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown))), RAW.test.pixels[3, :, :, 0])  # type: ignore[union-attr]
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown))), RAW.test.contents[3, :, :, 0])  # type: ignore[union-attr]
         mean = SCORES[RAW.test.labels == 1].mean(0)
         (found,) = run.rows('SELECT "values" FROM class_influence WHERE test_class = 1')[0]
         assert np.allclose(found, mean, atol=1e-6)
@@ -589,7 +592,7 @@ def test_the_command_imports_images_of_a_folder(tmp_path):
         for i, label in enumerate(raw.labels):
             folder = tmp_path / "insects" / split / CLASSES[label]
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(raw.pixels[i, :, :, 0]).save(folder / f"{i:03}.png")  # type: ignore[union-attr]
+            Image.fromarray(raw.contents[i, :, :, 0]).save(folder / f"{i:03}.png")  # type: ignore[union-attr]
     raw = CustomData("image-folder", tmp_path / "insects").read()
     scores = make_scores(raw)
     path = save(tmp_path / "s.safetensors", scores)

@@ -16,12 +16,14 @@ from trak_core.datasets.table import read_table
 from trak_core.engine import BuildSettings, build_run
 from trak_core.errors import EmptyDataError, InvalidDataError, NeedNotMetError
 from trak_core.live.attribution import encode_inputs, live_scorer
-from trak_core.live.new_input import answer_sentences, explain_own_image, explain_own_text, why_not_live
+from trak_core.live.new_input import explain_new, why_not_live
+from trak_core.media import first_picture, first_text
 from trak_core.modalities import prepare
 from trak_core.modalities.image.new_image import prepare_image
 from trak_core.store.run import Run
 from trak_core.subjects import custom_recipe
 from trak_core.subjects.of_run import read_dataset
+from trak_core.views.new_input import answer_sentences
 
 N_IMAGES = 40
 SIZES = {"n_checkpoints": 2, "proj_dim": 16, "n_subsets": 20, "n_seeds": 1}
@@ -88,14 +90,14 @@ def test_the_file_of_an_example_becomes_its_encoded_row_exactly(images, split):
     assert len(contents) == len(stored)
     for content, row, shown in zip(contents, stored.inputs, stored.thumbnails, strict=True):
         prepared = prepare_image(content, dataset.encoding)
-        assert (prepared.inputs[0] == row).all()
-        assert prepared.thumbnail == shown
+        assert (dataset.encoding.inputs(prepared.contents)[0] == row).all()
+        assert first_picture(prepared.media) == shown
 
 
 def test_the_thumbnail_of_an_example_is_the_same_input_again(images):
     _, dataset = images
     prepared = prepare_image(dataset.train.thumbnails[3], dataset.encoding)
-    assert (prepared.inputs[0] == dataset.train.inputs[3]).all()
+    assert (dataset.encoding.inputs(prepared.contents)[0] == dataset.train.inputs[3]).all()
     assert len(prepared.steps) == 1 and prepared.steps[0].startswith("Prepared exactly as the training images: 16 × 16")  # noqa: RUF001
 
 
@@ -164,8 +166,8 @@ def image_run(request, tmp_path_factory) -> tuple[Path, Path]:
 def text_run(request, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("text run")
     raw = read_table(write_table(directory / "films.csv"), "text", "label", split_column="split")
-    encoding = "words" if request.param == "words" else "tokens"
-    return built(prepare(raw, encoding), "table", request.param, directory)
+    takes = "vocabulary" if request.param == "words" else "word_ids"
+    return built(prepare(raw, takes), "table", request.param, directory)
 
 
 def assert_follows(run: Run, live: np.ndarray) -> None:
@@ -180,7 +182,7 @@ def test_the_files_of_test_images_are_scored_as_they_are_stored(image_run):
     folder, run_dir = image_run
     with tc.open_run(run_dir) as run:
         assert why_not_live(run) is None
-        answers = [explain_own_image(run, content) for content in files_of(folder, "test")]
+        answers = [explain_new(run, {"image": content}) for content in files_of(folder, "test")]
         live = np.stack([own.answer.scores[label] for own, label in zip(answers, run.test_labels, strict=True)])
         right = [own.answer.predicted == label for own, label in zip(answers, run.test_labels, strict=True)]
         factor = live_scorer(run).factor_of_others / live_scorer(run).factor
@@ -204,40 +206,42 @@ def test_texts_are_encoded_and_scored_as_they_are_stored(text_run):
             run.attribute(given, run.test_labels) for given in (dataset.test.inputs, dataset.test.texts)
         )
         assert (by_inputs == by_texts).all()
-        own = explain_own_text(run, dataset.test.texts[3])
-        assert own.text == dataset.test.texts[3] and not own.answer.unlike.has_unknown_words
-        foreign = explain_own_text(run, "Le chat est assis sur la table, the film parle de la nuit longue")
+        own = explain_new(run, {"text": dataset.test.texts[3]})
+        assert first_text(own.media) == dataset.test.texts[3] and not own.answer.unlike.has_unknown_words
+        foreign = explain_new(run, {"text": "Le chat est assis sur la table, the film parle de la nuit longue"})
         assert foreign.answer.unlike.has_unknown_words
         with pytest.raises(EmptyDataError, match="no text yet"):
-            explain_own_text(run, "   ")
+            explain_new(run, {"text": "   "})
         with pytest.raises(InvalidDataError, match="none of them is in this text"):
-            explain_own_text(run, "quelque chose")
-        with pytest.raises(NeedNotMetError, match="takes texts"):
-            explain_own_image(run, b"")
+            explain_new(run, {"text": "quelque chose"})
+        with pytest.raises(NeedNotMetError, match="takes text, and text is missing"):
+            explain_new(run, {"image": b""})
 
 
 def test_a_model_that_reads_in_order_says_how_far_it_reads(text_run):
     with tc.open_run(text_run) as run:
-        own = explain_own_text(run, "the film has a story " * 30)
-        reads_in_order = run.info.provenance["tokens"] is not None
+        own = explain_new(run, {"text": "the film has a story " * 30})
+        reads_in_order = run.info.provenance["encoding"]["kind"] == "word_ids"
         assert ("reads the first" in " ".join(own.steps)) == reads_in_order
         assert ("whatever their order" in " ".join(own.steps)) != reads_in_order
         if reads_in_order:
-            for wrong in ([[0.5] * 13], [[-1] * 13], [[10**6] * 13]):
-                shape = live_scorer(run).input_shape[0]
-                with pytest.raises(InvalidDataError, match="the numbers of words, whole ones from 0 to"):
-                    run.attribute(np.asarray(wrong)[:, :1].repeat(shape, axis=1))
+            shape = live_scorer(run).example.shape[1]
+            with pytest.raises(InvalidDataError, match="have decimals, and this run takes ids"):
+                run.attribute(np.full((1, shape), 0.5))
+            for wrong in (-1, 10**6):
+                with pytest.raises(InvalidDataError, match="takes ids of words, whole numbers from 0 to"):
+                    run.attribute(np.full((1, shape), wrong))
 
 
 def test_a_run_that_keeps_too_little_says_what_is_missing(image_run, monkeypatch):
     with tc.open_run(image_run[1]) as run:
-        without = {**run.info.provenance, "pixels": None}
+        without = {**run.info.provenance, "encoding": None}
         monkeypatch.setattr(run, "info", replace(run.info, provenance=without))
         assert why_not_live(run) == (
-            "This run keeps no size and tones, so a new image cannot be turned into what the model takes."
+            "This run does not tell how its images become inputs, so a new image cannot be turned into one."
         )
-        with pytest.raises(NeedNotMetError, match="keeps no size and tones"):
-            explain_own_image(run, b"")
+        with pytest.raises(NeedNotMetError, match="does not tell how its images become inputs"):
+            explain_new(run, {"image": b""})
         saved = {**without, "recipe": "python"}
         monkeypatch.setattr(run, "info", replace(run.info, recipe="python", provenance=saved))
         assert "Attributor that made the run" in (why_not_live(run) or "")

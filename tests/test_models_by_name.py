@@ -16,7 +16,6 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from tests.pretrained import write_tiny_bert
-from trak_core.datasets import pieces
 from trak_core.engine import BuildSettings, build_run
 from trak_core.engine.subject import read_build
 from trak_core.errors import (
@@ -27,12 +26,13 @@ from trak_core.errors import (
     RunMismatchError,
 )
 from trak_core.modalities import RawData, RawSplit, encoding_metadata, prepare, read_encoding
-from trak_core.modalities.text import Tokenizer
+from trak_core.modalities.text import SubwordTokens, Tokenizer, subword_tokens
 from trak_core.store.files import RunFiles
 from trak_core.store.local_paths import keep_local_paths, metadata_here, without_paths
 from trak_core.store.run import open_run
-from trak_core.subjects import READY_MODELS, custom_recipe, custom_subject, find_model, model_is_here, read_weights
+from trak_core.subjects import custom_recipe, custom_subject, find_model, model_is_here, read_weights
 from trak_core.subjects.of_run import can_be_made_again, read_subject
+from trak_core.subjects.ready_model import ready_models
 from trak_core.subjects.trial import try_model
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
@@ -158,7 +158,7 @@ def texts(n_train: int = 60, n_test: int = 20) -> RawData:
 
 def subject_of(name: str, raw: RawData, weights: str | Path = ""):
     model = find_model(name, raw.modality, weights)
-    return custom_subject(prepare(raw, model.encoding), model)
+    return custom_subject(prepare(raw, model.takes), model)
 
 
 # --- a person's own code -----------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_unknown_names_list_what_there_is():
     with pytest.raises(InvalidSettingError, match="words, transformer, huggingface:FOLDER, or your own"):
         find_model("nonsense", "text")
     assert not model_is_here("nonsense")
-    assert all(model_is_here(name) for name in READY_MODELS)
+    assert all(model_is_here(name) for name in ready_models())
 
 
 # --- weights to begin from ---------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def test_weights_of_wrapped_models_get_a_hint(tmp_path):
 def test_a_run_of_own_code_and_weights_says_whether_it_can_be_trained_again(nets, tmp_path):
     path = saved(tmp_path, "safetensors", {"1.weight": torch.rand(2, 16), "1.bias": torch.rand(2)})
     model = find_model("people_nets:small", "image", path)
-    recipe = custom_recipe("image-folder", prepare(images(), model.encoding), model)
+    recipe = custom_recipe("image-folder", prepare(images(), model.takes), model)
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=2, proj_dim=8, n_subsets=20, n_seeds=2)
     run_dir = build_run(settings, "mine", tmp_path / "runs", recipe=recipe)
     with open_run(run_dir) as run:
@@ -515,8 +515,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_texts_are_taken_by_the_tokenizer_of_the_model(bert):
     model = find_model(f"huggingface:{bert}", "text")
-    assert model.encoding == Tokenizer(str(bert), 10)
-    dataset = prepare(texts(), model.encoding)
+    assert model.takes == Tokenizer(str(bert), 10)
+    dataset = prepare(texts(), model.takes)
     assert dataset.encoding == SubwordTokens(str(bert), 7)  # [CLS], five words, [SEP]
     inputs = dataset.encoding.inputs(["good film", "unheard of"])
     assert inputs.tolist() == [[2, 10, 5, 3, 0, 0, 0], [2, 1, 1, 3, 0, 0, 0]]
@@ -533,20 +533,24 @@ def test_a_tokenizer_and_weights_that_changed_are_read_again(bert, tmp_path):
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     after = subject.make_model().state_dict()["model.bert.embeddings.word_embeddings.weight"]
     torch.testing.assert_close(after, before + 1)
-    assert pieces._tokenizer(str(folder)) is (first := pieces._tokenizer(str(folder)))
+    assert subword_tokens._tokenizer(str(folder)) is (first := subword_tokens._tokenizer(str(folder)))
     os.utime(folder / "tokenizer_config.json", (1, 1))
-    assert pieces._tokenizer(str(folder)) is not first
+    assert subword_tokens._tokenizer(str(folder)) is not first
 
 
 def test_paths_stay_on_this_machine(tmp_path):
-    facts = {"model": "huggingface:/home/a:b/tiny", "weights": "/home/a:b/best.pt", "pieces": {"source": "/home/tiny"}}
-    short = {"model": "huggingface:tiny", "weights": "best.pt", "pieces": {"source": "tiny"}}
-    assert without_paths({**facts, "title": "/x"}) == {**short, "title": "/x"}
-    named = {"model": "huggingface:group/tiny", "weights": "", "pieces": None}
+    metadata = {
+        "model": "huggingface:/home/a:b/tiny",
+        "weights": "/home/a:b/best.pt",
+        "encoding": {"source": "/home/tiny"},
+    }
+    short = {"model": "huggingface:tiny", "weights": "best.pt", "encoding": {"source": "tiny"}}
+    assert without_paths({**metadata, "title": "/x"}) == {**short, "title": "/x"}
+    named = {"model": "huggingface:group/tiny", "weights": "", "encoding": None}
     assert without_paths(named) == named
-    keep_local_paths(RunFiles(tmp_path), facts)
+    keep_local_paths(RunFiles(tmp_path), metadata)
     run = SimpleNamespace(path=tmp_path, info=SimpleNamespace(provenance={**short, "seed": 0}))
-    assert metadata_here(run) == {**facts, "seed": 0}
+    assert metadata_here(run) == {**metadata, "seed": 0}
     run.info.provenance["weights"] = "other.pt"
     assert metadata_here(run)["weights"] == "other.pt"
     (tmp_path / "sources.json").write_text("{", encoding="utf-8")
@@ -605,7 +609,7 @@ def test_a_folder_that_went_away_cannot_be_made_again(bert, tmp_path):
 @pytest.mark.slow
 def test_a_build_with_a_pretrained_model_goes_to_its_end(bert, tmp_path):
     model = find_model(f"huggingface:{bert}", "text")
-    recipe = custom_recipe("table", prepare(texts(), model.encoding), model)
+    recipe = custom_recipe("table", prepare(texts(), model.takes), model)
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=2, proj_dim=8, n_subsets=20, n_seeds=2)
     run_dir = build_run(settings, "views", tmp_path / "runs", recipe=recipe)
     with open_run(run_dir) as run:
@@ -613,7 +617,7 @@ def test_a_build_with_a_pretrained_model_goes_to_its_end(bert, tmp_path):
         assert run.has_lds
         _, subject = read_build(run)
         np.testing.assert_array_equal(subject.dataset.train.inputs, recipe.load().dataset.train.inputs)
-        assert run.info.provenance["pieces"]["source"] == bert.name
+        assert run.info.provenance["encoding"]["source"] == bert.name
         assert str(bert.parent) not in str(run.rows("SELECT key, value FROM meta"))
 
 

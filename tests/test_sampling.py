@@ -53,9 +53,8 @@ def test_texts_keep_their_labels():
     whole = raw(350, 100)
     drawn = sampled(whole, n_train=50, n_test=20)
     for part, source in ((drawn.train, whole.train), (drawn.test, whole.test)):
-        assert isinstance(part, RawSplit) and isinstance(source, RawSplit)
-        of_text = dict(zip(source.texts, source.labels, strict=True))
-        assert [of_text[text] for text in part.texts] == part.labels.tolist()
+        of_text = dict(zip(source.contents, source.labels, strict=True))
+        assert [of_text[text] for text in part.contents] == part.labels.tolist()
 
 
 def test_very_many_train_examples_leave_room_for_fewer_explained_ones():

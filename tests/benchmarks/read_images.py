@@ -65,7 +65,7 @@ def write(folder: Path, n_images: int, side: int) -> None:
     from tests.benchmarks.label_subjects import DATA  # brings torch with it, which reading does not need
 
     raw = read_idx_folder(DATA / "fashion_mnist")
-    pixels = np.concatenate([raw.train.pixels[:n_images], raw.test.pixels[:N_TEST]])[..., 0]
+    pixels = np.concatenate([raw.train.contents[:n_images], raw.test.contents[:N_TEST]])[..., 0]
     labels = np.concatenate([raw.train.labels[:n_images], raw.test.labels[:N_TEST]])
     names = [name.replace("/", " or ") for name in raw.class_names]
     for split in ("train", "test"):

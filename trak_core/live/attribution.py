@@ -80,12 +80,12 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
     if (contents := find_modality(scorer.modality).from_python(inputs)) is not None and scorer.encoding is not None:
         return as_tensors(scorer.encoding.inputs(contents))  # type: ignore[no-any-return]
     if isinstance(inputs, str) or (isinstance(inputs, Sequence) and any(isinstance(each, str) for each in inputs)):
-        raise InvalidDataError(f"this run takes {_form(scorer)}, not texts.")
+        raise InvalidDataError(f"this run takes arrays {_form(scorer)}, not texts.")
     expected = scorer.example
     same_form = isinstance(inputs, type(expected)) or not isinstance(expected, dict | tuple)
     if not same_form or (isinstance(expected, dict) and set(inputs) != set(expected)):
         given = f"a dict of {', '.join(map(str, inputs))}" if isinstance(inputs, dict) else f"a {type(inputs).__name__}"
-        raise ShapeMismatchError(f"inputs are {given}, and this run takes {_form(scorer)}; give these.")
+        raise ShapeMismatchError(f"inputs are {given}, and this run takes arrays {_form(scorer)}; give these.")
     if isinstance(expected, dict):
         encoded: Any = {name: _numbers(scorer, inputs[name], expected[name]) for name in expected}
     elif isinstance(expected, tuple):
@@ -105,7 +105,7 @@ def _numbers(scorer: LiveScorer, given: Any, expected: NDArray[Any]) -> NDArray[
         held = given.detach().cpu() if isinstance(given, Tensor) else given
         array = np.ascontiguousarray(np.asarray(held), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidDataError(f"inputs are no array of numbers ({error}); give {_form(scorer)}.") from error
+        raise InvalidDataError(f"inputs are no array of numbers ({error}); give an array {_form(scorer)}.") from error
     if array.ndim == 0 or array.shape[1:] != expected.shape[1:]:
         raise ShapeMismatchError(
             f"inputs have shape {list(array.shape)}, and this run takes {_form(scorer)}; give one row for each input, "
@@ -123,16 +123,15 @@ def _numbers(scorer: LiveScorer, given: Any, expected: NDArray[Any]) -> NDArray[
 
 
 def _form(scorer: LiveScorer) -> str:
-    """What inputs of the run look like, such as "arrays [m, 1, 8, 8]"."""
+    """The shapes of inputs of the run in their form, such as "[m, 1, 8, 8]" or "{ids: [m, 12], mask: [m, 12]}"."""
 
     def shape(array: NDArray[Any]) -> str:
         return f"[{', '.join(['m', *map(str, array.shape[1:])])}]"
 
-    if isinstance(scorer.example, dict):
-        return f"a dict of arrays {', '.join(f'{name} {shape(part)}' for name, part in scorer.example.items())}"
-    if isinstance(scorer.example, tuple):
-        return f"a tuple of {len(scorer.example)} arrays {', '.join(map(shape, scorer.example))}"
-    return f"arrays {shape(scorer.example)}"
+    example = scorer.example
+    if isinstance(example, dict):
+        return f"{{{', '.join(f'{name}: {shape(part)}' for name, part in example.items())}}}"
+    return f"({', '.join(map(shape, example))})" if isinstance(example, tuple) else shape(example)
 
 
 def _check_labels(labels: Any, n_inputs: int, n_classes: int) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 
 from trak_core.datasets.kinds import DATA_KINDS
 from trak_core.errors import NeedNotMetError, NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
-from trak_core.modalities import Dataset, NewInputReader, Split, find_modality, read_encoding
+from trak_core.modalities import MODALITIES, Dataset, NewInputReader, Split, find_modality, read_encoding
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.media_rows import read_media
 from trak_core.subjects.custom_data import custom_subject
@@ -38,7 +38,7 @@ def can_be_made_again(run: Run) -> bool:
 
 def holds_its_data(run: Run) -> bool:
     """True for a run of custom data."""
-    return run.info.recipe in DATA_KINDS
+    return _is_kind(run.info.recipe)
 
 
 def new_input_reader(run: Run) -> NewInputReader | None:
@@ -46,8 +46,12 @@ def new_input_reader(run: Run) -> NewInputReader | None:
     recipe = RECIPES.get(str(run.info.recipe))
     if recipe is not None and recipe.new_inputs is not None:
         return recipe.new_inputs
-    encoding = read_encoding(metadata_here(run).get("encoding"))
-    return None if encoding is None else find_modality(run.info.modality).new_inputs(encoding)
+    modality, encoding = MODALITIES.get(run.info.modality), read_encoding(metadata_here(run).get("encoding"))
+    return None if modality is None or encoding is None else modality.new_inputs(encoding)
+
+
+def _is_kind(recipe: object) -> bool:
+    return isinstance(recipe, str) and recipe in DATA_KINDS  # a run from elsewhere may say anything, of any type
 
 
 def _is_custom(made: dict[str, Any]) -> bool:
@@ -55,7 +59,7 @@ def _is_custom(made: dict[str, Any]) -> bool:
     # A run from elsewhere may say anything, of any type.
     if not (isinstance(name, str) and isinstance(weights, str) and isinstance(sources, dict)):
         return False
-    return made.get("recipe") in DATA_KINDS and model_is_here(name, weights, sources)
+    return _is_kind(made.get("recipe")) and model_is_here(name, weights, sources)
 
 
 def read_subject(run: Run) -> Subject:
@@ -75,7 +79,7 @@ def read_subject(run: Run) -> Subject:
     if not _is_custom(made):
         why = (
             f"its model {run.info.provenance['model']!r} is not here, or not as it was"
-            if made.get("recipe") in DATA_KINDS and made.get("model")
+            if _is_kind(made.get("recipe")) and made.get("model")
             else f"it was {run.info.came_about} or built by another version"
         )
         raise NotInRunError(f"run {run.info.name!r}: {why}, so that nothing here tells how its models were trained.")
