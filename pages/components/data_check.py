@@ -84,9 +84,9 @@ def _show_report(report: DataReport) -> None:
         hide_index=True,
         height="content" if len(table) <= MANY_ROWS else TABLE_HEIGHT,
         column_config={"class": st.column_config.Column(width="medium")},
-        key="own classes",
+        key="data classes",
     )
     for finding in findings:
         with st.expander(finding.title):
             st.caption(finding.help)
-            st.dataframe(finding.table, hide_index=True, key=f"own {finding.title}")
+            st.dataframe(finding.table, hide_index=True, key=f"data {finding.title}")

@@ -47,7 +47,7 @@ def check(app: AppTest) -> AppTest:
 
 
 def type_path(app: AppTest, path: Path | str) -> AppTest:
-    return app.text_input(key="own path").input(str(path)).run()
+    return app.text_input(key="data path").input(str(path)).run()
 
 
 def choose(app: AppTest, label: str, value: str) -> AppTest:
@@ -87,8 +87,8 @@ def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_
     left_out = next(table.value for table in app.dataframe if "because" in table.value)
     assert left_out["left out"].tolist() == ["犬/broken.png"]
     choose(app, "Model", "cnn")
-    app.number_input(key="own minutes").set_value(3).run()
-    app.number_input(key="own size").set_value(16).run()
+    app.number_input(key="data minutes").set_value(3).run()
+    app.number_input(key="data size").set_value(16).run()
     assert "Build" not in labels(app), "other pixels are other data, and are checked anew"
     check(app)
     button(app, "Build").click().run()
@@ -100,7 +100,7 @@ def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_
 def test_a_path_that_is_not_there_gets_one_sentence_and_stays(app, tmp_path):
     check(type_path(app, tmp_path / "nowhere"))
     assert [error.value for error in app.error] and "There is no folder or zip file" in words(app)
-    assert app.text_input(key="own path").value == str(tmp_path / "nowhere")
+    assert app.text_input(key="data path").value == str(tmp_path / "nowhere")
     assert "Build" not in labels(app)
 
 
@@ -114,7 +114,7 @@ def test_a_path_that_cannot_be_gets_one_sentence(app, typed):
 
 def test_columns_are_offered_from_the_files_own_header(app, runs, tmp_path, started):
     table = write_table(tmp_path / "films.csv")
-    app.selectbox(key="own kind").select("table").run()
+    app.selectbox(key="data kind").select("table").run()
     type_path(app, table)
     by_label = {one.label: one for one in app.selectbox}
     assert by_label["Column of texts"].options == ["review", "label"]
@@ -128,7 +128,7 @@ def test_columns_are_offered_from_the_files_own_header(app, runs, tmp_path, star
 
 
 def test_a_table_that_cannot_be_read_gets_one_sentence_at_once(app, tmp_path):
-    app.selectbox(key="own kind").select("table").run()
+    app.selectbox(key="data kind").select("table").run()
     (tmp_path / "empty.csv").write_bytes(b"")
     type_path(app, tmp_path / "empty.csv")
     assert "is empty; give a file with a row for each example" in words(app)
@@ -147,18 +147,18 @@ def test_a_name_that_is_taken_is_said_beside_the_form(app, tmp_path, started):
 
 
 def test_an_upload_is_kept_beside_the_runs_and_its_path_filled_in(app, runs, tmp_path):
-    app.selectbox(key="own kind").select("table").run()
+    app.selectbox(key="data kind").select("table").run()
     content = write_table(tmp_path / "films.csv").read_bytes()
-    app.file_uploader(key="own upload table").set_value(("../../../films 1.csv", content, "text/csv")).run()
+    app.file_uploader(key="data upload table").set_value(("../../../films 1.csv", content, "text/csv")).run()
     kept = runs.parent / "sources" / "films-1.csv"
     assert kept.read_bytes() == content
-    assert app.text_input(key="own path").value == str(kept.resolve())
+    assert app.text_input(key="data path").value == str(kept.resolve())
     check(app)
     assert "16 training and 4 test texts" in words(app)
 
 
 def test_an_upload_that_is_no_archive_is_refused_and_not_kept(app, runs):
-    app.file_uploader(key="own upload image-folder").set_value(("x.zip", b"PK no zip", "application/zip")).run()
+    app.file_uploader(key="data upload image-folder").set_value(("x.zip", b"PK no zip", "application/zip")).run()
     assert not app.exception
     assert "X.zip is neither a folder nor a zip file, or is damaged" in words(app)
     assert not any((runs.parent / "sources").iterdir())

@@ -46,7 +46,7 @@ def gallery_ids(app: AppTest, label: str) -> list[int]:
 
 
 def upload(app: AppTest, name: str, content: bytes) -> AppTest:
-    return app.file_uploader(key="own_file").set_value((name, content, "image/png")).run()
+    return app.file_uploader(key="new image upload").set_value((name, content, "image/png")).run()
 
 
 def thumbnail(runs, test_idx: int) -> bytes:
@@ -78,7 +78,7 @@ def test_another_class_can_be_asked_about(app, runs):
     with open_run(runs / "digits") as run:
         other = (run.label("test", 17) + 1) % 10
         stored = run.proponents(17, k=12, asked_class=other)["train_idx"].tolist()
-    app.get_by_key("own_asked").set_value(str(other)).run()
+    app.get_by_key("new_asked").set_value(str(other)).run()
     assert not app.exception
     assert f"spoke for “{other}”" in words(app)
     assert gallery_ids(app, "proponent of your input")[:5] == stored[:5]
