@@ -52,21 +52,18 @@ def new_input_panel(run: Run) -> None:
             st.info(plain(reason), icon=":material/info:")
             return
         form, answer = st.columns([1, 3])
-        fields = fields_of(run)
-        with form:
-            given = {field.name: _take(run, field) for field in fields}
-        with answer:
-            if not all(given.values()):
-                invitation = invitation_of(run)
-                st.caption(f"{invitation}: the model's answer, and the training examples that made it so, appear here.")
-                return
-            try:
-                explained = _explained(run, given)
-            except TrakCoreError as error:
-                sentence = str(error)
-                st.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
-                return
-            _show(run, explained)
+        try:
+            with form:
+                given = {field.name: _take(run, field) for field in fields_of(run)}
+            with answer:
+                if None in given.values():
+                    what = invitation_of(run)
+                    st.caption(f"{what}: the model's answer, and the training examples that made it so, appear here.")
+                else:
+                    _show(run, _explained(run, given))
+        except TrakCoreError as error:
+            sentence = str(error)
+            answer.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
 
 
 def _take(run: Run, field: Field) -> Any:
