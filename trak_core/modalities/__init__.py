@@ -13,6 +13,7 @@ from trak_core.modalities.registry import (
     find_modality,
     read_encoding,
     register_modality,
+    seen_in,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "prepare",
     "read_encoding",
     "register_modality",
+    "seen_in",
 ]

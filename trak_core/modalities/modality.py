@@ -81,6 +81,14 @@ class Modality(ABC):
         """
         return None
 
+    def seen_in(self, inputs: Any) -> list[tuple[Medium, ...]] | None:
+        """What inputs look like that somebody brought without media; None where they do not look like this modality.
+
+        Args:
+            inputs: arrays or tensors on the CPU, `[n, ...]` each.
+        """
+        return None
+
     def keys(self, contents: Any) -> Iterator[bytes]:
         """For each example what two share exactly if they count as the same: a digest of its bytes by default."""
         arrays = [np.asarray(leaf) for leaf in leaves(contents)]

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from trak_core.errors import InvalidSettingError, StoreDamagedError
+from trak_core.media import Medium
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.image import ImageModality
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.numbers import NumberModality
 from trak_core.modalities.text import TextModality
 
-__all__ = ["MODALITIES", "encoding_metadata", "find_modality", "read_encoding", "register_modality"]
+__all__ = ["MODALITIES", "encoding_metadata", "find_modality", "read_encoding", "register_modality", "seen_in"]
 
 MODALITIES: dict[str, Modality] = {}
 
@@ -67,6 +68,16 @@ def find_modality(name: str) -> Modality:
             "register_modality before it is needed."
         )
     return MODALITIES[name]
+
+
+def seen_in(inputs: Any) -> list[tuple[Medium, ...]] | None:
+    """What inputs look like that somebody brought without media; None where no modality knows.
+
+    Args:
+        inputs: arrays or tensors on the CPU, `[n, ...]` each.
+    """
+    found = (modality.seen_in(inputs) for modality in MODALITIES.values())
+    return next((media for media in found if media is not None), None)
 
 
 def encoding_metadata(encoding: Encoding | None) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidDataError
 from trak_core.media import Medium, Picture, first_picture
 from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.image.inputs_as_pictures import inputs_as_pictures
 from trak_core.modalities.image.new_image import NewImages
 from trak_core.modalities.image.pixels import Pixels, read_thumbnails, thumbnail
 from trak_core.modalities.image.torchvision_models import Torchvision
@@ -82,6 +83,11 @@ class ImageModality(Modality):
     def new_inputs(self, encoding: Encoding) -> NewImages | None:
         """An upload, brought to the size and tones of the training images."""
         return NewImages(encoding) if isinstance(encoding, Pixels) else None
+
+    def seen_in(self, inputs: Any) -> list[tuple[Medium, ...]] | None:
+        """A picture of each, where they have the shape of images."""
+        pictures = inputs_as_pictures(inputs)
+        return None if pictures is None else [(Picture(picture),) for picture in pictures]
 
     def sizes(self, train: NDArray[np.uint8], test: NDArray[np.uint8]) -> str:
         """Width, height and tones, which all have."""
