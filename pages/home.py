@@ -10,7 +10,7 @@ from pages.components.runs import builds, current_run, place_in_line, stories_of
 from pages.components.stories import story_card
 from pages.components.text import plain
 from trak_core.store.catalog import RunSummary, run_dirs
-from trak_core.views.own_data import run_in_words
+from trak_core.views.custom_data import run_in_words
 
 through_app()
 

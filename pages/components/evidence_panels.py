@@ -5,7 +5,7 @@ import streamlit as st
 from pages.components.address import go_to_test
 from pages.components.charts import checkpoints_chart, fit_chart, methods_chart, removal_chart, ridge_chart, show
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.images import show_image
+from pages.components.media import show_media, show_short_text
 from pages.components.pages import EXPLORE
 from pages.components.runs import builds
 from pages.components.text import plain
@@ -193,8 +193,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
         help="One point a random half of the training data.",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        if example.thumbnail:
-            show_image(example.thumbnail, 72, f"test example {test_idx}")
+        show_media(example.media, 72, f"test example {test_idx}", show_short_text)
         with st.container(width="stretch", gap="xsmall"):
             st.text(f"Test example {test_idx}, label {example.label_name}")
             if fit.lds is None or fit.ci_low is None or fit.ci_high is None:

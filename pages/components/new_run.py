@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.own_data import own_data_panel
+from pages.components.custom_data import custom_data_panel
 from pages.components.run_names import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
 from pages.components.runs import builds
@@ -27,7 +27,7 @@ def new_run_panel() -> None:
         "Build from", SOURCES, default=SOURCES[0], required=True, key="new source", label_visibility="collapsed"
     )
     if source == SOURCES[1]:
-        own_data_panel()
+        custom_data_panel()
     else:
         _recipe_panel()
 

@@ -13,7 +13,7 @@ from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, published_runs, run_dirs
 from trak_core.store.deletion import delete_run
-from trak_core.views.own_data import run_in_words
+from trak_core.views.custom_data import run_in_words
 
 __all__ = ["STATES", "runs_panel", "runs_table", "say", "show_said", "something_moves"]
 

@@ -20,7 +20,7 @@ from trak_core.views.evidence import (
     truth_rows,
     truth_table,
 )
-from trak_core.views.examples import Example, read_examples
+from trak_core.views.examples import Example, read_examples, shows_texts
 from trak_core.views.explanation import (
     Attributed,
     Explanation,
@@ -204,6 +204,7 @@ __all__ = [
     "removal_list",
     "reviewers_in_words",
     "second_sentence",
+    "shows_texts",
     "side_by_side",
     "standing_log",
     "stop_advice",
