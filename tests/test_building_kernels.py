@@ -117,7 +117,7 @@ def test_batches_change_nothing_that_is_computed(trained, monkeypatch):
 def test_outcomes_of_many_classes_come_class_by_class(tmp_path, monkeypatch):
     def outcomes(name: str) -> list[tuple[object, ...]]:
         with open_run(build_run(SETTINGS, name, tmp_path, recipe=TINY)) as run:
-            return run.rows("SELECT model_outputs FROM class_outcomes ORDER BY subset_id, test_idx")
+            return run.rows("SELECT model_outputs FROM target_outcomes ORDER BY subset_id, test_idx")
 
     at_once = outcomes("once")
     monkeypatch.setattr("trak_core.engine.steps.NUMBERS_AT_ONCE", 1)

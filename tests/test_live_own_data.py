@@ -219,7 +219,7 @@ def test_texts_are_encoded_and_scored_as_they_are_stored(text_run):
 def test_a_model_that_reads_in_order_says_how_far_it_reads(text_run):
     with tc.open_run(text_run) as run:
         own = explain_own_text(run, "the film has a story " * 30)
-        reads_in_order = run.info.provenance["tokens"] is not None
+        reads_in_order = run.info.provenance["encoding"]["kind"] == "tokens"
         assert ("reads the first" in " ".join(own.steps)) == reads_in_order
         assert ("whatever their order" in " ".join(own.steps)) != reads_in_order
         if reads_in_order:
@@ -231,7 +231,7 @@ def test_a_model_that_reads_in_order_says_how_far_it_reads(text_run):
 
 def test_a_run_that_keeps_too_little_says_what_is_missing(image_run, monkeypatch):
     with tc.open_run(image_run[1]) as run:
-        without = {**run.info.provenance, "pixels": None}
+        without = {**run.info.provenance, "encoding": None}
         monkeypatch.setattr(run, "info", replace(run.info, provenance=without))
         assert why_not_live(run) == (
             "This run keeps no size and tones, so a new image cannot be turned into what the model takes."

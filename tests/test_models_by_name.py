@@ -547,10 +547,14 @@ def test_a_tokenizer_and_weights_that_changed_are_read_again(bert, tmp_path):
 
 
 def test_paths_stay_on_this_machine(tmp_path):
-    facts = {"model": "huggingface:/home/a:b/tiny", "weights": "/home/a:b/best.pt", "pieces": {"source": "/home/tiny"}}
-    short = {"model": "huggingface:tiny", "weights": "best.pt", "pieces": {"source": "tiny"}}
+    facts = {
+        "model": "huggingface:/home/a:b/tiny",
+        "weights": "/home/a:b/best.pt",
+        "encoding": {"kind": "pieces", "source": "/home/tiny"},
+    }
+    short = {"model": "huggingface:tiny", "weights": "best.pt", "encoding": {"kind": "pieces", "source": "tiny"}}
     assert without_paths({**facts, "title": "/x"}) == {**short, "title": "/x"}
-    named = {"model": "huggingface:group/tiny", "weights": "", "pieces": None}
+    named = {"model": "huggingface:group/tiny", "weights": "", "encoding": None}
     assert without_paths(named) == named
     keep_places(RunFiles(tmp_path), facts)
     run = SimpleNamespace(path=tmp_path, info=SimpleNamespace(provenance={**short, "seed": 0}))
@@ -621,7 +625,7 @@ def test_a_build_with_a_pretrained_model_goes_to_its_end(bert, tmp_path):
         assert run.has_lds
         _, subject = read_build(run)
         np.testing.assert_array_equal(subject.dataset.train.inputs, recipe.load().dataset.train.inputs)
-        assert run.info.provenance["pieces"]["source"] == bert.name
+        assert run.info.provenance["encoding"]["source"] == bert.name
         assert str(bert.parent) not in str(run.rows("SELECT key, value FROM meta"))
 
 

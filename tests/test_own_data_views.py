@@ -142,7 +142,7 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
         assert table["left out, because unreadable or without a class"] == "2"
         assert table["note of the reader"] == "A note."
         assert "recipe" not in table and "test examples that are training examples too" not in table
-        assert not {"data report", "pixels", "tokens"} & set(table.index)
+        assert not {"data report", "encoding"} & set(table.index)
     assert run_in_words(summarize(run_dir).info) == said
     with tc.open_run(run_dir) as run:
         # A run that somebody sent may hold anything.
@@ -155,17 +155,17 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
             with changed(run, **change):
                 assert not can_be_made_again(run)
         with (
-            changed(run, vocabulary=None),
+            changed(run, encoding=None),
             pytest.raises(StoreDamagedError, match="does not tell how its texts become"),
         ):
             read_dataset(run)
         with (
-            changed(run, vocabulary=None, pixels={"width": 8, "mean": [0.5], "deviation": [1.0]}),
+            changed(run, encoding={"kind": "pixels", "width": 8, "mean": [0.5], "deviation": [1.0]}),
             pytest.raises(StoreDamagedError, match=r"not whole \(KeyError: 'height'\)"),
         ):
             read_dataset(run)
         with (
-            changed(run, vocabulary={"words": ["film"], "idf": [[1, 2], [3, 4]]}),
+            changed(run, encoding={"kind": "words", "words": ["film"], "idf": [[1, 2], [3, 4]]}),
             pytest.raises(StoreDamagedError, match="cannot be turned into inputs"),
         ):
             read_dataset(run)
@@ -183,9 +183,9 @@ def changed(run: Run, **facts: object) -> Iterator[None]:
 
 
 def test_pictures_of_a_run_that_are_none_are_a_damaged_store():
-    pixels = {"height": 2, "width": 2, "mean": [0.5], "deviation": [1.0]}
+    pixels = {"kind": "pixels", "height": 2, "width": 2, "mean": [0.5], "deviation": [1.0]}
     info = SimpleNamespace(
-        name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"pixels": pixels}
+        name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"encoding": pixels}
     )
     run = SimpleNamespace(path=Path("nowhere"), info=info, rows=lambda sql, values: [(0, None, b"no picture")])
     with pytest.raises(StoreDamagedError, match=r"'sent' holds train examples that cannot .*UnidentifiedImageError"):

@@ -28,17 +28,17 @@ def headline(explanation: Explanation) -> None:
 def _said(explanation: Explanation) -> str:
     if explanation.predicted < 0:
         return (
-            f"Its label is “{explanation.asked_name}”; what the model answered is not in this run. These training "
-            f"examples spoke for “{explanation.asked_name}”, and these against it."
+            f"Its label is “{explanation.target_name}”; what the model answered is not in this run. These training "
+            f"examples spoke for “{explanation.target_name}”, and these against it."
         )
     if explanation.confidence is None:
         answer = f"The model answers {explanation.predicted_name}, and its target is {explanation.example.label_name}."
         return f"{answer} These training examples raise the answer, and these lower it."
     answer = f"The model calls this “{explanation.predicted_name}”, {explanation.confidence:.0%} sure"
     verdict = "and is right." if explanation.is_right else f"but its label is “{explanation.example.label_name}”."
-    if explanation.asked_class == explanation.predicted:
+    if explanation.target_class == explanation.predicted:
         return f"{answer}, {verdict} These training examples made it so, and these spoke against it."
-    return f"{answer}, {verdict} These training examples spoke for “{explanation.asked_name}”, and these against it."
+    return f"{answer}, {verdict} These training examples spoke for “{explanation.target_name}”, and these against it."
 
 
 def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> None:
@@ -57,13 +57,13 @@ def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> No
 
 def put_beside(run: Run, tests: TestOverview, explanation: Explanation, other: str, selected: int | None) -> None:
     """The same question answered by a second method, with what both name marked."""
-    second = explain(run, tests, explanation.example.idx, explanation.asked_class, other)
+    second = explain(run, tests, explanation.example.idx, explanation.target, other)
     title, picks = plain(run.method_titles[other]), picked_train(run)
-    same_question = second.asked_class == explanation.asked_class
+    same_question = second.target == explanation.target
     agreement = side_by_side(run, explanation, second) if same_question else None
     if agreement is None:
         st.info(
-            f"{title} explains the label only, “{plain(second.asked_name)}”. Ask about that class under “Explain” to "
+            f"{title} explains the label only, “{plain(second.target_name)}”. Ask about that class under “Explain” to "
             "compare the two.",
             icon=":material/info:",
         )

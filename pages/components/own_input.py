@@ -122,9 +122,9 @@ def _explained(run: Run, given: str | bytes) -> OwnInput:
 
 def _show(run: Run, own: OwnInput) -> None:
     top = st.container(gap="xsmall")  # the answer comes first, though the choice decides it
-    asked = _choose_class(run)
-    asked = own.answer.predicted if asked is None else asked
-    said = own_sentences(run, own, asked)
+    target = _choose_class(run)
+    target = own.answer.predicted if target is None else target
+    said = own_sentences(run, own, target)
     with top:
         st.text(said.answer)
         if said.warning:
@@ -138,7 +138,7 @@ def _show(run: Run, own: OwnInput) -> None:
             st.caption(plain(step))
     for column, (side, title) in zip(galleries, _SIDES.items(), strict=True):
         with column:
-            _side(run, own, asked, side, title)
+            _side(run, own, target, side, title)
     st.caption(plain(said.trust))
     lines = (said.answer, *own.steps)
     note("own input", Pictures("Your own input", (Picture(own.thumbnail, own.text or "", lines),)))
@@ -148,21 +148,21 @@ def _show(run: Run, own: OwnInput) -> None:
 def _choose_class(run: Run) -> int | None:
     names = list(run.info.class_names)
     options = [ANSWER, *names]
-    if st.session_state.get("own_asked") not in options:
-        st.session_state.pop("own_asked", None)
+    if st.session_state.get("own_target") not in options:
+        st.session_state.pop("own_target", None)
     help_text = "Pick a class to ask why the model would, or would not, say that."
-    # As in `choose_asked_class`: labels of a segmented control are Markdown.
+    # As in `choose_target`: labels of a segmented control are Markdown.
     if len(names) <= MANY_CLASSES and all(plain(name) == name for name in names):
         chosen = st.segmented_control(
-            "Explain", options, default=ANSWER, required=True, key="own_asked", help=help_text
+            "Explain", options, default=ANSWER, required=True, key="own_target", help=help_text
         )
     else:
-        chosen = st.selectbox("Explain", options, key="own_asked", help=help_text)
+        chosen = st.selectbox("Explain", options, key="own_target", help=help_text)
     return None if chosen in (None, ANSWER) else names.index(chosen)
 
 
-def _side(run: Run, own: OwnInput, asked: int, side: Literal["proponent", "opponent"], title: str) -> None:
-    shown = sides(run, own.answer, asked, side, k=12 if own.thumbnail else 6)  # texts take more room
+def _side(run: Run, own: OwnInput, target: int, side: Literal["proponent", "opponent"], title: str) -> None:
+    shown = sides(run, own.answer, target, side, k=12 if own.thumbnail else 6)  # texts take more room
     st.markdown(title)
     gallery(
         f"{side} of your input",

@@ -6,7 +6,7 @@ from tests.old_runs import restore_run
 from tests.pages.conftest import words
 from tests.pages.test_explore import gallery_ids
 from trak_core.store.run import open_run
-from trak_core.views import overview
+from trak_core.views import answer_target, overview
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def test_explore_explains_their_predictions(old_runs, open_page, name):
     app = open_page("explore", run=name, test="2")
     assert not app.exception
     with open_run(old_runs / name) as run:
-        asked = int(overview(run).predicted[2])
-        assert gallery_ids(app, "proponent") == run.proponents(2, k=12, asked_class=asked)["train_idx"].tolist()
+        target = answer_target(run, overview(run), 2)
+        assert gallery_ids(app, "proponent") == run.proponents(2, k=12, target=target)["train_idx"].tolist()
 
 
 def test_review_shows_what_was_said_of_them(old_runs, open_page):

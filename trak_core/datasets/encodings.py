@@ -15,22 +15,23 @@ __all__ = ["encoding_facts", "read_encoding"]
 
 
 def encoding_facts(encoding: Vocabulary | Pixels | Tokens | Pieces | None) -> dict[str, Any]:
-    """The facts under "vocabulary", "pixels", "tokens" and "pieces", in types that JSON has; all but one are None."""
-    facts: dict[str, Any] = {"vocabulary": None, "pixels": None, "tokens": None, "pieces": None}
+    """The fact under "encoding", in types that JSON has: its "kind" and what makes it up; None where there is none."""
+    kept: dict[str, Any] | None = None
     if isinstance(encoding, Vocabulary):
-        facts["vocabulary"] = {"words": list(encoding.words), "idf": encoding.idf.tolist()}
+        kept = {"kind": "words", "words": list(encoding.words), "idf": encoding.idf.tolist()}
     elif isinstance(encoding, Pixels):
-        facts["pixels"] = {
+        kept = {
+            "kind": "pixels",
             "height": encoding.height,
             "width": encoding.width,
             "mean": list(encoding.mean),
             "deviation": list(encoding.deviation),
         }
     elif isinstance(encoding, Tokens):
-        facts["tokens"] = {"words": list(encoding.words), "length": encoding.length}
+        kept = {"kind": "tokens", "words": list(encoding.words), "length": encoding.length}
     elif isinstance(encoding, Pieces):
-        facts["pieces"] = {"source": encoding.source, "length": encoding.length}
-    return facts
+        kept = {"kind": "pieces", "source": encoding.source, "length": encoding.length}
+    return {"encoding": kept}
 
 
 def read_encoding(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | Pieces | None:
@@ -49,12 +50,16 @@ def read_encoding(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | Pi
 
 
 def _read(facts: Mapping[str, Any]) -> Vocabulary | Pixels | Tokens | Pieces | None:
-    if kept := facts.get("vocabulary"):
-        return Vocabulary(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32))
-    if kept := facts.get("pixels"):
-        return Pixels(kept["height"], kept["width"], tuple(kept["mean"]), tuple(kept["deviation"]))
-    if kept := facts.get("tokens"):
-        return Tokens(tuple(kept["words"]), kept["length"])
-    if kept := facts.get("pieces"):
-        return Pieces(kept["source"], kept["length"])
-    return None
+    kept = facts.get("encoding")
+    if kept is None:
+        return None
+    match kept["kind"]:
+        case "words":
+            return Vocabulary(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32))
+        case "pixels":
+            return Pixels(kept["height"], kept["width"], tuple(kept["mean"]), tuple(kept["deviation"]))
+        case "tokens":
+            return Tokens(tuple(kept["words"]), kept["length"])
+        case "pieces":
+            return Pieces(kept["source"], kept["length"])
+    raise ValueError(f"there is no kind {kept['kind']!r}")

@@ -1,6 +1,5 @@
 """The steps of measuring every method of a run, each made of blocks that are computed and written once."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -47,8 +46,9 @@ from trak_core.seeds import derive_seed
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.ledger import read_masks, read_outcomes
 from trak_core.store.masks import pack_masks, unpack_masks
-from trak_core.store.topk import topk_columns
+from trak_core.store.run_tables import method_columns, score_tables, self_influence_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.training import (
@@ -248,14 +248,8 @@ class MeasureSteps:
 
     def _ledger(self, role: str) -> tuple[NDArray[np.bool_], Floats]:
         """Masks bool `[n_subsets, n_train]` and outcomes `[n_subsets, n_seeds, n_test]` of a role."""
-        blobs = self.writer.columns("SELECT mask FROM subsets WHERE role = ? ORDER BY subset_id", [role])["mask"]
-        outcomes = self.writer.columns(
-            "SELECT model_output FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
-            "ORDER BY subset_id, seed, test_idx",
-            [role],
-        )["model_output"]
-        masks = unpack_masks(blobs, self.n_train)
-        return masks, outcomes.astype(np.float64).reshape(len(masks), self.build.n_seeds, self.n_test)
+        masks = read_masks(self.writer, role, self.n_train)
+        return masks, read_outcomes(self.writer, role, self.build.n_seeds, self.n_test)
 
     def _train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:
         """Margins `[n_models, n_test]` after retraining; NaN for models that diverged."""
@@ -491,33 +485,24 @@ class MeasureSteps:
         tables |= {
             "lds_summary": columns_of(summary),
             "lds": columns_of([{"method": name, "test_idx": i, **row} for i, row in enumerate(rows)]),
-            "methods": {
-                "method": [name],
-                "title": [info.title],
-                "description": [info.description],
-                "is_baseline": [info.is_baseline],
-                "seconds": [cost.seconds],
-                "fingerprint": [self._fingerprint(name)],
-                "calibration": [factor],
-                "settings": [json.dumps(scores.settings)],
-            },
-            "scores": {
-                "method": np.repeat(name, self.n_test),
-                "test_idx": np.arange(self.n_test),
-                "values": scaled,
-            },
-            "topk": topk_columns({name: scaled}, errors={} if errors is None else {name: errors}),
+            "methods": method_columns(
+                name,
+                info.title,
+                info.description,
+                self._fingerprint(name),
+                is_baseline=info.is_baseline,
+                seconds=cost.seconds,
+                calibration=factor,
+                settings=scores.settings,
+            ),
+            **score_tables(name, scaled, errors=errors),
             "class_influence": class_influence_columns(
                 name, self.test.asked.cpu().numpy(), lambda test_idx: scaled[test_idx]
             ),
         }
         own = scores.self_influence()
         if own is not None:
-            tables["self_influence"] = {
-                "method": np.repeat(name, self.n_train),
-                "train_idx": np.arange(self.n_train),
-                "score": own.double().cpu().numpy(),
-            }
+            tables["self_influence"] = self_influence_columns(name, own.double().cpu().numpy())
         return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in (*tables, "removals")]
 
     @cached_property

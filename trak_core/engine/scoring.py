@@ -22,7 +22,14 @@ from trak_core.methods import (
     same_class_scores,
 )
 from trak_core.store.class_influence import class_influence_columns
-from trak_core.store.topk import topk_columns
+from trak_core.store.run_tables import (
+    joined,
+    method_columns,
+    score_tables,
+    self_influence_columns,
+    target_score_columns,
+)
+from trak_core.store.targets import class_targets
 from trak_core.tasks import Classification
 from trak_core.training import Ensemble
 
@@ -112,45 +119,29 @@ class ScoringResult:
             fingerprints: of what the scores of each method were made from.
         """
         n_test, n_classes, _ = self.class_scores.shape
-        names = list(self.by_method)
-        other = np.arange(n_classes)[None, :] != self.test_labels[:, None]  # the label's row is in `scores`
-        test_idx, asked_class = np.nonzero(other)
+        test_idx, target = class_targets(self.test_labels, n_classes)  # the label's row is in `scores`
         predicted = [(m, values) for m, values in self.predicted.items()]
         n_subsets = len(predicted[0][1])
-        of_classes = [
-            class_influence_columns(name, self.test_labels, scores.__getitem__)
+        of_methods = [
+            {
+                "methods": method_columns(
+                    name,
+                    METHODS[name].info.title,
+                    METHODS[name].info.description,
+                    fingerprints[name],
+                    is_baseline=METHODS[name].info.is_baseline,
+                    seconds=self.seconds[name],
+                    calibration=self.calibration if name == "trak" else None,
+                ),
+                **score_tables(name, scores, errors=self.errors.get(name)),
+                "class_influence": class_influence_columns(name, self.test_labels, scores.__getitem__),
+            }
             for name, scores in self.by_method.items()
         ]
         return {
-            "methods": {
-                "method": names,
-                "title": [METHODS[name].info.title for name in names],
-                "description": [METHODS[name].info.description for name in names],
-                "is_baseline": [METHODS[name].info.is_baseline for name in names],
-                "seconds": [self.seconds[name] for name in names],
-                "fingerprint": [fingerprints[name] for name in names],
-                "calibration": [self.calibration if name == "trak" else None for name in names],
-            },
-            "scores": {
-                "method": np.repeat(names, n_test),
-                "test_idx": np.tile(np.arange(n_test), len(names)),
-                "values": np.concatenate([self.by_method[name] for name in names]),
-            },
-            "class_scores": {
-                "method": np.repeat("trak", len(test_idx)),
-                "test_idx": test_idx,
-                "asked_class": asked_class,
-                "values": self.class_scores[other],
-            },
-            "topk": topk_columns(self.by_method, errors=self.errors),
-            "class_influence": {
-                column: np.concatenate([part[column] for part in of_classes]) for column in of_classes[0]
-            },
-            "self_influence": {
-                "method": np.repeat("trak", len(self.self_influence)),
-                "train_idx": np.arange(len(self.self_influence)),
-                "score": self.self_influence.astype(np.float64),
-            },
+            **{table: joined([of_one[table] for of_one in of_methods]) for table in of_methods[0]},
+            "target_scores": target_score_columns("trak", test_idx, target, self.class_scores[test_idx, target - 1]),
+            "self_influence": self_influence_columns("trak", self.self_influence),
             "checkpoint_predictions": {
                 "n_checkpoints": np.repeat([m for m, _ in predicted], n_subsets * n_test),
                 "subset_id": np.tile(np.repeat(np.arange(n_subsets), n_test), len(predicted)),

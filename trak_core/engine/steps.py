@@ -1,6 +1,5 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -29,13 +28,27 @@ from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
-from trak_core.store.masks import pack_masks
+from trak_core.store.ledger import (
+    outcome_columns,
+    read_outcomes,
+    read_target_outcomes,
+    subset_columns,
+    target_outcome_columns,
+)
 from trak_core.store.places import without_paths
+from trak_core.store.run_tables import (
+    checkpoint_columns,
+    example_columns,
+    feature_columns,
+    joined,
+    prediction_columns,
+    run_meta,
+)
+from trak_core.store.targets import target_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
 from trak_core.training import Ensemble, diverged, draw_half_subsets, train_ensemble, train_recorded
-from trak_core.versions import versions
 
 __all__ = ["BuildSteps", "plan"]
 
@@ -149,41 +162,36 @@ class BuildSteps:
     # --- data and models ----------------------------------------------------------------------------------
 
     def _data(self) -> None:
-        dataset = self.subject.dataset
-        columns: dict[str, list[Any]] = {
-            name: [] for name in ("split", "idx", "label", "label_name", "text", "thumbnail")
-        }
-        for name, split in (("train", dataset.train), ("test", dataset.test)):
-            columns["split"] += [name] * len(split)
-            columns["idx"] += range(len(split))
-            columns["label"] += split.labels.tolist()
-            columns["label_name"] += [dataset.class_names[label] for label in split.labels]
-            columns["text"] += split.texts or [None] * len(split)
-            columns["thumbnail"] += split.thumbnails or [None] * len(split)
-        masks = self.masks
-        roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(masks))]
-        subsets = {
-            "subset_id": list(range(len(masks))),
-            "role": roles,
-            "mask": pack_masks(masks),
-        }
-        meta = {
-            **self.facts,
-            **asdict(self.settings),
-            "modality": dataset.modality,
-            "class_names": dataset.class_names,
-            "task": type(self.subject.task).__name__,
-            "training": asdict(self.subject.training),
-            "data_fingerprint": dataset.fingerprint(),
-            "method": "trak",
+        dataset, names = self.subject.dataset, self.subject.dataset.class_names
+        examples = [
+            example_columns(
+                name,
+                split.labels,
+                [names[label] for label in split.labels],
+                texts=split.texts,
+                thumbnails=split.thumbnails,
+            )
+            for name, split in (("train", dataset.train), ("test", dataset.test))
+        ]
+        roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(self.masks))]
+        meta = run_meta(
+            **{**self.facts, **asdict(self.settings)},
+            modality=dataset.modality,
+            class_names=names,
+            task=type(self.subject.task).__name__,
+            training=asdict(self.subject.training),
+            data_fingerprint=dataset.fingerprint(),
+            method="trak",
             **encoding_facts(dataset.encoding),
-            "tuning_tests": np.flatnonzero(self.tuning_tests).tolist(),
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": versions(),
+            tuning_tests=np.flatnonzero(self.tuning_tests).tolist(),
+        )
+        tables = {
+            "examples": joined(examples),
+            "targets": target_columns(dataset.test.labels, names),
+            "subsets": subset_columns(self.masks, roles),
+            "planted_errors": {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label},
         }
-        planted = {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label}
-        told = without_paths(meta)
-        self.writer.write("data", {"examples": columns, "subsets": subsets, "planted_errors": planted}, told)
+        self.writer.write("data", tables, without_paths(meta))
         self.progress.advance()
 
     @cached_property
@@ -220,14 +228,12 @@ class BuildSteps:
         for i, log in enumerate(trained.logs):
             replace_file(self.files.training_log(i), log.save)
         predictions, accuracy = self._predictions(ensemble)
-        checkpoints = {
-            "checkpoint_id": list(range(n)),
-            "seed": seeds,
-            "sha256": [self._sha256(i) for i in range(n)],
-            "log_sha256": [file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
-            "train_accuracy": accuracy["train"],
-            "test_accuracy": accuracy["test"],
-        }
+        checkpoints = checkpoint_columns(
+            [self._sha256(i) for i in range(n)],
+            seeds=seeds,
+            accuracy=accuracy,
+            log_sha256s=[file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
+        )
         self.writer.write("checkpoints", {"checkpoints": checkpoints, "predictions": predictions})
 
     def _sha256(self, checkpoint_id: int) -> str:
@@ -244,21 +250,19 @@ class BuildSteps:
             labels_of_all = labels.expand(len(ensemble), -1)
             probabilities = logits.softmax(-1)
             predicted = logits.argmax(-1)
-            n = len(labels)
             accuracy[name] = (predicted == labels).float().mean(1).tolist()
             parts.append(
-                {
-                    "checkpoint_id": np.repeat(np.arange(len(ensemble)), n),
-                    "split": np.repeat(name, len(ensemble) * n),
-                    "idx": np.tile(np.arange(n), len(ensemble)),
-                    "model_output": _flat(task.model_output(logits, labels_of_all)),
-                    "loss": _flat(task.loss(logits, labels_of_all)),
-                    "p_label": _flat(probabilities.gather(2, labels_of_all[..., None])),
-                    "predicted": _flat(predicted),
-                    "probabilities": probabilities.flatten(0, 1).cpu().numpy(),
-                }
+                prediction_columns(
+                    range(len(ensemble)),
+                    name,
+                    _array(task.model_output(logits, labels_of_all)),
+                    loss=_array(task.loss(logits, labels_of_all)),
+                    p_label=_array(probabilities.gather(2, labels_of_all[..., None])),
+                    predicted=_array(predicted),
+                    probabilities=_array(probabilities),
+                )
             )
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, accuracy
+        return joined(parts), accuracy
 
     @cached_property
     def checkpoints(self) -> Ensemble:
@@ -285,7 +289,7 @@ class BuildSteps:
 
     def _ledger(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
-        n_seeds, n_test = self.settings.n_seeds, len(self.test_labels)
+        n_seeds = self.settings.n_seeds
         members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
         ensemble = train_ensemble(
             self.subject.make_model,
@@ -310,30 +314,13 @@ class BuildSteps:
         logits = ensemble.logits(self.test_inputs)[kept]  # [n_models, n_test, n_classes]
         outputs = self._of_every_class(logits)
         of_label = outputs.gather(2, self.test_labels.expand(len(members), -1)[..., None])[..., 0]
+        by_seed = _array(outputs).reshape(len(subset_ids), n_seeds, *outputs.shape[1:])
         self.writer.write(
             f"ledger {block.start}",
             {
-                "outcomes": {
-                    "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
-                    "seed": np.repeat([seed for _, seed in members], n_test),
-                    "test_idx": np.tile(np.arange(n_test), len(members)),
-                    "model_output": _flat(of_label),
-                },
-                "class_outcomes": {
-                    "subset_id": np.repeat(subset_ids, n_test),
-                    "test_idx": np.tile(np.arange(n_test), len(subset_ids)),
-                    "model_outputs": outputs.reshape(len(subset_ids), n_seeds, n_test, -1)
-                    .mean(1)
-                    .flatten(0, 1)
-                    .cpu()
-                    .numpy(),
-                },
-                "class_outcomes_by_seed": {
-                    "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
-                    "seed": np.repeat([seed for _, seed in members], n_test),
-                    "test_idx": np.tile(np.arange(n_test), len(members)),
-                    "model_outputs": outputs.flatten(0, 1).cpu().numpy(),
-                },
+                "outcomes": outcome_columns(subset_ids, _array(of_label).reshape(by_seed.shape[:3])),
+                "target_outcomes": target_outcome_columns(subset_ids, by_seed),
+                "target_outcomes_by_seed": target_outcome_columns(subset_ids, by_seed, by_seed=True),
             },
             first=mark,
         )
@@ -366,22 +353,14 @@ class BuildSteps:
 
     def _class_outcomes(self, role: str) -> NDArray[np.float64]:
         """Margins of every class over the subsets of a role: `[n_subsets, n_seeds, n_test, n_classes]`."""
-        flat = self.writer.arrays(
-            "SELECT model_outputs FROM class_outcomes_by_seed JOIN subsets USING (subset_id) WHERE role = ? "
-            "ORDER BY subset_id, seed, test_idx",
-            "model_outputs",
-            [role],
-        )
-        return flat.astype(np.float64).reshape(-1, self.settings.n_seeds, len(self.test_labels), flat.shape[1])
+        shape = len(self.test_labels), len(self.subject.dataset.class_names)
+        test_idx, asked = (axis.ravel() for axis in np.indices(shape))
+        flat = read_target_outcomes(self.writer, role, test_idx, asked + 1, shape[0], by_seed=True)
+        return flat.reshape(-1, self.settings.n_seeds, *shape)
 
     def _outcomes(self, role: str) -> NDArray[np.float64]:
         """Margins of the labels over the subsets of a role: `[n_subsets, n_seeds, n_test]`."""
-        column = self.writer.columns(
-            "SELECT model_output FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
-            "ORDER BY subset_id, seed, test_idx",
-            [role],
-        )["model_output"]
-        return column.astype(np.float64).reshape(-1, self.settings.n_seeds, len(self.test_labels))
+        return read_outcomes(self.writer, role, self.settings.n_seeds, len(self.test_labels))
 
     # --- features and scores ------------------------------------------------------------------------------
 
@@ -399,18 +378,8 @@ class BuildSteps:
         feature_map = SketchMap(gradients.layers, SjltProjection(self.settings.proj_dim, seed))
         for name, (inputs, labels) in splits.items():
             phi, norm, q = gradients.projected(weights, inputs, labels, feature_map)
-            parts.append(
-                {
-                    "checkpoint_id": np.full(len(labels), checkpoint_id),
-                    "split": np.repeat(name, len(labels)),
-                    "idx": np.arange(len(labels)),
-                    "q": _flat(q),
-                    "norm": _flat(norm),
-                    "phi": phi.cpu().numpy(),
-                }
-            )
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        self.writer.write(f"features {checkpoint_id}", {"features": columns})
+            parts.append(feature_columns(checkpoint_id, name, _array(q), _array(norm), _array(phi)))
+        self.writer.write(f"features {checkpoint_id}", {"features": joined(parts)})
         self.progress.advance()
 
     def _ridge(self) -> None:
@@ -451,7 +420,7 @@ class BuildSteps:
         }
         meta = {
             "calibration": result.calibration,
-            "calibration_of_other_classes": result.calibration_of_others,
+            "calibration_of_other_targets": result.calibration_of_others,
             "gradients": result.gradient_path,
             "kernel": self.kernels.description,
         }
@@ -476,11 +445,10 @@ class BuildSteps:
             self.writer,
             self._kept_to_measure("eval"),
             self._outcomes("eval"),
-            self._class_outcomes("eval"),
             ~self.tuning_tests,
             self.settings,
         )
-        self.writer.write("lds", tables, {"calibration_slope_of_other_classes": slope_of_others})
+        self.writer.write("lds", tables, {"calibration_slope_of_other_targets": slope_of_others})
         self.progress.advance()
 
     def _map(self) -> None:
@@ -489,5 +457,5 @@ class BuildSteps:
         self.progress.advance()
 
 
-def _flat(values: Tensor) -> NDArray[Any]:
-    return values.reshape(-1).cpu().numpy()
+def _array(values: Tensor) -> NDArray[Any]:
+    return values.cpu().numpy()

@@ -22,7 +22,7 @@ from trak_core.datasets.pixels import thumbnail
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.exchange.libraries import Library, Orientation, find_library
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
-from trak_core.exchange.predictions import prediction_columns, read_probabilities
+from trak_core.exchange.predictions import answer_columns, read_probabilities
 from trak_core.exchange.score_files import from_array, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
 from trak_core.store.catalog import check_run_name, runs_dir
@@ -31,10 +31,9 @@ from trak_core.store.files import RunFiles, storage_errors
 from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
+from trak_core.store.run_tables import example_columns, method_columns, run_meta, score_tables
 from trak_core.store.schema import Shape
-from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
-from trak_core.versions import versions
 
 __all__ = ["IMPORTED", "Imported", "import_scores"]
 
@@ -255,7 +254,7 @@ class _Saver:
                     advance(stop - start)
             for start, rows in matrix.blocks():
                 if not writer.has(f"scores {start}"):
-                    writer.write(f"scores {start}", self._scores(start, rows))
+                    writer.write(f"scores {start}", score_tables(self.method, rows, start))
                 advance(len(rows))
             if not writer.has("class influence"):
                 query = 'SELECT "values" FROM scores WHERE test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx'
@@ -270,66 +269,43 @@ class _Saver:
 
     def _examples(self, split: str, start: int, stop: int) -> dict[str, Any]:
         part = self.raw.train if split == "train" else self.raw.test
-        labels, n = part.labels[start:stop], stop - start
-        if isinstance(part, RawImages):
-            shown: dict[str, Any] = {
-                "text": [None] * n,
-                "thumbnail": [thumbnail(image) for image in part.pixels[start:stop]],
-            }
-        else:
-            shown = {"text": part.texts[start:stop], "thumbnail": [None] * n}
-        return {
-            "split": [split] * n,
-            "idx": np.arange(start, stop),
-            "label": labels,
-            "label_name": [self.raw.class_names[label] for label in labels],
-            **shown,
-        }
-
-    def _scores(self, start: int, rows: NDArray[np.float32]) -> dict[str, dict[str, Any]]:
-        idx = np.arange(start, start + len(rows))
-        return {
-            "scores": {"method": [self.method] * len(rows), "test_idx": idx, "values": rows},
-            "topk": topk_columns({self.method: rows}, first=start),
-        }
+        labels = part.labels[start:stop]
+        return example_columns(
+            split,
+            labels,
+            [self.raw.class_names[label] for label in labels],
+            texts=None if isinstance(part, RawImages) else part.texts[start:stop],
+            thumbnails=[thumbnail(each) for each in part.pixels[start:stop]] if isinstance(part, RawImages) else None,
+            first=start,
+        )
 
     def _summary(self) -> dict[str, dict[str, Any]]:
         made_by = f", made by {self.facts['library']}" if "library" in self.facts else ""
-        tables = {
-            "methods": {
-                "method": [self.method],
-                "title": [self.method],
-                "description": [f"Imported from {self.facts['file']}{made_by}."],
-                "is_baseline": [False],
-                "seconds": [None],
-                "fingerprint": [score_fingerprint(self.fingerprint, [], None, self.method)],
-            }
-        }
+        about = f"Imported from {self.facts['file']}{made_by}."
+        fingerprint = score_fingerprint(self.fingerprint, [], None, self.method)
+        tables = {"methods": method_columns(self.method, self.method, about, fingerprint)}
         if self.probabilities is not None:
-            tables["predictions"] = prediction_columns(self.probabilities, self.raw.test.labels)
+            tables["predictions"] = answer_columns(self.probabilities, self.raw.test.labels)
         return tables
 
     def _meta(self) -> dict[str, Any]:
-        return {
-            "recipe": IMPORTED,
-            "title": self.title,
-            "modality": self.raw.modality,
-            "class_names": list(self.raw.class_names),
-            "task": f"{self.raw.modality}_classification",
-            "method": self.method,
-            "imported": self.facts,
-            "has_predictions": self.probabilities is not None,
-            "proj_dim": 0,
-            "n_subsets": 0,
-            "n_seeds": 0,
-            "asked_classes": "label",
-            "ridge": None,
-            "calibration": None,
-            "calibration_of_other_classes": None,
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": versions(),
-            "complete": True,
-        }
+        return run_meta(
+            recipe=IMPORTED,
+            title=self.title,
+            modality=self.raw.modality,
+            class_names=self.raw.class_names,
+            task=f"{self.raw.modality}_classification",
+            method=self.method,
+            proj_dim=0,
+            n_subsets=0,
+            n_seeds=0,
+            imported=self.facts,
+            has_predictions=self.probabilities is not None,
+            ridge=None,
+            calibration=None,
+            calibration_of_other_targets=None,
+            complete=True,
+        )
 
 
 def _examples_digest(raw: RawData) -> str:

@@ -29,7 +29,7 @@ BYTES = 4
 class LiveCheckpoint(Protocol):
     """One checkpoint, ready to score new inputs."""
 
-    def attribute(self, gradients: GradientRows, inputs: Tensor, asked: Tensor) -> Tensor:
+    def attribute(self, gradients: GradientRows, inputs: Tensor, targets: Tensor) -> Tensor:
         """Attributions `[m, n_train]` float32 of inputs `[m, ...]` for the classes asked about `[m]`."""
         ...
 
@@ -57,9 +57,9 @@ class ExactCheckpoint:
         factor = DualKernel(gradients.inner_products(rows, rows)).factorize(ridge)
         return cls(weights, rows, torch.cholesky_inverse(factor).float())
 
-    def attribute(self, gradients: GradientRows, inputs: Tensor, asked: Tensor) -> Tensor:
+    def attribute(self, gradients: GradientRows, inputs: Tensor, targets: Tensor) -> Tensor:
         """As in `LiveCheckpoint`."""
-        rows = gradients.whole(self.weights, inputs, asked)
+        rows = gradients.whole(self.weights, inputs, targets)
         return gradients.inner_products(rows, self.train_rows) @ self.inverse
 
 
@@ -84,9 +84,9 @@ class FeatureCheckpoint:
         factor = PrimalKernel.of([exact]).factorize(ridge)
         return cls(weights, projection, torch.cholesky_solve(exact.T, factor).float())
 
-    def attribute(self, gradients: GradientRows, inputs: Tensor, asked: Tensor) -> Tensor:
+    def attribute(self, gradients: GradientRows, inputs: Tensor, targets: Tensor) -> Tensor:
         """As in `LiveCheckpoint`."""
-        phi, _, _ = gradients.projected(self.weights, inputs, asked, self.projection)
+        phi, _, _ = gradients.projected(self.weights, inputs, targets, self.projection)
         return phi @ self.operator
 
 

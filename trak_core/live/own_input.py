@@ -147,12 +147,12 @@ def explain_own_text(run: Run, text: str) -> OwnInput:
     return OwnInput(None, typed.text, typed.steps, scorer.answer(encode_inputs(scorer, [typed.text]), typed.text))
 
 
-def sides(run: Run, answer: Answer, asked_class: int, side: Side, k: int = 12) -> list[Attributed]:
+def sides(run: Run, answer: Answer, target: int, side: Side, k: int = 12) -> list[Attributed]:
     """The train examples at one end of the scores for a class, strongest first."""
-    scores = answer.scores[run.check_class(asked_class)].astype(np.float64)
+    scores = answer.scores[run.check_class(target)].astype(np.float64)
     examples = read_examples(run, "train", strongest(scores, side, k).tolist())
     return [
-        Attributed(rank, float(scores[example.idx]), example, example.label == asked_class)
+        Attributed(rank, float(scores[example.idx]), example, example.label == target)
         for rank, example in enumerate(examples, start=1)
     ]
 
@@ -172,18 +172,18 @@ class OwnWords:
     trust: str
 
 
-def own_sentences(run: Run, own: OwnInput, asked_class: int) -> OwnWords:
+def own_sentences(run: Run, own: OwnInput, target: int) -> OwnWords:
     """The sentences about an own input and the class asked about."""
     answer, names = own.answer, run.info.class_names
     said = f"The model calls this “{names[answer.predicted]}”, {answer.probabilities[answer.predicted]:.0%} sure."
-    if asked_class == answer.predicted:
+    if target == answer.predicted:
         said += " These training examples made it so, and these spoke against it."
     else:
         said += (
-            f" It gives “{names[asked_class]}” {answer.probabilities[asked_class]:.1%}; these training examples spoke "
-            f"for “{names[asked_class]}”, and these against it."
+            f" It gives “{names[target]}” {answer.probabilities[target]:.1%}; these training examples spoke "
+            f"for “{names[target]}”, and these against it."
         )
-    return OwnWords(said, _warning(own), _trust(run, own, asked_class))
+    return OwnWords(said, _warning(own), _trust(run, own, target))
 
 
 def _warning(own: OwnInput) -> str:
@@ -209,8 +209,8 @@ def _digits(correlation: float) -> str:
     return f"{correlation:.3f}" if correlation >= 0.985 else f"{correlation:.2f}"
 
 
-def _trust(run: Run, own: OwnInput, asked_class: int) -> str:
-    agreement = own.answer.agreement_for(asked_class)
+def _trust(run: Run, own: OwnInput, target: int) -> str:
+    agreement = own.answer.agreement_for(target)
     if agreement is None:
         return "How far these scores follow the stored ones could not be measured: no test example was left for it."
     sentence = (

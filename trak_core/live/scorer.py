@@ -67,9 +67,9 @@ class Answer:
     agreement_of_others: Agreement | None
     unlike: Unlike
 
-    def agreement_for(self, asked_class: int) -> Agreement | None:
+    def agreement_for(self, target: int) -> Agreement | None:
         """The agreement that holds for scores that explain a class."""
-        return self.agreement if asked_class == self.predicted else self.agreement_of_others
+        return self.agreement if target == self.predicted else self.agreement_of_others
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ class LiveScorer:
         with self._turn:
             return np.asarray(self.ensemble.logits(inputs).softmax(-1).mean(0).numpy())
 
-    def attribute(self, inputs: Tensor, asked: Tensor) -> NDArray[np.float32]:
+    def attribute(self, inputs: Tensor, targets: Tensor) -> NDArray[np.float32]:
         """Scores `[m, n_train]` of inputs for the classes asked about `[m]`, in the unit of labels."""
         with self._turn:
-            raw = raw_scores(self.checkpoints, self.gradients, self.q, inputs, asked)
+            raw = raw_scores(self.checkpoints, self.gradients, self.q, inputs, targets)
         return raw * np.float32(self.factor)
 
     def answer(self, inputs: Tensor, text: str | None = None) -> Answer:
@@ -140,13 +140,13 @@ class LiveScorer:
 
 
 def raw_scores(
-    checkpoints: list[LiveCheckpoint], gradients: GradientRows, q: Tensor, inputs: Tensor, asked: Tensor
+    checkpoints: list[LiveCheckpoint], gradients: GradientRows, q: Tensor, inputs: Tensor, targets: Tensor
 ) -> NDArray[np.float32]:
     """Scores `[m, n_train]` float32 without the factor, in batches so that only the result grows with m."""
     scores = np.empty((len(inputs), len(q)), dtype=np.float32)
     for start in range(0, len(inputs), BATCH):
         where = slice(start, start + BATCH)
-        total = sum(each.attribute(gradients, inputs[where], asked[where]) for each in checkpoints)
+        total = sum(each.attribute(gradients, inputs[where], targets[where]) for each in checkpoints)
         scores[where] = (total / len(checkpoints) * q).numpy()
     return scores
 
@@ -198,7 +198,7 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
 
     def scored(probe: Probe) -> NDArray[np.float32]:
         inputs = material.test_inputs[torch.from_numpy(probe.test_idx)]
-        return raw_scores(checkpoints, gradients, material.q, inputs, torch.from_numpy(probe.asked))
+        return raw_scores(checkpoints, gradients, material.q, inputs, torch.from_numpy(probe.targets))
 
     factor = slope(scored(to_choose), to_choose.stored)
     others_to_choose, others_to_measure = draw_probes(run, other_class=True)
@@ -229,12 +229,12 @@ def _projection(run: Run, gradients: GradientRows, checkpoint_id: int) -> Sketch
 
 def _best_ridge(run: Run, material: LiveMaterial, gradients: GradientRows, probe: Probe, n_used: int) -> float:
     """The ridge whose scores agree best with stored ones."""
-    inputs, asked = material.test_inputs[torch.from_numpy(probe.test_idx)], torch.from_numpy(probe.asked)
+    inputs, targets = material.test_inputs[torch.from_numpy(probe.test_idx)], torch.from_numpy(probe.targets)
     totals = {ridge: torch.zeros(probe.stored.shape) for ridge in RIDGES}
     for checkpoint_id in range(n_used):
         weights, projection = material.states[checkpoint_id], _projection(run, gradients, checkpoint_id)
         train = read_features(run, checkpoint_id).double()
-        phi = gradients.projected(weights, inputs, asked, projection)[0].double()
+        phi = gradients.projected(weights, inputs, targets, projection)[0].double()
         kernel = PrimalKernel.of([train])
         for ridge in RIDGES:
             totals[ridge] += (kernel.precondition(phi, kernel.factorize(ridge)) @ train.T).float()

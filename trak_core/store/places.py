@@ -14,17 +14,17 @@ from trak_core.store.run import Run
 
 __all__ = ["facts_here", "keep_places", "without_paths"]
 
-_KEYS = ("model", "weights", "pieces")
+_KEYS = ("model", "weights", "encoding")
 
 
 def without_paths(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts with the name of a file or folder in the place of its path, under "model", "weights" and "pieces"."""
+    """The facts with the name of a file or folder in the place of its path, under "model", "weights" and "encoding"."""
     return {key: _short(value) if key in _KEYS else value for key, value in facts.items()}
 
 
 def _short(value: Any) -> Any:
-    if isinstance(value, dict):  # of "pieces"
-        return {**value, "source": _short(value.get("source"))}
+    if isinstance(value, dict):  # an encoding, which may come from a folder with a tokenizer
+        return {**value, "source": _short(value["source"])} if "source" in value else value
     if not isinstance(value, str):
         return value
     if Path(value).is_absolute():
@@ -57,4 +57,8 @@ def _read(files: RunFiles) -> dict[str, Any]:
         places = json.loads(files.sources.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in places.items() if key in _KEYS} if isinstance(places, dict) else {}
+    if not isinstance(places, dict):
+        return {}
+    if isinstance(kept := places.get("pieces"), dict):  # as version 4 of the store called it
+        places["encoding"] = {"kind": "pieces", **kept}
+    return {key: value for key, value in places.items() if key in _KEYS}

@@ -15,7 +15,7 @@ class Example:
     Attributes:
         split: "train" or "test".
         idx: its number in the split.
-        label: its label.
+        label: its label; 0 where there are no classes.
         label_name: the name of its label.
         text: its text, for texts.
         thumbnail: PNG or WebP bytes, for images.
@@ -32,7 +32,7 @@ class Example:
 def read_examples(run: Run, split: str, idxs: Sequence[int]) -> list[Example]:
     """The examples of the given numbers, in the order given; numbers must be valid."""
     rows = run.rows(
-        "SELECT idx, label, label_name, text, thumbnail FROM examples "
+        "SELECT idx, coalesce(label, 0), label_name, text, thumbnail FROM examples "
         "WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
         [split, [int(idx) for idx in idxs]],
     )

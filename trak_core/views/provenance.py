@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from trak_core.datasets import Pixels, Tokens, read_encoding
+from trak_core.datasets import Pixels, Tokens, Vocabulary, read_encoding
 from trak_core.store.files import RunFiles
 from trak_core.store.run import Run
 from trak_core.views.own_data import made_from, model_in_words
@@ -20,7 +20,6 @@ _DATA = {
     "minutes": "minutes it was given",
     "modality": "kind of example",
     "data_fingerprint": "fingerprint of the data",
-    "vocabulary": "vocabulary",
 }
 SETTING_TITLES = {
     "seed": "seed",
@@ -37,7 +36,7 @@ SETTING_TITLES = {
     "kernel": "kernel",
     "ridge": "ridge",
     "calibration": "calibration for labels",
-    "calibration_of_other_classes": "calibration for other classes",
+    "calibration_of_other_targets": "calibration for other targets",
     "n_subsets": "random halves",
     "n_seeds": "models a half",
     "removal_method": "method of removal",
@@ -48,7 +47,7 @@ SETTING_TITLES = {
 """What people call the settings in the meta table."""
 _OWN_PLACE = {
     *("class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"),
-    *("pixels", "tokens", "data_report"),
+    *("encoding", "data_report"),
 }
 _REPORT = {
     "n_left_out": "left out, because unreadable or without a class",
@@ -95,7 +94,7 @@ def facts_table(run: Run) -> pd.DataFrame:
 
 
 def _encoding_facts(made: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How images and texts were made ready for the model; the vocabulary of runs of recipes is told as it is."""
+    """How images and texts were made ready for the model."""
     encoding = read_encoding(made)
     if isinstance(encoding, Pixels):
         tones = "grey" if encoding.n_channels == 1 else "in colour"
@@ -104,6 +103,8 @@ def _encoding_facts(made: Mapping[str, Any]) -> list[tuple[str, str]]:
     if isinstance(encoding, Tokens):
         said = f"the first {encoding.length:,} words in their order, of which it knows {len(encoding.words):,}"
         return [("texts as the model takes them", said)]
+    if isinstance(encoding, Vocabulary):
+        return [("vocabulary", f"{len(encoding.words):,} words: {', '.join(encoding.words)}")]
     return []
 
 

@@ -1,0 +1,70 @@
+"""Targets: what can be asked about a test example, as the store numbers them.
+
+Target 0 is the default: the label for classification, the whole for other tasks. Further targets are numbered from 1.
+For classification target `c + 1` is class `c`; the label's own class is target 0 and is not listed a second time.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DEFAULT", "class_of_target", "class_targets", "listed_targets", "target_columns", "target_of_class"]
+
+DEFAULT = 0
+"""The target that `scores`, `topk`, `lds` and `outcomes` are of."""
+
+
+def target_of_class(label: int, asked: int) -> int:
+    """The target that asks a test example of some label about a class."""
+    return DEFAULT if asked == label else asked + 1
+
+
+def class_of_target(label: int, target: int) -> int:
+    """The class that a target asks a test example of some label about."""
+    return label if target == DEFAULT else target - 1
+
+
+def class_targets(labels: NDArray[np.int64], n_classes: int, first: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Every class but the label, for each test example: test_idx and target, both int64 `[n * (n_classes - 1)]`.
+
+    Args:
+        labels: of the test examples `[n]`.
+        n_classes: that there are.
+        first: number of the first test example.
+    """
+    place, asked = np.nonzero(np.arange(n_classes)[None] != labels[:, None])
+    return place + first, asked + 1
+
+
+def listed_targets(names: Sequence[Sequence[str]], first: int = 0) -> dict[str, Any]:
+    """Columns of the table `targets`.
+
+    Args:
+        names: of the targets 0, 1, ... of each test example, each name once.
+        first: number of the first test example.
+    """
+    return {
+        "test_idx": np.repeat(np.arange(first, first + len(names)), [len(of_one) for of_one in names]),
+        "target": np.concatenate([np.arange(len(of_one)) for of_one in names]),
+        "name": [name for of_one in names for name in of_one],
+    }
+
+
+def target_columns(labels: NDArray[np.int64], class_names: Sequence[str], first: int = 0) -> dict[str, Any]:
+    """Columns of the table `targets` for classification: the label, then every other class.
+
+    Args:
+        labels: of the test examples `[n]`.
+        class_names: in the order of the labels.
+        first: number of the first test example.
+    """
+    test_idx, target = class_targets(labels, len(class_names), first)
+    own = np.arange(first, first + len(labels))
+    names = np.asarray(class_names, dtype=object)
+    return {
+        "test_idx": np.concatenate([own, test_idx]),
+        "target": np.concatenate([np.zeros_like(own), target]),
+        "name": [*names[labels], *names[target - 1]],
+    }
