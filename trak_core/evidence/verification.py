@@ -95,10 +95,11 @@ def _row_counts(run: Run) -> str:
             "lds": len(info.methods) * info.n_test,
             "target_lds": n_pairs,
         }
-    n_combined = run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined'")[0][0]
+    n_combined = run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined' AND split = 'train'")[0][0]
     if n_combined:  # labels were compared: by every signal that looks at each example, and by models that left it out
-        n_signals = int(run.rows("SELECT count(DISTINCT signal) FROM suspects")[0][0])
-        expected |= {"suspects": n_signals * info.n_train, "out_of_fold": info.n_train}
+        n_signals = dict(run.rows("SELECT split, count(DISTINCT signal) FROM suspects GROUP BY split"))
+        n_suspects = n_signals.get("train", 0) * info.n_train + n_signals.get("test", 0) * info.n_test
+        expected |= {"suspects": n_suspects, "out_of_fold": info.n_train}
     found = {table: run.rows(f"SELECT count(*) FROM {table}")[0][0] for table in expected}
     wrong = [f"{table} has {found[table]} rows instead of {n}" for table, n in expected.items() if found[table] != n]
     return "; ".join(wrong)

@@ -10,7 +10,7 @@ from typing import Literal
 from trak_core.errors import InvalidSettingError, RunNotFoundError, RunNotReadyError, TrakCoreError
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import Run, RunInfo, open_run
+from trak_core.store.run import RunInfo, open_run
 
 __all__ = [
     "RunState",
@@ -18,7 +18,6 @@ __all__ = [
     "check_run_name",
     "find_run",
     "list_runs",
-    "open_named_run",
     "published_runs",
     "run_dirs",
     "runs_dir",
@@ -155,8 +154,3 @@ def find_run(name_or_path: str | os.PathLike[str]) -> Path:
         f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"
     )
     raise RunNotFoundError(f"no run {str(name_or_path)!r} ({there_are}).")
-
-
-def open_named_run(name_or_path: str | os.PathLike[str]) -> Run:
-    """A read-only view of a run, given its path or its name in the directory of runs."""
-    return open_run(find_run(name_or_path))

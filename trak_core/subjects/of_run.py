@@ -13,6 +13,7 @@ import numpy as np
 
 from trak_core.errors import NeedNotMetError, NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
 from trak_core.store.places import facts_here
+from trak_core.store.run import Run
 from trak_core.subjects.custom_data import OWN_DATA, own_subject
 from trak_core.subjects.models_by_name import find_model, model_is_here
 from trak_core.subjects.planting import plant_in
@@ -21,7 +22,6 @@ from trak_core.subjects.registry import RECIPES
 
 if TYPE_CHECKING:
     from trak_core.datasets import Dataset
-    from trak_core.store.run import Run
 
 __all__ = ["can_be_made_again", "read_dataset", "read_subject"]
 
