@@ -20,8 +20,8 @@ from trak_core.engine.subject import load_subject, read_build
 from trak_core.errors import InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
 from trak_core.live.material import read_material
-from trak_core.store.files import RunFiles
 from trak_core.live.run import open_run
+from trak_core.store.files import RunFiles
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, SHRINKAGE, plant_errors, plant_in
 from trak_core.views.compare import differing_settings
