@@ -11,7 +11,7 @@ from pages.components.address import (
     go_to_test,
 )
 from pages.components.cards import side_card, test_card
-from pages.components.explore_panels import browse, closer_panel, headline, put_beside, scores_panel
+from pages.components.explore_panels import browse, closer_panel, default_target, headline, put_beside, scores_panel
 from pages.components.export import take_away
 from pages.components.filters import filter_bar, neighbours_shown
 from pages.components.own_input import own_input_panel
@@ -43,7 +43,7 @@ browse(run, tests, shown, test_idx)
 explanation = explain(run, tests, test_idx, target, method)
 if target is not None and explanation.target != target:
     st.info(
-        f"{plain(run.method_titles[method])} explains the label only, so this is about "
+        f"{plain(run.method_titles[method])} explains {default_target(run)} only, so this is about "
         f"“{plain(explanation.target_name)}”.",
         icon=":material/info:",
     )

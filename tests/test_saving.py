@@ -131,7 +131,8 @@ def test_a_run_may_explain_labels_only(tmp_path):
     single().fit(TRAIN).save(tmp_path / "mine", TRAIN, TEST, asked_classes="label")
     with tc.open_run(tmp_path / "mine") as run:
         assert failed(run) == {}
-        assert not run.explains_any_class("trak")
+        assert not run.explains_targets("trak")
+        assert [*run.targets(3)] == [0]
 
 
 def test_calibrated_scores_are_saved_calibrated(tmp_path):

@@ -458,6 +458,20 @@ def test_the_command_prints_predicted_beside_actual(tiny):
     row = next(line.split() for line in lines if line.startswith("7 "))
     assert float(row[1]) == pytest.approx(verified.before[7], abs=1e-3)
     assert float(row[3]) == pytest.approx(verified.change[7], abs=1e-3)
+
+
+def test_the_command_takes_proponents_of_a_target_by_its_name(tiny):
+    command = ["what-if", str(tiny), "--test", "4", "--top-proponents", "3", "--seeds", "2", "--target"]
+    with open_run(tiny) as run:
+        name = run.targets(4)[1]
+        removed = run.proponents(4, 3, target=1)["train_idx"].tolist()
+    assert CliRunner().invoke(cli, [*command, name]).exit_code == 0
+    with open_run(tiny) as run:
+        (verified,) = WhatIfHistory(tiny).of_run(run.info.provenance["fingerprint"])
+    assert verified.question.removed == tuple(sorted(removed))
+    refused = CliRunner().invoke(cli, [*command, "cat"])
+    assert refused.exit_code == 2
+    assert "has no target 'cat'" in refused.output
     assert "Retrained 2 times with and without them" in result.output
 
 

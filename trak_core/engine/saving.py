@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from trak_core.engine.batches import Block, Data, read_data
 from trak_core.engine.featurizer import Features
-from trak_core.engine.shown import digest_of, shown_by_split
+from trak_core.engine.shown import digest_of, names_of_outputs, shown_by_split
 from trak_core.engine.stored_kernels import uses_dual
 from trak_core.engine.thumbnails import thumbnails
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
@@ -117,17 +117,9 @@ class _Saver:
             split: [block.digest for block in data.blocks(self.block_size)] for split, data in self.data.items()
         }
         self._check_train()
-        if isinstance(class_names, str):
-            raise InvalidSettingError(f"class_names={class_names!r}; give a list of names.")
         if not self.has_classes:
             class_names = class_names or ("model output",)
-        names = tuple(map(str, class_names if class_names is not None else range(n_outputs)))
-        if len(names) != n_outputs or len(set(names)) != n_outputs:
-            raise InvalidSettingError(
-                f"class_names holds {len(names)} names, {len(set(names))} of them different, but the model has "
-                f"{n_outputs} outputs to explain; give each a name of its own."
-            )
-        self.class_names = names
+        self.class_names = names_of_outputs(class_names, n_outputs)
         size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
         fits = size <= attributor.options.memory_budget
         self.all_classes = self.has_classes and (asked_classes == "all" or (asked_classes == "auto" and fits))

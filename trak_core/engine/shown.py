@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trak_core.errors import InvalidDataError
+from trak_core.errors import InvalidDataError, InvalidSettingError
 
-__all__ = ["digest_of", "shown_by_split"]
+__all__ = ["digest_of", "names_of_outputs", "shown_by_split"]
 
 
 def shown_by_split(
@@ -33,6 +33,23 @@ def shown_by_split(
                 )
             shown[split][name] = values
     return shown
+
+
+def names_of_outputs(class_names: Sequence[str] | None, n_outputs: int) -> tuple[str, ...]:
+    """A name for each model output that can be explained: those given, or numbers from 0.
+
+    Raises:
+        InvalidSettingError: there is not one for each, or two are the same.
+    """
+    if isinstance(class_names, str):
+        raise InvalidSettingError(f"class_names={class_names!r}; give a list of names.")
+    names = tuple(map(str, class_names if class_names is not None else range(n_outputs)))
+    if len(names) != n_outputs or len(set(names)) != n_outputs:
+        raise InvalidSettingError(
+            f"class_names holds {len(names)} names, {len(set(names))} of them different, but the model has {n_outputs} "
+            "outputs to explain; give each a name of its own."
+        )
+    return names
 
 
 def digest_of(values: Sequence[Any]) -> str:
