@@ -106,7 +106,7 @@ def scores_panel(run: Run, explanation: Explanation) -> None:
     """All scores as a histogram, and how much the strongest carry."""
     unit = (
         "A score estimates by how much the model output rises when the example is added to the training set. For "
-        "classes that is the margin, log(p / (1 - p)) of the class asked about."
+        "classes that is the margin, log(p / (1 - p)) of the class that is explained."
         if explanation.in_model_units
         else "Scores of this method have no unit: only their order counts."
     )

@@ -115,8 +115,8 @@ def _target_evidence(
     low, high = lds_interval(lds, len(masks))
     ceilings = noise_ceiling_per_test(by_seed.reshape(len(masks), n_seeds, len(test_idx)))
     rows = [
-        {"method": "trak", "test_idx": int(test), "target": int(asked), **row}
-        for test, asked, row in zip(test_idx, target, lds_columns(lds, low, high, ceilings), strict=True)
+        {"method": "trak", "test_idx": int(test), "target": int(number), **row}
+        for test, number, row in zip(test_idx, target, lds_columns(lds, low, high, ceilings), strict=True)
     ]
     return columns_of(rows), or_null(calibration_slope(predicted, actual))
 

@@ -354,8 +354,8 @@ class BuildSteps:
     def _class_outcomes(self, role: str) -> NDArray[np.float64]:
         """Margins of every class over the subsets of a role: `[n_subsets, n_seeds, n_test, n_classes]`."""
         shape = len(self.test_labels), len(self.subject.dataset.class_names)
-        test_idx, asked = (axis.ravel() for axis in np.indices(shape))
-        flat = read_target_outcomes(self.writer, role, test_idx, asked + 1, shape[0], by_seed=True)
+        test_idx, number = (axis.ravel() for axis in np.indices(shape))
+        flat = read_target_outcomes(self.writer, role, test_idx, number + 1, shape[0], by_seed=True)
         return flat.reshape(-1, self.settings.n_seeds, *shape)
 
     def _outcomes(self, role: str) -> NDArray[np.float64]:

@@ -43,7 +43,7 @@ class Probe:
 
     Attributes:
         test_idx: int64 `[n]`.
-        targets: the class that each is asked about, int64 `[n]`.
+        targets: the class that is explained of each, int64 `[n]`.
         stored: scores `[n, n_train]`.
     """
 
@@ -53,7 +53,7 @@ class Probe:
 
 
 def draw_probes(run: Run, other_class: bool) -> tuple[Probe, Probe]:
-    """Test examples to choose on, and others to measure on, asked about their label or about another class.
+    """Test examples to choose on, and others to measure on, for their label or for another class.
 
     The first are of those that the run chose its own settings on, as far as there are any.
     """

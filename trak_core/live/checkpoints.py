@@ -30,7 +30,7 @@ class LiveCheckpoint(Protocol):
     """One checkpoint, ready to score new inputs."""
 
     def attribute(self, gradients: GradientRows, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Attributions `[m, n_train]` float32 of inputs `[m, ...]` for the classes asked about `[m]`."""
+        """Attributions `[m, n_train]` float32 of inputs `[m, ...]` for the target classes `[m]`."""
         ...
 
 

@@ -173,7 +173,7 @@ class OwnWords:
 
 
 def own_sentences(run: Run, own: OwnInput, target: int) -> OwnWords:
-    """The sentences about an own input and the class asked about."""
+    """The sentences about an own input and the class that is explained."""
     answer, names = own.answer, run.info.class_names
     said = f"The model calls this “{names[answer.predicted]}”, {answer.probabilities[answer.predicted]:.0%} sure."
     if target == answer.predicted:

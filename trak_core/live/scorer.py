@@ -120,7 +120,7 @@ class LiveScorer:
             return np.asarray(self.ensemble.logits(inputs).softmax(-1).mean(0).numpy())
 
     def attribute(self, inputs: Tensor, targets: Tensor) -> NDArray[np.float32]:
-        """Scores `[m, n_train]` of inputs for the classes asked about `[m]`, in the unit of labels."""
+        """Scores `[m, n_train]` of inputs for the target classes `[m]`, in the unit of labels."""
         with self._turn:
             raw = raw_scores(self.checkpoints, self.gradients, self.q, inputs, targets)
         return raw * np.float32(self.factor)

@@ -116,8 +116,8 @@ def read_target_outcomes(
     Args:
         reader: of the run.
         role: "fit" or "eval".
-        test_idx: of the test examples that are asked about `[n_pairs]`.
-        target: that each is asked about, from 1 `[n_pairs]`.
+        test_idx: of the test examples `[n_pairs]`.
+        target: of each, from 1 `[n_pairs]`.
         n_test: number of test examples.
         by_seed: True for the outputs of each seed, in the order of subset and seed: `[n_subsets * n_seeds, n_pairs]`.
     """

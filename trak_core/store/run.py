@@ -172,9 +172,9 @@ class Run(RunWithInfo):
             f"{', ...' if len(there) > 8 else ''}."
         )
 
-    def target_of_class(self, test_idx: int, asked: int) -> int:
+    def target_of_class(self, test_idx: int, number: int) -> int:
         """The target that asks a test example about a class; NotInRunError when there is no such class."""
-        return target_of_class(self.label("test", self.check_test(test_idx)), self.check_class(asked))
+        return target_of_class(self.label("test", self.check_test(test_idx)), self.check_class(number))
 
     def class_of_target(self, test_idx: int, target: int) -> int:
         """The class that a target asks a test example about; 0 where there are no classes."""

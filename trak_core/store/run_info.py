@@ -140,9 +140,9 @@ class RunWithInfo(StoreReader):
         """The number, if there is a train example of that number, else NotInRunError."""
         return self._check_number(train_idx, self.info.n_train, "train example")
 
-    def check_class(self, asked: int) -> int:
+    def check_class(self, number: int) -> int:
         """The number, if there is a class of that number, else NotInRunError."""
-        return self._check_number(asked, len(self.info.class_names), "class")
+        return self._check_number(number, len(self.info.class_names), "class")
 
     def _check_number(self, number: int, n: int, what: str) -> int:
         number = operator.index(number)  # 3.9 is no number of an example

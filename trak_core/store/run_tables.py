@@ -243,8 +243,8 @@ def target_score_columns(
 
     Args:
         method: that made them.
-        test_idx: of the test examples that are asked about `[n]`.
-        target: that each is asked about, from 1 `[n]`.
+        test_idx: of the test examples `[n]`.
+        target: of each, from 1 `[n]`.
         scores: `[n, n_train]`.
     """
     return {"method": [method] * len(scores), "test_idx": test_idx, "target": target, "values": scores}

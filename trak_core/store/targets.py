@@ -16,9 +16,9 @@ DEFAULT = 0
 """The target that `scores`, `topk`, `lds` and `outcomes` are of."""
 
 
-def target_of_class(label: int, asked: int) -> int:
+def target_of_class(label: int, number: int) -> int:
     """The target that asks a test example of some label about a class."""
-    return DEFAULT if asked == label else asked + 1
+    return DEFAULT if number == label else number + 1
 
 
 def class_of_target(label: int, target: int) -> int:
@@ -34,8 +34,8 @@ def class_targets(labels: NDArray[np.int64], n_classes: int, first: int = 0) -> 
         n_classes: that there are.
         first: number of the first test example.
     """
-    place, asked = np.nonzero(np.arange(n_classes)[None] != labels[:, None])
-    return place + first, asked + 1
+    place, number = np.nonzero(np.arange(n_classes)[None] != labels[:, None])
+    return place + first, number + 1
 
 
 def listed_targets(names: Sequence[Sequence[str]], first: int = 0) -> dict[str, Any]:

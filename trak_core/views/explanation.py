@@ -137,7 +137,7 @@ def explain(
         target = answer_target(run, tests, test_idx, method)
     elif run.check_target(test_idx, target) and not run.explains_targets(method):
         target = DEFAULT
-    asked = run.class_of_target(test_idx, target)
+    target_class = run.class_of_target(test_idx, target)
     scores = run.score_row(test_idx, method, target).astype(np.float64)
     counts, edges = np.histogram(scores, bins=N_BINS)
     magnitudes = np.sort(np.abs(scores))[::-1]
@@ -150,11 +150,11 @@ def explain(
         probabilities=tests.probabilities[test_idx],
         target=target,
         target_name=run.targets(test_idx)[target],
-        target_class=asked if run.info.has_classes else None,
+        target_class=target_class if run.info.has_classes else None,
         method=method,
         in_model_units=run.in_model_units(method, target),
-        proponents=_attributed(run, scores, strongest(scores, "proponent", k), asked),
-        opponents=_attributed(run, scores, strongest(scores, "opponent", k), asked),
+        proponents=_attributed(run, scores, strongest(scores, "proponent", k), target_class),
+        opponents=_attributed(run, scores, strongest(scores, "opponent", k), target_class),
         bin_edges=edges,
         bin_counts=counts,
         top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
@@ -192,10 +192,10 @@ def _telling_words(run: Run, text: str) -> tuple[str, ...]:
     return tuple(sorted(words - common))
 
 
-def _attributed(run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], asked: int) -> list[Attributed]:
+def _attributed(run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], target_class: int) -> list[Attributed]:
     examples = read_examples(run, "train", order.tolist())
     return [
-        Attributed(rank, float(scores[example.idx]), example, example.label == asked)
+        Attributed(rank, float(scores[example.idx]), example, example.label == target_class)
         for rank, example in enumerate(examples, start=1)
     ]
 

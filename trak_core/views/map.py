@@ -214,7 +214,7 @@ def _scale(by: Colour, values: Floats, is_signed: bool = False) -> Colouring:
 def answer_scores(run: Run, tests: TestOverview, test_idx: int, method: str) -> tuple[NDArray[np.float32], int]:
     """Scores `[n_train]` for the model's own answer to a test example, and the target that they are of.
 
-    Methods that explain default targets only are asked about that one, and so are all where the answer is not known.
+    Methods that explain default targets only explain that one, and so do all where the answer is not known.
     """
     target = answer_target(run, tests, test_idx, method)
     return run.score_row(test_idx, method, target), target

@@ -70,7 +70,7 @@ class Prediction:
         removed: numbers of the train examples.
         method: whose scores are summed.
         classes: in their order; a single entry where there are no classes.
-        target: the one among them that is asked about.
+        target: the one among them that is explained.
         answer: name of the model's answer now.
         answer_after: name of its predicted answer; None where there are no classes or nothing is predicted.
         scale: that turned sums of scores into changes.
@@ -117,8 +117,8 @@ def predict_removal(
     test_idx, method = run.check_test(test_idx), run.check_method(method)
     label = run.label("test", test_idx)
     predicted = int(tests.predicted[test_idx]) if tests.is_known else label
-    asked = predicted if target is None else run.class_of_target(test_idx, run.check_target(test_idx, target))
-    shown = _shown_classes(run, tests.probabilities[test_idx], {label, predicted, asked})
+    chosen = predicted if target is None else run.class_of_target(test_idx, run.check_target(test_idx, target))
+    shown = _shown_classes(run, tests.probabilities[test_idx], {label, predicted, chosen})
     before = _model_outputs(run, test_idx, label)
     changes = _changes(run, test_idx, method, label, shown, removed, scale.factor)
     names = run.info.class_names
@@ -130,7 +130,7 @@ def predict_removal(
         removed=tuple(removed),
         method=method,
         classes=classes,
-        target=of_class[asked] if asked in changes or label not in changes else of_class[label],
+        target=of_class[chosen] if chosen in changes or label not in changes else of_class[label],
         answer=tests.answers[test_idx],
         answer_after=None if after is None else names[after],
         scale=scale,
