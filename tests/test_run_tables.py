@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trak_core.media import Picture, Text
+from trak_core.store import targets
 from trak_core.store.files import RunFiles
 from trak_core.store.ledger import (
     outcome_columns,
@@ -29,7 +30,14 @@ from trak_core.store.run_tables import (
     target_score_columns,
 )
 from trak_core.store.schema import Shape
-from trak_core.store.targets import class_of_target, class_targets, listed_targets, target_columns, target_of_class
+from trak_core.store.targets import (
+    class_of_target,
+    class_targets,
+    listed_targets,
+    read_target_scores,
+    target_columns,
+    target_of_class,
+)
 from trak_core.store.writer import StoreWriter, build_lock
 
 N_TRAIN, N_TEST, N_SUBSETS, N_SEEDS = 4, 3, 5, 2
@@ -159,7 +167,7 @@ def test_outcomes_of_targets_are_means_over_seeds(write):
             "target_outcomes": target_outcome_columns(range(N_SUBSETS), outputs),
         }
     )
-    found = read_target_outcomes(run, "eval", test_idx, target, N_TEST)
+    found = read_target_outcomes(run, "eval", test_idx, target)
     expected = [
         [outputs[s, :, t, k - 1].mean() for t, k in zip(test_idx, target, strict=True)] for s in range(N_SUBSETS)
     ]
@@ -182,8 +190,23 @@ def test_test_examples_may_have_any_number_of_targets(write):
         }
     )
     test_idx, target = np.array([0, 2, 0]), np.array([3, 1, 1])
-    found = read_target_outcomes(run, "eval", test_idx, target, N_TEST)
+    found = read_target_outcomes(run, "eval", test_idx, target)
     np.testing.assert_allclose(found, [[s[0][2], s[2][0], s[0][0]] for s in outputs], rtol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 3 * N_TRAIN, 2**25])
+def test_scores_of_targets_are_read_by_test_example_however_few_fit_into_memory(write, monkeypatch, at_once):
+    monkeypatch.setattr(targets, "NUMBERS_AT_ONCE", at_once)
+    pairs = [(0, 1), (0, 2), (0, 3), (2, 1)]
+    test_idx, target = (np.array(column) for column in zip(*pairs, strict=True))
+    scores = RANDOM.standard_normal((2, 4, N_TRAIN)).astype(np.float32)
+    parts = [target_score_columns(name, test_idx, target, scores[i]) for i, name in enumerate(("a", "b"))]
+    run = write({**examples(), "target_scores": joined(parts)})
+    blocks = list(read_target_scores(run, N_TRAIN))
+    assert [(block.method, t, k) for block in blocks for t, k in zip(block.test_idx, block.target, strict=True)] == [
+        (name, *pair) for name in ("a", "b") for pair in pairs
+    ]
+    np.testing.assert_array_equal(np.concatenate([block.scores for block in blocks]), scores.reshape(8, N_TRAIN))
 
 
 # --- targets of classes -------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from trak_core.evidence import (
 )
 from trak_core.methods import METHODS
 from trak_core.store.ledger import read_target_outcomes
+from trak_core.store.targets import read_target_scores
 from trak_core.store.writer import StoreWriter
 
 __all__ = ["columns_of", "evidence_tables", "lds_columns", "or_null"]
@@ -82,7 +83,7 @@ def evidence_tables(
                     evidence = measure_lds(predicted_by_fewer, actual, settings.seed, reporting)
                     share = seconds * fewer / settings.n_checkpoints
                     summarize(method, fewer, predicted_by_fewer, evidence, share)
-    of_targets, slope = _target_evidence(writer, masks, outcomes.shape[2], settings.n_seeds)
+    of_targets, slope = _target_evidence(writer, masks, settings.n_seeds)
     return {"lds_summary": columns_of(summary_rows), "lds": columns_of(lds_rows), "target_lds": of_targets}, slope
 
 
@@ -99,25 +100,31 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
 
 
 def _target_evidence(
-    writer: StoreWriter, masks: NDArray[np.bool_], n_test: int, n_seeds: int
+    writer: StoreWriter, masks: NDArray[np.bool_], n_seeds: int
 ) -> tuple[dict[str, list[Any]], float | None]:
-    """Columns of `target_lds`, and the calibration slope of all targets but the default ones."""
-    pairs = writer.columns("SELECT test_idx, target FROM target_scores ORDER BY test_idx, target")
-    test_idx, target = pairs["test_idx"], pairs["target"]
-    if not len(test_idx):
-        return {"method": []}, None
-    scores = writer.arrays('SELECT "values" FROM target_scores ORDER BY test_idx, target', "values")
-    by_seed = read_target_outcomes(writer, "eval", test_idx, target, n_test, by_seed=True)
-    # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in rank.
-    actual = read_target_outcomes(writer, "eval", test_idx, target, n_test)
-    predicted = predicted_outcomes(scores, masks)
-    lds = lds_per_test(predicted, actual)
-    low, high = lds_interval(lds, len(masks))
-    ceilings = noise_ceiling_per_test(by_seed.reshape(len(masks), n_seeds, len(test_idx)))
-    rows = [
-        {"method": "trak", "test_idx": int(test), "target": int(number), **row}
-        for test, number, row in zip(test_idx, target, lds_columns(lds, low, high, ceilings), strict=True)
-    ]
+    """Columns of `target_lds`, and the calibration slope of the run's own method for targets but the default ones."""
+    rows: list[dict[str, Any]] = []
+    own: list[tuple[Floats, Floats]] = []
+    for block in read_target_scores(writer, masks.shape[1]):
+        # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in
+        # rank.
+        actual = read_target_outcomes(writer, "eval", block.test_idx, block.target)
+        by_seed = read_target_outcomes(writer, "eval", block.test_idx, block.target, by_seed=True)
+        predicted = predicted_outcomes(block.scores, masks)
+        lds = lds_per_test(predicted, actual)
+        low, high = lds_interval(lds, len(masks))
+        ceilings = noise_ceiling_per_test(by_seed.reshape(len(masks), n_seeds, -1))
+        rows += [
+            {"method": block.method, "test_idx": int(test), "target": int(target), **row}
+            for test, target, row in zip(
+                block.test_idx, block.target, lds_columns(lds, low, high, ceilings), strict=True
+            )
+        ]
+        if block.method == writer.meta("method"):
+            own.append((predicted, actual))
+    if not own:
+        return columns_of(rows) if rows else {"method": []}, None
+    predicted, actual = (np.concatenate(parts, axis=1) for parts in zip(*own, strict=True))
     return columns_of(rows), or_null(calibration_slope(predicted, actual))
 
 

@@ -355,7 +355,7 @@ class BuildSteps:
         """Margins of every class over the subsets of a role: `[n_subsets, n_seeds, n_test, n_classes]`."""
         shape = len(self.test_labels), len(self.subject.dataset.class_names)
         test_idx, number = (axis.ravel() for axis in np.indices(shape))
-        flat = read_target_outcomes(self.writer, role, test_idx, number + 1, shape[0], by_seed=True)
+        flat = read_target_outcomes(self.writer, role, test_idx, number + 1, by_seed=True)
         return flat.reshape(-1, self.settings.n_seeds, *shape)
 
     def _outcomes(self, role: str) -> NDArray[np.float64]:

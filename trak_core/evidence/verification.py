@@ -18,6 +18,7 @@ from trak_core.store.ledger import read_target_outcomes
 from trak_core.store.run import Run
 from trak_core.store.run_evidence import outcomes, reported_tests, subset_masks
 from trak_core.store.schema import ORDER_BY, TOP_K
+from trak_core.store.targets import read_target_scores
 
 __all__ = ["Check", "verify"]
 
@@ -128,9 +129,10 @@ def _fingerprints(run: Run) -> str:
 
 def _finite(run: Run) -> str:
     arrays = {f"scores of {method}": run.scores(method) for method in run.info.methods}
-    arrays["scores of other targets"] = from_arrow_arrays(run.arrow('SELECT "values" FROM target_scores'), "values")
     arrays["features"] = from_arrow_arrays(run.arrow("SELECT phi FROM features"), "phi")
     wrong = [name for name, values in arrays.items() if not np.isfinite(values).all()]
+    if not all(np.isfinite(block.scores).all() for block in read_target_scores(run, run.info.n_train)):
+        wrong.append("scores of other targets")
     return f"{', '.join(wrong)} hold numbers that are not finite" if wrong else ""
 
 
@@ -177,14 +179,17 @@ def _target_lds(run: Run) -> str:
     if not run.has_lds:
         return ""
     masks = subset_masks(run, "eval")
-    pairs = run.columns("SELECT test_idx, target FROM target_scores ORDER BY test_idx, target")
-    if not len(pairs["target"]):
-        return ""
-    scores = from_arrow_arrays(run.arrow('SELECT "values" FROM target_scores ORDER BY test_idx, target'), "values")
-    actual = read_target_outcomes(run, "eval", pairs["test_idx"], pairs["target"], run.info.n_test)
-    again = lds_per_test(predicted_outcomes(scores, masks), actual)
-    stored = run.columns("SELECT lds, ci_low, noise_ceiling, trust FROM target_lds ORDER BY test_idx, target")
-    return _compare("other targets", stored, again, None, len(masks))
+    for block in read_target_scores(run, run.info.n_train):
+        actual = read_target_outcomes(run, "eval", block.test_idx, block.target)
+        again = lds_per_test(predicted_outcomes(block.scores, masks), actual)
+        stored = run.columns(
+            "SELECT lds, ci_low, noise_ceiling, trust FROM target_lds WHERE method = ? AND test_idx BETWEEN ? AND ? "
+            "ORDER BY test_idx, target",
+            [block.method, int(block.test_idx[0]), int(block.test_idx[-1])],
+        )
+        if problem := _compare("other targets", stored, again, None, len(masks)):
+            return problem
+    return ""
 
 
 def _compare(

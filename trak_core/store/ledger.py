@@ -104,31 +104,26 @@ def read_outcomes(reader: Reader, role: str, n_seeds: int, n_test: int) -> NDArr
 
 
 def read_target_outcomes(
-    reader: Reader,
-    role: str,
-    test_idx: NDArray[np.int64],
-    target: NDArray[np.int64],
-    n_test: int,
-    by_seed: bool = False,
+    reader: Reader, role: str, test_idx: NDArray[np.int64], target: NDArray[np.int64], by_seed: bool = False
 ) -> NDArray[np.float64]:
     """Model outputs for further targets after retraining, averaged over seeds: `[n_subsets, n_pairs]`, by subset_id.
 
     Args:
         reader: of the run.
         role: "fit" or "eval".
-        test_idx: of the test examples `[n_pairs]`.
+        test_idx: of the test examples, at least one `[n_pairs]`; what lies between the first and the last is read.
         target: of each, from 1 `[n_pairs]`.
-        n_test: number of test examples.
         by_seed: True for the outputs of each seed, in the order of subset and seed: `[n_subsets * n_seeds, n_pairs]`.
     """
     table, order = ("target_outcomes_by_seed", "subset_id, seed") if by_seed else ("target_outcomes", "subset_id")
+    first, last = int(test_idx.min()), int(test_idx.max())
     flat, starts = from_arrow_lists(
         reader.arrow(
-            f"SELECT model_outputs FROM {table} JOIN subsets USING (subset_id) WHERE role = ? "
-            f"ORDER BY {order}, test_idx",
-            [role],
+            f"SELECT model_outputs FROM {table} JOIN subsets USING (subset_id) "
+            f"WHERE role = ? AND test_idx BETWEEN ? AND ? ORDER BY {order}, test_idx",
+            [role, first, last],
         ),
         "model_outputs",
     )
-    rows = np.arange(0, len(starts), n_test)[:, None] + test_idx[None]
+    rows = np.arange(0, len(starts), last - first + 1)[:, None] + test_idx[None] - first
     return np.asarray(flat[starts[rows] + target - 1], dtype=np.float64)
