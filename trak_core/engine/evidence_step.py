@@ -1,4 +1,4 @@
-"""The evidence of a run: LDS of every method over the reporting subsets, for labels and for asked classes."""
+"""The evidence of a run: LDS of every method over the reporting subsets, for default targets and for all others."""
 
 from typing import Any
 
@@ -18,6 +18,8 @@ from trak_core.evidence import (
     trust_level,
 )
 from trak_core.methods import METHODS
+from trak_core.store.ledger import read_target_outcomes
+from trak_core.store.targets import read_target_scores
 from trak_core.store.writer import StoreWriter
 
 __all__ = ["columns_of", "evidence_tables", "lds_columns", "or_null"]
@@ -29,17 +31,15 @@ def evidence_tables(
     writer: StoreWriter,
     masks: NDArray[np.bool_],
     outcomes: Floats,
-    class_outcomes: Floats,
     reporting: NDArray[np.bool_],
     settings: BuildSettings,
 ) -> tuple[dict[str, dict[str, Any]], float | None]:
-    """Rows of the tables `lds`, `class_lds` and `lds_summary`, and the calibration slope of classes but the label.
+    """Rows of the tables `lds`, `target_lds` and `lds_summary`, and the calibration slope of classes but the label.
 
     Args:
         writer: the working store, with scores.
         masks: the reporting subsets, bool `[n_subsets, n_train]`.
         outcomes: of the labels `[n_subsets, n_seeds, n_test]`.
-        class_outcomes: of every class `[n_subsets, n_seeds, n_test, n_classes]`.
         reporting: the test examples that summaries are over, bool `[n_test]`.
         settings: of the build.
     """
@@ -83,9 +83,8 @@ def evidence_tables(
                     evidence = measure_lds(predicted_by_fewer, actual, settings.seed, reporting)
                     share = seconds * fewer / settings.n_checkpoints
                     summarize(method, fewer, predicted_by_fewer, evidence, share)
-    class_rows, slope = _class_evidence(writer, masks, class_outcomes)
-    tables = {"lds_summary": columns_of(summary_rows), "lds": columns_of(lds_rows), "class_lds": columns_of(class_rows)}
-    return tables, slope
+    of_targets, slope = _target_evidence(writer, masks, settings.n_seeds)
+    return {"lds_summary": columns_of(summary_rows), "lds": columns_of(lds_rows), "target_lds": of_targets}, slope
 
 
 def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
@@ -100,28 +99,33 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
     }
 
 
-def _class_evidence(
-    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats
-) -> tuple[list[dict[str, Any]], float | None]:
-    pairs = writer.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
-    scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
-    test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]
-    outcomes = class_outcomes[:, :, test_idx, asked_class]  # [n_subsets, n_seeds, n_pairs]
-    # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in rank.
-    means = writer.arrays(
-        "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
-        "ORDER BY subset_id, test_idx",
-        "model_outputs",
-    ).reshape(len(masks), class_outcomes.shape[2], -1)
-    predicted, actual = predicted_outcomes(scores, masks), means[:, test_idx, asked_class].astype(np.float64)
-    lds = lds_per_test(predicted, actual)
-    low, high = lds_interval(lds, len(masks))
-    ceilings = noise_ceiling_per_test(outcomes)
-    rows = [
-        {"method": "trak", "test_idx": int(test), "asked_class": int(asked), **row}
-        for test, asked, row in zip(test_idx, asked_class, lds_columns(lds, low, high, ceilings), strict=True)
-    ]
-    return rows, or_null(calibration_slope(predicted, actual))
+def _target_evidence(
+    writer: StoreWriter, masks: NDArray[np.bool_], n_seeds: int
+) -> tuple[dict[str, list[Any]], float | None]:
+    """Columns of `target_lds`, and the calibration slope of the run's own method for targets but the default ones."""
+    rows: list[dict[str, Any]] = []
+    own: list[tuple[Floats, Floats]] = []
+    for block in read_target_scores(writer, masks.shape[1]):
+        # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in
+        # rank.
+        actual = read_target_outcomes(writer, "eval", block.test_idx, block.target)
+        by_seed = read_target_outcomes(writer, "eval", block.test_idx, block.target, by_seed=True)
+        predicted = predicted_outcomes(block.scores, masks)
+        lds = lds_per_test(predicted, actual)
+        low, high = lds_interval(lds, len(masks))
+        ceilings = noise_ceiling_per_test(by_seed.reshape(len(masks), n_seeds, -1))
+        rows += [
+            {"method": block.method, "test_idx": int(test), "target": int(target), **row}
+            for test, target, row in zip(
+                block.test_idx, block.target, lds_columns(lds, low, high, ceilings), strict=True
+            )
+        ]
+        if block.method == writer.meta("method"):
+            own.append((predicted, actual))
+    if not own:
+        return columns_of(rows) if rows else {"method": []}, None
+    predicted, actual = (np.concatenate(parts, axis=1) for parts in zip(*own, strict=True))
+    return columns_of(rows), or_null(calibration_slope(predicted, actual))
 
 
 def lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:

@@ -23,7 +23,13 @@ from trak_core.methods import (
     same_class_scores,
 )
 from trak_core.store.class_influence import class_influence_columns
-from trak_core.store.topk import topk_columns
+from trak_core.store.run_tables import (
+    joined,
+    method_columns,
+    score_tables,
+    self_influence_columns,
+    target_score_columns,
+)
 from trak_core.tasks import Inputs, Targets, Task
 from trak_core.training import Ensemble
 
@@ -89,7 +95,8 @@ class ScoringResult:
     Attributes:
         by_method: method to scores `[n_test, n_train]` for the labels.
         class_scores: TRAK scores `[n_test, n_classes, n_train]` for every target.
-        test_labels: `[n_test]`.
+        test_labels: place of the default target among all `[n_test]`.
+        first_target: number of the target in the first place, 0 or 1.
         predicted: number of checkpoints to the outcomes that TRAK predicts with so many: `[n_subsets, n_test]`.
         seconds: method to CPU seconds.
         calibration: the factor that brought TRAK's scores for labels to the unit of the model output; None when they
@@ -103,6 +110,7 @@ class ScoringResult:
     by_method: dict[str, Scores]
     class_scores: Scores
     test_labels: NDArray[np.int64]
+    first_target: int
     predicted: dict[int, NDArray[np.float64]]
     seconds: dict[str, float]
     calibration: float | None
@@ -118,45 +126,32 @@ class ScoringResult:
             fingerprints: of what the scores of each method were made from.
         """
         n_test, n_classes, _ = self.class_scores.shape
-        names = list(self.by_method)
-        other = np.arange(n_classes)[None, :] != self.test_labels[:, None]  # the label's row is in `scores`
-        test_idx, asked_class = np.nonzero(other)
+        # The row of the default target is in `scores`.
+        test_idx, place = np.nonzero(np.arange(n_classes)[None] != self.test_labels[:, None])
         predicted = [(m, values) for m, values in self.predicted.items()]
         n_subsets = len(predicted[0][1])
-        of_classes = [
-            class_influence_columns(name, self.test_labels, scores.__getitem__)
+        of_methods = [
+            {
+                "methods": method_columns(
+                    name,
+                    METHODS[name].info.title,
+                    METHODS[name].info.description,
+                    fingerprints[name],
+                    is_baseline=METHODS[name].info.is_baseline,
+                    seconds=self.seconds[name],
+                    calibration=self.calibration if name == "trak" else None,
+                ),
+                **score_tables(name, scores, errors=self.errors.get(name)),
+                "class_influence": class_influence_columns(name, self.test_labels, scores.__getitem__),
+            }
             for name, scores in self.by_method.items()
         ]
         return {
-            "methods": {
-                "method": names,
-                "title": [METHODS[name].info.title for name in names],
-                "description": [METHODS[name].info.description for name in names],
-                "is_baseline": [METHODS[name].info.is_baseline for name in names],
-                "seconds": [self.seconds[name] for name in names],
-                "fingerprint": [fingerprints[name] for name in names],
-                "calibration": [self.calibration if name == "trak" else None for name in names],
-            },
-            "scores": {
-                "method": np.repeat(names, n_test),
-                "test_idx": np.tile(np.arange(n_test), len(names)),
-                "values": np.concatenate([self.by_method[name] for name in names]),
-            },
-            "class_scores": {
-                "method": np.repeat("trak", len(test_idx)),
-                "test_idx": test_idx,
-                "asked_class": asked_class,
-                "values": self.class_scores[other],
-            },
-            "topk": topk_columns(self.by_method, errors=self.errors),
-            "class_influence": {
-                column: np.concatenate([part[column] for part in of_classes]) for column in of_classes[0]
-            },
-            "self_influence": {
-                "method": np.repeat("trak", len(self.self_influence)),
-                "train_idx": np.arange(len(self.self_influence)),
-                "score": self.self_influence.astype(np.float64),
-            },
+            **{table: joined([of_one[table] for of_one in of_methods]) for table in of_methods[0]},
+            "target_scores": target_score_columns(
+                "trak", test_idx, place + self.first_target, self.class_scores[test_idx, place]
+            ),
+            "self_influence": self_influence_columns("trak", self.self_influence),
             "checkpoint_predictions": {
                 "n_checkpoints": np.repeat([m for m, _ in predicted], n_subsets * n_test),
                 "subset_id": np.tile(np.repeat(np.arange(n_subsets), n_test), len(predicted)),
@@ -176,6 +171,7 @@ def score_all_methods(
     masks: NDArray[np.bool_],
     fit_masks: NDArray[np.bool_],
     fit_outcomes: NDArray[np.float64],
+    fit_target_outcomes: NDArray[np.float64],
     tuning: NDArray[np.bool_],
     seed: int,
     on_checkpoint: Callable[[], None] = lambda: None,
@@ -191,7 +187,8 @@ def score_all_methods(
         ridge: relative to the mean squared gradient norm.
         masks: all subsets of the ledger, bool `[n_subsets, n_train]`.
         fit_masks: the fitting subsets, bool `[n_fit, n_train]`.
-        fit_outcomes: mean outcomes of every class on the fitting subsets `[n_fit, n_test, n_classes]`.
+        fit_outcomes: mean outcomes of the default targets on the fitting subsets `[n_fit, n_test]`.
+        fit_target_outcomes: of the targets 1, 2, ... `[n_fit, n_test, n_targets]`.
         tuning: test examples to calibrate on, bool `[n_test]`.
         seed: of the random baseline.
         on_checkpoint: called after every checkpoint.
@@ -223,6 +220,9 @@ def score_all_methods(
     class_scores = (total / len(checkpoints) * q_of_each.mean(0)).cpu().numpy().reshape(n_test, n_classes, -1)
     predicted = {m: predicted_outcomes(scores, masks) for m, scores in snapshots.items()}
 
+    every_outcome = fit_target_outcomes
+    if targets.first == 0:  # the default target has a place of its own before the others
+        every_outcome = np.concatenate([fit_outcomes[..., None], fit_target_outcomes], axis=-1)
     labels = targets.default.cpu().numpy()
     is_label = targets.is_default.cpu().numpy()  # [n_test, n_classes]
     calibrated_on = tuning if tuning.any() else np.ones(n_test, dtype=bool)
@@ -231,7 +231,7 @@ def score_all_methods(
     for name, chosen in (("label", is_label), ("others", ~is_label)):
         used = chosen & calibrated_on[:, None]
         of_class = predicted_outcomes(class_scores[used], fit_masks)
-        factors[name] = usable_slope(calibration_slope(of_class, fit_outcomes[:, used]))
+        factors[name] = usable_slope(calibration_slope(of_class, every_outcome[:, used]))
         if (factor := factors[name]) is not None:
             class_scores[chosen] *= np.float32(factor)
     seconds = {"trak": time.process_time() - began}
@@ -247,6 +247,8 @@ def score_all_methods(
         "same_class": lambda: same_class_scores(labels, train_labels.cpu().numpy()),
         "random": lambda: random_scores(n_test, len(train_labels), seed),
     }
+    if not task.has_classes:
+        del baselines["same_class"]
     for name, compute in baselines.items():
         began = time.process_time()
         by_method[name] = compute()
@@ -255,6 +257,7 @@ def score_all_methods(
         by_method=by_method,
         class_scores=class_scores,
         test_labels=labels,
+        first_target=targets.first,
         predicted=predicted,
         seconds=seconds,
         calibration=factors["label"],
