@@ -2,12 +2,14 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from trak_core.curvature import EkfacFactors
 from trak_core.gradients import Inputs, count, take
 from trak_core.tasks import Classification, Task
 
@@ -150,3 +152,8 @@ def sgd_by_hand(
             optimizer.step()
             step += 1
     return model
+
+
+def ekfac_applied(factors: EkfacFactors, rows: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """`F(H) g` for rows of gradients `[n, n_parameters]`, in the basis of the parameters before and after."""
+    return factors.rotate_back(factors.filter(factors.rotate_rows(rows), function))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import trak_core as tc
-from tests.test_docs_own_data import WORDS
+from tests.test_docs_custom_data import WORDS
 from tests.toy_tasks import N_LEFT, N_RIGHT, PairsModel
 from trak_core.errors import InvalidSettingError, LabelError
 from trak_core.methods import Examples, MethodContext, find_method

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from trak_core.live.context import read_context
 
 from tests.tiny import N_TRAIN, QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
@@ -20,12 +19,13 @@ from trak_core.engine import BuildSettings, build_run, measure_run
 from trak_core.engine.subject import load_subject, read_build
 from trak_core.errors import InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
+from trak_core.live.context import read_context
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, SHRINKAGE, plant_errors, plant_in
 from trak_core.views.compare import differing_settings
-from trak_core.views.provenance import facts_table
+from trak_core.views.provenance import metadata_table
 
 ROOT = Path(__file__).resolve().parents[1]
 FLIPPED = dataclasses.replace(SETTINGS, flip_labels=0.1, flip_kind="confusable")
@@ -359,10 +359,10 @@ def test_what_a_run_is_made_of_tells_of_its_wrong_labels(built, flipped, monkeyp
     assert "12 of 120 training labels were made wrong on purpose (confusable, --flip-labels 0.1)." in said
     assert json.loads(CliRunner().invoke(cli, ["info", "flipped", "--json"]).output)["n_planted_errors"] == 12
     assert "on purpose" not in CliRunner().invoke(cli, ["info", "plain"]).output
-    facts = dict(facts_table(flipped)[["what", "value"]].itertuples(index=False))
+    facts = dict(metadata_table(flipped)[["what", "value"]].itertuples(index=False))
     assert facts["share of labels made wrong on purpose"] == "0.1"
     assert facts["kind of wrong labels"] == "confusable"
     with open_run(built / "plain") as plain:
-        assert "kind of wrong labels" not in set(facts_table(plain)["what"])
+        assert "kind of wrong labels" not in set(metadata_table(plain)["what"])
         differing = set(differing_settings(flipped, plain)["setting"])
     assert {"share of labels made wrong on purpose", "kind of wrong labels"} <= differing

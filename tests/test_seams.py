@@ -35,7 +35,7 @@ ALLOWED = {
     "trak_core/exchange/predictions.py": "imported probabilities of classes",
     "trak_core/exchange/score_tables.py": "the first row that is wrong",
     "trak_core/datasets/splitting.py": "the largest remainder",
-    "trak_core/models/texts.py": "attention inside a network",
+    "trak_core/modalities/text/networks.py": "attention inside a network",
 }
 """Files that rank or normalise something else than the outputs of a model, each with what it is."""
 
