@@ -273,7 +273,7 @@ class _Saver:
             computed = self._features(split, checkpoint_id, block)
             common = {"checkpoint_id": np.full(len(block), checkpoint_id), "split": [split] * len(block), "idx": idx}
             task = self.attributor.fitted.task_at(checkpoint_id, split)
-            predictions.append({**common, **_predictions(task, computed, labels)})
+            predictions.append({**common, **_predictions(task, computed, labels, self.attributor.device)})
             features.append(
                 {**common, "q": computed.q.float(), "norm": computed.norm.float(), "phi": computed.rows.float().numpy()}
             )
@@ -394,15 +394,15 @@ class _Saver:
         writer.write("summary", {"checkpoints": checkpoints, "methods": methods}, meta)
 
 
-def _predictions(task: Task, computed: Features, labels: NDArray[Any]) -> Columns:
-    """Columns of `predictions` at one checkpoint."""
+def _predictions(task: Task, computed: Features, labels: NDArray[Any], device: torch.device) -> Columns:
+    """Columns of `predictions` at one checkpoint, whose device the task is ready for."""
     targets, n = torch.from_numpy(labels), len(labels)
-    answer = task.answer(computed.outputs.double())
+    outputs = computed.outputs.to(device)
+    loss = task.loss(outputs, targets.to(device)).float().cpu().numpy() if task.has_loss else [None] * n
+    columns: Columns = {"model_output": computed.model_output.float().numpy(), "loss": loss}
+    answer = task.answer(outputs)
+    answer = None if answer is None else answer.cpu()
     of_label = None if answer is None else answer.probability_of(targets)
-    columns: Columns = {
-        "model_output": computed.model_output.float().numpy(),
-        "loss": task.loss(computed.outputs, targets).float().numpy() if task.has_loss else [None] * n,
-    }
     if answer is None or answer.probabilities is None or of_label is None:
         nothing = {"predicted": np.zeros(n, dtype=np.int64), "probabilities": np.ones((n, 1), dtype=np.float32)}
         return {**columns, "p_label": [None] * n, **nothing}

@@ -42,6 +42,11 @@ class Answer:
         value = values.mean(0) if values.is_floating_point() else values.mode(0).values
         return cls(value, torch.stack(confidences).mean(0) if confidences else None)
 
+    def cpu(self) -> "Answer":
+        """The same on the CPU."""
+        parts = (self.value, self.confidence, self.probabilities)
+        return Answer(*(None if part is None else part.cpu() for part in parts))  # type: ignore[arg-type]
+
     def probability_of(self, target: Tensor) -> Tensor | None:
         """Probabilities `[..., n]` of classes `[..., n]`; None where the task has no classes."""
         if self.probabilities is None:
