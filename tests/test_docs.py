@@ -102,14 +102,14 @@ def test_the_method_of_the_guide_works_and_is_like_the_registered_ones():
     names: dict[str, object] = {}
     exec(code, names)
     model, (inputs, labels), (test_inputs, test_labels) = make_net(1), TRAIN, TEST
-    material = MethodContext(
+    context = MethodContext(
         Classification(),
         model,
         [dict(model.named_parameters())],
         Examples(inputs, labels),
         Examples(test_inputs, test_labels),
     )
-    scores = names["EmbeddingDot"]().fit(material)  # type: ignore[operator]
+    scores = names["EmbeddingDot"]().fit(context)  # type: ignore[operator]
     assert torch.cat(list(scores.blocks())).shape == (len(test_labels), len(labels))
 
 

@@ -310,14 +310,14 @@ def test_a_run_without_planted_errors_has_none(built):
 
 
 def test_the_checkpoints_were_trained_on_the_wrong_labels(flipped):
-    material = read_context(flipped)
+    context = read_context(flipped)
     said, accuracy = zip(
         *flipped.rows("SELECT checkpoint_id, train_accuracy FROM checkpoints ORDER BY checkpoint_id"), strict=True
     )
     for checkpoint_id in said:
-        material.architecture.load_state_dict(material.states[checkpoint_id])
+        context.architecture.load_state_dict(context.states[checkpoint_id])
         with torch.no_grad():
-            right = material.architecture(material.train_inputs).argmax(1).numpy() == flipped.train_labels
+            right = context.architecture(context.train_inputs).argmax(1).numpy() == flipped.train_labels
         assert right.mean() == pytest.approx(accuracy[checkpoint_id])
 
 

@@ -277,7 +277,8 @@ def test_verification_is_training_both_sets_by_hand_with_the_same_seeds(tiny):
 def test_the_interval_is_students_over_paired_differences(run):
     rng = np.random.default_rng(0)
     before = rng.normal(size=(8, 10)) * 5
-    pairs = Pairs(before, before + rng.normal(0.4, 0.1, size=(8, 10)))
+    after = before + rng.normal(0.4, 0.1, size=(8, 10))
+    pairs = Pairs(before, after, np.stack([before.argmax(1), after.argmax(1)]))
     verified = compare_pairs(Question("f", 0, (1,), 8), pairs, 1.0)
     interval = ttest_rel(pairs.after, pairs.before).confidence_interval(0.95)
     np.testing.assert_allclose(verified.low, interval.low)
@@ -288,12 +289,12 @@ def test_the_interval_is_students_over_paired_differences(run):
 def test_pairs_that_diverged_are_left_out_and_too_few_are_an_error():
     before, after = np.zeros((3, 2)), np.arange(6.0).reshape(3, 2)
     after[1] = np.nan
-    verified = compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after), 1.0)
+    verified = compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after, np.zeros((2, 3), dtype=np.int64)), 1.0)
     assert verified.n_pairs == 2
     assert verified.after == (2.0, 3.0)
     after[0] = np.nan
     with pytest.raises(TrainingDivergedError, match="diverged in 2 of 3 pairs"):
-        compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after), 1.0)
+        compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after, np.zeros((2, 3), dtype=np.int64)), 1.0)
 
 
 def test_the_same_question_is_answered_from_the_history(tiny, monkeypatch):

@@ -230,8 +230,8 @@ class FittedFeatures:
         answers = []
         for checkpoint_id in range(len(self.checkpoints)):
             outputs = self._queries.outputs(self.checkpoints.weights(checkpoint_id), block)
-            answers.append(self.task_at(checkpoint_id, "test").answer(outputs))
-        given = [answer for answer in answers if answer is not None]
+            answers.append(self.task_at(checkpoint_id, "test").answer(outputs.to(self._queries.device)))
+        given = [answer.cpu() for answer in answers if answer is not None]
         return Answer.mean(given) if given else None
 
     def check_inputs(self, block: Block) -> None:

@@ -273,7 +273,8 @@ class _Saver:
         for checkpoint_id in range(self.n_checkpoints):
             computed = self._features(split, checkpoint_id, block)
             task = self.attributor.fitted.task_at(checkpoint_id, split)
-            predictions.append(_predictions(task, checkpoint_id, split, computed, labels, block.start))
+            device = self.attributor.device
+            predictions.append(_predictions(task, checkpoint_id, split, computed, labels, block.start, device))
             q, norm, phi = (values.float().numpy() for values in (computed.q, computed.norm, computed.rows))
             features.append(feature_columns(checkpoint_id, split, q, norm, phi, block.start))
         return {**tables, "predictions": joined(predictions), "features": joined(features)}
@@ -378,15 +379,22 @@ class _Saver:
 
 
 def _predictions(
-    task: Task, checkpoint_id: int, split: str, computed: Features, labels: NDArray[Any], first: int
+    task: Task,
+    checkpoint_id: int,
+    split: str,
+    computed: Features,
+    labels: NDArray[Any],
+    first: int,
+    device: torch.device,
 ) -> Columns:
-    """Columns of `predictions` at one checkpoint."""
-    targets = torch.from_numpy(labels)
-    answer = task.answer(computed.outputs.double())
-    of_label = None if answer is None else answer.probability_of(targets)
+    """Columns of `predictions` at one checkpoint, whose device the task is ready for."""
+    targets, outputs = torch.from_numpy(labels), computed.outputs.to(device)
     known: dict[str, NDArray[Any]] = {}
     if task.has_loss:
-        known["loss"] = task.loss(computed.outputs, targets)[None].float().numpy()
+        known["loss"] = task.loss(outputs, targets.to(device))[None].float().cpu().numpy()
+    answer = task.answer(outputs)
+    answer = None if answer is None else answer.cpu()
+    of_label = None if answer is None else answer.probability_of(targets)
     if answer is not None and answer.probabilities is not None and of_label is not None:
         known |= {
             "p_label": of_label[None].float().numpy(),

@@ -149,7 +149,7 @@ def hooked_gradients(
     layers: list[Layer],
     task: Task,
     inputs: Inputs,
-    asked: Tensor,
+    targets: Tensor,
     hooked: HookedModules,
 ) -> tuple[Tensor, list[LayerGradients]]:
     """Outputs of the model `[n, ...]` and gradients of the model output with respect to each layer.
@@ -171,7 +171,7 @@ def hooked_gradients(
                 entered = recording.shared.enter(inputs) if recording.shared else inputs
                 outputs = read_outputs(model, entered, task.outputs_of, dtype_of(frozen))
             recording.is_over = True
-            runs = _runs(recording, task.model_output(outputs, asked).sum(), n, inputs, hooked, dtype_of(frozen))
+            runs = _runs(recording, task.model_output(outputs, targets).sum(), n, inputs, hooked, dtype_of(frozen))
         gradients = []
         for layer, uses in zip(layers, hooked.uses, strict=True):
             parts = [
