@@ -92,7 +92,8 @@ def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
     assert other["attributor"].plan.gradients == "hooks"  # type: ignore[attr-defined]
     (tmp_path / "guide_nets.py").write_text(own_code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    model = find_model("guide_nets:small", "image").make((3, 8, 8), 0, 4)
+    sizes = {"channels": 3, "height": 8, "width": 8, "n_classes": 4}
+    model = find_model("guide_nets:small", "image").make(sizes)
     assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
 
 
