@@ -32,8 +32,9 @@ def constant(outputs: Tensor, asked: Tensor) -> Tensor:
 
 
 def similarity(model: Callable[..., Any], inputs: Inputs) -> Tensor:
-    returned = model(**inputs)
-    return (returned.image_embeds * returned.text_embeds).sum(-1)
+    """Of each picture and its own text, whatever others are in the batch."""
+    similarities: Tensor = model(**inputs).logits_per_image
+    return similarities.diagonal()
 
 
 CLASSES = Classification("text")
@@ -155,8 +156,7 @@ def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, asked: Tens
         model.zero_grad()
         one = slice(i, i + 1)
         task.model_output(read(model, take(inputs, one)), asked[one]).sum().backward()
-        named = model.named_parameters()
-        examples.append({key: each.grad.clone() for key, each in named if each.grad is not None})
+        examples.append({key: each.grad.clone() for key, each in model.named_parameters()})
     return examples
 
 
