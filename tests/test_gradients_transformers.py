@@ -156,7 +156,10 @@ def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, asked: Tens
         model.zero_grad()
         one = slice(i, i + 1)
         task.model_output(read(model, take(inputs, one)), asked[one]).sum().backward()
-        examples.append({key: each.grad.clone() for key, each in model.named_parameters()})
+        named = model.named_parameters()
+        examples.append(
+            {key: torch.zeros_like(each) if each.grad is None else each.grad.clone() for key, each in named}
+        )
     return examples
 
 
