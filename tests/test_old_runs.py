@@ -15,6 +15,7 @@ import trak_core as tc
 from tests.old_runs import restore_run
 from trak_core.errors import RunMismatchError, StorageError, StoreDamagedError, StoreVersionError
 from trak_core.evidence.verification import verify
+from trak_core.modalities import encoding_metadata, read_encoding
 from trak_core.store import upgrade
 from trak_core.store.archive import export_run, import_run
 from trak_core.store.files import RunFiles
@@ -119,11 +120,23 @@ def test_a_regression_has_no_labels_and_no_answers_in_classes(tmp_path):
         assert run.targets(2) == {0: run.rows("SELECT label_name FROM examples WHERE split = 'test' AND idx = 2")[0][0]}
 
 
-def test_what_turns_new_examples_into_inputs_is_kept_under_its_kind(digits):
-    words = {"words": ["good", "bad"], "idf": [1.0, 2.0]}
-    change(digits, f"UPDATE meta SET value = '{json.dumps(words)}' WHERE key = 'vocabulary'")
+ENCODINGS = {
+    "vocabulary": ("vocabulary", {"words": ["good", "bad"], "idf": [1.0, 2.0]}),
+    "pixels": ("pixels", {"height": 8, "width": 8, "mean": [0.5], "deviation": [0.25]}),
+    "tokens": ("word_ids", {"words": ["good", "bad"], "length": 7}),
+    "pieces": ("subword_tokens", {"source": "tiny", "length": 7}),
+}
+
+
+@pytest.mark.parametrize("key", ENCODINGS)
+def test_what_turns_new_examples_into_inputs_is_kept_under_its_kind(digits, key):
+    kind, kept = ENCODINGS[key]
+    change(digits, f"UPDATE meta SET value = '{json.dumps(kept)}' WHERE key = '{key}'")
     with open_run(digits) as run:
-        assert run.info.provenance["encoding"] == {"kind": "vocabulary", **words}
+        assert run.info.provenance["encoding"] == {"kind": kind, **kept}
+        found = read_encoding(run.info.provenance["encoding"])
+    assert found is not None
+    assert encoding_metadata(found) == {"kind": kind, **kept}
 
 
 def test_reviews_of_version_4_are_upgraded_in_their_place_and_can_go_on(digits):
