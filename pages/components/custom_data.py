@@ -13,7 +13,7 @@ from pages.components.text import plain
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.datasets.options import Option
-from trak_core.datasets.uploads import keep_upload, sources_dir
+from trak_core.datasets.uploads import keep_upload
 from trak_core.errors import TrakCoreError
 from trak_core.folders import sources_dir
 from trak_core.modalities import MODALITIES
