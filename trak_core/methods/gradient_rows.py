@@ -1,17 +1,47 @@
 """Gradients of one architecture at any weights, as the rows that methods work with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from trak_core.gradients import BatchGradients, GradientComputer, GradientPath, Layer, StateDict, find_layers, form
+from trak_core.gradients import (
+    BatchGradients,
+    GradientComputer,
+    GradientPath,
+    Inputs,
+    Layer,
+    Precision,
+    StateDict,
+    find_layers,
+    form,
+    take,
+)
 from trak_core.projection import FeatureMap, WholeMap
 from trak_core.tasks import Task
 
-__all__ = ["GradientRows"]
+__all__ = ["GradientRows", "GradientSettings"]
 
-BATCH = 512
+MIN_ROWS, NUMBERS_AT_ONCE = 64, 2**27
+"""Whole gradients are computed so many at a time, or as many as have so many numbers."""
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """How gradients are computed.
+
+    Attributes:
+        parameters: shell patterns of the names of those that are differentiated; None for all.
+        precision: as in `GradientComputer`; None for that of the weights.
+        way: "auto" or one of `GradientPath`.
+        batch_size: the most examples at once.
+    """
+
+    parameters: str | Sequence[str] | None = None
+    precision: Precision | None = None
+    way: str = "auto"
+    batch_size: int = 512
 
 
 class GradientRows:
@@ -20,21 +50,29 @@ class GradientRows:
     Args:
         architecture: of the models.
         task: what a prediction is.
-        weights: of one model, at which the way to compute gradients is chosen.
+        weights: of one model, at which the way to compute gradients is chosen: parameters, and buffers where it has any.
         inputs: some examples, on which it is chosen.
         asked: the classes asked about.
+        settings: how they are computed.
     """
 
-    def __init__(self, architecture: nn.Module, task: Task, weights: StateDict, inputs: Tensor, asked: Tensor) -> None:
-        self.layers: list[Layer] = find_layers(architecture)
+    def __init__(
+        self,
+        architecture: nn.Module,
+        task: Task,
+        weights: StateDict,
+        inputs: Inputs,
+        asked: Tensor,
+        settings: GradientSettings = GradientSettings(),
+    ) -> None:
+        self.layers: list[Layer] = find_layers(architecture, settings.parameters)
+        double = any(value.dtype == torch.float64 for value in weights.values())
         self.computer = GradientComputer(
-            architecture,
-            task,
-            self.layers,
-            "float64" if any(value.dtype == torch.float64 for value in weights.values()) else "float32",
+            architecture, task, self.layers, settings.precision or ("float64" if double else "float32")
         )
-        self.computer.choose(weights, inputs, asked)
-        self._whole = WholeMap(self.layers, self.computer.factored)
+        self.computer.choose(weights, inputs, asked, settings.way)
+        self.whole_map = WholeMap(self.layers, self.computer.factored)
+        self._batch_size = settings.batch_size
 
     @property
     def path(self) -> GradientPath:
@@ -42,11 +80,11 @@ class GradientRows:
         assert self.computer.path is not None  # chosen when made
         return self.computer.path
 
-    def whole(self, weights: StateDict, inputs: Tensor, asked: Tensor) -> Tensor:
+    def whole(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> Tensor:
         """Whole gradients as packed rows `[n, width]`, for `inner_products`."""
-        return torch.cat([self._whole.rows(part.layers)[0] for part in self.batches(weights, inputs, asked)])
+        return torch.cat(list(self.blocks(weights, inputs, asked, self.whole_map)))
 
-    def flat(self, weights: StateDict, inputs: Tensor, asked: Tensor) -> Tensor:
+    def flat(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> Tensor:
         """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers."""
         return torch.cat(
             [torch.cat([form(each) for each in part.layers]).T for part in self.batches(weights, inputs, asked)]
@@ -54,14 +92,24 @@ class GradientRows:
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products `[n_left, n_right]` of the gradients that packed rows stand for."""
-        return self._whole.inner_products(left, right)
+        return self.whole_map.inner_products(left, right)
 
     def squared_norms(self, packed: Tensor) -> Tensor:
         """Squared norms `[n]` of the gradients that packed rows stand for."""
-        return self._whole.packed.squared_norms(packed)
+        return self.whole_map.packed.squared_norms(packed)
+
+    def blocks(
+        self, weights: StateDict, inputs: Inputs, asked: Tensor, feature_map: FeatureMap
+    ) -> Iterator[Tensor]:
+        """Features batch by batch, `[n_batch, width]` each."""
+        size = self._batch_size
+        if not feature_map.is_linear:
+            size = min(size, max(MIN_ROWS, NUMBERS_AT_ONCE // feature_map.width))
+        for part in self.batches(weights, inputs, asked, size):
+            yield feature_map.rows(part.layers)[0]
 
     def projected(
-        self, weights: StateDict, inputs: Tensor, asked: Tensor, feature_map: FeatureMap
+        self, weights: StateDict, inputs: Inputs, asked: Tensor, feature_map: FeatureMap
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Features `[n, proj_dim]`, norms `[n]` of the gradients, and weights q `[n]`."""
         rows, norms, q = [], [], []
@@ -72,8 +120,11 @@ class GradientRows:
             q.append(part.q)
         return torch.cat(rows), torch.cat(norms), torch.cat(q)
 
-    def batches(self, weights: StateDict, inputs: Tensor, asked: Tensor) -> Iterator[BatchGradients]:
+    def batches(
+        self, weights: StateDict, inputs: Inputs, asked: Tensor, size: int | None = None
+    ) -> Iterator[BatchGradients]:
         """Gradients batch by batch."""
-        for start in range(0, len(asked), BATCH):
-            where = slice(start, start + BATCH)
-            yield self.computer.compute(weights, inputs[where], asked[where])
+        size = size or self._batch_size
+        for start in range(0, len(asked), size):
+            where = slice(start, start + size)
+            yield self.computer.compute(weights, take(inputs, where), asked[where])

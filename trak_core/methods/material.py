@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import StateDict, n_parameters, run_model
-from trak_core.methods.gradient_rows import GradientRows
+from trak_core.gradients import Inputs, StateDict, count, find_layers, n_parameters, run_model, take
+from trak_core.methods.gradient_rows import GradientRows, GradientSettings
+from trak_core.methods.kernels import DEFAULT_RIDGE
 from trak_core.tasks import Classification, Task
 from trak_core.training import TrainingLog
 
@@ -50,11 +51,11 @@ class Examples:
     """Examples of one split.
 
     Attributes:
-        inputs: `[n, ...]`, as the model takes them.
+        inputs: as the model takes them, each tensor `[n, ...]`.
         asked: what is asked of each `[n]`: its label for train examples.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     asked: Tensor
 
     def __len__(self) -> int:
@@ -94,7 +95,7 @@ class Material:
     Attributes:
         task: what a prediction is.
         architecture: supplies the forward pass; its own weights are never used.
-        states: weights of the checkpoints, each trained on all train examples.
+        states: parameters and buffers of the checkpoints, each trained on all train examples.
         train: train examples.
         test: test examples, each with the class asked about.
         seed: root of every random choice of a method.
@@ -102,6 +103,9 @@ class Material:
         logs: training logs of the first checkpoints.
         ledger: retrained models to learn from.
         tuning: how settings are chosen; methods take their defaults without.
+        ridge: of TRAK where there is no tuning, relative to the mean squared norm of the gradients.
+        proj_dim: dimension that TRAK projects gradients to; None for whole gradients.
+        computing: how gradients are computed.
         memory: bytes that a method may take for what it could also compute again.
     """
 
@@ -115,6 +119,9 @@ class Material:
     logs: Sequence[TrainingLog] = ()
     ledger: Ledger | None = None
     tuning: Tuning | None = None
+    ridge: float = DEFAULT_RIDGE
+    proj_dim: int | None = None
+    computing: GradientSettings = GradientSettings()
     memory: int = 2**30
     _rows: list[GradientRows] = field(default_factory=list, repr=False)
 
@@ -131,7 +138,7 @@ class Material:
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
             Need.LEDGER: self.ledger is not None,
-            Need.SMALL_MODEL: sum(value.numel() for value in self.architecture.parameters()) <= MAX_HESSIAN,
+            Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: matrices,
             Need.HIDDEN_UNITS: sum(isinstance(module, nn.Linear) for module in self.architecture.modules()) > 1,
         }
@@ -145,7 +152,7 @@ class Material:
         """
         for need in self.missing(needs):
             raise NeedNotMetError(
-                f"method {method!r} needs {need.value}, which this run does not have; {SUPPLY[need]}."
+                f"method {method!r} needs {need.value}, which is not at hand; {SUPPLY[need]}."
             )
 
     @property
@@ -154,7 +161,7 @@ class Material:
         if not self._rows:
             inputs, asked = self.train.inputs, self.train.asked
             weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
-            self._rows.append(GradientRows(self.architecture, self.task, weights, inputs, asked))
+            self._rows.append(GradientRows(self.architecture, self.task, weights, inputs, asked, self.computing))
         return self._rows[0]
 
     @property
@@ -166,7 +173,9 @@ class Material:
         """Weights q `[n]` of examples at a checkpoint."""
         return self.task.out_to_loss(self.outputs(weights, examples.inputs), examples.asked)
 
-    def outputs(self, weights: StateDict, inputs: Tensor) -> Tensor:
+    def outputs(self, weights: StateDict, inputs: Inputs) -> Tensor:
         """What the model returns `[n, ...]`, without gradients."""
+        size = self.computing.batch_size
         with torch.no_grad():
-            return run_model(self.architecture, weights, inputs)
+            parts = (take(inputs, slice(start, start + size)) for start in range(0, count(inputs), size))
+            return torch.cat([run_model(self.architecture, weights, part) for part in parts])

@@ -1,15 +1,15 @@
 """What every method says of itself, and what it gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from trak_core.methods.material import Material, Need
+from trak_core.methods.material import Material, Need, Tuning
 
-__all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "choose"]
+__all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "best", "choose", "qualities"]
 
 BLOCK = 256
 """Test examples whose scores are computed at once."""
@@ -26,6 +26,7 @@ class MethodInfo:
         is_baseline: True for methods that real attribution must beat.
         needs: what it cannot do without.
         max_checkpoints: how many it averages over at most, where each costs much; None for all.
+        has_ridge: True where `Material.ridge` and `Material.proj_dim` are settings of it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class MethodInfo:
     is_baseline: bool = False
     needs: tuple[Need, ...] = ()
     max_checkpoints: int | None = None
+    has_ridge: bool = False
 
     @property
     def uses_checkpoints(self) -> bool:
@@ -180,8 +182,15 @@ def choose(material: Material, candidates: dict[float, Tensor], default: float) 
         candidates: setting to the outcomes that it predicts `[n_subsets, n_test]`.
         default: where nothing can be measured.
     """
-    if material.tuning is None:
-        return default
-    quality = {setting: material.tuning.quality(predicted) for setting, predicted in candidates.items()}
+    return default if material.tuning is None else best(qualities(material.tuning, candidates), default)
+
+
+def qualities(tuning: Tuning, candidates: Mapping[float, Tensor]) -> dict[float, float]:
+    """Setting to the quality of the outcomes that it predicts, `[n_subsets, n_test]`; NaN where it has none."""
+    return {setting: tuning.quality(predicted) for setting, predicted in candidates.items()}
+
+
+def best(quality: Mapping[float, float], default: float) -> float:
+    """The setting with the highest quality that is defined, the first of equal ones; the default where none is."""
     defined = {setting: value for setting, value in quality.items() if value == value}
     return max(defined, key=lambda setting: defined[setting]) if defined else default

@@ -1,7 +1,7 @@
 """TRAK over checkpoints, and its cheaper ensembles (Park et al. 2023, arXiv 2303.14186; Deng et al., arXiv 2405.17293).
 
-The kernel is exact: inner products of whole gradients, no projection. The ridge, and the soft threshold where there is
-one, are chosen on the tuning subsets.
+By default the kernel is exact: inner products of whole gradients, no projection. The ridge, and the soft threshold
+where there is one, are chosen on the tuning subsets.
 
 A dropout ensemble stands in for more checkpoints: with some inputs of its later Linear layers switched off, one trained
 model is many. The same inputs are off for every example, as they must be for gradients to be comparable. The
@@ -10,20 +10,22 @@ takes forward passes only.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from trak_core.gradients import StateDict
-from trak_core.methods.kernels import DEFAULT_RIDGE, RIDGES, DualKernel
-from trak_core.methods.material import Material, Need
-from trak_core.methods.method import MethodInfo, Scores, choose
-from trak_core.methods.product import ProductScores, Term
+from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
+from trak_core.methods.kernels import RIDGES
+from trak_core.methods.material import Examples, Material, Need
+from trak_core.methods.method import MethodInfo, Scores, choose, qualities
+from trak_core.methods.trak_loop import TrakScores, average_trak, predict_subsets
+from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 
-__all__ = ["Trak", "TrakDropout", "TrakForwardOnly", "TrakThreshold"]
+__all__ = ["Trak", "TrakDropout", "TrakForwardOnly", "TrakThreshold", "fit_targets", "ridge_qualities"]
 
 DROPOUT = 0.1
 """Share of inputs that are off, as in the paper."""
@@ -33,50 +35,106 @@ THRESHOLDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Candidates for the soft threshold, relative to the median absolute score."""
 
 
-@dataclass(frozen=True)
-class _Kernel:
-    """One model's inner products.
+class _Models:
+    """The models that are averaged over: the checkpoints, or masked versions of each.
 
-    Attributes:
-        train: over the train examples.
-        test: `[n_test, n_train]`.
-        q: weights `[n_train]`.
+    Args:
+        material: with the checkpoints.
+        n_versions: of each checkpoint; 0 for the checkpoint itself.
     """
 
-    train: DualKernel
-    test: Tensor
-    q: Tensor
+    def __init__(self, material: Material, n_versions: int = 0) -> None:
+        self._material, self._n_versions = material, n_versions
+        self.a_checkpoint = n_versions or 1
+        self.kernels = Kernels(self._kernel, self.a_checkpoint * len(material.states))
+
+    def rows(self, examples: Examples) -> Callable[[int], Iterator[Tensor]]:
+        """Features of examples in blocks, by number of the model."""
+
+        def rows_of(index: int) -> Iterator[Tensor]:
+            material, weights = self._model(index)
+            feature_map = self.kernels[index].feature_map
+            return material.gradients.blocks(weights, examples.inputs, examples.asked, feature_map)
+
+        return rows_of
+
+    def q(self) -> Tensor:
+        """Weights of the train examples `[n_models, n_train]`."""
+        every = (self._model(index) for index in range(len(self.kernels)))
+        return torch.stack([material.q(weights, material.train) for material, weights in every])
+
+    def _model(self, index: int) -> tuple[Material, StateDict]:
+        checkpoint, version = divmod(index, self.a_checkpoint)
+        material = _version(self._material, checkpoint, version) if self._n_versions else self._material
+        return material, material.states[checkpoint]
+
+    def _kernel(self, index: int) -> CheckpointKernel:
+        material, weights = self._model(index)
+        rows, train = material.gradients, material.train
+        if material.proj_dim is None:
+            # In one piece: inner products of whole gradients are taken all at once.
+            whole = [rows.whole(weights, train.inputs, train.asked)]
+            return CheckpointKernel(whole, rows.whole_map, dual=True)
+        seed = derive_seed(material.seed, "kernel projection", index)
+        sketch = SketchMap(rows.layers, SjltProjection(material.proj_dim, seed))
+        projected = list(rows.blocks(weights, train.inputs, train.asked, sketch))
+        return CheckpointKernel(projected, sketch, dual=False)
 
 
-def _kernel(material: Material, weights: StateDict) -> _Kernel:
-    rows = material.gradients
-    train_rows = rows.whole(weights, material.train.inputs, material.train.asked)
-    test_rows = rows.whole(weights, material.test.inputs, material.test.asked)
-    return _Kernel(
-        DualKernel(rows.inner_products(train_rows, train_rows)),
-        rows.inner_products(test_rows, train_rows),
-        material.q(weights, material.train),
-    )
+def ridge_qualities(material: Material, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
+    """The quality of every candidate ridge on the tuning subsets, which the material has.
+
+    Args:
+        material: whose test examples are asked about.
+        on_checkpoint: called after every checkpoint.
+    """
+    assert material.tuning is not None
+    models = _Models(material)
+    return qualities(material.tuning, _predicted(material, models, models.q().mean(0), on_checkpoint))
 
 
-def _choose_ridge(material: Material, kernels: Iterator[_Kernel], q: Tensor) -> float:
+def fit_targets(
+    material: Material, further: Examples, on_checkpoint: Callable[[], None] = lambda: None
+) -> tuple[TrakScores, Tensor]:
+    """Scores of the test examples, and plain ones `[n_further, n_train]` of further questions, in one pass.
+
+    Args:
+        material: as for `Trak.fit`.
+        further: more questions, about the same or other examples; their scores come without standard errors.
+        on_checkpoint: called after every checkpoint.
+    """
+    models = _Models(material)
+    q = models.q()
+    ridge = _choose_ridge(material, models, q.mean(0))
+    own, more = models.rows(material.test), models.rows(further)
+
+    def rows_of(index: int) -> Iterator[Tensor]:
+        yield from own(index)
+        yield from more(index)
+
+    return average_trak(models.kernels, rows_of, ridge, q, n_test=len(material.test), on_checkpoint=on_checkpoint)
+
+
+def _fit(models: _Models, material: Material, q: Tensor, settings: dict[str, float] | None = None) -> TrakScores:
+    """Scores with weights q `[n_models, n_train]`, the ridge chosen with the mean of them."""
+    ridge, rows = _choose_ridge(material, models, q.mean(0)), models.rows(material.test)
+    scores, _ = average_trak(models.kernels, rows, ridge, q, len(material.test), models.a_checkpoint)
+    return replace(scores, settings={**scores.settings, **(settings or {})})
+
+
+def _choose_ridge(material: Material, models: _Models, q: Tensor) -> float:
     """The ridge that predicts the tuning subsets best with weights q `[n_train]`, those of the final scores."""
     if material.tuning is None:
-        return DEFAULT_RIDGE
+        return material.ridge
+    return choose(material, _predicted(material, models, q), material.ridge)
+
+
+def _predicted(
+    material: Material, models: _Models, q: Tensor, on_checkpoint: Callable[[], None] = lambda: None
+) -> dict[float, Tensor]:
+    assert material.tuning is not None
     weighted = material.tuning.masks.to(q) * q
-    predicted: dict[float, Tensor] = {}
-    for kernel in kernels:
-        for ridge in RIDGES:
-            outcome = kernel.train.predict(kernel.test, kernel.train.factorize(ridge), weighted).T
-            predicted[ridge] = predicted.get(ridge, 0) + outcome
-    return choose(material, predicted, DEFAULT_RIDGE)
-
-
-def _term(kernel: _Kernel, ridge: float, q: Tensor | None = None) -> Term:
-    factor = kernel.train.factorize(ridge)
-    weight = kernel.q if q is None else q
-    attribution = kernel.train.attribute(kernel.test, factor)
-    return Term(attribution, None, weight, own=kernel.train.leverages(factor))
+    return predict_subsets(models.kernels, models.rows(material.test), RIDGES, weighted, on_checkpoint)
 
 
 @dataclass(frozen=True)
@@ -88,14 +146,13 @@ class Trak:
         "TRAK",
         "Gradients of the model, averaged over independently trained checkpoints.",
         needs=(Need.CHECKPOINTS,),
+        has_ridge=True,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, material: Material) -> TrakScores:
         """As in `Method`."""
-        q = torch.stack([material.q(weights, material.train) for weights in material.states]).mean(0)
-        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states), q)
-        terms = [_term(_kernel(material, weights), ridge) for weights in material.states]
-        return ProductScores(terms, average_weights=True, settings={"ridge": ridge})
+        models = _Models(material)
+        return _fit(models, material, models.q())
 
 
 @dataclass(frozen=True)
@@ -107,12 +164,13 @@ class TrakThreshold:
         "TRAK, soft threshold",
         "TRAK with scores drawn towards 0, small ones set to 0.",
         needs=(Need.CHECKPOINTS,),
+        has_ridge=True,
     )
 
     def fit(self, material: Material) -> Scores:
         """As in `Method`."""
         scores = Trak().fit(material)
-        middle = float(torch.cat([block.abs().flatten() for block in scores.blocks()]).median())
+        middle = float(scores.values.abs().median())
         predicted = {}
         if material.tuning is not None:
             for share in THRESHOLDS:
@@ -131,14 +189,13 @@ class TrakDropout:
         f"TRAK over {N_MASKS} versions of each checkpoint, each with some of its units off.",
         needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
         max_checkpoints=5,
+        has_ridge=True,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, material: Material) -> TrakScores:
         """As in `Method`."""
-        ridge = _choose_ridge(material, _masked_kernels(material), torch.stack(_masked_q(material)).mean(0))
-        terms = [_term(kernel, ridge) for kernel in _masked_kernels(material)]
-        settings = {"ridge": ridge, "dropout": DROPOUT}
-        return ProductScores(terms, average_weights=True, settings=settings, terms_a_checkpoint=N_MASKS)
+        models = _Models(material, N_MASKS)
+        return _fit(models, material, models.q(), {"dropout": DROPOUT})
 
 
 @dataclass(frozen=True)
@@ -151,38 +208,24 @@ class TrakForwardOnly:
         f"TRAK with its weights averaged over {N_MASKS} versions of each checkpoint with some units off.",
         needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
         max_checkpoints=5,
+        has_ridge=True,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, material: Material) -> TrakScores:
         """As in `Method`."""
-        of_each = _masked_q(material)
-        q = torch.stack(of_each).mean(0)
-        ridge = _choose_ridge(material, (_kernel(material, weights) for weights in material.states), q)
-        terms = [
-            _term(_kernel(material, weights), ridge, own) for weights, own in zip(material.states, of_each, strict=True)
-        ]
-        return ProductScores(terms, average_weights=True, settings={"ridge": ridge, "dropout": DROPOUT})
+        q = _Models(material, N_MASKS).q()
+        of_checkpoints = q.reshape(len(material.states), N_MASKS, -1).mean(1)
+        return _fit(_Models(material), material, of_checkpoints, {"dropout": DROPOUT})
 
 
-def _masked_q(material: Material) -> list[Tensor]:
-    """Weights q `[n_train]` of each checkpoint, averaged over its masked versions."""
-    return [
-        torch.stack([masked.q(weights, material.train) for masked in _masked(material, index)]).mean(0)
-        for index, weights in enumerate(material.states)
-    ]
-
-
-def _masked_kernels(material: Material) -> Iterator[_Kernel]:
-    for index, weights in enumerate(material.states):
-        for masked in _masked(material, index):
-            yield _kernel(masked, weights)
-
-
-def _masked(material: Material, checkpoint: int) -> Iterator[Material]:
+def _masked(material: Material, checkpoint: int) -> Iterable[Material]:
     """The material with versions of its model that have some units off, other ones for every checkpoint."""
-    for number in range(N_MASKS):
-        seed = derive_seed(material.seed, "dropout", checkpoint, number)
-        yield replace(material, architecture=_with_units_off(material.architecture, seed), _rows=[])
+    return (_version(material, checkpoint, number) for number in range(N_MASKS))
+
+
+def _version(material: Material, checkpoint: int, number: int) -> Material:
+    seed = derive_seed(material.seed, "dropout", checkpoint, number)
+    return replace(material, architecture=_with_units_off(material.architecture, seed), _rows=[])
 
 
 def _with_units_off(architecture: nn.Module, seed: int) -> nn.Module:
