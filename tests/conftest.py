@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.driver import chromium_path
+from tests.installed import Installed, install
 
 # Before torch is imported: tests run beside each other on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -89,3 +90,9 @@ def measured_run(measured_runs: Path) -> Iterator["object"]:
 
     with open_run(measured_runs / "digits") as run:
         yield run
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The package, installed apart from the checkout."""
+    return install(tmp_path_factory.mktemp("installed"))

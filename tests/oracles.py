@@ -12,19 +12,19 @@ from trak_core.gradients import Inputs, count, take
 from trak_core.tasks import Classification, Task
 
 
-def loop_gradients(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor, asked: Tensor) -> Tensor:
+def loop_gradients(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
     """Gradients of the margin `[n, n_parameters]`, one example and one backward pass at a time."""
     rows = []
-    for one_input, one_asked in zip(inputs, asked, strict=True):
+    for one_input, one_target in zip(inputs, targets, strict=True):
         weights = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
         probabilities = functional_call(model, weights, (one_input[None],))[0].softmax(-1)
-        margin = torch.log(probabilities[one_asked] / (1 - probabilities[one_asked]))
+        margin = torch.log(probabilities[one_target] / (1 - probabilities[one_target]))
         gradients = torch.autograd.grad(margin, list(weights.values()))
         rows.append(torch.cat([gradient.reshape(-1) for gradient in gradients]))
     return torch.stack(rows)
 
 
-def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, asked: Tensor) -> dict[str, Tensor]:
+def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, targets: Tensor) -> dict[str, Tensor]:
     """Gradients of the model output by module `[n, size]`: each example has a forward and a `backward` of its own.
 
     A Linear or Conv layer is a matrix with a row for each output and the bias as its last column, rows one after
@@ -37,7 +37,7 @@ def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, asked: Tens
         one = take(inputs, slice(i, i + 1))
         outputs = model(**one) if isinstance(one, dict) else model(one)
         outputs = outputs if isinstance(outputs, Tensor) else outputs.logits
-        task.model_output(outputs, asked[i : i + 1]).sum().backward()
+        task.model_output(outputs, targets[i : i + 1]).sum().backward()
         examples.append(
             {
                 name: torch.zeros_like(weight) if weight.grad is None else weight.grad.to_dense().clone()

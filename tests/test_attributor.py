@@ -23,19 +23,19 @@ def distance(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(left - right).max() / np.abs(right).max())
 
 
-def whole_gradients(state: dict[str, torch.Tensor], inputs: torch.Tensor, asked: torch.Tensor) -> np.ndarray:
+def whole_gradients(state: dict[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
     net = make_net().double()
     net.load_state_dict(state)
     names = [name for name, _ in net.named_parameters()]
     weights = {name: value.double() for name, value in net.eval().state_dict().items() if name in names}
-    return loop_gradients(net, weights, inputs.double(), asked).numpy()
+    return loop_gradients(net, weights, inputs.double(), targets).numpy()
 
 
-def dense_scores(n_checkpoints: int, ridge: float, asked: torch.Tensor) -> np.ndarray:
+def dense_scores(n_checkpoints: int, ridge: float, targets: torch.Tensor) -> np.ndarray:
     """TRAK from one-example-at-a-time gradients and a dense solve over all parameters."""
     states = make_checkpoints(n_checkpoints)
     train = [whole_gradients(state, *TRAIN) for state in states]
-    test = [whole_gradients(state, TEST[0], asked) for state in states]
+    test = [whole_gradients(state, TEST[0], targets) for state in states]
     q = []
     for state in states:
         net = make_net()
@@ -104,9 +104,9 @@ def test_a_custom_task_of_two_functions_gives_the_scores_of_the_task_that_it_rep
 
 
 def test_any_class_can_be_asked_about():
-    asked = (TEST[1] + 1) % N_CLASSES
-    scores = make_attributor(2).fit(TRAIN).score(TEST, asked=asked)
-    assert distance(scores, dense_scores(2, 3.0, asked)) < 1e-6
+    targets = (TEST[1] + 1) % N_CLASSES
+    scores = make_attributor(2).fit(TRAIN).score(TEST, targets=targets)
+    assert distance(scores, dense_scores(2, 3.0, targets)) < 1e-6
 
 
 def test_without_labels_the_models_own_answer_is_asked_about():

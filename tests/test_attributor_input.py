@@ -308,11 +308,11 @@ def test_when_memory_runs_out_the_batch_is_halved_and_the_scores_are_the_same(mo
     straight = make_attributor(2, proj_dim=32).fit(TRAIN).score(TEST)
     plain, sizes = GradientComputer.compute, []
 
-    def short_of_memory(self, weights, inputs, asked):
-        if len(asked) > 4:
+    def short_of_memory(self, weights, inputs, targets):
+        if len(targets) > 4:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:120] DefaultCPUAllocator: can't allocate memory")
-        sizes.append(len(asked))
-        return plain(self, weights, inputs, asked)
+        sizes.append(len(targets))
+        return plain(self, weights, inputs, targets)
 
     monkeypatch.setattr(GradientComputer, "compute", short_of_memory)
     scores = make_attributor(2, proj_dim=32).fit(TRAIN).score(TEST)
@@ -333,8 +333,8 @@ def count_computed(monkeypatch) -> list[int]:
     computed: list[int] = []
     plain = Featurizer.features
 
-    def counted(self, weights, feature_map, block, asked, what):
-        features = plain(self, weights, feature_map, block, asked, what)
+    def counted(self, weights, feature_map, block, targets, what):
+        features = plain(self, weights, feature_map, block, targets, what)
         if what == "train":
             computed.append(block.start)
         return features
@@ -487,9 +487,9 @@ def test_a_batch_size_is_kept_to_for_arrays(monkeypatch):
     sizes: list[int] = []
     plain = GradientComputer.compute
 
-    def counted(self, weights, inputs, asked):
-        sizes.append(len(asked))
-        return plain(self, weights, inputs, asked)
+    def counted(self, weights, inputs, targets):
+        sizes.append(len(targets))
+        return plain(self, weights, inputs, targets)
 
     monkeypatch.setattr(GradientComputer, "compute", counted)
     many = make_examples(300, 4)
@@ -579,15 +579,15 @@ def test_targets_of_several_numbers_reach_a_custom_task():
 def test_a_custom_task_without_labels_has_to_be_told_what_to_ask():
     task = tc.CustomTask(lambda out, y: out[:, 0], lambda out, y: y - out[:, 0])
     attributor = make_attributor(task=task).fit((TRAIN[0], TRAIN[1].double()))
-    with pytest.raises(InvalidDataError, match=r"give asked=\.\.\."):
+    with pytest.raises(InvalidDataError, match=r"give targets=\.\.\."):
         attributor.score(TEST[0])
-    assert attributor.score(TEST[0], asked=TEST[1].double()).shape == (len(TEST[1]), N_TRAIN)
+    assert attributor.score(TEST[0], targets=TEST[1].double()).shape == (len(TEST[1]), N_TRAIN)
 
 
 @pytest.mark.parametrize("n", [3, 20])
 def test_asked_must_have_one_entry_for_each_test_example(n):
-    with pytest.raises(InvalidSettingError, match=rf"asked holds {n} entries"):
-        make_attributor().fit(TRAIN).score(iter([TEST]), asked=[1] * n)
+    with pytest.raises(InvalidSettingError, match=rf"targets holds {n} entries"):
+        make_attributor().fit(TRAIN).score(iter([TEST]), targets=[1] * n)
 
 
 @pytest.mark.parametrize("labels", [np.uint8, np.uint16, np.int32, bool, ">i8"])

@@ -102,23 +102,13 @@ def test_each_checkpoint_has_a_projection_of_its_own(trained):
 
 
 def test_batches_change_nothing_that_is_computed(trained, monkeypatch):
-    _, ensemble, inputs, labels = trained
+    subject, ensemble, inputs, labels = trained
     whole = WholeKernel(gradients_of(trained), ensemble.state_dict(0), inputs, labels)
-    rows, logits = whole.test_rows(inputs, labels), ensemble.logits(inputs)
+    rows, logits = whole.test_rows(inputs, labels), ensemble.outputs(subject.task, inputs)
     seen = representations(ensemble.architecture, ensemble.state_dict(0), inputs)
     monkeypatch.setattr(kernels, "NUMBERS_AT_ONCE", 1)
     monkeypatch.setattr("trak_core.training.ensemble.NUMBERS_AT_ONCE", 64 * 7)
     monkeypatch.setattr(sys.modules["trak_core.gradients.representations"], "BATCH", 11)
     torch.testing.assert_close(whole.test_rows(inputs, labels), rows)
-    torch.testing.assert_close(ensemble.logits(inputs), logits)
+    torch.testing.assert_close(ensemble.outputs(subject.task, inputs), logits)
     torch.testing.assert_close(representations(ensemble.architecture, ensemble.state_dict(0), inputs), seen)
-
-
-def test_outcomes_of_many_classes_come_class_by_class(tmp_path, monkeypatch):
-    def outcomes(name: str) -> list[tuple[object, ...]]:
-        with open_run(build_run(SETTINGS, name, tmp_path, recipe=TINY)) as run:
-            return run.rows("SELECT model_outputs FROM class_outcomes ORDER BY subset_id, test_idx")
-
-    at_once = outcomes("once")
-    monkeypatch.setattr("trak_core.engine.steps.NUMBERS_AT_ONCE", 1)
-    assert outcomes("one-by-one") == at_once

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import Lasso, Ridge
 from torch import Tensor, nn
 
-from trak_core.methods import Examples, Ledger, Material, ScoreMatrix, find_method
+from trak_core.methods import Examples, Ledger, MethodContext, ScoreMatrix, find_method
 from trak_core.methods.datamodels import (
     RIDGES,
     SHARES,
@@ -45,8 +45,8 @@ def outcomes_of(masks: Tensor, weights: Tensor, noise: float = 0.0) -> Tensor:
 def fit(method: str, masks: Tensor, outcomes: Tensor) -> ScoreMatrix:
     n_train, n_test = masks.shape[1], outcomes.shape[1]
     examples = (Examples(torch.zeros(n, 2), torch.zeros(n, dtype=torch.int64)) for n in (n_train, n_test))
-    material = Material(Classification(), nn.Linear(2, 2), [], *examples, ledger=Ledger(masks, outcomes))
-    scores = find_method(method).fit(material)
+    context = MethodContext(Classification(), nn.Linear(2, 2), [], *examples, ledger=Ledger(masks, outcomes))
+    scores = find_method(method).fit(context)
     assert isinstance(scores, ScoreMatrix)
     return scores
 

@@ -115,7 +115,7 @@ def test_every_method_is_in_the_guide():
 
 
 def test_links_between_guides_lead_somewhere():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
@@ -124,3 +124,9 @@ def test_guides_have_no_gaps_and_name_the_schema_version():
     for page in (ROOT / "docs").glob("*.md"):
         assert not re.search(r"\b(TODO|FIXME|FIRST_[A-Z]+|EVIDENCE)\b", page.read_text(encoding="utf-8")), page.name
     assert f"schema version {SCHEMA_VERSION} " in (ROOT / "docs" / "schema.md").read_text(encoding="utf-8")
+
+
+def test_the_changelog_tells_of_this_version():
+    newest = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == tc.__version__

@@ -15,7 +15,7 @@ from tests.benchmarks.digits_cnn import is_available, load_digits_cnn, make_mode
 from tests.benchmarks.ekfac_kronfluence import INSTALL, is_installed, run_kronfluence, run_ours, spearman_by_test
 from tests.zoo import N_CLASSES, convolutions, images, mlp, of_words, positions, sequences, tokens, vectors
 from trak_core.curvature import DAMPING_SHARE, EkfacFactors, damped_inverse, fit_ekfac
-from trak_core.errors import EmptyDataError, InvalidSettingError, NonFiniteGradientError
+from trak_core.errors import EmptyDataError, InvalidSettingError, NeedNotMetError, NonFiniteGradientError
 from trak_core.gradients import BatchGradients, GradientComputer, StateDict, find_layers, form
 from trak_core.tasks import Classification, CustomTask, Regression, Task
 
@@ -70,8 +70,8 @@ def made(name: str, seed: int = 0) -> tuple[nn.Module, StateDict, Tensor]:
 
 def computer_of(model: nn.Module, inputs: Tensor, way: str = "auto", task: Task | None = None) -> GradientComputer:
     computer = GradientComputer(model, task or Classification(), find_layers(model), "float64")
-    asked = torch.zeros(len(inputs)) if isinstance(task, Regression) else torch.zeros(len(inputs), dtype=torch.int64)
-    computer.choose(model.state_dict(), inputs, asked, way)
+    targets = torch.zeros(len(inputs)) if isinstance(task, Regression) else torch.zeros(len(inputs), dtype=torch.int64)
+    computer.choose(model.state_dict(), inputs, targets, way)
     return computer
 
 
@@ -376,8 +376,11 @@ def test_what_cannot_be_fitted_is_refused():
         fit_ekfac(computer, weights, inputs, 0)
     with pytest.raises(EmptyDataError):
         fit_ekfac(computer, [weights], inputs[:0], 0)
-    task = CustomTask(lambda outputs, asked: outputs[:, 0], lambda outputs, asked: outputs[:, 0])
-    with pytest.raises(InvalidSettingError, match="custom"):
+    task = CustomTask(lambda outputs, target: outputs[:, 0], lambda outputs, target: outputs[:, 0])
+    labels = torch.arange(len(inputs)) % N_CLASSES
+    with pytest.raises(NeedNotMetError, match="task 'custom' has no loss"):
+        fit_ekfac(computer_of(model, inputs, task=task), [weights], inputs, 0, targets=labels)
+    with pytest.raises(NeedNotMetError, match="depends on its targets; give targets="):
         fit_ekfac(computer_of(model, inputs, task=task), [weights], inputs, 0)
     broken = inputs.clone()
     broken[3] = torch.nan

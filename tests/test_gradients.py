@@ -54,30 +54,30 @@ pytestmark = [
 
 
 def computer_of(
-    model: nn.Module, inputs: Inputs, asked: Tensor, way: str = "auto", patterns: str | list[str] | None = None
+    model: nn.Module, inputs: Inputs, targets: Tensor, way: str = "auto", patterns: str | list[str] | None = None
 ) -> GradientComputer:
     computer = GradientComputer(model, TASK, find_layers(model, patterns), "float64")
-    computer.choose(model.state_dict(), inputs, asked, way)
+    computer.choose(model.state_dict(), inputs, targets, way)
     return computer
 
 
-def assert_equals_the_oracle(gradients: BatchGradients, model: nn.Module, inputs: Inputs, asked: Tensor) -> None:
-    expected = backward_gradients(model, TASK, inputs, asked)
+def assert_equals_the_oracle(gradients: BatchGradients, model: nn.Module, inputs: Inputs, targets: Tensor) -> None:
+    expected = backward_gradients(model, TASK, inputs, targets)
     for each in gradients.layers:
         torch.testing.assert_close(form(each).T, expected[each.layer.name], **TOLERANCE)
 
 
 @pytest.mark.parametrize("name", HOOKABLE)
 def test_hooks_are_chosen_and_give_the_gradients_of_one_backward_pass_an_example(name: str):
-    model, inputs, asked = made(*HOOKABLE[name])
-    computer = computer_of(model, inputs, asked)
-    gradients = computer.compute(model.state_dict(), inputs, asked)
+    model, inputs, targets = made(*HOOKABLE[name])
+    computer = computer_of(model, inputs, targets)
+    gradients = computer.compute(model.state_dict(), inputs, targets)
     assert (computer.path, computer.reason) == ("hooks", "every selected layer allows it")
-    assert_equals_the_oracle(gradients, model, inputs, asked)
+    assert_equals_the_oracle(gradients, model, inputs, targets)
     outputs = model(inputs).detach()
     torch.testing.assert_close(gradients.outputs, outputs, **TOLERANCE)
-    torch.testing.assert_close(gradients.model_output, TASK.model_output(outputs, asked), **TOLERANCE)
-    torch.testing.assert_close(gradients.q, TASK.out_to_loss(outputs, asked), **TOLERANCE)
+    torch.testing.assert_close(gradients.model_output, TASK.model_output(outputs, targets), **TOLERANCE)
+    torch.testing.assert_close(gradients.q, TASK.out_to_loss(outputs, targets), **TOLERANCE)
 
 
 OTHER_WAYS = [(name, way) for name in HOOKABLE for way in ("functional", "loop")]
@@ -86,10 +86,10 @@ OTHER_WAYS.remove(("sparse embedding", "functional"))  # torch.func.vmap has no 
 
 @pytest.mark.parametrize(("name", "way"), OTHER_WAYS)
 def test_the_other_ways_give_the_same_gradients(name: str, way: str):
-    model, inputs, asked = made(*HOOKABLE[name])
-    computer = computer_of(model, inputs, asked, way)
+    model, inputs, targets = made(*HOOKABLE[name])
+    computer = computer_of(model, inputs, targets, way)
     assert computer.path == way
-    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, asked), model, inputs, asked)
+    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -109,9 +109,9 @@ def test_hooks_follow_every_setting_of_a_convolution(data: st.DataObject):
         bias=data.draw(st.booleans()),
         padding_mode=data.draw(st.sampled_from(["zeros", "circular", "reflect", "replicate"])),
     )
-    model, inputs, asked = made(lambda: convolutions(conv), lambda: torch.randn(3, 4, *[7, 5][:dims]))
-    gradients = computer_of(model, inputs, asked, "hooks").compute(model.state_dict(), inputs, asked)
-    assert_equals_the_oracle(gradients, model, inputs, asked)
+    model, inputs, targets = made(lambda: convolutions(conv), lambda: torch.randn(3, 4, *[7, 5][:dims]))
+    gradients = computer_of(model, inputs, targets, "hooks").compute(model.state_dict(), inputs, targets)
+    assert_equals_the_oracle(gradients, model, inputs, targets)
 
 
 def tied() -> nn.Module:
@@ -169,11 +169,11 @@ UNHOOKABLE: dict[str, tuple[Build, Callable[[], Tensor], str]] = {
 @pytest.mark.parametrize("name", UNHOOKABLE)
 def test_where_hooks_cannot_follow_another_way_is_right_and_the_reason_names_the_layer(name: str):
     build, inputs_of, reason = UNHOOKABLE[name]
-    model, inputs, asked = made(build, inputs_of)
-    computer = computer_of(model, inputs, asked)
+    model, inputs, targets = made(build, inputs_of)
+    computer = computer_of(model, inputs, targets)
     assert computer.path == ("loop" if name == "control flow by values" else "functional")
     assert reason in computer.reason
-    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, asked), model, inputs, asked)
+    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
 def test_a_layer_that_is_used_past_its_module_shows_in_its_gradient():
@@ -210,17 +210,17 @@ def test_a_model_that_draws_random_numbers_is_refused():
 
 def test_a_way_chosen_on_one_example_holds_for_many():
     """On one example alone, positions without a row look like positions of that example."""
-    model, inputs, asked = made(lambda: positions(lambda at: at, 6), lambda: tokens(3))
-    computer = computer_of(model, inputs[:1], asked[:1])
-    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, asked), model, inputs, asked)
+    model, inputs, targets = made(lambda: positions(lambda at: at, 6), lambda: tokens(3))
+    computer = computer_of(model, inputs[:1], targets[:1])
+    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
 @pytest.mark.parametrize("way", ["hooks", "functional", "loop"])
 def test_a_model_put_into_training_mode_gives_the_same_gradients(way: str):
-    model, inputs, asked = made(residual)
-    computer = computer_of(model, inputs, asked, way)
+    model, inputs, targets = made(residual)
+    computer = computer_of(model, inputs, targets, way)
     model.train()
-    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, asked), model, inputs, asked)
+    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
 def test_one_output_of_regression_has_the_gradients_of_the_oracle():
@@ -241,10 +241,10 @@ def test_bert_runs_on_hooks_with_padding_and_an_attention_mask():
     model = transformers.BertForSequenceClassification(config).eval().double()
     mask = (torch.arange(7) < torch.tensor([7, 3, 5, 1, 6])[:, None]).long()
     inputs = {"input_ids": torch.randint(1, 100, (N, 7)) * mask, "attention_mask": mask}
-    asked = torch.arange(N) % N_CLASSES
-    computer = computer_of(model, inputs, asked)
+    targets = torch.arange(N) % N_CLASSES
+    computer = computer_of(model, inputs, targets)
     assert (computer.path, computer.factored) == ("hooks", {"bert.pooler.dense", "classifier"})
-    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, asked), model, inputs, asked)
+    assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
 PATTERNS = [
@@ -261,17 +261,17 @@ def test_only_selected_parameters_have_gradients_and_nothing_before_them_is_diff
     def build(between: Callable[[Model, Tensor], Tensor]) -> nn.Module:
         return nn.Sequential(nn.Linear(6, 4), Model(between), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
 
-    model, inputs, asked = made(lambda: build(lambda _, x: Undifferentiable.apply(x)))
+    model, inputs, targets = made(lambda: build(lambda _, x: Undifferentiable.apply(x)))
     plain = made(lambda: build(lambda _, x: x))[0]
-    layers = computer_of(model, inputs, asked, way, patterns).compute(model.state_dict(), inputs, asked).layers
+    layers = computer_of(model, inputs, targets, way, patterns).compute(model.state_dict(), inputs, targets).layers
     assert [(each.layer.name, each.layer.parameters) for each in layers] == expected
-    oracle = backward_gradients(plain, TASK, inputs, asked)
+    oracle = backward_gradients(plain, TASK, inputs, targets)
     for each in layers:
         whole = oracle[each.layer.name].reshape(N, each.layer.n_rows, -1)
         keep = slice(0 if each.layer.has_weight else -1, None if each.layer.has_bias else -1)
         torch.testing.assert_close(form(each).T, whole[:, :, keep].flatten(1), **TOLERANCE)
     with pytest.raises(AssertionError, match="before the first selected layer"):
-        backward_gradients(model, TASK, inputs, asked)
+        backward_gradients(model, TASK, inputs, targets)
 
 
 def test_a_pattern_that_matches_nothing_is_refused():
@@ -282,22 +282,22 @@ def test_a_pattern_that_matches_nothing_is_refused():
 @pytest.mark.parametrize("patterns", ["spare.*", "norm.*"])
 @pytest.mark.parametrize("way", ["hooks", "functional", "loop"])
 def test_parameters_without_a_part_in_the_output_have_a_gradient_of_zero(patterns: str, way: str):
-    model, inputs, asked = made(
+    model, inputs, targets = made(
         lambda: Model(lambda m, x: m.head(x), head=nn.Linear(6, 3), spare=nn.Linear(2, 7), norm=nn.LayerNorm(5))
     )
-    (layer,) = computer_of(model, inputs, asked, way, patterns).compute(model.state_dict(), inputs, asked).layers
+    (layer,) = computer_of(model, inputs, targets, way, patterns).compute(model.state_dict(), inputs, targets).layers
     assert torch.equal(form(layer), torch.zeros(layer.layer.size, N, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("way", ["hooks", "functional", "loop"])
 def test_mixed_precision_ends_at_the_gradients(way: str):
     """The model runs in bfloat16, which keeps eight bits; gradients are float32 numbers all the same."""
-    model, inputs, asked = made(inplace, images)
-    expected = backward_gradients(model, TASK, inputs, asked)
+    model, inputs, targets = made(inplace, images)
+    expected = backward_gradients(model, TASK, inputs, targets)
     model, inputs = model.float(), inputs.float()
     computer = GradientComputer(model, TASK, find_layers(model), "bfloat16")
-    computer.choose(model.state_dict(), inputs, asked, way)
-    for each in computer.compute(model.state_dict(), inputs, asked).layers:
+    computer.choose(model.state_dict(), inputs, targets, way)
+    for each in computer.compute(model.state_dict(), inputs, targets).layers:
         assert form(each).dtype == torch.float32
         error = (form(each).T - expected[each.layer.name]).abs().max() / expected[each.layer.name].abs().max()
         assert error < 0.1
@@ -305,10 +305,10 @@ def test_mixed_precision_ends_at_the_gradients(way: str):
 
 def packed_case() -> tuple[PackedRows, list[BatchGradients]]:
     """Gradients of N train and N - 2 test examples: layers with one and with many outer products, and norms."""
-    model, inputs, asked = made(inplace, images)
-    computer = computer_of(model, inputs, asked)
+    model, inputs, targets = made(inplace, images)
+    computer = computer_of(model, inputs, targets)
     batches = [
-        computer.compute(model.state_dict(), take(inputs, part), asked[part]) for part in (slice(N), slice(2, N))
+        computer.compute(model.state_dict(), take(inputs, part), targets[part]) for part in (slice(N), slice(2, N))
     ]
     return PackedRows(tuple(computer.layers), computer.factored), batches
 
@@ -337,16 +337,16 @@ def test_packed_rows_unpack_to_the_same_gradients():
 
 
 def test_a_factored_layer_that_runs_at_several_positions_later_is_refused():
-    model, inputs, asked = made(lambda: Model(lambda m, x: m.fc(x).flatten(1)[:, :3], fc=nn.Linear(6, 6)))
-    computer = computer_of(model, inputs, asked)
-    later = computer.compute(model.state_dict(), inputs[:, None].expand(-1, 2, -1), asked)
+    model, inputs, targets = made(lambda: Model(lambda m, x: m.fc(x).flatten(1)[:, :3], fc=nn.Linear(6, 6)))
+    computer = computer_of(model, inputs, targets)
+    later = computer.compute(model.state_dict(), inputs[:, None].expand(-1, 2, -1), targets)
     with pytest.raises(InvalidModelError, match="'fc' ran once for each example at first"):
         PackedRows(tuple(computer.layers), computer.factored).pack(later.layers)
 
 
 def test_rows_that_were_looked_up_hold_the_whole_gradient_of_a_table():
-    model, inputs, asked = made(*HOOKABLE["embedding"])
-    table = computer_of(model, inputs, asked).compute(model.state_dict(), inputs, asked).layers[0]
+    model, inputs, targets = made(*HOOKABLE["embedding"])
+    table = computer_of(model, inputs, targets).compute(model.state_dict(), inputs, targets).layers[0]
     assert isinstance(table, TableRows)
     for at_once in (1000, 9):
         chunks = list(table.touched(at_once))
@@ -360,8 +360,8 @@ def test_rows_that_were_looked_up_hold_the_whole_gradient_of_a_table():
 def test_any_rows_of_a_gradient_can_be_formed_alone():
     """Blocks of projections begin and end anywhere in a layer."""
     for name in ("embedding", "depthwise", "mlp", "linear on sequences"):
-        model, inputs, asked = made(*HOOKABLE[name])
-        for each in computer_of(model, inputs, asked).compute(model.state_dict(), inputs, asked).layers:
+        model, inputs, targets = made(*HOOKABLE[name])
+        for each in computer_of(model, inputs, targets).compute(model.state_dict(), inputs, targets).layers:
             expected = form(each).reshape(each.layer.n_rows, each.layer.n_columns, N)[1:3]
             out = torch.empty_like(expected).flatten(0, 1)
             each.write(out, 1, 3)
@@ -394,7 +394,7 @@ class Routed(nn.Module):
 
 def test_rows_that_the_data_picks_are_never_given_to_other_examples():
     """On the examples that hooks are tried on every row is picked, later some: the numbers must still be right."""
-    model, inputs, asked = made(Routed, lambda: sequences(8))
+    model, inputs, targets = made(Routed, lambda: sequences(8))
     inputs[:3, :, 0] = inputs[:3, :, 0].abs() + 0.1
     inputs[3:, :, 0] = -inputs[3:, :, 0].abs() - 0.1
     inputs[3:7, :, 0] *= -1  # 28 of 32 rows
@@ -403,18 +403,18 @@ def test_rows_that_the_data_picks_are_never_given_to_other_examples():
     inputs[5, :2, 0] *= -1  # 19 rows
     for picked_by in (inputs, inputs[:7], inputs[[0, 1, 3, 6, 7]]):
         n = len(picked_by)
-        computer = computer_of(model, inputs[:3], asked[:3])
+        computer = computer_of(model, inputs[:3], targets[:3])
         assert_equals_the_oracle(
-            computer.compute(model.state_dict(), picked_by, asked[:n]), model, picked_by, asked[:n]
+            computer.compute(model.state_dict(), picked_by, targets[:n]), model, picked_by, targets[:n]
         )
 
 
 def test_weights_that_are_zero_hide_no_wrong_way():
     """With a zero head every gradient behind it is zero, and any way would seem right."""
-    model, inputs, asked = made(lambda: three(lambda m, x: m.head(torch.tanh(m.fc1(x) @ m.fc1.weight.T))))
+    model, inputs, targets = made(lambda: three(lambda m, x: m.head(torch.tanh(m.fc1(x) @ m.fc1.weight.T))))
     trained = model.state_dict()
     fresh = {name: torch.zeros_like(value) if "head" in name else value for name, value in trained.items()}
     computer = GradientComputer(model, TASK, find_layers(model), "float64")
-    computer.choose(fresh, inputs, asked)
+    computer.choose(fresh, inputs, targets)
     assert computer.path == "functional"
-    assert_equals_the_oracle(computer.compute(trained, inputs, asked), model, inputs, asked)
+    assert_equals_the_oracle(computer.compute(trained, inputs, targets), model, inputs, targets)

@@ -12,7 +12,7 @@ from trak_core.curvature import EkfacFactors, conjugate_gradients, fisher_matrix
 from trak_core.curvature.gauss_newton import VECTORS, solve_damped
 from trak_core.errors import SingularKernelError
 from trak_core.gradients import Layer
-from trak_core.methods import Examples, Material, Scores, Tuning, find_method, influence, logra
+from trak_core.methods import Examples, MethodContext, Scores, Tuning, find_method, influence, logra
 from trak_core.methods.source import response, segments, source_scores, survival
 from trak_core.tasks import Classification
 from trak_core.training import Moment, Schedule, TrainingLog, TrainingSettings
@@ -53,7 +53,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 ALL_MODELS = pytest.mark.parametrize("name", MODELS)
 
 
-def material_of(name: str, n_checkpoints: int = 1, weight_decay: float = DAMPING) -> Material:
+def material_of(name: str, n_checkpoints: int = 1, weight_decay: float = DAMPING) -> MethodContext:
     """A model with random weights and examples, in float64."""
     torch.manual_seed(7)
     model = MODELS[name]().double().eval()
@@ -67,7 +67,7 @@ def material_of(name: str, n_checkpoints: int = 1, weight_decay: float = DAMPING
     for state in states:  # a state dict has a shared tensor under both its names
         state.update({"second.weight": state["first.weight"]} if name == "tied" else {})
     train, test = torch.randn(N_TRAIN, 5, dtype=torch.float64), torch.randn(N_TEST, 5, dtype=torch.float64)
-    return Material(
+    return MethodContext(
         TASK,
         model,
         states,
@@ -94,14 +94,14 @@ class Dense:
     q: Tensor
 
     @classmethod
-    def of(cls, material: Material, checkpoint: int = 0) -> "Dense":
-        names = [name for name, _ in material.architecture.named_parameters()]
-        state = material.states[checkpoint]
-        order = columns(material)
+    def of(cls, context: MethodContext, checkpoint: int = 0) -> "Dense":
+        names = [name for name, _ in context.architecture.named_parameters()]
+        state = context.states[checkpoint]
+        order = columns(context)
 
         def outputs(parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            fixed = {name: state[name] for name, _ in material.architecture.named_buffers()}
-            return functional_call(material.architecture, {**fixed, **parameters}, (inputs,))
+            fixed = {name: state[name] for name, _ in context.architecture.named_buffers()}
+            return functional_call(context.architecture, {**fixed, **parameters}, (inputs,))
 
         # Derivatives of logits [n, n_classes, p], one block a parameter.
         def jacobian(inputs: Tensor) -> Tensor:
@@ -110,27 +110,27 @@ class Dense:
 
         def margin_gradients(examples: Examples) -> Tensor:
             p = outputs({name: state[name] for name in names}, examples.inputs).softmax(1)
-            asked = torch.nn.functional.one_hot(examples.asked, N_CLASSES).to(p)
+            hot = torch.nn.functional.one_hot(examples.targets, N_CLASSES).to(p)
             # f = z_y - log sum over the others of exp(z), so df/dz = 1 at y and -p / (1 - p_y) elsewhere.
-            slope = asked - (1 - asked) * p / (1 - (p * asked).sum(1, keepdim=True))
+            slope = hot - (1 - hot) * p / (1 - (p * hot).sum(1, keepdim=True))
             return torch.einsum("nc,ncp->np", slope, jacobian(examples.inputs))
 
-        p = outputs({name: state[name] for name in names}, material.train.inputs).softmax(1)
+        p = outputs({name: state[name] for name in names}, context.train.inputs).softmax(1)
         of_logits = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
-        moved = jacobian(material.train.inputs)
-        matrix = torch.einsum("nip,nij,njq->pq", moved, of_logits, moved) / len(material.train)
-        q = 1 - p.gather(1, material.train.asked[:, None])[:, 0]
-        return cls(margin_gradients(material.train), margin_gradients(material.test), matrix, q)
+        moved = jacobian(context.train.inputs)
+        matrix = torch.einsum("nip,nij,njq->pq", moved, of_logits, moved) / len(context.train)
+        q = 1 - p.gather(1, context.train.targets[:, None])[:, 0]
+        return cls(margin_gradients(context.train), margin_gradients(context.test), matrix, q)
 
     def influence(self, damping: float) -> Tensor:
         damped = self.matrix + damping * torch.eye(len(self.matrix)).to(self.matrix)
         return self.test @ torch.linalg.solve(damped, (self.train * self.q[:, None]).T) / len(self.q)
 
 
-def columns(material: Material) -> Tensor:
+def columns(context: MethodContext) -> Tensor:
     """Places among all parameters, one tensor after another, in the order that rows of gradients have."""
     at, places = 0, {}
-    for name, value in material.architecture.named_parameters():
+    for name, value in context.architecture.named_parameters():
         places[name] = torch.arange(at, at + value.numel()).reshape(value.shape)
         at += value.numel()
 
@@ -138,11 +138,11 @@ def columns(material: Material) -> Tensor:
         height = layer.n_rows if layer.kind == "matrix" else 1
         return torch.cat([places[name].reshape(height, -1) for name in layer.parameters], dim=1).flatten()
 
-    return torch.cat([of_layer(layer) for layer in material.gradients.layers])
+    return torch.cat([of_layer(layer) for layer in context.gradients.layers])
 
 
-def scores_of(method: str, material: Material) -> Tensor:
-    return find_method(method).fit(material).block(EVERYTHING)
+def scores_of(method: str, context: MethodContext) -> Tensor:
+    return find_method(method).fit(context).block(EVERYTHING)
 
 
 # --- the whole matrix ----------------------------------------------------------------------------------------
@@ -150,9 +150,9 @@ def scores_of(method: str, material: Material) -> Tensor:
 
 @ALL_MODELS
 def test_exact_influence_is_a_dense_solve_with_the_jacobian(name: str):
-    material = material_of(name, n_checkpoints=2)
-    scores = find_method("influence_exact").fit(material)
-    expected = [Dense.of(material, checkpoint).influence(DAMPING) for checkpoint in range(2)]
+    context = material_of(name, n_checkpoints=2)
+    scores = find_method("influence_exact").fit(context)
+    expected = [Dense.of(context, checkpoint).influence(DAMPING) for checkpoint in range(2)]
     torch.testing.assert_close(scores.block(EVERYTHING), (expected[0] + expected[1]) / 2, **CLOSE)
     torch.testing.assert_close(scores.first(1).block(EVERYTHING), expected[0], **CLOSE)
     assert scores.settings == {"damping": DAMPING}
@@ -160,16 +160,16 @@ def test_exact_influence_is_a_dense_solve_with_the_jacobian(name: str):
 
 @ALL_MODELS
 def test_the_fisher_matrix_is_the_gauss_newton_matrix(name: str):
-    material = material_of(name)
-    rows = influence._fisher_rows(material, material.states[0])
-    found = fisher_matrix(rows, material.n_parameters, N_TRAIN, like=material.train.inputs)
-    torch.testing.assert_close(found, Dense.of(material).matrix, **CLOSE)
+    context = material_of(name)
+    rows = influence._fisher_rows(context, context.states[0])
+    found = fisher_matrix(rows, context.n_parameters, N_TRAIN, like=context.train.inputs)
+    torch.testing.assert_close(found, Dense.of(context).matrix, **CLOSE)
 
 
 def test_damping_is_the_weight_decay_or_else_a_little():
-    material = material_of("mlp", weight_decay=0.0)
-    scores = scores_of("influence_exact", material)
-    torch.testing.assert_close(scores, Dense.of(material).influence(1e-3), rtol=1e-6, atol=1e-9)
+    context = material_of("mlp", weight_decay=0.0)
+    scores = scores_of("influence_exact", context)
+    torch.testing.assert_close(scores, Dense.of(context).influence(1e-3), rtol=1e-6, atol=1e-9)
 
 
 def test_a_matrix_that_is_not_positive_definite_is_refused():
@@ -182,19 +182,20 @@ def test_a_matrix_that_is_not_positive_definite_is_refused():
 
 @ALL_MODELS
 def test_products_with_the_gauss_newton_matrix_are_those_of_the_dense_one(name: str):
-    material = material_of(name)
-    as_states, as_rows = influence._between(material, material.states[0])
+    context = material_of(name)
+    as_states, as_rows = influence._between(context, context.states[0])
     torch.manual_seed(1)
-    vectors = torch.randn(VECTORS + 3, material.n_parameters, dtype=torch.float64)
+    vectors = torch.randn(VECTORS + 3, context.n_parameters, dtype=torch.float64)
     states = as_states(vectors)
     assert torch.equal(as_rows(states), vectors)
     assert {key: value.shape[1:] for key, value in states.items()} == {
-        key: value.shape for key, value in material.architecture.named_parameters()
+        key: value.shape for key, value in context.architecture.named_parameters()
     }
+    train = context.train
     products = gauss_newton_products(
-        material.architecture, material.states[0], material.train.inputs, lambda z: z.logsumexp(-1), states, 5
+        context.architecture, context.states[0], train.inputs, train.targets, TASK, states, batch_size=5
     )
-    torch.testing.assert_close(as_rows(products), vectors @ Dense.of(material).matrix, **CLOSE)
+    torch.testing.assert_close(as_rows(products), vectors @ Dense.of(context).matrix, **CLOSE)
 
 
 def positive_definite(n: int = 20) -> tuple[Tensor, Tensor]:
@@ -241,13 +242,13 @@ def test_a_row_that_is_solved_early_stays_as_it_is_and_only_needed_products_are_
 
 @ALL_MODELS
 def test_conjugate_gradients_give_exact_influence_to_their_residual(name: str):
-    material = material_of(name)
-    exact, scores = scores_of("influence_exact", material), find_method("influence_cg").fit(material)
+    context = material_of(name)
+    exact, scores = scores_of("influence_exact", context), find_method("influence_cg").fit(context)
     assert 0 < scores.settings["residual"] <= influence.TOLERANCE
     # The residual is divided by eigenvalues from the damping on.
     assert (scores.block(EVERYTHING) - exact).abs().max() < 0.02 * exact.abs().max()
-    solved, residuals = influence.solve_by_steps(material, material.states[0], material.test, DAMPING, 1e-10)
-    dense = Dense.of(material)
+    solved, residuals = influence.solve_by_steps(context, context.states[0], context.test, DAMPING, 1e-10)
+    dense = Dense.of(context)
     assert (residuals <= 1e-10).all()
     torch.testing.assert_close(solved @ (dense.train * dense.q[:, None]).T / N_TRAIN, exact, rtol=1e-6, atol=1e-8)
 
@@ -258,22 +259,22 @@ def test_tokens_can_be_asked_about():
     train, test = torch.randint(7, (N_TRAIN, 2)), torch.randint(7, (N_TEST, 2))
     labels = torch.arange(N_TRAIN) % N_CLASSES
     examples = Examples(train, labels), Examples(test, labels[:N_TEST])
-    material = Material(TASK, model, [model.state_dict()], *examples, weight_decay=DAMPING)
-    exact, stepwise = (scores_of(method, material) for method in ("influence_exact", "influence_cg"))
-    torch.testing.assert_close(exact, Dense.of(material).influence(DAMPING), rtol=1e-3, atol=1e-5)
+    context = MethodContext(TASK, model, [model.state_dict()], *examples, weight_decay=DAMPING)
+    exact, stepwise = (scores_of(method, context) for method in ("influence_exact", "influence_cg"))
+    torch.testing.assert_close(exact, Dense.of(context).influence(DAMPING), rtol=1e-3, atol=1e-5)
     assert (stepwise - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 # --- a convex problem, fitted again --------------------------------------------------------------------------
 
 
-def optimum(material: Material, weights: Tensor) -> tuple[Tensor, Tensor]:
+def optimum(context: MethodContext, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax regression with weights of examples `[m, n_train]` by Newton's method: weights and biases `[m, ...]`."""
-    inputs = torch.cat([material.train.inputs, torch.ones(len(material.train), 1, dtype=torch.float64)], dim=1)
+    inputs = torch.cat([context.train.inputs, torch.ones(len(context.train), 1, dtype=torch.float64)], dim=1)
 
     def loss(flat: Tensor, weight: Tensor) -> Tensor:
-        losses = TASK.loss(inputs @ flat.reshape(N_CLASSES, -1).T, material.train.asked)
-        return (losses * weight).mean() + material.weight_decay / 2 * (flat**2).sum()
+        losses = TASK.loss(inputs @ flat.reshape(N_CLASSES, -1).T, context.train.targets)
+        return (losses * weight).mean() + context.weight_decay / 2 * (flat**2).sum()
 
     at = torch.zeros(len(weights), N_CLASSES * inputs.shape[1], dtype=torch.float64)
     for _ in range(9):
@@ -284,36 +285,36 @@ def optimum(material: Material, weights: Tensor) -> tuple[Tensor, Tensor]:
     return matrices[:, :, :-1], matrices[:, :, -1]
 
 
-def margins(material: Material, weights: Tensor) -> Tensor:
+def margins(context: MethodContext, weights: Tensor) -> Tensor:
     """Margins `[n_test, m]` of models fitted with weights of examples `[m, n_train]`."""
-    matrices, biases = optimum(material, weights)
-    logits = torch.einsum("nd,mcd->mnc", material.test.inputs, matrices) + biases[:, None]
-    return TASK.model_output(logits, material.test.asked.expand(len(weights), -1)).T
+    matrices, biases = optimum(context, weights)
+    logits = torch.einsum("nd,mcd->mnc", context.test.inputs, matrices) + biases[:, None]
+    return TASK.model_output(logits, context.test.targets.expand(len(weights), -1)).T
 
 
-def fitted() -> tuple[Material, Tensor]:
+def fitted() -> tuple[MethodContext, Tensor]:
     """A problem with a minimum of its own, the model at it, and a row of ones for each of 60 train examples."""
     generator = torch.Generator().manual_seed(5)
     inputs = torch.randn(60, 5, generator=generator, dtype=torch.float64)
     noise = torch.randn(60, N_CLASSES, generator=generator, dtype=torch.float64)
     train = Examples(inputs, (inputs[:, :N_CLASSES] + noise).argmax(1))
-    material = replace(material_of("linear", weight_decay=0.05), train=train)
+    context = replace(material_of("linear", weight_decay=0.05), train=train)
     ones = torch.ones(60, 60, dtype=torch.float64)
-    matrices, biases = optimum(material, ones[:1])
-    return replace(material, states=[{"weight": matrices[0], "bias": biases[0]}]), ones
+    matrices, biases = optimum(context, ones[:1])
+    return replace(context, states=[{"weight": matrices[0], "bias": biases[0]}]), ones
 
 
 def test_for_a_convex_problem_exact_influence_is_the_derivative_in_the_weight_of_an_example():
-    material, ones = fitted()
+    context, ones = fitted()
     change = 1e-5 * torch.eye(len(ones), dtype=torch.float64)
-    slopes = (margins(material, ones + change) - margins(material, ones - change)) / 2e-5
-    torch.testing.assert_close(scores_of("influence_exact", material), slopes, rtol=1e-6, atol=1e-8)
+    slopes = (margins(context, ones + change) - margins(context, ones - change)) / 2e-5
+    torch.testing.assert_close(scores_of("influence_exact", context), slopes, rtol=1e-6, atol=1e-8)
 
 
 def test_for_a_convex_problem_exact_influence_predicts_fitting_without_an_example():
-    material, ones = fitted()
-    change = margins(material, ones[:1]) - margins(material, ones - torch.eye(len(ones)))
-    scores = scores_of("influence_exact", material)
+    context, ones = fitted()
+    change = margins(context, ones[:1]) - margins(context, ones - torch.eye(len(ones)))
+    scores = scores_of("influence_exact", context)
     slope = (scores * change).sum() / (scores * scores).sum()
     assert torch.corrcoef(torch.stack([scores.flatten(), change.flatten()]))[0, 1] > 0.99
     assert 0.95 < slope < 1.15
@@ -323,20 +324,20 @@ def test_for_a_convex_problem_exact_influence_predicts_fitting_without_an_exampl
 
 
 def test_where_the_curvature_is_a_kronecker_product_ekfac_influence_is_exact():
-    material = material_of("linear")
-    same = Examples(material.train.inputs[:1].expand(N_TRAIN, -1), material.train.asked)
-    material = replace(material, train=same)
-    torch.testing.assert_close(scores_of("influence_ekfac", material), scores_of("influence_exact", material), **CLOSE)
+    context = material_of("linear")
+    same = Examples(context.train.inputs[:1].expand(N_TRAIN, -1), context.train.targets)
+    context = replace(context, train=same)
+    torch.testing.assert_close(scores_of("influence_ekfac", context), scores_of("influence_exact", context), **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["mlp", "norms", "conv"])
 def test_ekfac_influence_is_a_dense_solve_with_its_own_matrix(name: str):
-    material = material_of(name, n_checkpoints=2)
+    context = material_of(name, n_checkpoints=2)
     expected = []
-    for checkpoint, state in enumerate(material.states):
-        factors = fit_ekfac(material.gradients.computer, [state], material.train.inputs, 0, draws=None)
-        expected.append(replace(Dense.of(material, checkpoint), matrix=matrix_of(factors)).influence(DAMPING))
-    torch.testing.assert_close(scores_of("influence_ekfac", material), sum(expected) / 2, **CLOSE)
+    for checkpoint, state in enumerate(context.states):
+        factors = fit_ekfac(context.gradients.computer, [state], context.train.inputs, 0, draws=None)
+        expected.append(replace(Dense.of(context, checkpoint), matrix=matrix_of(factors)).influence(DAMPING))
+    torch.testing.assert_close(scores_of("influence_ekfac", context), sum(expected) / 2, **CLOSE)
 
 
 def matrix_of(factors: EkfacFactors) -> Tensor:
@@ -345,20 +346,20 @@ def matrix_of(factors: EkfacFactors) -> Tensor:
 
 @pytest.mark.parametrize("method", ["influence_ekfac", "influence_exact"])
 def test_with_a_huge_damping_influence_is_the_inner_product_of_gradients(method: str):
-    material = material_of("mlp", weight_decay=1e9)
-    scores = scores_of(method, material) * 1e9 * N_TRAIN
-    torch.testing.assert_close(scores, scores_of("grad_dot", material), rtol=1e-6, atol=1e-8)
+    context = material_of("mlp", weight_decay=1e9)
+    scores = scores_of(method, context) * 1e9 * N_TRAIN
+    torch.testing.assert_close(scores, scores_of("grad_dot", context), rtol=1e-6, atol=1e-8)
 
 
 def test_without_weight_decay_ekfac_damps_with_a_tenth_of_the_mean_eigenvalue():
-    material = material_of("mlp", weight_decay=0.0)
-    factors = fit_ekfac(material.gradients.computer, material.states, material.train.inputs, 0, draws=None)
+    context = material_of("mlp", weight_decay=0.0)
+    factors = fit_ekfac(context.gradients.computer, context.states, context.train.inputs, 0, draws=None)
     mean = float(matrix_of(factors).diagonal().mean())
-    settings = find_method("influence_ekfac").fit(material).settings
+    settings = find_method("influence_ekfac").fit(context).settings
     assert settings["damping"] == pytest.approx(0.1 * mean)
 
 
-def tuned_to(method: str, candidates: list[Material], plain: Material) -> list[Scores]:
+def tuned_to(method: str, candidates: list[MethodContext], plain: MethodContext) -> list[Scores]:
     """Scores of a method with tuning that wants the outcomes predicted by each of the candidates."""
     masks = torch.rand(9, N_TRAIN, generator=torch.Generator().manual_seed(0)) < 0.5
     found = []
@@ -370,11 +371,11 @@ def tuned_to(method: str, candidates: list[Material], plain: Material) -> list[S
 
 
 def test_the_damping_of_ekfac_is_the_one_that_predicts_best():
-    material = material_of("mlp", n_checkpoints=2)
+    context = material_of("mlp", n_checkpoints=2)
     dampings = [DAMPING * share for share in influence.EKFAC_DAMPINGS]
-    candidates = [replace(material, weight_decay=damping) for damping in dampings]
+    candidates = [replace(context, weight_decay=damping) for damping in dampings]
     for scores, damping, candidate in zip(
-        tuned_to("influence_ekfac", candidates, material), dampings, candidates, strict=True
+        tuned_to("influence_ekfac", candidates, context), dampings, candidates, strict=True
     ):
         assert scores.settings["damping"] == pytest.approx(damping)
         torch.testing.assert_close(scores.block(EVERYTHING), scores_of("influence_ekfac", candidate))
@@ -398,28 +399,28 @@ def block_influence(dense: Dense, sizes: list[int], share: float) -> Tensor:
 def test_logra_with_room_for_whole_gradients_is_influence_with_the_empirical_fisher_matrix(
     share: float, monkeypatch: pytest.MonkeyPatch
 ):
-    material = material_of("mlp", n_checkpoints=2)
+    context = material_of("mlp", n_checkpoints=2)
     monkeypatch.setattr(logra, "DEFAULT_DAMPING", share)
-    sizes = [layer.size for layer in material.gradients.layers]
-    expected = sum(block_influence(Dense.of(material, checkpoint), sizes, share) for checkpoint in range(2)) / 2
-    scores = find_method("logra").fit(material)
+    sizes = [layer.size for layer in context.gradients.layers]
+    expected = sum(block_influence(Dense.of(context, checkpoint), sizes, share) for checkpoint in range(2)) / 2
+    scores = find_method("logra").fit(context)
     assert scores.settings == {"damping": share}
     torch.testing.assert_close(scores.block(EVERYTHING), expected, **CLOSE)
 
 
 def test_with_a_huge_damping_logra_orders_as_the_inner_product_of_gradients(monkeypatch: pytest.MonkeyPatch):
-    material, share = material_of("linear"), 1e9
+    context, share = material_of("linear"), 1e9
     monkeypatch.setattr(logra, "DEFAULT_DAMPING", share)
-    scores, dots = scores_of("logra", material), scores_of("grad_dot", material)
+    scores, dots = scores_of("logra", context), scores_of("grad_dot", context)
     assert torch.equal(scores.argsort(1), dots.argsort(1))
-    dense = Dense.of(material)
+    dense = Dense.of(context)
     mean = float(((dense.train * dense.q[:, None]) ** 2).mean())
     torch.testing.assert_close(scores * share * mean * N_TRAIN, dots, rtol=1e-6, atol=1e-8)
 
 
 def test_each_checkpoint_of_logra_has_a_projection_of_its_own(monkeypatch: pytest.MonkeyPatch):
-    material = material_of("mlp")
-    twice = replace(material, states=[*material.states, *material.states])
+    context = material_of("mlp")
+    twice = replace(context, states=[*context.states, *context.states])
     whole = find_method("logra").fit(twice)
     assert not whole.standard_error(EVERYTHING).any()
     monkeypatch.setattr(logra, "PROJ_DIM", 24)
@@ -431,12 +432,12 @@ def test_each_checkpoint_of_logra_has_a_projection_of_its_own(monkeypatch: pytes
 
 
 def test_a_layer_without_gradients_plays_no_part_in_logra():
-    material = material_of("mlp")
-    weights = dict(material.states[0])
+    context = material_of("mlp")
+    weights = dict(context.states[0])
     weights["2.weight"] = torch.zeros_like(weights["2.weight"])  # nothing reaches the first layer
-    scores = scores_of("logra", replace(material, states=[weights]))
-    dense = Dense.of(replace(material, states=[weights]))
-    first, last = (layer.size for layer in material.gradients.layers)
+    scores = scores_of("logra", replace(context, states=[weights]))
+    dense = Dense.of(replace(context, states=[weights]))
+    first, last = (layer.size for layer in context.gradients.layers)
     assert not dense.train[:, :first].any()
     only = replace(dense, train=dense.train[:, first:], test=dense.test[:, first:])
     torch.testing.assert_close(scores, block_influence(only, [last], logra.DEFAULT_DAMPING), **CLOSE)
@@ -445,30 +446,30 @@ def test_a_layer_without_gradients_plays_no_part_in_logra():
 # --- SOURCE --------------------------------------------------------------------------------------------------
 
 
-def log_of(material: Material, learning_rate: float = 0.1, weight_decay: float = DAMPING) -> TrainingLog:
-    """A log with the states of the material, at equal distances; SOURCE takes them as they are."""
-    n_parts = len(material.states) - 1
+def log_of(context: MethodContext, learning_rate: float = 0.1, weight_decay: float = DAMPING) -> TrainingLog:
+    """A log with the states of the context, at equal distances; SOURCE takes them as they are."""
+    n_parts = len(context.states) - 1
     settings = TrainingSettings(n_parts, 3, learning_rate, 0.9, weight_decay)
     schedule = Schedule(settings, N_TRAIN)
-    moments = [Moment(part * schedule.steps_an_epoch, dict(state), {}) for part, state in enumerate(material.states)]
+    moments = [Moment(part * schedule.steps_an_epoch, dict(state), {}) for part, state in enumerate(context.states)]
     return TrainingLog(0, schedule, moments)
 
 
-def source_by_hand(material: Material, log: TrainingLog, parts: list[list[int]], times: list[float]) -> Tensor:
+def source_by_hand(context: MethodContext, log: TrainingLog, parts: list[list[int]], times: list[float]) -> Tensor:
     """SOURCE with dense matrices: states and time of each segment, the first segment first."""
     decay = log.schedule.settings.weight_decay
-    queries = Dense.of(material, len(log.moments) - 1).test
+    queries = Dense.of(context, len(log.moments) - 1).test
     total = torch.zeros(N_TEST, N_TRAIN, dtype=torch.float64)
     for numbers, time in reversed(list(zip(parts, times, strict=True))):
         states = [log.moments[number].parameters for number in numbers]
-        factors = fit_ekfac(material.gradients.computer, states, material.train.inputs, material.seed, draws=None)
+        factors = fit_ekfac(context.gradients.computer, states, context.train.inputs, context.seed, draws=None)
         curvature = matrix_of(factors)
         identity = torch.eye(len(curvature), dtype=torch.float64)
         curvature = curvature + decay * identity
         kept = torch.matrix_exp(-time * curvature)
         moved = torch.linalg.solve(curvature, identity - kept)
         for number in numbers:
-            dense = Dense.of(material, number)
+            dense = Dense.of(context, number)
             total += queries @ moved @ (dense.train * dense.q[:, None]).T / (len(numbers) * N_TRAIN)
         queries = queries @ kept
     return total
@@ -476,23 +477,23 @@ def source_by_hand(material: Material, log: TrainingLog, parts: list[list[int]],
 
 @pytest.mark.parametrize("name", ["mlp", "norms"])
 def test_source_is_its_formula_with_dense_matrices(name: str):
-    material = material_of(name, n_checkpoints=7)
-    log = log_of(material)
+    context = material_of(name, n_checkpoints=7)
+    log = log_of(context)
     parts = segments(log, 3)
     assert [[moment.step for moment in part.moments] for part in parts] == [[6, 12], [18, 24], [30, 36]]
-    scores = source_scores(material, log, 3)
-    expected = source_by_hand(material, log, [[1, 2], [3, 4], [5, 6]], [part.time for part in parts])
+    scores = source_scores(context, log, 3)
+    expected = source_by_hand(context, log, [[1, 2], [3, 4], [5, 6]], [part.time for part in parts])
     torch.testing.assert_close(scores, expected, **CLOSE)
     whole = sum(part.time for part in parts)
-    expected = source_by_hand(material, log, [[1, 2, 3, 4, 5, 6]], [whole])
-    torch.testing.assert_close(source_scores(material, log, 1), expected, **CLOSE)
+    expected = source_by_hand(context, log, [[1, 2, 3, 4, 5, 6]], [whole])
+    torch.testing.assert_close(source_scores(context, log, 1), expected, **CLOSE)
 
 
 def test_source_over_logs_is_the_mean_over_them():
-    material = material_of("mlp", n_checkpoints=7)
-    logs = [log_of(material), log_of(material, learning_rate=0.3)]
-    scores = find_method("source").fit(replace(material, logs=logs))
-    expected = [source_scores(material, log, 3) for log in logs]
+    context = material_of("mlp", n_checkpoints=7)
+    logs = [log_of(context), log_of(context, learning_rate=0.3)]
+    scores = find_method("source").fit(replace(context, logs=logs))
+    expected = [source_scores(context, log, 3) for log in logs]
     torch.testing.assert_close(scores.block(EVERYTHING), (expected[0] + expected[1]) / 2)
     torch.testing.assert_close(scores.standard_error(EVERYTHING), (expected[0] - expected[1]).abs() / 2)
     assert torch.equal(scores.first(1).block(EVERYTHING), expected[0])
@@ -524,16 +525,16 @@ def test_what_survives_a_segment_and_what_responds_to_it_belong_together(dtype: 
 
 
 def test_after_endless_training_one_segment_of_source_is_damped_ekfac_influence():
-    material = material_of("mlp", n_checkpoints=2)
+    context = material_of("mlp", n_checkpoints=2)
     # One recorded state, so that the averaged curvature is that of the checkpoint.
-    scores = source_scores(material, log_of(material, learning_rate=1e4), 1)
-    last = replace(material, states=material.states[1:])
+    scores = source_scores(context, log_of(context, learning_rate=1e4), 1)
+    last = replace(context, states=context.states[1:])
     torch.testing.assert_close(scores, scores_of("influence_ekfac", last), **CLOSE)
 
 
 def test_after_hardly_any_training_source_is_the_inner_product_of_gradients():
-    material = material_of("mlp", n_checkpoints=2)
-    log = log_of(material, learning_rate=1e-9)
+    context = material_of("mlp", n_checkpoints=2)
+    log = log_of(context, learning_rate=1e-9)
     time = segments(log, 1)[0].time
-    dots = scores_of("grad_dot", replace(material, states=material.states[1:]))
-    torch.testing.assert_close(source_scores(material, log, 1), dots * time / N_TRAIN, rtol=1e-6, atol=0)
+    dots = scores_of("grad_dot", replace(context, states=context.states[1:]))
+    torch.testing.assert_close(source_scores(context, log, 1), dots * time / N_TRAIN, rtol=1e-6, atol=0)

@@ -132,12 +132,12 @@ def test_the_only_example_of_a_class_is_in_the_training_of_every_model(monkeypat
 def test_no_model_depends_on_what_is_in_its_fold():
     inputs, labels = tiny_material()
     folds = draw_folds(labels.numpy(), 5, 1, seed=1)
-    before = tiny_folds(inputs, labels, folds).ensemble.logits(inputs)
+    before = tiny_folds(inputs, labels, folds).ensemble.outputs(Classification(), inputs)
     for fold in range(5):
         left_out = torch.from_numpy(folds[0] == fold)
         other_inputs = torch.where(left_out[:, None], -inputs, inputs)
         other_labels = torch.where(left_out, (labels + 1) % 10, labels)
-        after = tiny_folds(other_inputs, other_labels, folds).ensemble.logits(inputs)
+        after = tiny_folds(other_inputs, other_labels, folds).ensemble.outputs(Classification(), inputs)
         same = [torch.equal(before[i], after[i]) for i in range(5)]
         assert same == [i == fold for i in range(5)]
 
@@ -148,12 +148,12 @@ def test_a_model_trained_alone_on_what_is_left_says_the_same(monkeypatch):
     folds = draw_folds(labels.numpy(), 5, 2, seed=1)
     masks, seeds = masks_of_training(monkeypatch, labels.numpy(), folds)
     monkeypatch.undo()
-    together = tiny_folds(inputs, labels, folds).ensemble.logits(inputs)
+    together = tiny_folds(inputs, labels, folds).ensemble.outputs(Classification(), inputs)
     for i in (0, 4, 7):
         alone = train_ensemble(
             subject.make_model, Classification(), inputs, labels, masks[[i]], [seeds[i]], subject.training
         )
-        assert torch.allclose(alone.logits(inputs)[0], together[i], atol=1e-4)
+        assert torch.allclose(alone.outputs(Classification(), inputs)[0], together[i], atol=1e-4)
 
 
 def test_unseen_takes_the_model_that_left_the_example_out():
@@ -399,7 +399,7 @@ def hear(labels: np.ndarray, seed: int = 0, keep: np.ndarray | None = None):
     taken, given = torch.from_numpy(inputs if keep is None else inputs[keep]), torch.from_numpy(labels)
     subject = TINY.load()
     trainer = VmapTrainer(subject.make_model, subject.task, taken, given, subject.training)
-    return hear_witnesses(trainer, taken, given, 10, seed)
+    return hear_witnesses(subject.task, trainer, taken, given, 10, seed)
 
 
 def test_the_same_labels_and_seed_give_the_same_opinions():
@@ -496,6 +496,7 @@ def test_opinions_of_a_build_are_those_of_its_labels_and_seed(flipped):
     subject, _ = load_subject(FLIPPED)
     train = subject.dataset.train
     opinions = hear_witnesses(
+        subject.task,
         subject.trainer("cpu"),
         torch.from_numpy(train.inputs),
         torch.from_numpy(train.labels),

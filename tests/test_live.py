@@ -127,7 +127,7 @@ def test_agreement_is_measured_on_test_examples_that_nothing_was_chosen_on(small
     assert len(measured.test_idx) == 40 and (measured.stored == small_run.scores("trak")[measured.test_idx]).all()
     inputs = torch.from_numpy(digits.test.inputs[measured.test_idx])
     for scorer in (exact, by_features):
-        live = scorer.attribute(inputs, torch.from_numpy(measured.asked))
+        live = scorer.attribute(inputs, torch.from_numpy(measured.targets))
         expected = np.mean([spearmanr(one, other)[0] for one, other in zip(live, measured.stored, strict=True)])
         assert scorer.agreement.spearman == pytest.approx(expected, abs=1e-6)
     assert by_features.agreement.spearman < exact.agreement.spearman
@@ -135,7 +135,7 @@ def test_agreement_is_measured_on_test_examples_that_nothing_was_chosen_on(small
 
 def test_other_classes_are_scored_in_their_own_unit(small_run, digits, exact):
     _, measured = draw_probes(small_run, other_class=True)
-    assert (measured.asked != small_run.test_labels[measured.test_idx]).all()
+    assert (measured.targets != small_run.test_labels[measured.test_idx]).all()
     assert exact.agreement_of_others.spearman > 0.999
     test_idx = int(
         next(i for i in measured.test_idx if exact.answer(given(digits, i)).predicted == small_run.test_labels[i])

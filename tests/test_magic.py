@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tests.test_training import N_TRAIN, SETTINGS, TASK, data, make_model
 from trak_core.errors import RunMismatchError
-from trak_core.methods import Examples, Material, find_method, magic, magic_scores
+from trak_core.gradients import run_model
+from trak_core.methods import Examples, MethodContext, find_method, magic, magic_scores
 from trak_core.training import TrainingLog, TrainingSettings, train_recorded, train_reweighted
 
 # torch's own, when it takes its first forward derivative.
@@ -37,13 +38,13 @@ def queries() -> Examples:
 
 def material_of(
     make: Callable[[], nn.Module] = make_model, settings: TrainingSettings = SETTINGS, n_logs: int = 1
-) -> Material:
+) -> MethodContext:
     inputs, labels = data()
     trained = train_recorded(make, TASK, inputs, labels, SEEDS[:n_logs], settings)
     states = [trained.ensemble.state_dict(index) for index in range(n_logs)]
     train = Examples(inputs, labels)
     architecture = trained.ensemble.architecture
-    return Material(TASK, architecture, states, train, queries(), logs=trained.logs)
+    return MethodContext(TASK, architecture, states, train, queries(), logs=trained.logs)
 
 
 def differences(make: Callable[[], nn.Module], settings: TrainingSettings) -> Tensor:
@@ -53,7 +54,7 @@ def differences(make: Callable[[], nn.Module], settings: TrainingSettings) -> Te
     weights[N_TRAIN:] -= EPSILON * np.eye(N_TRAIN)
     ensemble = train_reweighted(make, TASK, *data(), weights, [SEEDS[0]] * len(weights), settings)
     test = queries()
-    margins = TASK.model_output(ensemble.logits(test.inputs), test.asked.expand(len(weights), -1))
+    margins = TASK.model_output(ensemble.outputs(TASK, test.inputs), test.targets.expand(len(weights), -1))
     return (margins[:N_TRAIN] - margins[N_TRAIN:]).T / (2 * EPSILON)
 
 
@@ -70,44 +71,44 @@ def differences(make: Callable[[], nn.Module], settings: TrainingSettings) -> Te
     ids=["momentum and decay", "longer", "plain", "whole batches", "LayerNorm", "convolution"],
 )
 def test_scores_are_the_derivatives_of_real_retraining(make: Callable[[], nn.Module], settings: TrainingSettings):
-    material = material_of(make, settings)
-    scores = magic_scores(material, material.logs[0])
+    context = material_of(make, settings)
+    scores = magic_scores(context, context.logs[0])
     expected = differences(make, settings)
     # Central differences are wrong by EPSILON^2 times the third derivative.
     assert (scores - expected).abs().max() < 1e-6 * expected.abs().max()
 
 
 def test_the_derivative_predicts_what_leaving_an_example_out_does():
-    material = material_of()
-    scores = magic_scores(material, material.logs[0])
+    context = material_of()
+    scores = magic_scores(context, context.logs[0])
     weights = (1 - np.eye(N_TRAIN)).astype(np.float32)
     left_out = train_reweighted(make_model, TASK, *data(), weights, [SEEDS[0]] * N_TRAIN, SETTINGS)
     test = queries()
-    margins = TASK.model_output(left_out.logits(test.inputs), test.asked.expand(N_TRAIN, -1)).T
-    whole = TASK.model_output(material.outputs(material.states[0], test.inputs), test.asked)
+    margins = TASK.model_output(left_out.outputs(TASK, test.inputs), test.targets.expand(N_TRAIN, -1)).T
+    whole = TASK.model_output(run_model(context.architecture, context.states[0], test.inputs).detach(), test.targets)
     actual = whole[:, None] - margins
     for predicted, found in zip(scores, actual, strict=True):
         assert torch.corrcoef(torch.stack([predicted, found]))[0, 1] > 0.9
 
 
 def test_little_memory_takes_more_steps_and_gives_the_same_scores(monkeypatch: pytest.MonkeyPatch):
-    material = material_of(settings=LONG)
+    context = material_of(settings=LONG)
     steps: list[int] = []
     plain = magic.sgd_step
     monkeypatch.setattr(magic, "sgd_step", lambda *args: steps.append(1) or plain(*args))
-    expected = magic_scores(material, material.logs[0])
+    expected = magic_scores(context, context.logs[0])
     assert len(steps) == 44  # each step replayed once
-    one_state = sum(value.numel() * 8 for value in material.states[0].values())
+    one_state = sum(value.numel() * 8 for value in context.states[0].values())
     for memory in (1, 6 * one_state):  # two states at once, and three
         steps.clear()
-        scores = magic_scores(replace(material, memory=memory), material.logs[0])
+        scores = magic_scores(replace(context, memory=memory), context.logs[0])
         assert len(steps) >= 88
         assert (scores - expected).abs().max() < 1e-10 * expected.abs().max()
 
 
 def test_single_precision_is_enough():
     inputs, labels = data()
-    material = material_of()
+    context = material_of()
 
     def make() -> nn.Module:
         return make_model().float()
@@ -116,41 +117,41 @@ def test_single_precision_is_enough():
     trained = train_recorded(make, TASK, inputs.float(), labels, SEEDS[:1], SETTINGS)
     test = queries()
     single = replace(
-        material,
+        context,
         architecture=trained.ensemble.architecture,
         train=Examples(inputs.float(), labels),
-        test=Examples(test.inputs.float(), test.asked),
+        test=Examples(test.inputs.float(), test.targets),
         logs=trained.logs,
     )
-    expected = magic_scores(material, material.logs[0])
+    expected = magic_scores(context, context.logs[0])
     scores = magic_scores(single, single.logs[0])
     assert scores.dtype == torch.float32
     assert (scores - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
 def test_a_replay_of_other_data_or_settings_is_refused():
-    material = material_of()
-    log, train = material.logs[0], material.train
+    context = material_of()
+    log, train = context.logs[0], context.train
     others = {
-        "inputs": (replace(material, train=Examples(train.inputs + 0.5, train.asked)), log),
-        "labels": (replace(material, train=Examples(train.inputs, train.asked.roll(1))), log),
-        "batches": (material, replace(log, seed=log.seed + 1)),
+        "inputs": (replace(context, train=Examples(train.inputs + 0.5, train.targets)), log),
+        "labels": (replace(context, train=Examples(train.inputs, train.targets.roll(1))), log),
+        "batches": (context, replace(log, seed=log.seed + 1)),
     }
     for name, value in {"learning_rate": 0.4, "momentum": 0.5, "weight_decay": 0.5}.items():
         settings = replace(log.schedule.settings, **{name: value})
-        others[name] = (material, replace(log, schedule=replace(log.schedule, settings=settings)))
+        others[name] = (context, replace(log, schedule=replace(log.schedule, settings=settings)))
     for changed, its_log in others.values():
         with pytest.raises(RunMismatchError, match=r"replaying .* lower the learning rate and build the run again"):
             magic_scores(changed, its_log)
-    broken = replace(material, train=Examples(train.inputs * torch.nan, train.asked))
+    broken = replace(context, train=Examples(train.inputs * torch.nan, train.targets))
     with pytest.raises(RunMismatchError, match="by nan of the largest"):
         magic_scores(broken, log)
 
 
 def test_scores_of_several_runs_are_averaged_with_their_standard_error():
-    material = material_of(n_logs=2)
-    first, second = (magic_scores(material, log) for log in material.logs)
-    scores = find_method("magic").fit(material)
+    context = material_of(n_logs=2)
+    first, second = (magic_scores(context, log) for log in context.logs)
+    scores = find_method("magic").fit(context)
     everything = slice(None)
     assert scores.n_checkpoints == 2
     torch.testing.assert_close(scores.block(everything), (first + second) / 2)
@@ -159,13 +160,13 @@ def test_scores_of_several_runs_are_averaged_with_their_standard_error():
     alone = scores.first(1)
     assert alone.n_checkpoints == 1 and alone.standard_error(everything) is None
     assert torch.equal(alone.block(everything), first)
-    assert torch.equal(find_method("magic").fit(material.first(1)).block(everything), first)
+    assert torch.equal(find_method("magic").fit(context.first(1)).block(everything), first)
 
 
 def test_queries_other_than_the_test_examples_can_be_asked_about():
-    material = material_of()
-    log: TrainingLog = material.logs[0]
-    some = Examples(material.train.inputs[:3], material.train.asked[:3])
-    scores = magic_scores(material, log, some)
-    torch.testing.assert_close(scores, magic_scores(replace(material, test=some), log))
+    context = material_of()
+    log: TrainingLog = context.logs[0]
+    some = Examples(context.train.inputs[:3], context.train.targets[:3])
+    scores = magic_scores(context, log, some)
+    torch.testing.assert_close(scores, magic_scores(replace(context, test=some), log))
     assert (scores.diagonal() > 0).all()  # more weight on an example raises its own margin

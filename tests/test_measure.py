@@ -36,7 +36,7 @@ from trak_core.errors import (
 )
 from trak_core.evidence import calibration_slope, measure_lds, predicted_outcomes
 from trak_core.evidence.verification import verify
-from trak_core.methods import METHODS, Material, MethodInfo, ScoreMatrix
+from trak_core.methods import METHODS, MethodContext, MethodInfo, ScoreMatrix
 from trak_core.methods.method import choose
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
@@ -271,8 +271,8 @@ def trained_again(recipe: Recipe, weights: np.ndarray, seeds: list[int]) -> tupl
     ensemble = train_reweighted(
         subject.make_model, subject.task, inputs, labels, weights.astype(np.float32), seeds, subject.training
     )
-    logits, asked = ensemble.logits(test_inputs), test_labels.expand(len(seeds), -1)
-    return ensemble, subject.task.model_output(logits, asked).double().numpy(), (logits.argmax(-1) == asked).numpy()
+    logits, labels = ensemble.outputs(subject.task, test_inputs), test_labels.expand(len(seeds), -1)
+    return ensemble, subject.task.model_output(logits, labels).double().numpy(), (logits.argmax(-1) == labels).numpy()
 
 
 def test_one_model_with_nothing_dropped_is_its_checkpoint(measured_run):
@@ -531,7 +531,7 @@ def test_a_run_built_on_a_gpu_that_is_not_there_is_refused(tiny):
 def test_a_method_asked_for_by_name_that_cannot_be_had_is_refused_before_anything_is_begun(tiny, monkeypatch):
     before = (tiny / "store.duckdb").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("trak_core.methods.material.MAX_HESSIAN", 10)
+        patch.setattr("trak_core.methods.context.MAX_HESSIAN", 10)
         with pytest.raises(NeedNotMetError, match=r"'influence_exact' needs a model small enough.*use influence_cg"):
             measure_run(tiny, replace(SCORES_ALONE, methods=("random", "influence_exact")))
     assert (tiny / "store.duckdb").read_bytes() == before
@@ -544,7 +544,7 @@ class Unsolvable:
 
     info = MethodInfo("unsolvable", "Unsolvable", "Fails.")
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         return ScoreMatrix(torch.linalg.cholesky(-torch.eye(3)))
 
 
@@ -553,8 +553,8 @@ class Wild:
 
     info = MethodInfo("wild", "Wild", "Not a number.")
 
-    def fit(self, material: Material) -> ScoreMatrix:
-        values = torch.ones(len(material.test), len(material.train))
+    def fit(self, context: MethodContext) -> ScoreMatrix:
+        values = torch.ones(len(context.test), len(context.train))
         values[3, 5] = float("nan")
         return ScoreMatrix(values)
 
@@ -562,7 +562,7 @@ class Wild:
 def test_of_all_methods_those_that_fail_are_left_out_and_named_until_they_can_be_had(tiny, monkeypatch):
     names = set(METHODS)
     with monkeypatch.context() as patch:
-        patch.setattr("trak_core.methods.material.MAX_HESSIAN", 10)
+        patch.setattr("trak_core.methods.context.MAX_HESSIAN", 10)
         for method in (Unsolvable(), Wild()):
             patch.setitem(METHODS, method.info.name, method)
         every = MeasureSettings(tuple(METHODS), n_removal_tests=0, n_datamodel_subsets=6, n_truth_subsets=0)
@@ -600,10 +600,10 @@ class Constant:
 
     info = MethodInfo("constant", "All the same", "One number.")
 
-    def fit(self, material: Material) -> ScoreMatrix:
-        values = torch.ones(len(material.test), len(material.train))
-        predicted = material.tuning.masks.float() @ values.T
-        return ScoreMatrix(values, {"level": choose(material, {0.5: predicted, 1.0: 2 * predicted}, default=0.25)})
+    def fit(self, context: MethodContext) -> ScoreMatrix:
+        values = torch.ones(len(context.test), len(context.train))
+        predicted = context.tuning.masks.float() @ values.T
+        return ScoreMatrix(values, {"level": choose(context, {0.5: predicted, 1.0: 2 * predicted}, default=0.25)})
 
 
 def test_a_method_that_predicts_nothing_has_an_undefined_lds_and_never_a_number(tiny, monkeypatch):

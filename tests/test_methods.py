@@ -18,7 +18,7 @@ from trak_core.methods import (
     RIDGES,
     Examples,
     Ledger,
-    Material,
+    MethodContext,
     Need,
     ProductScores,
     ScoreMatrix,
@@ -55,7 +55,7 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(5, 8), nn.GELU(), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3))
 
 
-def material_of(dtype: torch.dtype = torch.float32, with_tuning: bool = False) -> Material:
+def material_of(dtype: torch.dtype = torch.float32, with_tuning: bool = False) -> MethodContext:
     """Three trained models, with all that a run can offer but for tuning, which comes if wanted."""
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(N_TRAIN + N_TEST, 5, generator=generator, dtype=torch.float64).to(dtype)
@@ -65,16 +65,16 @@ def material_of(dtype: torch.dtype = torch.float32, with_tuning: bool = False) -
     def make() -> nn.Module:
         return make_model().to(dtype)
 
-    trained = train_recorded(make, TASK, train.inputs, train.asked, list(range(N_MODELS)), SETTINGS)
+    trained = train_recorded(make, TASK, train.inputs, train.targets, list(range(N_MODELS)), SETTINGS)
     masks = draw_half_subsets(N_FIT, N_TRAIN, seed=2)
-    halves = train_ensemble(make, TASK, train.inputs, train.asked, masks, list(range(N_FIT)), SETTINGS)
-    outcomes = TASK.model_output(halves.logits(test.inputs), test.asked.expand(N_FIT, -1))
+    halves = train_ensemble(make, TASK, train.inputs, train.targets, masks, list(range(N_FIT)), SETTINGS)
+    outcomes = TASK.model_output(halves.outputs(TASK, test.inputs), test.targets.expand(N_FIT, -1))
     ledger = Ledger(torch.from_numpy(masks), outcomes)
 
     def quality(predicted: Tensor) -> float:
         return float(torch.corrcoef(torch.stack([predicted.flatten(), outcomes.to(predicted).flatten()]))[0, 1])
 
-    return Material(
+    return MethodContext(
         TASK,
         trained.ensemble.architecture,
         [trained.ensemble.state_dict(index) for index in range(N_MODELS)],
@@ -88,25 +88,25 @@ def material_of(dtype: torch.dtype = torch.float32, with_tuning: bool = False) -
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def context() -> MethodContext:
     """In single precision, with everything."""
     return material_of(with_tuning=True)
 
 
 @pytest.fixture(scope="module")
-def untuned(material: Material) -> Material:
-    return replace(material, tuning=None)
+def untuned(context: MethodContext) -> MethodContext:
+    return replace(context, tuning=None)
 
 
 @pytest.fixture(scope="module")
-def exact() -> Material:
+def exact() -> MethodContext:
     """In double precision, without tuning."""
     return material_of(torch.float64)
 
 
 @pytest.fixture(scope="module")
-def fitted(material: Material) -> dict[str, Scores]:
-    return {name: method.fit(material) for name, method in METHODS.items()}
+def fitted(context: MethodContext) -> dict[str, Scores]:
+    return {name: method.fit(context) for name, method in METHODS.items()}
 
 
 # --- the registry --------------------------------------------------------------------------------------------
@@ -149,22 +149,22 @@ class Plain(nn.Module):
         return inputs @ self.weight
 
 
-WITHOUT: dict[Need, Callable[[Material], Material]] = {
-    Need.CHECKPOINTS: lambda material: replace(material, states=()),
-    Need.EMBEDDINGS: lambda material: replace(material, architecture=Plain()),
-    Need.TRAINING_LOG: lambda material: replace(material, logs=()),
-    Need.LEDGER: lambda material: replace(material, ledger=None),
-    Need.SMALL_MODEL: lambda material: replace(material, architecture=nn.Linear(200, 100)),
-    Need.MATRIX_LAYERS: lambda material: replace(material, architecture=Plain()),
-    Need.CLASSES: lambda material: replace(material, task=Regression()),
-    Need.HIDDEN_UNITS: lambda material: replace(material, architecture=nn.Linear(5, 3)),
+WITHOUT: dict[Need, Callable[[MethodContext], MethodContext]] = {
+    Need.CHECKPOINTS: lambda context: replace(context, states=()),
+    Need.EMBEDDINGS: lambda context: replace(context, architecture=Plain()),
+    Need.TRAINING_LOG: lambda context: replace(context, logs=()),
+    Need.LEDGER: lambda context: replace(context, ledger=None),
+    Need.SMALL_MODEL: lambda context: replace(context, architecture=nn.Linear(200, 100)),
+    Need.MATRIX_LAYERS: lambda context: replace(context, architecture=Plain()),
+    Need.CLASSES: lambda context: replace(context, task=Regression()),
+    Need.HIDDEN_UNITS: lambda context: replace(context, architecture=nn.Linear(5, 3)),
 }
 
 
 @pytest.mark.parametrize("need", Need)
-def test_what_is_missing_is_named_with_a_way_to_get_it_or_around_it(material: Material, need: Need):
-    without = WITHOUT[need](material)
-    assert material.missing(list(Need)) == []
+def test_what_is_missing_is_named_with_a_way_to_get_it_or_around_it(context: MethodContext, need: Need):
+    without = WITHOUT[need](context)
+    assert context.missing(list(Need)) == []
     assert need in without.missing(list(Need))
     with pytest.raises(NeedNotMetError) as refusal:
         without.require("some_method", [need])
@@ -178,11 +178,11 @@ def test_what_is_missing_is_named_with_a_way_to_get_it_or_around_it(material: Ma
 
 
 @ALL
-def test_a_method_is_refused_exactly_without_its_needs(material: Material, name: str):
+def test_a_method_is_refused_exactly_without_its_needs(context: MethodContext, name: str):
     needs = METHODS[name].info.needs
-    material.require(name, needs)
+    context.require(name, needs)
     for need, remove in WITHOUT.items():
-        without = remove(material)
+        without = remove(context)
         if need in needs:
             with pytest.raises(NeedNotMetError, match=name):
                 without.require(name, needs)
@@ -191,8 +191,8 @@ def test_a_method_is_refused_exactly_without_its_needs(material: Material, name:
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(2, 2), nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1)])
-def test_each_kind_of_matrix_counts_as_one(material: Material, layer: nn.Module):
-    assert replace(material, architecture=nn.Sequential(layer)).missing([Need.MATRIX_LAYERS]) == []
+def test_each_kind_of_matrix_counts_as_one(context: MethodContext, layer: nn.Module):
+    assert replace(context, architecture=nn.Sequential(layer)).missing([Need.MATRIX_LAYERS]) == []
 
 
 # --- what every method gives ---------------------------------------------------------------------------------
@@ -212,8 +212,10 @@ def test_blocks_are_finite_and_their_size_changes_nothing(fitted: dict[str, Scor
 
 
 @ALL
-def test_predicted_outcomes_are_scores_summed_over_members(fitted: dict[str, Scores], material: Material, name: str):
-    scores, masks = fitted[name], material.ledger.masks
+def test_predicted_outcomes_are_scores_summed_over_members(
+    fitted: dict[str, Scores], context: MethodContext, name: str
+):
+    scores, masks = fitted[name], context.ledger.masks
     whole = torch.cat(list(scores.blocks())).double()
     expected = masks.double() @ whole.T
     predicted = scores.predict(masks)
@@ -236,7 +238,7 @@ def test_standard_errors_and_self_influence_are_numbers_of_the_right_shape_or_no
 
 
 @ALL
-def test_self_influence_is_the_score_of_an_example_for_itself(untuned: Material, name: str):
+def test_self_influence_is_the_score_of_an_example_for_itself(untuned: MethodContext, name: str):
     scores = METHODS[name].fit(replace(untuned, test=untuned.train))
     own = scores.self_influence()
     if own is None:
@@ -256,7 +258,7 @@ def test_self_influence_is_the_score_of_an_example_for_itself(untuned: Material,
 
 # A threshold is relative to the scores of all checkpoints.
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "trak_threshold"])
-def test_scores_of_the_first_checkpoints_are_those_of_a_run_that_has_no_more(untuned: Material, name: str):
+def test_scores_of_the_first_checkpoints_are_those_of_a_run_that_has_no_more(untuned: MethodContext, name: str):
     scores = METHODS[name].fit(untuned)
     info = METHODS[name].info
     averages = info.uses_checkpoints
@@ -272,9 +274,9 @@ def test_scores_of_the_first_checkpoints_are_those_of_a_run_that_has_no_more(unt
 
 @ALL
 def test_the_same_settings_give_the_same_scores_to_the_last_bit(
-    fitted: dict[str, Scores], material: Material, name: str
+    fitted: dict[str, Scores], context: MethodContext, name: str
 ):
-    again = METHODS[name].fit(replace(material, _rows=[]))
+    again = METHODS[name].fit(replace(context, _rows=[]))
     assert torch.equal(again.block(EVERYTHING), fitted[name].block(EVERYTHING))
     assert again.settings == fitted[name].settings
 
@@ -282,17 +284,17 @@ def test_the_same_settings_give_the_same_scores_to_the_last_bit(
 RANDOM = ["trak_dropout", "trak_forward", "random"]
 
 
-def test_another_seed_changes_methods_that_draw_and_no_others(fitted: dict[str, Scores], material: Material):
+def test_another_seed_changes_methods_that_draw_and_no_others(fitted: dict[str, Scores], context: MethodContext):
     changed = [
         name
         for name, method in METHODS.items()
-        if not torch.equal(method.fit(replace(material, seed=1)).block(EVERYTHING), fitted[name].block(EVERYTHING))
+        if not torch.equal(method.fit(replace(context, seed=1)).block(EVERYTHING), fitted[name].block(EVERYTHING))
     ]
     assert changed == RANDOM
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].info.is_baseline])
-def test_real_methods_predict_models_retrained_on_other_halves(untuned: Material, name: str):
+def test_real_methods_predict_models_retrained_on_other_halves(untuned: MethodContext, name: str):
     masks, outcomes = untuned.ledger.masks, untuned.ledger.outcomes
     known = replace(untuned, ledger=Ledger(masks[::2], outcomes[::2]))
     predicted, actual = METHODS[name].fit(known).predict(masks[1::2]), outcomes[1::2]
@@ -303,12 +305,12 @@ def test_real_methods_predict_models_retrained_on_other_halves(untuned: Material
 # --- choosing settings ---------------------------------------------------------------------------------------
 
 
-def tuned_by(material: Material, quality: Callable[[Tensor], float]) -> Material:
+def tuned_by(context: MethodContext, quality: Callable[[Tensor], float]) -> MethodContext:
     masks = torch.ones(2, N_TRAIN, dtype=torch.bool)
-    return replace(material, tuning=Tuning(masks, quality))
+    return replace(context, tuning=Tuning(masks, quality))
 
 
-def test_the_setting_with_the_best_quality_is_chosen_and_undefined_ones_never(untuned: Material):
+def test_the_setting_with_the_best_quality_is_chosen_and_undefined_ones_never(untuned: MethodContext):
     predicted = {setting: torch.tensor([setting]) for setting in (0.1, 1.0, 10.0)}
     assert choose(untuned, predicted, 3.0) == 3.0
     for qualities, expected in (
@@ -319,18 +321,18 @@ def test_the_setting_with_the_best_quality_is_chosen_and_undefined_ones_never(un
         ({0.1: 0.5, 1.0: 0.5, 10.0: 0.5}, 0.1),
     ):
         by_number = {round(setting, 3): quality for setting, quality in qualities.items()}
-        material = tuned_by(untuned, lambda outcome, by_number=by_number: by_number[round(float(outcome), 3)])
-        assert choose(material, predicted, 3.0) == expected
-    assert choose(material, {}, 3.0) == 3.0
+        context = tuned_by(untuned, lambda outcome, by_number=by_number: by_number[round(float(outcome), 3)])
+        assert choose(context, predicted, 3.0) == expected
+    assert choose(context, {}, 3.0) == 3.0
 
 
-def with_wanted(material: Material, wanted: Tensor) -> Material:
+def with_wanted(context: MethodContext, wanted: Tensor) -> MethodContext:
     """Tuning for which the nearer outcomes are to those wanted, the better."""
-    masks = material.ledger.masks
-    return replace(material, tuning=Tuning(masks, lambda predicted: -float((predicted - wanted).abs().sum())))
+    masks = context.ledger.masks
+    return replace(context, tuning=Tuning(masks, lambda predicted: -float((predicted - wanted).abs().sum())))
 
 
-def test_trak_takes_the_ridge_that_predicts_best(exact: Material):
+def test_trak_takes_the_ridge_that_predicts_best(exact: MethodContext):
     single = exact.first(1)
     every = [gradients(single, single.states[0], examples) for examples in (single.train, single.test)]
     q = single.q(single.states[0], single.train).numpy()
@@ -345,12 +347,12 @@ def test_trak_takes_the_ridge_that_predicts_best(exact: Material):
 
 
 def gradients(
-    material: Material, weights: dict[str, Tensor], examples: Examples, architecture: nn.Module | None = None
+    context: MethodContext, weights: dict[str, Tensor], examples: Examples, architecture: nn.Module | None = None
 ) -> np.ndarray:
-    return loop_gradients(architecture or material.architecture, weights, examples.inputs, examples.asked).numpy()
+    return loop_gradients(architecture or context.architecture, weights, examples.inputs, examples.targets).numpy()
 
 
-def test_trak_is_its_formula_with_dense_matrices(exact: Material):
+def test_trak_is_its_formula_with_dense_matrices(exact: MethodContext):
     train, test = (
         [gradients(exact, weights, examples) for weights in exact.states] for examples in (exact.train, exact.test)
     )
@@ -368,7 +370,7 @@ def test_trak_is_its_formula_with_dense_matrices(exact: Material):
     torch.testing.assert_close(scores.standard_error(EVERYTHING), each.std(0) / N_MODELS**0.5, **CLOSE)
 
 
-def test_the_threshold_draws_trak_towards_zero(exact: Material):
+def test_the_threshold_draws_trak_towards_zero(exact: MethodContext):
     plain, scores = find_method("trak").fit(exact), find_method("trak_threshold").fit(exact)
     middle = float(plain.block(EVERYTHING).abs().median())
     assert scores.settings == {"ridge": DEFAULT_RIDGE, "threshold": pytest.approx(middle)}
@@ -380,7 +382,7 @@ def test_the_threshold_draws_trak_towards_zero(exact: Material):
 
 
 @pytest.mark.parametrize("share", trak.THRESHOLDS)
-def test_the_threshold_that_predicts_best_is_taken(exact: Material, share: float, monkeypatch: pytest.MonkeyPatch):
+def test_the_threshold_that_predicts_best_is_taken(exact: MethodContext, share: float, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trak, "RIDGES", (DEFAULT_RIDGE,))
     plain = find_method("trak").fit(exact).block(EVERYTHING)
     threshold = share * float(plain.abs().median())
@@ -389,22 +391,22 @@ def test_the_threshold_that_predicts_best_is_taken(exact: Material, share: float
     assert scores.settings == {"ridge": DEFAULT_RIDGE, "threshold": pytest.approx(threshold)}
 
 
-def masked_versions(material: Material, checkpoint: int) -> list[nn.Module]:
-    return [version.architecture for version in trak._masked(material, checkpoint)]
+def masked_versions(context: MethodContext, checkpoint: int) -> list[nn.Module]:
+    return [version.architecture for version in trak._masked(context, checkpoint)]
 
 
-def scales(architecture: nn.Module, material: Material) -> list[Tensor]:
+def scales(architecture: nn.Module, context: MethodContext) -> list[Tensor]:
     """What each Linear layer multiplies its inputs by, seen from outside."""
     found = []
     for at in (0, 2, 4):
         given: list[Tensor] = []
         # After the hook that switches units off.
         handle = architecture[at].register_forward_hook(lambda _, args, output, given=given: given.append(args[0]))
-        before = material.train.inputs
+        before = context.train.inputs
         for module in architecture[:at]:
             before = module(before)
         given.clear()
-        architecture(material.train.inputs)
+        architecture(context.train.inputs)
         handle.remove()
         ratio = (given[0] / before).detach()
         torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))  # the same for every example
@@ -413,7 +415,7 @@ def scales(architecture: nn.Module, material: Material) -> list[Tensor]:
 
 
 def test_dropout_switches_the_same_units_off_for_every_example_and_others_for_every_version(
-    exact: Material, monkeypatch: pytest.MonkeyPatch
+    exact: MethodContext, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(trak, "DROPOUT", 0.5)
     every = []
@@ -432,18 +434,18 @@ def test_dropout_switches_the_same_units_off_for_every_example_and_others_for_ev
     assert all(not module._forward_pre_hooks for module in exact.architecture.modules())
 
 
-def dropout_parts(material: Material) -> tuple[list[np.ndarray], list[np.ndarray], list[Tensor]]:
+def dropout_parts(context: MethodContext) -> tuple[list[np.ndarray], list[np.ndarray], list[Tensor]]:
     """Gradients of train and test examples and q by loops, for every masked version of every checkpoint."""
     train, test, q = [], [], []
-    for checkpoint, weights in enumerate(material.states):
-        for architecture in masked_versions(material, checkpoint):
-            train.append(gradients(material, weights, material.train, architecture))
-            test.append(gradients(material, weights, material.test, architecture))
-            q.append(replace(material, architecture=architecture).q(weights, material.train))
+    for checkpoint, weights in enumerate(context.states):
+        for architecture in masked_versions(context, checkpoint):
+            train.append(gradients(context, weights, context.train, architecture))
+            test.append(gradients(context, weights, context.test, architecture))
+            q.append(replace(context, architecture=architecture).q(weights, context.train))
     return train, test, q
 
 
-def test_the_dropout_ensemble_is_trak_over_its_masked_models(exact: Material):
+def test_the_dropout_ensemble_is_trak_over_its_masked_models(exact: MethodContext):
     train, test, q = dropout_parts(exact)
     mean_q = torch.stack(q).mean(0).numpy()
     scores = find_method("trak_dropout").fit(exact)
@@ -461,7 +463,7 @@ def test_the_dropout_ensemble_is_trak_over_its_masked_models(exact: Material):
     assert scores.first(1).standard_error(EVERYTHING) is None
 
 
-def test_the_forward_only_ensemble_takes_its_weights_alone_from_masked_models(exact: Material):
+def test_the_forward_only_ensemble_takes_its_weights_alone_from_masked_models(exact: MethodContext):
     train, test = (
         [gradients(exact, weights, examples) for weights in exact.states] for examples in (exact.train, exact.test)
     )
@@ -472,7 +474,7 @@ def test_the_forward_only_ensemble_takes_its_weights_alone_from_masked_models(ex
 
 
 @pytest.mark.parametrize("name", ["trak_dropout", "trak_forward"])
-def test_without_dropout_the_ensembles_are_trak(exact: Material, name: str, monkeypatch: pytest.MonkeyPatch):
+def test_without_dropout_the_ensembles_are_trak(exact: MethodContext, name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trak, "DROPOUT", 0.0)
     expected = find_method("trak").fit(exact)
     scores = find_method(name).fit(exact)
@@ -484,19 +486,19 @@ def test_without_dropout_the_ensembles_are_trak(exact: Material, name: str, monk
 # --- plain products of gradients -----------------------------------------------------------------------------
 
 
-def loop_of(material: Material, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def loop_of(context: MethodContext, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of train and test examples by a loop, and q."""
-    train, test = (torch.from_numpy(gradients(material, weights, part)) for part in (material.train, material.test))
-    return train, test, material.q(weights, material.train)
+    train, test = (torch.from_numpy(gradients(context, weights, part)) for part in (context.train, context.test))
+    return train, test, context.q(weights)
 
 
-def test_gradient_dot_is_the_mean_of_products_by_a_loop(exact: Material):
+def test_gradient_dot_is_the_mean_of_products_by_a_loop(exact: MethodContext):
     expected = [test @ (train * q[:, None]).T for train, test, q in (loop_of(exact, each) for each in exact.states)]
     scores = find_method("grad_dot").fit(exact).block(EVERYTHING)
     torch.testing.assert_close(scores, torch.stack(expected).mean(0), **CLOSE)
 
 
-def test_gradient_cosine_is_the_product_of_directions(exact: Material):
+def test_gradient_cosine_is_the_product_of_directions(exact: MethodContext):
     expected = []
     for weights in exact.states:
         train, test, q = loop_of(exact, weights)
@@ -513,13 +515,13 @@ def test_a_gradient_of_zero_has_no_direction():
     train, test = torch.randn(6, 5), torch.randn(3, 5)
     train[2], test[1] = 0, 0
     examples = Examples(train, torch.arange(6) % 3), Examples(test, torch.arange(3))
-    material = Material(TASK, model, [model.state_dict()], *examples)
-    scores = find_method("grad_cos").fit(material).block(EVERYTHING)
+    context = MethodContext(TASK, model, [model.state_dict()], *examples)
+    scores = find_method("grad_cos").fit(context).block(EVERYTHING)
     assert scores.isfinite().all()
     assert not scores[1].any() and not scores[:, 2].any()
 
 
-def test_tracin_is_the_sum_over_recorded_states_by_a_loop(exact: Material):
+def test_tracin_is_the_sum_over_recorded_states_by_a_loop(exact: MethodContext):
     expected = []
     for log in exact.logs:
         total, n_steps = torch.zeros(N_TEST, N_TRAIN, dtype=torch.float64), log.schedule.n_steps
@@ -535,7 +537,7 @@ def test_tracin_is_the_sum_over_recorded_states_by_a_loop(exact: Material):
     torch.testing.assert_close(scores.standard_error(EVERYTHING), error, **CLOSE)
 
 
-def test_gradient_norms_are_the_same_for_every_question(exact: Material):
+def test_gradient_norms_are_the_same_for_every_question(exact: MethodContext):
     expected = []
     for weights in exact.states:
         train, _, q = loop_of(exact, weights)
@@ -548,7 +550,7 @@ def test_gradient_norms_are_the_same_for_every_question(exact: Material):
 # --- baselines -----------------------------------------------------------------------------------------------
 
 
-def test_embedding_similarity_is_the_mean_cosine_of_what_the_last_layer_sees(exact: Material):
+def test_embedding_similarity_is_the_mean_cosine_of_what_the_last_layer_sees(exact: MethodContext):
     expected = []
     for weights in exact.states:
         train, test = (
@@ -560,21 +562,21 @@ def test_embedding_similarity_is_the_mean_cosine_of_what_the_last_layer_sees(exa
     torch.testing.assert_close(scores, torch.from_numpy(np.mean(expected, axis=0)), **CLOSE)
 
 
-def test_nearest_neighbours_rank_the_asked_class_above_all_others_and_the_most_alike_first(exact: Material):
+def test_nearest_neighbours_rank_the_asked_class_above_all_others_and_the_most_alike_first(exact: MethodContext):
     scores = find_method("nearest").fit(exact).block(EVERYTHING)
     alike = find_method("embedding").fit(exact).block(EVERYTHING)
-    for row, cosine, asked in zip(scores, alike, exact.test.asked, strict=True):
-        same = exact.train.asked == asked
+    for row, cosine, asked in zip(scores, alike, exact.test.targets, strict=True):
+        same = exact.train.targets == asked
         assert row[same].min() > row[~same].max()
         torch.testing.assert_close(row[same], 1 + cosine[same], **CLOSE)
         torch.testing.assert_close(row[~same], -1 - cosine[~same], **CLOSE)
 
 
-def test_random_scores_and_class_scores_are_what_they_say(material: Material, fitted: dict[str, Scores]):
+def test_random_scores_and_class_scores_are_what_they_say(context: MethodContext, fitted: dict[str, Scores]):
     random = fitted["random"].block(EVERYTHING)
     assert abs(float(random.mean())) < 0.3 and 0.8 < float(random.std()) < 1.2
     same = fitted["same_class"].block(EVERYTHING)
-    assert torch.equal(same == 1, material.test.asked[:, None] == material.train.asked)
+    assert torch.equal(same == 1, context.test.targets[:, None] == context.train.targets)
     assert set(same.unique().tolist()) <= {0.0, 1.0}
 
 

@@ -42,6 +42,7 @@ from trak_core.store.run import open_run
 from trak_core.subjects import READY_MODELS, find_model, model_is_here, own_recipe, own_subject, read_weights
 from trak_core.subjects.of_run import can_be_made_again, read_subject
 from trak_core.subjects.trial import try_model
+from trak_core.tasks import label_task
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
 NETS = """
@@ -232,7 +233,7 @@ def test_weights_that_differ_for_one_seed_are_refused():
 
     inputs, labels = np.zeros((4, 3), dtype=np.float32), np.zeros(4, dtype=np.int64)
     with pytest.raises(InvalidModelError, match=r"other weights each time from one seed \(the first is weight\)"):
-        try_model("mine:net", make, inputs, labels, 2)
+        try_model("mine:net", make, inputs, labels, 2, label_task("image"))
 
 
 def test_whether_own_code_is_here_is_found_without_running_it(nets):
@@ -582,7 +583,7 @@ def test_logits_are_those_of_the_model_itself_and_many_run_at_once(bert):
         for index, model in enumerate(models):
             of_itself = model.eval().model(input_ids=tokens, attention_mask=(tokens != 0).long()).logits
             torch.testing.assert_close(model(tokens), of_itself)
-            torch.testing.assert_close(ensemble.logits(tokens)[index], of_itself)
+            torch.testing.assert_close(ensemble.outputs(label_task("text"), tokens)[index], of_itself)
 
 
 def test_models_that_bring_no_weights_tokenizer_or_padding_are_refused(bert, tmp_path):
@@ -652,16 +653,16 @@ def test_buffers_that_stay_as_they_are_belong_to_all_models():
     models = make_models(Shifted, [1, 2])
     ensemble, rows = Ensemble.from_models(models, "cpu"), torch.rand(4, 3)
     for index, model in enumerate(models):
-        torch.testing.assert_close(ensemble.logits(rows)[index], model(rows).detach())
+        torch.testing.assert_close(ensemble.outputs(label_task("text"), rows)[index], model(rows).detach())
     with torch.no_grad():
         outputs = vmap(lambda state: functional_call(ensemble.architecture, state, (rows,)))(ensemble.parameters)
-    torch.testing.assert_close(outputs, ensemble.logits(rows))
+    torch.testing.assert_close(outputs, ensemble.outputs(label_task("text"), rows))
 
 
 def test_buffers_that_change_are_refused():
     inputs, labels = np.zeros((4, 3), dtype=np.float32), np.zeros(4, dtype=np.int64)
     with pytest.raises(InvalidModelError, match="changes its buffer count when it is asked"):
-        try_model("mine:net", Counting, inputs, labels, 2)
+        try_model("mine:net", Counting, inputs, labels, 2, label_task("image"))
     first, second = Counting(), Counting()
     second(torch.zeros(1, 3))
     with pytest.raises(InvalidSettingError, match="models with count cannot be trained together"):

@@ -15,6 +15,7 @@ from torch import nn
 
 import trak_core as tc
 from trak_core.errors import NotInRunError
+from trak_core.folders import runs_dir
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "notebook.ipynb"
 NASTY = '<script>alert("1")</script><img src=x onerror=alert(1)> & \u202e "quoted"'
@@ -36,12 +37,12 @@ def run_cells(notebook: dict[str, Any], names: dict[str, Any]) -> list[Any]:
 
 def test_the_notebook_runs_and_shows_its_results_inline(tmp_path, monkeypatch):
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
-    (tmp_path / "docs").mkdir()
-    monkeypatch.chdir(tmp_path / "docs")
-    monkeypatch.syspath_prepend(str(NOTEBOOK.parents[1]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRAK_RUNS_DIR", raising=False)
     names: dict[str, Any] = {}
     first, second, table, figure = run_cells(notebook, names)
     run, hardest = names["run"], names["hardest"]
+    assert Path(names["path"]).resolve() == runs_dir() / "notebook"
     assert (run.info.n_train, run.info.n_test) == (1200, 100)
     assert first._repr_html_().count("<img ") == 1 + 6 + 6
     assert second._repr_html_().count("<img ") == 1 + 4 + 4

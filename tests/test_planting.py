@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from trak_core.live.material import read_material
 
 from tests.tiny import N_TRAIN, QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
@@ -19,7 +20,6 @@ from trak_core.engine import BuildSettings, build_run, measure_run
 from trak_core.engine.subject import load_subject, read_build
 from trak_core.errors import InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
-from trak_core.live.material import read_material
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES

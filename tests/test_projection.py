@@ -202,10 +202,10 @@ MODELS = {
 def gradients_of(name: str, way: str, part: slice = slice(None)) -> tuple[GradientComputer, BatchGradients]:
     torch.manual_seed(0)
     build, inputs = MODELS[name][0]().double(), MODELS[name][1]()
-    asked = torch.arange(N) % N_CLASSES
+    targets = torch.arange(N) % N_CLASSES
     computer = GradientComputer(build, TASK, find_layers(build), "float64")
-    computer.choose(build.state_dict(), inputs, asked, way)
-    return computer, computer.compute(build.state_dict(), take(inputs, part), asked[part])
+    computer.choose(build.state_dict(), inputs, targets, way)
+    return computer, computer.compute(build.state_dict(), take(inputs, part), targets[part])
 
 
 def whole(gradients: BatchGradients) -> Tensor:

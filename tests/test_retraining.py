@@ -318,7 +318,7 @@ def trained_together(labels: np.ndarray, n_seeds: int) -> TestAnswers:
         seeds_of(n_seeds),
         subject.training,
     )
-    logits = ensemble.logits(torch.from_numpy(test.inputs))
+    logits = ensemble.outputs(subject.task, torch.from_numpy(test.inputs))
     margins = subject.task.model_output(logits, torch.from_numpy(test.labels).expand(n_seeds, -1))
     return TestAnswers(margins.double().numpy(), logits.argmax(-1).numpy())
 

@@ -50,7 +50,7 @@ def test_a_saved_run_holds_the_scores_predictions_and_features(settings, tmp_pat
         np.testing.assert_array_equal(run.train_labels, TRAIN[1])
         for test_idx in (0, 5):
             asked = (int(TEST[1][test_idx]) + 1) % N_CLASSES
-            expected = attributor.score((TEST[0][test_idx : test_idx + 1], None), asked=[asked])[0]
+            expected = attributor.score((TEST[0][test_idx : test_idx + 1], None), targets=[asked])[0]
             np.testing.assert_allclose(run.score_row(test_idx, asked_class=asked), expected, rtol=1e-4, atol=1e-7)
         stored = run.columns("SELECT q FROM features WHERE checkpoint_id = 1 AND split = 'train' ORDER BY idx")["q"]
         np.testing.assert_allclose(stored, attributor.fitted.store.column(1, "q"), rtol=1e-6)
@@ -127,7 +127,7 @@ def test_texts_are_saved_with_a_text_task(tmp_path):
 
 
 def test_a_run_may_explain_labels_only(tmp_path):
-    single().fit(TRAIN).save(tmp_path / "mine", TRAIN, TEST, asked_classes="label")
+    single().fit(TRAIN).save(tmp_path / "mine", TRAIN, TEST, targets="default")
     with tc.open_run(tmp_path / "mine") as run:
         assert failed(run) == {}
         assert not run.explains_any_class("trak")
@@ -195,7 +195,7 @@ def test_train_examples_other_than_those_fitted_are_refused(tmp_path):
     [
         ({"class_names": ["a", "b"]}, InvalidSettingError, "2 names, 2 of them different, but the model has 4 outputs"),
         ({"thumbnails": ([], [])}, InvalidDataError, "thumbnails hold 0 entries for 37 train examples"),
-        ({"asked_classes": "some"}, InvalidSettingError, "asked_classes='some'"),
+        ({"targets": "some"}, InvalidSettingError, "targets='some'"),
     ],
 )
 def test_what_does_not_fit_the_examples_is_refused(settings, error, message, tmp_path):

@@ -25,56 +25,56 @@ def predictions() -> tuple[Tensor, Tensor]:
     return drawn[0], drawn[1]
 
 
-def asked_probabilities(outputs: Tensor, asked: Tensor) -> Tensor:
-    return outputs.softmax(-1)[torch.arange(len(asked)), asked]
+def target_probabilities(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.softmax(-1)[torch.arange(len(targets)), targets]
 
 
-def test_margins_are_log_odds_of_the_asked_class():
-    outputs, asked = logits()
-    p = asked_probabilities(outputs, asked)
-    torch.testing.assert_close(CLASSIFICATION.model_output(outputs, asked), torch.log(p / (1 - p)))
+def test_margins_are_log_odds_of_the_target_class():
+    outputs, targets = logits()
+    p = target_probabilities(outputs, targets)
+    torch.testing.assert_close(CLASSIFICATION.model_output(outputs, targets), torch.log(p / (1 - p)))
 
 
 def test_q_of_a_class_is_one_minus_its_probability():
-    outputs, asked = logits()
-    torch.testing.assert_close(CLASSIFICATION.out_to_loss(outputs, asked), 1 - asked_probabilities(outputs, asked))
+    outputs, targets = logits()
+    torch.testing.assert_close(CLASSIFICATION.out_to_loss(outputs, targets), 1 - target_probabilities(outputs, targets))
 
 
 def test_q_keeps_its_digits_where_the_probability_is_one_in_float64():
     """1 - p would be zero here; q is 2 exp(-50) to first order, its square of 1e-43 left out."""
-    outputs, asked = torch.tensor([[50.0, 0.0, 0.0]], dtype=torch.float64), torch.tensor([0])
+    outputs, targets = torch.tensor([[50.0, 0.0, 0.0]], dtype=torch.float64), torch.tensor([0])
     expected = 2 * torch.exp(torch.tensor([-50.0], dtype=torch.float64))
-    torch.testing.assert_close(CLASSIFICATION.out_to_loss(outputs, asked), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(CLASSIFICATION.out_to_loss(outputs, targets), expected, rtol=1e-12, atol=0)
 
 
 def test_very_sure_outputs_stay_finite():
-    outputs, asked = torch.tensor([[200.0, -200.0], [200.0, -200.0]]), torch.tensor([0, 1])
-    assert CLASSIFICATION.model_output(outputs, asked).tolist() == [400.0, -400.0]
-    assert CLASSIFICATION.out_to_loss(outputs, asked).tolist() == [0.0, 1.0]
+    outputs, targets = torch.tensor([[200.0, -200.0], [200.0, -200.0]]), torch.tensor([0, 1])
+    assert CLASSIFICATION.model_output(outputs, targets).tolist() == [400.0, -400.0]
+    assert CLASSIFICATION.out_to_loss(outputs, targets).tolist() == [0.0, 1.0]
 
 
 def test_classification_loss_is_cross_entropy():
-    outputs, asked = logits()
-    expected = torch.nn.functional.cross_entropy(outputs, asked, reduction="none")
-    torch.testing.assert_close(CLASSIFICATION.loss(outputs, asked), expected)
+    outputs, targets = logits()
+    expected = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+    torch.testing.assert_close(CLASSIFICATION.loss(outputs, targets), expected)
 
 
 def test_loss_of_a_class_falls_by_q_as_its_margin_grows():
-    """The asked logit moves the margin one to one, so the difference over a small step is dL/df."""
-    outputs, asked = logits()
-    step = STEP * torch.nn.functional.one_hot(asked, 5).double()
-    higher, lower = (CLASSIFICATION.loss(outputs + sign * step, asked) for sign in (1, -1))
-    expected = -CLASSIFICATION.out_to_loss(outputs, asked)
+    """The target logit moves the margin one to one, so the difference over a small step is dL/df."""
+    outputs, targets = logits()
+    step = STEP * torch.nn.functional.one_hot(targets, 5).double()
+    higher, lower = (CLASSIFICATION.loss(outputs + sign * step, targets) for sign in (1, -1))
+    expected = -CLASSIFICATION.out_to_loss(outputs, targets)
     torch.testing.assert_close((higher - lower) / (2 * STEP), expected, **DIFFERENCES)
 
 
 @pytest.mark.parametrize(("task", "given"), [(CLASSIFICATION, logits()), (REGRESSION, predictions())])
 def test_gradient_of_the_loss_is_minus_q_times_the_gradient_of_the_output(task: Task, given: tuple[Tensor, Tensor]):
-    """For all outputs, not the asked one alone: one store of gradients of f serves every method."""
-    outputs, asked = given[0].clone().requires_grad_(), given[1]
-    (of_loss,) = torch.autograd.grad(task.loss(outputs, asked).sum(), outputs)
-    (of_output,) = torch.autograd.grad(task.model_output(outputs, asked).sum(), outputs)
-    q = task.out_to_loss(outputs.detach(), asked).reshape(-1, *[1] * (outputs.dim() - 1))
+    """For all outputs, not the target alone: one store of gradients of f serves every method."""
+    outputs, targets = given[0].clone().requires_grad_(), given[1]
+    (of_loss,) = torch.autograd.grad(task.loss(outputs, targets).sum(), outputs)
+    (of_output,) = torch.autograd.grad(task.model_output(outputs, targets).sum(), outputs)
+    q = task.out_to_loss(outputs.detach(), targets).reshape(-1, *[1] * (outputs.dim() - 1))
     torch.testing.assert_close(of_loss, -q * of_output)
 
 
@@ -104,16 +104,16 @@ def test_a_custom_task_gives_what_its_functions_give():
 
 @pytest.mark.parametrize("wrong", [-1, 5])
 def test_a_label_out_of_range_is_refused_with_the_number_of_its_example(wrong: int):
-    outputs, asked = logits()
-    asked[3] = wrong
+    outputs, targets = logits()
+    targets[3] = wrong
     with pytest.raises(LabelError, match=rf"label {wrong} of example 103 is out of range.* run from 0 to 4"):
-        CLASSIFICATION.check(outputs, asked, start=100)
+        CLASSIFICATION.check(outputs, targets, start=100)
 
 
-@pytest.mark.parametrize("asked", [torch.zeros(7), torch.zeros(7, 1, dtype=torch.int64)])
-def test_labels_that_are_no_whole_numbers_or_no_list_are_refused(asked: Tensor):
+@pytest.mark.parametrize("targets", [torch.zeros(7), torch.zeros(7, 1, dtype=torch.int64)])
+def test_labels_that_are_no_whole_numbers_or_no_list_are_refused(targets: Tensor):
     with pytest.raises(LabelError, match="one whole number from 0 to 4 for each example"):
-        CLASSIFICATION.check(logits()[0], asked)
+        CLASSIFICATION.check(logits()[0], targets)
 
 
 @pytest.mark.parametrize("shape", [(7, 1), (7,), (7, 5, 2)])

@@ -7,7 +7,7 @@ import pytest
 
 from tests.test_image_folder import saved
 from trak_core.datasets.image_folder import read_image_folder
-from trak_core.datasets.uploads import keep_upload, sources_dir
+from trak_core.datasets.uploads import keep_upload
 from trak_core.errors import EmptyDataError, InvalidDataError, StorageError
 
 
@@ -82,7 +82,7 @@ def test_an_archive_is_kept_packed_and_what_climbs_out_of_it_is_left_out(tmp_pat
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(link, "/etc/passwd")
     file.seek(0)
-    kept = keep_upload(file, "pets.zip", sources_dir(tmp_path / "runs"))
+    kept = keep_upload(file, "pets.zip", tmp_path / "sources")
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["sources", "sources/pets.zip"]
     raw = read_image_folder(kept)
     assert len(raw.train) + len(raw.test) == 8

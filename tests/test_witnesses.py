@@ -29,7 +29,7 @@ N_MODELS = N_FOLDS * N_REPEATS
 def hear(subject: Subject, seed: int = 0):
     train = subject.dataset.train
     inputs, labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
-    return hear_witnesses(subject.trainer("cpu"), inputs, labels, len(subject.dataset.class_names), seed)
+    return hear_witnesses(subject.task, subject.trainer("cpu"), inputs, labels, len(subject.dataset.class_names), seed)
 
 
 def with_train(subject: Subject, labels: np.ndarray, keep: np.ndarray) -> Subject:
@@ -94,8 +94,8 @@ def seen_before_the_last_layer(models: FoldModels, number: int, inputs: torch.Te
 def test_neighbours_vote_by_the_model_that_left_the_example_out_among_what_it_was_trained_on(lost):
     models, inputs, labels = fold_models()
     n_folds, n = models.n_folds, len(labels)
-    heard = ~np.isin(models.asked, lost)
-    found = witnesses._votes_by_models(models, heard, inputs, labels, 6)
+    heard = ~np.isin(models.judges, lost)
+    found = witnesses._votes_by_models(models, heard, TINY.load().task, inputs, labels, 6)
     for idx in range(n):
         by_repeat = []
         for repeat in range(2):
@@ -317,8 +317,8 @@ def test_a_model_that_diverged_is_heard_nowhere_and_the_others_are(monkeypatch):
     kept = []
     real = witnesses._ask
 
-    def note(models, inputs):
-        kept.append(real(models, inputs))
+    def note(models, task, inputs, labels):
+        kept.append(real(models, task, inputs, labels))
         return kept[-1]
 
     monkeypatch.setattr(witnesses, "_ask", note)
@@ -335,7 +335,13 @@ def test_a_model_that_diverged_is_heard_nowhere_and_the_others_are(monkeypatch):
         said = []
         for models, lost in ((first.models, (2, 2 * N_FOLDS)), (second.models, (7,))):
             numbers = [N_FOLDS * repeat + int(models.folds[repeat, idx]) for repeat in range(N_REPEATS)]
-            said.append([models.ensemble.logits(inputs[[idx]])[number, 0] for number in numbers if number not in lost])
+            said.append(
+                [
+                    models.ensemble.outputs(subject.task, inputs[[idx]])[number, 0]
+                    for number in numbers
+                    if number not in lost
+                ]
+            )
         assert 2 <= len(said[0]) <= 4
         out_of_fold[idx] = torch.stack(said[0]).double().softmax(1).mean(0).numpy()
         wrong = [float(logits.argmax() != int(labels[idx])) for logits in [*said[0], *said[1]]]
@@ -360,12 +366,12 @@ def test_where_no_model_is_left_for_an_example_the_step_and_the_way_out_are_name
 
 
 def test_models_that_are_finite_but_say_nothing_finite_are_lost_too():
-    models, inputs, _ = fold_models()
+    models, inputs, labels = fold_models()
     models.ensemble.parameters["2.weight"][4] = 3e38
     models.ensemble.parameters["2.bias"][4] = 3e38
-    look = witnesses._ask(models, inputs)
+    look = witnesses._ask(models, TINY.load().task, inputs, labels)
     assert look.n_diverged == 1
-    assert np.array_equal(look.heard, models.asked != 4)
+    assert np.array_equal(look.heard, models.judges != 4)
     assert np.isfinite(look.logits).all()
 
 
@@ -376,9 +382,9 @@ def test_a_build_goes_on_without_a_model_that_diverged_and_says_what_went_otherw
     monkeypatch.setitem(RECIPES, "lost", dataclasses.replace(TINY, name="lost", load=load))
     real = hear_witnesses
 
-    def one_lost(subject, *further):
+    def one_lost(task, trainer, *further):
         monkeypatch.setattr(witnesses, "_trusted", lambda probabilities, labels: np.zeros(len(labels), dtype=bool))
-        return real(diverging(subject, 3), *further)
+        return real(task, diverging(load(), 3).trainer("cpu"), *further)
 
     monkeypatch.setattr("trak_core.engine.label_step.hear_witnesses", one_lost)
     build_run(dataclasses.replace(SETTINGS, recipe="lost"), "lost", tmp_path)

@@ -34,6 +34,8 @@ __all__ = [
     "show",
 ]
 
+__version__ = "0.1.0"
+
 _WHEN_USED = {
     "Attributor": "trak_core.engine",
     "Calibration": "trak_core.engine",

@@ -1,5 +1,8 @@
 """The command line: `python -m trak_core`. Exit status 0 is success, 2 a usage or input error, 1 anything else."""
 
+import os
+import sys
+
 import click
 
 from trak_core.commands.building import build, evidence, map_command, recipes
@@ -34,12 +37,23 @@ COMMANDS = (
 def cli() -> None:
     """Training-data attribution: build runs, list them, look into them, check them.
 
-    Runs lie in data/runs beside this program, or in the directory that TRAK_RUNS_DIR names.
+    Runs lie in data/runs of the folder where this is started, or in the directory that TRAK_RUNS_DIR names.
     """
 
 
 for command in COMMANDS:
     cli.add_command(command)
+
+
+def main() -> None:
+    """What the console script `trak-core` runs: `python -m trak_core` under a shorter name.
+
+    Python puts the current folder on the path for `-m` and not for scripts, and a person's own networks lie there.
+    """
+    if not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())
+    cli()
+
 
 if __name__ == "__main__":
     cli(prog_name="python -m trak_core")

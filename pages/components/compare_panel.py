@@ -13,7 +13,8 @@ from pages.components.runs import open_cached
 from pages.components.text import plain
 from pages.components.view import Table, Words, note
 from trak_core.errors import TrakCoreError
-from trak_core.store.catalog import published_runs, runs_dir
+from trak_core.folders import runs_dir
+from trak_core.store.catalog import published_runs
 from trak_core.store.run import Run
 from trak_core.views import read_examples
 from trak_core.views.compare import (

@@ -7,7 +7,8 @@ import streamlit as st
 from pages.components.pages import EXPLORE
 from pages.components.runs import launcher
 from pages.components.text import plain
-from trak_core.store.catalog import published_runs, run_dirs, runs_dir
+from trak_core.folders import runs_dir
+from trak_core.store.catalog import published_runs, run_dirs
 from trak_core.store.progress import BuildStatus, read_status
 
 __all__ = ["first_run", "is_first_run"]

@@ -8,8 +8,8 @@ from pages.components.run_panels import say
 from pages.components.runs import launcher
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
+from trak_core.folders import runs_dir
 from trak_core.store.archive import import_run
-from trak_core.store.catalog import runs_dir
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, MAX_SHARE
 

@@ -11,9 +11,9 @@ from pages.components.run_panels import say
 from pages.components.runs import launcher
 from pages.components.text import plain
 from trak_core.datasets.own_data import DataKind, OwnData
-from trak_core.datasets.uploads import keep_upload, sources_dir
+from trak_core.datasets.uploads import keep_upload
 from trak_core.errors import TrakCoreError
-from trak_core.store.catalog import runs_dir
+from trak_core.folders import sources_dir
 from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.views.own_data import KIND_TITLES, columns_of, likely_column, models_for, typed_path
 
@@ -107,7 +107,7 @@ def _keep(kind: DataKind) -> None:
     if file is None:
         return
     try:
-        kept = str(keep_upload(file, file.name, sources_dir(runs_dir()).resolve()))
+        kept = str(keep_upload(file, file.name, sources_dir()))
     except TrakCoreError as error:
         st.session_state[_PROBLEM] = str(error)
         return

@@ -6,7 +6,8 @@ import streamlit as st
 
 from pages.components.runs import launcher
 from trak_core.errors import InvalidSettingError
-from trak_core.store.catalog import check_run_name, runs_dir
+from trak_core.folders import runs_dir
+from trak_core.store.catalog import check_run_name
 
 __all__ = ["free_name", "name_and_seed", "new_run_dir"]
 

@@ -10,7 +10,8 @@ from pages.components.pages import EXPLORE
 from pages.components.runs import launcher, summary_of
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
-from trak_core.store.catalog import RunSummary, published_runs, run_dirs, runs_dir
+from trak_core.folders import runs_dir
+from trak_core.store.catalog import RunSummary, published_runs, run_dirs
 from trak_core.store.deletion import delete_run
 from trak_core.views.own_data import run_in_words
 

@@ -8,8 +8,9 @@ from pages.components.address import leave_out
 from pages.components.kept import kept_per_run
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
+from trak_core.folders import runs_dir
 from trak_core.launch import Launcher
-from trak_core.store.catalog import RunSummary, published_runs, runs_dir, summarize
+from trak_core.store.catalog import RunSummary, published_runs, summarize
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, generation, open_run

@@ -52,7 +52,7 @@ def witnesses(subject: Subject, labels: NDArray[np.int64], seed: int) -> tuple[O
     inputs, given = torch.from_numpy(subject.dataset.train.inputs), torch.from_numpy(labels)
     n_classes = len(subject.dataset.class_names)
     trainer = subject.trainer("cpu").with_labels(given)
-    return hear_witnesses(trainer, inputs, given, n_classes, seed), time.process_time() - began
+    return hear_witnesses(subject.task, trainer, inputs, given, n_classes, seed), time.process_time() - began
 
 
 def find_errors(name: str, subject: Subject, n_seeds: int) -> None:
@@ -103,7 +103,9 @@ def accuracies(subject: Subject, labels: NDArray[np.int64], seeds: list[int]) ->
         seeds,
         subject.training,
     )
-    return (models.logits(torch.from_numpy(test.inputs)).argmax(-1).numpy() == test.labels).astype(np.float64)
+    return (models.outputs(subject.task, torch.from_numpy(test.inputs)).argmax(-1).numpy() == test.labels).astype(
+        np.float64
+    )
 
 
 def mend(subject: Subject, n_seeds: int) -> None:

@@ -41,7 +41,7 @@ def main() -> None:
         masks = torch.ones(1, len(train[1]), dtype=torch.bool).numpy()
         began = time.perf_counter()
         ensemble = train_ensemble(subject.make_model, subject.task, *train, masks, [0], subject.training)
-        accuracy = float((ensemble.logits(test[0])[0].argmax(-1) == test[1]).float().mean())
+        accuracy = float((ensemble.outputs(subject.task, test[0])[0].argmax(-1) == test[1]).float().mean())
         seconds = time.perf_counter() - began
         n_parameters = sum(value.numel() for value in subject.make_model().parameters())
         print(f"{name:12} {len(train[1]):8,} {n_parameters:10,} {seconds:8.1f} {accuracy:8.3f}", flush=True)

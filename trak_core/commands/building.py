@@ -4,10 +4,11 @@ import click
 
 from trak_core.commands.build_options import planting_options, seed_and_device
 from trak_core.commands.own_data import build_commands
-from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
+from trak_core.commands.terminal import LOOK_AT_IT, clear_errors, progress_bar, say_complete
 from trak_core.errors import UnknownRecipeError
+from trak_core.folders import runs_dir
 from trak_core.stopping import stop_when_asked
-from trak_core.store.catalog import find_run, runs_dir
+from trak_core.store.catalog import find_run
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, Recipe, find_recipe
 from trak_core.views.board_text import board_text
@@ -152,7 +153,7 @@ def map_command(run: str) -> None:
         run_dir = find_run(run)
         with progress_bar() as show:
             map_run(run_dir, show)
-    click.echo(f"The map of run {run_dir.name!r} is there. Look at it with: streamlit run app.py")
+    click.echo(f"The map of run {run_dir.name!r} is there. {LOOK_AT_IT}")
 
 
 @click.command()

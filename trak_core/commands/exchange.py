@@ -9,7 +9,7 @@ import click
 from tqdm import tqdm
 
 from trak_core.commands.own_data import PATH_KINDS, own_data, reading_options
-from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors
+from trak_core.commands.terminal import BEGINS_AGAIN, LOOK_AT_IT, clear_errors
 from trak_core.datasets.own_data import DATA_KINDS, DataKind
 from trak_core.exchange.exporting import EXPORTS, Export, export_table
 from trak_core.exchange.libraries import ORIENTATIONS
@@ -110,7 +110,7 @@ def _said(imported: Imported, raw: RawData) -> str:
             f"{len(raw.left_out):,} examples were left out ({raw.left_out[0].where}: {raw.left_out[0].why}); the "
             "scores must be those without them."
         )
-    return "\n".join([*lines, "Look at it with: streamlit run app.py"])
+    return "\n".join([*lines, LOOK_AT_IT])
 
 
 @click.command(name="export-table")

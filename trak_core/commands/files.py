@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors
+from trak_core.commands.terminal import BEGINS_AGAIN, LOOK_AT_IT, clear_errors
+from trak_core.folders import runs_dir
 from trak_core.stopping import stop_when_asked
 from trak_core.store.archive import export_run, import_run
-from trak_core.store.catalog import find_run, runs_dir
+from trak_core.store.catalog import find_run
 
 __all__ = ["export", "import_command"]
 
@@ -34,4 +35,4 @@ def import_command(file: Path, name: str | None, max_gb: float | None) -> None:
     stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         run_dir = import_run(file, runs_dir(), name, None if max_gb is None else round(max_gb * 1e9))
-        click.echo(f"Run {run_dir.name!r} is there: {run_dir}\nLook at it with: streamlit run app.py")
+        click.echo(f"Run {run_dir.name!r} is there: {run_dir}\n{LOOK_AT_IT}")

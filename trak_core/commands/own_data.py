@@ -14,9 +14,9 @@ from tqdm import tqdm
 from trak_core.commands.build_options import planting_options, seed_and_device
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.datasets.own_data import DATA_KINDS, DataKind, OwnData
+from trak_core.folders import runs_dir, sources_dir
 from trak_core.jobs import report_progress
 from trak_core.stopping import stop_when_asked
-from trak_core.store.catalog import runs_dir
 from trak_core.subjects.ready_model import READY_MODELS
 
 if TYPE_CHECKING:
@@ -201,12 +201,12 @@ for _kind in DATA_KINDS:
 
 @click.command(name="download")
 @click.argument("name")
-@click.argument("directory", type=click.Path(path_type=Path), default=Path("data/sources"))
+@click.argument("directory", type=click.Path(path_type=Path), default=sources_dir)
 @click.option("--mirror", help="Address or folder that has the files under the same names.")
 def download_command(name: str, directory: Path, mirror: str | None) -> None:
     """Fetch fashion-mnist, cifar-10 or ag-news into DIRECTORY/NAME, and check every file's sum.
 
-    A download that broke off goes on where it stopped.
+    DIRECTORY is data/sources unless given. A download that broke off goes on where it stopped.
     """
     stop_when_asked()
     with clear_errors():

@@ -15,13 +15,23 @@ from trak_core.stopping import is_stop
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 
-__all__ = ["BEGINS_AGAIN", "GOES_ON", "clear_errors", "number", "progress_bar", "retraining_bar", "say_complete"]
+__all__ = [
+    "BEGINS_AGAIN",
+    "GOES_ON",
+    "LOOK_AT_IT",
+    "clear_errors",
+    "number",
+    "progress_bar",
+    "retraining_bar",
+    "say_complete",
+]
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
 INPUT_ERROR_STATUS = 2
 GOES_ON = "the same command goes on from here."
 BEGINS_AGAIN = "nothing of this was kept, and the same command begins again."
+LOOK_AT_IT = "Look at it with: trak-explorer (in a checkout: streamlit run app.py)"
 
 
 def number(value: float | None) -> str:
@@ -37,8 +47,7 @@ def say_complete(run_dir: Path) -> None:
         f"Run {run_dir.name!r} is complete: {run_dir}\n"
         f"LDS of {run.info.method}: {number(lds.mean)} "
         f"(95% interval {number(lds.ci_low)} to {number(lds.ci_high)}), "
-        f"noise ceiling {number(lds.noise_ceiling)}.\n"
-        "Look at it with: streamlit run app.py"
+        f"noise ceiling {number(lds.noise_ceiling)}.\n{LOOK_AT_IT}"
     )
 
 

@@ -10,15 +10,9 @@ A and G weigh every position of every example alike; only their eigenvectors cou
 a mean over examples of whole gradients, all positions summed. Several checkpoints are averaged as SOURCE does it (Bae
 et al. 2024, arXiv 2405.12186, appendix D.2): A and G over all of them, then Lambda over all of them in the one basis.
 
-The expectation is that of the true Fisher matrix, over inputs and over labels y that the model itself predicts: with
-`L = -log p_y` the Fisher matrix is the Gauss-Newton matrix. The gradient of the loss is `-q_y` times that of the model
-output f asked for y (see `trak_core/tasks/classification.py`), so
-
-    E_y[g g^T] = sum over y of p_y q_y^2 grad f_y grad f_y^T
-
-A label drawn from p itself makes this a lottery once a model is sure of itself: of 1,437 digits that a network knows
-well, about two draw another label than their own, and those two carry nearly the whole sum. Labels are therefore drawn
-in proportion to `p_y q_y^2`, each with the weight `sum of p_y q_y^2`: the expectation is the same and the noise small.
+The expectation is over inputs and over the parts of the curvature of the loss that the task gives (see
+`trak_core/tasks/curvature.py`): for cross-entropy that is the true Fisher matrix, over labels that the model itself
+predicts.
 """
 
 import math
@@ -28,6 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from trak_core.curvature.pseudo_gradients import PseudoGradients, pseudo_gradients
 from trak_core.errors import EmptyDataError, InvalidSettingError, NonFiniteGradientError
 from trak_core.gradients import (
     ExplicitGradients,
@@ -39,10 +34,8 @@ from trak_core.gradients import (
     StateDict,
     count,
     form,
-    take,
 )
 from trak_core.seeds import derive_seed
-from trak_core.tasks import Classification, Regression, Task
 
 __all__ = ["DAMPING_SHARE", "EkfacFactors", "EkfacLayer", "damped_inverse", "fit_ekfac"]
 
@@ -221,8 +214,9 @@ def fit_ekfac(
     seed: int,
     draws: int | None = 1,
     batch_size: int = 512,
+    targets: Tensor | None = None,
 ) -> EkfacFactors:
-    """Fits the curvature on some examples; their own labels play no part.
+    """Fits the curvature on some examples.
 
     Linear and Conv layers get EK-FAC. Embeddings, norm layers and parameters of any other kind get the diagonal of the
     Fisher matrix, `E[g^2]`; gradients of an Embedding are formed whole, so large ones are better not selected. Where
@@ -234,15 +228,17 @@ def fit_ekfac(
             weights; eigenvectors are computed in float64.
         weights: the checkpoints to average over; one is plain EK-FAC.
         inputs: the examples, usually those trained on, on the device of the weights.
-        seed: of the labels. Those of an example do not depend on the batch that it comes in.
-        draws: labels drawn for each example and checkpoint, apart for the basis and for the eigenvalues. None takes
-            every class with its probability: nothing is left to chance, at the cost of as many draws as there are
-            classes. Regression takes none, because its residuals have variance 1 by definition.
+        seed: of the draws. Those of an example do not depend on the batch that it comes in.
+        draws: parts of the curvature drawn for each example and checkpoint, apart for the basis and for the
+            eigenvalues. None takes every part: nothing is left to chance, at the cost of as many gradients as there are
+            parts, which are classes for classification. Regression has one part.
         batch_size: the most examples at once.
+        targets: what the model was trained on `[n, ...]`; not needed where the curvature does not depend on it, as
+            for classification and regression.
 
     Raises:
-        InvalidSettingError: there are no checkpoints, a number is less than 1, or the task is neither classification
-            nor regression, so that nobody knows how to draw its labels.
+        InvalidSettingError: there are no checkpoints, or a number is less than 1.
+        NeedNotMetError: the task has no loss, or needs targets.
         EmptyDataError: there are no examples.
         NoLogitsError: the model does not return what the task needs.
         NonFiniteGradientError: an output or a gradient is NaN or infinite.
@@ -256,106 +252,28 @@ def fit_ekfac(
     if count(inputs) == 0:
         raise EmptyDataError("there are no examples to fit the curvature on.")
 
-    def pseudo_gradients(step: str) -> Iterator[_PseudoGradients]:
-        return _pseudo_gradients(computer, weights, inputs, derive_seed(seed, "ekfac", step), draws, batch_size)
+    def gradients_for(step: str) -> Iterator[PseudoGradients]:
+        own_seed = derive_seed(seed, "ekfac", step)
+        return pseudo_gradients(computer, weights, inputs, own_seed, draws, batch_size, targets)
 
     bases = [_Basis(layer) for layer in computer.layers]
-    for given in pseudo_gradients("basis"):
+    for given in gradients_for("basis"):
         for basis, gradients in zip(bases, given.layers, strict=True):
             basis.add(gradients, given.scale, given.is_first)
     layers = [basis.decompose(computer.dtype) for basis in bases]
     sums = [torch.zeros_like(each.eigenvalues, dtype=torch.float64) for each in layers]
-    total = 0
-    for given in pseudo_gradients("eigenvalues"):
+    for given in gradients_for("eigenvalues"):
         for each, part, gradients in zip(layers, sums, given.layers, strict=True):
             part += each.squares(gradients, given.scale**2)
-        total += len(given.scale)
     for each, part in zip(layers, sums, strict=True):
         _check_finite(part, each.layer)
+    total = count(inputs) * len(weights)
     return EkfacFactors(
         tuple(
             replace(each, eigenvalues=(part / total).to(computer.dtype))
             for each, part in zip(layers, sums, strict=True)
         )
     )
-
-
-@dataclass(frozen=True)
-class _PseudoGradients:
-    """Gradients of f for one drawn label of each of n examples, and what makes them pseudo-gradients.
-
-    Attributes:
-        layers: gradients of f, layer by layer.
-        scale: factors `[n]`.
-        is_first: False where the same examples came before with other labels, and so with the same activations.
-    """
-
-    layers: Sequence[LayerGradients]
-    scale: Tensor
-    is_first: bool
-
-
-def _pseudo_gradients(
-    computer: GradientComputer,
-    weights: Sequence[StateDict],
-    inputs: Inputs,
-    seed: int,
-    draws: int | None,
-    batch_size: int,
-) -> Iterator[_PseudoGradients]:
-    n = count(inputs)
-    for i, state in enumerate(weights):
-        generator = torch.Generator().manual_seed(derive_seed(seed, i))
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64)
-        for start in range(0, n, batch_size):
-            where = slice(start, min(n, start + batch_size))
-            batch = take(inputs, where)
-            outputs = computer.outputs(state, batch)
-            if not outputs.isfinite().all():
-                raise NonFiniteGradientError(
-                    f"the model's outputs at checkpoint {i} are not finite for examples {start} to "
-                    f"{where.stop - 1}, so there is no curvature to fit; leave the checkpoint out, or use "
-                    "precision='float64'."
-                )
-            for j, (asked, scale) in enumerate(_draw(computer.task, outputs, draws, uniform[where])):
-                yield _PseudoGradients(computer.compute(state, batch, asked).layers, scale, j == 0)
-
-
-def _draw(task: Task, outputs: Tensor, draws: int | None, uniform: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels `[n]` for the examples of a batch, and factors `[n]` that make gradients of f pseudo-gradients.
-
-    The mean over the draws of `scale^2 grad f grad f^T` has the Fisher matrix of each example as its expectation.
-
-    Args:
-        task: supplies f and q.
-        outputs: of the model `[n, ...]`.
-        draws: as in `fit_ekfac`.
-        uniform: random numbers `[n]` from 0 to 1.
-    """
-    n = len(outputs)
-    if isinstance(task, Regression):
-        # L = (f - y)^2 / 2 is -log of a normal density of variance 1, so E[q^2] = 1, whatever f is.
-        yield outputs.new_zeros(n), outputs.new_ones(n)
-        return
-    if not isinstance(task, Classification):
-        raise InvalidSettingError(
-            f"task {task.name!r}: labels can be drawn for classification and regression only, and the curvature is "
-            "an average over what the model predicts."
-        )
-    task.check(outputs, torch.zeros(n, dtype=torch.int64, device=outputs.device))
-    p = outputs.double().softmax(1)
-    n_classes = p.shape[1]
-    if draws is None:
-        for label in range(n_classes):
-            scale = (1 - p[:, label]) * (n_classes * p[:, label]).sqrt()
-            yield torch.full((n,), label, device=p.device), scale.to(outputs)
-        return
-    cumulated = (p * (1 - p) ** 2).cumsum(1)
-    total = cumulated[:, -1:]
-    for j in range(draws):
-        # Further draws are spread evenly after the first, so that they see different labels.
-        places = (uniform.to(p.device)[:, None] + j) / draws * total
-        yield (cumulated <= places).sum(1).clamp(max=n_classes - 1), total[:, 0].sqrt().to(outputs)
 
 
 class _Basis:

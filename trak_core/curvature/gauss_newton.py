@@ -1,11 +1,11 @@
 """The Gauss-Newton matrix of the mean training loss, whole or by its products with vectors.
 
-With `z` the outputs of a model for example i and `H_i = diag(p) - p p^T` the Hessian of cross-entropy in z,
+With `z` the outputs of a model for example i, J_i their derivative in the weights and H_i the Hessian of the loss in z,
 
-    G = (1/n) sum over i of J_i^T H_i J_i = (1/n) sum over i, y of p_y q_y^2 grad f_y grad f_y^T
+    G = (1/n) sum over i of J_i^T H_i J_i
 
-(Schraudolph 2002; the right side is the Fisher matrix, which is the same for cross-entropy, written with gradients of
-the margin f_y of class y, because `grad L_y = -q_y grad f_y`.) Weight decay adds its coefficient times the identity.
+(Schraudolph 2002.) The task knows H, as parts that gradients are taken of and by its products with vectors (see
+`trak_core/tasks/curvature.py`). Weight decay adds its coefficient times the identity.
 """
 
 import math
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
 from trak_core.errors import SingularKernelError
-from trak_core.gradients import StateDict, run_model
+from trak_core.gradients import Inputs, StateDict, count, run_model, take
+from trak_core.tasks import Task
 
 __all__ = ["conjugate_gradients", "fisher_matrix", "gauss_newton_products", "solve_damped"]
 
@@ -28,7 +29,7 @@ def fisher_matrix(rows: Iterable[tuple[Tensor, Tensor]], n_parameters: int, n_ex
     """The matrix `[n_parameters, n_parameters]` of weighted rows, divided by the number of examples.
 
     Args:
-        rows: blocks of gradients `[n_rows, n_parameters]` of the model output, with weights `p_y q_y^2` `[n_rows]`.
+        rows: blocks of gradients `[n_rows, n_parameters]` of parts of the curvature, with weights `[n_rows]`.
         n_parameters: length of a row.
         n_examples: to divide by.
         like: supplies type and device.
@@ -60,8 +61,9 @@ def solve_damped(matrix: Tensor, vectors: Tensor, damping: float) -> Tensor:
 def gauss_newton_products(
     architecture: nn.Module,
     weights: StateDict,
-    inputs: Tensor,
-    loss_of_outputs: Callable[[Tensor], Tensor],
+    inputs: Inputs,
+    targets: Tensor,
+    task: Task,
     vectors: StateDict,
     batch_size: int = 512,
 ) -> StateDict:
@@ -70,8 +72,9 @@ def gauss_newton_products(
     Args:
         architecture: of the model.
         weights: at which G is taken.
-        inputs: of the train examples `[n, ...]`.
-        loss_of_outputs: mean-free loss of outputs `[n_outputs]` of one example whose Hessian does not depend on labels.
+        inputs: of the n train examples.
+        targets: that the model was trained on `[n, ...]`.
+        task: whose loss it was, made ready for these weights.
         vectors: name to `[m, *shape]`.
         batch_size: examples at once.
     """
@@ -79,19 +82,19 @@ def gauss_newton_products(
     products = {name: torch.zeros_like(value) for name, value in vectors.items()}
     fixed = {name: value for name, value in weights.items() if name not in vectors}
     at = {name: weights[name] for name in names}
-    curvature = vmap(torch.func.hessian(loss_of_outputs))
-    for start in range(0, len(inputs), batch_size):
-        batch = inputs[start : start + batch_size]
+    n = count(inputs)
+    for start in range(0, n, batch_size):
+        where = slice(start, start + batch_size)
+        batch, target = take(inputs, where), targets[where]
 
-        def outputs(parameters: StateDict, batch: Tensor = batch) -> Tensor:
-            return run_model(architecture, {**fixed, **parameters}, batch)
+        def outputs(parameters: StateDict, batch: Inputs = batch) -> Tensor:
+            return run_model(architecture, {**fixed, **parameters}, batch, task.outputs_of)
 
         given, back = vjp(outputs, at)[:2]
-        hessians = curvature(given)  # [n, n_outputs, n_outputs]
 
         def product(vector: StateDict) -> StateDict:
             moved = jvp(outputs, (at,), (vector,))[1]
-            turned = torch.einsum("nij,nj->ni", hessians, moved) / len(inputs)  # noqa: B023
+            turned = task.curvature_product(given, target, moved) / n  # noqa: B023
             return back(turned)[0]  # type: ignore[no-any-return]  # noqa: B023
 
         some = vmap(product, chunk_size=VECTORS)(vectors)

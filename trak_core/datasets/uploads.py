@@ -11,15 +11,10 @@ from trak_core.datasets.sources import open_source
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.store.files import storage_errors
 
-__all__ = ["keep_upload", "sources_dir"]
+__all__ = ["keep_upload"]
 
 LONGEST_NAME = 120
 """Bytes: disks take 255 or less, and what makes a name free or temporary is added."""
-
-
-def sources_dir(runs_dir: Path) -> Path:
-    """Where the files lie that runs were built from: beside the runs, because builds that go on read them again."""
-    return runs_dir.parent / "sources"
 
 
 def keep_upload(file: IO[bytes], name: str, folder: Path) -> Path:

@@ -37,7 +37,7 @@ from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSetting
 from trak_core.gradients import Precision, find_layers, n_parameters
 from trak_core.methods import DEFAULT_RIDGE, RIDGES, check_ridge, soft_threshold
 from trak_core.store.ranking import Side, strongest
-from trak_core.tasks import Classification, Regression, Task, find_task
+from trak_core.tasks import Task, find_task
 
 __all__ = ["Attributor"]
 
@@ -56,7 +56,8 @@ class Attributor:
     Args:
         model: any module that returns logits, or an object with `logits`, for a batch. It is copied, and the
             copy runs in evaluation mode; its own weights are used only where `checkpoints` is None.
-        task: "image_classification", "text_classification", "regression", or a `CustomTask`.
+        task: "image_classification", "text_classification", "regression", or a task of your own, such as a
+            `CustomTask`.
         checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, or modules. Models
             trained apart from each other give better scores than one, and so do five than two.
         method: "trak".
@@ -216,15 +217,15 @@ class Attributor:
 
     # --- scores -------------------------------------------------------------------------------------------
 
-    def score(self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0) -> Scores:
+    def score(self, test: Any, targets: Any = None, *, ridge: float | None = None, threshold: float = 0.0) -> Scores:
         """Scores of all train examples for each test example: float32 `[n_test, n_train]`.
 
         Positive means that the train example raises the test example's model output: by so many units of it once
         `calibrate` was called, and for regression. The same features serve any ridge.
 
         Args:
-            test: as `train` of `fit`; labels may be missing, in which case a classifier's own answer is asked about.
-            asked: classes to ask about `[n_test]` (targets, for other tasks), in place of the labels.
+            test: as `train` of `fit`; labels may be missing, in which case the model's own answer is the target.
+            targets: what to ask about each test example `[n_test, ...]`, such as other classes, in place of the labels.
             ridge: relative to the mean squared gradient norm; that of the attributor by default.
             threshold: scores nearer to 0 than this become 0, others move towards it by as much; in their own unit.
 
@@ -238,14 +239,14 @@ class Attributor:
         n_test = data.n_examples
         if n_test is None:
             blocks: list[Scores] = []
-            for rows in self.iter_scores(data, asked, ridge=ridge, threshold=threshold):
+            for rows in self.iter_scores(data, targets, ridge=ridge, threshold=threshold):
                 blocks.append(rows)
                 self._check_size(2 * sum(len(block) for block in blocks))
             return np.concatenate(blocks)
         self._check_size(n_test)
         scores = np.empty((n_test, self.fitted.n_train), dtype=np.float32)
         at = 0
-        for rows in self.iter_scores(data, asked, ridge=ridge, threshold=threshold):
+        for rows in self.iter_scores(data, targets, ridge=ridge, threshold=threshold):
             scores[at : at + len(rows)] = rows
             at += len(rows)
         return scores
@@ -260,42 +261,42 @@ class Attributor:
             )
 
     def iter_scores(
-        self, test: Any, asked: Any = None, *, ridge: float | None = None, threshold: float = 0.0
+        self, test: Any, targets: Any = None, *, ridge: float | None = None, threshold: float = 0.0
     ) -> Iterator[Scores]:
         """Blocks of rows of the score matrix in order, each `[n_block, n_train]` float32; arguments as in `score`."""
         if not threshold >= 0:
             raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in the unit of the scores.")
         factor = 1.0 if self.calibration is None else self.calibration.factor
-        for (scores,) in self._iter_scores(test, asked, [self._ridge(ridge)]):
+        for (scores,) in self._iter_scores(test, targets, [self._ridge(ridge)]):
             yield soft_threshold(factor * scores, threshold).cpu().float().numpy()
 
-    def _iter_scores(self, test: Any, asked: Any, ridges: Sequence[float]) -> Iterator[list[Tensor]]:
+    def _iter_scores(self, test: Any, targets: Any, ridges: Sequence[float]) -> Iterator[list[Tensor]]:
         """Uncalibrated scores `[n_block, n_train]` for each ridge, block by block; gradients are computed once."""
         fitted = self.fitted
         data = read_data(test, "test", self.options.batch_size)
-        classes = None if asked is None else _asked_tensor(asked)
+        given = None if targets is None else _target_tensor(targets)
         size = max(1, min(fitted.block_size, self.options.memory_budget // 8 // (fitted.n_train * 4)))
         seen = 0
         for block in data.blocks(size):
             seen += len(block)
-            if classes is not None and len(classes) < seen:
+            if given is not None and len(given) < seen:
                 break
-            wanted = None if classes is None else classes[block.start : seen]
-            yield self._scores(block, self._questions(block, wanted), ridges)
-        if classes is not None and len(classes) != seen:
+            wanted = None if given is None else given[block.start : seen]
+            yield self._scores(block, self._targets(block, wanted), ridges)
+        if given is not None and len(given) != seen:
             raise InvalidSettingError(
-                f"asked holds {len(classes)} entries, but there are {'more' if len(classes) < seen else seen} test "
+                f"targets holds {len(given)} entries, but there are {'more' if len(given) < seen else seen} test "
                 "examples; give one entry for each."
             )
 
-    def _scores(self, block: Block, asked: Tensor, ridges: Sequence[float]) -> list[Tensor]:
+    def _scores(self, block: Block, targets: Tensor, ridges: Sequence[float]) -> list[Tensor]:
         kernels = self._kernels
         assert kernels is not None  # made with fitted
         n = len(self.checkpoints)
         dtype, device = self.options.dtype, self.device
         totals = [torch.zeros(len(block), self.fitted.n_train, dtype=dtype, device=device) for _ in ridges]
         for checkpoint_id in range(n):
-            rows = self.fitted.features(checkpoint_id, block, asked).rows.to(device)
+            rows = self.fitted.features(checkpoint_id, block, targets).rows.to(device)
             for ridge, total in zip(ridges, totals, strict=True):
                 kernels.attribute(checkpoint_id, rows, ridge, total)
         # The product of two averages over checkpoints, as in the paper.
@@ -308,19 +309,17 @@ class Attributor:
         check_ridge(ridge, fitted.n_train, fitted.plan.proj_dim, self.options.dtype)
         return ridge
 
-    def _questions(self, block: Block, asked: Tensor | None) -> Tensor:
-        """What is asked of each example of a block: what was given, its labels, or the model's own answer."""
+    def _targets(self, block: Block, given: Tensor | None) -> Tensor:
+        """What is asked about each example of a block: what was given, its labels, or the model's own answer."""
         self.fitted.check_inputs(block)
-        if asked is not None:
-            return asked
+        if given is not None:
+            return given
         if block.labels is not None:
             return block.labels
-        if isinstance(self.task, Classification):
-            return self.fitted.mean_probabilities(block).argmax(1)
-        if isinstance(self.task, Regression):
-            return torch.zeros(len(block), dtype=self.options.dtype)  # the target plays no part in the prediction
+        if (answer := self.fitted.answer(block)) is not None:
+            return answer.value
         raise InvalidDataError(
-            f"test has no labels, and task {self.task.name!r} has no answer of its own to ask about; give asked=..."
+            f"test has no labels, and task {self.task.name!r} has no answer of its own to explain; give targets=..."
         )
 
     def self_influence(self, *, ridge: float | None = None) -> NDArray[np.float32]:
@@ -337,23 +336,23 @@ class Attributor:
         factor = 1.0 if self.calibration is None else self.calibration.factor
         return np.asarray(np.mean(leverages, axis=0) * self._mean_q.numpy() * factor, dtype=np.float32)
 
-    def proponents(self, test: Any, k: int = 20, asked: Any = None) -> pd.DataFrame:
+    def proponents(self, test: Any, k: int = 20, targets: Any = None) -> pd.DataFrame:
         """The `k` train examples with the highest scores of each test example, best first.
 
         Returns:
             A table with the columns test_idx, rank (from 1), train_idx, score. Equal scores are ordered by train_idx.
         """
-        return self._top(test, "proponent", k, asked)
+        return self._top(test, "proponent", k, targets)
 
-    def opponents(self, test: Any, k: int = 20, asked: Any = None) -> pd.DataFrame:
+    def opponents(self, test: Any, k: int = 20, targets: Any = None) -> pd.DataFrame:
         """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
-        return self._top(test, "opponent", k, asked)
+        return self._top(test, "opponent", k, targets)
 
-    def _top(self, test: Any, side: Side, k: int, asked: Any) -> pd.DataFrame:
+    def _top(self, test: Any, side: Side, k: int, targets: Any) -> pd.DataFrame:
         if operator.index(k) < 1:
             raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
         tables, start = [], 0
-        for scores in self.iter_scores(test, asked):
+        for scores in self.iter_scores(test, targets):
             order = strongest(scores, side, min(k, self.fitted.n_train))
             n, kept = order.shape
             tables.append(
@@ -399,7 +398,7 @@ class Attributor:
         title: str | None = None,
         thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None = None,
         texts: tuple[Sequence[str], Sequence[str]] | None = None,
-        asked_classes: Literal["auto", "label", "all"] = "auto",
+        targets: Literal["auto", "default", "all"] = "auto",
     ) -> Path:
         """Writes a run that the explorer opens; returns its directory.
 
@@ -412,8 +411,8 @@ class Attributor:
             thumbnails: PNG or WebP images of the train and of the test examples. Made from the inputs where these
                 are images `[n, channels, height, width]`.
             texts: the texts of the train and of the test examples.
-            asked_classes: whether to score every class or the label alone; "auto" scores all classes while the
-                scores fit into the memory budget.
+            targets: whether to score every target, such as each class, or the label alone ("default"); "auto" scores
+                all of them while the scores fit into the memory budget.
 
         Raises:
             RunMismatchError: there is another run, or `train` is not what was fitted.
@@ -422,7 +421,7 @@ class Attributor:
         from trak_core.engine.saving import save_run
 
         return save_run(
-            self, Path(path), train, test, class_names, title, thumbnails, texts, asked_classes, self._show_progress
+            self, Path(path), train, test, class_names, title, thumbnails, texts, targets, self._show_progress
         )
 
     def close(self) -> None:
@@ -468,10 +467,10 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _asked_tensor(asked: Any) -> Tensor:
-    values = asked if isinstance(asked, Tensor) else np.asarray(asked)
+def _target_tensor(targets: Any) -> Tensor:
+    values = targets if isinstance(targets, Tensor) else np.asarray(targets)
     if not isinstance(values, Tensor):
         if values.dtype.kind not in "biuf" or values.ndim == 0:
-            raise InvalidSettingError(f"asked={asked!r}; give a list of numbers, one for each test example.")
+            raise InvalidSettingError(f"targets={targets!r}; give a list of numbers, one for each test example.")
         values = torch.from_numpy(np.array(values))
     return values if values.is_floating_point() else values.long()

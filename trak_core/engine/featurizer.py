@@ -50,14 +50,16 @@ class Featurizer:
         self.batch_size = batch_size
 
     @torch.inference_mode(False)
-    def features(self, weights: StateDict, feature_map: FeatureMap, block: Block, asked: Tensor, what: str) -> Features:
+    def features(
+        self, weights: StateDict, feature_map: FeatureMap, block: Block, targets: Tensor, what: str
+    ) -> Features:
         """Features of all examples of a block.
 
         Args:
             weights: of the checkpoint.
             feature_map: from gradients to rows.
             block: the examples.
-            asked: what is asked of each, `[n]`.
+            targets: what is asked about each, `[n, ...]`.
             what: "train" or "test", for messages.
 
         Raises:
@@ -65,6 +67,7 @@ class Featurizer:
             LabelError: a label is of the wrong kind or out of range.
             OutOfMemoryError: not even one example fits.
         """
+        computer = self.computer.prepared(weights)
         parts: list[Features] = []
         at = 0
         for batch in block.batches:
@@ -74,10 +77,11 @@ class Featurizer:
                 try:
                     parts.append(
                         self._batch(
+                            computer,
                             weights,
                             feature_map,
                             batch.part(done, stop),
-                            asked[at + done : at + stop],
+                            targets[at + done : at + stop],
                             what,
                             block.start + at + done,
                         )
@@ -96,20 +100,27 @@ class Featurizer:
 
     def outputs(self, weights: StateDict, block: Block) -> Tensor:
         """What the model returns for the examples of a block `[n, ...]`, on the CPU."""
-        parts = []
+        computer, parts = self.computer.prepared(weights), []
         for batch in block.batches:
             for start in range(0, len(batch), self.batch_size):
                 inputs = batch.part(start, start + self.batch_size).inputs
-                parts.append(self.computer.outputs(weights, to_device(inputs, self.device, self.computer.dtype)).cpu())
+                parts.append(computer.outputs(weights, to_device(inputs, self.device, computer.dtype)).cpu())
         return torch.cat(parts)
 
     def _batch(
-        self, weights: StateDict, feature_map: FeatureMap, batch: Batch, asked: Tensor, what: str, start: int
+        self,
+        computer: GradientComputer,
+        weights: StateDict,
+        feature_map: FeatureMap,
+        batch: Batch,
+        targets: Tensor,
+        what: str,
+        start: int,
     ) -> Features:
-        inputs = to_device(batch.inputs, self.device, self.computer.dtype)
-        asked = asked.to(self.device, self.computer.dtype if asked.is_floating_point() else None)
-        gradients = self.computer.compute(weights, inputs, asked)
-        self.computer.task.check(gradients.outputs, asked, start)
+        inputs = to_device(batch.inputs, self.device, computer.dtype)
+        targets = targets.to(self.device, computer.dtype if targets.is_floating_point() else None)
+        gradients = computer.compute(weights, inputs, targets)
+        computer.task.check(gradients.outputs, targets, start)
         rows, squared_norms = feature_map.rows(gradients.layers)
         finite = squared_norms.isfinite() & rows.isfinite().all(1)
         finite &= gradients.model_output.isfinite() & gradients.q.isfinite()

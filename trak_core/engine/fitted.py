@@ -24,7 +24,7 @@ from trak_core.projection import FeatureMap, make_feature_map
 from trak_core.seeds import derive_seed
 from trak_core.store.features import FeatureBlock, FeatureStore, FileFeatures, MemoryFeatures
 from trak_core.store.files import RunFiles
-from trak_core.tasks import Task
+from trak_core.tasks import Answer, Task
 
 __all__ = ["BLOCK", "FittedFeatures"]
 
@@ -76,14 +76,16 @@ class FittedFeatures:
             raise InvalidDataError("train has no labels; give (inputs, labels), the weights q depend on them.")
         computer = GradientComputer(model, task, layers, options.precision)
         inputs = to_device(first.inputs, device, options.dtype)
-        asked = first.labels.to(device, options.dtype if first.labels.is_floating_point() else None)
-        computer.choose(checkpoints.weights(0), inputs, asked, options.gradients)
+        targets = first.labels.to(device, options.dtype if first.labels.is_floating_point() else None)
+        computer.choose(checkpoints.weights(0), inputs, targets, options.gradients)
+        # Inner products between two sides need rows of one form, and only one of the sides is known here.
+        factored = computer.factored if task.query is task else frozenset()
         self.plan: Plan = choose_plan(options, computer, n_train, len(first))
         self.maps: list[FeatureMap] = [
             make_feature_map(
                 self.plan.projection,
                 layers,
-                computer.factored,
+                factored,
                 self.plan.proj_dim or 0,
                 derive_seed(options.seed, "projection", checkpoint_id),
             )
@@ -102,12 +104,16 @@ class FittedFeatures:
             "proj_dim": self.plan.proj_dim,
             "seed": options.seed,
             "precision": options.precision,
-            "factored": sorted(computer.factored),
+            "factored": sorted(factored),
             "other_buffers": digest_of(_unsaved_buffers(model)),
         }
         row_bytes = self.width * self.dtype.itemsize
         self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example, ROWS_BYTES // row_bytes))
-        self._featurizer = Featurizer(computer, device, self.plan.batch_size)
+        self._featurizer = self._queries = Featurizer(computer, device, self.plan.batch_size)
+        if task.query is not task:
+            queries = GradientComputer(model, task.query, layers, options.precision)
+            self._queries = Featurizer(queries, device, self.plan.batch_size)
+        self._wanted_gradients = options.gradients
         self._signature = Signature.of(first)
         self._remove_temporary: weakref.finalize[[str], FittedFeatures] | None = None
         self.store = self._open_store(store_dir, n_train, options.memory_budget // 2)
@@ -181,10 +187,19 @@ class FittedFeatures:
             ),
         )
 
-    def features(self, checkpoint_id: int, block: Block, asked: Tensor, what: str = "test") -> Features:
-        """Features of any examples at a checkpoint; errors as in `Featurizer.features`."""
+    def features(self, checkpoint_id: int, block: Block, targets: Tensor, what: str = "test") -> Features:
+        """Features of any examples at a checkpoint, on the side of the task that `what` says, "train" or "test".
+
+        Errors as in `Featurizer.features`.
+        """
         weights = self.checkpoints.weights(checkpoint_id)
-        return self._featurizer.features(weights, self.maps[checkpoint_id], block, asked, what)
+        side = self._featurizer if what == "train" else self._queries
+        if side.computer.path is None:
+            first, dtype = block.batches[0], side.computer.dtype
+            probed = targets[: len(first)].to(side.device, dtype if targets.is_floating_point() else None)
+            inputs = to_device(first.inputs, side.device, dtype)
+            side.computer.choose(weights, inputs, probed, self._wanted_gradients)
+        return side.features(weights, self.maps[checkpoint_id], block, targets, what)
 
     def stored(self, checkpoint_id: int, block: Block) -> Features:
         """Features of a block of train examples as they are stored, with the model's outputs computed anew."""
@@ -205,13 +220,19 @@ class FittedFeatures:
         of_each = [self.store.column(i, "q") for i in range(len(self.checkpoints))]
         return np.asarray(np.mean(of_each, axis=0, dtype=np.float64))
 
-    def mean_probabilities(self, block: Block) -> Tensor:
-        """Probabilities of classes, averaged over checkpoints: `[n, n_classes]`."""
-        every = [
-            self._featurizer.outputs(self.checkpoints.weights(checkpoint_id), block).softmax(-1)
-            for checkpoint_id in range(len(self.checkpoints))
-        ]
-        return torch.stack(every).mean(0)
+    def task_at(self, checkpoint_id: int, split: str) -> Task:
+        """The side of the task for a split, made ready for a checkpoint."""
+        side = self._featurizer if split == "train" else self._queries
+        return side.computer.prepared(self.checkpoints.weights(checkpoint_id)).task
+
+    def answer(self, block: Block) -> Answer | None:
+        """What the checkpoints together say of test examples; None where the task has no answer of its own."""
+        answers = []
+        for checkpoint_id in range(len(self.checkpoints)):
+            outputs = self._queries.outputs(self.checkpoints.weights(checkpoint_id), block)
+            answers.append(self.task_at(checkpoint_id, "test").answer(outputs))
+        given = [answer for answer in answers if answer is not None]
+        return Answer.mean(given) if given else None
 
     def check_inputs(self, block: Block) -> None:
         """Refuses examples of another kind than the train examples, by ShapeMismatchError."""

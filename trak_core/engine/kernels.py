@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from trak_core.gradients import StateDict
+from trak_core.inputs import take
 from trak_core.methods import DualKernel, GradientRows, PrimalKernel
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.subjects import Subject
-from trak_core.tasks import Classification
+from trak_core.tasks import Inputs, Task
 from trak_core.training import Ensemble
 from trak_core.training.ensemble import make_models
 
@@ -61,20 +62,36 @@ class Kernels:
         train: inputs and labels of the train examples.
         projected: whether to work with projected gradients.
         seed: of the projections, one for each checkpoint.
+        test: inputs and labels of some test examples; needed where the task has another side for them.
     """
 
     def __init__(
-        self, checkpoints: Ensemble, task: Classification, train: tuple[Tensor, Tensor], projected: bool, seed: int
+        self,
+        checkpoints: Ensemble,
+        task: Task,
+        train: tuple[Inputs, Tensor],
+        projected: bool,
+        seed: int,
+        test: tuple[Inputs, Tensor] | None = None,
     ) -> None:
         self._checkpoints, self._train, self._projected, self._seed = checkpoints, train, projected, seed
-        self._gradients = GradientRows(checkpoints.architecture, task, checkpoints.state_dict(0), *train)
+        self._gradients, self._queries = GradientRows.of_both_sides(
+            checkpoints.architecture, task, checkpoints.state_dict(0), train, test or train
+        )
 
     def __getitem__(self, checkpoint_id: int) -> CheckpointKernel:
         weights = self._checkpoints.state_dict(checkpoint_id)
         if not self._projected:
-            return WholeKernel(self._gradients, weights, *self._train)
+            return WholeKernel(self._gradients, weights, *self._train, queries=self._queries)
         seed = derive_seed(self._seed, "kernel projection", checkpoint_id)
-        return ProjectedKernel(self._gradients, weights, *self._train, seed=seed, proj_dim=FEATURES_WHEN_PROJECTED)
+        return ProjectedKernel(
+            self._gradients,
+            weights,
+            *self._train,
+            seed=seed,
+            proj_dim=FEATURES_WHEN_PROJECTED,
+            queries=self._queries,
+        )
 
     @property
     def gradient_path(self) -> str:
@@ -102,7 +119,7 @@ class CheckpointKernel(Protocol):
         """Self-influence `[n_train]` of the train examples, not yet weighted."""
         ...
 
-    def test_rows(self, inputs: Tensor, asked: Tensor) -> Tensor:
+    def test_rows(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """What the other functions take of test examples, one row for each."""
         ...
 
@@ -115,23 +132,28 @@ class WholeKernel:
         weights: of the checkpoint.
         inputs: of the train examples.
         labels: of the train examples.
+        queries: gradients of test examples, where these are computed otherwise.
     """
 
-    def __init__(self, gradients: GradientRows, weights: StateDict, inputs: Tensor, labels: Tensor) -> None:
-        self._gradients, self._weights = gradients, weights
+    def __init__(
+        self,
+        gradients: GradientRows,
+        weights: StateDict,
+        inputs: Inputs,
+        labels: Tensor,
+        queries: GradientRows | None = None,
+    ) -> None:
+        self._gradients, self._queries, self._weights = gradients, queries or gradients, weights
         self._train = gradients.whole(weights, inputs, labels)
         self._kernel = DualKernel(gradients.inner_products(self._train, self._train))
         self._factors: dict[float, Tensor] = {}
 
-    def test_rows(self, inputs: Tensor, asked: Tensor) -> Tensor:
+    def test_rows(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """As in `CheckpointKernel`: inner products with the train examples `[m, n_train]`."""
         n_rows = max(MIN_ROWS, NUMBERS_AT_ONCE // self._train.shape[1])
-        return torch.cat(
-            [
-                self._gradients.inner_products(self._gradients.whole(self._weights, *part), self._train)
-                for part in zip(torch.split(inputs, n_rows), torch.split(asked, n_rows), strict=True)
-            ]
-        )
+        parts = (slice(start, start + n_rows) for start in range(0, len(targets), n_rows))
+        rows = (self._queries.whole(self._weights, take(inputs, part), targets[part]) for part in parts)
+        return torch.cat([self._gradients.inner_products(each, self._train) for each in rows])
 
     def predict(self, test: Tensor, ridge: float, weighted_masks: Tensor) -> Tensor:
         """As in `CheckpointKernel`."""
@@ -161,26 +183,28 @@ class ProjectedKernel:
         labels: of the train examples.
         seed: of the projection.
         proj_dim: dimension of the projection.
+        queries: gradients of test examples, where these are computed otherwise.
     """
 
     def __init__(
         self,
         gradients: GradientRows,
         weights: StateDict,
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         seed: int,
         proj_dim: int,
+        queries: GradientRows | None = None,
     ) -> None:
-        self._gradients, self._weights = gradients, weights
+        self._queries, self._weights = queries or gradients, weights
         self._sketch = sketch_of(gradients, proj_dim, seed)
-        self._train = self.test_rows(inputs, labels)
+        self._train = gradients.projected(weights, inputs, labels, self._sketch)[0]
         self._kernel = PrimalKernel.of(self._blocks())
         self._factors: dict[float, Tensor] = {}
 
-    def test_rows(self, inputs: Tensor, asked: Tensor) -> Tensor:
+    def test_rows(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """As in `CheckpointKernel`: projected gradients `[m, proj_dim]`."""
-        return self._gradients.projected(self._weights, inputs, asked, self._sketch)[0]
+        return self._queries.projected(self._weights, inputs, targets, self._sketch)[0]
 
     def predict(self, test: Tensor, ridge: float, weighted_masks: Tensor) -> Tensor:
         """As in `CheckpointKernel`."""

@@ -5,17 +5,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from trak_core.engine.checkpoints import load_checkpoints, load_logs
 from trak_core.gradients.representations import representations
+from trak_core.inputs import as_tensors
 from trak_core.labels.findings import find_oddities, finding_columns
+from trak_core.labels.folds import class_log_probabilities
 from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
 from trak_core.labels.witnesses import Opinions, hear_witnesses
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
+from trak_core.tasks import Inputs
 from trak_core.training import Ensemble, OnShare, ignore_share
 
 __all__ = ["label_tables"]
@@ -33,8 +35,8 @@ def label_tables(
 ) -> tuple[Tables, dict[str, Any]]:
     """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
 
-    Where all train examples have one label, or each another, there is nothing to compare labels with: then there are
-    findings alone.
+    Where the task has no classes, or all train examples have one label, or each another, there is nothing to compare
+    labels with: then there are findings alone.
 
     Args:
         writer: working store that has scores.
@@ -49,13 +51,14 @@ def label_tables(
         InvalidSettingError, TrainingDivergedError: as `hear_witnesses`.
     """
     dataset = subject.dataset
-    inputs = torch.from_numpy(dataset.train.inputs).to(device)
+    inputs = as_tensors(dataset.train.inputs, device)
     labels = dataset.train.labels
     tables: Tables = {}
     meta: dict[str, Any] = {}
     opinions = None
-    if 1 < len(np.unique(labels)) < len(labels):
+    if subject.task.has_classes and 1 < len(np.unique(labels)) < len(labels):
         opinions = hear_witnesses(
+            subject.task,
             subject.trainer(device),
             inputs,
             torch.from_numpy(labels).to(device),
@@ -67,7 +70,7 @@ def label_tables(
         tables = _suspects(opinions, signals, labels)
         meta = {"weights_of_label_witnesses": opinions.weights, **_what_went_otherwise(opinions)}
     checkpoints = load_checkpoints(writer, files, subject, device)
-    seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs)
+    seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs, subject.task)
     found = find_oddities(
         inputs_train=dataset.train.inputs,
         inputs_test=dataset.test.inputs,
@@ -104,7 +107,7 @@ def _suspects(opinions: Opinions, signals: dict[str, NDArray[np.float64]], label
 
 
 def _signals_of_the_build(
-    writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Tensor, device: str
+    writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Inputs, device: str
 ) -> dict[str, NDArray[np.float64]]:
     """Signals that cost next to nothing, because the build has what they are made of; see `labels/signals.py`."""
     labels, test_labels = subject.dataset.train.labels, subject.dataset.test.labels
@@ -128,15 +131,16 @@ def _signals_of_the_build(
 
 
 def _margin_over_training(
-    writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Tensor, device: str
+    writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Inputs, device: str
 ) -> NDArray[np.float64]:
     """Margin of the label in logits, averaged over the recorded moments of the logged checkpoints: `[n_train]`."""
     logs = load_logs(writer, files, subject, device)
-    total = np.zeros(len(inputs))
+    labels = subject.dataset.train.labels
+    targets, total = torch.from_numpy(labels).to(device), np.zeros(len(labels))
     n_moments = 0
     for log in logs:
         moments = log.moments[1:]  # at the start nothing is learnt
         models = Ensemble.from_state_dicts(subject.make_model(), [moment.parameters for moment in moments], device)
-        total += label_margins(models.logits(inputs).cpu().numpy(), subject.dataset.train.labels).sum(axis=0)
+        total += label_margins(class_log_probabilities(models, subject.task, inputs, targets), labels).sum(axis=0)
         n_moments += len(moments)
     return total / n_moments

@@ -3,24 +3,19 @@
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from trak_core.engine.settings import BuildSettings
 from trak_core.methods import Examples
 from trak_core.seeds import derive_seed
-from trak_core.tasks import Classification
+from trak_core.tasks import Targets, Task
 from trak_core.training import OnShare, Trainer, diverged
 
 __all__ = ["retrain_block"]
 
-NUMBERS_AT_ONCE = 2**26
-"""Logits that are looked at at once, each counted for every class asked about."""
-
 
 def retrain_block(
-    task: Classification,
+    task: Task,
     trainer: Trainer,
     test: Examples,
     masks: NDArray[np.bool_],
@@ -31,9 +26,9 @@ def retrain_block(
     """Rows of the outcomes of a block of subsets, and the subsets that are lost because a model diverged.
 
     Args:
-        task: what a prediction is.
+        task: what a prediction is, on the query side.
         trainer: that retrains.
-        test: test examples with their labels.
+        test: test examples with their targets.
         masks: of all subsets of the ledger, bool `[n_subsets, n_train]`.
         block: numbers of the subsets to retrain on.
         settings: of the build.
@@ -53,8 +48,10 @@ def retrain_block(
         return {}, lost
     members = [members[i] for i in kept]
     subset_ids = [subset_id for subset_id in block if subset_id not in lost]
-    outputs = _of_every_class(task, ensemble.logits(test.inputs)[kept])  # [n_models, n_test, n_classes]
-    of_label = outputs.gather(2, test.asked.expand(len(members), -1)[..., None])[..., 0]
+    given = ensemble.outputs(task, test.inputs)
+    targets = Targets.of(task, given[0], test.targets)
+    outputs = ensemble.of_each("model_outputs", task, given, targets.every)[kept]  # [n_models, n_test, n_targets]
+    of_default = outputs.gather(2, targets.default.expand(len(members), -1)[..., None])[..., 0]
     of_model = {
         "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
         "seed": np.repeat([seed for _, seed in members], n_test),
@@ -62,7 +59,7 @@ def retrain_block(
     }
     means = outputs.reshape(len(subset_ids), n_seeds, n_test, -1).mean(1)
     return {
-        "outcomes": {**of_model, "model_output": of_label.reshape(-1).cpu().numpy()},
+        "outcomes": {**of_model, "model_output": of_default.reshape(-1).cpu().numpy()},
         "class_outcomes": {
             "subset_id": np.repeat(subset_ids, n_test),
             "test_idx": np.tile(np.arange(n_test), len(subset_ids)),
@@ -70,13 +67,3 @@ def retrain_block(
         },
         "class_outcomes_by_seed": {**of_model, "model_outputs": outputs.flatten(0, 1).cpu().numpy()},
     }, lost
-
-
-def _of_every_class(task: Classification, logits: Tensor) -> Tensor:
-    """Model outputs `[n_models, n_test, n_classes]` for every class asked about."""
-    n_models, n_test, n_classes = logits.shape
-    classes = torch.arange(n_classes, device=logits.device)
-    # One class takes as much memory as all logits: with many classes not all fit at once.
-    parts = torch.split(classes, max(1, NUMBERS_AT_ONCE // logits.numel()))
-    asked = [part.expand(n_models, n_test, -1) for part in parts]
-    return torch.cat([task.model_output(logits[:, :, None, :], part) for part in asked], dim=-1)

@@ -57,9 +57,9 @@ class MeasureSteps:
     def check_needs(self) -> None:
         """Refuses a method that was asked for by name and cannot be had, before anything is begun."""
         if not self._m.is_every_method:
-            material = self._m.read_material()
+            context = self._m.read_context()
             for name in self.methods:
-                material.require(name, METHODS[name].info.needs)
+                context.require(name, METHODS[name].info.needs)
 
     def run(self, progress: ProgressReporter, fingerprint: str, published_at: float) -> None:
         """Does what is left to do, in order, and publishes along the way."""

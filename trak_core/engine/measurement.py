@@ -13,7 +13,8 @@ from trak_core.engine.measure_settings import MeasureSettings, Truth
 from trak_core.engine.retrained import Answers, answers_of
 from trak_core.engine.settings import BuildSettings
 from trak_core.evidence import lds_per_test
-from trak_core.methods import METHODS, Examples, Ledger, Material, Tuning
+from trak_core.inputs import ArrayInputs, as_tensors, take
+from trak_core.methods import METHODS, Examples, Ledger, MethodContext, Tuning
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
@@ -55,9 +56,9 @@ class Measurement:
         # With very few test examples none are set apart, and settings are chosen on all of them.
         self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
 
-    def _examples(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Examples:
+    def _examples(self, inputs: ArrayInputs, labels: NDArray[np.int64]) -> Examples:
         device = self.build.device
-        return Examples(torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device))
+        return Examples(as_tensors(inputs, device), torch.from_numpy(labels).to(device))
 
     @property
     def is_every_method(self) -> bool:
@@ -75,11 +76,11 @@ class Measurement:
         return load_checkpoints(self.writer, self.files, self.subject, self.build.device)
 
     @cached_property
-    def material(self) -> Material:
+    def context(self) -> MethodContext:
         """All that methods may use, read once it is complete."""
-        return self.read_material()
+        return self.read_context()
 
-    def read_material(self) -> Material:
+    def read_context(self) -> MethodContext:
         """All that methods may use: fitting subsets and tuning test examples, never those that are reported on."""
         fit, outcomes = torch.from_numpy(self.ledger.masks("fit")), self.ledger.outcomes("fit")
         actual, tuned = outcomes.mean(1), self.chosen_on
@@ -92,7 +93,7 @@ class Measurement:
         known = torch.cat([fit, torch.from_numpy(more)])
         answers = torch.from_numpy(np.concatenate([actual, more_outcomes]).astype(np.float32))
         device = self.build.device
-        return Material(
+        return MethodContext(
             task=self.subject.task,
             architecture=self.checkpoints.architecture,
             states=[self.checkpoints.state_dict(i) for i in range(len(self.checkpoints))],
@@ -129,11 +130,11 @@ class Measurement:
 
     def train_without(self, removed: list[NDArray[np.int64]], seeds: list[int], tests: NDArray[np.int64]) -> Answers:
         """Answers for some test examples of models trained without some train examples each."""
-        trainer, where = self.trainer, torch.from_numpy(tests).to(self.test.asked.device)
+        trainer, where = self.trainer, torch.from_numpy(tests).to(self.test.targets.device)
         return answers_of(
             trainer,
             self.subject.task,
-            Examples(self.test.inputs[where], self.test.asked[where]),
+            Examples(take(self.test.inputs, where), self.test.targets[where]),
             len(seeds),
             lambda part: trainer.train_without(removed[part], seeds[part]),
         )

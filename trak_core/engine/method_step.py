@@ -25,7 +25,7 @@ from trak_core.evidence import (
     noise_ceiling_per_test,
     predicted_outcomes,
 )
-from trak_core.methods import METHODS, Material, MethodInfo, Scores
+from trak_core.methods import METHODS, MethodContext, MethodInfo, Scores
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.topk import topk_columns
@@ -43,7 +43,7 @@ def measure_method(m: Measurement, name: str) -> None:
     """Scores, cost and LDS of one method; a method that cannot be had is written down with its reason."""
     info = METHODS[name].info
     try:
-        m.material.require(name, info.needs)
+        m.context.require(name, info.needs)
         with measured_cost() as cost, _own_errors(name):
             scores = METHODS[name].fit(_given(m, info))
             dense = _dense(scores)
@@ -60,8 +60,8 @@ def measure_method(m: Measurement, name: str) -> None:
     m.writer.write(f"method {name}", tables, {"methods_left_out": left_out}, removed)
 
 
-def _given(m: Measurement, info: MethodInfo) -> Material:
-    return m.material if info.max_checkpoints is None else m.material.first(info.max_checkpoints)
+def _given(m: Measurement, info: MethodInfo) -> MethodContext:
+    return m.context if info.max_checkpoints is None else m.context.first(info.max_checkpoints)
 
 
 def _tables(
@@ -129,7 +129,9 @@ def _tables(
             "values": scaled,
         },
         "topk": topk_columns({name: scaled}, errors={} if errors is None else {name: errors}),
-        "class_influence": class_influence_columns(name, m.test.asked.cpu().numpy(), lambda test_idx: scaled[test_idx]),
+        "class_influence": class_influence_columns(
+            name, m.test.targets.cpu().numpy(), lambda test_idx: scaled[test_idx]
+        ),
     }
     own = scores.self_influence()
     if own is not None:

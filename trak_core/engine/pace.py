@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, is_projected, sketch_of
+from trak_core.inputs import as_tensors, take
 from trak_core.labels.witnesses import N_MODELS as N_LABEL_MODELS
 from trak_core.methods import RIDGES, GradientRows
 from trak_core.subjects import Subject
@@ -87,15 +88,15 @@ def measure_pace(subject: Subject, device: str) -> Pace:
     """
     split = subject.dataset.train
     n_train, n_test = len(split), len(subject.dataset.test)
-    n_asked = n_test * len(subject.dataset.class_names)
+    n_rows = n_test * len(subject.dataset.class_names)
     a_batch = _seconds_a_batch(subject, device)
     batches = subject.training.epochs * n_train / subject.training.batch_size
     projected = is_projected(subject)
     gradients, linear, pair, cholesky, solve = _seconds_of_kernels(subject, device, projected)
     side = FEATURES_WHEN_PROJECTED if projected else n_train
     # A projected kernel is solved in feature space, and its products with the train rows come on top.
-    products = linear * (n_train + n_asked) + pair * (
-        side * (side + n_train / side * n_asked) if projected else n_train * (n_train + n_asked)
+    products = linear * (n_train + n_rows) + pair * (
+        side * (side + n_train / side * n_rows) if projected else n_train * (n_train + n_rows)
     )
     half_model = a_batch * batches / 2
     return Pace(
@@ -104,9 +105,9 @@ def measure_pace(subject: Subject, device: str) -> Pace:
         half_model=half_model,
         features=gradients * (n_train + n_test),
         ridge=products / 3 + linear * n_train + len(RIDGES) * cholesky * side**3,
-        scores=products + 2 * cholesky * side**3 + solve * side**2 * n_asked,
+        scores=products + 2 * cholesky * side**3 + solve * side**2 * n_rows,
         labels=2 + N_LABEL_MODELS * HALVES_A_LABEL_MODEL * half_model + 1e-7 * n_train**2,
-        lds=7 + 2e-8 * n_train * n_asked,
+        lds=7 + 2e-8 * n_train * n_rows,
         map=9 + 5e-3 * n_train,
     )
 
@@ -115,7 +116,8 @@ def _seconds_a_batch(subject: Subject, device: str) -> float:
     """Of one model's training, among several that train together."""
     split, batch_size = subject.dataset.train, subject.training.batch_size
     n = min(len(split), TRIED_BATCHES * batch_size)
-    inputs, labels = (torch.from_numpy(values[:n]).to(device) for values in (split.inputs, split.labels))
+    inputs = as_tensors(take(split.inputs, slice(0, n)), device)
+    labels = torch.from_numpy(split.labels[:n]).to(device)
     settings = replace(subject.training, epochs=1)
 
     def train(n_models: int) -> float:
@@ -136,14 +138,15 @@ def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple
     """Of projecting one gradient, of forming one, of one inner product, and the factors of n^3 and of n^2 a row."""
     split = subject.dataset.train
     n = min(len(split), TRIED_EXAMPLES)
-    inputs, labels = (torch.from_numpy(values[:n]).to(device) for values in (split.inputs, split.labels))
+    inputs = as_tensors(take(split.inputs, slice(0, n)), device)
+    labels = torch.from_numpy(split.labels[:n]).to(device)
     model = make_models(subject.make_model, [0])[0].to(device)
     weights = {name: value.detach() for name, value in model.named_parameters()}
     rows = GradientRows(model, subject.task, weights, inputs, labels)
     sketch = sketch_of(rows, FEATURES_WHEN_PROJECTED if projected else 128, 0)
     few = slice(0, min(n, 256))
-    rows.projected(weights, inputs[few], labels[few], sketch)
-    projecting = _seconds(lambda: rows.projected(weights, inputs[few], labels[few], sketch), device) / few.stop
+    rows.projected(weights, take(inputs, few), labels[few], sketch)
+    projecting = _seconds(lambda: rows.projected(weights, take(inputs, few), labels[few], sketch), device) / few.stop
     if projected:
         forming, features = projecting, torch.randn(n, FEATURES_WHEN_PROJECTED, device=device)
     else:

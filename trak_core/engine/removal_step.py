@@ -13,6 +13,7 @@ from trak_core.engine.measurement import Measurement
 from trak_core.engine.retrained import Answers
 from trak_core.evidence import choose_tests, midpoints, summarize_removal
 from trak_core.seeds import derive_seed
+from trak_core.tasks import Answer
 
 __all__ = ["RemovalStep"]
 
@@ -45,10 +46,12 @@ class RemovalStep:
 
     @cached_property
     def tests(self) -> NDArray[np.int64]:
-        """Test examples that the model gets right, drawn from those that are reported on."""
-        p = self._m.checkpoints.logits(self._m.test.inputs).softmax(-1).mean(0)
-        right = (p.argmax(-1) == self._m.test.asked).cpu().numpy()
-        return choose_tests(right & self._m.reporting, self._m.settings.n_removal_tests, self._m.build.seed)
+        """Test examples that the model gets right, where that means something, from those that are reported on."""
+        task, checkpoints = self._m.subject.task.query, self._m.checkpoints
+        answers = checkpoints.answers(task, checkpoints.outputs(task, self._m.test.inputs))
+        right = task.agrees(Answer.mean(answers), self._m.test.targets) if answers else None
+        usable = self._m.reporting if right is None else right.cpu().numpy() & self._m.reporting
+        return choose_tests(usable, self._m.settings.n_removal_tests, self._m.build.seed)
 
     @cached_property
     def _unremoved(self) -> Answers:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.methods import Examples
-from trak_core.tasks import Classification
+from trak_core.tasks import Task
 from trak_core.training import Ensemble, Trainer, diverged
 
 __all__ = ["Answers", "answers_of", "train_in_parts"]
@@ -18,13 +19,13 @@ class Answers:
     """What models say of test examples.
 
     Attributes:
-        margins: of the labels, float64 `[n_models, n_tests]`; NaN for models that diverged.
-        classes: the answers, int64 `[n_models, n_tests]`.
-        right: whether the label is the answer, bool `[n_models, n_tests]`.
+        margins: model outputs of the targets, float64 `[n_models, n_tests]`; NaN for models that diverged.
+        values: the answers, classes or numbers `[n_models, n_tests]`; None where the task has none of its own.
+        right: whether the answer is right, True where that means nothing, bool `[n_models, n_tests]`.
     """
 
     margins: NDArray[np.float64]
-    classes: NDArray[np.int64]
+    values: NDArray[Any] | None
     right: NDArray[np.bool_]
 
 
@@ -38,23 +39,24 @@ def train_in_parts(
 
 
 def answers_of(
-    trainer: Trainer, task: Classification, test: Examples, n_models: int, train: Callable[[slice], Ensemble]
+    trainer: Trainer, task: Task, test: Examples, n_models: int, train: Callable[[slice], Ensemble]
 ) -> Answers:
     """Answers of `n_models` models, trained part by part by `train`.
 
     Args:
         trainer: that trains them.
         task: what a prediction is.
-        test: test examples with their labels.
+        test: test examples with their targets.
         n_models: how many.
         train: gives the models of a part.
     """
-    margins, classes = [], []
+    margins, right = [], []
+    values: list[NDArray[Any]] = []
     for _, ensemble in train_in_parts(trainer, n_models, train):
-        logits = ensemble.logits(test.inputs)
-        found = task.model_output(logits, test.asked.expand(len(logits), -1)).double().cpu().numpy()
+        outputs = ensemble.outputs(task.query, test.inputs)  # [n_models, n_tests, ...]
+        found = ensemble.of_each("model_output", task.query, outputs, test.targets).double().cpu().numpy()
         found[diverged(ensemble)] = np.nan
         margins.append(found)
-        classes.append(logits.argmax(-1).cpu().numpy())
-    every = np.concatenate(classes)
-    return Answers(np.concatenate(margins), every, every == test.asked.cpu().numpy())
+        values += [answer.value.cpu().numpy() for answer in ensemble.answers(task.query, outputs)]
+        right.append(ensemble.right(task.query, outputs, test.targets))
+    return Answers(np.concatenate(margins), np.stack(values) if values else None, np.concatenate(right))

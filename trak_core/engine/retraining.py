@@ -22,6 +22,7 @@ from trak_core.engine.retrained import answers_of
 from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.retraining import N_SEEDS, LabelSetName, TestAnswers, as_trial, compare_label_sets
+from trak_core.inputs import as_tensors
 from trak_core.methods import Examples
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, LabelTrial, Retraining, RetrainingHistory
@@ -81,7 +82,7 @@ def _train_sets(
     subject: Subject, made: dict[str, Any], trial: LabelTrial, listener: Callable[[float, str], None]
 ) -> dict[LabelSetName, TestAnswers]:
     train, test, device = subject.dataset.train, subject.dataset.test, made["device"]
-    tests = Examples(torch.from_numpy(test.inputs).to(device), torch.from_numpy(test.labels).to(device))
+    tests = Examples(as_tensors(test.inputs, device), torch.from_numpy(test.labels).to(device))
     trainer, corrections = subject.trainer(device), trial.corrections
     cleaned = train.labels.copy()
     for train_idx, label in corrections.relabelled:
@@ -114,5 +115,6 @@ def _train_sets(
             return on_labels.train_without([left_out] * len(of_part), of_part, partial(advance, len(of_part)))
 
         answers = answers_of(on_labels, subject.task, tests, len(seeds), train_part)
-        found[name] = TestAnswers(answers.margins, answers.classes)
+        assert answers.values is not None  # a task with classes answers one of them
+        found[name] = TestAnswers(answers.margins, answers.values)
     return {**found, "excluded": found.get("excluded", found["cleaned"])}

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from trak_core.engine.batches import Block, Data, read_data
@@ -37,7 +36,7 @@ from trak_core.store.run import is_finished
 from trak_core.store.schema import Shape
 from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
-from trak_core.tasks import Classification, Regression
+from trak_core.tasks import Task
 from trak_core.versions import versions
 
 if TYPE_CHECKING:
@@ -60,14 +59,14 @@ def save_run(
     title: str | None,
     pictures: tuple[Sequence[bytes], Sequence[bytes]] | None,
     texts: tuple[Sequence[str], Sequence[str]] | None,
-    asked_classes: str,
+    targets: str,
     show_progress: bool,
 ) -> Path:
     """Writes the run; arguments are those of `Attributor.save`."""
-    if asked_classes not in ("auto", "label", "all"):
-        raise InvalidSettingError(f"asked_classes={asked_classes!r}; it must be auto, label or all.")
+    if targets not in ("auto", "default", "all"):
+        raise InvalidSettingError(f"targets={targets!r}; it must be auto, default or all.")
     check_run_name(path.name)
-    saver = _Saver(attributor, path, read_data(train, "train"), read_data(test, "test"), class_names, asked_classes)
+    saver = _Saver(attributor, path, read_data(train, "train"), read_data(test, "test"), class_names, targets)
     saver.describe(title or path.name, pictures, texts)
     if saver.is_there():
         return path
@@ -86,7 +85,7 @@ class _Saver:
         train: Data,
         test: Data,
         class_names: Sequence[str] | None,
-        asked_classes: str,
+        targets: str,
     ) -> None:
         self.attributor = attributor
         self.files = RunFiles(path)
@@ -99,8 +98,9 @@ class _Saver:
                     f"{split} can be read once only; give a list of batches, a DataLoader or arrays."
                 )
         self.block_size = attributor.fitted.block_size
-        self.has_classes = isinstance(attributor.task, Classification)
-        n_outputs = attributor.fitted.mean_probabilities(next(test.blocks(1))).shape[-1] if self.has_classes else 1
+        self.has_classes = attributor.task.has_classes
+        answer = attributor.fitted.answer(next(test.blocks(1))) if self.has_classes else None
+        n_outputs = 1 if answer is None or answer.probabilities is None else answer.probabilities.shape[-1]
         self.labels = {split: self._read_labels(data, n_outputs) for split, data in self.data.items()}
         self.digests = {
             split: [block.digest for block in data.blocks(self.block_size)] for split, data in self.data.items()
@@ -119,7 +119,7 @@ class _Saver:
         self.class_names = names
         size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
         fits = size <= attributor.options.memory_budget
-        self.all_classes = self.has_classes and (asked_classes == "all" or (asked_classes == "auto" and fits))
+        self.all_classes = self.has_classes and (targets == "all" or (targets == "auto" and fits))
         projected = attributor.plan.projection != "none"
         self.proj_dim = attributor.fitted.width if projected else min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
         self.ridge = attributor.options.ridge if attributor.calibration is None else attributor.calibration.ridge
@@ -237,7 +237,7 @@ class _Saver:
         """The factor that brought scores to the unit of the model output; None where they have none."""
         if self.attributor.calibration is not None:
             return self.attributor.calibration.factor
-        return 1.0 if isinstance(self.attributor.task, Regression) else None
+        return 1.0 if self.attributor.task.is_quadratic else None
 
     # --- blocks -------------------------------------------------------------------------------------------
 
@@ -271,7 +271,8 @@ class _Saver:
         for checkpoint_id in range(self.n_checkpoints):
             computed = self._features(split, checkpoint_id, block)
             common = {"checkpoint_id": np.full(len(block), checkpoint_id), "split": [split] * len(block), "idx": idx}
-            predictions.append({**common, **self._predictions(computed.outputs, labels)})
+            task = self.attributor.fitted.task_at(checkpoint_id, split)
+            predictions.append({**common, **_predictions(task, computed, labels)})
             features.append(
                 {**common, "q": computed.q.float(), "norm": computed.norm.float(), "phi": computed.rows.float().numpy()}
             )
@@ -296,26 +297,6 @@ class _Saver:
             computed = Features(rows, computed.q, computed.norm, computed.model_output, computed.outputs)
         return computed
 
-    def _predictions(self, outputs: Tensor, labels: NDArray[Any]) -> Columns:
-        task, asked = self.attributor.task, torch.from_numpy(labels)
-        if not isinstance(task, Classification):
-            known = task.loss(outputs, asked).float().numpy() if isinstance(task, Regression) else None
-            return {
-                "model_output": task.model_output(outputs, asked).float().numpy(),
-                "loss": [None] * len(labels) if known is None else known,
-                "p_label": [None] * len(labels),
-                "predicted": np.zeros(len(labels), dtype=np.int64),
-                "probabilities": np.ones((len(labels), 1), dtype=np.float32),
-            }
-        probabilities = outputs.double().softmax(-1)
-        return {
-            "model_output": task.model_output(outputs, asked).float().numpy(),
-            "loss": task.loss(outputs, asked).float().numpy(),
-            "p_label": probabilities.gather(1, asked[:, None])[:, 0].float().numpy(),
-            "predicted": outputs.argmax(-1).numpy(),
-            "probabilities": probabilities.float().numpy(),
-        }
-
     def _scored_at_once(self) -> int:
         n_classes = len(self.class_names) if self.all_classes else 1
         return max(
@@ -330,7 +311,7 @@ class _Saver:
         of_label = self._scores_of(block, labels)
         if self.all_classes:
             every = np.stack(
-                [self._scores_of(block, np.full(len(block), asked)) for asked in range(len(self.class_names))], axis=1
+                [self._scores_of(block, np.full(len(block), target)) for target in range(len(self.class_names))], axis=1
             )  # [n_block, n_classes, n_train]
             at, asked_class = np.nonzero(np.arange(len(self.class_names))[None] != labels[:, None])
             tables["class_scores"] = {
@@ -343,9 +324,9 @@ class _Saver:
         tables["topk"] = topk_columns({"trak": of_label}, first=block.start)
         return tables
 
-    def _scores_of(self, block: Block, asked: NDArray[Any]) -> NDArray[np.float32]:
+    def _scores_of(self, block: Block, targets: NDArray[Any]) -> NDArray[np.float32]:
         data = Data(block.batches, "test")
-        return np.concatenate([*self.attributor.iter_scores(data, asked)])
+        return np.concatenate([*self.attributor.iter_scores(data, targets)])
 
     def _class_influence(self, writer: StoreWriter) -> Columns:
         """Mean scores by class of the test examples; where there are no classes, over all of them."""
@@ -410,6 +391,26 @@ class _Saver:
             "complete": True,
         }
         writer.write("summary", {"checkpoints": checkpoints, "methods": methods}, meta)
+
+
+def _predictions(task: Task, computed: Features, labels: NDArray[Any]) -> Columns:
+    """Columns of `predictions` at one checkpoint."""
+    targets, n = torch.from_numpy(labels), len(labels)
+    answer = task.answer(computed.outputs.double())
+    of_label = None if answer is None else answer.probability_of(targets)
+    columns: Columns = {
+        "model_output": computed.model_output.float().numpy(),
+        "loss": task.loss(computed.outputs, targets).float().numpy() if task.has_loss else [None] * n,
+    }
+    if answer is None or answer.probabilities is None or of_label is None:
+        nothing = {"predicted": np.zeros(n, dtype=np.int64), "probabilities": np.ones((n, 1), dtype=np.float32)}
+        return {**columns, "p_label": [None] * n, **nothing}
+    return {
+        **columns,
+        "p_label": of_label.float().numpy(),
+        "predicted": answer.value.numpy(),
+        "probabilities": answer.probabilities.float().numpy(),
+    }
 
 
 def _joined(parts: list[Columns]) -> Columns:

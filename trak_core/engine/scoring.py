@@ -14,6 +14,7 @@ from torch import Tensor
 from trak_core.engine.kernels import Kernels
 from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
 from trak_core.gradients import representations
+from trak_core.inputs import apply
 from trak_core.methods import (
     METHODS,
     RIDGES,
@@ -23,20 +24,20 @@ from trak_core.methods import (
 )
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.topk import topk_columns
-from trak_core.tasks import Classification
+from trak_core.tasks import Inputs, Targets, Task
 from trak_core.training import Ensemble
 
 __all__ = ["ScoringResult", "choose_ridge", "score_all_methods"]
 
 CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
 
-Examples = tuple[Tensor, Tensor]
+Examples = tuple[Inputs, Tensor]
 Scores = NDArray[np.float32]
 
 
 def choose_ridge(
     checkpoints: Ensemble,
-    task: Classification,
+    task: Task,
     train: Examples,
     test: Examples,
     kernels: Kernels,
@@ -70,10 +71,15 @@ def choose_ridge(
     return best, {f"{ridge:g}": value for ridge, value in lds.items()}
 
 
-def mean_out_to_loss(checkpoints: Ensemble, task: Classification, examples: Examples) -> Tensor:
+def mean_out_to_loss(checkpoints: Ensemble, task: Task, examples: Examples) -> Tensor:
     """Weights q of examples, averaged over checkpoints: `[n]`."""
-    inputs, labels = examples
-    return task.out_to_loss(checkpoints.logits(inputs), labels.expand(len(checkpoints), -1)).mean(0)
+    return out_to_loss_of_each(checkpoints, task, examples).mean(0)
+
+
+def out_to_loss_of_each(checkpoints: Ensemble, task: Task, examples: Examples) -> Tensor:
+    """Weights q of train examples at each checkpoint: `[n_checkpoints, n]`."""
+    inputs, targets = examples
+    return checkpoints.of_each("out_to_loss", task, checkpoints.outputs(task, inputs), targets)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class ScoringResult:
 
     Attributes:
         by_method: method to scores `[n_test, n_train]` for the labels.
-        class_scores: TRAK scores `[n_test, n_classes, n_train]` for every asked class.
+        class_scores: TRAK scores `[n_test, n_classes, n_train]` for every target.
         test_labels: `[n_test]`.
         predicted: number of checkpoints to the outcomes that TRAK predicts with so many: `[n_subsets, n_test]`.
         seconds: method to CPU seconds.
@@ -162,7 +168,7 @@ class ScoringResult:
 
 def score_all_methods(
     checkpoints: Ensemble,
-    task: Classification,
+    task: Task,
     train: Examples,
     test: Examples,
     kernels: Kernels,
@@ -174,7 +180,7 @@ def score_all_methods(
     seed: int,
     on_checkpoint: Callable[[], None] = lambda: None,
 ) -> ScoringResult:
-    """TRAK scores for every asked class, calibrated on the fitting subsets, and the baselines.
+    """TRAK scores for every target, calibrated on the fitting subsets, and the baselines.
 
     Args:
         checkpoints: models to average over.
@@ -192,12 +198,13 @@ def score_all_methods(
     """
     began = time.process_time()
     (train_inputs, train_labels), (test_inputs, test_labels) = train, test
-    n_test, n_classes = len(test_labels), int(checkpoints.logits(test_inputs[:1]).shape[-1])
-    every_class = torch.arange(n_classes, device=test_labels.device).repeat(n_test)
-    every_input = test_inputs.repeat_interleave(n_classes, dim=0)
-    own = torch.arange(n_test, device=test_labels.device) * n_classes + test_labels
+    targets = Targets.of(task.query, checkpoints.outputs(task.query, test_inputs)[0], test_labels)
+    n_test, n_classes = targets.every.shape[:2]
+    every_class = targets.every.flatten(0, 1)
+    every_input = apply(lambda leaf: leaf.repeat_interleave(n_classes, dim=0), test_inputs)
+    own = torch.arange(n_test, device=test_labels.device) * n_classes + targets.default
 
-    q_of_each = task.out_to_loss(checkpoints.logits(train_inputs), train_labels.expand(len(checkpoints), -1))
+    q_of_each = out_to_loss_of_each(checkpoints, task, train)
     # Like q rather than like the inputs, which are whole numbers where they are the numbers of words.
     total = q_of_each.new_zeros(n_test * n_classes, len(train_labels))
     own_squares = q_of_each.new_zeros(n_test, len(train_labels))
@@ -216,8 +223,8 @@ def score_all_methods(
     class_scores = (total / len(checkpoints) * q_of_each.mean(0)).cpu().numpy().reshape(n_test, n_classes, -1)
     predicted = {m: predicted_outcomes(scores, masks) for m, scores in snapshots.items()}
 
-    labels = test_labels.cpu().numpy()
-    is_label = np.arange(n_classes)[None, :] == labels[:, None]  # [n_test, n_classes]
+    labels = targets.default.cpu().numpy()
+    is_label = targets.is_default.cpu().numpy()  # [n_test, n_classes]
     calibrated_on = tuning if tuning.any() else np.ones(n_test, dtype=bool)
     factors = {}
     # Two factors: what moves the label's margin and what moves another class's differ in scale.
@@ -236,7 +243,7 @@ def score_all_methods(
         errors["trak"] = (variance.sqrt() * q_of_each.mean(0)).cpu().numpy() * np.float32(factors["label"] or 1)
 
     baselines: dict[str, Callable[[], Scores]] = {
-        "embedding": lambda: mean_embedding_scores(checkpoints, train_inputs, test_inputs),
+        "embedding": lambda: mean_embedding_scores(checkpoints, task, train_inputs, test_inputs),
         "same_class": lambda: same_class_scores(labels, train_labels.cpu().numpy()),
         "random": lambda: random_scores(n_test, len(train_labels), seed),
     }
@@ -263,12 +270,12 @@ def usable_slope(slope: float) -> float | None:
     return slope if math.isfinite(slope) and slope > 0 else None
 
 
-def mean_embedding_scores(checkpoints: Ensemble, train_inputs: Tensor, test_inputs: Tensor) -> Scores:
+def mean_embedding_scores(checkpoints: Ensemble, task: Task, train_inputs: Inputs, test_inputs: Inputs) -> Scores:
     """Embedding similarity `[n_test, n_train]`, averaged over checkpoints."""
     similarities = []
     for i in range(len(checkpoints)):
         seen = [
-            representations(checkpoints.architecture, checkpoints.state_dict(i), inputs).cpu().numpy()
+            representations(checkpoints.architecture, checkpoints.state_dict(i), inputs, task).cpu().numpy()
             for inputs in (test_inputs, train_inputs)
         ]
         similarities.append(embedding_scores(*seen))

@@ -1,7 +1,7 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
@@ -26,6 +26,7 @@ from trak_core.engine.scoring import ScoringResult, choose_ridge, score_all_meth
 from trak_core.engine.settings import BuildSettings
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
+from trak_core.inputs import as_tensors, take
 from trak_core.methods import Examples, GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
@@ -36,6 +37,7 @@ from trak_core.store.places import without_paths
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
+from trak_core.tasks import Answer, Inputs
 from trak_core.training import Ensemble, OnShare, draw_half_subsets
 from trak_core.versions import versions
 
@@ -113,12 +115,10 @@ class BuildSteps:
         self.train_inputs, self.train_labels = self._tensors("train")
         self.test_inputs, self.test_labels = self._tensors("test")
 
-    def _tensors(self, split_name: str) -> tuple[Tensor, Tensor]:
+    def _tensors(self, split_name: str) -> tuple[Inputs, Tensor]:
         split = getattr(self.subject.dataset, split_name)
-        return (
-            torch.from_numpy(split.inputs).to(self.settings.device),
-            torch.from_numpy(split.labels).to(self.settings.device),
-        )
+        device = self.settings.device
+        return as_tensors(split.inputs, device), torch.from_numpy(split.labels).to(device)
 
     def run(self) -> None:
         """Does what is left to do, in order."""
@@ -175,7 +175,7 @@ class BuildSteps:
             **asdict(self.settings),
             "modality": dataset.modality,
             "class_names": dataset.class_names,
-            "task": type(self.subject.task).__name__,
+            "task": self.subject.task.name,
             "training": asdict(self.subject.training),
             "data_fingerprint": dataset.fingerprint(),
             "method": "trak",
@@ -226,29 +226,25 @@ class BuildSteps:
     def _sha256(self, checkpoint_id: int) -> str:
         return file_sha256(self.files.checkpoint(checkpoint_id))
 
-    def _predictions(self, ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, list[float]]]:
-        task, parts, accuracy = self.subject.task, [], {}
+    def _predictions(self, ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, list[float | None]]]:
+        parts, accuracy = [], {}
         splits = {
-            "train": (self.train_inputs, self.train_labels),
-            "test": (self.test_inputs, self.test_labels),
+            "train": (self.subject.task, self.train_inputs, self.train_labels),
+            "test": (self.subject.task.query, self.test_inputs, self.test_labels),
         }
-        for name, (inputs, labels) in splits.items():
-            logits = ensemble.logits(inputs)  # [n_checkpoints, n, n_classes]
-            labels_of_all = labels.expand(len(ensemble), -1)
-            probabilities = logits.softmax(-1)
-            predicted = logits.argmax(-1)
-            n = len(labels)
-            accuracy[name] = (predicted == labels).float().mean(1).tolist()
+        for name, (task, inputs, targets) in splits.items():
+            outputs = ensemble.outputs(task, inputs)  # [n_checkpoints, n, ...]
+            answers = ensemble.answers(task, outputs)
+            n = len(targets)
+            accuracy[name] = [_share(task.agrees(answer, targets)) for answer in answers] or [None] * len(ensemble)
             parts.append(
                 {
                     "checkpoint_id": np.repeat(np.arange(len(ensemble)), n),
                     "split": np.repeat(name, len(ensemble) * n),
                     "idx": np.tile(np.arange(n), len(ensemble)),
-                    "model_output": _flat(task.model_output(logits, labels_of_all)),
-                    "loss": _flat(task.loss(logits, labels_of_all)),
-                    "p_label": _flat(probabilities.gather(2, labels_of_all[..., None])),
-                    "predicted": _flat(predicted),
-                    "probabilities": probabilities.flatten(0, 1).cpu().numpy(),
+                    "model_output": _flat(ensemble.of_each("model_output", task, outputs, targets)),
+                    "loss": _flat(ensemble.of_each("loss", task, outputs, targets)),
+                    **_columns_of_answers(answers, targets, n * len(ensemble)),
                 }
             )
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, accuracy
@@ -267,6 +263,7 @@ class BuildSteps:
             (self.train_inputs, self.train_labels),
             is_projected(self.subject),
             self.settings.seed,
+            (self.test_inputs, self.test_labels),
         )
 
     # --- the ledger ---------------------------------------------------------------------------------------
@@ -279,7 +276,7 @@ class BuildSteps:
     def _retrain(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
         tables, lost = retrain_block(
-            self.subject.task,
+            self.subject.task.query,
             self.trainer,
             Examples(self.test_inputs, self.test_labels),
             self.masks,
@@ -306,16 +303,11 @@ class BuildSteps:
     def _features(self, checkpoint_id: int) -> None:
         seed = derive_seed(self.settings.seed, "projection", checkpoint_id)
         parts = []
-        splits = {
-            "train": (self.train_inputs, self.train_labels),
-            "test": (self.test_inputs, self.test_labels),
-        }
+        splits = {"train": (self.train_inputs, self.train_labels), "test": (self.test_inputs, self.test_labels)}
         checkpoints, weights = self.checkpoints, self.checkpoints.state_dict(checkpoint_id)
-        gradients = GradientRows(
-            checkpoints.architecture, self.subject.task, weights, self.train_inputs, self.train_labels
-        )
-        feature_map = SketchMap(gradients.layers, SjltProjection(self.settings.proj_dim, seed))
-        for name, (inputs, labels) in splits.items():
+        sides = GradientRows.of_both_sides(checkpoints.architecture, self.subject.task, weights, *splits.values())
+        feature_map = SketchMap(sides[0].layers, SjltProjection(self.settings.proj_dim, seed))
+        for gradients, (name, (inputs, labels)) in zip(sides, splits.items(), strict=True):
             phi, norm, q = gradients.projected(weights, inputs, labels, feature_map)
             parts.append(
                 {
@@ -338,7 +330,7 @@ class BuildSteps:
             self.checkpoints,
             self.subject.task,
             (self.train_inputs, self.train_labels),
-            (self.test_inputs[chosen_on], self.test_labels[chosen_on]),
+            (take(self.test_inputs, chosen_on), self.test_labels[chosen_on]),
             self.kernels,
             self._kept_to_measure("fit"),
             self.ledger.outcomes("fit").mean(1)[:, chosen_on],
@@ -404,6 +396,23 @@ class BuildSteps:
         tables, meta = map_tables(self.writer)
         self.writer.write("map", tables, {**meta, "complete": True})
         self.progress.advance()
+
+
+def _columns_of_answers(answers: Sequence[Answer], targets: Tensor, n_rows: int) -> dict[str, Any]:
+    """Columns of `predictions` on what the models answer; empty where the task has no classes."""
+    of_label = [p for answer in answers if (p := answer.probability_of(targets)) is not None]
+    probabilities = [answer.probabilities for answer in answers if answer.probabilities is not None]
+    if not of_label:
+        return {name: [None] * n_rows for name in ("p_label", "predicted", "probabilities")}
+    return {
+        "p_label": _flat(torch.stack(of_label)),
+        "predicted": _flat(torch.stack([answer.value for answer in answers])),
+        "probabilities": torch.cat(probabilities).cpu().numpy(),
+    }
+
+
+def _share(right: Tensor | None) -> float | None:
+    return None if right is None else float(right.float().mean())
 
 
 def _flat(values: Tensor) -> NDArray[Any]:

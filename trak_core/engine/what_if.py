@@ -18,10 +18,12 @@ from trak_core.engine.retrained import train_in_parts
 from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.what_if import N_SEEDS, Pairs, as_question, compare_pairs
+from trak_core.inputs import as_tensors, take
 from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.subjects import Subject
+from trak_core.tasks import Targets
 from trak_core.training import Ensemble, diverged
 
 __all__ = ["verify_what_if"]
@@ -79,7 +81,8 @@ def _train_pairs(
 ) -> Pairs:
     device, n_seeds = made["device"], question.n_seeds
     test, trainer = subject.dataset.test, subject.trainer(device)
-    asked = torch.from_numpy(test.inputs[question.test_idx : question.test_idx + 1]).to(device)
+    one, task = slice(question.test_idx, question.test_idx + 1), subject.task.query
+    test_input, target = as_tensors(take(test.inputs, one), device), torch.from_numpy(test.labels[one]).to(device)
     nothing, gone = np.array([], dtype=np.int64), np.array(question.removed)
     removed = [nothing] * n_seeds + [gone] * n_seeds
     seeds = [derive_seed(made["seed"], "what if", i) for i in range(n_seeds)] * 2
@@ -97,10 +100,9 @@ def _train_pairs(
 
     outputs = []
     for _, ensemble in train_in_parts(trainer, n_models, train_part):
-        logits = ensemble.logits(asked)[:, 0]  # [n_models, n_classes]
-        n_classes = logits.shape[1]
-        classes = torch.arange(n_classes, device=logits.device).expand(len(logits), -1)
-        found = subject.task.model_output(logits[:, None, :].expand(-1, n_classes, -1), classes).double().cpu().numpy()
+        given = ensemble.outputs(task, test_input)  # [n_models, 1, ...]
+        targets = Targets.of(task, given[0], target)
+        found = ensemble.of_each("model_outputs", task, given, targets.every)[:, 0].double().cpu().numpy()
         found[diverged(ensemble)] = np.nan
         outputs.append(found)
     of_all = np.concatenate(outputs)

@@ -25,7 +25,8 @@ from trak_core.exchange.matrix import ScoreMatrix, read_matrix
 from trak_core.exchange.predictions import prediction_columns, read_probabilities
 from trak_core.exchange.score_files import from_array, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
-from trak_core.store.catalog import check_run_name, runs_dir
+from trak_core.folders import runs_dir
+from trak_core.store.catalog import check_run_name
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, storage_errors
 from trak_core.store.fingerprints import score_fingerprint

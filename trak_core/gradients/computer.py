@@ -5,6 +5,7 @@ examples were compared with plain autograd, one example alone: layers that run o
 that are used past their module, and models that mix the examples of a batch all show there.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.errors import InvalidModelError, InvalidSettingError, TrakCoreError
-from trak_core.gradients.forward import Inputs, StateDict, count, run_model, take
+from trak_core.gradients.forward import Inputs, StateDict, count, prepared, run_model, take
 from trak_core.gradients.functional import loop_gradients, vmap_gradients
 from trak_core.gradients.hooks import Folding, UnhookableError, hooked_gradients, why_unhookable
 from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
@@ -95,6 +96,12 @@ class GradientComputer:
         """
         if wanted not in ("auto", *WAYS):
             raise InvalidSettingError(f"gradients={wanted!r}; it must be auto, {', '.join(WAYS)}.")
+        tried = self.prepared(weights)
+        tried._choose(weights, inputs, asked, wanted)
+        self.path, self.reason, self.factored = tried.path, tried.reason, tried.factored
+        self._folding = tried._folding
+
+    def _choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str) -> None:
         # Fewer examples are repeated: what goes wrong between examples does not show on one.
         probed = torch.arange(PROBED) % count(inputs)
         inputs, asked = take(inputs, probed), asked[probed]
@@ -139,10 +146,20 @@ class GradientComputer:
             q = self.task.out_to_loss(outputs, asked)
         return BatchGradients(outputs, model_output, q, layers)
 
+    def with_task(self, task: Task) -> "GradientComputer":
+        """The same for another task, by the way that was chosen here."""
+        other = copy.copy(self)
+        other.task = task
+        return other
+
+    def prepared(self, weights: StateDict) -> "GradientComputer":
+        """The same with its task made ready for a checkpoint."""
+        return self.with_task(prepared(self.task, self.model.eval(), weights))
+
     def outputs(self, weights: StateDict, inputs: Inputs) -> Tensor:
         """What the model returns for a batch `[n, ...]`, without gradients."""
         with torch.no_grad(), self._running(inputs):
-            return run_model(self.model, weights, inputs)
+            return run_model(self.model, weights, inputs, self.task.outputs_of)
 
     def _hooked(
         self, model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, asked: Tensor

@@ -1,77 +1,45 @@
 """Runs a model on a batch with given weights, whatever shape its inputs and outputs come in."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils._pytree import tree_flatten, tree_map
 
-from trak_core.errors import InvalidDataError, NoLogitsError
+from trak_core.errors import NoLogitsError
+from trak_core.inputs import count, take, to_device
+from trak_core.tasks import Inputs, Model, Task, at_weights, read_logits
 
-__all__ = ["Inputs", "StateDict", "count", "run_model", "take", "to_device"]
+__all__ = ["Inputs", "StateDict", "count", "prepared", "run_model", "take", "to_device"]
 
 StateDict = dict[str, Tensor]
-Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
-"""A batch as the model takes it: a tensor, positional arguments or keyword arguments, each `[n, ...]`."""
 
 
-def run_model(model: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
-    """What the model returns for a batch, with `weights` (parameters and buffers by name) in place of its own.
+def run_model(
+    model: nn.Module, weights: StateDict, inputs: Inputs, outputs_of: Callable[[Model, Inputs], Tensor] = read_logits
+) -> Tensor:
+    """The outputs of a model for a batch `[n, ...]` at some weights and in their type, also from half precision.
 
-    Takes the tensor itself, or `logits` of what is returned, as Hugging Face models have it; in the type of the
-    weights, also where the model runs in half precision.
+    Args:
+        model: supplies the forward pass.
+        weights: parameters and buffers by name, in place of those of the model.
+        inputs: the batch.
+        outputs_of: reads the outputs; that of the task.
 
     Raises:
-        NoLogitsError: the model returns neither.
+        NoLogitsError: the model returns nothing that `outputs_of` can read.
     """
-    # A state dict has a shared tensor once for each of its names; the first name stands for all.
-    names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
-    weights = {name: value for name, value in weights.items() if name in names}
-    if isinstance(inputs, dict):
-        returned = functional_call(model, weights, (), inputs)
-    else:
-        returned = functional_call(model, weights, inputs if isinstance(inputs, tuple) else (inputs,))
-    outputs: Any = returned
-    if not isinstance(outputs, Tensor):
-        outputs = returned.get("logits") if isinstance(returned, dict) else getattr(returned, "logits", None)
+    outputs: Any = outputs_of(at_weights(model, weights), inputs)
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
-        kind = type(returned).__name__ + (f" of {returned.dtype}" if isinstance(returned, Tensor) else "")
+        kind = type(outputs).__name__ + (f" of {outputs.dtype}" if isinstance(outputs, Tensor) else "")
         raise NoLogitsError(
-            f"the model returns a {kind}, which has no logits. It must return a floating-point tensor [n, ...] or an "
-            "object with `logits`; wrap it in a small nn.Module that returns its logits."
+            f"the task reads a {kind} from the model; its outputs_of must give a floating-point tensor [n, ...], a row "
+            "for each example."
         )
     return outputs.to(next(value.dtype for value in weights.values() if value.is_floating_point()))
 
 
-def count(inputs: Inputs) -> int:
-    """Number of examples of a batch.
-
-    Raises:
-        InvalidDataError: the parts of the batch differ in length, or one of them is no tensor.
-    """
-    leaves, _ = tree_flatten(inputs)
-    wrong = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]
-    if wrong or not leaves:
-        raise InvalidDataError(
-            f"a batch holds {', '.join(wrong) or 'nothing'} among its inputs; give tensors [n, ...], a tuple or a dict "
-            "of them."
-        )
-    lengths = {len(leaf) for leaf in leaves}
-    if len(lengths) > 1:
-        raise InvalidDataError(f"the inputs of one batch have lengths {sorted(lengths)}; all must be the same.")
-    return int(lengths.pop())
-
-
-def take(inputs: Inputs, where: slice | Tensor) -> Inputs:
-    """Some examples of a batch."""
-    return cast(Inputs, tree_map(lambda leaf: leaf[where], inputs))
-
-
-def to_device(inputs: Inputs, device: torch.device, dtype: torch.dtype) -> Inputs:
-    """The batch on a device; floating-point inputs in `dtype`, others as they are."""
-
-    def move(leaf: Tensor) -> Tensor:
-        return leaf.to(device, dtype if leaf.is_floating_point() else None)
-
-    return cast(Inputs, tree_map(move, inputs))
+@torch.no_grad()
+def prepared(task: Task, model: nn.Module, weights: StateDict) -> Task:
+    """The task made ready for a model at some weights."""
+    return task.prepare(at_weights(model, weights))

@@ -33,7 +33,7 @@ def vmap_gradients(
     selected, others = _split(weights, layers)
 
     def one_output(chosen: StateDict, one_input: Inputs, one_asked: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = run_model(model, {**others, **chosen}, _as_batch(one_input))
+        outputs = run_model(model, {**others, **chosen}, _as_batch(one_input), task.outputs_of)
         return task.model_output(outputs, one_asked[None])[0], outputs[0]
 
     per_example = vmap(grad(one_output, has_aux=True), in_dims=(None, 0, 0))
@@ -54,7 +54,7 @@ def loop_gradients(
     seen: list[Tensor] = []
     for i in range(len(asked)):
         one = slice(i, i + 1)
-        outputs = run_model(model, {**others, **leaves}, take(inputs, one))
+        outputs = run_model(model, {**others, **leaves}, take(inputs, one), task.outputs_of)
         output = task.model_output(outputs, asked[one])[0]
         given: Sequence[Tensor | None] = [None] * len(leaves)
         if output.requires_grad:

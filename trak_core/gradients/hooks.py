@@ -108,7 +108,7 @@ def hooked_gradients(
     frozen = {name: value.detach() for name, value in weights.items()}
     rows = _Rows(recording.n, _positions(inputs), {} if folding is None else folding)
     with torch.enable_grad(), _hooks(model, layers, recording):
-        outputs = run_model(model, frozen, inputs)
+        outputs = run_model(model, frozen, inputs, task.outputs_of)
         total = task.model_output(outputs, asked).sum()
     used = [layer for layer in layers if layer.name in recording.calls]
     if not total.requires_grad:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError
-from trak_core.gradients.forward import run_model
+from trak_core.gradients.forward import Inputs, StateDict, count, run_model, take
+from trak_core.tasks import Task, read_logits
 
 __all__ = ["representations"]
 
@@ -12,8 +13,14 @@ BATCH = 2048
 """Inputs that go through the model at once."""
 
 
-def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
-    """Inputs of the last Linear layer `[n, n_features]`, detached.
+def representations(model: nn.Module, parameters: StateDict, inputs: Inputs, task: Task | None = None) -> Tensor:
+    """Inputs of the last Linear layer `[n, n_features]`, detached; where it runs several times, the last.
+
+    Args:
+        model: supplies the forward pass.
+        parameters: by name, in place of its own.
+        inputs: `n` examples.
+        task: reads the outputs, where the model returns neither a tensor nor `logits`.
 
     Raises:
         InvalidSettingError: the model has no Linear layer.
@@ -26,9 +33,11 @@ def representations(model: nn.Module, parameters: dict[str, Tensor], inputs: Ten
     handle = layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
     try:
         with torch.no_grad():
-            for batch in torch.split(inputs, BATCH):
-                run_model(model, parameters, batch)
-                seen.append(caught[-1].flatten(1))
+            for start in range(0, count(inputs), BATCH):
+                batch = take(inputs, slice(start, start + BATCH))
+                run_model(model, parameters, batch, read_logits if task is None else task.outputs_of)
+                # A row an example, also where the layer runs on the parts of an example apart.
+                seen.append(caught[-1].reshape(count(batch), -1))
                 caught.clear()
     finally:
         handle.remove()

@@ -10,11 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from trak_core.seeds import derive_seed
+from trak_core.tasks import Inputs, Targets, Task
 from trak_core.training import Ensemble, OnShare, Trainer, ignore_share
 
-__all__ = ["ALWAYS_IN", "FoldModels", "assign_folds", "draw_folds", "train_folds", "training_sets"]
+__all__ = [
+    "ALWAYS_IN",
+    "FoldModels",
+    "assign_folds",
+    "class_log_probabilities",
+    "draw_folds",
+    "train_folds",
+    "training_sets",
+]
 
 ALWAYS_IN = -1
 """The fold of an example that is its whole class: without it no model would know that there is such a class."""
@@ -57,8 +67,8 @@ class FoldModels:
     n_folds: int
 
     @property
-    def asked(self) -> NDArray[np.int64]:
-        """Number of the model that is asked about each example, because it did not see it: `[n_repeats, n]`.
+    def judges(self) -> NDArray[np.int64]:
+        """Number of the model that judges each example, because it did not see it: `[n_repeats, n]`.
 
         For an example that all were trained on, the first model of each repetition.
         """
@@ -66,13 +76,29 @@ class FoldModels:
         return np.asarray(first + np.maximum(self.folds, 0))
 
     def unseen(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of the models that are asked about each example `[n_repeats, n, n_classes]`.
+        """Logits of the models that judge each example `[n_repeats, n, n_classes]`.
 
         Args:
             logits: of all models for all examples `[n_models, n, n_classes]`.
         """
-        chosen: NDArray[np.float32] = logits[self.asked, np.arange(logits.shape[1])]
+        chosen: NDArray[np.float32] = logits[self.judges, np.arange(logits.shape[1])]
         return chosen
+
+
+def class_log_probabilities(ensemble: Ensemble, task: Task, inputs: Inputs, labels: Tensor) -> NDArray[np.float32]:
+    """Logarithms of the probabilities of all classes by each model `[n_models, n, n_classes]`.
+
+    A task with classes says `f = log(p / (1 - p))` of each of them, so that log p is the log-sigmoid of f.
+
+    Args:
+        ensemble: the models.
+        task: one with classes.
+        inputs: of the examples.
+        labels: of the examples `[n]`.
+    """
+    outputs = ensemble.outputs(task, inputs)
+    margins = ensemble.of_each("model_outputs", task, outputs, Targets.of(task, outputs[0], labels).every)
+    return np.asarray(logsigmoid(margins).cpu().numpy())
 
 
 def train_folds(

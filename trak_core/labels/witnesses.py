@@ -3,7 +3,7 @@
 Models that left the example out (twice: the second time without what the first look found wrong in their training),
 and the labels of its neighbours; and one opinion pooled of them. The same labels and seed give the same opinions.
 
-No model that is asked about an example was trained on it, save where it is the only one of its class. Its label reaches
+No model that judges an example was trained on it, save where it is the only one of its class. Its label reaches
 the second look all the same, in a roundabout way: models of the first look that were trained on it, and how probable
 its class usually is, have a say in which other examples are left out. Folds are dealt out class by class, and the few
 weights of the pool are fitted to all labels, so that these depend on it as well.
@@ -19,11 +19,13 @@ from torch import Tensor
 
 from trak_core.errors import TrainingDivergedError
 from trak_core.gradients.representations import representations
-from trak_core.labels.folds import FoldModels, draw_folds, train_folds, training_sets
+from trak_core.inputs import flat_rows
+from trak_core.labels.folds import FoldModels, class_log_probabilities, draw_folds, train_folds, training_sets
 from trak_core.labels.pool import pool_opinions
 from trak_core.labels.signals import FLOOR, SMALL_CLASS, label_margins, log_probabilities, log_votes
 from trak_core.labels.votes import N_NEIGHBOURS, neighbour_votes
 from trak_core.seeds import derive_seed
+from trak_core.tasks import Inputs, Task
 from trak_core.training import OnShare, Trainer, diverged, ignore_share
 
 __all__ = ["N_FOLDS", "N_MODELS", "N_REPEATS", "Opinions", "hear_witnesses"]
@@ -65,7 +67,7 @@ class _Look:
 
     Attributes:
         models: all of them, those that diverged included.
-        logits: of the model asked about each example, by repetition: float32 `[n_repeats, n_train, n_classes]`.
+        logits: of the model that judges each example, by repetition: float32 `[n_repeats, n_train, n_classes]`.
         heard: whether that model did not diverge, bool `[n_repeats, n_train]`; of each example one at least.
         n_diverged: how many models did.
     """
@@ -86,8 +88,9 @@ class _Look:
 
 
 def hear_witnesses(
+    task: Task,
     trainer: Trainer,
-    inputs: Tensor,
+    inputs: Inputs,
     labels: Tensor,
     n_classes: int,
     seed: int,
@@ -96,6 +99,7 @@ def hear_witnesses(
     """The opinions on the labels of a train set.
 
     Args:
+        task: what a prediction is; one with classes.
         trainer: of models of these examples.
         inputs: `[n_train, ...]` float32, on the device to train on.
         labels: `[n_train]` int64, on the same device; of two classes at least.
@@ -112,7 +116,8 @@ def hear_witnesses(
     folds = [draw_folds(given, N_FOLDS, N_REPEATS, own_seed) for own_seed in seeds]
 
     def look(number: int, trusted: NDArray[np.bool_] | None) -> _Look:
-        return _ask(train_folds(trainer, labels, folds[number], seeds[number], trusted, on_share), inputs)
+        models = train_folds(trainer, labels, folds[number], seeds[number], trusted, on_share)
+        return _ask(models, task, inputs, labels)
 
     first = look(0, None)
     out_of_fold = first.mean(first.probabilities)
@@ -122,8 +127,8 @@ def hear_witnesses(
     opinions = {
         "out_of_fold": _mean_log(first),
         "second_look": _mean_log(second),
-        "neighbours_by_input": _voted(neighbour_votes(inputs, labels, n_classes)),
-        "neighbours_by_model": _voted(_votes_by_models(first.models, first.heard, inputs, labels, n_classes)),
+        "neighbours_by_input": _voted(neighbour_votes(flat_rows(inputs), labels, n_classes)),
+        "neighbours_by_model": _voted(_votes_by_models(first.models, first.heard, task, inputs, labels, n_classes)),
     }
     pooled, weights = pool_opinions(list(opinions.values()), given)
     both = np.logaddexp(opinions["neighbours_by_input"], opinions["neighbours_by_model"])
@@ -146,11 +151,11 @@ def hear_witnesses(
     )
 
 
-def _ask(models: FoldModels, inputs: Tensor) -> _Look:
+def _ask(models: FoldModels, task: Task, inputs: Inputs, labels: Tensor) -> _Look:
     """What the models say of the examples that they left out."""
-    logits = models.ensemble.logits(inputs).cpu().numpy()
+    logits = class_log_probabilities(models.ensemble, task, inputs, labels)
     lost = diverged(models.ensemble) | ~np.isfinite(logits).all(axis=(1, 2))
-    heard = ~lost[models.asked]
+    heard = ~lost[models.judges]
     n_unheard = int((~heard.any(axis=0)).sum())
     if n_unheard:
         raise TrainingDivergedError(
@@ -200,20 +205,20 @@ def _voted(votes: Tensor) -> NDArray[np.float64]:
 
 
 def _votes_by_models(
-    models: FoldModels, heard: NDArray[np.bool_], inputs: Tensor, labels: Tensor, n_classes: int
+    models: FoldModels, heard: NDArray[np.bool_], task: Task, inputs: Inputs, labels: Tensor, n_classes: int
 ) -> Tensor:
-    """Votes among what a model was trained on, in the eyes of models that left the asked example out.
+    """Votes among what a model was trained on, in the eyes of models that left the example out.
 
-    `heard` is bool `[n_repeats, n]`: whether the model that is asked about the example counts; one at least does.
+    `heard` is bool `[n_repeats, n]`: whether the model that judges the example counts; one at least does.
     """
-    votes = torch.zeros(len(labels), n_classes, dtype=torch.float64, device=inputs.device)
+    votes = torch.zeros(len(labels), n_classes, dtype=torch.float64, device=labels.device)
     for repeat, folds in enumerate(models.folds):
         for fold in range(models.n_folds):
             number = repeat * models.n_folds + fold
-            asked = (models.asked[repeat] == number) & heard[repeat]
-            if not asked.any():
+            judged = (models.judges[repeat] == number) & heard[repeat]
+            if not judged.any():
                 continue
-            rows = representations(models.ensemble.architecture, models.ensemble.state_dict(number), inputs)
-            asked_idx, voters = (torch.from_numpy(np.flatnonzero(part)) for part in (asked, folds != fold))
-            votes[asked_idx.to(votes.device)] += neighbour_votes(rows, labels, n_classes, asked_idx, voters)
+            rows = representations(models.ensemble.architecture, models.ensemble.state_dict(number), inputs, task)
+            judged_idx, voters = (torch.from_numpy(np.flatnonzero(part)) for part in (judged, folds != fold))
+            votes[judged_idx.to(votes.device)] += neighbour_votes(rows, labels, n_classes, judged_idx, voters)
     return votes / torch.from_numpy(heard.sum(axis=0)).to(votes)[:, None]

@@ -42,17 +42,17 @@ class Probe:
 
     Attributes:
         test_idx: int64 `[n]`.
-        asked: the class that each is asked about, int64 `[n]`.
+        targets: the class that each is asked about, int64 `[n]`.
         stored: scores `[n, n_train]`.
     """
 
     test_idx: NDArray[np.int64]
-    asked: NDArray[np.int64]
+    targets: NDArray[np.int64]
     stored: Scores
 
 
 def draw_probes(run: Run, other_class: bool) -> tuple[Probe, Probe]:
-    """Test examples to choose on, and others to measure on, asked about their label or about another class.
+    """Test examples to choose on, and others to measure on, with their label as the target, or another class.
 
     The first are of those that the run chose its own settings on, as far as there are any.
     """
@@ -63,23 +63,23 @@ def draw_probes(run: Run, other_class: bool) -> tuple[Probe, Probe]:
     probes = []
     for among in (np.flatnonzero(~reported), np.flatnonzero(reported)):
         test_idx = np.sort(random.permutation(among)[:N_PROBES])
-        asked = run.test_labels[test_idx]
+        targets = run.test_labels[test_idx]
         if other_class:
-            asked = (asked + 1) % len(run.info.class_names)
-        probes.append(_with_scores(run, test_idx, asked, other_class))
+            targets = (targets + 1) % len(run.info.class_names)
+        probes.append(_with_scores(run, test_idx, targets, other_class))
     return probes[0], probes[1]
 
 
-def _with_scores(run: Run, test_idx: NDArray[np.int64], asked: NDArray[np.int64], other_class: bool) -> Probe:
+def _with_scores(run: Run, test_idx: NDArray[np.int64], targets: NDArray[np.int64], other_class: bool) -> Probe:
     chosen = "SELECT unnest(?::INTEGER[]) AS test_idx, unnest(?::INTEGER[]) AS asked_class"
     of_class = "USING (test_idx, asked_class)" if other_class else "USING (test_idx)"
     table = run.arrow(
         f'SELECT test_idx, "values" FROM {"class_scores" if other_class else "scores"} '
         f"JOIN ({chosen}) AS chosen {of_class} WHERE method = 'trak' ORDER BY test_idx",
-        [test_idx.tolist(), asked.tolist()],
+        [test_idx.tolist(), targets.tolist()],
     )
     found = np.isin(test_idx, table["test_idx"].to_numpy())
-    return Probe(test_idx[found], asked[found], from_arrow_arrays(table, "values"))
+    return Probe(test_idx[found], targets[found], from_arrow_arrays(table, "values"))
 
 
 def mean_spearman(live: Scores, stored: Scores) -> float:

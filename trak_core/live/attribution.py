@@ -61,10 +61,10 @@ def attribute_inputs(run: Run, inputs: Any, labels: Any = None, method: str = LI
     scorer = live_scorer(run)
     encoded = encode_inputs(scorer, inputs)
     if labels is None:
-        asked = torch.from_numpy(scorer.probabilities(encoded).argmax(1))
+        targets = scorer.says(encoded).value
     else:
-        asked = _check_labels(labels, len(encoded), len(run.info.class_names))
-    return scorer.attribute(encoded, asked)
+        targets = _check_labels(labels, len(encoded), len(run.info.class_names))
+    return scorer.attribute(encoded, targets)
 
 
 def encode_inputs(scorer: LiveScorer, inputs: Any) -> Tensor:

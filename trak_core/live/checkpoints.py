@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trak_core.gradients import StateDict
+from trak_core.gradients import Inputs, StateDict
 from trak_core.methods import DualKernel, GradientRows, PrimalKernel
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
@@ -29,8 +29,8 @@ BYTES = 4
 class LiveCheckpoint(Protocol):
     """One checkpoint, ready to score new inputs."""
 
-    def attribute(self, gradients: GradientRows, inputs: Tensor, asked: Tensor) -> Tensor:
-        """Attributions `[m, n_train]` float32 of inputs `[m, ...]` for the classes asked about `[m]`."""
+    def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
+        """Attributions `[m, n_train]` float32 of m inputs and what is asked about them `[m, ...]`."""
         ...
 
 
@@ -50,16 +50,16 @@ class ExactCheckpoint:
 
     @classmethod
     def of(
-        cls, gradients: GradientRows, weights: StateDict, inputs: Tensor, labels: Tensor, ridge: float
+        cls, gradients: GradientRows, weights: StateDict, inputs: Inputs, labels: Tensor, ridge: float
     ) -> "ExactCheckpoint":
         """The checkpoint with these weights over train inputs and labels; `ridge` is relative."""
         rows = gradients.whole(weights, inputs, labels)
         factor = DualKernel(gradients.inner_products(rows, rows)).factorize(ridge)
         return cls(weights, rows, torch.cholesky_inverse(factor).float())
 
-    def attribute(self, gradients: GradientRows, inputs: Tensor, asked: Tensor) -> Tensor:
+    def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
         """As in `LiveCheckpoint`."""
-        rows = gradients.whole(self.weights, inputs, asked)
+        rows = gradients.whole(self.weights, inputs, targets)
         return gradients.inner_products(rows, self.train_rows) @ self.inverse
 
 
@@ -84,9 +84,9 @@ class FeatureCheckpoint:
         factor = PrimalKernel.of([exact]).factorize(ridge)
         return cls(weights, projection, torch.cholesky_solve(exact.T, factor).float())
 
-    def attribute(self, gradients: GradientRows, inputs: Tensor, asked: Tensor) -> Tensor:
+    def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
         """As in `LiveCheckpoint`."""
-        phi, _, _ = gradients.projected(self.weights, inputs, asked, self.projection)
+        phi, _, _ = gradients.projected(self.weights, inputs, targets, self.projection)
         return phi @ self.operator
 
 

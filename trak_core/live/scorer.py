@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trak_core.datasets import Pieces, Pixels, Tokens, Vocabulary, read_encoding
-from trak_core.errors import InvalidSettingError
+from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.inputs import apply, take
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
 from trak_core.live.checkpoints import (
     ExactCheckpoint,
@@ -29,12 +30,14 @@ from trak_core.live.checkpoints import (
     feature_bytes,
     feature_map,
 )
-from trak_core.live.material import LiveMaterial, read_features, read_material
+from trak_core.live.context import LiveContext, read_context, read_features
 from trak_core.live.unlike import Likeness, Unlike, known_share
 from trak_core.methods import RIDGES, GradientRows, PrimalKernel
 from trak_core.projection import SketchMap
 from trak_core.store.places import facts_here
 from trak_core.store.run import Run
+from trak_core.tasks import Answer as Said
+from trak_core.tasks import Inputs, Targets, Task
 from trak_core.training import Ensemble
 
 __all__ = ["MEMORY_BYTES", "Answer", "LiveScorer", "Way", "prepare_scorer"]
@@ -67,9 +70,9 @@ class Answer:
     agreement_of_others: Agreement | None
     unlike: Unlike
 
-    def agreement_for(self, asked_class: int) -> Agreement | None:
+    def agreement_for(self, target_class: int) -> Agreement | None:
         """The agreement that holds for scores that explain a class."""
-        return self.agreement if asked_class == self.predicted else self.agreement_of_others
+        return self.agreement if target_class == self.predicted else self.agreement_of_others
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class LiveScorer:
         factor: to the unit of stored scores for labels.
         factor_of_others: the same for other classes.
         q: weights of the train examples `[n_train]`.
-        gradients: of the model output.
+        task: on the query side.
+        gradients: of the model output, on the query side.
         ensemble: all checkpoints, for probabilities.
         likeness: to the train examples.
         input_shape: of one input.
@@ -101,6 +105,7 @@ class LiveScorer:
     factor: float
     factor_of_others: float
     q: Tensor
+    task: Task
     gradients: GradientRows
     ensemble: Ensemble
     likeness: Likeness
@@ -114,22 +119,40 @@ class LiveScorer:
     # Gradients are caught by hooks on one shared module, so two threads must not compute them at once.
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def probabilities(self, inputs: Tensor) -> NDArray[np.float32]:
-        """Probabilities `[m, n_classes]`, mean over checkpoints."""
-        with self._turn:
-            return np.asarray(self.ensemble.logits(inputs).softmax(-1).mean(0).numpy())
+    def says(self, inputs: Inputs) -> Said:
+        """What the checkpoints answer together.
 
-    def attribute(self, inputs: Tensor, asked: Tensor) -> NDArray[np.float32]:
-        """Scores `[m, n_train]` of inputs for the classes asked about `[m]`, in the unit of labels."""
+        Raises:
+            NeedNotMetError: the task has no answer of its own.
+        """
         with self._turn:
-            raw = raw_scores(self.checkpoints, self.gradients, self.q, inputs, asked)
+            answers = self.ensemble.answers(self.task, self.ensemble.outputs(self.task, inputs))
+        if not answers:
+            raise NeedNotMetError(f"task {self.task.name!r} has no answer of its own to explain; give labels.")
+        return Said.mean(answers)
+
+    def probabilities(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Probabilities `[m, n_classes]`, mean over checkpoints."""
+        probabilities = self.says(inputs).probabilities
+        if probabilities is None:
+            raise NeedNotMetError(f"task {self.task.name!r} has no classes, and so no probabilities of them.")
+        return np.asarray(probabilities.numpy())
+
+    def attribute(self, inputs: Inputs, targets: Tensor) -> NDArray[np.float32]:
+        """Scores `[m, n_train]` of inputs for what is asked about them `[m, ...]`, in the unit of labels."""
+        with self._turn:
+            raw = raw_scores(self.checkpoints, self.gradients, self.q, inputs, targets)
         return raw * np.float32(self.factor)
 
-    def answer(self, inputs: Tensor, text: str | None = None) -> Answer:
+    def answer(self, inputs: Inputs, text: str | None = None) -> Answer:
         """The answer for one input `[1, ...]`; `text` is what it was made from, for texts."""
-        probabilities = self.probabilities(inputs)[0]
-        predicted, n_classes = int(probabilities.argmax()), len(probabilities)
-        scores = self.attribute(inputs.expand(n_classes, *inputs.shape[1:]), torch.arange(n_classes))
+        said = self.says(inputs)
+        probabilities, predicted = self.probabilities(inputs)[0], int(said.value[0])
+        with self._turn:
+            targets = Targets.of(self.task, self.ensemble.outputs(self.task, inputs)[0], said.value).every[0]
+        n_classes = len(targets)
+        repeated = apply(lambda leaf: leaf.expand(n_classes, *leaf.shape[1:]), inputs)
+        scores = self.attribute(repeated, targets)
         scores[np.arange(n_classes) != predicted] *= np.float32(self.factor_of_others / self.factor)
         known = None
         if text is not None and isinstance(self.encoding, Vocabulary | Tokens):
@@ -140,13 +163,13 @@ class LiveScorer:
 
 
 def raw_scores(
-    checkpoints: list[LiveCheckpoint], gradients: GradientRows, q: Tensor, inputs: Tensor, asked: Tensor
+    checkpoints: list[LiveCheckpoint], gradients: GradientRows, q: Tensor, inputs: Inputs, targets: Tensor
 ) -> NDArray[np.float32]:
     """Scores `[m, n_train]` float32 without the factor, in batches so that only the result grows with m."""
-    scores = np.empty((len(inputs), len(q)), dtype=np.float32)
-    for start in range(0, len(inputs), BATCH):
+    scores = np.empty((len(targets), len(q)), dtype=np.float32)
+    for start in range(0, len(targets), BATCH):
         where = slice(start, start + BATCH)
-        total = sum(each.attribute(gradients, inputs[where], asked[where]) for each in checkpoints)
+        total = sum(each.attribute(gradients, take(inputs, where), targets[where]) for each in checkpoints)
         scores[where] = (total / len(checkpoints) * q).numpy()
     return scores
 
@@ -166,39 +189,40 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
     """
     if way not in (None, "exact", "features"):
         raise InvalidSettingError(f"way={way!r}; it must be 'exact', 'features', or None to have it chosen.")
-    material = read_material(run)
-    gradients = GradientRows(
-        material.architecture,
-        material.subject.task,
-        material.states[0],
-        material.train_inputs,
-        material.train_labels,
+    context = read_context(run)
+    gradients, queries = GradientRows.of_both_sides(
+        context.architecture,
+        context.subject.task,
+        context.states[0],
+        (context.train_inputs, context.train_labels),
+        (context.test_inputs, context.test_labels),
     )
-    n_train = len(material.train_labels)
-    width = gradients.whole(material.states[0], material.train_inputs[:1], material.train_labels[:1]).shape[1]
+    n_train = len(context.train_labels)
+    first = slice(0, 1)
+    width = gradients.whole(context.states[0], take(context.train_inputs, first), context.train_labels[first]).shape[1]
     n_exact = memory_bytes // exact_bytes(n_train, width)
     way = way or ("exact" if n_exact else "features")
     to_choose, to_measure = draw_probes(run, other_class=False)
     if way == "exact":
         n_used, size = min(n_exact, MAX_EXACT), exact_bytes(n_train, width)
-        n_used = max(1, min(n_used, len(material.states)))
+        n_used = max(1, min(n_used, len(context.states)))
         ridge = float(run.info.provenance["ridge"])
         checkpoints: list[LiveCheckpoint] = [
-            ExactCheckpoint.of(gradients, weights, material.train_inputs, material.train_labels, ridge)
-            for weights in material.states[:n_used]
+            ExactCheckpoint.of(gradients, weights, context.train_inputs, context.train_labels, ridge)
+            for weights in context.states[:n_used]
         ]
     else:
         size = feature_bytes(n_train, run.info.proj_dim)
-        n_used = max(1, min(memory_bytes // size, len(material.states)))
-        ridge = _best_ridge(run, material, gradients, to_choose, n_used)
+        n_used = max(1, min(memory_bytes // size, len(context.states)))
+        ridge = _best_ridge(run, context, queries, to_choose, n_used)
         checkpoints = [
-            FeatureCheckpoint.of(material.states[i], _projection(run, gradients, i), read_features(run, i), ridge)
+            FeatureCheckpoint.of(context.states[i], _projection(run, gradients, i), read_features(run, i), ridge)
             for i in range(n_used)
         ]
 
     def scored(probe: Probe) -> NDArray[np.float32]:
-        inputs = material.test_inputs[torch.from_numpy(probe.test_idx)]
-        return raw_scores(checkpoints, gradients, material.q, inputs, torch.from_numpy(probe.asked))
+        inputs = take(context.test_inputs, torch.from_numpy(probe.test_idx))
+        return raw_scores(checkpoints, queries, context.q, inputs, torch.from_numpy(probe.targets))
 
     factor = slope(scored(to_choose), to_choose.stored)
     others_to_choose, others_to_measure = draw_probes(run, other_class=True)
@@ -209,14 +233,15 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         ridge=ridge,
         factor=factor,
         factor_of_others=factor_of_others,
-        q=material.q,
-        gradients=gradients,
-        ensemble=Ensemble.from_state_dicts(material.architecture, material.states, "cpu"),
-        likeness=_likeness(material),
-        input_shape=tuple(material.train_inputs.shape[1:]),
-        input_dtype=material.train_inputs.dtype,
+        q=context.q,
+        task=context.subject.task.query,
+        gradients=queries,
+        ensemble=Ensemble.from_state_dicts(context.architecture, context.states, "cpu"),
+        likeness=_likeness(context),
+        input_shape=tuple(context.train_inputs.shape[1:]),
+        input_dtype=context.train_inputs.dtype,
         encoding=read_encoding(facts_here(run)),
-        ink_range=(float(material.train_inputs.min()), float(material.train_inputs.max())),
+        ink_range=(float(context.train_inputs.min()), float(context.train_inputs.max())),
         agreement=compare(scored(to_measure), to_measure.stored),
         agreement_of_others=compare(scored(others_to_measure), others_to_measure.stored),
         n_bytes=n_used * size,
@@ -227,24 +252,24 @@ def _projection(run: Run, gradients: GradientRows, checkpoint_id: int) -> Sketch
     return feature_map(gradients, run.info.proj_dim, run.info.provenance["seed"], checkpoint_id)
 
 
-def _best_ridge(run: Run, material: LiveMaterial, gradients: GradientRows, probe: Probe, n_used: int) -> float:
+def _best_ridge(run: Run, context: LiveContext, gradients: GradientRows, probe: Probe, n_used: int) -> float:
     """The ridge whose scores agree best with stored ones."""
-    inputs, asked = material.test_inputs[torch.from_numpy(probe.test_idx)], torch.from_numpy(probe.asked)
+    inputs, targets = take(context.test_inputs, torch.from_numpy(probe.test_idx)), torch.from_numpy(probe.targets)
     totals = {ridge: torch.zeros(probe.stored.shape) for ridge in RIDGES}
     for checkpoint_id in range(n_used):
-        weights, projection = material.states[checkpoint_id], _projection(run, gradients, checkpoint_id)
+        weights, projection = context.states[checkpoint_id], _projection(run, gradients, checkpoint_id)
         train = read_features(run, checkpoint_id).double()
-        phi = gradients.projected(weights, inputs, asked, projection)[0].double()
+        phi = gradients.projected(weights, inputs, targets, projection)[0].double()
         kernel = PrimalKernel.of([train])
         for ridge in RIDGES:
             totals[ridge] += (kernel.precondition(phi, kernel.factorize(ridge)) @ train.T).float()
-    return max(RIDGES, key=lambda ridge: mean_spearman((totals[ridge] * material.q).numpy(), probe.stored))
+    return max(RIDGES, key=lambda ridge: mean_spearman((totals[ridge] * context.q).numpy(), probe.stored))
 
 
-def _likeness(material: LiveMaterial) -> Likeness:
-    dataset = material.subject.dataset
+def _likeness(context: LiveContext) -> Likeness:
+    dataset = context.subject.dataset
     known = None
     if isinstance(dataset.encoding, Vocabulary | Tokens):
         words = frozenset(dataset.encoding.words)
         known = np.asarray([known_share(text, words) for text in dataset.test.texts or []])
-    return Likeness.of(material.architecture, material.states, material.train_inputs, material.test_inputs, known)
+    return Likeness.of(context.architecture, context.states, context.train_inputs, context.test_inputs, known)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trak_core.datasets.vocabulary import WORD_PATTERN
-from trak_core.gradients import StateDict, representations
+from trak_core.gradients import Inputs, StateDict, representations
+from trak_core.inputs import count
 
 __all__ = ["Likeness", "Unlike", "known_share"]
 
@@ -76,8 +77,8 @@ class Likeness:
         cls,
         architecture: nn.Module,
         states: list[StateDict],
-        train_inputs: Tensor,
-        test_inputs: Tensor,
+        train_inputs: Inputs,
+        test_inputs: Inputs,
         known: NDArray[np.float64] | None,
     ) -> "Likeness":
         """The likeness to these train inputs, with the usual distances of these test inputs."""
@@ -86,21 +87,21 @@ class Likeness:
         bare = cls(architecture, states, train, np.empty(0, dtype=np.float32), known)
         return cls(architecture, states, train, bare.measure(test_inputs), known)
 
-    def measure(self, inputs: Tensor) -> NDArray[np.float32]:
+    def measure(self, inputs: Inputs) -> NDArray[np.float32]:
         """Distances `[m]` of inputs to their nearest train examples."""
-        total = torch.zeros(len(inputs))
+        total = torch.zeros(count(inputs))
         for weights, train in zip(self.states, self.train, strict=True):
             total += 1 - (_directions(self.architecture, weights, inputs) @ train.T).max(1).values
         return np.asarray((total / len(self.states)).numpy(), dtype=np.float32)
 
-    def judge(self, inputs: Tensor, known: float | None = None) -> Unlike:
+    def judge(self, inputs: Inputs, known: float | None = None) -> Unlike:
         """The verdict on one input `[1, ...]`; `known` is the share of known words of a text."""
         usual = float(np.percentile(self.distances, PERCENTILE))
         usual_known = None if self.known is None else float(np.percentile(self.known, 100 - PERCENTILE))
         return Unlike(float(self.measure(inputs)[0]), usual, known, usual_known)
 
 
-def _directions(architecture: nn.Module, weights: StateDict, inputs: Tensor) -> Tensor:
+def _directions(architecture: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
     return torch.nn.functional.normalize(representations(architecture, weights, inputs))
 
 

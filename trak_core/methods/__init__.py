@@ -1,6 +1,7 @@
 """Attribution methods; each gives scores `[n_test, n_train]`, positive where a train example helps."""
 
 from trak_core.methods.baselines import embedding_scores, random_scores, same_class_scores
+from trak_core.methods.context import Examples, Ledger, MethodContext, Need, Tuning
 from trak_core.methods.gradient_rows import GradientRows
 from trak_core.methods.kernels import (
     DEFAULT_RIDGE,
@@ -11,7 +12,6 @@ from trak_core.methods.kernels import (
     soft_threshold,
 )
 from trak_core.methods.magic import magic_scores
-from trak_core.methods.material import Examples, Ledger, Material, Need, Tuning
 from trak_core.methods.method import Method, MethodInfo, ScoreMatrix, Scores
 from trak_core.methods.product import ProductScores, Term
 from trak_core.methods.registry import METHODS, find_method
@@ -24,8 +24,8 @@ __all__ = [
     "Examples",
     "GradientRows",
     "Ledger",
-    "Material",
     "Method",
+    "MethodContext",
     "MethodInfo",
     "Need",
     "PrimalKernel",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trak_core.methods.material import Material, Need
+from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 from trak_core.seeds import derive_seed
 
@@ -21,23 +21,23 @@ class RandomScores:
 
     info = MethodInfo("random", "Random", "Random numbers: what no information at all looks like.", is_baseline=True)
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        values = random_scores(len(material.test), len(material.train), material.seed)
-        return ScoreMatrix(torch.from_numpy(values).to(material.train.inputs.device))
+        values = random_scores(len(context.test), len(context.train), context.seed)
+        return ScoreMatrix(torch.from_numpy(values).to(context.train.device))
 
 
 @dataclass(frozen=True)
 class SameClass:
-    """1 for the asked class, else 0."""
+    """1 for the target class, else 0."""
 
     info = MethodInfo(
-        "same_class", "Same class", "1 for every training example of the asked class, else 0.", True, (Need.CLASSES,)
+        "same_class", "Same class", "1 for every training example of the target class, else 0.", True, (Need.CLASSES,)
     )
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        same = material.test.asked[:, None] == material.train.asked[None, :]
+        same = context.test.targets[:, None] == context.train.targets[None, :]
         return ScoreMatrix(same.float())
 
 
@@ -47,9 +47,9 @@ def random_scores(n_test: int, n_train: int, seed: int) -> Scores:
     return np.asarray(generator.standard_normal((n_test, n_train)), dtype=np.float32)
 
 
-def same_class_scores(asked: NDArray[np.int64], train_labels: NDArray[np.int64]) -> Scores:
-    """1 where the train label is the asked class, else 0: `[n_test, n_train]`."""
-    return np.asarray(asked[:, None] == train_labels[None, :], dtype=np.float32)
+def same_class_scores(targets: NDArray[np.int64], train_labels: NDArray[np.int64]) -> Scores:
+    """1 where the train label is the target class, else 0: `[n_test, n_train]`."""
+    return np.asarray(targets[:, None] == train_labels[None, :], dtype=np.float32)
 
 
 def embedding_scores(test: NDArray[np.float32], train: NDArray[np.float32]) -> Scores:

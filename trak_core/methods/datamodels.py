@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trak_core.methods.material import Ledger, Material, Need
+from trak_core.methods.context import Ledger, MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 
 __all__ = ["DataBanzhaf", "DatamodelLasso", "DatamodelRidge", "EmpiricalInfluence", "lasso", "ridge_regression"]
@@ -31,9 +31,9 @@ CHOOSING_STEPS = 40
 """Steps at each penalty while it is chosen; each begins where the last one ended, so that few are enough."""
 
 
-def _ledger(material: Material) -> Ledger:
-    assert material.ledger is not None  # a need of every method here
-    return material.ledger
+def _ledger(context: MethodContext) -> Ledger:
+    assert context.ledger is not None  # a need of every method here
+    return context.ledger
 
 
 def _centred(ledger: Ledger) -> tuple[Tensor, Tensor]:
@@ -52,9 +52,9 @@ class DatamodelRidge:
         needs=(Need.LEDGER,),
     )
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        masks, outcomes = _centred(_ledger(material))
+        masks, outcomes = _centred(_ledger(context))
         ridge = min(RIDGES, key=lambda candidate: _left_out_error(masks, outcomes, candidate))
         return ScoreMatrix(ridge_regression(masks, outcomes, ridge), {"ridge": ridge})
 
@@ -94,9 +94,9 @@ class DatamodelLasso:
         needs=(Need.LEDGER,),
     )
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        masks, outcomes = _centred(_ledger(material))
+        masks, outcomes = _centred(_ledger(context))
         folds = torch.arange(len(masks), device=masks.device) % N_FOLDS
         errors = torch.zeros(len(SHARES), outcomes.shape[1], dtype=outcomes.dtype, device=outcomes.device)
         for fold in range(N_FOLDS):
@@ -151,9 +151,9 @@ class EmpiricalInfluence:
         needs=(Need.LEDGER,),
     )
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        ledger = _ledger(material)
+        ledger = _ledger(context)
         inside = ledger.masks.to(ledger.outcomes)
         n_inside = inside.sum(0).clamp_min(1)
         n_outside = (len(inside) - inside.sum(0)).clamp_min(1)
@@ -175,9 +175,9 @@ class DataBanzhaf:
         needs=(Need.LEDGER,),
     )
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        ledger = _ledger(material)
+        ledger = _ledger(context)
         # In float64 from the start: centred in float32, masks have a direction that is nearly but not quite 0, and the
         # inverse of that is all that the solution would show.
         masks, outcomes = _centred(Ledger(ledger.masks, ledger.outcomes.double()))

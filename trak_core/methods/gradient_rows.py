@@ -50,10 +50,10 @@ class GradientRows:
     Args:
         architecture: of the models.
         task: what a prediction is.
-        weights: of one model, at which the way to compute gradients is chosen: parameters, and buffers where it has any.
+        weights: of one model, at which the way to compute gradients is chosen.
         inputs: some examples, on which it is chosen.
-        asked: the classes asked about.
-        settings: how they are computed.
+        targets: what is asked about them `[n, ...]`.
+        settings: how gradients are computed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class GradientRows:
         task: Task,
         weights: StateDict,
         inputs: Inputs,
-        asked: Tensor,
+        targets: Tensor,
         settings: GradientSettings = GradientSettings(),
     ) -> None:
         self.layers: list[Layer] = find_layers(architecture, settings.parameters)
@@ -70,9 +70,40 @@ class GradientRows:
         self.computer = GradientComputer(
             architecture, task, self.layers, settings.precision or ("float64" if double else "float32")
         )
-        self.computer.choose(weights, inputs, asked, settings.way)
+        self.computer.choose(weights, inputs, targets, settings.way)
         self.whole_map = WholeMap(self.layers, self.computer.factored)
         self._batch_size = settings.batch_size
+        self._ready: tuple[StateDict, GradientComputer] | None = None
+
+    @classmethod
+    def of_both_sides(
+        cls,
+        architecture: nn.Module,
+        task: Task,
+        weights: StateDict,
+        train: tuple[Inputs, Tensor],
+        test: tuple[Inputs, Tensor],
+        settings: GradientSettings = GradientSettings(),
+    ) -> tuple["GradientRows", "GradientRows"]:
+        """Gradients of train and of test examples, one object twice where the task has one side only.
+
+        Args:
+            architecture: of the models.
+            task: what a prediction is.
+            weights: of one model.
+            train: inputs and targets of some train examples.
+            test: inputs and targets of some test examples.
+            settings: how gradients are computed.
+        """
+        train_side = cls(architecture, task, weights, *train, settings)
+        if task.query is task:
+            return train_side, train_side
+        test_side = cls(architecture, task.query, weights, *test, settings)
+        # Inner products between the sides need rows of one form.
+        both = train_side.computer.factored & test_side.computer.factored
+        for side in (train_side, test_side):
+            side.whole_map = WholeMap(side.layers, both)
+        return train_side, test_side
 
     @property
     def path(self) -> GradientPath:
@@ -80,14 +111,14 @@ class GradientRows:
         assert self.computer.path is not None  # chosen when made
         return self.computer.path
 
-    def whole(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> Tensor:
+    def whole(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
         """Whole gradients as packed rows `[n, width]`, for `inner_products`."""
-        return torch.cat(list(self.blocks(weights, inputs, asked, self.whole_map)))
+        return torch.cat(list(self.blocks(weights, inputs, targets, self.whole_map)))
 
-    def flat(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> Tensor:
+    def flat(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
         """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers."""
         return torch.cat(
-            [torch.cat([form(each) for each in part.layers]).T for part in self.batches(weights, inputs, asked)]
+            [torch.cat([form(each) for each in part.layers]).T for part in self.batches(weights, inputs, targets)]
         )
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
@@ -99,21 +130,21 @@ class GradientRows:
         return self.whole_map.packed.squared_norms(packed)
 
     def blocks(
-        self, weights: StateDict, inputs: Inputs, asked: Tensor, feature_map: FeatureMap
+        self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap
     ) -> Iterator[Tensor]:
         """Features batch by batch, `[n_batch, width]` each."""
         size = self._batch_size
         if not feature_map.is_linear:
             size = min(size, max(MIN_ROWS, NUMBERS_AT_ONCE // feature_map.width))
-        for part in self.batches(weights, inputs, asked, size):
+        for part in self.batches(weights, inputs, targets, size):
             yield feature_map.rows(part.layers)[0]
 
     def projected(
-        self, weights: StateDict, inputs: Inputs, asked: Tensor, feature_map: FeatureMap
+        self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Features `[n, proj_dim]`, norms `[n]` of the gradients, and weights q `[n]`."""
         rows, norms, q = [], [], []
-        for part in self.batches(weights, inputs, asked):
+        for part in self.batches(weights, inputs, targets):
             features, squared_norms = feature_map.rows(part.layers)
             rows.append(features)
             norms.append(squared_norms.sqrt())
@@ -121,10 +152,12 @@ class GradientRows:
         return torch.cat(rows), torch.cat(norms), torch.cat(q)
 
     def batches(
-        self, weights: StateDict, inputs: Inputs, asked: Tensor, size: int | None = None
+        self, weights: StateDict, inputs: Inputs, targets: Tensor, size: int | None = None
     ) -> Iterator[BatchGradients]:
-        """Gradients batch by batch."""
+        """Gradients batch by batch, by the task made ready for these weights."""
+        if self._ready is None or self._ready[0] is not weights:
+            self._ready = weights, self.computer.prepared(weights)
         size = size or self._batch_size
-        for start in range(0, len(asked), size):
+        for start in range(0, len(targets), size):
             where = slice(start, start + size)
-            yield self.computer.compute(weights, take(inputs, where), asked[where])
+            yield self._ready[1].compute(weights, take(inputs, where), targets[where])

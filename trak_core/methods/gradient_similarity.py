@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trak_core.gradients import StateDict
-from trak_core.methods.material import Examples, Material, Need
+from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo
 from trak_core.methods.product import ProductScores, Term
 from trak_core.training import TrainingLog
@@ -19,16 +19,20 @@ from trak_core.training import TrainingLog
 __all__ = ["GradientCosine", "GradientDot", "GradientNorm", "TracIn"]
 
 
-def _packed(material: Material, weights: StateDict, examples: Examples) -> Tensor:
-    return material.gradients.whole(weights, examples.inputs, examples.asked)
+def _both(context: MethodContext, weights: StateDict) -> tuple[Tensor, Tensor]:
+    """Packed gradients of the test and of the train examples."""
+    return (
+        context.query_gradients.whole(weights, context.test.inputs, context.test.targets),
+        context.gradients.whole(weights, context.train.inputs, context.train.targets),
+    )
 
 
-def _dot(material: Material, weights: StateDict, step_size: float = 1.0) -> Term:
-    rows = material.gradients
-    train = _packed(material, weights, material.train)
-    q = material.q(weights, material.train) * step_size
-    own = q * material.gradients.squared_norms(train)
-    return Term(_packed(material, weights, material.test), train, q, rows.inner_products, own)
+def _dot(context: MethodContext, weights: StateDict, step_size: float = 1.0) -> Term:
+    rows = context.gradients
+    test, train = _both(context, weights)
+    q = context.q(weights) * step_size
+    own = q * context.gradients.squared_norms(train)
+    return Term(test, train, q, rows.inner_products, own)
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ class GradientDot:
         needs=(Need.CHECKPOINTS,),
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        return ProductScores([_dot(material, weights) for weights in material.states])
+        return ProductScores([_dot(context, weights) for weights in context.states])
 
 
 @dataclass(frozen=True)
@@ -58,20 +62,20 @@ class GradientCosine:
         needs=(Need.CHECKPOINTS,),
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        rows, terms = material.gradients, []
+        rows, terms = context.gradients, []
 
         def cosine(left: Tensor, right: Tensor) -> Tensor:
             # One after the other: the product of two tiny lengths would be 0.
             return rows.inner_products(left[:, :-1], right[:, :-1]) / left[:, -1:] / right[:, -1]
 
-        for weights in material.states:
-            test, train = (_packed(material, weights, examples) for examples in (material.test, material.train))
+        for weights in context.states:
+            test, train = _both(context, weights)
             tiny = torch.finfo(train.dtype).tiny
             # The length of the query scales its whole row, and cosines of several checkpoints must weigh the same.
-            lengths = [material.gradients.squared_norms(packed).sqrt().clamp_min(tiny) for packed in (test, train)]
-            sign = material.q(weights, material.train).sign()
+            lengths = [context.gradients.squared_norms(packed).sqrt().clamp_min(tiny) for packed in (test, train)]
+            sign = context.q(weights).sign()
 
             query, known = (
                 torch.cat([packed, length[:, None]], dim=1)
@@ -92,33 +96,33 @@ class TracIn:
         needs=(Need.TRAINING_LOG,),
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
         terms = []
-        for log in material.logs:
-            moments = _terms_of(material, log)
+        for log in context.logs:
+            moments = _terms_of(context, log)
             # One term a training run, so that the spread between terms is that between runs.
-            terms.append(_joined(material, moments))
+            terms.append(_joined(context, moments))
         return ProductScores(terms)
 
 
-def _terms_of(material: Material, log: TrainingLog) -> list[Term]:
+def _terms_of(context: MethodContext, log: TrainingLog) -> list[Term]:
     """One term a recorded state; the state before the first step has learnt nothing and is left out."""
     schedule = log.schedule
     shares = []
     for before, moment in zip(log.moments[:-1], log.moments[1:], strict=True):
         # The sum of the learning rates of the steps that this state stands for, in updates of momentum's full size.
         rates = sum(schedule.learning_rate(step) for step in range(before.step, moment.step))
-        shares.append(rates / (1 - schedule.settings.momentum) / len(material.train))
-    return [_dot(material, moment.parameters, share) for moment, share in zip(log.moments[1:], shares, strict=True)]
+        shares.append(rates / (1 - schedule.settings.momentum) / len(context.train))
+    return [_dot(context, moment.parameters, share) for moment, share in zip(log.moments[1:], shares, strict=True)]
 
 
-def _joined(material: Material, terms: Sequence[Term]) -> Term:
+def _joined(context: MethodContext, terms: Sequence[Term]) -> Term:
     """The sum of terms as one term: rows side by side, weights moved into the train rows' products."""
     widths = [term.query.shape[1] for term in terms]
     weights = torch.stack([term.weight for term in terms])  # [n_terms, n_train]
     train = torch.cat([*(term.train for term in terms if term.train is not None), weights.T], dim=1)
-    inner = material.gradients.inner_products
+    inner = context.gradients.inner_products
     n_terms = len(terms)
 
     def summed(left: Tensor, right: Tensor) -> Tensor:
@@ -132,7 +136,7 @@ def _joined(material: Material, terms: Sequence[Term]) -> Term:
 
 @dataclass(frozen=True)
 class GradientNorm:
-    """A baseline: how strongly a train example pulls at the model, whatever is asked."""
+    """A baseline: how strongly a train example pulls at the model, whatever the question."""
 
     info = MethodInfo(
         "grad_norm",
@@ -142,11 +146,11 @@ class GradientNorm:
         needs=(Need.CHECKPOINTS,),
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
         terms = []
-        for weights in material.states:
-            packed = _packed(material, weights, material.train)
-            norms = material.q(weights, material.train).abs() * material.gradients.squared_norms(packed).sqrt()
-            terms.append(Term(norms.expand(len(material.test), -1), None, torch.ones_like(norms), own=norms))
+        for weights in context.states:
+            packed = context.gradients.whole(weights, context.train.inputs, context.train.targets)
+            norms = context.q(weights).abs() * context.gradients.squared_norms(packed).sqrt()
+            terms.append(Term(norms.expand(len(context.test), -1), None, torch.ones_like(norms), own=norms))
         return ProductScores(terms)

@@ -22,10 +22,11 @@ from trak_core.curvature import (
     fisher_matrix,
     fit_ekfac,
     gauss_newton_products,
+    pseudo_gradients,
     solve_damped,
 )
-from trak_core.gradients import Layer, StateDict
-from trak_core.methods.material import Examples, Material, Need
+from trak_core.gradients import Layer, StateDict, form, prepared
+from trak_core.methods.context import Examples, MethodContext, Need
 from trak_core.methods.method import MethodInfo, choose
 from trak_core.methods.product import ProductScores, Term
 
@@ -40,8 +41,8 @@ TOLERANCE = 1e-3
 MAX_ITERATIONS = 100
 
 
-def _damping(material: Material) -> float:
-    return max(material.weight_decay, LEAST_DAMPING)
+def _damping(context: MethodContext) -> float:
+    return max(context.weight_decay, LEAST_DAMPING)
 
 
 @dataclass(frozen=True)
@@ -52,35 +53,32 @@ class InfluenceExact:
         "influence_exact",
         "Influence, exact Gauss-Newton",
         "How the answer moves when a training example counts for more, by the whole curvature of the loss.",
-        needs=(Need.CHECKPOINTS, Need.CLASSES, Need.SMALL_MODEL),
+        needs=(Need.CHECKPOINTS, Need.LOSS, Need.SMALL_MODEL),
         max_checkpoints=3,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        damping = _damping(material)
-        return ProductScores([_exact(material, w, damping) for w in material.states], settings={"damping": damping})
+        damping = _damping(context)
+        return ProductScores([_exact(context, w, damping) for w in context.states], settings={"damping": damping})
 
 
-def _exact(material: Material, weights: StateDict, damping: float) -> Term:
-    rows = material.gradients
-    test = rows.flat(weights, material.test.inputs, material.test.asked)
-    train = rows.flat(weights, material.train.inputs, material.train.asked)
-    matrix = fisher_matrix(_fisher_rows(material, weights), material.n_parameters, len(material.train), like=train)
+def _exact(context: MethodContext, weights: StateDict, damping: float) -> Term:
+    rows = context.gradients
+    test = context.query_gradients.flat(weights, context.test.inputs, context.test.targets)
+    train = rows.flat(weights, context.train.inputs, context.train.targets)
+    matrix = fisher_matrix(_fisher_rows(context, weights), context.n_parameters, len(context.train), like=train)
     solved = solve_damped(matrix, torch.cat([test, train]), damping)
-    q = material.q(weights, material.train) / len(material.train)
+    q = context.q(weights) / len(context.train)
     own = q * (solved[len(test) :] * train).sum(1)
     return Term(solved[: len(test)], train, q, own=own)
 
 
-def _fisher_rows(material: Material, weights: StateDict) -> Iterator[tuple[Tensor, Tensor]]:
-    """Gradients of the margins of every class with their weights, class by class."""
-    outputs = material.outputs(weights, material.train.inputs)
-    p = outputs.softmax(-1)
-    for asked in range(outputs.shape[1]):
-        classes = torch.full_like(material.train.asked, asked)
-        q = material.task.out_to_loss(outputs, classes)
-        yield material.gradients.flat(weights, material.train.inputs, classes), p[:, asked] * q**2
+def _fisher_rows(context: MethodContext, weights: StateDict) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gradients of every part of the curvature, with their weights."""
+    computer, train = context.gradients.computer, context.train
+    for part in pseudo_gradients(computer, [weights], train.inputs, context.seed, None, targets=train.targets):
+        yield torch.cat([form(each) for each in part.layers]).T, part.scale**2
 
 
 @dataclass(frozen=True)
@@ -91,18 +89,18 @@ class InfluenceConjugateGradients:
         "influence_cg",
         "Influence, conjugate gradients",
         "The same as exact influence, solved step by step without the whole matrix.",
-        needs=(Need.CHECKPOINTS, Need.CLASSES),
+        needs=(Need.CHECKPOINTS, Need.LOSS),
         max_checkpoints=1,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        damping = _damping(material)
+        damping = _damping(context)
         terms, residuals = [], []
-        for weights in material.states:
-            solved, residual = solve_by_steps(material, weights, material.test, damping)
-            train = material.gradients.flat(weights, material.train.inputs, material.train.asked)
-            q = material.q(weights, material.train) / len(material.train)
+        for weights in context.states:
+            solved, residual = solve_by_steps(context, weights, context.test, damping)
+            train = context.gradients.flat(weights, context.train.inputs, context.train.targets)
+            q = context.q(weights) / len(context.train)
             terms.append(Term(solved, train, q))
             residuals.append(float(residual.max()))
         if max(residuals) > TOLERANCE:
@@ -115,27 +113,26 @@ class InfluenceConjugateGradients:
 
 
 def solve_by_steps(
-    material: Material, weights: StateDict, examples: Examples, damping: float, tolerance: float = TOLERANCE
+    context: MethodContext, weights: StateDict, examples: Examples, damping: float, tolerance: float = TOLERANCE
 ) -> tuple[Tensor, Tensor]:
     """`(G + damping I)^-1 grad f` for the examples, as rows in the order of layers, and the residuals reached."""
-    rows = material.gradients.flat(weights, examples.inputs, examples.asked)
-    as_states, as_rows = _between(material, weights)
-
-    def loss(outputs: Tensor) -> Tensor:
-        return outputs.logsumexp(-1)  # cross-entropy, but for a part that is linear in the outputs
+    rows = context.query_gradients.flat(weights, examples.inputs, examples.targets)
+    as_states, as_rows = _between(context, weights)
+    architecture, train = context.architecture, context.train
+    task = prepared(context.task, architecture, weights)
 
     def product(vectors: Tensor) -> Tensor:
-        moved = gauss_newton_products(material.architecture, weights, material.train.inputs, loss, as_states(vectors))
+        moved = gauss_newton_products(architecture, weights, train.inputs, train.targets, task, as_states(vectors))
         return as_rows(moved) + damping * vectors
 
     return conjugate_gradients(product, rows, tolerance, MAX_ITERATIONS)
 
 
 def _between(
-    material: Material, weights: StateDict
+    context: MethodContext, weights: StateDict
 ) -> tuple[Callable[[Tensor], StateDict], Callable[[StateDict], Tensor]]:
     """Ways from rows in the order of layers to tensors by name, and back."""
-    layers = material.gradients.layers
+    layers = context.gradients.layers
 
     def height(layer: Layer) -> int:
         return layer.n_rows if layer.kind == "matrix" else 1  # elsewhere one parameter comes after another
@@ -168,20 +165,20 @@ class InfluenceEkfac:
         "influence_ekfac",
         "Influence, EK-FAC",
         "Influence with a curvature that is taken layer by layer: close to exact, and cheap for large models.",
-        needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS),
+        needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS, Need.LOSS),
         max_checkpoints=5,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        parts = [_rotated(material, weights) for weights in material.states]
-        base = material.weight_decay or 0.1 * sum(_mean_eigenvalue(factors) for factors, _ in parts) / len(parts)
+        parts = [_rotated(context, weights) for weights in context.states]
+        base = context.weight_decay or 0.1 * sum(_mean_eigenvalue(factors) for factors, _ in parts) / len(parts)
         predicted: dict[float, Tensor] = {}
-        if material.tuning is not None:
+        if context.tuning is not None:
             for share in EKFAC_DAMPINGS:
                 terms = [rotated_term(factors, term, base * share) for factors, term in parts]
-                predicted[base * share] = ProductScores(terms).predict(material.tuning.masks)
-        damping = choose(material, predicted, base)
+                predicted[base * share] = ProductScores(terms).predict(context.tuning.masks)
+        damping = choose(context, predicted, base)
         terms = [rotated_term(factors, term, damping) for factors, term in parts]
         return ProductScores(terms, settings={"damping": damping})
 
@@ -190,14 +187,15 @@ def _mean_eigenvalue(factors: EkfacFactors) -> float:
     return sum(each.mean_eigenvalue * each.layer.size for each in factors.layers) / factors.width
 
 
-def _rotated(material: Material, weights: StateDict) -> tuple[EkfacFactors, Term]:
-    rows = material.gradients
-    factors = fit_ekfac(rows.computer, [weights], material.train.inputs, material.seed, draws=None)
+def _rotated(context: MethodContext, weights: StateDict) -> tuple[EkfacFactors, Term]:
+    rows = context.gradients
+    inputs, targets = context.train.inputs, context.train.targets
+    factors = fit_ekfac(rows.computer, [weights], inputs, context.seed, draws=None, targets=targets)
     test, train = (
-        torch.cat([factors.rotate(part.layers) for part in rows.batches(weights, examples.inputs, examples.asked)])
-        for examples in (material.test, material.train)
+        torch.cat([factors.rotate(part.layers) for part in side.batches(weights, examples.inputs, examples.targets)])
+        for side, examples in ((context.query_gradients, context.test), (rows, context.train))
     )
-    return factors, Term(test, train, material.q(weights, material.train) / len(material.train))
+    return factors, Term(test, train, context.q(weights) / len(context.train))
 
 
 def rotated_term(factors: EkfacFactors, term: Term, damping: float) -> Term:

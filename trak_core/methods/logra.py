@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trak_core.errors import SingularKernelError
 from trak_core.gradients import StateDict
-from trak_core.methods.material import Material, Need
+from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo, choose
 from trak_core.methods.product import ProductScores, Term
 from trak_core.projection import KroneckerMap
@@ -38,27 +38,27 @@ class LoGra:
         max_checkpoints=5,
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
-        parts = [_projected(material, weights, number) for number, weights in enumerate(material.states)]
+        parts = [_projected(context, weights, number) for number, weights in enumerate(context.states)]
         predicted: dict[float, Tensor] = {}
-        if material.tuning is not None:
+        if context.tuning is not None:
             for share in DAMPINGS:
                 scores = ProductScores([_solved(term, widths, share) for term, widths in parts])
-                predicted[share] = scores.predict(material.tuning.masks)
-        damping = choose(material, predicted, DEFAULT_DAMPING)
+                predicted[share] = scores.predict(context.tuning.masks)
+        damping = choose(context, predicted, DEFAULT_DAMPING)
         return ProductScores([_solved(*part, damping) for part in parts], settings={"damping": damping})
 
 
-def _projected(material: Material, weights: StateDict, number: int) -> tuple[Term, list[int]]:
-    rows = material.gradients
-    feature_map = KroneckerMap(rows.layers, PROJ_DIM, derive_seed(material.seed, "logra", number))
-    train, _, q = rows.projected(weights, material.train.inputs, material.train.asked, feature_map)
-    test, _, _ = rows.projected(weights, material.test.inputs, material.test.asked, feature_map)
+def _projected(context: MethodContext, weights: StateDict, number: int) -> tuple[Term, list[int]]:
+    rows = context.gradients
+    feature_map = KroneckerMap(rows.layers, PROJ_DIM, derive_seed(context.seed, "logra", number))
+    train, _, q = rows.projected(weights, context.train.inputs, context.train.targets, feature_map)
+    test, _, _ = context.query_gradients.projected(weights, context.test.inputs, context.test.targets, feature_map)
     widths = [each.width for each in feature_map.projections.values()]
     if rest := train.shape[1] - sum(widths):
         widths.append(rest)
-    return Term(test, train, q / len(material.train)), widths
+    return Term(test, train, q / len(context.train)), widths
 
 
 def _solved(term: Term, widths: list[int], share: float) -> Term:

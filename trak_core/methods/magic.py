@@ -25,13 +25,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import grad, jvp, vmap
 
 from trak_core.errors import RunMismatchError
-from trak_core.gradients import StateDict
-from trak_core.methods.material import Examples, Material, Need
+from trak_core.gradients import Inputs, StateDict, prepared, take
+from trak_core.inputs import apply
+from trak_core.methods.context import Examples, MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
-from trak_core.tasks import Classification
+from trak_core.tasks import at_weights
 from trak_core.training import Moment, TrainingLog, sgd_step
 
 __all__ = ["Magic", "magic_scores"]
@@ -50,42 +51,43 @@ class Magic:
         "magic",
         "MAGIC",
         "The exact effect of each training example, differentiated through the training run itself.",
-        needs=(Need.TRAINING_LOG, Need.CLASSES),
+        needs=(Need.TRAINING_LOG, Need.LOSS),
         max_checkpoints=4,
     )
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        return ScoreMatrix.mean([magic_scores(material, log) for log in material.logs])
+        return ScoreMatrix.mean([magic_scores(context, log) for log in context.logs])
 
 
 class _Replay:
     """The training run again, one model.
 
     Args:
-        material: supplies the architecture, the task and the train examples.
+        context: supplies the architecture, the task and the train examples.
         log: of the run.
     """
 
-    def __init__(self, material: Material, log: TrainingLog) -> None:
-        assert isinstance(material.task, Classification)  # a need of the method
-        task, architecture = material.task, material.architecture
+    def __init__(self, context: MethodContext, log: TrainingLog) -> None:
+        task, architecture = context.task, context.architecture
         self.log = log
-        self.batches = log.batches().to(material.train.inputs.device)
-        self._train = material.train
+        self.batches = log.batches().to(context.train.device)
+        self._train = context.train
 
-        def losses(parameters: StateDict, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            each = task.loss(functional_call(architecture, parameters, (inputs,)), labels)
+        def losses(parameters: StateDict, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+            each = task.loss(task.outputs_of(at_weights(architecture, parameters), inputs), targets)
             return each.mean(), each
 
         self._gradient = grad(losses, has_aux=True)
         size = sum(value.numel() * value.element_size() for value in log.moments[0].parameters.values())
-        self._kept = max(2, material.memory // (2 * size))
+        self._kept = max(2, context.memory // (2 * size))
 
     def gradient(self, step: int, parameters: StateDict) -> tuple[StateDict, Tensor]:
         """Gradient of the mean loss of the batch of a step, and the losses of its examples `[batch_size]`."""
         batch = self.batches[step]
-        return self._gradient(parameters, self._train.inputs[batch], self._train.asked[batch])  # type: ignore[no-any-return]
+        return self._gradient(  # type: ignore[no-any-return]
+            parameters, take(self._train.inputs, batch), self._train.targets[batch]
+        )
 
     def backwards(self) -> Iterator[tuple[int, StateDict]]:
         """Every step with the weights before it, from the last to the first."""
@@ -127,27 +129,30 @@ def _check_replay(parameters: StateDict, recorded: Moment) -> None:
             )
 
 
-def magic_scores(material: Material, log: TrainingLog, queries: Examples | None = None) -> Tensor:
+def magic_scores(context: MethodContext, log: TrainingLog, queries: Examples | None = None) -> Tensor:
     """Derivatives `[n_queries, n_train]` of the model output in the weights of the train examples, for one run.
 
     Args:
-        material: supplies the model, the task and the train examples.
+        context: supplies the model, the task and the train examples.
         log: of the run.
         queries: what is asked about; the test examples by default.
 
     Raises:
         RunMismatchError: the run cannot be replayed.
     """
-    queries = queries or material.test
-    replay, settings = _Replay(material, log), log.schedule.settings
+    queries = queries or context.test
+    replay, settings = _Replay(context, log), log.schedule.settings
 
-    def output(parameters: StateDict, one: Tensor, asked: Tensor) -> Tensor:
-        given = functional_call(material.architecture, parameters, (one[None],))
-        return material.task.model_output(given, asked[None])[0]
+    task = prepared(context.task.query, context.architecture, log.moments[-1].parameters)
 
-    of_weights = vmap(grad(output), (None, 0, 0))(log.moments[-1].parameters, queries.inputs, queries.asked)
+    def output(parameters: StateDict, one: Inputs, target: Tensor) -> Tensor:
+        batch = apply(lambda leaf: leaf[None], one)
+        given = task.outputs_of(at_weights(context.architecture, parameters), batch)
+        return task.model_output(given, target[None])[0]
+
+    of_weights = vmap(grad(output), (None, 0, 0))(log.moments[-1].parameters, queries.inputs, queries.targets)
     of_momentum = {name: torch.zeros_like(value) for name, value in of_weights.items()}
-    scores: Tensor = next(iter(of_weights.values())).new_zeros(len(queries), len(material.train))
+    scores: Tensor = next(iter(of_weights.values())).new_zeros(len(queries), len(context.train))
     for step, parameters in replay.backwards():
         for name, value in of_momentum.items():
             value.sub_(of_weights[name], alpha=log.schedule.learning_rate(step))

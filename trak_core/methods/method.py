@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trak_core.methods.material import Material, Need, Tuning
+from trak_core.methods.context import MethodContext, Need, Tuning
 
 __all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "best", "choose", "qualities"]
 
@@ -26,7 +26,7 @@ class MethodInfo:
         is_baseline: True for methods that real attribution must beat.
         needs: what it cannot do without.
         max_checkpoints: how many it averages over at most, where each costs much; None for all.
-        has_ridge: True where `Material.ridge` and `Material.proj_dim` are settings of it.
+        has_ridge: True where `MethodContext.ridge` is a setting of it.
     """
 
     name: str
@@ -44,7 +44,7 @@ class MethodInfo:
 
 
 class Scores(Protocol):
-    """What a method gives for the test examples of its material."""
+    """What a method gives for the test examples of its context."""
 
     @property
     def settings(self) -> dict[str, float]:
@@ -89,8 +89,8 @@ class Method(Protocol):
         """What people read, and what it needs."""
         ...
 
-    def fit(self, material: Material) -> Scores:
-        """Scores for the material, whose needs are met."""
+    def fit(self, context: MethodContext) -> Scores:
+        """Scores for the context, whose needs are met."""
         ...
 
 
@@ -174,15 +174,15 @@ class ScoreMatrix(BaseScores):
         return cls(stacked.mean(0), settings or {}, errors, of_each=of_each)
 
 
-def choose(material: Material, candidates: dict[float, Tensor], default: float) -> float:
+def choose(context: MethodContext, candidates: dict[float, Tensor], default: float) -> float:
     """The candidate setting that predicts the tuning subsets best; the default where there is nothing to tune by.
 
     Args:
-        material: with or without tuning.
+        context: with or without tuning.
         candidates: setting to the outcomes that it predicts `[n_subsets, n_test]`.
         default: where nothing can be measured.
     """
-    return default if material.tuning is None else best(qualities(material.tuning, candidates), default)
+    return default if context.tuning is None else best(qualities(context.tuning, candidates), default)
 
 
 def qualities(tuning: Tuning, candidates: Mapping[float, Tensor]) -> dict[float, float]:

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trak_core.gradients import StateDict, representations
-from trak_core.methods.material import Material, Need
+from trak_core.gradients import Inputs, StateDict, representations
+from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo
 from trak_core.methods.product import ProductScores, Term
 
 __all__ = ["EmbeddingSimilarity", "NearestOfClass"]
 
 
-def _unit(material: Material, weights: StateDict, inputs: Tensor) -> Tensor:
-    rows = representations(material.architecture, weights, inputs)
+def _unit(context: MethodContext, weights: StateDict, inputs: Inputs) -> Tensor:
+    rows = representations(context.architecture, weights, inputs, context.task)
     return torch.nn.functional.normalize(rows, dim=1)
 
 
@@ -34,34 +34,34 @@ class EmbeddingSimilarity:
         needs=(Need.CHECKPOINTS, Need.EMBEDDINGS),
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
         terms = []
-        for weights in material.states:
-            train = _unit(material, weights, material.train.inputs)
+        for weights in context.states:
+            train = _unit(context, weights, context.train.inputs)
             weight = torch.ones_like(train[:, 0])
-            terms.append(Term(_unit(material, weights, material.test.inputs), train, weight))
+            terms.append(Term(_unit(context, weights, context.test.inputs), train, weight))
         return ProductScores(terms)
 
 
 @dataclass(frozen=True)
 class NearestOfClass:
-    """Cosine similarity: positive where the label is the asked class, negative elsewhere."""
+    """Cosine similarity: positive where the label is the target class, negative elsewhere."""
 
     info = MethodInfo(
         "nearest",
         "Nearest neighbours, same class",
-        "Embedding similarity, counted for the asked class and against every other.",
+        "Embedding similarity, counted for the target class and against every other.",
         is_baseline=True,
         needs=(Need.CHECKPOINTS, Need.CLASSES, Need.EMBEDDINGS),
     )
 
-    def fit(self, material: Material) -> ProductScores:
+    def fit(self, context: MethodContext) -> ProductScores:
         """As in `Method`."""
         terms = []
-        for weights in material.states:
-            test = _with_label(_unit(material, weights, material.test.inputs), material.test.asked)
-            train = _with_label(_unit(material, weights, material.train.inputs), material.train.asked)
+        for weights in context.states:
+            test = _with_label(_unit(context, weights, context.test.inputs), context.test.targets)
+            train = _with_label(_unit(context, weights, context.train.inputs), context.train.targets)
             terms.append(Term(test, train, torch.ones_like(train[:, 0]), _signed_cosine))
         return ProductScores(terms)
 

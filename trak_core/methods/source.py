@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from trak_core.curvature import fit_ekfac
-from trak_core.methods.material import Material, Need
+from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 from trak_core.training import Moment, TrainingLog
 
@@ -36,14 +36,14 @@ class Source:
         "source",
         "SOURCE",
         "Influence followed back through training, in three stretches with a curvature of their own.",
-        needs=(Need.TRAINING_LOG, Need.MATRIX_LAYERS),
+        needs=(Need.TRAINING_LOG, Need.MATRIX_LAYERS, Need.LOSS),
         max_checkpoints=5,
     )
 
-    def fit(self, material: Material) -> ScoreMatrix:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
         return ScoreMatrix.mean(
-            [source_scores(material, log, N_SEGMENTS) for log in material.logs], {"segments": N_SEGMENTS}
+            [source_scores(context, log, N_SEGMENTS) for log in context.logs], {"segments": N_SEGMENTS}
         )
 
 
@@ -92,19 +92,21 @@ def response(time: float, decay: float) -> Function:
     return function
 
 
-def source_scores(material: Material, log: TrainingLog, n_segments: int) -> Tensor:
+def source_scores(context: MethodContext, log: TrainingLog, n_segments: int) -> Tensor:
     """Scores `[n_test, n_train]` of one training run."""
-    rows, decay = material.gradients, log.schedule.settings.weight_decay
-    queries = rows.flat(log.moments[-1].parameters, material.test.inputs, material.test.asked)
-    scores = queries.new_zeros(len(material.test), len(material.train))
+    rows, decay = context.gradients, log.schedule.settings.weight_decay
+    queries = context.query_gradients.flat(log.moments[-1].parameters, context.test.inputs, context.test.targets)
+    scores = queries.new_zeros(len(context.test), len(context.train))
     for segment in reversed(segments(log, n_segments)):
         weights = [moment.parameters for moment in segment.moments]
-        factors = fit_ekfac(rows.computer, weights, material.train.inputs, material.seed, draws=None)
+        factors = fit_ekfac(
+            rows.computer, weights, context.train.inputs, context.seed, draws=None, targets=context.train.targets
+        )
         rotated = factors.rotate_rows(queries)
-        moved = factors.filter(rotated, response(segment.time, decay)) / (len(weights) * len(material.train))
+        moved = factors.filter(rotated, response(segment.time, decay)) / (len(weights) * len(context.train))
         for state in weights:
             at = 0
-            for part in rows.batches(state, material.train.inputs, material.train.asked):
+            for part in rows.batches(state, context.train.inputs, context.train.targets):
                 scores[:, at : at + len(part.q)] += factors.score(moved, part.layers, part.q)
                 at += len(part.q)
         queries = factors.rotate_back(factors.filter(rotated, survival(segment.time, decay)))

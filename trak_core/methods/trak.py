@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from trak_core.gradients import StateDict
 from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
 from trak_core.methods.kernels import RIDGES
-from trak_core.methods.material import Examples, Material, Need
+from trak_core.methods.context import Examples, MethodContext, Need
 from trak_core.methods.method import MethodInfo, Scores, choose, qualities
 from trak_core.methods.trak_loop import TrakScores, average_trak, predict_subsets
 from trak_core.projection import SjltProjection, SketchMap
@@ -39,102 +39,102 @@ class _Models:
     """The models that are averaged over: the checkpoints, or masked versions of each.
 
     Args:
-        material: with the checkpoints.
+        context: with the checkpoints.
         n_versions: of each checkpoint; 0 for the checkpoint itself.
     """
 
-    def __init__(self, material: Material, n_versions: int = 0) -> None:
-        self._material, self._n_versions = material, n_versions
+    def __init__(self, context: MethodContext, n_versions: int = 0) -> None:
+        self._material, self._n_versions = context, n_versions
         self.a_checkpoint = n_versions or 1
-        self.kernels = Kernels(self._kernel, self.a_checkpoint * len(material.states))
+        self.kernels = Kernels(self._kernel, self.a_checkpoint * len(context.states))
 
-    def rows(self, examples: Examples) -> Callable[[int], Iterator[Tensor]]:
-        """Features of examples in blocks, by number of the model."""
+    def rows(self, queries: Examples) -> Callable[[int], Iterator[Tensor]]:
+        """Features of queries in blocks, by number of the model."""
 
         def rows_of(index: int) -> Iterator[Tensor]:
-            material, weights = self._model(index)
+            context, weights = self._model(index)
             feature_map = self.kernels[index].feature_map
-            return material.gradients.blocks(weights, examples.inputs, examples.asked, feature_map)
+            return context.query_gradients.blocks(weights, queries.inputs, queries.targets, feature_map)
 
         return rows_of
 
     def q(self) -> Tensor:
         """Weights of the train examples `[n_models, n_train]`."""
         every = (self._model(index) for index in range(len(self.kernels)))
-        return torch.stack([material.q(weights, material.train) for material, weights in every])
+        return torch.stack([context.q(weights) for context, weights in every])
 
-    def _model(self, index: int) -> tuple[Material, StateDict]:
+    def _model(self, index: int) -> tuple[MethodContext, StateDict]:
         checkpoint, version = divmod(index, self.a_checkpoint)
-        material = _version(self._material, checkpoint, version) if self._n_versions else self._material
-        return material, material.states[checkpoint]
+        context = _version(self._material, checkpoint, version) if self._n_versions else self._material
+        return context, context.states[checkpoint]
 
     def _kernel(self, index: int) -> CheckpointKernel:
-        material, weights = self._model(index)
-        rows, train = material.gradients, material.train
-        if material.proj_dim is None:
+        context, weights = self._model(index)
+        rows, train = context.gradients, context.train
+        if context.proj_dim is None:
             # In one piece: inner products of whole gradients are taken all at once.
-            whole = [rows.whole(weights, train.inputs, train.asked)]
+            whole = [rows.whole(weights, train.inputs, train.targets)]
             return CheckpointKernel(whole, rows.whole_map, dual=True)
-        seed = derive_seed(material.seed, "kernel projection", index)
-        sketch = SketchMap(rows.layers, SjltProjection(material.proj_dim, seed))
-        projected = list(rows.blocks(weights, train.inputs, train.asked, sketch))
+        seed = derive_seed(context.seed, "kernel projection", index)
+        sketch = SketchMap(rows.layers, SjltProjection(context.proj_dim, seed))
+        projected = list(rows.blocks(weights, train.inputs, train.targets, sketch))
         return CheckpointKernel(projected, sketch, dual=False)
 
 
-def ridge_qualities(material: Material, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
-    """The quality of every candidate ridge on the tuning subsets, which the material has.
+def ridge_qualities(context: MethodContext, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
+    """The quality of every candidate ridge on the tuning subsets, which the context has.
 
     Args:
-        material: whose test examples are asked about.
+        context: whose test examples are asked about.
         on_checkpoint: called after every checkpoint.
     """
-    assert material.tuning is not None
-    models = _Models(material)
-    return qualities(material.tuning, _predicted(material, models, models.q().mean(0), on_checkpoint))
+    assert context.tuning is not None
+    models = _Models(context)
+    return qualities(context.tuning, _predicted(context, models, models.q().mean(0), on_checkpoint))
 
 
 def fit_targets(
-    material: Material, further: Examples, on_checkpoint: Callable[[], None] = lambda: None
+    context: MethodContext, further: Examples, on_checkpoint: Callable[[], None] = lambda: None
 ) -> tuple[TrakScores, Tensor]:
     """Scores of the test examples, and plain ones `[n_further, n_train]` of further questions, in one pass.
 
     Args:
-        material: as for `Trak.fit`.
+        context: as for `Trak.fit`.
         further: more questions, about the same or other examples; their scores come without standard errors.
         on_checkpoint: called after every checkpoint.
     """
-    models = _Models(material)
+    models = _Models(context)
     q = models.q()
-    ridge = _choose_ridge(material, models, q.mean(0))
-    own, more = models.rows(material.test), models.rows(further)
+    ridge = _choose_ridge(context, models, q.mean(0))
+    own, more = models.rows(context.test), models.rows(further)
 
     def rows_of(index: int) -> Iterator[Tensor]:
         yield from own(index)
         yield from more(index)
 
-    return average_trak(models.kernels, rows_of, ridge, q, n_test=len(material.test), on_checkpoint=on_checkpoint)
+    return average_trak(models.kernels, rows_of, ridge, q, n_test=len(context.test), on_checkpoint=on_checkpoint)
 
 
-def _fit(models: _Models, material: Material, q: Tensor, settings: dict[str, float] | None = None) -> TrakScores:
+def _fit(models: _Models, context: MethodContext, q: Tensor, settings: dict[str, float] | None = None) -> TrakScores:
     """Scores with weights q `[n_models, n_train]`, the ridge chosen with the mean of them."""
-    ridge, rows = _choose_ridge(material, models, q.mean(0)), models.rows(material.test)
-    scores, _ = average_trak(models.kernels, rows, ridge, q, len(material.test), models.a_checkpoint)
+    ridge, rows = _choose_ridge(context, models, q.mean(0)), models.rows(context.test)
+    scores, _ = average_trak(models.kernels, rows, ridge, q, len(context.test), models.a_checkpoint)
     return replace(scores, settings={**scores.settings, **(settings or {})})
 
 
-def _choose_ridge(material: Material, models: _Models, q: Tensor) -> float:
+def _choose_ridge(context: MethodContext, models: _Models, q: Tensor) -> float:
     """The ridge that predicts the tuning subsets best with weights q `[n_train]`, those of the final scores."""
-    if material.tuning is None:
-        return material.ridge
-    return choose(material, _predicted(material, models, q), material.ridge)
+    if context.tuning is None:
+        return context.ridge
+    return choose(context, _predicted(context, models, q), context.ridge)
 
 
 def _predicted(
-    material: Material, models: _Models, q: Tensor, on_checkpoint: Callable[[], None] = lambda: None
+    context: MethodContext, models: _Models, q: Tensor, on_checkpoint: Callable[[], None] = lambda: None
 ) -> dict[float, Tensor]:
-    assert material.tuning is not None
-    weighted = material.tuning.masks.to(q) * q
-    return predict_subsets(models.kernels, models.rows(material.test), RIDGES, weighted, on_checkpoint)
+    assert context.tuning is not None
+    weighted = context.tuning.masks.to(q) * q
+    return predict_subsets(models.kernels, models.rows(context.test), RIDGES, weighted, on_checkpoint)
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,10 @@ class Trak:
         has_ridge=True,
     )
 
-    def fit(self, material: Material) -> TrakScores:
+    def fit(self, context: MethodContext) -> TrakScores:
         """As in `Method`."""
-        models = _Models(material)
-        return _fit(models, material, models.q())
+        models = _Models(context)
+        return _fit(models, context, models.q())
 
 
 @dataclass(frozen=True)
@@ -167,15 +167,15 @@ class TrakThreshold:
         has_ridge=True,
     )
 
-    def fit(self, material: Material) -> Scores:
+    def fit(self, context: MethodContext) -> Scores:
         """As in `Method`."""
-        scores = Trak().fit(material)
+        scores = Trak().fit(context)
         middle = float(scores.values.abs().median())
         predicted = {}
-        if material.tuning is not None:
+        if context.tuning is not None:
             for share in THRESHOLDS:
-                predicted[share] = replace(scores, threshold=share * middle).predict(material.tuning.masks)
-        share = choose(material, predicted, 1.0)
+                predicted[share] = replace(scores, threshold=share * middle).predict(context.tuning.masks)
+        share = choose(context, predicted, 1.0)
         return replace(scores, threshold=share * middle, settings={**scores.settings, "threshold": share * middle})
 
 
@@ -192,10 +192,10 @@ class TrakDropout:
         has_ridge=True,
     )
 
-    def fit(self, material: Material) -> TrakScores:
+    def fit(self, context: MethodContext) -> TrakScores:
         """As in `Method`."""
-        models = _Models(material, N_MASKS)
-        return _fit(models, material, models.q(), {"dropout": DROPOUT})
+        models = _Models(context, N_MASKS)
+        return _fit(models, context, models.q(), {"dropout": DROPOUT})
 
 
 @dataclass(frozen=True)
@@ -211,21 +211,21 @@ class TrakForwardOnly:
         has_ridge=True,
     )
 
-    def fit(self, material: Material) -> TrakScores:
+    def fit(self, context: MethodContext) -> TrakScores:
         """As in `Method`."""
-        q = _Models(material, N_MASKS).q()
-        of_checkpoints = q.reshape(len(material.states), N_MASKS, -1).mean(1)
-        return _fit(_Models(material), material, of_checkpoints, {"dropout": DROPOUT})
+        q = _Models(context, N_MASKS).q()
+        of_checkpoints = q.reshape(len(context.states), N_MASKS, -1).mean(1)
+        return _fit(_Models(context), context, of_checkpoints, {"dropout": DROPOUT})
 
 
-def _masked(material: Material, checkpoint: int) -> Iterable[Material]:
-    """The material with versions of its model that have some units off, other ones for every checkpoint."""
-    return (_version(material, checkpoint, number) for number in range(N_MASKS))
+def _masked(context: MethodContext, checkpoint: int) -> Iterable[MethodContext]:
+    """The context with versions of its model that have some units off, other ones for every checkpoint."""
+    return (_version(context, checkpoint, number) for number in range(N_MASKS))
 
 
-def _version(material: Material, checkpoint: int, number: int) -> Material:
-    seed = derive_seed(material.seed, "dropout", checkpoint, number)
-    return replace(material, architecture=_with_units_off(material.architecture, seed), _rows=[])
+def _version(context: MethodContext, checkpoint: int, number: int) -> MethodContext:
+    seed = derive_seed(context.seed, "dropout", checkpoint, number)
+    return replace(context, architecture=_with_units_off(context.architecture, seed), _sides=[])
 
 
 def _with_units_off(architecture: nn.Module, seed: int) -> nn.Module:

@@ -1,6 +1,6 @@
 """The DuckDB file of a run: schema, writer, reader. Knows DuckDB and nothing of torch."""
 
-from trak_core.store.catalog import RunSummary, list_runs, runs_dir, summarize
+from trak_core.store.catalog import RunSummary, list_runs, summarize
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, open_run
 
@@ -11,6 +11,5 @@ __all__ = [
     "list_runs",
     "open_run",
     "read_status",
-    "runs_dir",
     "summarize",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from trak_core.errors import InvalidSettingError, RunNotFoundError, RunNotReadyError, TrakCoreError
+from trak_core.folders import runs_dir
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, RunInfo, open_run
@@ -21,7 +22,6 @@ __all__ = [
     "open_named_run",
     "published_runs",
     "run_dirs",
-    "runs_dir",
     "summarize",
 ]
 
@@ -59,12 +59,6 @@ class RunSummary:
     lds: float | None = None
     noise_ceiling: float | None = None
     info: RunInfo | None = None
-
-
-def runs_dir() -> Path:
-    """The directory of all runs: the environment variable TRAK_RUNS_DIR, else `data/runs` beside the package."""
-    chosen = os.environ.get("TRAK_RUNS_DIR")
-    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[2] / "data" / "runs"
 
 
 def check_run_name(name: str) -> str:

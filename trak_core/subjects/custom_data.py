@@ -60,11 +60,12 @@ def own_subject(dataset: Dataset, model: ReadyModel) -> Subject:
         CheckpointMismatchError: the weights that it should begin from do not fit.
     """
     from trak_core.datasets import Tokens
-    from trak_core.tasks import Classification
+    from trak_core.tasks import label_task
 
     shape = dataset.train.inputs.shape[1:]
     n_tokens = dataset.encoding.n_tokens if isinstance(dataset.encoding, Tokens) else 0
     n_classes = len(dataset.class_names)
+    task = label_task(dataset.modality)
 
     def make_model() -> nn.Module:
         return model.make(shape, n_tokens, n_classes)
@@ -72,11 +73,11 @@ def own_subject(dataset: Dataset, model: ReadyModel) -> Subject:
     if not model.is_ready:
         from trak_core.subjects.trial import try_model
 
-        try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes)
+        try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes, task)
     return Subject(
         dataset=dataset,
         make_model=make_model,
-        task=Classification(dataset.modality),
+        task=task,
         training=model.settings(len(dataset.train)),
         sources=model.sources,
     )

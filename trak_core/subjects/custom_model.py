@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from trak_core.errors import InvalidSettingError, TrakCoreError
-from trak_core.store.catalog import runs_dir
+from trak_core.folders import PACKAGE_DIR, runs_dir
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +58,7 @@ def _is_own(path: Path) -> bool:
     """True for a file that is part neither of Python, nor of what is installed, nor of runs, nor of this program."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     others = [*installed, *site.getsitepackages(), site.getusersitepackages()]
-    folders = [runs_dir(), Path(__file__).parents[1], *map(Path, others)]
+    folders = [runs_dir(), PACKAGE_DIR, *map(Path, others)]
     return not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 

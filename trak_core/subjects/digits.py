@@ -29,13 +29,13 @@ def _make_model() -> nn.Module:
 
 def _load() -> Subject:
     from trak_core.datasets import load_digits
-    from trak_core.tasks import Classification
+    from trak_core.tasks import label_task
     from trak_core.training import TrainingSettings
 
     return Subject(
         dataset=load_digits(),
         make_model=_make_model,
-        task=Classification(),
+        task=label_task("image"),
         training=TrainingSettings(epochs=30, batch_size=128, learning_rate=0.1, momentum=0.9, weight_decay=0.02),
     )
 

@@ -24,7 +24,7 @@ def _load() -> Subject:
     from torch import nn
 
     from trak_core.datasets import load_docstrings
-    from trak_core.tasks import Classification
+    from trak_core.tasks import label_task
     from trak_core.training import TrainingSettings
 
     dataset = load_docstrings()
@@ -36,7 +36,7 @@ def _load() -> Subject:
     return Subject(
         dataset=dataset,
         make_model=make_model,
-        task=Classification("text"),
+        task=label_task("text"),
         training=TrainingSettings(epochs=20, batch_size=64, learning_rate=0.3, momentum=0.9, weight_decay=0.005),
     )
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs no
     from torch import nn
 
     from trak_core.datasets import Dataset
-    from trak_core.tasks import Classification
+    from trak_core.tasks import Task
     from trak_core.training import Trainer, TrainingSettings
 
 __all__ = ["Recipe", "Subject"]
@@ -30,7 +30,7 @@ class Subject:
 
     dataset: Dataset
     make_model: Callable[[], nn.Module]
-    task: Classification
+    task: Task
     training: TrainingSettings
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -38,10 +38,11 @@ class Subject:
         """What trains models of this subject on a device."""
         import torch
 
+        from trak_core.inputs import as_tensors
         from trak_core.training import VmapTrainer
 
         split = self.dataset.train
-        inputs, labels = torch.from_numpy(split.inputs).to(device), torch.from_numpy(split.labels).to(device)
+        inputs, labels = as_tensors(split.inputs, device), torch.from_numpy(split.labels).to(device)
         return VmapTrainer(self.make_model, self.task, inputs, labels, self.training)
 
 

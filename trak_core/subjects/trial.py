@@ -1,17 +1,17 @@
 """Tries a model on a few examples before anything is trained, so that a build does not fail half way."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from trak_core.errors import InvalidModelError, TrakCoreError
-from trak_core.tasks import Classification
+from trak_core.inputs import ArrayInputs, as_tensors, leaves, take
+from trak_core.tasks import Inputs, Task, at_weights, call
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
 __all__ = ["MODELS_AT_ONCE", "try_model"]
@@ -26,34 +26,40 @@ OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines 
 
 
 def try_model(
-    name: str, make_model: Callable[[], nn.Module], inputs: NDArray[Any], labels: NDArray[np.int64], n_classes: int
+    name: str,
+    make_model: Callable[[], nn.Module],
+    inputs: ArrayInputs,
+    labels: NDArray[np.int64],
+    n_classes: int,
+    task: Task,
 ) -> None:
     """Trains two models for one step and asks for the gradients of some examples; gives nothing.
 
     Args:
         name: of the model, for what is said.
         make_model: gives a freshly initialised model, drawing from torch's global generator.
-        inputs: `[n_train, ...]`; the first few are used.
+        inputs: of the train examples; the first few are used.
         labels: int64 `[n_train]`.
         n_classes: that the model has to tell apart.
+        task: supplies the loss.
 
     Raises:
         CheckpointMismatchError: weights to begin from do not fit.
         InvalidModelError: the model cannot be trained or attributed here; the message says what to do.
     """
     model = make_models(make_model, [0])[0].eval()
-    few, asked = torch.from_numpy(inputs[:N_TRIED]), torch.from_numpy(labels[:N_TRIED])
+    few, targets = as_tensors(take(inputs, slice(0, N_TRIED))), torch.from_numpy(labels[:N_TRIED])
     _check_parts(name, model)
     _check_size(name, model)
     logits = _forward(name, model, few)
-    if logits.shape != (len(few), n_classes):
+    if logits.shape != (len(targets), n_classes):
         raise InvalidModelError(
-            f"model={name!r} gives an output of shape {tuple(logits.shape)} for {len(few)} examples; it must give "
-            f"logits [n, n_classes], which is {(len(few), n_classes)} here."
+            f"model={name!r} gives an output of shape {tuple(logits.shape)} for {len(targets)} examples; it must give "
+            f"logits [n, n_classes], which is {(len(targets), n_classes)} here."
         )
     _check_seeds(name, model, make_model)
-    _step(name, model, few, asked)
-    _gradients(name, model, few, asked)
+    _step(name, model, task, few, targets)
+    _gradients(name, model, task, few, targets)
 
 
 def _check_parts(name: str, model: nn.Module) -> None:
@@ -87,14 +93,14 @@ def _check_size(name: str, model: nn.Module) -> None:
         )
 
 
-def _forward(name: str, model: nn.Module, inputs: Tensor) -> Tensor:
+def _forward(name: str, model: nn.Module, inputs: Inputs) -> Tensor:
     kept = {key: value.clone() for key, value in model.named_buffers()}
     try:
         with torch.no_grad():
-            logits = model(inputs)
+            logits = call(model, inputs)
     except Exception as error:
         raise InvalidModelError(
-            f"model={name!r} cannot take inputs of shape {tuple(inputs.shape)} in {_plain(inputs.dtype)} "
+            f"model={name!r} cannot take inputs {_plain(inputs)} "
             f"({_in_words(error)}); take a model that can, or read images in another size."
         ) from error
     if not isinstance(logits, Tensor):
@@ -118,15 +124,15 @@ def _check_seeds(name: str, model: nn.Module, make_model: Callable[[], nn.Module
         )
 
 
-def _step(name: str, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    ensemble, task = Ensemble.from_models([model, model], "cpu"), Classification()
+def _step(name: str, model: nn.Module, task: Task, inputs: Inputs, targets: Tensor) -> None:
+    ensemble = Ensemble.from_models([model, model], "cpu")
 
     def loss(parameters: dict[str, Tensor]) -> Tensor:
-        return task.loss(functional_call(model, parameters, (inputs,)), labels).mean()
+        return task.loss(task.outputs_of(at_weights(model, parameters), inputs), targets).mean()
 
     try:
         vmap(grad(loss))(ensemble.parameters)
-        ensemble.logits(inputs)
+        ensemble.outputs(task, inputs)
     except Exception as error:
         raise InvalidModelError(
             f"model={name!r} works by itself, but torch.func.vmap cannot train several at once ({_in_words(error)}), "
@@ -134,12 +140,12 @@ def _step(name: str, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
         ) from error
 
 
-def _gradients(name: str, model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+def _gradients(name: str, model: nn.Module, task: Task, inputs: Inputs, targets: Tensor) -> None:
     from trak_core.methods import GradientRows
 
     weights = {key: value.detach() for key, value in model.named_parameters()}
     try:
-        GradientRows(model, Classification(), weights, inputs, labels).whole(weights, inputs, labels)
+        GradientRows(model, task, weights, inputs, targets).whole(weights, inputs, targets)
     except TrakCoreError as error:
         raise InvalidModelError(f"model={name!r} cannot be attributed: {error}") from error
     except Exception as error:
@@ -149,8 +155,10 @@ def _gradients(name: str, model: nn.Module, inputs: Tensor, labels: Tensor) -> N
         ) from error
 
 
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _plain(inputs: Inputs) -> str:
+    return " and ".join(
+        f"of shape {tuple(leaf.shape)} in {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves(inputs)
+    )
 
 
 def _in_words(error: Exception) -> str:

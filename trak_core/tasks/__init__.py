@@ -1,11 +1,31 @@
-"""What a prediction is: the model output f, its weight q and its loss; one file a task."""
+"""What a prediction is: the model output f, its weight q, its loss and the answer; one file a task."""
 
+from trak_core.tasks.answer import Answer
 from trak_core.tasks.classification import Classification
+from trak_core.tasks.curvature import CurvaturePart, draw_parts
 from trak_core.tasks.custom import CustomTask
+from trak_core.tasks.outputs import Inputs, Model, at_weights, call, read_logits
+from trak_core.tasks.registry import TASKS, find_task, label_task, register_task
 from trak_core.tasks.regression import Regression
-from trak_core.tasks.task import Modality, Task, find_task
+from trak_core.tasks.targets import Targets
+from trak_core.tasks.task import Task
 
-__all__ = ["TASKS", "Classification", "CustomTask", "Modality", "Regression", "Task", "find_task"]
-
-TASKS: dict[str, Task] = {task.name: task for task in (Classification("image"), Classification("text"), Regression())}
-"""The built-in tasks by name; a new one is a file here and a word in this line."""
+__all__ = [
+    "TASKS",
+    "Answer",
+    "Classification",
+    "CurvaturePart",
+    "CustomTask",
+    "Inputs",
+    "Model",
+    "Regression",
+    "Targets",
+    "Task",
+    "at_weights",
+    "call",
+    "draw_parts",
+    "find_task",
+    "label_task",
+    "read_logits",
+    "register_task",
+]

@@ -1,19 +1,20 @@
-"""A task given by two functions, for whatever the built-in tasks do not cover."""
+"""A task given by functions, for whatever the built-in tasks do not cover."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from trak_core.errors import InvalidSettingError
-from trak_core.tasks.task import Modality
+from trak_core.tasks.answer import Answer
+from trak_core.tasks.outputs import Inputs, Model
+from trak_core.tasks.task import Task, check_one_number_each
 
 __all__ = ["CustomTask"]
 
 
 @dataclass(frozen=True)
-class CustomTask:
-    """A task made of two functions of the model's outputs `[n, ...]` and of what is asked `[n, ...]`.
+class CustomTask(Task):
+    """A task made of functions of the model's outputs `[n, ...]` and of the targets `[n, ...]`.
 
     Example: the second of three outputs of a regression model.
 
@@ -26,32 +27,58 @@ class CustomTask:
         weight_function: gives q `[n]` = -dL/df.
         name: the word for the task in stores. Two tasks of one name are taken to be the same when work is resumed.
         modality: what the examples are.
+        loss_function: gives the loss `[n]` that the model was trained on; training and methods that look at the
+            curvature of the loss need it.
+        answer_function: gives what the model says, numbers `[n]` or an `Answer`, from its outputs.
+        outputs_function: gives the outputs `[n, ...]` from the model and its inputs, where the model returns neither a
+            tensor nor `logits`.
     """
 
     output_function: Callable[[Tensor, Tensor], Tensor]
     weight_function: Callable[[Tensor, Tensor], Tensor]
     name: str = "custom"
-    modality: Modality = "image"
+    modality: str = "image"
+    loss_function: Callable[[Tensor, Tensor], Tensor] | None = None
+    answer_function: Callable[[Tensor], Tensor | Answer] | None = None
+    outputs_function: Callable[[Model, Inputs], Tensor] | None = None
 
-    def model_output(self, outputs: Tensor, asked: Tensor) -> Tensor:
+    def model_output(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The model output f `[n]`."""
-        return self.output_function(outputs, asked)
+        return self.output_function(outputs, target)
 
-    def out_to_loss(self, outputs: Tensor, asked: Tensor) -> Tensor:
+    def out_to_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The weight q `[n]`."""
-        return self.weight_function(outputs, asked)
+        return self.weight_function(outputs, target)
 
-    def check(self, outputs: Tensor, asked: Tensor, start: int = 0) -> None:
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The loss `[n]`; errors as in `Task.loss`."""
+        return super().loss(outputs, target) if self.loss_function is None else self.loss_function(outputs, target)
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether there is a `loss_function`."""
+        return self.loss_function is not None
+
+    def answer(self, outputs: Tensor) -> Answer | None:
+        """What the `answer_function` says; None without one."""
+        if self.answer_function is None:
+            return None
+        given = self.answer_function(outputs)
+        return given if isinstance(given, Answer) else Answer(given)
+
+    def outputs_of(self, model: Model, inputs: Inputs) -> Tensor:
+        """As in `Task.outputs_of`, by the `outputs_function` where there is one."""
+        if self.outputs_function is None:
+            return super().outputs_of(model, inputs)
+        return self.outputs_function(model, inputs)
+
+    def check(self, outputs: Tensor, target: Tensor, start: int = 0) -> None:
         """Refuses functions that do not give one number for each example.
 
         Raises:
             InvalidSettingError: a function gives another shape than `[n]`.
         """
-        for what, function in (("output_function", self.output_function), ("weight_function", self.weight_function)):
-            given = function(outputs, asked)
-            if (shape := getattr(given, "shape", None)) != (len(asked),):
-                got = type(given).__name__ if shape is None else f"tensor of shape {tuple(shape)}"
-                raise InvalidSettingError(
-                    f"{what} of task {self.name!r} gives a {got} for {len(asked)} "
-                    f"examples; it must give one number each, [{len(asked)}]."
-                )
+        functions = {"output_function": self.output_function, "weight_function": self.weight_function}
+        if self.loss_function is not None:
+            functions["loss_function"] = self.loss_function
+        check_one_number_each(self.name, functions, outputs, target)

@@ -1,67 +1,219 @@
-"""What every task says, and how one is found by name.
+"""What every task says: one class with defaults, and a new task is one file.
 
 A task turns what the model returns into one number for each example, the model output f, and tells how f makes the
-loss: `q = -dL/df`. Everything else (gradients, kernels, scores) is the same for all tasks.
+loss: `q = -dL/df`. Everything else (gradients, kernels, scores, evidence) is the same for all tasks, and nothing
+outside this folder asks which task it is.
 """
 
-from typing import Literal, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.func import grad, jvp
 
-from trak_core.errors import InvalidSettingError
+from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.tasks.answer import Answer
+from trak_core.tasks.curvature import CurvaturePart, draw_parts, output_hessians
+from trak_core.tasks.outputs import Inputs, Model, read_logits
 
-__all__ = ["Modality", "Task", "find_task"]
-
-Modality = Literal["image", "text", "table"]
+__all__ = ["Task", "check_one_number_each"]
 
 
-@runtime_checkable
-class Task(Protocol):
+class Task(ABC):
     """What a prediction is.
 
-    `outputs` is what the model returns for a batch, `[n, ...]`; `asked` is what is asked about each example, `[n]`:
-    its label or another class for classification, the target for regression.
+    `outputs` is what the model returns for a batch, `[n, ...]`; `target` is what is asked about each example,
+    `[n, ...]`: its label or another class for classification, a number for regression, tokens for a language model.
+
+    A task is asked on two sides: the task itself about train examples, `task.query` about test examples. On each side,
+    `prepare` makes it ready for the weights of one checkpoint before anything else is asked there.
+
+    Attributes:
+        name: the word for the task in settings and stores, such as "image_classification".
+        modality: what its examples are, for those who show them.
+        has_classes: whether labels are numbers of named classes.
+        is_quadratic: whether the loss is `(f - target)^2 / 2`, so that TRAK's scores are in the unit of f as they are.
     """
 
-    @property
-    def name(self) -> str:
-        """The word for the task in settings and stores."""
-        ...
+    name: str
+    modality: str = "numbers"
+    has_classes: bool = False
+    is_quadratic: bool = False
 
-    @property
-    def modality(self) -> Modality:
-        """What the examples are, for those who show them."""
-        ...
+    # --- the model output and the loss --------------------------------------------------------------------
 
-    def model_output(self, outputs: Tensor, asked: Tensor) -> Tensor:
+    @abstractmethod
+    def model_output(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The model output f `[n]`, differentiable in `outputs`; `torch.func.vmap` must be able to trace it."""
-        ...
 
-    def out_to_loss(self, outputs: Tensor, asked: Tensor) -> Tensor:
+    @abstractmethod
+    def out_to_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The weight q `[n]` of an example: `-dL/df`, with L the loss that the model was trained on."""
-        ...
 
-    def check(self, outputs: Tensor, asked: Tensor, start: int = 0) -> None:
-        """Refuses outputs or questions that the task cannot work with, by an exception that says why.
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The loss that the model was trained on, one value an example `[n]`; traced by `torch.func` as f is.
 
-        `start` is the number of the first example, for the message.
+        Raises:
+            NeedNotMetError: the task has none; see `has_loss`.
         """
-        ...
+        raise NeedNotMetError(
+            f"task {self.name!r} has no loss, so that nothing can be trained with it and there is no curvature; define "
+            "loss(outputs, target), which is loss_function=... of a trak_core.CustomTask."
+        )
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether `loss` can be asked for."""
+        return type(self).loss is not Task.loss
+
+    # --- what the model says ------------------------------------------------------------------------------
+
+    def answer(self, outputs: Tensor) -> Answer | None:
+        """What the model says; None where the task has no answer of its own."""
+        return None
+
+    def agrees(self, answer: Answer, target: Tensor) -> Tensor | None:
+        """Whether an answer is right, bool `[..., n]`; None where that means nothing."""
+        return answer.value == target if self.has_classes else None
+
+    def correct(self, outputs: Tensor, target: Tensor) -> Tensor | None:
+        """Whether the model's answer is right, bool `[n]`; None where that means nothing."""
+        answer = self.answer(outputs)
+        return None if answer is None else self.agrees(answer, target)
+
+    def targets(self, outputs: Tensor, target: Tensor) -> Tensor | None:
+        """Every target that each example can be asked about `[n, n_targets, ...]`; None where only its own can be."""
+        return None
+
+    def target_names(self, class_names: Sequence[str]) -> list[str]:
+        """Names of the targets of `targets`, for people."""
+        return []
+
+    def model_outputs(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Model outputs of several targets of each example: `[n, n_targets]` from `targets` `[n, n_targets, ...]`."""
+        of_each = [self.model_output(outputs, targets[:, i]) for i in range(targets.shape[1])]
+        return torch.stack(of_each, dim=1)
+
+    # --- how the model is asked ---------------------------------------------------------------------------
+
+    def outputs_of(self, model: Model, inputs: Inputs) -> Tensor:
+        """The outputs `[n, ...]` of a model for a batch, a floating-point tensor.
+
+        Args:
+            model: takes and returns what forward does; it may be called more than once, or with more rows.
+            inputs: the batch.
+
+        Raises:
+            NoLogitsError: the model returns nothing that can be read.
+        """
+        return read_logits(model, inputs)
+
+    def prepare(self, model: Model) -> "Task":
+        """The task made ready for one checkpoint, with what depends on its weights: references, say, or their mean.
+
+        Args:
+            model: the checkpoint, as in `outputs_of`.
+        """
+        return self
+
+    @property
+    def query(self) -> "Task":
+        """The task on the query side, for what is asked about there: itself unless the two sides differ."""
+        return self
+
+    def check(self, outputs: Tensor, target: Tensor, start: int = 0) -> None:
+        """Refuses outputs or targets that the task cannot work with, by an exception that says why.
+
+        Args:
+            outputs: of some examples.
+            target: of the same.
+            start: number of the first example, for the message.
+
+        Raises:
+            InvalidSettingError: the task gives something else than one number for each example.
+        """
+        check_one_number_each(
+            self.name, {"model_output": self.model_output, "out_to_loss": self.out_to_loss}, outputs, target
+        )
+
+    # --- the curvature of the loss ------------------------------------------------------------------------
+
+    def curvature(
+        self, outputs: Tensor, target: Tensor | None, draws: int | None = None, uniform: Tensor | None = None
+    ) -> Iterator[CurvaturePart]:
+        """The curvature of the loss in the outputs, in parts; see `trak_core/tasks/curvature.py`.
+
+        By default the Hessian of the loss, which is formed: `n_outputs^2` numbers an example. Directions in which the
+        loss curves downwards are left out, so that the matrix stays positive.
+
+        Args:
+            outputs: of the model.
+            target: that the model was trained on; None where nobody knows, which some tasks can do without.
+            draws: parts to draw of each example; None gives all of them.
+            uniform: random numbers from 0 to 1 `[n]` that decide on draws.
+
+        Raises:
+            NeedNotMetError: the task has no loss, or its curvature depends on targets that are not given.
+        """
+        if target is None:
+            raise NeedNotMetError(f"the curvature of task {self.name!r} depends on its targets; give targets=... .")
+        values, vectors = torch.linalg.eigh(output_hessians(self, outputs, target).double())
+        everyone = torch.arange(len(outputs), device=outputs.device)
+        for part, scale in draw_parts(values.clamp_min(0), draws, uniform):
+            direction = vectors[everyone, :, part].reshape(outputs.shape)
+            yield CurvaturePart(_Along(self), direction.to(outputs), scale.to(outputs))
+
+    def curvature_product(self, outputs: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
+        """The Hessian of the loss in the outputs times vectors of the shape of `outputs`, without forming it.
+
+        Raises:
+            NeedNotMetError: the task has no loss.
+        """
+        gradient = grad(lambda given: self.loss(given, target).sum())
+        return jvp(gradient, (outputs,), (vectors,))[1]  # type: ignore[no-any-return]
 
 
-def find_task(task: "str | Task") -> Task:
-    """The task itself, or the one of that name.
+@dataclass(frozen=True)
+class _Along(Task):
+    """The outputs of another task along a direction, which is the target."""
+
+    inner: Task
+    name: str = "direction"
+
+    def model_output(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The inner product `[n]` of outputs and direction."""
+        return (outputs * target).reshape(len(outputs), -1).sum(1)
+
+    def out_to_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """One for each example: there is no loss."""
+        return outputs.new_ones(len(outputs))
+
+    def outputs_of(self, model: Model, inputs: Inputs) -> Tensor:
+        """As the other task has them."""
+        return self.inner.outputs_of(model, inputs)
+
+
+def check_one_number_each(
+    task: str, functions: Mapping[str, Callable[[Tensor, Tensor], Tensor]], outputs: Tensor, target: Tensor
+) -> None:
+    """Refuses functions that do not give one number for each example.
+
+    Args:
+        task: name of the task, for the message.
+        functions: of outputs and targets, by name.
+        outputs: `[n, ...]`.
+        target: `[n, ...]`.
 
     Raises:
-        InvalidSettingError: there is no task of that name.
+        InvalidSettingError: a function gives another shape than `[n]`.
     """
-    from trak_core.tasks import TASKS
-
-    if isinstance(task, str) and task in TASKS:
-        return TASKS[task]
-    if isinstance(task, str | type) or not isinstance(task, Task):
-        raise InvalidSettingError(
-            f"task={task!r}; there are {', '.join(TASKS)}. For anything else give a "
-            "trak_core.CustomTask(output_function, weight_function)."
-        )
-    return task
+    n = len(target)
+    for what, function in functions.items():
+        given = function(outputs, target)
+        if (shape := getattr(given, "shape", None)) != (n,):
+            got = type(given).__name__ if shape is None else f"tensor of shape {tuple(shape)}"
+            raise InvalidSettingError(
+                f"{what} of task {task!r} gives a {got} for {n} examples; it must give one number each, [{n}]."
+            )

@@ -1,16 +1,22 @@
 """Many models of one architecture, held as stacked parameters so that they run as one."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state, vmap
 
 from trak_core.errors import InvalidSettingError
+from trak_core.inputs import count, leaves, take
+from trak_core.tasks import Answer, Inputs, Task, at_weights
 
 __all__ = ["Ensemble", "chance_of", "make_models"]
 
 StateDict = dict[str, Tensor]
+Asked = Literal["model_output", "model_outputs", "out_to_loss", "loss"]
 NUMBERS_AT_ONCE = 2**24
 """Of inputs, each counted for every model: what layers make of them is many times as large."""
 WIDTH_OF_A_TOKEN = 2048
@@ -78,18 +84,52 @@ class Ensemble:
         """Parameters of one model, by name; tensors share memory with the ensemble."""
         return {name: value[index] for name, value in self.parameters.items()}
 
-    def logits(self, inputs: Tensor) -> Tensor:
-        """Outputs of every model for every input: `[n_models, n, n_outputs]`."""
-        an_input = len(self) * max(1, inputs[:1].numel()) * (1 if inputs.is_floating_point() else WIDTH_OF_A_TOKEN)
+    def outputs(self, task: Task, inputs: Inputs) -> Tensor:
+        """Outputs of every model for every input, as the task reads them: `[n_models, n, ...]`."""
+        an_input = len(self) * sum(_width(leaf) for leaf in leaves(inputs))
+        size = max(1, NUMBERS_AT_ONCE // an_input)
         with torch.no_grad():
-            batches = torch.split(inputs, max(1, NUMBERS_AT_ONCE // an_input))
-            return torch.cat([self._forward(batch) for batch in batches], dim=1)
+            batches = (take(inputs, slice(start, start + size)) for start in range(0, count(inputs), size))
+            return torch.cat([self._forward(task, batch) for batch in batches], dim=1)
 
-    def _forward(self, inputs: Tensor) -> Tensor:
+    def _forward(self, task: Task, inputs: Inputs) -> Tensor:
         def forward(parameters: StateDict) -> Tensor:
-            return functional_call(self.architecture, parameters, (inputs,))  # type: ignore[no-any-return]
+            return task.outputs_of(at_weights(self.architecture, parameters), inputs)
 
         return vmap(forward)(self.parameters)
+
+    def of_each(self, what: Asked, task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What the task says of the outputs of each model, made ready for it: `[n_models, ...]`.
+
+        Args:
+            what: which of its functions is asked.
+            task: what a prediction is.
+            outputs: of `outputs`, `[n_models, n, ...]`.
+            targets: `[n, ...]`, the same for all models.
+        """
+        with torch.no_grad():
+            said = [getattr(self._prepared(task, i), what)(outputs[i], targets) for i in range(len(self))]
+            return torch.stack(said)
+
+    def answers(self, task: Task, outputs: Tensor) -> list[Answer]:
+        """The answers of each model from its outputs; empty where the task has none of its own."""
+        with torch.no_grad():
+            given = [self._prepared(task, i).answer(outputs[i]) for i in range(len(self))]
+        return [answer for answer in given if answer is not None]
+
+    def right(self, task: Task, outputs: Tensor, targets: Tensor) -> NDArray[np.bool_]:
+        """Whether each model's answer is right, bool `[n_models, n]`; True where the task knows no right and wrong."""
+        given = [task.agrees(answer, targets) for answer in self.answers(task, outputs)]
+        found = [right.cpu().numpy() for right in given if right is not None]
+        return np.stack(found) if found else np.ones((len(self), len(targets)), dtype=bool)
+
+    def _prepared(self, task: Task, index: int) -> Task:
+        return task.prepare(at_weights(self.architecture, self.state_dict(index)))
+
+
+def _width(leaf: Tensor) -> int:
+    """Numbers that one input takes."""
+    return max(1, leaf[:1].numel()) * (1 if leaf.is_floating_point() else WIDTH_OF_A_TOKEN)
 
 
 def make_models(make_model: Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:

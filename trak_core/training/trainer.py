@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from trak_core.errors import InvalidSettingError, TrainingDivergedError
-from trak_core.tasks import Classification
+from trak_core.inputs import leaves, take
+from trak_core.tasks import Inputs, Task, at_weights
 from trak_core.training.ensemble import Ensemble, StateDict, make_models
 from trak_core.training.log import Moment, TrainingLog, recorded_steps
 from trak_core.training.schedule import Schedule, TrainingSettings
@@ -50,9 +51,9 @@ class _Record:
 
 def train_ensemble(
     make_model: Callable[[], nn.Module],
-    task: Classification,
-    inputs: Tensor,
-    labels: Tensor,
+    task: Task,
+    inputs: Inputs,
+    targets: Tensor,
     masks: NDArray[np.bool_],
     seeds: Sequence[int],
     settings: TrainingSettings,
@@ -64,8 +65,8 @@ def train_ensemble(
     Args:
         make_model: gives a freshly initialised model, drawing from torch's global generator.
         task: supplies the loss.
-        inputs: `[n_train, ...]` float32, on the device to train on.
-        labels: `[n_train]` int64, on the same device.
+        inputs: of the n_train examples, each tensor `[n_train, ...]`, on the device to train on.
+        targets: that the loss is taken at `[n_train, ...]`, on the same device.
         masks: bool `[n_models, n_train]`; every row must have the same number of members.
         seeds: one a model; it decides the initial weights and the order of batches.
         settings: of the optimizer.
@@ -84,7 +85,7 @@ def train_ensemble(
         )
     schedule = Schedule(settings, int(sizes[0]))
     members = torch.stack([torch.from_numpy(np.flatnonzero(mask)) for mask in masks])  # [n_models, n_members]
-    ensemble, _ = _train(make_model, task, inputs, labels, members, None, seeds, schedule, _Record(), on_epoch)
+    ensemble, _ = _train(make_model, task, inputs, targets, members, None, seeds, schedule, _Record(), on_epoch)
     if not allow_diverged:
         _check_finite(ensemble, seeds)
     return ensemble
@@ -92,9 +93,9 @@ def train_ensemble(
 
 def train_recorded(
     make_model: Callable[[], nn.Module],
-    task: Classification,
-    inputs: Tensor,
-    labels: Tensor,
+    task: Task,
+    inputs: Inputs,
+    targets: Tensor,
     seeds: Sequence[int],
     settings: TrainingSettings,
     n_logged: int | None = None,
@@ -104,21 +105,21 @@ def train_recorded(
 
     The other arguments and the errors are those of `train_ensemble`.
     """
-    schedule = Schedule(settings, len(labels))
-    everybody = torch.arange(len(labels)).expand(len(seeds), -1)
+    schedule = Schedule(settings, len(targets))
+    everybody = torch.arange(len(targets)).expand(len(seeds), -1)
     steps = recorded_steps(schedule)
     logged = len(seeds) if n_logged is None else n_logged
     record = _Record(steps, logged)
-    ensemble, moments = _train(make_model, task, inputs, labels, everybody, None, seeds, schedule, record, on_epoch)
+    ensemble, moments = _train(make_model, task, inputs, targets, everybody, None, seeds, schedule, record, on_epoch)
     _check_finite(ensemble, seeds)
     return Trained(ensemble, TrainingLog.of_each(seeds[:logged], schedule, moments))
 
 
 def train_reweighted(
     make_model: Callable[[], nn.Module],
-    task: Classification,
-    inputs: Tensor,
-    labels: Tensor,
+    task: Task,
+    inputs: Inputs,
+    targets: Tensor,
     weights: NDArray[np.float32],
     seeds: Sequence[int],
     settings: TrainingSettings,
@@ -131,20 +132,20 @@ def train_reweighted(
 
     `weights` are float32 `[n_models, n_train]`; the other arguments are those of `train_ensemble`.
     """
-    schedule = Schedule(settings, len(labels))
-    everybody = torch.arange(len(labels)).expand(len(seeds), -1)
+    schedule = Schedule(settings, len(targets))
+    everybody = torch.arange(len(targets)).expand(len(seeds), -1)
     loss_weights = torch.from_numpy(weights)
     ensemble, _ = _train(
-        make_model, task, inputs, labels, everybody, loss_weights, seeds, schedule, _Record(), on_epoch
+        make_model, task, inputs, targets, everybody, loss_weights, seeds, schedule, _Record(), on_epoch
     )
     return ensemble
 
 
 def _train(
     make_model: Callable[[], nn.Module],
-    task: Classification,
-    inputs: Tensor,
-    labels: Tensor,
+    task: Task,
+    inputs: Inputs,
+    targets: Tensor,
     members: Tensor,
     weights: Tensor | None,
     seeds: Sequence[int],
@@ -153,12 +154,13 @@ def _train(
     on_epoch: Callable[[], None],
 ) -> tuple[Ensemble, list[Moment]]:
     """Trains in place of all the above; also returns the stacked states to record."""
-    ensemble = Ensemble.from_models(make_models(make_model, seeds), str(inputs.device))
+    device = leaves(inputs)[0].device
+    ensemble = Ensemble.from_models(make_models(make_model, seeds), str(device))
     batches = torch.stack([schedule.batches(seed) for seed in seeds], dim=1)  # [n_steps, n_models, batch_size]
 
-    def mean_loss(parameters: StateDict, batch_inputs: Tensor, batch_labels: Tensor, batch_weights: Tensor) -> Tensor:
-        logits = functional_call(ensemble.architecture, parameters, (batch_inputs,))
-        return (task.loss(logits, batch_labels) * batch_weights).mean()
+    def mean_loss(parameters: StateDict, batch: Inputs, batch_targets: Tensor, batch_weights: Tensor) -> Tensor:
+        outputs = task.outputs_of(at_weights(ensemble.architecture, parameters), batch)
+        return (task.loss(outputs, batch_targets) * batch_weights).mean()
 
     gradients_of_all = vmap(grad(mean_loss))
     parameters = ensemble.parameters
@@ -179,9 +181,9 @@ def _train(
     weights = None if weights is None else weights.to(like)
     for step, places in enumerate(batches):
         remember(step)
-        batch = members.gather(1, places).to(inputs.device)
+        batch = members.gather(1, places).to(device)
         batch_weights = ones if weights is None else weights.gather(1, batch)
-        gradients = gradients_of_all(parameters, inputs[batch], labels[batch], batch_weights)
+        gradients = gradients_of_all(parameters, take(inputs, batch), targets[batch], batch_weights)
         sgd_step(parameters, velocities, gradients, schedule.learning_rate(step), schedule.settings)
         if (step + 1) % schedule.steps_an_epoch == 0:
             on_epoch()

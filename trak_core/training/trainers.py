@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trak_core.tasks import Classification
+from trak_core.tasks import Inputs, Task
 from trak_core.training.ensemble import Ensemble
 from trak_core.training.schedule import TrainingSettings
 from trak_core.training.trainer import Trained, train_ensemble, train_recorded, train_reweighted
@@ -115,8 +115,8 @@ class VmapTrainer:
     """
 
     make_model: Callable[[], nn.Module]
-    task: Classification
-    inputs: Tensor
+    task: Task
+    inputs: Inputs
     labels: Tensor
     settings: TrainingSettings
     at_once: int = 100

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import Inputs, StateDict, count, find_layers, n_parameters, run_model, take
+from trak_core.gradients import Inputs, StateDict, find_layers, n_parameters, prepared, run_model, take
+from trak_core.inputs import leaves
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
 from trak_core.methods.kernels import DEFAULT_RIDGE
-from trak_core.tasks import Classification, Task
+from trak_core.tasks import Task
 from trak_core.training import TrainingLog
 
-__all__ = ["Examples", "Ledger", "Material", "Need", "Tuning"]
+__all__ = ["Examples", "Ledger", "MethodContext", "Need", "Tuning"]
 
 
 class Need(StrEnum):
@@ -22,6 +23,7 @@ class Need(StrEnum):
 
     CHECKPOINTS = "trained checkpoints"
     CLASSES = "classes to choose from"
+    LOSS = "a task that tells its loss"
     EMBEDDINGS = "embeddings"
     TRAINING_LOG = "a training log"
     LEDGER = "models retrained on random halves"
@@ -33,6 +35,7 @@ class Need(StrEnum):
 SUPPLY = {
     Need.CHECKPOINTS: "`python -m trak_core build RECIPE` trains them",
     Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
+    Need.LOSS: "define `loss` of the task, or use trak or grad_dot, which need none",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
     Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
     Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
@@ -52,14 +55,19 @@ class Examples:
 
     Attributes:
         inputs: as the model takes them, each tensor `[n, ...]`.
-        asked: what is asked of each `[n]`: its label for train examples.
+        targets: what is asked about each `[n, ...]`; of train examples, what the model was trained on.
     """
 
     inputs: Inputs
-    asked: Tensor
+    targets: Tensor
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return len(self.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return leaves(self.inputs)[0].device  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Material:
+class MethodContext:
     """All that a run offers to methods.
 
     Attributes:
@@ -97,7 +105,7 @@ class Material:
         architecture: supplies the forward pass; its own weights are never used.
         states: parameters and buffers of the checkpoints, each trained on all train examples.
         train: train examples.
-        test: test examples, each with the class asked about.
+        test: test examples, each with what is asked about it.
         seed: root of every random choice of a method.
         weight_decay: that the checkpoints were trained with; it adds to the curvature of the loss.
         logs: training logs of the first checkpoints.
@@ -123,9 +131,9 @@ class Material:
     proj_dim: int | None = None
     computing: GradientSettings = GradientSettings()
     memory: int = 2**30
-    _rows: list[GradientRows] = field(default_factory=list, repr=False)
+    _sides: list[GradientRows] = field(default_factory=list, repr=False)
 
-    def first(self, n_checkpoints: int) -> "Material":
+    def first(self, n_checkpoints: int) -> "MethodContext":
         """The same with the first checkpoints only."""
         return replace(self, states=self.states[:n_checkpoints], logs=self.logs[:n_checkpoints])
 
@@ -134,7 +142,8 @@ class Material:
         matrices = any(isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) for module in self.architecture.modules())
         met = {
             Need.CHECKPOINTS: bool(self.states),
-            Need.CLASSES: isinstance(self.task, Classification),
+            Need.CLASSES: self.task.has_classes,
+            Need.LOSS: self.task.has_loss,
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
             Need.LEDGER: self.ledger is not None,
@@ -152,30 +161,41 @@ class Material:
         """
         for need in self.missing(needs):
             raise NeedNotMetError(
-                f"method {method!r} needs {need.value}, which is not at hand; {SUPPLY[need]}."
+                f"method {method!r} needs {need.value}, and has none here; {SUPPLY[need]}."
             )
 
     @property
     def gradients(self) -> GradientRows:
-        """Gradients of the model output at any weights."""
-        if not self._rows:
-            inputs, asked = self.train.inputs, self.train.asked
+        """Gradients of the model output at any weights, on the train side of the task."""
+        return self._both_sides[0]
+
+    @property
+    def query_gradients(self) -> GradientRows:
+        """The same on the query side, for test examples."""
+        return self._both_sides[1]
+
+    @property
+    def _both_sides(self) -> list[GradientRows]:
+        if not self._sides:
             weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
-            self._rows.append(GradientRows(self.architecture, self.task, weights, inputs, asked, self.computing))
-        return self._rows[0]
+            train, test = (self.train.inputs, self.train.targets), (self.test.inputs, self.test.targets)
+            self._sides.extend(
+                GradientRows.of_both_sides(self.architecture, self.task, weights, train, test, self.computing)
+            )
+        return self._sides
 
     @property
     def n_parameters(self) -> int:
         """Parameters of a model."""
         return n_parameters(self.gradients.layers)
 
-    def q(self, weights: StateDict, examples: Examples) -> Tensor:
-        """Weights q `[n]` of examples at a checkpoint."""
-        return self.task.out_to_loss(self.outputs(weights, examples.inputs), examples.asked)
-
-    def outputs(self, weights: StateDict, inputs: Inputs) -> Tensor:
-        """What the model returns `[n, ...]`, without gradients."""
-        size = self.computing.batch_size
+    def q(self, weights: StateDict) -> Tensor:
+        """Weights q `[n_train]` of the train examples at a checkpoint."""
+        task = prepared(self.task, self.architecture, weights)
+        found, size = [], self.computing.batch_size
         with torch.no_grad():
-            parts = (take(inputs, slice(start, start + size)) for start in range(0, count(inputs), size))
-            return torch.cat([run_model(self.architecture, weights, part) for part in parts])
+            for start in range(0, len(self.train), size):
+                part = slice(start, start + size)
+                outputs = run_model(self.architecture, weights, take(self.train.inputs, part), task.outputs_of)
+                found.append(task.out_to_loss(outputs, self.train.targets[part]))
+        return torch.cat(found)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError, RunMismatchError
 from trak_core.gradients import StateDict
+from trak_core.inputs import as_tensors
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256
@@ -18,11 +19,11 @@ from trak_core.subjects import Subject
 from trak_core.subjects.of_run import can_be_made_again, read_subject
 from trak_core.training.ensemble import make_models
 
-__all__ = ["LiveMaterial", "read_features", "read_material"]
+__all__ = ["LiveContext", "read_context", "read_features"]
 
 
 @dataclass(frozen=True)
-class LiveMaterial:
+class LiveContext:
     """A run's model, data and weights, on the CPU.
 
     Attributes:
@@ -32,6 +33,7 @@ class LiveMaterial:
         train_inputs: `[n_train, ...]`.
         train_labels: `[n_train]`, the ones that the checkpoints were trained on.
         test_inputs: `[n_test, ...]`.
+        test_labels: `[n_test]`.
         q: weights of the train examples, mean over checkpoints `[n_train]`, float32.
     """
 
@@ -41,11 +43,12 @@ class LiveMaterial:
     train_inputs: Tensor
     train_labels: Tensor
     test_inputs: Tensor
+    test_labels: Tensor
     q: Tensor
 
 
-def read_material(run: Run) -> LiveMaterial:
-    """The material of a run.
+def read_context(run: Run) -> LiveContext:
+    """The context of a run.
 
     Raises:
         NeedNotMetError: the run has no recipe, no checkpoints or no stored features.
@@ -64,13 +67,14 @@ def read_material(run: Run) -> LiveMaterial:
             "that it reads was updated?); build the run again under another name to score new inputs."
         )
     dataset = subject.dataset
-    return LiveMaterial(
+    return LiveContext(
         subject=subject,
         architecture=make_models(subject.make_model, [0])[0].eval(),
         states=states,
-        train_inputs=torch.from_numpy(dataset.train.inputs),
+        train_inputs=as_tensors(dataset.train.inputs),
         train_labels=torch.from_numpy(dataset.train.labels),
-        test_inputs=torch.from_numpy(dataset.test.inputs),
+        test_inputs=as_tensors(dataset.test.inputs),
+        test_labels=torch.from_numpy(dataset.test.labels),
         q=torch.from_numpy(_read_q(run)),
     )
 

@@ -1,0 +1,47 @@
+"""What a model says of examples, in a form that is the same for all tasks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Answer"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answers for n examples; for several models at once, with the models in front.
+
+    Attributes:
+        value: the numbers of classes, int64, or numbers `[..., n]`; as a target, it asks for the answer itself.
+        confidence: how sure the model is, 0 to 1 `[..., n]`; None where it does not say.
+        probabilities: of all classes `[..., n, n_classes]`; None where there are none.
+    """
+
+    value: Tensor
+    confidence: Tensor | None = None
+    probabilities: Tensor | None = None
+
+    @classmethod
+    def of_classes(cls, probabilities: Tensor) -> "Answer":
+        """The most probable class of each example, from probabilities `[..., n, n_classes]`."""
+        return cls(probabilities.argmax(-1), probabilities.amax(-1), probabilities)
+
+    @classmethod
+    def mean(cls, answers: Sequence["Answer"]) -> "Answer":
+        """The answer of several models together: of their mean probabilities, or the mean of their numbers."""
+        probabilities = [answer.probabilities for answer in answers if answer.probabilities is not None]
+        if probabilities:
+            return cls.of_classes(torch.stack(probabilities).mean(0))
+        confidences = [answer.confidence for answer in answers if answer.confidence is not None]
+        return cls(
+            torch.stack([answer.value for answer in answers]).mean(0),
+            torch.stack(confidences).mean(0) if confidences else None,
+        )
+
+    def probability_of(self, target: Tensor) -> Tensor | None:
+        """Probabilities `[..., n]` of classes `[..., n]`; None where the task has no classes."""
+        if self.probabilities is None:
+            return None
+        return self.probabilities.gather(-1, target[..., None])[..., 0]
