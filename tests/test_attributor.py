@@ -10,6 +10,7 @@ import trak_core as tc
 from tests.oracles import loop_gradients, primal_trak
 from tests.subjects import N_CLASSES, N_TEST, N_TRAIN, TEST, TRAIN, make_attributor, make_checkpoints, make_net
 from trak_core.engine import fitted as fitted_module
+from trak_core.engine.batches import read_data
 from trak_core.engine.featurizer import Featurizer
 from trak_core.errors import InvalidSettingError, OutOfMemoryError
 from trak_core.tasks import Classification
@@ -64,7 +65,7 @@ def test_projected_scores_equal_a_dense_solve_over_their_features(projection, pr
     attributor = make_attributor(2, projection=projection, proj_dim=proj_dim, ridge=0.7).fit(TRAIN)
     fitted = attributor.fitted
     train = [fitted.store.rows(i, 0) for i in range(2)]
-    block = next(tc.attribution.attributor.read_data(TEST, "test").blocks(100))
+    block = next(read_data(TEST, "test").blocks(100))
     test = [fitted.features(i, block, TEST[1]).rows.numpy() for i in range(2)]
     expected = primal_trak(train, test, fitted.mean_q(), 0.7)
     assert distance(attributor.score(TEST), expected) < 1e-6

@@ -32,7 +32,7 @@ from trak_core.methods import (
 )
 from trak_core.methods.method import choose
 from trak_core.seeds import derive_seed
-from trak_core.tasks import Classification, Regression
+from trak_core.tasks import Classification, CustomTask, Regression
 from trak_core.training import (
     TrainingSettings,
     draw_half_subsets,
@@ -157,6 +157,7 @@ WITHOUT: dict[Need, Callable[[MethodContext], MethodContext]] = {
     Need.SMALL_MODEL: lambda context: replace(context, architecture=nn.Linear(200, 100)),
     Need.MATRIX_LAYERS: lambda context: replace(context, architecture=Plain()),
     Need.CLASSES: lambda context: replace(context, task=Regression()),
+    Need.LOSS: lambda context: replace(context, task=CustomTask(lambda z, y: z[:, 0], lambda z, y: z[:, 1])),
     Need.HIDDEN_UNITS: lambda context: replace(context, architecture=nn.Linear(5, 3)),
 }
 
@@ -276,7 +277,7 @@ def test_scores_of_the_first_checkpoints_are_those_of_a_run_that_has_no_more(unt
 def test_the_same_settings_give_the_same_scores_to_the_last_bit(
     fitted: dict[str, Scores], context: MethodContext, name: str
 ):
-    again = METHODS[name].fit(replace(context, _rows=[]))
+    again = METHODS[name].fit(replace(context, _sides=[]))
     assert torch.equal(again.block(EVERYTHING), fitted[name].block(EVERYTHING))
     assert again.settings == fitted[name].settings
 
@@ -441,7 +442,7 @@ def dropout_parts(context: MethodContext) -> tuple[list[np.ndarray], list[np.nda
         for architecture in masked_versions(context, checkpoint):
             train.append(gradients(context, weights, context.train, architecture))
             test.append(gradients(context, weights, context.test, architecture))
-            q.append(replace(context, architecture=architecture).q(weights, context.train))
+            q.append(replace(context, architecture=architecture).q(weights))
     return train, test, q
 
 

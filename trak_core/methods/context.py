@@ -35,7 +35,7 @@ class Need(StrEnum):
 SUPPLY = {
     Need.CHECKPOINTS: "`python -m trak_core build RECIPE` trains them",
     Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
-    Need.LOSS: "define `loss` of the task, or use trak or grad_dot, which need none",
+    Need.LOSS: "define `loss` of the task (loss_function of a CustomTask), or use trak or grad_dot, which need none",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
     Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
     Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
