@@ -336,7 +336,7 @@ def with_wanted(context: MethodContext, wanted: Tensor) -> MethodContext:
 def test_trak_takes_the_ridge_that_predicts_best(exact: MethodContext):
     single = exact.first(1)
     every = [gradients(single, single.states[0], examples) for examples in (single.train, single.test)]
-    q = single.q(single.states[0], single.train).numpy()
+    q = single.q(single.states[0]).numpy()
     for ridge in RIDGES:
         scores = primal_trak([every[0]], [every[1]], q, ridge)
         wanted = single.ledger.masks.double() @ torch.from_numpy(scores).T
@@ -357,7 +357,7 @@ def test_trak_is_its_formula_with_dense_matrices(exact: MethodContext):
     train, test = (
         [gradients(exact, weights, examples) for weights in exact.states] for examples in (exact.train, exact.test)
     )
-    q = torch.stack([exact.q(weights, exact.train) for weights in exact.states]).mean(0)
+    q = torch.stack([exact.q(weights) for weights in exact.states]).mean(0)
     expected = torch.from_numpy(primal_trak(train, test, q.numpy(), DEFAULT_RIDGE))
     scores = find_method("trak").fit(exact)
     torch.testing.assert_close(scores.block(EVERYTHING), expected, **CLOSE)

@@ -129,7 +129,7 @@ class MethodContext:
     tuning: Tuning | None = None
     ridge: float = DEFAULT_RIDGE
     proj_dim: int | None = None
-    computing: GradientSettings = GradientSettings()
+    computing: GradientSettings = field(default_factory=GradientSettings)
     memory: int = 2**30
     _sides: list[GradientRows] = field(default_factory=list, repr=False)
 
@@ -160,9 +160,7 @@ class MethodContext:
             NeedNotMetError: says which need, and what supplies it.
         """
         for need in self.missing(needs):
-            raise NeedNotMetError(
-                f"method {method!r} needs {need.value}, and has none here; {SUPPLY[need]}."
-            )
+            raise NeedNotMetError(f"method {method!r} needs {need.value}, and has none here; {SUPPLY[need]}.")
 
     @property
     def gradients(self) -> GradientRows:

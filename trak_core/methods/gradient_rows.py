@@ -129,9 +129,7 @@ class GradientRows:
         """Squared norms `[n]` of the gradients that packed rows stand for."""
         return self.whole_map.packed.squared_norms(packed)
 
-    def blocks(
-        self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap
-    ) -> Iterator[Tensor]:
+    def blocks(self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap) -> Iterator[Tensor]:
         """Features batch by batch, `[n_batch, width]` each."""
         size = self._batch_size
         if not feature_map.is_linear:

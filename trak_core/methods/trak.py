@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from trak_core.gradients import StateDict
 from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
-from trak_core.methods.kernels import RIDGES
 from trak_core.methods.context import Examples, MethodContext, Need
+from trak_core.methods.kernels import RIDGES
 from trak_core.methods.method import MethodInfo, Scores, choose, qualities
 from trak_core.methods.trak_loop import TrakScores, average_trak, predict_subsets
 from trak_core.projection import SjltProjection, SketchMap
