@@ -14,7 +14,7 @@ from pages.components.cards import side_card, test_card
 from pages.components.explore_panels import browse, closer_panel, headline, put_beside, scores_panel
 from pages.components.export import take_away
 from pages.components.filters import filter_bar, neighbours_shown
-from pages.components.own_input import own_input_panel
+from pages.components.new_input import new_input_panel
 from pages.components.picks import picked_train, toggle_pick
 from pages.components.routing import through_app
 from pages.components.runs import current_run, refresh_when_published, test_overview
@@ -68,7 +68,7 @@ with right, st.container(border=True, height="stretch"):
     closer_panel(run, explanation, choose_train(run))
 with st.container(border=True):
     what_if_panel(run, test_idx, explanation.asked_class, method)
-own_input_panel(run)
+new_input_panel(run)
 take_away(
     f"explanation_test_{test_idx}",
     f"{run.info.name}: test example {test_idx}",

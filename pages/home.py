@@ -6,11 +6,11 @@ from pages.components.first_run import first_run, is_first_run
 from pages.components.pages import EXPLORE, PRESENT, RUNS
 from pages.components.routing import through_app
 from pages.components.run_panels import STATES, something_moves
-from pages.components.runs import current_run, launcher, stories_of, summary_of
+from pages.components.runs import builds, current_run, place_in_line, stories_of, summary_of
 from pages.components.stories import story_card
 from pages.components.text import plain
 from trak_core.store.catalog import RunSummary, run_dirs
-from trak_core.views.own_data import run_in_words
+from trak_core.views.custom_data import run_in_words
 
 through_app()
 
@@ -48,20 +48,24 @@ def show_run(run: RunSummary) -> None:
                     if run.noise_ceiling
                     else f"LDS {run.lds:.2f}"
                 )
-            if run.build is not None and run.state == "building":
+            line = place_in_line(run.path)
+            if line:
+                st.progress(0.0, text=line)
+            elif run.build is not None and run.state == "building":
                 st.progress(run.build.fraction, text=f"{run.build.step}{run.build.time_left}")
-            problem = run.problem or launcher().failure(run.path)
+            problem = run.problem or builds().failure(run.path)
             if problem:
                 st.text(problem)
-        label, colour, icon = STATES[run.state]
-        if run.can_open and run.build is not None and run.build.command[:1] == ["evidence"]:
+        label, colour, icon = STATES["waiting" if line else run.state]
+        if not line and run.can_open and run.build is not None and run.build.command[:1] == ["evidence"]:
             label = {"building": "measuring", "failed": "measuring failed"}.get(run.state, label)
         st.badge(label, color=colour, icon=icon)  # type: ignore[arg-type]
-        if run.state in ("stopped", "failed") and run.build is not None and run.build.command:
+        going_on = builds().is_running(run.path)
+        if run.state in ("stopped", "failed") and not going_on and run.build is not None and run.build.command:
             st.button(
                 "Go on",
                 key=f"go on {run.name}",
-                on_click=launcher().start,
+                on_click=builds().start_build,
                 args=(run.path, run.build.command),
                 help="It goes on where it stopped.",
             )

@@ -6,7 +6,7 @@ from pandas import DataFrame
 from pages.components.address import leave_out
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.images import show_image
+from pages.components.media import show_media
 from pages.components.pages import HOME
 from pages.components.presenting import full_screen_button, large
 from pages.components.routing import through_app
@@ -44,18 +44,16 @@ def controls(step: int, n_steps: int) -> None:
         st.page_link(HOME, label="Leave", icon=":material/close:", query_params={"run": run.info.name})
 
 
-def picture(example: Example) -> None:
-    if example.thumbnail:
-        show_image(example.thumbnail, 260, f"{example.split} example {example.idx}")
-    elif example.text:
-        large(example.text, size="text")
+def show_large(example: Example) -> None:
+    alt = f"{example.split} example {example.idx}"
+    show_media(example.media, 260, alt, lambda text: large(text.text, size="text"))
 
 
 def tell_test(run: Run, test_idx: int) -> DataFrame:
     explanation = explain(run, test_overview(run), test_idx, k=N_SHOWN)
     left, right = st.columns([1, 2])
     with left:
-        picture(explanation.example)
+        show_large(explanation.example)
         sure = "" if explanation.confidence is None else f", {explanation.confidence:.0%} sure"
         large(f"Model: {explanation.predicted_name}{sure}", size="text")
         large(f"Label: {explanation.example.label_name}", size="text")
@@ -79,7 +77,7 @@ def tell_train(run: Run, train_idx: int) -> DataFrame:
     item = training_item(run, train_idx, k=N_SHOWN)
     left, right = st.columns([1, 2])
     with left:
-        picture(item.example)
+        show_large(item.example)
     with right:
         large(f"Label: {item.example.label_name}", size="text")
         if item.guess_name is not None:

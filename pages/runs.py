@@ -13,7 +13,7 @@ from pages.components.runs import current_run, refresh_when_published
 from pages.components.text import plain
 from pages.components.view import Table, note
 from trak_core.views.compare import agreement_table
-from trak_core.views.provenance import facts_table
+from trak_core.views.provenance import metadata_table
 
 through_app()
 
@@ -61,7 +61,7 @@ def show_provenance() -> None:
     take_away(
         f"provenance_{run.info.name}",
         f"{run.info.name}: what it was made from",
-        lambda: facts_table(run),
+        lambda: metadata_table(run),
         run=run.info.name,
         show=TABS[2],
     )

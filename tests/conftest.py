@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches() -> Iterator[None]:
+    """Runs that pages keep open must not outlive their test, nor the interpreter."""
+    yield
+    if (streamlit := sys.modules.get("streamlit")) is not None:
+        streamlit.cache_resource.clear()
+        streamlit.cache_data.clear()
 
 
 @pytest.fixture(scope="session")

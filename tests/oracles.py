@@ -2,12 +2,14 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from trak_core.curvature import EkfacFactors
 from trak_core.gradients import Inputs, count, take
 from trak_core.tasks import Classification, Task
 
@@ -35,7 +37,7 @@ def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, targets: Te
     for i in range(count(inputs)):
         model.zero_grad()
         one = take(inputs, slice(i, i + 1))
-        outputs = model(**one) if isinstance(one, dict) else model(one)
+        outputs = model(**one) if isinstance(one, dict) else model(*one) if isinstance(one, tuple) else model(one)
         outputs = outputs if isinstance(outputs, Tensor) else outputs.logits
         task.model_output(outputs, targets[i : i + 1]).sum().backward()
         examples.append(
@@ -50,7 +52,10 @@ def backward_gradients(model: nn.Module, task: Task, inputs: Inputs, targets: Te
         rows = []
         for example in examples:
             given = {leaf: example[_full(name, leaf)] for leaf in leaves}
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and set(given) == {"weight", "bias"}:
+            turned = type(module).__name__ == "Conv1D"  # Hugging Face's Linear layer with its weight turned
+            if turned:
+                given["weight"] = given["weight"].T
+            if (turned or isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)) and set(given) == {"weight", "bias"}:
                 given = {"matrix": torch.cat([given["weight"].flatten(1), given["bias"][:, None]], dim=1)}
             rows.append([given[leaf].flatten() for leaf in sorted(given, key=lambda leaf: leaf != "weight")])
         if leaves:
@@ -147,3 +152,8 @@ def sgd_by_hand(
             optimizer.step()
             step += 1
     return model
+
+
+def ekfac_applied(factors: EkfacFactors, rows: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """`F(H) g` for rows of gradients `[n, n_parameters]`, in the basis of the parameters before and after."""
+    return factors.rotate_back(factors.filter(factors.rotate_rows(rows), function))

@@ -25,7 +25,7 @@ from trak_core.views.compare import (
     rank_correlation,
     side_facts,
 )
-from trak_core.views.provenance import checkpoints_table, facts_table, methods_table, sizes_table
+from trak_core.views.provenance import checkpoints_table, metadata_table, methods_table, sizes_table
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_unknown_methods_and_tests_are_refused(pair):
 
 def test_provenance_tells_what_the_run_was_made_from(pair):
     one, _ = pair
-    facts = facts_table(one).set_index("what")["value"]
+    facts = metadata_table(one).set_index("what")["value"]
     assert facts["seed"] == "0" and facts["training examples"] == "120" and facts["checkpoints"] == "2"
     assert facts["fingerprint of the data"] == one.info.provenance["data_fingerprint"]
     assert "epochs 8" in facts["training"] and facts["duckdb"].startswith("2.")

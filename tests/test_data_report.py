@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trak_core.datasets.raw import LeftOut, RawData, RawImages, RawTexts
 from trak_core.datasets.report import report_on
 from trak_core.datasets.splitting import check_classes, split_off
 from trak_core.errors import InvalidDataError, InvalidSettingError
+from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
 
 def texts(train: list[tuple[str, int]], test: list[tuple[str, int]], names=("no", "yes"), **other) -> RawData:
-    def part(rows: list[tuple[str, int]]) -> RawTexts:
-        return RawTexts([text for text, _ in rows], np.array([label for _, label in rows], dtype=np.int64))
+    def part(rows: list[tuple[str, int]]) -> RawSplit:
+        return RawSplit([text for text, _ in rows], np.array([label for _, label in rows], dtype=np.int64))
 
     return RawData("reviews", "text", tuple(names), part(train), part(test), **other)
 
@@ -25,8 +25,8 @@ def images(train: list[int], test: list[int], train_labels: list[int], test_labe
     """Images by the number of what they show."""
     seen = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 3), dtype=np.uint8)
 
-    def part(numbers: list[int], labels: list[int]) -> RawImages:
-        return RawImages(seen[numbers], np.array(labels, dtype=np.int64))
+    def part(numbers: list[int], labels: list[int]) -> RawSplit:
+        return RawSplit(seen[numbers], np.array(labels, dtype=np.int64))
 
     return RawData("things", "image", ("a", "b"), part(train, train_labels), part(test, test_labels))
 
@@ -55,7 +55,7 @@ def test_images_with_the_same_pixels_are_found_within_and_between_the_splits():
 
 def test_one_tone_of_one_pixel_makes_another_image():
     raw = images([0, 0], [1], [0, 1], [0])
-    raw.train.pixels[1, 2, 3, 1] ^= 1
+    raw.train.contents[1, 2, 3, 1] ^= 1
     assert report_on(raw).repeated == ()
 
 

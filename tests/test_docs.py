@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import trak_core as tc
 from tests.pretrained import write_tiny_bert
 from tests.subjects import TEST, TRAIN, make_net
-from trak_core.methods import METHODS, Examples, Material
+from trak_core.methods import METHODS, Examples, MethodContext
 from trak_core.store.schema import SCHEMA_VERSION
 from trak_core.subjects import find_model
 from trak_core.tasks import Classification
@@ -98,7 +98,7 @@ def test_the_method_of_the_guide_works_and_is_like_the_registered_ones():
     names: dict[str, object] = {}
     exec(code, names)
     model, (inputs, labels), (test_inputs, test_labels) = make_net(1), TRAIN, TEST
-    material = Material(
+    material = MethodContext(
         Classification(),
         model,
         [dict(model.named_parameters())],

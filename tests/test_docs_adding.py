@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import trak_core as tc
-from tests.test_docs_own_data import WORDS
+from tests.test_docs_custom_data import WORDS
 from trak_core.errors import LabelError
 from trak_core.tasks import Task
 

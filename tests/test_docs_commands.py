@@ -16,7 +16,7 @@ from trak_core.__main__ import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
-ELSEWHERE = ("own-data.md", "scores-from-elsewhere.md")
+ELSEWHERE = ("custom-data.md", "scores-from-elsewhere.md")
 """Guides whose every command is run by a test of their own."""
 SYNOPSIS = GUIDES["command-line.md"].split("```")[1]
 HOURS = ("evidence",)
@@ -82,7 +82,7 @@ def test_python_of_the_guides_runs_on_a_run(runs, tmp_path, monkeypatch):
     assert names["found"].rank_correlation == pytest.approx(1.0)
     assert Path("cleaned.csv").read_text(encoding="utf-8").startswith("train_idx,label,")
     (block,) = (
-        block for block in re.findall(r"```\n(.*?)```", GUIDES["own-input.md"], re.DOTALL) if "attribute" in block
+        block for block in re.findall(r"```\n(.*?)```", GUIDES["new-input.md"], re.DOTALL) if "attribute" in block
     )
     with tc.open_run("digits") as run:
         of_images = [line for line in block.splitlines() if "inputs" in line]

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trak_core.datasets import Dataset, Split, docstrings, encode_texts, load_docstrings
+from trak_core.datasets import docstrings, load_docstrings
 from trak_core.datasets.docstrings import N_TEST, N_TRAIN, PACKAGES, choose_docstrings, read_docstrings, shorten
-from trak_core.datasets.vocabulary import WORD_PATTERN
 from trak_core.errors import InvalidDataError, ShapeMismatchError
+from trak_core.modalities import Dataset, Split
+from trak_core.modalities.text import encode_texts
+from trak_core.modalities.text.vocabulary import WORD_PATTERN
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,20 @@ from torch.nn import functional
 
 from tests.benchmarks.digits_cnn import is_available, load_digits_cnn, make_model
 from tests.benchmarks.ekfac_kronfluence import INSTALL, is_installed, run_kronfluence, run_ours, spearman_by_test
-from tests.zoo import N_CLASSES, convolutions, images, mlp, of_words, positions, sequences, tokens, vectors
+from tests.oracles import ekfac_applied
+from tests.zoo import (
+    N_CLASSES,
+    Conv1D,
+    convolutions,
+    images,
+    mlp,
+    of_words,
+    positions,
+    sequences,
+    tied,
+    tokens,
+    vectors,
+)
 from trak_core.curvature import DAMPING_SHARE, EkfacFactors, damped_inverse, fit_ekfac
 from trak_core.errors import EmptyDataError, InvalidSettingError, NeedNotMetError, NonFiniteGradientError
 from trak_core.gradients import BatchGradients, GradientComputer, StateDict, find_layers, form
@@ -53,6 +66,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "norms": (of_norms, many(vectors)),
     "words": (of_words, lambda: tokens(N)),
     "positions": (lambda: positions(lambda each: each[None], 6), lambda: tokens(N)),
+    "tied": (tied, lambda: tokens(N)),
+    "turned": (lambda: nn.Sequential(Conv1D(8, 6), nn.Tanh(), Conv1D(N_CLASSES, 8)), many(vectors)),
 }
 ALL_MODELS = pytest.mark.parametrize("name", MODELS)
 
@@ -65,7 +80,8 @@ def made(name: str, seed: int = 0) -> tuple[nn.Module, StateDict, Tensor]:
     model(inputs)  # lazy layers find their sizes
     model = model.double().eval()
     inputs = inputs.double() if inputs.is_floating_point() else inputs
-    return model, {key: value.detach() for key, value in model.state_dict().items()}, inputs
+    weights = dict([*model.named_parameters(), *model.named_buffers()])  # a shared weight once
+    return model, {key: value.detach() for key, value in weights.items()}, inputs
 
 
 def computer_of(model: nn.Module, inputs: Tensor, way: str = "auto", task: Task | None = None) -> GradientComputer:
@@ -103,7 +119,11 @@ def loss_gradients(
             parts = []
             for layer in computer.layers:
                 height = layer.n_rows if layer.kind == "matrix" else 1
-                matrices = [given[name].reshape(height, -1) for name in layer.parameters]
+                matrices = [
+                    given[name].T if layer.transposed and given[name].dim() == 2 else given[name]
+                    for name in layer.parameters
+                ]
+                matrices = [matrix.reshape(height, -1) for matrix in matrices]
                 parts.append(torch.cat(matrices, dim=1).flatten())
             rows.append(torch.cat(parts))
     return torch.stack(rows).reshape(len(inputs), N_CLASSES, -1), torch.stack(probabilities)
@@ -203,12 +223,12 @@ def test_any_function_is_that_of_the_dense_matrix(name: str):
     factors, rows = fitted(name)
     matrix, damping = dense(factors), 1e-3
     identity = torch.eye(len(matrix), dtype=torch.float64)
-    torch.testing.assert_close(factors.apply(rows, torch.ones_like), rows, **TOLERANCE)
-    torch.testing.assert_close(factors.apply(rows, lambda s: s), rows @ matrix, **TOLERANCE)
+    torch.testing.assert_close(ekfac_applied(factors, rows, torch.ones_like), rows, **TOLERANCE)
+    torch.testing.assert_close(ekfac_applied(factors, rows, lambda s: s), rows @ matrix, **TOLERANCE)
     inverse = torch.linalg.solve(matrix + damping * identity, rows.T).T
-    torch.testing.assert_close(factors.apply(rows, damped_inverse(damping)), inverse, **TOLERANCE)
+    torch.testing.assert_close(ekfac_applied(factors, rows, damped_inverse(damping)), inverse, **TOLERANCE)
     decayed = rows @ torch.matrix_exp(-50 * matrix)
-    torch.testing.assert_close(factors.apply(rows, lambda s: torch.exp(-50 * s)), decayed, **TOLERANCE)
+    torch.testing.assert_close(ekfac_applied(factors, rows, lambda s: torch.exp(-50 * s)), decayed, **TOLERANCE)
     assert factors.width == rows.shape[1]
     turned = factors.rotate_rows(rows)
     torch.testing.assert_close(factors.rotate_back(turned), rows, **TOLERANCE)
@@ -257,7 +277,7 @@ def test_a_positive_score_means_that_the_example_raises_the_margin():
     scores = factors.score(factors.filter(factors.rotate(given.layers), inverse), given.layers, given.q)
     # One small step down the loss of example i, preconditioned, changes the margin of each query by score times step.
     i, step = 4, 1e-6
-    direction = factors.apply(rows_of(given)[i : i + 1], inverse)[0] * given.q[i]
+    direction = ekfac_applied(factors, rows_of(given)[i : i + 1], inverse)[0] * given.q[i]
     moved = dict(weights)
     for each in computer.layers:
         block = direction[each.start : each.start + each.size].reshape(each.n_rows, each.n_columns)
@@ -284,8 +304,8 @@ def test_the_size_of_batches_changes_nothing(name: str, draws: int | None):
     for batch_size in (1, 5):
         parts, _ = fitted(name, draws, batch_size=batch_size)
         for function in (damped_inverse(1e-3), damped_inverse()):
-            expected = whole.apply(rows, function)
-            torch.testing.assert_close(parts.apply(rows, function), expected, rtol=1e-7, atol=1e-8)
+            expected = ekfac_applied(whole, rows, function)
+            torch.testing.assert_close(ekfac_applied(parts, rows, function), expected, rtol=1e-7, atol=1e-8)
 
 
 def test_a_seed_gives_the_same_factors_and_another_one_others():
@@ -301,8 +321,8 @@ def test_many_draws_come_to_the_expectation_over_all_classes():
     drawn, _ = fitted("mlp", draws=400)
     for one, other in zip(exact.layers, drawn.layers, strict=True):
         assert torch.linalg.norm(one.eigenvalues - other.eigenvalues) < 0.01 * torch.linalg.norm(one.eigenvalues)
-    expected = exact.apply(rows, damped_inverse(0.01))
-    error = torch.linalg.norm(drawn.apply(rows, damped_inverse(0.01)) - expected)
+    expected = ekfac_applied(exact, rows, damped_inverse(0.01))
+    error = torch.linalg.norm(ekfac_applied(drawn, rows, damped_inverse(0.01)) - expected)
     assert error < 0.01 * torch.linalg.norm(expected)
 
 
@@ -328,8 +348,8 @@ def test_checkpoints_are_averaged_in_one_basis():
     # The basis is that of the sum: with the same checkpoint twice, that of the checkpoint.
     rows = rows_of(gradients_of(computer, first, inputs))
     alone, twice = (fit_ekfac(computer, weights, inputs, 0, draws=None) for weights in ([first], [first, first]))
-    expected = alone.apply(rows, damped_inverse())
-    torch.testing.assert_close(twice.apply(rows, damped_inverse()), expected, rtol=1e-7, atol=1e-8)
+    expected = ekfac_applied(alone, rows, damped_inverse())
+    torch.testing.assert_close(ekfac_applied(twice, rows, damped_inverse()), expected, rtol=1e-7, atol=1e-8)
 
 
 def test_a_layer_without_a_part_in_the_output_has_no_curvature_and_no_influence():
@@ -349,7 +369,7 @@ def test_a_layer_without_a_part_in_the_output_has_no_curvature_and_no_influence(
     assert not factors.layers[1].eigenvalues.any()
     rows = rows_of(gradients_of(computer, dict(model.state_dict()), inputs))
     for damping in (None, 0.0, 1e-3):
-        applied = factors.apply(rows, damped_inverse(damping))
+        applied = ekfac_applied(factors, rows, damped_inverse(damping))
         assert applied.isfinite().all()
         assert not applied[:, factors.layers[0].layer.size :].any()
 

@@ -24,12 +24,12 @@ from safetensors.torch import save_file
 
 import trak_core as tc
 from trak_core.__main__ import cli
-from trak_core.datasets import RawData, RawImages, RawTexts
-from trak_core.datasets.own_data import OwnData
+from trak_core.datasets.custom_data import CustomData
 from trak_core.evidence.verification import verify
 from trak_core.exchange import importing
 from trak_core.exchange.matrix import ScoreMatrix
 from trak_core.exchange.signs import check_sign
+from trak_core.modalities import RawData, RawSplit
 from trak_core.store.archive import export_run, import_run
 from trak_core.store.reviews import Reviews
 from trak_core.views import browse, data_fingerprint, verdict_table
@@ -39,9 +39,9 @@ ROOT = Path(__file__).resolve().parents[1]
 N_TRAIN, N_TEST, CLASSES = 30, 12, ("ant", "bee", "cat")
 
 
-def part(n: int, seed: int) -> RawImages:
+def part(n: int, seed: int) -> RawSplit:
     pixels = np.random.default_rng(seed).integers(0, 256, (n, 6, 6, 1), dtype=np.uint8)
-    return RawImages(pixels, np.arange(n) % len(CLASSES))
+    return RawSplit(pixels, np.arange(n) % len(CLASSES))
 
 
 RAW = RawData("insects", "image", CLASSES, part(N_TRAIN, 0), part(N_TEST, 1))
@@ -378,10 +378,13 @@ def test_odd_folders_of_traker_are_refused(tmp_path, listing, message):
 def test_examples_that_do_not_hold_together_are_refused():
     train, test = part(N_TRAIN, 0), part(N_TEST, 1)
     for raw, message in (
-        (replace(RAW, test=RawImages(test.pixels[:0], test.labels[:0])), "there are no test examples"),
-        (replace(RAW, train=RawImages(train.pixels, train.labels[:-1])), "29 labels for 30 train examples"),
-        (replace(RAW, test=RawImages(test.pixels, test.labels + 1)), "test example 2 has the label 3, and there are 3"),
-        (replace(RAW, test=RawImages(test.pixels, test.labels / 2)), "test labels are float64"),  # type: ignore[arg-type]
+        (replace(RAW, test=RawSplit(test.contents[:0], test.labels[:0])), "there are no test examples"),
+        (replace(RAW, train=RawSplit(train.contents, train.labels[:-1])), "29 labels for 30 train examples"),
+        (
+            replace(RAW, test=RawSplit(test.contents, test.labels + 1)),
+            "test example 2 has the label 3, and there are 3",
+        ),
+        (replace(RAW, test=RawSplit(test.contents, test.labels / 2)), "test labels are float64"),  # type: ignore[arg-type]
     ):
         with pytest.raises(tc.TrakCoreError, match=message):
             tc.import_scores(SCORES, raw, "mine")
@@ -415,7 +418,7 @@ def test_a_run_says_where_its_scores_come_from(tmp_path):
         labels = run.columns("SELECT label FROM examples WHERE split = 'train' ORDER BY idx")["label"]
         assert labels.tolist() == RAW.train.labels.tolist()
         (shown,) = run.rows("SELECT thumbnail FROM examples WHERE split = 'test' AND idx = 3")[0]
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown))), RAW.test.pixels[3, :, :, 0])  # type: ignore[union-attr]
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(shown))), RAW.test.contents[3, :, :, 0])  # type: ignore[union-attr]
         mean = SCORES[RAW.test.labels == 1].mean(0)
         (found,) = run.rows('SELECT "values" FROM class_influence WHERE test_class = 1')[0]
         assert np.allclose(found, mean, atol=1e-6)
@@ -484,8 +487,8 @@ def test_texts_are_examples_too(tmp_path):
     texts = replace(
         RAW,
         modality="text",
-        train=RawTexts([f"train {i}" for i in range(N_TRAIN)], RAW.train.labels),
-        test=RawTexts([f"<b>test</b> {i}" for i in range(N_TEST)], RAW.test.labels),
+        train=RawSplit([f"train {i}" for i in range(N_TRAIN)], RAW.train.labels),
+        test=RawSplit([f"<b>test</b> {i}" for i in range(N_TEST)], RAW.test.labels),
     )
     tc.import_scores(SCORES, texts, "mine")
     with tc.open_run("mine") as run:
@@ -589,8 +592,8 @@ def test_the_command_imports_images_of_a_folder(tmp_path):
         for i, label in enumerate(raw.labels):
             folder = tmp_path / "insects" / split / CLASSES[label]
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(raw.pixels[i, :, :, 0]).save(folder / f"{i:03}.png")  # type: ignore[union-attr]
-    raw = OwnData("image-folder", tmp_path / "insects").read()
+            Image.fromarray(raw.contents[i, :, :, 0]).save(folder / f"{i:03}.png")  # type: ignore[union-attr]
+    raw = CustomData("image-folder", tmp_path / "insects").read()
     scores = make_scores(raw)
     path = save(tmp_path / "s.safetensors", scores)
     predictions = save(tmp_path / "p.npy", probabilities().astype(np.float32))

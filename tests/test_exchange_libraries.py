@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trak_core as tc
 from tests.benchmarks.ekfac_kronfluence import is_installed as has_kronfluence
-from trak_core.datasets import RawData, RawImages, load_digits
+from trak_core.datasets import load_digits
 from trak_core.evidence.verification import verify
+from trak_core.modalities import RawData, RawSplit
 
 N_TRAIN, N_TEST, K = 220, 30, 20
 TORCH_WARNINGS = pytest.mark.filterwarnings(
@@ -42,8 +43,8 @@ def digits() -> tuple[Tensor, Tensor, RawData]:
         "digits",
         "image",
         data.class_names,
-        RawImages(pixels[train], labels[train]),
-        RawImages(pixels[test], labels[test]),
+        RawSplit(pixels[train], labels[train]),
+        RawSplit(pixels[test], labels[test]),
     )
     return torch.from_numpy(inputs).flatten(1), torch.from_numpy(labels), raw
 

@@ -114,12 +114,6 @@ def test_hooks_follow_every_setting_of_a_convolution(data: st.DataObject):
     assert_equals_the_oracle(gradients, model, inputs, targets)
 
 
-def tied() -> nn.Module:
-    words, head = nn.Embedding(7, 4), nn.Linear(4, 7)
-    head.weight = words.weight
-    return Model(lambda m, x: m.head(torch.tanh(m.words(x)).mean(1))[:, :N_CLASSES], words=words, head=head)
-
-
 def attending() -> nn.Module:
     attention = nn.MultiheadAttention(6, 2, batch_first=True)
     return Model(lambda m, x: m.head(m.att(x, x, x)[0].mean(1)), att=attention, head=nn.Linear(6, N_CLASSES))
@@ -130,37 +124,39 @@ def transformer() -> nn.Module:
     return nn.Sequential(layer, nn.Flatten(), nn.Linear(24, N_CLASSES))
 
 
+def tied_norms() -> nn.Module:
+    first, second = nn.LayerNorm(6), nn.LayerNorm(6)
+    second.weight = first.weight
+    return Model(lambda m, x: m.head(m.second(m.first(x).exp())), first=first, second=second, head=nn.Linear(6, 3))
+
+
+def repeated() -> nn.Module:
+    """Rows looked up once and then repeated, so that nothing shows where the examples part."""
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        return m.head(torch.tanh(m.words(x) + m.places(torch.arange(6))[None].expand(len(x), -1, -1)).mean(1))
+
+    return Model(run, words=nn.Embedding(9, 4), places=nn.Embedding(7, 4), head=nn.Linear(4, N_CLASSES))
+
+
 def without_grad(m: Model, x: Tensor) -> Tensor:
     with torch.no_grad():
         hidden = m.fc1(x)
     return m.head(torch.tanh(hidden + m.fc2(x)))
 
 
-def frames() -> nn.Module:
-    def run(m: Model, x: Tensor) -> Tensor:
-        return m.head(m.norm(m.conv(x.reshape(-1, 1, 2, 3))).reshape(len(x), -1))
-
-    return Model(run, conv=nn.Conv2d(1, 2, 2), norm=nn.BatchNorm2d(2), head=nn.Linear(16, N_CLASSES))
-
-
-# PROBED = 3 examples meet 3 positions here, so that the lengths alone tell nothing.
 UNHOOKABLE: dict[str, tuple[Build, Callable[[], Tensor], str]] = {
     "a parameter of the model": (WithParameter, vectors, "the model itself (WithParameter) owns parameters"),
-    "tied weights": (tied, tokens, "words.weight and head.weight are one shared parameter"),
-    "attention": (attending, sequences, "att (MultiheadAttention) owns parameters"),
-    "transformer": (transformer, sequences, "0.self_attn (MultiheadAttention) owns parameters"),
+    "attention": (attending, sequences, "layer 'att' (MultiheadAttention) gives a tuple"),
+    "transformer": (transformer, sequences, "layer '0.self_attn' (MultiheadAttention) gives a tuple"),
+    "tied norms": (tied_norms, vectors, "first.weight and second.weight are one shared parameter"),
+    "repeated by the batch": (repeated, tokens, "layer 'places' differs from plain autograd"),
     "no gradient inside": (lambda: three(without_grad), vectors, "RuntimeError"),
     "sequences first": (
         lambda: Model(lambda m, x: m.mlp(x.transpose(0, 1)).mean(0), mlp=mlp()),
         lambda: sequences(3, 3),
         "layer 'mlp.0' differs from plain autograd",
     ),
-    "positions without a row": (
-        lambda: positions(lambda at: at, 3),
-        lambda: tokens(3, 3),
-        "layer 'places' differs from plain autograd",
-    ),
-    "folded frames": (frames, sequences, "layer 'conv' runs on 12 rows for 3 examples"),
     "by frequency": (lambda: of_words(scale_grad_by_freq=True), tokens, "0 (Embedding) renormalises its rows"),
     "control flow by values": (lambda: WithParameter(checked=True), vectors, "no functional: RuntimeError: vmap"),
 }

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from trak_core.datasets.hf_directory import read_hf_directory
-from trak_core.datasets.raw import LeftOut, RawImages
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.raw import LeftOut
 
 CLASSES = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}
 TEXT = {"text": {"dtype": "string", "_type": "Value"}}
@@ -81,8 +81,8 @@ def test_splits_and_class_names_are_those_of_the_data_set(tmp_path):
     train, test = texts("train", [1, 0, 1, 0, 0]), texts("test", [1, 1])
     raw = read_hf_directory(save_splits(tmp_path / "reviews", train=train, validation=texts("dev", [0]), test=test))
     assert (raw.name, raw.modality, raw.class_names) == ("reviews", "text", ("neg", "pos"))
-    assert (raw.train.texts, raw.train.labels.tolist()) == (train["text"].to_pylist(), [1, 0, 1, 0, 0])
-    assert (raw.test.texts, raw.test.labels.tolist()) == (["test 0", "test 1"], [1, 1])
+    assert (raw.train.contents, raw.train.labels.tolist()) == (train["text"].to_pylist(), [1, 0, 1, 0, 0])
+    assert (raw.test.contents, raw.test.labels.tolist()) == (["test 0", "test 1"], [1, 1])
     assert raw.notes == ("The validation split (1 example) is not used; there is a test split.",)
     assert not raw.left_out
 
@@ -91,13 +91,13 @@ def test_a_single_split_is_read_in_the_order_of_its_state(tmp_path):
     table = texts("train", [0, 1] * 10)
     save(table, tmp_path, n_shards=3)
     raw = read_hf_directory(tmp_path)
-    assert sorted(raw.train.texts + raw.test.texts) == sorted(table["text"].to_pylist())
+    assert sorted(raw.train.contents + raw.test.contents) == sorted(table["text"].to_pylist())
     assert (len(raw.train), len(raw.test)) == (16, 4)
-    assert raw.train.texts == [text for text in table["text"].to_pylist() if text not in raw.test.texts]
+    assert raw.train.contents == [text for text in table["text"].to_pylist() if text not in raw.test.contents]
     state = json.loads((tmp_path / "state.json").read_text())
     state["_data_files"].reverse()
     (tmp_path / "state.json").write_text(json.dumps(state))
-    order = [int(text.split()[1]) for text in read_hf_directory(tmp_path).train.texts]
+    order = [int(text.split()[1]) for text in read_hf_directory(tmp_path).train.contents]
     assert order != sorted(order) and order.index(max(order)) < order.index(min(order))
 
 
@@ -115,8 +115,8 @@ def test_parquet_files_are_read_by_the_names_that_the_hub_gives_them(tmp_path, n
         put_parquet(table, tmp_path / name)
     raw = read_hf_directory(tmp_path)
     assert raw.class_names == ("neg", "pos")
-    assert (raw.train.texts, raw.train.labels.tolist()) == (["a 0", "a 1", "a 2", "b 0", "b 1"], [1, 0, 1, 0, 0])
-    assert raw.test.texts == ["c 0", "c 1"]
+    assert (raw.train.contents, raw.train.labels.tolist()) == (["a 0", "a 1", "a 2", "b 0", "b 1"], [1, 0, 1, 0, 0])
+    assert raw.test.contents == ["c 0", "c 1"]
 
 
 def test_a_single_parquet_file_of_any_name_is_split(tmp_path):
@@ -135,7 +135,7 @@ def test_columns_are_found_by_what_they_hold_or_named(tmp_path):
     with pytest.raises(InvalidDataError, match=r"2 columns that may be the one of texts; .*: 'sentence', 'other'"):
         read_hf_directory(tmp_path / "two")
     raw = read_hf_directory(tmp_path / "two", text_column="other")
-    assert sorted(raw.train.texts + raw.test.texts) == list("efgh")
+    assert sorted(raw.train.contents + raw.test.contents) == list("efgh")
     with pytest.raises(InvalidDataError, match=r"no column 'sentense'; .* Did you mean 'sentence'"):
         read_hf_directory(tmp_path / "two", text_column="sentense")
 
@@ -150,7 +150,7 @@ def test_columns_are_found_by_what_they_hold_or_named(tmp_path):
 def test_hidden_labels_of_a_test_split_are_no_labels(tmp_path):
     splits = {"train": texts("a", [0, 1]), "validation": texts("b", [1, 0]), "test": texts("c", [-1, -1])}
     raw = read_hf_directory(save_splits(tmp_path, **splits))
-    assert raw.test.texts == ["b 0", "b 1"] and not raw.left_out
+    assert raw.test.contents == ["b 0", "b 1"] and not raw.left_out
     assert raw.notes[0] == "The test split (2 examples) has no labels and is not used."
 
 
@@ -165,7 +165,7 @@ def test_bad_rows_are_left_out_with_their_files_and_numbers(tmp_path):
         LeftOut(f"{file}, row 4", "it has no label"),
         LeftOut(f"{file}, row 5", "its label '7' is none of 0 to 1"),
     )
-    assert raw.train.texts == ["a", "f"]
+    assert raw.train.contents == ["a", "f"]
 
 
 def test_splits_for_something_else_are_not_read(tmp_path):
@@ -199,9 +199,8 @@ def test_images_come_pixel_by_pixel(tmp_path, kind):
         put_parquet(train, tmp_path / "data/train-00000-of-00001.parquet")
         put_parquet(test, tmp_path / "data/test-00000-of-00001.parquet")
     raw = read_hf_directory(tmp_path)
-    assert isinstance(raw.train, RawImages) and isinstance(raw.test, RawImages)
-    np.testing.assert_array_equal(raw.train.pixels, [pixels for pixels, _ in made[:4]])
-    np.testing.assert_array_equal(raw.test.pixels, [pixels for pixels, _ in made[4:]])
+    np.testing.assert_array_equal(raw.train.contents, [pixels for pixels, _ in made[:4]])
+    np.testing.assert_array_equal(raw.test.contents, [pixels for pixels, _ in made[4:]])
     assert (raw.train.labels.tolist(), raw.test.labels.tolist()) == ([0, 1, 0, 1], [1, 0])
     assert raw.class_names == ("neg", "pos")
 
@@ -210,8 +209,8 @@ def test_grey_images_have_one_channel_and_sizes_can_be_asked_for(tmp_path):
     made = [png(seed, channels=1) for seed in range(4)]
     table = images([{"bytes": content, "path": None} for _, content in made], [0, 1, 0, 1])
     folder = save_splits(tmp_path, train=table, test=table)
-    np.testing.assert_array_equal(read_hf_directory(folder).train.pixels, [pixels for pixels, _ in made])
-    assert read_hf_directory(folder, size=4, channels=3).train.pixels.shape == (4, 4, 4, 3)
+    np.testing.assert_array_equal(read_hf_directory(folder).train.contents, [pixels for pixels, _ in made])
+    assert read_hf_directory(folder, size=4, channels=3).train.contents.shape == (4, 4, 4, 3)
     with pytest.raises(InvalidSettingError, match="channels is 2"):
         read_hf_directory(folder, channels=2)
 
@@ -235,7 +234,7 @@ def test_bad_images_are_left_out_and_none_is_read_from_elsewhere(tmp_path):
     ]
     table = images(values, [0, 1, 0, 1, 0, 1, 0, 1, 0])
     raw = read_hf_directory(save_splits(folder, train=table, test=images(values[:2], [0, 1])))
-    np.testing.assert_array_equal(raw.train.pixels, [pixels for pixels, _ in made[:3]])
+    np.testing.assert_array_equal(raw.train.contents, [pixels for pixels, _ in made[:3]])
     reasons = {int(one.where.rpartition(" ")[2]): one.why for one in raw.left_out}
     assert reasons[4] == reasons[5] == "its image lies outside of the folder"
     assert "damaged" in reasons[6] and "empty" in reasons[7]

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 import pytest
 
 from pages.components.html_view import html_page
-from pages.components.view import Figure, Picture, Pictures, Table, Words
+from pages.components.view import Card, Cards, Figure, Table, Words
+from trak_core.media import Picture, Text
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 PNG = b"\x89PNG\r\n\x1a\n0000"
@@ -39,7 +40,7 @@ def page(*blocks) -> str:
     [
         Words(EVIL),
         Words(EVIL, is_heading=True),
-        Pictures(EVIL, (Picture(None, EVIL, (EVIL,)),)),
+        Cards(EVIL, (Card((Text(EVIL, EVIL, ((0, 8, 0.5),)), Picture(PNG, EVIL)), (EVIL,)),)),
         Table(EVIL, pd.DataFrame({EVIL: [EVIL]})),
         Figure(EVIL, go.Figure(go.Bar(x=["a"], y=[1]))),
     ],
@@ -60,7 +61,7 @@ def test_labels_inside_a_figure_cannot_leave_its_script():
 
 def test_nothing_is_fetched_from_anywhere():
     text = page(
-        Words("hello"), Figure("f", go.Figure(go.Bar(x=[1], y=[1]))), Pictures("p", (Picture(PNG, "", ("a",)),))
+        Words("hello"), Figure("f", go.Figure(go.Bar(x=[1], y=[1]))), Cards("p", (Card((Picture(PNG),), ("a",)),))
     )
     markup = re.sub(r"<script[^>]*>.*?</script>", "", text, flags=re.S)
     assert not re.search(r"(src|href)=[\"'](?!data:)", markup)

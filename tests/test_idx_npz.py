@@ -41,9 +41,9 @@ def idx_folder(tmp_path: Path) -> Path:
 
 def test_idx_files_come_back_byte_for_byte(idx_folder):
     raw = read_idx_folder(idx_folder)
-    assert (raw.train.pixels == TRAIN[..., None]).all() and (raw.test.pixels == TEST[..., None]).all()
+    assert (raw.train.contents == TRAIN[..., None]).all() and (raw.test.contents == TEST[..., None]).all()
     assert (raw.train.labels == TRAIN_LABELS).all() and (raw.test.labels == TEST_LABELS).all()
-    assert raw.train.pixels.dtype == np.uint8 and raw.train.labels.dtype == np.int64
+    assert raw.train.contents.dtype == np.uint8 and raw.train.labels.dtype == np.int64
     assert raw.class_names == ("0", "1", "2") and (raw.left_out, raw.notes) == ((), ())
 
 
@@ -61,7 +61,7 @@ def test_idx_files_may_be_packed_and_named_as_others_name_them(idx_folder, renam
             packed = gzip.compress(content) if rename.endswith("gz") else content
             (idx_folder / rename.format(name)).write_bytes(packed)
     raw = read_idx_folder(idx_folder)
-    assert (raw.train.pixels[..., 0] == TRAIN).all() and raw.name == idx_folder.name
+    assert (raw.train.contents[..., 0] == TRAIN).all() and raw.name == idx_folder.name
 
 
 def test_classes_are_named_by_a_file_by_a_folder_that_says_fashion_or_by_numbers(idx_folder):
@@ -86,7 +86,7 @@ def test_a_class_of_the_test_file_alone_is_left_out(idx_folder):
     raw = read_idx_folder(idx_folder)
     assert raw.class_names == ("0", "1", "2") and len(raw.test) == 3
     assert raw.left_out[0].where.endswith("t10k-labels-idx1-ubyte, example 3")
-    assert (raw.test.pixels[..., 0] == TEST[:3]).all()
+    assert (raw.test.contents[..., 0] == TEST[:3]).all()
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_one_class_is_refused(idx_folder):
 def test_fashion_mnist_is_read_as_it_was_published():
     raw = read_idx_folder(DATA / "fashion_mnist")
     assert raw.class_names == CLOTHES
-    assert raw.train.pixels.shape == (60_000, 28, 28, 1) and raw.test.pixels.shape == (10_000, 28, 28, 1)
+    assert raw.train.contents.shape == (60_000, 28, 28, 1) and raw.test.contents.shape == (10_000, 28, 28, 1)
     assert (
         np.bincount(raw.train.labels).tolist() == [6000] * 10 and np.bincount(raw.test.labels).tolist() == [1000] * 10
     )
     # Mean and deviation that are used all over for this data set.
-    assert round(raw.train.pixels.mean() / 255, 4) == 0.286 and round(raw.train.pixels.std() / 255, 4) == 0.353
+    assert round(raw.train.contents.mean() / 255, 4) == 0.286 and round(raw.train.contents.std() / 255, 4) == 0.353
 
 
 # --- CIFAR-10 -------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def cifar_folder(tmp_path: Path) -> Path:
 
 def test_the_binary_version_of_cifar_comes_back_byte_for_byte(cifar_folder):
     raw = read_cifar_folder(cifar_folder)
-    assert (raw.train.pixels == COLOURED[:15]).all() and (raw.test.pixels == COLOURED[15:]).all()
+    assert (raw.train.contents == COLOURED[:15]).all() and (raw.test.contents == COLOURED[15:]).all()
     assert raw.train.labels.tolist() == [*range(10), *range(5)] and raw.test.labels.tolist() == [5, 6, 7, 8, 9]
     assert raw.class_names == CLASSES
     (cifar_folder / "batches.meta.txt").write_text("\n".join(f"class {number}" for number in range(10)) + "\n\n")
@@ -258,7 +258,7 @@ MEDICAL = dict(zip(("train_images", "train_labels", "test_images", "test_labels"
 @pytest.mark.parametrize("column", [False, True], ids=["row", "column"])
 def test_arrays_come_back_as_they_are(tmp_path, names, column):
     raw = read_npz(npz(tmp_path, **{k: v[:, None] if column and v.ndim == 1 else v for k, v in names.items()}))
-    assert (raw.train.pixels[..., 0] == TRAIN).all() and (raw.test.pixels[..., 0] == TEST).all()
+    assert (raw.train.contents[..., 0] == TRAIN).all() and (raw.test.contents[..., 0] == TEST).all()
     assert (raw.train.labels == TRAIN_LABELS).all() and (raw.test.labels == TEST_LABELS).all()
     assert (raw.name, raw.class_names) == ("data", ("0", "1", "2"))
 
@@ -272,7 +272,7 @@ def test_channels_may_stand_last_or_first_or_be_missing(tmp_path, shape):
     array = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     split = np.array(["train"] * 9 + ["test"] * 3)
     raw = read_npz(npz(tmp_path, images=array, labels=TRAIN_LABELS, split=split))
-    together = np.concatenate([raw.train.pixels, raw.test.pixels])
+    together = np.concatenate([raw.train.contents, raw.test.contents])
     channels = 3 if 3 in shape else 1
     assert together.shape == (12, 5, 4, channels)
     wanted = (
@@ -284,10 +284,10 @@ def test_channels_may_stand_last_or_first_or_be_missing(tmp_path, shape):
 def test_without_test_images_some_of_each_class_are_put_aside(tmp_path):
     raw = read_npz(npz(tmp_path, images=TRAIN, labels=TRAIN_LABELS), test_share=0.25)
     assert np.bincount(raw.train.labels).tolist() == [3, 3, 3] and np.bincount(raw.test.labels).tolist() == [1, 1, 1]
-    found = {image.tobytes() for part in (raw.train, raw.test) for image in part.pixels}
+    found = {image.tobytes() for part in (raw.train, raw.test) for image in part.contents}
     assert found == {image.tobytes() for image in TRAIN}
     for part in (raw.train, raw.test):  # labels stayed with their images
-        for image, label in zip(part.pixels, part.labels, strict=True):
+        for image, label in zip(part.contents, part.labels, strict=True):
             (row,) = np.flatnonzero((TRAIN == image[..., 0]).all(axis=(1, 2)))
             assert TRAIN_LABELS[row] == label
     assert any("25% of each class were put aside" in note for note in raw.notes)

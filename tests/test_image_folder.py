@@ -16,12 +16,12 @@ from PIL import Image, ImageOps
 
 from tests.test_live_images import png_header
 from trak_core.datasets import image_examples
-from trak_core.datasets.image_files import MAX_BYTES, decode_image, read_header
+from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.image_folder import read_image_folder
-from trak_core.datasets.own_data import OwnData
-from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.sources import natural_key
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.image.image_files import MAX_BYTES, decode_image, read_header
+from trak_core.modalities.raw import LeftOut
 
 ROOT = Path(__file__).resolve().parents[1]
 BACK = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transpositions that undo each turn of Exif
@@ -72,7 +72,7 @@ def reasons(raw) -> dict[str, str]:
 
 
 def all_images(raw) -> set[bytes]:
-    return {image.tobytes() for part in (raw.train, raw.test) for image in part.pixels}
+    return {image.tobytes() for part in (raw.train, raw.test) for image in part.contents}
 
 
 # --- one file -------------------------------------------------------------------------------------------------
@@ -228,19 +228,19 @@ def test_no_damaged_file_does_anything_but_give_a_clause():
 def test_classes_are_the_folders_and_a_fifth_of_each_is_put_aside(folder):
     raw = read_image_folder(folder)
     assert (raw.name, raw.modality, raw.class_names) == ("data", "image", ("cat", "dog"))
-    assert raw.train.pixels.shape == (8, 10, 12, 1) and raw.test.pixels.shape == (2, 10, 12, 1)
+    assert raw.train.contents.shape == (8, 10, 12, 1) and raw.test.contents.shape == (2, 10, 12, 1)
     assert raw.train.labels.tolist() == [0] * 4 + [1] * 4 and raw.test.labels.tolist() == [0, 1]
     assert raw.left_out == () and any("20% of each class" in note for note in raw.notes)
     cats = [np.asarray(noise(seed)).tobytes() for seed in range(5)]
-    found = [image.tobytes() for image in raw.train.pixels[:4]]
+    found = [image.tobytes() for image in raw.train.contents[:4]]
     assert found == [cat for cat in cats if cat in found]  # in the order of their names, "img 8" before "img 10"
-    assert {*found, raw.test.pixels[0].tobytes()} == set(cats)
+    assert {*found, raw.test.contents[0].tobytes()} == set(cats)
 
 
 def test_the_same_folder_gives_the_same_data_and_another_seed_other_test_images(folder):
     first, again = read_image_folder(folder), read_image_folder(folder)
-    assert (first.train.pixels == again.train.pixels).all() and (first.test.pixels == again.test.pixels).all()
-    tests = {read_image_folder(folder, seed=seed).test.pixels.tobytes() for seed in range(8)}
+    assert (first.train.contents == again.train.contents).all() and (first.test.contents == again.test.contents).all()
+    tests = {read_image_folder(folder, seed=seed).test.contents.tobytes() for seed in range(8)}
     assert len(tests) > 1
 
 
@@ -254,7 +254,7 @@ def test_train_and_test_folders_are_taken_as_splits(tmp_path, train, test):
     raw = read_image_folder(tmp_path)
     assert raw.class_names == ("a", "b")
     assert raw.train.labels.tolist() == [0, 0, 1] and raw.test.labels.tolist() == [0, 1]
-    assert [image.tobytes() for image in raw.test.pixels] == [np.asarray(noise(seed)).tobytes() for seed in (4, 3)]
+    assert [image.tobytes() for image in raw.test.contents] == [np.asarray(noise(seed)).tobytes() for seed in (4, 3)]
     assert any("validation split serves" in note for note in raw.notes) == test.startswith("v")
 
 
@@ -426,7 +426,7 @@ def test_a_size_beyond_all_reason_and_images_beyond_all_memory_are_refused(folde
     with pytest.raises(InvalidSettingError, match=r"size is 1,025 x 4 pixels"):
         read_image_folder(folder, size=(1025, 4))
     monkeypatch.setattr(image_examples, "MAX_ARRAY_BYTES", 10 * 50 * 50)
-    assert read_image_folder(folder, size=50).train.pixels.shape[1:] == (50, 50, 1)
+    assert read_image_folder(folder, size=50).train.contents.shape[1:] == (50, 50, 1)
     with pytest.raises(InvalidDataError, match=r"has 10 images, which take .* with 51 x 51 pixels .*; lower --size"):
         read_image_folder(folder, size=51)
 
@@ -434,7 +434,7 @@ def test_a_size_beyond_all_reason_and_images_beyond_all_memory_are_refused(folde
 def test_a_path_that_no_disk_can_hold_gets_a_sentence():
     for kind in ("image-folder", "image-arrays", "hf-dataset"):
         with pytest.raises(InvalidDataError, match=r"cannot be read \(File name too long\)"):
-            OwnData(kind, Path("x" * 300)).read()
+            CustomData(kind, Path("x" * 300)).read()
 
 
 def test_a_class_with_one_image_stays_in_train_and_is_noted(folder):
@@ -449,12 +449,12 @@ def test_a_class_with_one_image_stays_in_train_and_is_noted(folder):
 
 
 def test_a_common_small_size_is_kept_and_any_other_becomes_64(folder):
-    assert read_image_folder(folder).train.pixels.shape[1:] == (10, 12, 1)
+    assert read_image_folder(folder).train.contents.shape[1:] == (10, 12, 1)
     put(folder, "cat/other.png", noise(41, (30, 20)))
     raw = read_image_folder(folder)
-    assert raw.train.pixels.shape[1:] == (64, 64, 1)
+    assert raw.train.contents.shape[1:] == (64, 64, 1)
     assert any("from 12 x 10 to 30 x 20 pixels" in note and "to 64 x 64" in note for note in raw.notes)
-    assert read_image_folder(folder, size=(6, 7)).train.pixels.shape[1:] == (6, 7, 1)
+    assert read_image_folder(folder, size=(6, 7)).train.contents.shape[1:] == (6, 7, 1)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_an_image_that_is_left_out_does_not_decide_about_the_size_of_the_others(
     steps: list[int] = []
     raw = read_image_folder(folder, on_progress=lambda n_done, n_steps: steps.append(n_done))
     assert list(reasons(raw)) == ["cat/broken.png"] and raw.notes == before.notes
-    assert (raw.train.pixels == before.train.pixels).all() and (raw.test.pixels == before.test.pixels).all()
+    assert (raw.train.contents == before.train.contents).all() and (raw.test.contents == before.test.contents).all()
     assert (raw.train.labels == before.train.labels).all()
     assert steps == sorted(steps)
 
@@ -480,20 +480,20 @@ def test_large_images_of_one_size_become_64(tmp_path):
     for number, where in enumerate("aabb"):
         put(tmp_path, f"{where}/{number}.png", noise(number, (65, 40)))
     raw = read_image_folder(tmp_path)
-    assert raw.train.pixels.shape[1:] == (64, 64, 1) and any("had 65 x 40 pixels" in note for note in raw.notes)
+    assert raw.train.contents.shape[1:] == (64, 64, 1) and any("had 65 x 40 pixels" in note for note in raw.notes)
 
 
 def test_one_colour_image_makes_all_coloured_and_grey_in_colours_stays_grey(folder):
     put(folder, "cat/rgb.png", noise(42).convert("RGB"))
     raw = read_image_folder(folder)
-    assert raw.train.pixels.shape[3] == 1 and np.asarray(noise(42)).tobytes() in all_images(raw)
+    assert raw.train.contents.shape[3] == 1 and np.asarray(noise(42)).tobytes() in all_images(raw)
     put(folder, "dog/colour.png", noise(43, mode="RGB"))
     raw = read_image_folder(folder)
-    assert raw.train.pixels.shape[3] == 3
+    assert raw.train.contents.shape[3] == 3
     assert {noise(43, mode="RGB").tobytes(), noise(0).convert("RGB").tobytes()} <= all_images(raw)
-    assert read_image_folder(folder, channels=1).train.pixels.shape[3] == 1
+    assert read_image_folder(folder, channels=1).train.contents.shape[3] == 1
     (folder / "dog/colour.png").unlink()
-    assert read_image_folder(folder, channels=3).train.pixels.shape[3] == 3
+    assert read_image_folder(folder, channels=3).train.contents.shape[3] == 3
 
 
 def test_remarks_of_decoders_stay_off_the_terminal_and_cost_no_image(folder):
@@ -539,7 +539,7 @@ def test_a_zip_file_gives_the_same_data_as_its_folder(folder, prefix):
     assert (packed.name, packed.class_names, packed.left_out) == ("data", plain.class_names, ())
     for split in ("train", "test"):
         ours, theirs = getattr(plain, split), getattr(packed, split)
-        assert (ours.pixels == theirs.pixels).all() and (ours.labels == theirs.labels).all()
+        assert (ours.contents == theirs.contents).all() and (ours.labels == theirs.labels).all()
     assert sorted(folder.parent.rglob("*")) == before  # nothing was unpacked
 
 
@@ -668,7 +668,7 @@ from tests.benchmarks.read_images import peak_bytes
 from trak_core.datasets.image_folder import read_image_folder
 before = peak_bytes()
 raw = read_image_folder({path!r})
-print(raw.train.pixels.nbytes + raw.test.pixels.nbytes)
+print(raw.train.contents.nbytes + raw.test.contents.nbytes)
 print(peak_bytes() - before)
 print("torch" in sys.modules)
 """

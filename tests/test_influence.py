@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jacrev, vmap
 
+from tests.oracles import ekfac_applied
 from trak_core.curvature import EkfacFactors, conjugate_gradients, fisher_matrix, fit_ekfac, gauss_newton_products
 from trak_core.curvature.gauss_newton import VECTORS, solve_damped
 from trak_core.errors import SingularKernelError
@@ -341,7 +342,7 @@ def test_ekfac_influence_is_a_dense_solve_with_its_own_matrix(name: str):
 
 
 def matrix_of(factors: EkfacFactors) -> Tensor:
-    return factors.apply(torch.eye(factors.width, dtype=torch.float64), lambda eigenvalues: eigenvalues)
+    return ekfac_applied(factors, torch.eye(factors.width, dtype=torch.float64), lambda eigenvalues: eigenvalues)
 
 
 @pytest.mark.parametrize("method", ["influence_ekfac", "influence_exact"])

@@ -1,13 +1,25 @@
-"""Background jobs: a few at once, in order, with progress, and a sentence when one fails."""
+"""Work in processes of its own: a few at once, in order, with progress, a log, and a sentence when one fails."""
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trak_core.jobs import Jobs, JobStatus, report_progress
+import pytest
+
+import trak_core.jobs as jobs_module
+from tests.tiny import SETTINGS, TINY
+from trak_core.engine import build_run
+from trak_core.errors import StoreDamagedError
+from trak_core.evidence.verification import verify_apart
+from trak_core.jobs import NICENESS, Jobs, JobStatus, report_progress
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import read_status
+from trak_core.store.run import open_run
+from trak_core.store.writer import build_lock
+from trak_core.subjects import RECIPES
 
 PYTHON = (sys.executable, "-c")
 WAIT_FOR_FILE = """
@@ -20,7 +32,7 @@ while not Path(sys.argv[1], "go" + sys.argv[2]).exists():
 """
 
 
-def wait_until(holds: Callable[[], bool], patience: float = 60.0) -> None:
+def wait_until(holds: Callable[[], bool], patience: float = 300.0) -> None:
     deadline = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < deadline
@@ -176,3 +188,165 @@ def test_a_job_that_fails_says_its_last_line_on_standard_error_also_where_output
     jobs = Jobs(1, PYTHON)
     jobs.start("a", ["import sys; print('half'); sys.exit('error: it is damaged.')"], keeps_output=True)
     assert ended(jobs, "a") == JobStatus("failed", message="it is damaged.")
+
+
+# --- builds -------------------------------------------------------------------------------------------------
+
+SIZES = ["--n-checkpoints", "2", "--proj-dim", "8", "--n-subsets", "20", "--n-seeds", "1"]
+COMMAND = ["build", "digits", "--name", "mine", *SIZES]
+
+
+@pytest.fixture
+def builds() -> Iterator[Jobs]:
+    started = Jobs()
+    yield started
+    for key, job in list(started._jobs.items()):
+        if job.process is not None:
+            job.process.kill()
+        started.stop(key)
+    wait_until(lambda: not any(started.is_running(key) for key in started._jobs))
+
+
+def is_at_work(run_dir: Path) -> bool:
+    status = read_status(run_dir)
+    return status is not None and bool(status.command)
+
+
+def test_a_build_is_stopped_cleanly_and_goes_on_to_its_end(builds, tmp_path):
+    run_dir = tmp_path / "mine"
+    builds.start_build(run_dir, COMMAND)
+    wait_until(lambda: is_at_work(run_dir))
+    assert builds.stop(run_dir)
+    wait_until(lambda: not builds.is_running(run_dir))
+    status = read_status(run_dir)
+    assert status is not None and status.state == "stopped"
+    assert status.command[:4] == ["build", "digits", "--name", "mine"]
+    assert builds.failure(run_dir) is None, "being stopped is no failure"
+    assert builds.log(run_dir)[-1] == "stopped; the same command goes on from here."
+    assert builds.status(run_dir) == JobStatus("stopped")
+    builds.start_build(run_dir, status.command)
+    wait_until(lambda: not builds.is_running(run_dir))
+    assert builds.failure(run_dir) is None
+    with open_run(run_dir) as run:
+        assert run.info.provenance["complete"]
+    assert "is complete" in "\n".join(builds.log(run_dir))
+
+
+def test_the_log_can_be_read_while_the_build_writes_it(builds, tmp_path):
+    run_dir = tmp_path / "mine"
+    builds.start_build(run_dir, COMMAND)
+    lengths = []
+    while builds.is_running(run_dir):
+        lengths.append(len(builds.log(run_dir)))
+        time.sleep(0.01)
+    log = builds.log(run_dir)
+    assert lengths == sorted(lengths) and lengths[-1] >= 1
+    assert "reading the data" in log[0]
+    assert any("training 2 checkpoints" in line for line in log)
+    assert builds.log(run_dir, 2) == log[-2:]
+
+
+def test_nothing_is_stopped_that_was_not_started_here(builds, tmp_path):
+    assert not builds.stop(tmp_path / "mine")
+    assert builds.log(tmp_path / "mine") == []
+    assert builds.failure(tmp_path / "mine") is None
+    assert builds.started(tmp_path) == {}
+
+
+def test_a_build_that_cannot_begin_says_why_until_it_is_forgotten(builds, tmp_path):
+    run_dir = tmp_path / "mine"
+    command = ["build", "digits", "--name", "mine", "--n-subsets", "2"]
+    builds.start_build(run_dir, command)
+    wait_until(lambda: not builds.is_running(run_dir))
+    assert builds.failure(run_dir) == "n_subsets=2; it must be from 20 to 10,000."
+    assert builds.started(tmp_path) == {run_dir: command}
+    assert builds.started(tmp_path / "elsewhere") == {}
+    builds.forget(run_dir)
+    assert builds.failure(run_dir) is None
+    assert builds.started(tmp_path) == {}
+
+
+def test_a_killed_build_is_a_failure(builds, tmp_path):
+    run_dir = tmp_path / "mine"
+    builds.start_build(run_dir, COMMAND)
+    builds._jobs[run_dir].process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not builds.is_running(run_dir))
+    assert builds.failure(run_dir) == "the process was killed by signal 9 and said nothing; try again."
+
+
+def test_a_build_under_way_is_not_forgotten(builds, tmp_path):
+    run_dir = tmp_path / "mine"
+    builds.start_build(run_dir, COMMAND)
+    builds.forget(run_dir)
+    assert builds.is_running(run_dir)
+    builds.stop(run_dir)
+    assert builds.status(run_dir).is_stopping or not builds.is_running(run_dir)
+
+
+def test_builds_wait_for_their_turn_too(tmp_path):
+    builds = Jobs(1, PYTHON)
+    for name in "ab":
+        builds.start_build(tmp_path / name, [WAIT_FOR_FILE, str(tmp_path), name])
+    wait_until(lambda: (tmp_path / "order").exists())
+    assert builds.status(tmp_path / "b").place_in_line == "Waiting for its turn."
+    assert builds.log(tmp_path / "b") == []
+    assert list(builds.started(tmp_path)) == [tmp_path / "a", tmp_path / "b"]
+    for name in "ab":
+        (tmp_path / f"go{name}").touch()
+    assert [ended(builds, tmp_path / name).state for name in "ab"] == ["done", "done"]
+
+
+def test_a_build_knows_where_its_run_will_lie(tmp_path):
+    builds = Jobs(1, PYTHON)
+    builds.start_build(tmp_path / "mine", ["import os; print(os.environ['TRAK_RUNS_DIR'])"])
+    assert ended(builds, tmp_path / "mine").state == "done"
+    assert builds.log(tmp_path / "mine") == [str(tmp_path)]
+
+
+def test_a_build_that_goes_on_elsewhere_is_not_started_here(builds, tmp_path):
+    with build_lock(RunFiles(tmp_path / "mine")):
+        builds.start_build(tmp_path / "mine", COMMAND)
+        assert builds.status(tmp_path / "mine") is None
+
+
+def test_a_build_has_all_the_time_that_it_needs_to_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr("trak_core.jobs.PATIENCE_SECONDS", 0.0)
+    builds = Jobs(1, PYTHON)
+    slow = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit('kept')))\n"
+    builds.start_build(tmp_path / "a", [slow + WAIT_FOR_FILE, str(tmp_path), "a"])
+    wait_until(lambda: (tmp_path / "order").exists())
+    builds.stop(tmp_path / "a")
+    assert ended(builds, tmp_path / "a").state == "stopped"
+    assert builds.log(tmp_path / "a") == ["kept"]
+
+
+def test_jobs_find_the_program_from_any_folder_and_work_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    jobs = Jobs()
+    jobs.start("a", ["recipes"], keeps_output=True)
+    assert "docstrings" in ended(jobs, "a").output
+    here = Jobs(1, PYTHON)
+    here.start("a", ["import os, trak_core.jobs as jobs; print(os.getcwd()); print(jobs.__file__)"], keeps_output=True)
+    assert ended(here, "a").output.split() == [str(tmp_path), jobs_module.__file__]
+
+
+def test_a_run_is_checked_in_another_process(tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    run_dir = build_run(SETTINGS, "tiny", tmp_path)
+    assert all(check.ok for check in verify_apart(run_dir))
+    (run_dir / "checkpoints" / "model_1.safetensors").write_bytes(b"changed")
+    wrong = [check for check in verify_apart(run_dir) if not check.ok]
+    assert [check.name for check in wrong] == ["checkpoints are the files that were trained"]
+
+
+def test_a_run_that_cannot_be_opened_is_one_sentence(tmp_path):
+    (tmp_path / "store.duckdb").write_bytes(b"junk")
+    with pytest.raises(StoreDamagedError, match="is damaged and cannot be read"):
+        verify_apart(tmp_path)
+
+
+def test_a_build_steps_back_behind_the_explorer(builds, tmp_path):
+    builds.start_build(tmp_path / "mine", COMMAND)
+    niceness = os.getpriority(os.PRIO_PROCESS, builds._jobs[tmp_path / "mine"].process.pid)
+    assert niceness == NICENESS

@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 
 import trak_core as tc
 from tests.tiny import SETTINGS, TINY
-from trak_core.datasets import Vocabulary
 from trak_core.engine import build_run
 from trak_core.errors import (
     EmptyDataError,
@@ -26,14 +25,16 @@ from trak_core.errors import (
 from trak_core.live import attribution
 from trak_core.live.agreement import draw_probes, mean_spearman, slope
 from trak_core.live.attribution import encode_inputs, live_scorer
-from trak_core.live.own_input import explain_own_image, explain_own_text, own_sentences, sides, why_not_live
+from trak_core.live.new_input import explain_new, why_not_live
 from trak_core.live.scorer import LiveScorer, prepare_scorer
-from trak_core.live.texts import MAX_CHARACTERS, read_text
-from trak_core.live.unlike import known_share
+from trak_core.media import first_text
 from trak_core.methods import RIDGES
+from trak_core.modalities.text import Vocabulary, WordIds
+from trak_core.modalities.text.new_text import MAX_CHARACTERS, read_text
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.subjects import RECIPES, find_recipe
+from trak_core.views.new_input import answer_sentences, sides
 
 
 @pytest.fixture(scope="module")
@@ -311,8 +312,8 @@ def test_noise_and_inverted_digits_are_unlike_and_digits_are_not(digits, exact):
     low, high = digits.train.inputs.min(), digits.train.inputs.max()
     inverted = torch.from_numpy(low + high - digits.test.inputs)
     assert (likeness.measure(inverted) > usual).mean() == 1
-    assert exact.answer(noise[:1]).unlike.is_unlike
-    assert not exact.answer(given(digits, 17)).unlike.is_unlike
+    assert exact.answer(noise[:1]).unlike.is_far
+    assert not exact.answer(given(digits, 17)).unlike.is_far
 
 
 def test_false_alarms_on_examples_that_the_limit_was_not_taken_from_are_few(exact):
@@ -325,8 +326,9 @@ def test_false_alarms_on_examples_that_the_limit_was_not_taken_from_are_few(exac
 
 
 def test_known_words_are_a_share_of_all_words():
-    assert known_share("The cat, the CAT; a x1 dog!", frozenset({"the", "cat"})) == pytest.approx(4 / 5)
-    assert known_share("12 ... !", frozenset({"the"})) == 0
+    encoding = WordIds(("the", "cat"), 5)
+    shares = encoding.known_share(["The cat, the CAT; a x1 dog!", "12 ... !"])
+    assert shares.tolist() == pytest.approx([4 / 5, 0])
 
 
 # --- what people type -----------------------------------------------------------------------------------------
@@ -371,15 +373,15 @@ def test_a_text_is_explained_with_the_stored_vocabulary(tmp_path):
         assert (encode_inputs(scorer, [text]).numpy() == recipe.load().dataset.test.inputs[3:4]).all()
         stored = run.score_row(3, "trak", label)
         assert spearmanr(run.attribute([text], [label])[0], stored)[0] > 0.999
-        own = explain_own_text(run, text)
-        assert own.text == text and not own.answer.unlike.is_unlike
-        foreign = explain_own_text(
-            run, "Le chat est assis sur la table; il is not on the chair, et la nuit est longue."
-        )
+        own = explain_new(run, {"text": text})
+        assert first_text(own.media) == text
+        assert not own.answer.unlike.is_far and not own.answer.unlike.has_unknown_words
+        said = "Le chat est assis sur la table; il is not on the chair, et la nuit est longue."
+        foreign = explain_new(run, {"text": said})
         assert foreign.answer.unlike.has_unknown_words
-        assert "unlike what the model was trained on" in own_sentences(run, foreign, 0).warning
-        with pytest.raises(NeedNotMetError, match="texts"):
-            explain_own_image(run, b"")
+        assert "unlike what the model was trained on" in answer_sentences(run, foreign, 0).warning
+        with pytest.raises(NeedNotMetError, match="takes text, and text is missing"):
+            explain_new(run, {"image": b""})
 
 
 # --- what pages show ------------------------------------------------------------------------------------------
@@ -387,16 +389,16 @@ def test_a_text_is_explained_with_the_stored_vocabulary(tmp_path):
 
 def test_an_uploaded_test_image_is_explained_by_its_stored_proponents(small_run):
     thumbnail, label = small_run.rows("SELECT thumbnail, label FROM examples WHERE split = 'test' AND idx = 17")[0]
-    own = explain_own_image(small_run, thumbnail)
+    own = explain_new(small_run, {"image": thumbnail})
     assert own.answer.predicted == label
     for side, table in (("proponent", small_run.proponents(17, k=5)), ("opponent", small_run.opponents(17, k=5))):
         shown = sides(small_run, own.answer, label, side, k=5)
         assert [item.example.idx for item in shown] == table["train_idx"].tolist()
         assert [item.score for item in shown] == pytest.approx(table["score"].tolist(), rel=0.02)
-    said = own_sentences(small_run, own, label)
+    said = answer_sentences(small_run, own, label)
     assert said.answer.startswith(f"The model calls this “{label}”") and not said.warning
     assert "follow the stored ones at 0.99" in said.trust or "at 1.000" in said.trust
-    other = own_sentences(small_run, own, (label + 1) % 10)
+    other = answer_sentences(small_run, own, (label + 1) % 10)
     assert f"spoke for “{(label + 1) % 10}”" in other.answer
-    with pytest.raises(NeedNotMetError, match="images"):
-        explain_own_text(small_run, "a text")
+    with pytest.raises(NeedNotMetError, match="takes image, and image is missing"):
+        explain_new(small_run, {"text": "a text"})

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
+from trak_core.datasets.digits import ink_thumbnail
 from trak_core.errors import InvalidDataError
-from trak_core.live.digit_look import read_digit
-from trak_core.live.images import MAX_BYTES, WORKING_PIXELS, read_grey
+from trak_core.modalities.image.grey_picture import MAX_BYTES, WORKING_PIXELS, read_grey
 from trak_core.subjects import find_recipe
+from trak_core.subjects.drawn_digit import read_digit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -184,7 +185,8 @@ MEMORY = """
 import io, resource, sys
 from PIL import Image
 sys.path.insert(0, {root!r})
-from trak_core.live.digit_look import read_digit
+from trak_core.subjects.drawn_digit import read_digit
+from trak_core.datasets.digits import ink_thumbnail
 from trak_core.errors import InvalidDataError
 content = open({path!r}, "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -257,7 +259,7 @@ def test_an_image_of_the_data_comes_back_as_it_is(digits, enlarge):
 
 def test_the_thumbnail_is_read_back_as_the_same_digit():
     read = read_digit(saved(seven()))
-    assert (read_digit(read.thumbnail).ink == read.ink).all()
+    assert (read_digit(ink_thumbnail(read.ink)).ink == read.ink).all()
 
 
 def test_every_digit_is_cut_out_centred_full_height_and_of_usual_ink():

@@ -23,10 +23,8 @@ from trak_core.views import (
     colour_options,
     colouring,
     group_influence,
-    group_table,
     map_points,
     map_table,
-    matrix_table,
     overview,
     points_inside,
     strongest_cell,
@@ -238,7 +236,6 @@ def test_the_class_matrix_is_that_of_a_loop_over_all_scores(small_run):
     fewer = together.strongest(4)
     assert fewer.values.shape == (4, 4)
     assert fewer.values[0, 1] == together.values[fewer.rows[0], fewer.columns[1]]
-    assert matrix_table(together).shape == (10, 11)
 
 
 def test_what_a_group_does_is_the_sum_over_its_members(small_run):
@@ -249,7 +246,6 @@ def test_what_a_group_does_is_the_sum_over_its_members(small_run):
         expected = np.mean([sum(row[i] for i in picked) for row in rows])
         assert value == pytest.approx(expected, rel=1e-4, abs=1e-7)
     assert group_influence(influence, []).tolist() == [0] * 10
-    assert group_table(influence, picked)["mean_sum_of_scores"].tolist() == group_influence(influence, picked).tolist()
 
 
 @pytest.mark.parametrize("side", ["proponent", "opponent"])

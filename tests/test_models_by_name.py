@@ -16,17 +16,6 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from tests.pretrained import write_tiny_bert
-from trak_core.datasets import (
-    Pieces,
-    RawData,
-    RawImages,
-    RawTexts,
-    Tokenizer,
-    encoding_facts,
-    pieces,
-    prepare,
-    read_encoding,
-)
 from trak_core.engine import BuildSettings, build_run
 from trak_core.engine.subject import read_build
 from trak_core.errors import (
@@ -36,11 +25,14 @@ from trak_core.errors import (
     NotInRunError,
     RunMismatchError,
 )
+from trak_core.modalities import RawData, RawSplit, encoding_metadata, prepare, read_encoding
+from trak_core.modalities.text import SubwordTokens, Tokenizer, subword_tokens
 from trak_core.store.files import RunFiles
-from trak_core.store.places import facts_here, keep_places, without_paths
+from trak_core.store.local_paths import keep_local_paths, metadata_here, without_paths
 from trak_core.store.run import open_run
-from trak_core.subjects import READY_MODELS, find_model, model_is_here, own_recipe, own_subject, read_weights
+from trak_core.subjects import custom_recipe, custom_subject, find_model, model_is_here, read_weights
 from trak_core.subjects.of_run import can_be_made_again, read_subject
+from trak_core.subjects.ready_model import ready_models
 from trak_core.subjects.trial import try_model
 from trak_core.tasks import label_task
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
@@ -143,11 +135,11 @@ def images(n_train: int = 60, n_test: int = 20, size: int = 4) -> RawData:
     """Two kinds of grey images, one lighter in its upper half."""
     generator = np.random.default_rng(0)
 
-    def draw(n: int) -> RawImages:
+    def draw(n: int) -> RawSplit:
         labels = np.arange(n) % 2
         pixels = generator.integers(100, size=(n, size, size, 1))
         pixels[labels == 1, : size // 2] += 100
-        return RawImages(pixels.astype(np.uint8), labels)
+        return RawSplit(pixels.astype(np.uint8), labels)
 
     return RawData("squares", "image", ("dark", "light"), draw(n_train), draw(n_test))
 
@@ -157,17 +149,17 @@ def texts(n_train: int = 60, n_test: int = 20) -> RawData:
     generator = np.random.default_rng(0)
     common = ["film", "plot", "actor", "scene", "music"]
 
-    def draw(n: int) -> RawTexts:
+    def draw(n: int) -> RawSplit:
         labels = np.arange(n) % 2
         rows = [" ".join([*generator.choice(common, 4), ["good", "bad"][label]]) for label in labels]
-        return RawTexts(rows, labels)
+        return RawSplit(rows, labels)
 
     return RawData("views", "text", ("good", "bad"), draw(n_train), draw(n_test))
 
 
 def subject_of(name: str, raw: RawData, weights: str | Path = ""):
     model = find_model(name, raw.modality, weights)
-    return own_subject(prepare(raw, model.encoding), model)
+    return custom_subject(prepare(raw, model.takes), model)
 
 
 # --- a person's own code -----------------------------------------------------------------------------------
@@ -270,7 +262,7 @@ def test_folders_inside_folders_without_init_are_not_here(tmp_path, monkeypatch)
         find_model("people_space.v1.small:f", "image")
 
 
-@pytest.mark.parametrize("module", ["antigravity", "test.autotest", "pytest", "trak_core.models.images"])
+@pytest.mark.parametrize("module", ["antigravity", "test.autotest", "pytest", "trak_core.modalities.image.networks"])
 def test_what_is_installed_is_never_taken_for_own_code(module):
     file = importlib.util.find_spec(module).origin
     known = {"code": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
@@ -307,7 +299,7 @@ def test_unknown_names_list_what_there_is():
     with pytest.raises(InvalidSettingError, match="words, transformer, huggingface:FOLDER, or your own"):
         find_model("nonsense", "text")
     assert not model_is_here("nonsense")
-    assert all(model_is_here(name) for name in READY_MODELS)
+    assert all(model_is_here(name) for name in ready_models())
 
 
 # --- weights to begin from ---------------------------------------------------------------------------------
@@ -329,7 +321,7 @@ def test_training_begins_from_the_weights_of_a_file(nets, tmp_path, kind):
             name: value.tolist() for name, value in state.items()
         }
     assert subject.sources["weights"] == subject_of("people_nets:small", images(), path).sources["weights"]
-    settings = BuildSettings.of(own_recipe("image-folder", subject.dataset, "mlp"), 0, "cpu")
+    settings = BuildSettings.of(custom_recipe("image-folder", subject.dataset, "mlp"), 0, "cpu")
     assert settings.fingerprint(subject) != settings.fingerprint(subject_of("people_nets:small", images()))
 
 
@@ -414,14 +406,14 @@ def test_weights_of_wrapped_models_get_a_hint(tmp_path):
 def test_a_run_of_own_code_and_weights_says_whether_it_can_be_trained_again(nets, tmp_path):
     path = saved(tmp_path, "safetensors", {"1.weight": torch.rand(2, 16), "1.bias": torch.rand(2)})
     model = find_model("people_nets:small", "image", path)
-    recipe = own_recipe("image-folder", prepare(images(), model.encoding), model)
+    recipe = custom_recipe("image-folder", prepare(images(), model.takes), model)
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=2, proj_dim=8, n_subsets=20, n_seeds=2)
     run_dir = build_run(settings, "mine", tmp_path / "runs", recipe=recipe)
     with open_run(run_dir) as run:
         assert can_be_made_again(run)
         _, subject = read_build(run)
         assert subject.sources == model.sources
-        assert (run.info.provenance["weights"], facts_here(run)["weights"]) == (path.name, str(path))
+        assert (run.info.provenance["weights"], metadata_here(run)["weights"]) == (path.name, str(path))
         assert str(tmp_path) not in str(run.rows("SELECT key, value FROM meta"))
         save_file({"1.weight": torch.rand(2, 16), "1.bias": torch.rand(2)}, path)
         with pytest.raises(RunMismatchError, match="weights of people_nets:small changed since"):
@@ -524,12 +516,12 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_texts_are_taken_by_the_tokenizer_of_the_model(bert):
     model = find_model(f"huggingface:{bert}", "text")
-    assert model.encoding == Tokenizer(str(bert), 10)
-    dataset = prepare(texts(), model.encoding)
-    assert dataset.encoding == Pieces(str(bert), 7)  # [CLS], five words, [SEP]
+    assert model.takes == Tokenizer(str(bert), 10)
+    dataset = prepare(texts(), model.takes)
+    assert dataset.encoding == SubwordTokens(str(bert), 7)  # [CLS], five words, [SEP]
     inputs = dataset.encoding.inputs(["good film", "unheard of"])
     assert inputs.tolist() == [[2, 10, 5, 3, 0, 0, 0], [2, 1, 1, 3, 0, 0, 0]]
-    assert read_encoding(encoding_facts(dataset.encoding)) == dataset.encoding
+    assert read_encoding(encoding_metadata(dataset.encoding)) == dataset.encoding
 
 
 def test_a_tokenizer_and_weights_that_changed_are_read_again(bert, tmp_path):
@@ -542,24 +534,28 @@ def test_a_tokenizer_and_weights_that_changed_are_read_again(bert, tmp_path):
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     after = subject.make_model().state_dict()["model.bert.embeddings.word_embeddings.weight"]
     torch.testing.assert_close(after, before + 1)
-    assert pieces._tokenizer(str(folder)) is (first := pieces._tokenizer(str(folder)))
+    assert subword_tokens._tokenizer(str(folder)) is (first := subword_tokens._tokenizer(str(folder)))
     os.utime(folder / "tokenizer_config.json", (1, 1))
-    assert pieces._tokenizer(str(folder)) is not first
+    assert subword_tokens._tokenizer(str(folder)) is not first
 
 
 def test_paths_stay_on_this_machine(tmp_path):
-    facts = {"model": "huggingface:/home/a:b/tiny", "weights": "/home/a:b/best.pt", "pieces": {"source": "/home/tiny"}}
-    short = {"model": "huggingface:tiny", "weights": "best.pt", "pieces": {"source": "tiny"}}
-    assert without_paths({**facts, "title": "/x"}) == {**short, "title": "/x"}
-    named = {"model": "huggingface:group/tiny", "weights": "", "pieces": None}
+    metadata = {
+        "model": "huggingface:/home/a:b/tiny",
+        "weights": "/home/a:b/best.pt",
+        "encoding": {"source": "/home/tiny"},
+    }
+    short = {"model": "huggingface:tiny", "weights": "best.pt", "encoding": {"source": "tiny"}}
+    assert without_paths({**metadata, "title": "/x"}) == {**short, "title": "/x"}
+    named = {"model": "huggingface:group/tiny", "weights": "", "encoding": None}
     assert without_paths(named) == named
-    keep_places(RunFiles(tmp_path), facts)
+    keep_local_paths(RunFiles(tmp_path), metadata)
     run = SimpleNamespace(path=tmp_path, info=SimpleNamespace(provenance={**short, "seed": 0}))
-    assert facts_here(run) == {**facts, "seed": 0}
+    assert metadata_here(run) == {**metadata, "seed": 0}
     run.info.provenance["weights"] = "other.pt"
-    assert facts_here(run)["weights"] == "other.pt"
+    assert metadata_here(run)["weights"] == "other.pt"
     (tmp_path / "sources.json").write_text("{", encoding="utf-8")
-    assert facts_here(run) == run.info.provenance
+    assert metadata_here(run) == run.info.provenance
 
 
 def test_the_body_is_pretrained_and_the_head_is_fresh(bert):
@@ -614,7 +610,7 @@ def test_a_folder_that_went_away_cannot_be_made_again(bert, tmp_path):
 @pytest.mark.slow
 def test_a_build_with_a_pretrained_model_goes_to_its_end(bert, tmp_path):
     model = find_model(f"huggingface:{bert}", "text")
-    recipe = own_recipe("table", prepare(texts(), model.encoding), model)
+    recipe = custom_recipe("table", prepare(texts(), model.takes), model)
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=2, proj_dim=8, n_subsets=20, n_seeds=2)
     run_dir = build_run(settings, "views", tmp_path / "runs", recipe=recipe)
     with open_run(run_dir) as run:
@@ -622,7 +618,7 @@ def test_a_build_with_a_pretrained_model_goes_to_its_end(bert, tmp_path):
         assert run.has_lds
         _, subject = read_build(run)
         np.testing.assert_array_equal(subject.dataset.train.inputs, recipe.load().dataset.train.inputs)
-        assert run.info.provenance["pieces"]["source"] == bert.name
+        assert run.info.provenance["encoding"]["source"] == bert.name
         assert str(bert.parent) not in str(run.rows("SELECT key, value FROM meta"))
 
 

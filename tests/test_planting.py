@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from trak_core.live.material import read_material
+from trak_core.live.context import read_context
 
 from tests.tiny import N_TRAIN, QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
@@ -25,7 +25,7 @@ from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, SHRINKAGE, plant_errors, plant_in
 from trak_core.views.compare import differing_settings
-from trak_core.views.provenance import facts_table
+from trak_core.views.provenance import metadata_table
 
 ROOT = Path(__file__).resolve().parents[1]
 FLIPPED = dataclasses.replace(SETTINGS, flip_labels=0.1, flip_kind="confusable")
@@ -310,7 +310,7 @@ def test_a_run_without_planted_errors_has_none(built):
 
 
 def test_the_checkpoints_were_trained_on_the_wrong_labels(flipped):
-    material = read_material(flipped)
+    material = read_context(flipped)
     said, accuracy = zip(
         *flipped.rows("SELECT checkpoint_id, train_accuracy FROM checkpoints ORDER BY checkpoint_id"), strict=True
     )
@@ -323,7 +323,7 @@ def test_the_checkpoints_were_trained_on_the_wrong_labels(flipped):
 
 def test_new_inputs_are_scored_against_the_labels_that_were_trained_on(flipped):
     dataset = TINY.load().dataset
-    assert np.array_equal(read_material(flipped).train_labels.numpy(), flipped.train_labels)
+    assert np.array_equal(read_context(flipped).train_labels.numpy(), flipped.train_labels)
     live = flipped.attribute(dataset.test.inputs[:3], flipped.test_labels[:3])
     stored = flipped.scores("trak")[:3]
     assert np.abs(live - stored).max() < 1e-3 * np.abs(stored).max()
@@ -359,10 +359,10 @@ def test_what_a_run_is_made_of_tells_of_its_wrong_labels(built, flipped, monkeyp
     assert "12 of 120 training labels were made wrong on purpose (confusable, --flip-labels 0.1)." in said
     assert json.loads(CliRunner().invoke(cli, ["info", "flipped", "--json"]).output)["n_planted_errors"] == 12
     assert "on purpose" not in CliRunner().invoke(cli, ["info", "plain"]).output
-    facts = dict(facts_table(flipped)[["what", "value"]].itertuples(index=False))
+    facts = dict(metadata_table(flipped)[["what", "value"]].itertuples(index=False))
     assert facts["share of labels made wrong on purpose"] == "0.1"
     assert facts["kind of wrong labels"] == "confusable"
     with open_run(built / "plain") as plain:
-        assert "kind of wrong labels" not in set(facts_table(plain)["what"])
+        assert "kind of wrong labels" not in set(metadata_table(plain)["what"])
         differing = set(differing_settings(flipped, plain)["setting"])
     assert {"share of labels made wrong on purpose", "kind of wrong labels"} <= differing

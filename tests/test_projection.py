@@ -199,6 +199,22 @@ MODELS = {
 }
 
 
+class Tied(nn.Module):
+    """A table that serves as head too, beside Linear layers that share a weight, one of them without a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(7, 4), nn.Linear(4, 7)
+        self.fc1, self.fc2 = nn.Linear(4, 4), nn.Linear(4, 4, bias=False)
+        self.head.weight, self.fc2.weight = self.words.weight, self.fc1.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.fc2(torch.tanh(self.fc1(self.words(tokens)))).mean(1))[:, :N_CLASSES]
+
+
+MODELS["tied"] = (Tied, MODELS["tokens"][1])
+
+
 def gradients_of(name: str, way: str, part: slice = slice(None)) -> tuple[GradientComputer, BatchGradients]:
     torch.manual_seed(0)
     build, inputs = MODELS[name][0]().double(), MODELS[name][1]()
@@ -219,7 +235,7 @@ def feature_map(kind: Any, computer: GradientComputer, proj_dim: int = 20) -> Fe
 
 @pytest.mark.parametrize("buffer", [5, 40, 2**17])
 @pytest.mark.parametrize("way", ["hooks", "functional"])
-@pytest.mark.parametrize("name", ["tokens", "convolutions"])
+@pytest.mark.parametrize("name", ["tokens", "convolutions", "tied"])
 @pytest.mark.parametrize("kind", ["sjlt", "rademacher"])
 def test_rows_are_projected_gradients_by_any_way_and_in_any_blocks(
     kind: str, name: str, way: str, buffer: int, monkeypatch: pytest.MonkeyPatch
@@ -236,7 +252,7 @@ def test_rows_are_projected_gradients_by_any_way_and_in_any_blocks(
 
 
 @pytest.mark.parametrize("kind", ["none", "sjlt", "rademacher", "kronecker"])
-@pytest.mark.parametrize("name", ["tokens", "convolutions"])
+@pytest.mark.parametrize("name", ["tokens", "convolutions", "tied"])
 def test_rows_do_not_depend_on_the_batch_they_are_in(name: str, kind: str):
     """Not even where the map uses memory of a larger batch again."""
     computer, gradients = gradients_of(name, "hooks")
@@ -264,7 +280,7 @@ def test_kronecker_rows_are_formed_gradients_between_two_matrices(name: str, way
             expected.append((left.T @ g @ right).flatten(1))
         else:
             others += form(each).T @ dense_sjlt(40 - used, 8, 1, layer.start, layer.start + layer.size)
-    expected += [others] if name != "matrices" else []
+    expected += [others] if name in ("tokens", "convolutions") else []
     made = feature_map("kronecker", computer, 40)
     rows, squared_norms = made.rows(gradients.layers)
     torch.testing.assert_close(rows, torch.cat(expected, dim=1), **TOLERANCE)

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from trak_core.datasets.raw import RawData, RawTexts
 from trak_core.datasets.sampling import sampled
 from trak_core.datasets.splitting import draw
 from trak_core.errors import InvalidSettingError
+from trak_core.modalities.raw import RawData, RawSplit
 
 
 def raw(n_train: int, n_test: int, n_classes: int = 4) -> RawData:
-    def part(n: int) -> RawTexts:
+    def part(n: int) -> RawSplit:
         labels = np.minimum(np.arange(n) % (n_classes + 3), n_classes - 1)  # the last class is the largest
-        return RawTexts([f"text {i}" for i in range(n)], labels.astype(np.int64))
+        return RawSplit([f"text {i}" for i in range(n)], labels.astype(np.int64))
 
     names = tuple(f"class {i}" for i in range(n_classes))
     return RawData("texts", "text", names, part(n_train), part(n_test), notes=("as read",))
@@ -53,9 +53,8 @@ def test_texts_keep_their_labels():
     whole = raw(350, 100)
     drawn = sampled(whole, n_train=50, n_test=20)
     for part, source in ((drawn.train, whole.train), (drawn.test, whole.test)):
-        assert isinstance(part, RawTexts) and isinstance(source, RawTexts)
-        of_text = dict(zip(source.texts, source.labels, strict=True))
-        assert [of_text[text] for text in part.texts] == part.labels.tolist()
+        of_text = dict(zip(source.contents, source.labels, strict=True))
+        assert [of_text[text] for text in part.contents] == part.labels.tolist()
 
 
 def test_very_many_train_examples_leave_room_for_fewer_explained_ones():

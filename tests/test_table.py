@@ -23,10 +23,10 @@ from tests.benchmarks.label_subjects import DATA
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.csv_rows import read_csv_rows
 from trak_core.datasets.duckdb_rows import _fetch
-from trak_core.datasets.raw import LeftOut, RawData, RawTexts
 from trak_core.datasets.rows import Row
 from trak_core.datasets.table import MAX_CHARACTERS, read_table
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError, TrakCoreError
+from trak_core.modalities.raw import LeftOut, RawData
 
 ROOT = Path(__file__).resolve().parents[1]
 # Ten good rows, alternating between two classes, with what makes CSV difficult.
@@ -70,19 +70,18 @@ def read(path: Path, **settings: Any) -> RawData:
 
 def rows_of(raw: RawData) -> list[tuple[str, str]]:
     """All texts with the names of their classes, sorted: what does not depend on the split."""
-    assert isinstance(raw.train, RawTexts) and isinstance(raw.test, RawTexts)
     return sorted(
         (text, raw.class_names[label])
         for split in (raw.train, raw.test)
-        for text, label in zip(split.texts, split.labels, strict=True)
+        for text, label in zip(split.contents, split.labels, strict=True)
     )
 
 
 def same(one: RawData, other: RawData) -> bool:
     return (
         one.class_names == other.class_names
-        and one.train.texts == other.train.texts  # type: ignore[union-attr]
-        and one.test.texts == other.test.texts  # type: ignore[union-attr]
+        and one.train.contents == other.train.contents  # type: ignore[union-attr]
+        and one.test.contents == other.test.contents  # type: ignore[union-attr]
         and one.train.labels.tolist() == other.train.labels.tolist()
         and one.test.labels.tolist() == other.test.labels.tolist()
     )
@@ -435,7 +434,7 @@ def test_splits_by_a_column_in_any_case(tmp_path):
     rows = [("a", "x", "Train"), ("b", "y", " TRAINING "), ("c", "x", "TEST"), ("d", "y", "dev"), ("e", "x", "other")]
     text = csv_text([*rows, ("f", "y", ""), ("g", "z", "testing")], ",", ("text", "label", "part"))
     raw = read(put(tmp_path, "a.csv", text), split_column="part")
-    assert (raw.train.texts, raw.test.texts) == (["a", "b"], ["c"])
+    assert (raw.train.contents, raw.test.contents) == (["a", "b"], ["c"])
     assert raw.left_out == (
         LeftOut("a.csv, row 5 (line 6)", "its split 'other' is none of train, test and validation"),
         LeftOut("a.csv, row 6 (line 7)", "it is in no split"),
@@ -450,11 +449,11 @@ def test_a_validation_split_serves_where_test_rows_are_missing_or_have_no_labels
     rows = [("a", "x", "train"), ("b", "y", "train"), ("c", "y", name)]
     header = ("text", "label", "split")
     raw = read(put(tmp_path, "a.csv", csv_text(rows, ",", header)), split_column="split")
-    assert raw.test.texts == ["c"]
+    assert raw.test.contents == ["c"]
     assert raw.notes == ("There is no test split with labels; the validation split serves as one.",)
     hidden = csv_text([*rows, ("d", "", "test"), ("e", "", "test")], ",", header)
     raw = read(put(tmp_path, "a.csv", hidden), split_column="split")
-    assert raw.test.texts == ["c"] and not raw.left_out
+    assert raw.test.contents == ["c"] and not raw.left_out
     assert raw.notes[0] == "The test split (2 examples) has no labels and is not used."
 
 
@@ -463,7 +462,7 @@ def test_a_second_table_gives_the_test_examples(tmp_path):
     test = put(tmp_path, "test.jsonl", '{"text": "new", "label": "pos"}\n{"text": "odd", "label": "?"}')
     raw = read(train, test_path=test)
     assert rows_of(raw) == sorted([*good(), ("new", "pos")])
-    assert raw.test.texts == ["new"] and raw.class_names == ("neg", "pos")
+    assert raw.test.contents == ["new"] and raw.class_names == ("neg", "pos")
     assert raw.left_out == (LeftOut("test.jsonl, row 2", "no train example has the class '?'"),)
 
 
@@ -584,7 +583,7 @@ def test_sst2_is_read_whole():
     folder = real("sst2")
     raw = read_table(folder / "train.tsv", "1", "2", test_path=folder / "test.tsv", has_header=False)
     lines = (folder / "train.tsv").read_text().splitlines()
-    assert raw.train.texts == [line.split("\t")[0] for line in lines]
+    assert raw.train.contents == [line.split("\t")[0] for line in lines]
     assert raw.train.labels.tolist() == [int(line.split("\t")[1]) for line in lines]
     assert (len(raw.train), len(raw.test), raw.class_names) == (6920, 1821, ("0", "1"))
     assert not raw.left_out and not raw.notes
@@ -600,7 +599,7 @@ def test_trec_is_read_after_a_tab_is_put_behind_its_labels(tmp_path):
     assert raw.class_names == ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
     assert (len(raw.train), len(raw.test), raw.left_out) == (5452, 500, ())
     lines = (DATA / "trec" / "train_5500.label").read_text(encoding="latin-1").split("\n")[:5452]
-    assert raw.train.texts == [line.split(" ", 1)[1] for line in lines]
+    assert raw.train.contents == [line.split(" ", 1)[1] for line in lines]
     assert np.array(raw.class_names)[raw.train.labels].tolist() == [line.split(":")[0] for line in lines]
     # Without the encoding, the one line that is not ASCII is left out rather than garbled.
     assert [one.where for one in read_table(tmp_path / "train_5500.tsv", **columns).left_out] == [

@@ -21,7 +21,7 @@ from trak_core.subjects import RECIPES, Subject
 from trak_core.subjects.planting import plant_in
 from trak_core.training import Ensemble, TrainingSettings, VmapTrainer, trainers
 from trak_core.training.ensemble import make_models
-from trak_core.views.provenance import facts_table
+from trak_core.views.provenance import metadata_table
 
 N_MODELS = N_FOLDS * N_REPEATS
 
@@ -393,6 +393,6 @@ def test_a_build_goes_on_without_a_model_that_diverged_and_says_what_went_otherw
         assert run.info.provenance["diverged_label_models"] == {"first look": 1}
         assert run.info.provenance["second_look_at_labels"].startswith("left nothing out")
         assert run.rows("SELECT count(*) FROM suspects WHERE NOT isfinite(score)") == [(0,)]
-        facts = facts_table(run)
+        facts = metadata_table(run)
         assert facts["value"][facts["what"] == "diverged label models"].tolist() == ["first look 1"]
         assert facts["value"][facts["what"] == "second look at labels"].str.contains("less than a batch").all()

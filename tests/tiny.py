@@ -6,8 +6,8 @@ from functools import cache
 from torch import nn
 
 from trak_core.datasets import load_digits
-from trak_core.datasets.dataset import Split
 from trak_core.engine import BuildSettings, MeasureSettings
+from trak_core.modalities.dataset import Split
 from trak_core.subjects import Recipe, Subject
 from trak_core.tasks import Classification
 from trak_core.training import TrainingSettings

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 N, N_CLASSES = 5, 3
@@ -33,6 +34,29 @@ class WithParameter(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = torch.tanh(inputs + self.offset)
         return self.head(2 * hidden if self.checked and hidden.sum().item() > 0 else hidden)
+
+
+class Conv1D(nn.Module):
+    """A Linear layer whose weight is `[in, out]`, as GPT-2 of Hugging Face has it."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(nx, nf)), nn.Parameter(torch.randn(nf))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.addmm(self.bias, inputs.reshape(-1, len(self.weight)), self.weight).unflatten(0, inputs.shape[:-1])
+
+
+class RootNorm(nn.Module):
+    """A norm of a kind of its own, as T5 and Llama have it; `offset` is added to each row of the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(width))
+
+    def forward(self, inputs: Tensor, offset: Tensor | None = None) -> Tensor:
+        hidden = inputs if offset is None else inputs + offset
+        return self.scale * hidden * (hidden**2).mean(-1, keepdim=True).add(1e-3).rsqrt()
 
 
 class Undifferentiable(torch.autograd.Function):
@@ -80,6 +104,93 @@ def positions(shape: Callable[[Tensor], Tensor], length: int) -> nn.Module:
         places=nn.Embedding(7, 4),
         head=nn.Linear(4, N_CLASSES),
     )
+
+
+def tied(**settings: object) -> nn.Module:
+    """A head that shares its weight with the table of tokens; with padding, whose row is never learnt as an input."""
+    words, head = nn.Embedding(7, 4, **settings), nn.Linear(4, 7)
+    head.weight = words.weight
+    return Model(lambda m, x: m.head(torch.tanh(m.words(x)).mean(1))[:, :N_CLASSES], words=words, head=head)
+
+
+def tied_twice() -> nn.Module:
+    """Two tables and two Linear layers that share their weights, one of these without a bias."""
+    modules = {"source": nn.Embedding(9, 6), "target": nn.Embedding(9, 6), "fc1": nn.Linear(6, 6)}
+    modules |= {"fc2": nn.Linear(6, 6), "fc3": nn.Linear(6, 6, bias=False), "head": nn.Linear(6, N_CLASSES)}
+    modules["target"].weight = modules["source"].weight
+    modules["fc3"].weight = modules["fc2"].weight = modules["fc1"].weight
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        hidden = torch.tanh(m.fc1(m.source(x[:, :3]))) + m.fc2(m.target(x[:, 3:]))
+        return m.head(torch.tanh(m.fc3(hidden)).mean(1))
+
+    return Model(run, **modules)
+
+
+def biased() -> nn.Module:
+    """A bias that belongs to a module of its own and is used by the head, as BERT has it."""
+    owner, head = nn.Module(), nn.Linear(6, N_CLASSES)
+    owner.offset = head.bias
+    return Model(lambda m, x: m.head(torch.tanh(m.fc(x))), owner=owner, fc=nn.Linear(6, 6), head=head)
+
+
+def relative() -> nn.Module:
+    """A bias of attention by distance, looked up once for all examples, as T5 has it, and one behind a Linear layer."""
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        at = torch.arange(length)
+        bias = m.table((at[:, None] - at).clamp(-2, 2) + 2).permute(2, 0, 1)[None]  # [1, 2, length, length]
+        heads = m.queries(x).unflatten(-1, (2, 3)).transpose(1, 2)
+        heads = F.scaled_dot_product_attention(heads, heads, heads, attn_mask=bias)
+        bias = torch.tanh(m.grid(m.norm(bias.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        heads = (heads @ heads.transpose(-1, -2) + bias + torch.ones(length)) @ heads
+        return m.head(torch.tanh(heads).mean((1, 2)))
+
+    queries, grid, norm = nn.Linear(6, 6), nn.Linear(2, 2), RootNorm(2)
+    return Model(run, table=nn.Embedding(5, 2), queries=queries, grid=grid, norm=norm, head=nn.Linear(3, N_CLASSES))
+
+
+def of_grid() -> nn.Module:
+    """Layers of images that see the coordinates of the pixels, once for all images."""
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        at = torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype)
+        places = torch.stack([at.expand(len(at), -1), at[:, None].expand(-1, len(at))])
+        seen = m.conv(x) + m.norm(m.grid(places[None])) + m.grid(places).abs()
+        return m.head(torch.tanh(seen).mean((2, 3)))
+
+    conv, grid = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 3, padding=1)
+    return Model(run, conv=conv, grid=grid, norm=nn.GroupNorm(2, 4), head=nn.Linear(4, N_CLASSES))
+
+
+def frames() -> nn.Module:
+    """Several images an example, which the convolution sees as a longer batch."""
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        return m.head(m.norm(m.conv(x.reshape(-1, 1, 2, 3))).reshape(len(x), -1))
+
+    return Model(run, conv=nn.Conv2d(1, 2, 2), norm=nn.BatchNorm2d(2), head=nn.Linear(16, N_CLASSES))
+
+
+def of_own_kinds() -> nn.Module:
+    """Modules of kinds that hooks have no formula for."""
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        hidden = m.mix(m.norm(m.fc(x), offset=x.flip(1)), m.norm(inputs=x))
+        return m.head(m.act(hidden).mean(1))
+
+    own = {"norm": RootNorm(6), "mix": nn.Bilinear(6, 6, 4), "act": nn.PReLU(4, init=0.3)}
+    return Model(run, fc=Conv1D(6, 6), **own, head=Conv1D(N_CLASSES, 4))
+
+
+def repeated() -> nn.Module:
+    """Positions that are repeated for each example before they are looked up."""
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        return m.head(torch.tanh(m.words(x) + m.places(torch.arange(6).repeat(len(x), 1))).mean(1))
+
+    return Model(run, words=nn.Embedding(9, 4), places=nn.Embedding(7, 4), head=nn.Linear(4, N_CLASSES))
 
 
 def frozen() -> nn.Module:
@@ -144,6 +255,18 @@ HOOKABLE: dict[str, tuple[Build, Callable[[], Tensor]]] = {
     "residual, dropout": (residual, vectors),
     "used twice": (lambda: three(lambda m, x: m.head(m.norm(m.fc1(torch.tanh(m.norm(m.fc1(x))))))), vectors),
     "positions in one row": (lambda: positions(lambda at: at[None], 6), tokens),
+    # PROBED = 3 examples meet 3 positions here, so that the lengths alone tell nothing.
+    "positions without a row": (lambda: positions(lambda at: at, 3), lambda: tokens(length=3)),
+    "positions for each": (repeated, tokens),
+    "relative positions": (relative, sequences),
+    "grid": (of_grid, images),
+    "tied": (tied, tokens),
+    "tied, padding": (lambda: tied(padding_idx=1), tokens),
+    "tied twice": (tied_twice, tokens),
+    "tied bias": (biased, vectors),
+    "Conv1D of Hugging Face": (lambda: nn.Sequential(Conv1D(5, 6), nn.Tanh(), Conv1D(N_CLASSES, 5)), vectors),
+    "own kinds": (of_own_kinds, sequences),
+    "folded frames": (frames, sequences),
     "frozen, unused": (frozen, vectors),
 }
 

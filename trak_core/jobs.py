@@ -1,23 +1,29 @@
 """Work in the background: `python -m trak_core ...` in processes of their own, a few at once, the others in order.
 
-A job that ends writes its result where its command keeps it; here is only how far it is and what a failed one said.
+A job leaves its result where its command keeps it; here is only how far it is, what it says, and why it failed. One
+thread looks after all processes of a list. It is no pool of `concurrent.futures`: when the explorer is told to end,
+such a pool first runs every job that still waits, and keeps the explorer from ending until the last one is done.
 """
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["JobState", "JobStatus", "Jobs", "report_progress"]
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import is_being_built
+
+__all__ = ["JobState", "JobStatus", "Jobs", "last_words", "package_environment", "report_progress"]
 
 JobState = Literal["waiting", "running", "done", "stopped", "failed"]
 
@@ -27,9 +33,10 @@ NICENESS = 5
 KEPT = 200
 """Jobs that have ended and are still remembered."""
 PATIENCE_SECONDS = 5.0
-"""What a job that is told to stop has for tidying up."""
+"""What a job that is told to stop has for tidying up; a build has all the time that it needs to keep what it has."""
+TAIL_BYTES = 64 * 1024
+"""How much of a log is looked at."""
 _STATUS_FILE = "TRAK_JOB_STATUS"
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class JobStatus:
         message: why it failed, else empty.
         n_before: jobs that wait in front of it.
         output: what a job that is done said on its standard output, where it was started to keep that.
+        is_stopping: whether it was asked to stop and has not ended yet.
     """
 
     state: JobState
@@ -53,11 +61,19 @@ class JobStatus:
     message: str = ""
     n_before: int = 0
     output: str = ""
+    is_stopping: bool = False
 
     @property
     def is_under_way(self) -> bool:
         """True while it waits or runs."""
         return self.state in ("waiting", "running")
+
+    @property
+    def place_in_line(self) -> str:
+        """A sentence on how many wait in front of a job that waits; empty for any other."""
+        if self.state != "waiting":
+            return ""
+        return f"Waiting for its turn{f', {self.n_before} before it' if self.n_before else ''}."
 
 
 def report_progress(fraction: float, step: str) -> None:
@@ -78,28 +94,25 @@ def report_progress(fraction: float, step: str) -> None:
         temporary.replace(path)
 
 
-@dataclass
-class _Job:
-    arguments: list[str]
-    text: str
-    keeps_output: bool
-    state: JobState = "waiting"
-    message: str = ""
-    output: str = ""
-    began: float = 0.0
-    process: subprocess.Popen[bytes] | None = None
-    unwanted: threading.Event = field(default_factory=threading.Event)
-    folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="trak-job-", ignore_cleanup_errors=True)
-    )
+def package_environment() -> dict[str, str]:
+    """This process's environment, with what `python -m trak_core` needs to find this package from any folder."""
+    package_root = str(Path(__file__).resolve().parents[1])
+    if package_root == sysconfig.get_path("purelib"):  # installed; Python looks there anyway
+        return dict(os.environ)
+    paths = [package_root, os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
-    @property
-    def status_file(self) -> Path:
-        return Path(self.folder.name) / "status.json"
+
+def last_words(said: str, returncode: int) -> str:
+    """Why a process failed: the last line that it said, else how it ended."""
+    lines = said.replace("\r", "\n").strip().splitlines()
+    last = lines[-1].removeprefix("error: ") if lines else ""
+    how = f"was killed by signal {-returncode}" if returncode < 0 else f"ended with status {returncode}"
+    return last or f"the process {how} and said nothing; try again."
 
 
 class Jobs:
-    """Runs jobs, each under a key. Safe to share by threads.
+    """Runs jobs, each under a key: builds under the directory of their run. Safe to share by threads.
 
     Args:
         at_once: how many run beside each other; the others wait in order.
@@ -110,143 +123,212 @@ class Jobs:
         self._at_once = at_once
         self._program = list(program)
         self._lock = threading.Lock()
-        self._jobs: dict[str, _Job] = {}
-        self._waiting: deque[str] = deque()
-        self._n_workers = 0
+        self._jobs: dict[Hashable, _Job] = {}  # in the order in which they were started
+        self._is_looked_after = False
 
-    def start(self, key: str, arguments: Sequence[str], text: str = "", keeps_output: bool = False) -> None:
+    def start(self, key: Hashable, arguments: Sequence[str], text: str = "", keeps_output: bool = False) -> None:
         """Starts a job, or lets it wait for its turn; does nothing while one of that key waits or runs.
 
         Args:
             key: to ask for it by.
             arguments: of the program.
             text: that it finds on its standard input, for what is too long for an argument.
-            keeps_output: whether what it says on its standard output is kept until it is forgotten.
+            keeps_output: whether what it says on its standard output is kept until it is forgotten, apart from its log.
         """
-        with self._lock:
-            held = self._jobs.get(key)
-            if held is not None and held.state in ("waiting", "running"):
-                return
-            self._jobs.pop(key, None)  # so that it is the newest
-            self._jobs[key] = _Job(list(arguments), text, keeps_output)
-            self._forget_oldest()
-            self._waiting.append(key)
-            if self._n_workers < self._at_once:
-                self._n_workers += 1
-                threading.Thread(target=self._work, name="trak job", daemon=True).start()
+        self._add(key, _Job(list(arguments), text, keeps_output))
 
-    def forget(self, key: str) -> None:
-        """Forgets a job that has ended; does nothing while it waits or runs."""
-        with self._lock:
-            if key in self._jobs and self._jobs[key].state not in ("waiting", "running"):
-                del self._jobs[key]
+    def start_build(self, run_dir: Path, command: Sequence[str]) -> None:
+        """Starts a build or goes on with it, in its turn; does nothing while one is under way, here or elsewhere.
 
-    def _forget_oldest(self) -> None:
-        ended = [key for key, job in self._jobs.items() if job.state not in ("waiting", "running")]
-        for key in ended[: max(0, len(ended) - KEPT)]:
-            del self._jobs[key]
+        It is a job whose key is the run's directory. Told to stop, it ends cleanly within seconds, keeps what it has
+        finished, and goes on when it is started again.
 
-    def status(self, key: str) -> JobStatus | None:
+        Args:
+            run_dir: of the run.
+            command: the arguments of the program.
+        """
+        if not is_being_built(RunFiles(run_dir)):
+            environment = {"TRAK_RUNS_DIR": str(run_dir.parent)}
+            self._add(run_dir, _Job(list(command), environment=environment, is_build=True))
+
+    def status(self, key: Hashable) -> JobStatus | None:
         """How far a job is, or how it ended; None when there was none of that key."""
         with self._lock:
             job = self._jobs.get(key)
             if job is None:
                 return None
             if job.state == "waiting":
-                return JobStatus("waiting", n_before=self._waiting.index(key))
-            if job.state != "running":
-                return JobStatus(job.state, message=job.message, output=job.output)
-        return _running(job)
+                line = [other for other, held in self._jobs.items() if held.state == "waiting"]
+                return JobStatus("waiting", n_before=line.index(key))
+            if job.state == "running":
+                return job.progress()
+            return JobStatus(job.state, message=job.message, output=job.output)
 
-    def is_running(self, key: str) -> bool:
+    def is_running(self, key: Hashable) -> bool:
         """True while a job waits or runs."""
         status = self.status(key)
         return status is not None and status.is_under_way
 
-    def stop(self, key: str) -> None:
-        """Stops a job; does nothing where it has ended."""
+    def failure(self, key: Hashable) -> str | None:
+        """Why a job failed; None where it did not, or was asked to stop."""
+        status = self.status(key)
+        return status.message if status is not None and status.state == "failed" else None
+
+    def log(self, key: Hashable, n_lines: int = 200) -> list[str]:
+        """The last lines that a job has said since its last start, also while it runs; none where there is none."""
         with self._lock:
             job = self._jobs.get(key)
-            if job is None or job.state not in ("waiting", "running"):
-                return
-            job.unwanted.set()
-            if job.state == "waiting":
-                self._waiting.remove(key)
-                job.state = "stopped"
-                job.folder.cleanup()
-            elif job.process is not None:
-                job.process.terminate()
+            said = "" if job is None else job.said()
+        return said.replace("\r", "\n").strip().splitlines()[-n_lines:]
 
-    def _work(self) -> None:
-        """One worker: takes jobs in order until none waits."""
+    def started(self, runs_dir: Path) -> dict[Path, list[str]]:
+        """The last command of every run in a directory of runs that was built here, also where nothing came of it."""
+        with self._lock:
+            builds = {key: job.arguments for key, job in self._jobs.items() if isinstance(key, Path)}
+        return {run_dir: command for run_dir, command in builds.items() if run_dir.parent == runs_dir}
+
+    def stop(self, key: Hashable) -> bool:
+        """True when a job waits or runs and is asked to stop."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None or not job.is_under_way:
+                return False
+            job.stop()
+            return True
+
+    def forget(self, key: Hashable) -> None:
+        """Forgets a job that has ended, with its failure and its log; does nothing while it waits or runs."""
+        with self._lock:
+            if key in self._jobs and not self._jobs[key].is_under_way:
+                del self._jobs[key]
+
+    def _add(self, key: Hashable, job: "_Job") -> None:
+        with self._lock:
+            held = self._jobs.get(key)
+            if held is not None and held.is_under_way:
+                job.folder.cleanup()
+                return
+            self._jobs.pop(key, None)  # so that it is the newest
+            self._jobs[key] = job
+            ended = [key for key, job in self._jobs.items() if not job.is_under_way]
+            for oldest in ended[: max(0, len(ended) - KEPT)]:
+                del self._jobs[oldest]
+            self._begin_those_next()
+            if not self._is_looked_after:
+                self._is_looked_after = True
+                threading.Thread(target=self._look_after, name="trak jobs", daemon=True).start()
+
+    def _begin_those_next(self) -> None:
+        n_free = self._at_once - sum(job.state == "running" for job in self._jobs.values())
+        for job in [job for job in self._jobs.values() if job.state == "waiting"][: max(0, n_free)]:
+            job.begin(self._program)
+
+    def _look_after(self) -> None:
+        """Notices which processes end and begins those whose turn it is, until none is under way."""
         while True:
             with self._lock:
-                if not self._waiting:
-                    self._n_workers -= 1
+                for job in self._jobs.values():
+                    job.look()
+                self._begin_those_next()
+                if not any(job.is_under_way for job in self._jobs.values()):
+                    self._is_looked_after = False
                     return
-                job = self._jobs[self._waiting.popleft()]
-                job.state, job.began = "running", time.monotonic()
-            try:
-                state, message = self._run(job)
-            except OSError as error:
-                state, message = "failed", f"the work could not be started ({error}); free some memory and try again."
-            with self._lock:
-                job.state, job.message, job.process = state, message, None
-                job.folder.cleanup()
+            time.sleep(0.05)
 
-    def _run(self, job: _Job) -> tuple[JobState, str]:
-        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as given:
-            given.write(job.text.encode())
-            given.seek(0)
-            with self._lock:
-                if job.unwanted.is_set():
-                    return "stopped", ""
-                # The same process group as ours: Ctrl-C in the terminal stops both.
-                process = job.process = subprocess.Popen(
-                    [*self._program, *job.arguments],
-                    cwd=_ROOT,
-                    env={**os.environ, _STATUS_FILE: str(job.status_file)},
+
+@dataclass
+class _Job:
+    arguments: list[str]
+    text: str = ""
+    keeps_output: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_build: bool = False
+    state: JobState = "waiting"
+    message: str = ""
+    output: str = ""
+    tail: str = ""
+    began: float = 0.0
+    stop_by: float | None = None
+    process: subprocess.Popen[bytes] | None = None
+    folder: tempfile.TemporaryDirectory[str] = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="trak-job-", ignore_cleanup_errors=True)
+    )
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in ("waiting", "running")
+
+    def path(self, name: str) -> Path:
+        return Path(self.folder.name) / name
+
+    def begin(self, program: list[str]) -> None:
+        self.state, self.began = "running", time.monotonic()
+        environment = {**package_environment(), _STATUS_FILE: str(self.path("status.json")), **self.environment}
+        try:
+            self.path("input").write_text(self.text, encoding="utf-8")
+            with (
+                self.path("input").open("rb") as given,
+                self.path("output").open("wb") as output,
+                self.path("log").open("wb") as log,
+            ):
+                # The same process group as ours: Ctrl-C in the terminal stops both, and a build goes on next time.
+                self.process = subprocess.Popen(
+                    [*program, *self.arguments],
+                    env=environment,
                     stdin=given,
-                    stdout=said if job.keeps_output else log,
+                    stdout=output if self.keeps_output else log,
                     stderr=log,
                 )
-            with contextlib.suppress(OSError):  # it may have ended already
-                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-            while process.poll() is None:
-                if job.unwanted.is_set():
-                    _end(process)
-                time.sleep(0.05)
-            if process.returncode == 0:
-                said.seek(0)
-                job.output = said.read().decode(errors="replace")
-                return "done", ""
-            if job.unwanted.is_set():
-                return "stopped", ""
-            log.seek(0)
-            return "failed", _last_words(log.read().decode(errors="replace"), process.returncode)
+        except OSError as error:
+            self.end("failed", f"the work could not be started ({error}); free some memory and try again.")
+            return
+        with contextlib.suppress(OSError):  # it may have ended already
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, NICENESS)
 
+    def look(self) -> None:
+        """Notices that the process has ended; ends one that was told to stop and does not."""
+        if self.process is None:
+            return
+        returncode = self.process.poll()
+        if returncode is None:
+            if self.stop_by is not None and time.monotonic() > self.stop_by:
+                self.process.kill()
+        elif returncode == 0:
+            self.end("done")
+        elif self.stop_by is not None:
+            self.end("stopped")
+        else:
+            self.end("failed", last_words(self.said(), returncode))
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a process that was told to end, and ends it if it does not."""
-    try:
-        process.wait(PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    def stop(self) -> None:
+        if self.process is None:
+            self.end("stopped")
+        elif self.stop_by is None:
+            self.stop_by = time.monotonic() + (math.inf if self.is_build else PATIENCE_SECONDS)
+            self.process.terminate()
 
+    def end(self, state: JobState, message: str = "") -> None:
+        self.tail = self.said()
+        if state == "done" and self.keeps_output:
+            self.output = self.path("output").read_text(encoding="utf-8", errors="replace")
+        self.state, self.message, self.process = state, message, None
+        self.folder.cleanup()
 
-def _running(job: _Job) -> JobStatus:
-    try:
-        told = json.loads(job.status_file.read_text(encoding="utf-8"))
-        fraction, step = float(told["fraction"]), str(told["step"])
-    except (OSError, ValueError, KeyError):
-        return JobStatus("running")
-    left = (time.monotonic() - job.began) * (1 - fraction) / fraction if fraction > 0.02 else None
-    return JobStatus("running", fraction, step, left)
+    def progress(self) -> JobStatus:
+        is_stopping = self.stop_by is not None
+        try:
+            told = json.loads(self.path("status.json").read_text(encoding="utf-8"))
+            fraction, step = float(told["fraction"]), str(told["step"])
+        except (OSError, ValueError, KeyError):
+            return JobStatus("running", is_stopping=is_stopping)
+        left = (time.monotonic() - self.began) * (1 - fraction) / fraction if fraction > 0.02 else None
+        return JobStatus("running", fraction, step, left, is_stopping=is_stopping)
 
-
-def _last_words(said: str, returncode: int) -> str:
-    lines = said.replace("\r", "\n").strip().splitlines()
-    last = lines[-1].removeprefix("error: ") if lines else ""
-    how = f"was killed by signal {-returncode}" if returncode < 0 else f"ended with status {returncode}"
-    return last or f"the process {how} and said nothing; try again."
+    def said(self) -> str:
+        """The end of the log."""
+        try:
+            with self.path("log").open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                return log.read().decode(errors="replace")
+        except OSError:  # it has ended, or not begun
+            return self.tail

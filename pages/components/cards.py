@@ -6,10 +6,11 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.images import show_image, show_text
+from pages.components.media import show_media
 from pages.components.text import apart
 from pages.components.trust import trust_badge
-from pages.components.view import Picture, Pictures, note
+from pages.components.view import Card, Cards, note
+from trak_core.media import Picture
 from trak_core.store.ranking import Side
 from trak_core.store.run import Run
 from trak_core.views import Attributed, Explanation, TrainingItem, train_role
@@ -36,12 +37,9 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
     sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
     answer = f"Model: {explanation.predicted_name}{sure}"
     lines = (f"Label: {example.label_name}", answer, f"Trust: {explanation.trust.level}")
-    note("test example", Pictures("Test example", (Picture(example.thumbnail, example.text or "", lines),)))
+    note("test example", Cards("Test example", (Card(example.media, lines),)))
     with st.container(border=True, height="stretch"):
-        if example.thumbnail:
-            show_image(example.thumbnail, 150, f"test example {example.idx}")
-        if example.text:
-            show_text(example.text)
+        show_media(example.media, 150, f"test example {example.idx}")
         st.text(f"Label: {example.label_name}")
         st.text(answer)
         trust_badge(explanation.trust, will_be_measured)
@@ -118,18 +116,17 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
         st.caption("Click a training example to see the part that it plays.")
         return
     role = train_role(run, train_idx, explanation.example.idx, explanation.asked_class, explanation.method)
-    picture, words = st.columns([1, 3])
-    if role.example.thumbnail:
-        with picture:
-            show_image(role.example.thumbnail, 96, f"train example {train_idx}")
+    looked, words = st.columns([1, 3])
+    pictures = [medium for medium in role.example.media if isinstance(medium, Picture)]
+    with looked:
+        show_media(pictures, 96, f"train example {train_idx}")
     with words, st.container(gap="xsmall"):
         st.text(f"Train example {train_idx}, label {role.example.label_name}")
         spread = "" if role.standard_error is None else f" ± {role.standard_error:.2g} over checkpoints"
         st.text(f"Score here {role.score:+.3g}{spread}, rank {role.rank:,} of {role.n_train:,}")
         st.text(f"Among the 20 strongest proponents of {role.n_helped} test examples")
         st.text(f"Among the 20 strongest opponents of {role.n_hurt} test examples")
-    if role.example.text:
-        show_text(role.example.text)
+    show_media([medium for medium in role.example.media if medium not in pictures], 96, "")
 
 
 def train_item_card(item: TrainingItem) -> None:
@@ -140,13 +137,10 @@ def train_item_card(item: TrainingItem) -> None:
         lines.append(f"Model: {item.guess_name}")
     note(
         "training example",
-        Pictures("Training example", (Picture(example.thumbnail, example.text or "", tuple(lines)),)),
+        Cards("Training example", (Card(example.media, tuple(lines)),)),
     )
     with st.container(border=True, height="stretch"):
-        if example.thumbnail:
-            show_image(example.thumbnail, 150, f"train example {example.idx}")
-        if example.text:
-            show_text(example.text)
+        show_media(example.media, 150, f"train example {example.idx}")
         for line in lines:
             st.text(line)
         if item.p_label is not None:

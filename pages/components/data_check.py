@@ -6,24 +6,24 @@ import streamlit as st
 
 from pages.components.jobs import background_jobs, watch_job
 from pages.components.text import plain
-from trak_core.datasets.own_data import OwnData
+from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.report import DataReport
 from trak_core.errors import TrakCoreError
 from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
 
 __all__ = ["checked_report", "is_checking", "show_check", "start_check"]
 
-_CHECK = "own data check"
-_REPORT = "own data report"
+_CHECK = "data check"
+_REPORT = "data report"
 TABLE_HEIGHT = 300
 MANY_ROWS = 10
 
 
-def _words(source: OwnData) -> tuple[str, ...]:
+def _words(source: CustomData) -> tuple[str, ...]:
     return (*source.words(), "--seed", str(source.seed))
 
 
-def start_check(source: OwnData) -> None:
+def start_check(source: CustomData) -> None:
     """Begins to read the data; for callbacks."""
     # A key of its own: data may have changed since somebody else had them checked.
     key = f"check {secrets.token_hex(8)}"
@@ -32,13 +32,13 @@ def start_check(source: OwnData) -> None:
     background_jobs().start(key, ["check", *_words(source), "--json"], keeps_output=True)
 
 
-def is_checking(source: OwnData) -> bool:
+def is_checking(source: CustomData) -> bool:
     """True while these very data are being read."""
     words, key = st.session_state.get(_CHECK, ((), ""))
     return words == _words(source) and background_jobs().is_running(key)
 
 
-def checked_report(source: OwnData) -> DataReport | None:
+def checked_report(source: CustomData) -> DataReport | None:
     """The report on these data, read in this very way; None where there is none."""
     _collect()
     words, report = st.session_state.get(_REPORT, ((), None))
@@ -59,7 +59,7 @@ def _collect() -> None:
         st.error(plain(error), icon=":material/error:")
 
 
-def show_check(source: OwnData, report: DataReport | None) -> None:
+def show_check(source: CustomData, report: DataReport | None) -> None:
     """How far reading is, why it failed, or what is in the data."""
     words, key = st.session_state.get(_CHECK, ((), ""))
     status = background_jobs().status(key)
@@ -84,9 +84,9 @@ def _show_report(report: DataReport) -> None:
         hide_index=True,
         height="content" if len(table) <= MANY_ROWS else TABLE_HEIGHT,
         column_config={"class": st.column_config.Column(width="medium")},
-        key="own classes",
+        key="data classes",
     )
     for finding in findings:
         with st.expander(finding.title):
             st.caption(finding.help)
-            st.dataframe(finding.table, hide_index=True, key=f"own {finding.title}")
+            st.dataframe(finding.table, hide_index=True, key=f"data {finding.title}")

@@ -5,9 +5,9 @@ import streamlit as st
 from pages.components.address import go_to_test
 from pages.components.charts import checkpoints_chart, fit_chart, methods_chart, removal_chart, ridge_chart, show
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.images import show_image
+from pages.components.media import show_media, show_short_text
 from pages.components.pages import EXPLORE
-from pages.components.runs import launcher
+from pages.components.runs import builds
 from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.store.progress import read_status
@@ -117,11 +117,11 @@ def measure_panel(run: Run) -> None:
                 "minutes on two processor cores, and results join this page as they come."
             )
             begun = read_status(run.path)
-            if problem := launcher().failure(run.path) or (begun.message if begun else None):
+            if problem := builds().failure(run.path) or (begun.message if begun else None):
                 st.text(problem)
         st.button(
             "Go on measuring" if begun else "Measure every method",
-            on_click=launcher().start,
+            on_click=builds().start_build,
             args=(run.path, begun.command if begun and begun.command else ["evidence", run.info.name]),
             icon=":material/science:",
         )
@@ -193,8 +193,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
         help="One point a random half of the training data.",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        if example.thumbnail:
-            show_image(example.thumbnail, 72, f"test example {test_idx}")
+        show_media(example.media, 72, f"test example {test_idx}", show_short_text)
         with st.container(width="stretch", gap="xsmall"):
             st.text(f"Test example {test_idx}, label {example.label_name}")
             if fit.lds is None or fit.ci_low is None or fit.ci_high is None:

@@ -7,7 +7,7 @@ import streamlit as st
 from pages.components.address import put_right
 from pages.components.text import plain
 from trak_core.store.run import Run
-from trak_core.views import TestFilter, TestOverview, find_tests
+from trak_core.views import TestFilter, TestOverview, find_tests, shows_texts
 
 __all__ = ["filter_bar", "neighbours_shown"]
 
@@ -30,7 +30,7 @@ def filter_bar(run: Run, tests: TestOverview) -> list[int]:
                     "Confidence of the answer, %", 0, 100, (0, 100), key="confidence", bind="query-params"
                 )
         text = ""
-        if run.info.modality == "text":
+        if shows_texts(run):
             with st.container(width=220):
                 text = st.text_input("Text contains", key="contains", bind="query-params")
         mistakes = tests.is_known and st.toggle("Only mistakes", key="mistakes", bind="query-params")

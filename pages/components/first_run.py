@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.components.pages import EXPLORE
-from pages.components.runs import launcher
+from pages.components.runs import builds, place_in_line
 from pages.components.text import plain
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import published_runs, run_dirs
@@ -33,15 +33,15 @@ def first_run() -> None:
     problem = _problem(run_dir, status)
     if problem:
         st.error(f"The first run could not be built: {plain(problem)}", icon=":material/error:")
-        st.button("Try again", on_click=launcher().start, args=(run_dir, command), icon=":material/refresh:")
+        st.button("Try again", on_click=builds().start_build, args=(run_dir, command), icon=":material/refresh:")
         return
     if status is None or status.state != "running":
-        launcher().start(run_dir, command)
+        builds().start_build(run_dir, command)
     with st.container(border=True):
         st.subheader("Building your first run: handwritten digits")
         fraction = status.fraction if status else 0.0
         step = status.step if status else "starting"
-        st.progress(fraction, text=f"{step[:1].upper()}{step[1:]} …")
+        st.progress(fraction, text=place_in_line(run_dir) or f"{step[:1].upper()}{step[1:]} …")
         left = status.seconds_to_scores if status else None
         st.write(f"The explorer opens in about {left:.0f} seconds." if left else "The explorer opens within a minute.")
         st.caption(
@@ -51,8 +51,8 @@ def first_run() -> None:
 
 
 def _problem(run_dir: Path, status: BuildStatus | None) -> str | None:
-    if launcher().is_running(run_dir) or (status is not None and status.state == "running"):
+    if builds().is_running(run_dir) or (status is not None and status.state == "running"):
         return None
     if status is not None and status.state == "failed":
         return status.message
-    return launcher().failure(run_dir)
+    return builds().failure(run_dir)

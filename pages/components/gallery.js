@@ -17,7 +17,7 @@ export default function (component) {
   root.className = data.strip ? "gallery strip" : "gallery"
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", data.label)
-  const is_text = data.items.some((item) => !item.image)
+  const is_text = data.items.some((item) => item.media.some((medium) => !medium.image))
   root.style.setProperty("--cell", (is_text ? 150 : data.size + 10) + "px")
   root.replaceChildren()
   const current = Math.max(0, data.items.findIndex((item) => item.id === data.selected))
@@ -29,13 +29,17 @@ export default function (component) {
     if (!item.href) button.setAttribute("aria-pressed", String(item.id === data.selected))
     button.title = item.name
     button.dataset.id = item.id
-    if (item.image) {
-      button.append(made("img", { src: item.image, alt: "", width: data.size, height: data.size }))
-    } else {
+    for (const medium of item.media) {
+      if (medium.image) {
+        button.append(made("img", { src: medium.image, alt: medium.text, width: data.size, height: data.size }))
+        continue
+      }
       const text = made("div", { className: "text" })
       text.style.width = data.strip ? data.size * 2 + "px" : "100%"
-      text.style.height = (data.strip ? data.size : Math.max(data.size, 82)) + "px"
-      fill(text, item.text, new Set(data.marked))
+      // Alone, texts are as high as pictures; beside other media they take what they need, up to that.
+      text.style[item.media.length > 1 ? "maxHeight" : "height"] =
+        (data.strip ? data.size : Math.max(data.size, 82)) + "px"
+      fill(text, medium.text, new Set(data.marked))
       button.append(text)
     }
     add("score " + item.side, item.score)

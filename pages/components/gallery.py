@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.components.assets import asset
-from pages.components.images import data_uri
-from pages.components.view import Picture, Pictures, note
+from pages.components.media import for_script
+from pages.components.view import Card, Cards, note
 from trak_core.views import Example
 
 __all__ = ["MAX_ITEMS", "GalleryItem", "gallery"]
@@ -92,7 +92,7 @@ def gallery(
             on_choose(int(put_aside))
 
     if not strip:  # a strip is for finding one's way and no part of the view
-        note(key, Pictures(label, tuple(_picture(item) for item in items[:MAX_ITEMS])))
+        note(key, Cards(label, tuple(_card(item) for item in items[:MAX_ITEMS])))
     _COMPONENT(
         key=key,
         data={
@@ -109,9 +109,8 @@ def gallery(
     )
 
 
-def _picture(item: GalleryItem) -> Picture:
-    captions = tuple(caption for caption in (item.score, item.caption) if caption)
-    return Picture(item.example.thumbnail, item.example.text or "", captions)
+def _card(item: GalleryItem) -> Card:
+    return Card(item.example.media, tuple(caption for caption in (item.score, item.caption) if caption))
 
 
 def _item(item: GalleryItem, link: Callable[[int], str] | None) -> dict[str, object]:
@@ -119,8 +118,7 @@ def _item(item: GalleryItem, link: Callable[[int], str] | None) -> dict[str, obj
     return {
         "id": example.idx,
         "href": link(example.idx) if link is not None else None,
-        "image": data_uri(example.thumbnail) if example.thumbnail else None,
-        "text": (example.text or "")[:MAX_LETTERS],
+        "media": for_script(example.media, MAX_LETTERS),
         "name": item.name,
         "caption": item.caption,
         "score": item.score,

@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from pages.components.assets import asset
-from pages.components.images import data_uri
-from pages.components.view import Block, Figure, Picture, Table, Words
+from pages.components.view import Block, Card, Figure, Table, Words
+from trak_core.media import Medium, Picture
+from trak_core.views.media_html import data_uri, text_in_html
 
 __all__ = ["html_page"]
 
@@ -37,11 +38,16 @@ def _block(block: Block) -> str:
         return heading + str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
     if isinstance(block, Table):
         return heading + str(block.frame.to_html(index=False, escape=True, na_rep=""))
-    return heading + '<div class="gallery">' + "".join(_picture(item) for item in block.items) + "</div>"
+    return heading + '<div class="gallery">' + "".join(_card(item) for item in block.items) + "</div>"
 
 
-def _picture(item: Picture) -> str:
-    image = f'<img src="{data_uri(item.image)}" alt="">' if item.image else ""
-    text = f"<p>{html.escape(item.text)}</p>" if item.text else ""
+def _card(item: Card) -> str:
     lines = "<br>".join(html.escape(caption) for caption in item.captions)
-    return f"<figure>{image}{text}<figcaption>{lines}</figcaption></figure>"
+    return f"<figure>{''.join(map(_medium, item.media))}<figcaption>{lines}</figcaption></figure>"
+
+
+def _medium(medium: Medium) -> str:
+    name = f"<small>{html.escape(medium.name)}</small>" if medium.name else ""
+    if isinstance(medium, Picture):
+        return f'{name}<img src="{data_uri(medium)}" alt="">'
+    return f"{name}<p>{text_in_html(medium)}</p>"

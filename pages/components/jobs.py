@@ -27,9 +27,12 @@ def watch_job(jobs: Jobs, key: str, doing: str) -> None:
         st.rerun(scope="app")
     with st.container(horizontal=True, vertical_alignment="center"):
         if status.state == "waiting":
-            before = f", {status.n_before} before it" if status.n_before else ""
-            st.progress(0.0, text=f"Waiting for its turn{before}.")
+            st.progress(0.0, text=status.place_in_line)
         else:
             left = "" if status.seconds_left is None else f", about {status.seconds_left:.0f} s left"
             st.progress(status.fraction, text=f"{doing}: {status.step or 'starting'}{left}")
-        st.button("Cancel", icon=":material/cancel:", on_click=jobs.stop, args=(key,), key=f"cancel {key}")
+        st.button("Cancel", icon=":material/cancel:", on_click=_cancel, args=(jobs, key), key=f"cancel {key}")
+
+
+def _cancel(jobs: Jobs, key: str) -> None:
+    jobs.stop(key)

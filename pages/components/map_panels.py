@@ -15,7 +15,7 @@ from pages.components.map_data import influence_of, matrix_of
 from pages.components.pages import TRAIN
 from pages.components.pairs import pair_gallery
 from pages.components.picks import clear_picks, pick_many, replace_picks, toggle_pick
-from pages.components.runs import is_busy, launcher, refresh_when_published, test_overview
+from pages.components.runs import builds, is_busy, refresh_when_published, test_overview
 from pages.components.scatter import scatter
 from pages.components.text import plain
 from pages.components.view import Figure, Words, note
@@ -30,6 +30,7 @@ from trak_core.views import (
     group_influence,
     points_inside,
     read_examples,
+    shows_texts,
     strongest_cell,
 )
 
@@ -74,13 +75,13 @@ def no_map(run: Run) -> None:
         st.markdown("**This run has no map yet**")
         st.write("It is drawn from the features in the store, in seconds to minutes, by the button or by this command:")
         st.code(f"python -m trak_core map {run.info.name}", language=None)
-        if problem := launcher().failure(run.path):
+        if problem := builds().failure(run.path):
             st.error(f"It could not be drawn: {plain(problem)}", icon=":material/error:")
         busy = is_busy(run)
         st.button(
             "Being drawn …" if busy else "Draw the map",
             icon=":material/scatter_plot:",
-            on_click=launcher().start,
+            on_click=builds().start_build,
             args=(run.path, ["map", run.info.name]),
             disabled=busy,
             type="primary",
@@ -137,7 +138,7 @@ def picked_panel(run: Run, picks: list[int], test_idx: int, method: str) -> None
         start = MAX_ITEMS * (min(page, n_pages) - 1)
         on_page = picks[start : start + MAX_ITEMS]
         looked_at = st.session_state.get("looked at on the map")
-        roomy = len(on_page) <= (20 if run.info.modality == "image" else 5)
+        roomy = len(on_page) <= (5 if shows_texts(run) else 20)
         with st.container(height="content" if roomy else 420, border=False):
             gallery(
                 f"{len(on_page)} of {len(picks)} picked training examples",
@@ -236,7 +237,7 @@ def _remember_cell(train_class: int, test_class: int) -> None:
 def _pairs(run: Run, method: str, opened: tuple[int, int]) -> None:
     train_name, test_name = (run.info.class_names[label] for label in opened)
     say("cell", f"Training examples of “{train_name}” that move test examples of “{test_name}”, strongest pairs first:")
-    n_pairs = 9 if run.info.modality == "image" else 4  # texts take more room
+    n_pairs = 4 if shows_texts(run) else 9
     for side, title in (("proponent", ":blue[▲ help]"), ("opponent", ":orange[▼ hurt]")):
         pairs = cell_pairs(run, method, *opened, cast(Literal["proponent", "opponent"], side), n_pairs)
         st.markdown(title)

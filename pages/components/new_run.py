@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from pages.components.own_data import own_data_panel
+from pages.components.custom_data import custom_data_panel
 from pages.components.run_names import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
-from pages.components.runs import launcher
+from pages.components.runs import builds
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
@@ -27,7 +27,7 @@ def new_run_panel() -> None:
         "Build from", SOURCES, default=SOURCES[0], required=True, key="new source", label_visibility="collapsed"
     )
     if source == SOURCES[1]:
-        own_data_panel()
+        custom_data_panel()
     else:
         _recipe_panel()
 
@@ -88,7 +88,7 @@ def _start(recipe: str, suggested: str) -> None:
         # Typed and started in one go, the share comes before its kind was ever drawn.
         kind = str(st.session_state.get("new flip kind", KINDS[0]))
         command += ["--flip-labels", str(percent / 100), "--flip-kind", kind]
-    launcher().start(run_dir, [*command, *(["--evidence"] if st.session_state["new evidence"] else [])])
+    builds().start_build(run_dir, [*command, *(["--evidence"] if st.session_state["new evidence"] else [])])
     st.session_state["new name"] = ""
 
 

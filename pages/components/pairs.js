@@ -4,9 +4,14 @@ export default function (component) {
   const root = parentElement.querySelector(".pairs")
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", data.label)
-  root.style.setProperty("--cell", data.pairs.some((pair) => pair.train.image) ? "118px" : "230px")
+  const has_text = data.pairs.some((pair) => pair.train.media.some((medium) => !medium.image))
+  root.style.setProperty("--cell", has_text ? "230px" : "118px")
   const box = (kind, text) => made("div", { className: kind, textContent: text })
-  const face = (shown) => (shown.image ? made("img", { src: shown.image, alt: "" }) : box("text", shown.text))
+  const face = (shown) => {
+    const all = box("", "")
+    for (const { image, text } of shown.media) all.append(image ? made("img", { src: image, alt: text }) : box("text", text))
+    return all
+  }
   const links = data.pairs.map((pair, place) => {
     const link = made("a", { href: pair.address, className: data.side, title: pair.name, ariaLabel: pair.name })
     link.onclick = (event) => follow(event, pair.address)

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.components.assets import asset
-from pages.components.images import data_uri
+from pages.components.media import for_script
 from pages.components.pages import EXPLORE, page_address
-from pages.components.text import shortened
-from pages.components.view import Picture, Pictures, note
+from pages.components.view import Card, Cards, note
 from trak_core.store.run import Run
 from trak_core.views import Example, Pair
 
 __all__ = ["pair_gallery"]
+
+LETTERS = 120
+"""Of a text: more than a pair has room for."""
 
 _PAIRS = st.components.v2.component(
     "pairs",
@@ -33,7 +35,7 @@ def pair_gallery(run: Run, method: str, label: str, pairs: Sequence[Pair], side:
         side: "proponent" or "opponent", the colour of the scores.
         key: of the component.
     """
-    note(key, Pictures(label, tuple(picture for pair in pairs for picture in _pictures(pair))))
+    note(key, Cards(label, tuple(card for pair in pairs for card in _cards(pair))))
     _PAIRS(
         key=key,
         data={
@@ -65,13 +67,12 @@ def _address(run: Run, method: str, pair: Pair) -> str:
 
 
 def _face(example: Example) -> dict[str, object]:
-    image = data_uri(example.thumbnail) if example.thumbnail else None
-    return {"idx": example.idx, "image": image, "text": shortened(example.text or "", 120)}
+    return {"idx": example.idx, "media": for_script(example.media, LETTERS)}
 
 
-def _pictures(pair: Pair) -> tuple[Picture, Picture]:
+def _cards(pair: Pair) -> tuple[Card, Card]:
     moves = f"{pair.score:+.3g} for test {pair.test.idx}"
     return (
-        Picture(pair.train.thumbnail, pair.train.text or "", (f"train {pair.train.idx}", moves)),
-        Picture(pair.test.thumbnail, pair.test.text or "", (f"test {pair.test.idx}",)),
+        Card(pair.train.media, (f"train {pair.train.idx}", moves)),
+        Card(pair.test.media, (f"test {pair.test.idx}",)),
     )

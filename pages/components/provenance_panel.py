@@ -10,10 +10,10 @@ from pages.components.runs import is_busy
 from pages.components.text import plain
 from pages.components.view import Table, note
 from trak_core.errors import TrakCoreError
-from trak_core.launch import verify_apart
+from trak_core.evidence.verification import verify_apart
 from trak_core.store.archive import export_run, run_bytes
 from trak_core.store.run import Run
-from trak_core.views.provenance import checkpoints_table, facts_table, methods_table, sizes_table
+from trak_core.views.provenance import checkpoints_table, metadata_table, methods_table, sizes_table
 
 __all__ = ["provenance_panel"]
 
@@ -32,7 +32,7 @@ def provenance_panel(run: Run) -> None:
     """Tables of what a run was made from, its checks, and its file."""
     left, right = st.columns([3, 2])
     with left:
-        _table("What it was made from", facts_table(run))
+        _table("What it was made from", metadata_table(run))
     with right:
         with st.container(border=True):
             _export_panel(run)

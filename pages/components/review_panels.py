@@ -6,11 +6,11 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.images import show_image, show_text
+from pages.components.media import show_media
 from pages.components.pages import EXPLORE, page_address
 from pages.components.review_results import says
 from pages.components.text import plain
-from pages.components.view import Picture, Pictures, Words, note
+from pages.components.view import Card, Cards, Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
 from trak_core.views import Oddity, SuspectEvidence, Suspects, Witness, oddities
@@ -50,16 +50,13 @@ def suspect_card(run: Run, evidence: SuspectEvidence, suspects: Suspects, log: R
     sure = suspects.suggested_confidence(example.idx)
     suggested = f"{evidence.suggested_name or 'none'}" + ("" if sure is None else f", {sure:.0%} sure")
     with st.container(border=True, height="stretch"):
-        if example.thumbnail:
-            show_image(example.thumbnail, 230, f"train example {example.idx}")
-        if example.text:
-            show_text(example.text)
+        show_media(example.media, 230, f"train example {example.idx}")
         st.text(f"Label: {example.label_name}\nSuggested: {suggested}")
         place = int(suspects.place[example.idx]) + 1
         by = "" if sure is None else ". Suggested by models that were not told its label"
         st.caption(f"Train example {example.idx}, number {place:,} by this signal{by}")
         captions = (f"labelled {example.label_name}", f"suggested {suggested}")
-        note("suspect", Pictures("The example", (Picture(example.thumbnail, example.text or "", captions),)))
+        note("suspect", Cards("The example", (Card(example.media, captions),)))
         odd = oddities(run, example.idx)
         with st.container(horizontal=True, gap="xsmall"):
             if suspects.is_likely(example.idx):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components.runs import launcher
+from pages.components.runs import builds
 from trak_core.errors import InvalidSettingError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import check_run_name
@@ -38,9 +38,9 @@ def name_and_seed(suggested: str) -> None:
 
 
 def free_name(wanted: str) -> str:
-    """The name, or the next one with a number that no run has."""
+    """The name, or the next one with a number that no run has, and none that waits to be built."""
     candidates = (wanted, *(f"{wanted}-{number}" for number in range(2, 10_000)))
-    return next(name for name in candidates if not (runs_dir() / name).exists())
+    return next(name for name in candidates if not _is_taken(runs_dir() / name))
 
 
 def new_run_dir(suggested: str) -> Path:
@@ -51,6 +51,10 @@ def new_run_dir(suggested: str) -> Path:
     """
     name = str(st.session_state["new name"] or suggested).strip()
     run_dir = runs_dir() / check_run_name(name)
-    if run_dir.exists() or launcher().is_running(run_dir):
+    if _is_taken(run_dir):
         raise InvalidSettingError(f"There is a run “{name}” already; give the new one another name.")
     return run_dir
+
+
+def _is_taken(run_dir: Path) -> bool:
+    return run_dir.exists() or builds().is_running(run_dir)

@@ -7,18 +7,19 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.pages import EXPLORE
-from pages.components.runs import launcher, summary_of
+from pages.components.runs import builds, place_in_line, summary_of
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, published_runs, run_dirs
 from trak_core.store.deletion import delete_run
-from trak_core.views.own_data import run_in_words
+from trak_core.views.custom_data import run_in_words
 
 __all__ = ["STATES", "runs_panel", "runs_table", "say", "show_said", "something_moves"]
 
 STATES = {
     "ready": ("ready", "green", ":material/check_circle:"),
+    "waiting": ("waiting", "gray", ":material/schedule:"),
     "building": ("building", "blue", ":material/hourglass_top:"),
     "stopped": ("stopped", "gray", ":material/pause_circle:"),
     "failed": ("build failed", "red", ":material/error:"),
@@ -70,13 +71,13 @@ def _watch_runs(published: list[str]) -> None:
 
 def something_moves() -> bool:
     """True while a build is under way, or was started here and has not shown itself yet."""
-    started = any(launcher().is_running(path) for path in launcher().started(runs_dir()))
+    started = any(builds().is_running(path) for path in builds().started(runs_dir()))
     return started or any(summary_of(path).state == "building" for path in run_dirs())
 
 
 def _list_runs() -> None:
     there = run_dirs()
-    for path, command in launcher().started(runs_dir()).items():
+    for path, command in builds().started(runs_dir()).items():
         if path not in there:
             _show_unborn(path, command)
     for path in there:
@@ -85,28 +86,28 @@ def _list_runs() -> None:
 
 def _show_unborn(path: Path, command: list[str]) -> None:
     """A build that was started and has nothing on the disk: only just begun, cancelled at once, or unable to begin."""
-    failure, running = launcher().failure(path), launcher().is_running(path)
-    if not running and failure is None and not launcher().was_stopped(path):  # it went well, and was deleted since
+    status = builds().status(path)
+    if status is None or status.state == "done":  # it went well, and was deleted since
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap="xsmall"):
             st.text(path.name)
-            if running:
-                st.progress(0.0, text="starting")
+            if status.is_under_way:
+                st.progress(0.0, text=status.place_in_line or "starting")
             else:
-                st.text(failure or "Cancelled before it had begun.")
-        _badge("building" if running else "failed" if failure else "stopped")
-        if running:
+                st.text(status.message or "Cancelled before it had begun.")
+        _badge("building" if status.state == "running" else status.state)
+        if status.is_under_way:
             _cancel_button(path)
             return
         st.button(
-            "Try again" if failure else "Go on",
+            "Try again" if status.message else "Go on",
             key=f"go on {path.name}",
-            on_click=launcher().start,
+            on_click=builds().start_build,
             args=(path, command),
             icon=":material/play_arrow:",
         )
-        st.button("Dismiss", key=f"dismiss {path.name}", on_click=launcher().forget, args=(path,))
+        st.button("Dismiss", key=f"dismiss {path.name}", on_click=builds().forget, args=(path,))
 
 
 def _badge(state: str, label: str | None = None) -> None:
@@ -123,14 +124,17 @@ def _show_run(run: RunSummary) -> None:
                     st.caption(plain(what))
                 if run.n_train is not None:
                     st.caption(_in_brief(run))
-            _badge(run.state, _measuring(run))
+            line = place_in_line(run.path)
+            _badge("waiting" if line else run.state, None if line else _measuring(run))
             if run.can_open:
                 st.page_link(EXPLORE, label="Open", icon=":material/search:", query_params={"run": run.name})
             _build_buttons(run)
             _delete_button(run)
-        if run.build is not None and run.state == "building":
+        if line:
+            st.progress(0.0, text=line)
+        elif run.build is not None and run.state == "building":
             st.progress(run.build.fraction, text=f"{run.build.step}{run.build.time_left}")
-        problem = run.problem or launcher().failure(run.path)
+        problem = run.problem or builds().failure(run.path)
         if problem:
             st.text(problem)
         _log(run)
@@ -152,22 +156,21 @@ def _measuring(run: RunSummary) -> str | None:
 
 
 def _build_buttons(run: RunSummary) -> None:
-    if run.state == "building":
-        if launcher().is_running(run.path):
-            _cancel_button(run.path)
-        else:
-            st.caption(
-                "built by another process",
-                help="It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C.",
-            )
+    if builds().is_running(run.path):
+        _cancel_button(run.path)
+    elif run.state == "building":
+        st.caption(
+            "built by another process",
+            help="It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C.",
+        )
     elif run.state in ("stopped", "failed") and run.build is not None:
         # A build that was killed before it said how it goes on: the command it was started with, if that was here.
-        command = run.build.command or launcher().started(run.path.parent).get(run.path)
+        command = run.build.command or builds().started(run.path.parent).get(run.path)
         if command:
             st.button(
                 "Go on",
                 key=f"go on {run.name}",
-                on_click=launcher().start,
+                on_click=builds().start_build,
                 args=(run.path, command),
                 icon=":material/play_arrow:",
                 help="It goes on where it stopped.",
@@ -175,7 +178,8 @@ def _build_buttons(run: RunSummary) -> None:
 
 
 def _cancel_button(path: Path) -> None:
-    stopping = launcher().is_stopping(path)
+    status = builds().status(path)
+    stopping = status is not None and status.is_stopping
     st.button(
         "Stopping …" if stopping else "Cancel",
         key=f"cancel {path.name}",
@@ -188,19 +192,19 @@ def _cancel_button(path: Path) -> None:
 
 
 def _cancel(path: Path) -> None:
-    if not launcher().stop(path):
+    if not builds().stop(path):
         say(f"“{plain(path.name)}” had ended already; there was nothing to cancel.", ":material/info:")
 
 
 def _log(run: RunSummary) -> None:
-    lines = launcher().log(run.path, N_LOG_LINES)
+    lines = builds().log(run.path, N_LOG_LINES)
     if lines:
         with st.expander("Log"):
             st.code("\n".join(lines), language=None)
 
 
 def _delete_button(run: RunSummary) -> None:
-    if run.state == "building" or launcher().is_running(run.path):
+    if run.state == "building" or builds().is_running(run.path):
         return
     with st.popover("Delete", icon=":material/delete:", key=f"delete {run.name}"):
         st.text(f"This deletes {run.name} with its models and reviews, for everybody and for good.")
@@ -220,14 +224,14 @@ def _delete(path: Path, typed: str) -> None:
         say(f"Nothing was deleted: the name that was typed is not “{plain(path.name)}”.", ":material/info:")
         return
     try:
-        if launcher().is_running(path):
+        if builds().is_running(path):
             say(f"“{plain(path.name)}” is being built; cancel the build first.")
             return
         delete_run(path)
     except TrakCoreError as error:
         say(f"Nothing was deleted: {plain(error)}")
         return
-    launcher().forget(path)
+    builds().forget(path)
     say(f"“{plain(path.name)}” was deleted.", ":material/delete:")
 
 

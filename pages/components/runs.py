@@ -9,7 +9,7 @@ from pages.components.kept import kept_per_run
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
-from trak_core.launch import Launcher
+from trak_core.jobs import Jobs
 from trak_core.store.catalog import RunSummary, published_runs, summarize
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
@@ -18,13 +18,14 @@ from trak_core.subjects.of_run import can_be_made_again
 from trak_core.views import FeatureSpace, Story, TestOverview, feature_space, find_stories, overview
 
 __all__ = [
+    "builds",
     "can_be_measured",
     "current_run",
     "feature_directions",
     "is_busy",
-    "launcher",
     "open_cached",
     "pick_run",
+    "place_in_line",
     "refresh_when_published",
     "stories_of",
     "summary_of",
@@ -33,9 +34,15 @@ __all__ = [
 
 
 @st.cache_resource(show_spinner=False)
-def launcher() -> Launcher:
-    """The one launcher of this server."""
-    return Launcher()
+def builds() -> Jobs:
+    """The builds of this server, apart from its other jobs: what takes seconds does not wait for what takes minutes."""
+    return Jobs()
+
+
+def place_in_line(run_dir: Path) -> str:
+    """What to say of a build that waits for others to end; empty for any other."""
+    status = builds().status(run_dir)
+    return "" if status is None else status.place_in_line
 
 
 # By the published generation, so that a new store is opened anew.
@@ -122,8 +129,8 @@ def stories_of(run: Run) -> list[Story]:
 
 
 def is_busy(run: Run) -> bool:
-    """True while the run is being built or measured."""
-    return launcher().is_running(run.path) or is_being_built(RunFiles(run.path))
+    """True while the run is being built or measured, or waits for it."""
+    return builds().is_running(run.path) or is_being_built(RunFiles(run.path))
 
 
 def can_be_measured(run: Run) -> bool:
@@ -134,7 +141,7 @@ def can_be_measured(run: Run) -> bool:
 def refresh_when_published(run: Run) -> None:
     """Tells how far a build of the run is, and shows the page anew when it publishes."""
     # A timer only where there is something to wait for; what was just started here has left no sign yet.
-    if read_status(run.path) is not None or launcher().is_running(run.path):
+    if read_status(run.path) is not None or builds().is_running(run.path):
         _watch_build(run, is_busy(run))
 
 
@@ -143,7 +150,8 @@ def _watch_build(run: Run, was_busy: bool) -> None:
     # Also when it ended without a publication: then there is a failure to tell, or a button to go on.
     if generation(run.path) != run.generation or (was_busy and not is_busy(run)):
         st.rerun(scope="app")
-    build = read_status(run.path)
-    if build is None or build.state != "running":
-        return
-    st.progress(build.fraction, text=f"Evidence is on its way: {build.step}{build.time_left}.")
+    build, line = read_status(run.path), place_in_line(run.path)
+    if line:
+        st.progress(0.0, text=line)
+    elif build is not None and build.state == "running":
+        st.progress(build.fraction, text=f"Evidence is on its way: {build.step}{build.time_left}.")

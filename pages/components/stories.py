@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.components.images import show_image
+from pages.components.media import show_media, show_short_text
 from pages.components.pages import EXPLORE, TRAIN
-from pages.components.text import plain, shortened
+from pages.components.text import plain
 from trak_core.store.run import Run
 from trak_core.views import Story, read_examples
 
@@ -15,10 +15,7 @@ def story_card(run: Run, story: Story) -> None:
     """What the story is about, in a picture and a sentence, with a link to it."""
     split, idx = ("train", story.train_idx) if story.test_idx is None else ("test", story.test_idx)
     example = read_examples(run, split, [int(idx or 0)])[0]
-    if example.thumbnail:
-        show_image(example.thumbnail, 64, f"{split} example {example.idx}")
-    elif example.text:
-        st.text(shortened(example.text))
+    show_media(example.media, 64, f"{split} example {example.idx}", show_short_text)
     st.markdown(f"**{plain(story.title)}**")
     st.text(story.text)
     story_link(run, story)

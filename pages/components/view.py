@@ -5,7 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-__all__ = ["Block", "Figure", "Picture", "Pictures", "Table", "Words", "begin_view", "note", "noted"]
+from trak_core.media import Medium
+
+__all__ = ["Block", "Card", "Cards", "Figure", "Table", "Words", "begin_view", "note", "noted"]
 
 _NOTED = "shown on this page"
 
@@ -37,22 +39,20 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Card:
     """An example among others.
 
     Attributes:
-        image: PNG or WebP bytes, None for texts.
-        text: of the example, empty for images.
+        media: what it shows.
         captions: lines below it.
     """
 
-    image: bytes | None
-    text: str
+    media: tuple[Medium, ...]
     captions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Cards:
     """A gallery.
 
     Attributes:
@@ -61,7 +61,7 @@ class Pictures:
     """
 
     title: str
-    items: tuple[Picture, ...]
+    items: tuple[Card, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Table:
     frame: Any
 
 
-Block = Words | Figure | Pictures | Table
+Block = Words | Figure | Cards | Table
 
 
 def begin_view() -> None:

@@ -38,6 +38,7 @@ from trak_core.views import (
     points_of_test,
     predict_removal,
     read_examples,
+    shows_texts,
     with_what_ifs,
 )
 
@@ -138,7 +139,7 @@ def _basket(run: Run, idxs: list[int], test_idx: int, asked_class: int | None, m
         )
         for example in read_examples(run, "train", idxs[:MAX_ITEMS])
     ]
-    few = MANY_IMAGES if run.info.modality == "image" else MANY_TEXTS
+    few = MANY_TEXTS if shows_texts(run) else MANY_IMAGES
     with st.container(height=260 if len(items) > few else "content", border=False):
         gallery("Picked training examples", items, key="picks", on_pick=toggle_pick, size=44)
     words = "1 is picked" if len(idxs) == 1 else f"{len(idxs):,} are picked"

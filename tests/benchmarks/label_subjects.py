@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from trak_core.datasets import Dataset, Split, Vocabulary, encode_texts
+from trak_core.modalities import Dataset, Split
+from trak_core.modalities.text import Vocabulary, encode_texts
 from trak_core.subjects import Recipe, Subject
 from trak_core.tasks import Classification
 from trak_core.training import TrainingSettings

@@ -20,12 +20,11 @@ from PIL import Image, ImageDraw, ImageFont
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from trak_core.live.attribution import live_scorer
-from trak_core.live.digit_look import read_digit
-from trak_core.live.own_input import explain_own_image, explain_own_text
+from trak_core.live.new_input import explain_new, fields_of
 from trak_core.live.scorer import LiveScorer, prepare_scorer
-from trak_core.live.unlike import known_share
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import find_recipe
+from trak_core.subjects.drawn_digit import read_digit
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 20
@@ -71,22 +70,22 @@ def seconds(run: Run) -> None:
     """Warm calls and warm reruns of the panel, median and largest."""
     dataset = find_recipe(run.info.recipe).load().dataset
     live_scorer(run)
-    is_text = run.info.modality == "text"
+    (field,) = fields_of(run)
+    is_text = dataset.test.texts is not None
     contents = [
         dataset.test.texts[i] if is_text else png(enlarged(dataset.test.thumbnails[i], 300)) for i in range(2 * N)
     ]
-    explain: Callable[..., object] = explain_own_text if is_text else explain_own_image
     timed("run.attribute of one input", [lambda i=i: run.attribute(dataset.test.inputs[i : i + 1]) for i in range(N)])
-    timed("every class, reading included", [lambda i=i: explain(run, contents[i]) for i in range(N)])
+    timed("every class, reading included", [lambda i=i: explain_new(run, {field.name: contents[i]}) for i in range(N)])
     from streamlit.testing.v1 import AppTest
 
     app = AppTest.from_function(panel, default_timeout=300, args=(str(ROOT), str(run.path))).run()
 
     def rerun(content: object) -> None:
         if is_text:
-            app.text_area(key="own_text").set_value(content).run()
+            app.text_area(key="new text type").set_value(content).run()
         else:
-            app.file_uploader(key="own_file").set_value(("own.png", content, "image/png")).run()
+            app.file_uploader(key="new image upload").set_value(("own.png", content, "image/png")).run()
         assert not app.exception and "The model calls this" in str([each.value for each in app.text])
 
     rerun(contents[-1])
@@ -99,13 +98,13 @@ def panel(root: str, path: str) -> None:
     from pathlib import Path
 
     sys.path.insert(0, root)
-    from pages.components.own_input import own_input_panel
+    from pages.components.new_input import new_input_panel
     from pages.components.view import begin_view
     from trak_core.store.run import open_run
 
     begin_view()
     with open_run(Path(path)) as run:
-        own_input_panel(run)
+        new_input_panel(run)
 
 
 def timed(what: str, calls: list[Callable[[], object]]) -> None:
@@ -129,12 +128,12 @@ def warnings_given(run: Run) -> None:
     halves = (distances[::2], distances[1::2])
     alarms = [(one > np.percentile(other, 99)).mean() for one, other in (halves, halves[::-1])]
     print(f"false alarms by distance {np.mean(alarms):.1%}", end="; ")
-    if run.info.modality == "text":
+    if scorer.likeness.known is not None:
         texts_unlike(scorer, random)
         return
-    low, high = scorer.ink_range
+    paper, full = (float(scorer.encoding.inputs(np.full((1, 8, 8), ink))[0, 0]) for ink in (0, 1))
     test = find_recipe(run.info.recipe).load().dataset.test
-    ink = ((test.inputs - low) / (high - low)).reshape(-1, 8, 8)
+    ink = ((test.inputs - paper) / (full - paper)).reshape(-1, 8, 8)
     letters = [read_digit(png(letter(each, size))).ink for each in LETTERS for size in (120, 200)]
     sets = {
         "noise": random.integers(0, 17, (200, 8, 8)) / 16,
@@ -144,17 +143,17 @@ def warnings_given(run: Run) -> None:
     }
     usual = np.percentile(scorer.likeness.distances, 99)
     for name, inks in sets.items():
-        inputs = torch.from_numpy((low + inks.reshape(len(inks), -1) * (high - low)).astype(np.float32))
+        inputs = torch.from_numpy(scorer.encoding.inputs(np.asarray(inks, dtype=np.float32)))
         print(f"{name} {(scorer.likeness.measure(inputs) > usual).mean():.0%}", end="; ")
     print()
 
 
 def texts_unlike(scorer: LiveScorer, random: np.random.Generator) -> None:
-    assert scorer.likeness.known is not None and scorer.words is not None
+    assert scorer.likeness.known is not None and scorer.encoding is not None
     known = scorer.likeness.known[random.permutation(len(scorer.likeness.known))]
     halves = (known[::2], known[1::2])
     alarms = [(one < np.percentile(other, 1)).mean() for one, other in (halves, halves[::-1])]
-    shares = np.array([known_share(text, frozenset(scorer.words[0])) for text in TEXTS])
+    shares = scorer.encoding.known_share(TEXTS)
     print(f"by unknown words {np.mean(alarms):.1%}; other texts {(shares < np.percentile(known, 1)).mean():.0%}")
 
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from PIL import Image
 
+from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.idx import read_idx_folder
-from trak_core.datasets.own_data import OwnData
 from trak_core.datasets.report import DataReport
 from trak_core.store.progress import BuildStatus
 
@@ -65,7 +65,7 @@ def write(folder: Path, n_images: int, side: int) -> None:
     from tests.benchmarks.label_subjects import DATA  # brings torch with it, which reading does not need
 
     raw = read_idx_folder(DATA / "fashion_mnist")
-    pixels = np.concatenate([raw.train.pixels[:n_images], raw.test.pixels[:N_TEST]])[..., 0]
+    pixels = np.concatenate([raw.train.contents[:n_images], raw.test.contents[:N_TEST]])[..., 0]
     labels = np.concatenate([raw.train.labels[:n_images], raw.test.labels[:N_TEST]])
     names = [name.replace("/", " or ") for name in raw.class_names]
     for split in ("train", "test"):
@@ -86,7 +86,7 @@ def write(folder: Path, n_images: int, side: int) -> None:
 
 def measure(source: Path) -> dict[str, float]:
     """Seconds until images are read and checked, and until they are stored, and the highest memory of this process."""
-    from trak_core.engine.custom_build import OwnBuild, build_own_data
+    from trak_core.engine.custom_build import CustomBuild, build_custom_data
 
     began = time.perf_counter()
     found: dict[str, float] = {}
@@ -100,10 +100,10 @@ def measure(source: Path) -> dict[str, float]:
             raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as runs:
-        asked = OwnBuild(n_checkpoints=2, n_subsets=20, n_seeds=1)
+        asked = CustomBuild(n_checkpoints=2, n_subsets=20, n_seeds=1)
         with contextlib.suppress(KeyboardInterrupt):
-            build_own_data(
-                OwnData("image-folder", source), asked, "images", Path(runs), checked, listener=stop_when_stored
+            build_custom_data(
+                CustomData("image-folder", source), asked, "images", Path(runs), checked, listener=stop_when_stored
             )
     found["stored"] = time.perf_counter() - began - found["checked"]
     return {**found, "megabytes": peak_bytes() / 1e6}

@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from tests.benchmarks.label_subjects import DATA
-from trak_core.datasets import prepare
-from trak_core.datasets.own_data import OwnData
+from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.sampling import sampled
-from trak_core.subjects import READY_MODELS, own_recipe
+from trak_core.modalities import prepare
+from trak_core.subjects import READY_MODELS, custom_recipe
 from trak_core.training import train_ensemble
 
 ON_A_CPU = ("mlp", "cnn", "words", "transformer")
@@ -25,15 +25,15 @@ ON_A_CPU = ("mlp", "cnn", "words", "transformer")
 
 def main() -> None:
     """Trains and prints."""
-    images = sampled(OwnData("image-arrays", DATA / "fashion_mnist").read(), n_train=10_000, n_test=1_000)
+    images = sampled(CustomData("image-arrays", DATA / "fashion_mnist").read(), n_train=10_000, n_test=1_000)
     home = DATA / "sst2"
-    texts = OwnData("table", home / "train.tsv", text="1", label="2", test=home / "dev.tsv", no_header=True).read()
+    texts = CustomData("table", home / "train.tsv", text="1", label="2", test=home / "dev.tsv", no_header=True).read()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"{'model':12} {'examples':>8} {'parameters':>10} {'seconds':>8} {'accuracy':>8}   on {device}")
     for name in sys.argv[1:] or ON_A_CPU:
         encoding = READY_MODELS[name].encoding
         raw = images if encoding == "pixels" else texts
-        subject = own_recipe("image-folder" if raw is images else "table", prepare(raw, encoding), name).load()
+        subject = custom_recipe("image-folder" if raw is images else "table", prepare(raw, encoding), name).load()
         train, test = (
             tuple(torch.from_numpy(values).to(device) for values in (split.inputs, split.labels))
             for split in (subject.dataset.train, subject.dataset.test)

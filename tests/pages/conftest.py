@@ -1,11 +1,10 @@
 """Pages are driven through `app.py`, as people reach them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +33,3 @@ def words(app: AppTest) -> str:
     kinds = ("title", "header", "subheader", "markdown", "text", "caption", "info", "warning", "error")
     said = "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
     return re.sub(r"\u2060\\([!-/:-@\[-`{-~])", r"\1", said)
-
-
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    """Runs that pages keep open must not outlive their test."""
-    yield
-    st.cache_resource.clear()
-    st.cache_data.clear()

@@ -78,7 +78,7 @@ def test_evidence_before_it_is_there_says_when_it_comes(runs, open_page):
 
 def test_a_run_whose_methods_are_not_measured_offers_to_measure_them(runs, open_page, monkeypatch):
     started = []
-    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda self, run_dir, command: started.append(command))
     app = open_page("evidence")
     assert words(app).count("Not measured for this run.") == 2
     assert measure_button(app).label == "Measure every method"
@@ -92,7 +92,7 @@ def test_a_measurement_that_was_stopped_is_gone_on_with_by_its_command(runs, ope
     with pytest.raises(KeyboardInterrupt):
         measure_run(runs / "digits", settings, stop)
     started = []
-    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda self, run_dir, command: started.append(command))
     app = open_page("evidence")
     assert measure_button(app).label == "Go on measuring"
     measure_button(app).click().run()

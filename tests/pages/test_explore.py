@@ -124,7 +124,7 @@ def test_markup_in_an_address_is_shown_letter_by_letter(runs, open_page):
 
 
 def test_explore_without_any_run_points_home(no_runs, open_page, monkeypatch):
-    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: None)
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda self, run_dir, command: None)
     app = open_page("explore")
     assert not app.exception
     assert "There is no run to look at yet" in words(app)

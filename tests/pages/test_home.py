@@ -40,7 +40,7 @@ def test_a_stopped_build_can_be_gone_on_with(runs, open_page, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         build_run(BuildSettings.of(find_recipe("digits"), 5, "cpu", **SMALL), "unfinished", runs, stop)
     started = []
-    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda self, run_dir, command: started.append(command))
     app = open_page("home")
     assert "stopped" in words(app)
     app.button(key="go on unfinished").click().run()
@@ -49,7 +49,7 @@ def test_a_stopped_build_can_be_gone_on_with(runs, open_page, monkeypatch):
 
 def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, open_page, monkeypatch):
     started = []
-    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda self, run_dir, command: started.append(command))
     app = open_page("home")
     assert not app.exception
     assert started == [["build", "digits"]]
@@ -58,11 +58,9 @@ def test_home_without_any_run_starts_a_build_and_shows_its_progress(no_runs, ope
 
 
 def test_home_says_why_the_first_build_failed_and_offers_another_try(no_runs, open_page, monkeypatch):
-    monkeypatch.setattr(
-        "trak_core.launch.Launcher.failure", lambda self, run_dir: "cannot write there: the disk is full."
-    )
+    monkeypatch.setattr("trak_core.jobs.Jobs.failure", lambda self, run_dir: "cannot write there: the disk is full.")
     started = []
-    monkeypatch.setattr("trak_core.launch.Launcher.start", lambda self, run_dir, command: started.append(command))
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda self, run_dir, command: started.append(command))
     app = open_page("home")
     assert "The first run could not be built: cannot write there: the disk is full." in words(app)
     assert started == []

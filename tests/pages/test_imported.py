@@ -8,7 +8,7 @@ import pytest
 
 import trak_core as tc
 from tests.pages.conftest import words
-from trak_core.datasets import RawData, RawImages, RawTexts
+from trak_core.modalities import RawData, RawSplit
 
 N_TRAIN, N_TEST = 40, 12
 PAGES = ("home", "explore", "training_item", "map", "evidence", "review", "present", "runs")
@@ -17,11 +17,11 @@ PAGES = ("home", "explore", "training_item", "map", "evidence", "review", "prese
 def raw_data(modality: str) -> RawData:
     generator = np.random.default_rng(0)
 
-    def part(n: int) -> RawImages | RawTexts:
+    def part(n: int) -> RawSplit | RawSplit:
         labels = np.arange(n) % 3
         if modality == "text":
-            return RawTexts([f"text {i} of class {label}" for i, label in enumerate(labels)], labels)
-        return RawImages(generator.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8), labels)
+            return RawSplit([f"text {i} of class {label}" for i, label in enumerate(labels)], labels)
+        return RawSplit(generator.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8), labels)
 
     return RawData(
         "things", "text" if modality == "text" else "image", ("ant", "bee", "cat"), part(N_TRAIN), part(N_TEST)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages.conftest import words
-from trak_core.launch import Launcher
+from trak_core.jobs import Jobs, JobStatus
 from trak_core.store.archive import export_run
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, write_status
@@ -20,7 +20,7 @@ PAGES = ("home", "explore", "evidence", "training_item", "map", "review", "runs"
 def started(monkeypatch):
     """Builds that pages start are only written down."""
     found = []
-    monkeypatch.setattr(Launcher, "start", lambda self, run_dir, command: found.append((run_dir, command)))
+    monkeypatch.setattr(Jobs, "start_build", lambda self, run_dir, command: found.append((run_dir, command)))
     return found
 
 
@@ -134,9 +134,9 @@ def test_a_build_of_another_process_shows_progress_and_cannot_be_cancelled_here(
 
 def test_a_build_of_this_server_can_be_cancelled_and_shows_its_log(runs, open_page, monkeypatch):
     stopped = []
-    monkeypatch.setattr(Launcher, "is_running", lambda self, run_dir: run_dir.name == "digits")
-    monkeypatch.setattr(Launcher, "log", lambda self, run_dir, n: ["12:00:00 0% reading", "12:00:01 5% scoring"])
-    monkeypatch.setattr(Launcher, "stop", lambda self, run_dir: stopped.append(run_dir) or True)
+    monkeypatch.setattr(Jobs, "is_running", lambda self, run_dir: run_dir.name == "digits")
+    monkeypatch.setattr(Jobs, "log", lambda self, run_dir, n: ["12:00:00 0% reading", "12:00:01 5% scoring"])
+    monkeypatch.setattr(Jobs, "stop", lambda self, run_dir: stopped.append(run_dir) or True)
     with being_built(runs / "digits"):
         app = open_page("runs")
         assert "12:00:01 5% scoring" in app.code[0].value
@@ -154,16 +154,46 @@ def test_a_stopped_build_goes_on_by_its_own_command(runs, open_page, started):
 
 def test_a_build_that_could_not_begin_is_told_and_can_be_dismissed(runs, open_page, monkeypatch):
     command, forgotten = ["build", "digits", "--name", "mine"], []
-    monkeypatch.setattr(Launcher, "started", lambda self, directory: {} if forgotten else {runs / "mine": command})
-    monkeypatch.setattr(
-        Launcher, "failure", lambda self, path: "cannot write there: *no*" if path.name == "mine" else None
-    )
-    monkeypatch.setattr(Launcher, "forget", lambda self, path: forgotten.append(path))
+    monkeypatch.setattr(Jobs, "started", lambda self, directory: {} if forgotten else {runs / "mine": command})
+    failed = JobStatus("failed", message="cannot write there: *no*")
+    monkeypatch.setattr(Jobs, "status", lambda self, path: failed if path.name == "mine" else None)
+    monkeypatch.setattr(Jobs, "forget", lambda self, path: forgotten.append(path))
     app = open_page("runs")
     assert "cannot write there: *no*" in words(app)
     app.button(key="dismiss mine").click().run()
     assert forgotten == [runs / "mine"]
     assert "cannot write there" not in words(app)
+
+
+def test_a_build_that_waits_for_others_tells_its_place_and_can_be_cancelled(runs, open_page, monkeypatch):
+    command, stopped = ["build", "digits", "--name", "mine"], []
+    waiting = {"mine": JobStatus("waiting", n_before=1), "digits": JobStatus("waiting"), "half": JobStatus("waiting")}
+    monkeypatch.setattr(Jobs, "started", lambda self, directory: {runs / "mine": command})
+    monkeypatch.setattr(Jobs, "status", lambda self, path: waiting.get(path.name))
+    monkeypatch.setattr(Jobs, "stop", lambda self, path: stopped.append(path) or True)
+    with being_built(runs / "half", "stopped"):
+        for page in ("home", "runs"):
+            app = open_page(page)
+            assert not app.exception
+            lines = [one.proto.text for one in app.get("progress")]
+            unborn = ["Waiting for its turn, 1 before it."] * (page == "runs")
+            assert lines == [*unborn, "Waiting for its turn.", "Waiting for its turn."]
+            assert "go on half" not in [button.key for button in app.button], "it goes on when its turn comes"
+        assert app.text_input(key="new name").placeholder == "digits-2"
+        for name in waiting:
+            app.button(key=f"cancel {name}").click().run()
+    assert stopped == [runs / name for name in waiting]
+
+
+def test_a_name_that_waits_to_be_built_is_taken(runs, open_page, monkeypatch):
+    monkeypatch.setattr(
+        Jobs, "status", lambda self, path: JobStatus("waiting") if path.name in ("mine", "digits-2") else None
+    )
+    app = open_page("runs")
+    assert app.text_input(key="new name").placeholder == "digits-3"
+    app.text_input(key="new name").input("mine").run()
+    press(app, "Start")
+    assert "There is a run “mine” already" in words(app)
 
 
 def test_a_run_is_deleted_only_when_its_name_is_typed(runs, open_page):

@@ -3,7 +3,7 @@
 import click
 
 from trak_core.commands.build_options import planting_options, seed_and_device
-from trak_core.commands.own_data import build_commands
+from trak_core.commands.custom_data import build_commands
 from trak_core.commands.terminal import LOOK_AT_IT, clear_errors, progress_bar, say_complete
 from trak_core.errors import UnknownRecipeError
 from trak_core.folders import runs_dir

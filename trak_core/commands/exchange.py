@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from trak_core.commands.own_data import PATH_KINDS, own_data, reading_options
+from trak_core.commands.custom_data import custom_data, reading_options
 from trak_core.commands.terminal import BEGINS_AGAIN, LOOK_AT_IT, clear_errors
-from trak_core.datasets.own_data import DATA_KINDS, DataKind
+from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.exchange.exporting import EXPORTS, Export, export_table
 from trak_core.exchange.libraries import ORIENTATIONS
 from trak_core.exchange.signs import SIGNS
@@ -19,8 +19,8 @@ from trak_core.store.catalog import find_run
 from trak_core.store.run import open_run
 
 if TYPE_CHECKING:
-    from trak_core.datasets import RawData
     from trak_core.exchange import Imported
+    from trak_core.modalities import RawData
 
 __all__ = ["export_table_command", "import_scores_command"]
 
@@ -42,9 +42,9 @@ def _import_command(kind: DataKind) -> click.Command:
         _import(click.get_current_context().obj, kind, **options)
 
     return click.Command(
-        kind,
+        kind.name,
         callback=callback,
-        help=f"Examples: {PATH_KINDS[kind][1]}.",
+        help=f"Examples: {kind.holds}.",
         params=[
             *reading_options(kind),
             click.Option(["--seed"], type=int, default=0, show_default=True, help="Of the draw of test examples."),
@@ -70,7 +70,7 @@ def _import_command(kind: DataKind) -> click.Command:
     )
 
 
-for _kind in DATA_KINDS:
+for _kind in DATA_KINDS.values():
     import_scores_command.add_command(_import_command(_kind))
 
 
@@ -79,7 +79,7 @@ def _import(scores: Path, kind: DataKind, seed: int, **options: Any) -> None:
     with clear_errors(BEGINS_AGAIN):
         from trak_core.exchange.importing import import_scores
 
-        source = own_data(kind, options, seed)
+        source = custom_data(kind, options, seed)
         with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}", disable=None, leave=False) as bar:
 
             def show(n_done: int, n_steps: int) -> None:

@@ -171,10 +171,6 @@ class EkfacFactors:
         """`F(Lambda) * R` for rows in the eigenbasis `[n, n_parameters]`, which they stay in."""
         return rotated * torch.cat([function(each.eigenvalues).flatten() for each in self.layers])
 
-    def apply(self, rows: Tensor, function: Function) -> Tensor:
-        """`F(H) g` for rows of gradients `[n, n_parameters]`, in the basis of the parameters before and after."""
-        return self.rotate_back(self.filter(self.rotate_rows(rows), function))
-
     def score(self, queries: Tensor, gradients: Sequence[LayerGradients], q: Tensor) -> Tensor:
         """Influence of n train examples on m queries, `q_i * grad f_q^T F(H) grad f_i`: `[m, n]`.
 

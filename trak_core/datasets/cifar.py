@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.image_arrays import ArrayPart, from_arrays
-from trak_core.datasets.raw import RawData
 from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.modalities.raw import RawData
 
 __all__ = ["read_cifar_folder"]
 

@@ -12,10 +12,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.rows import Row, Rows, counted, find_column, refuse_if_most_are_lost
 from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.raw import LeftOut
 
 __all__ = ["csv_columns", "read_csv_rows"]
 

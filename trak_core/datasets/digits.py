@@ -1,19 +1,55 @@
 """scikit-learn's bundled handwritten digits: 1,797 images of 8 x 8 pixels, nothing to download."""
 
+from __future__ import annotations
+
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trak_core.datasets.dataset import Dataset, Split
+from trak_core.modalities import Dataset, Encoding, Split
 
-__all__ = ["load_digits"]
+__all__ = ["Ink", "ink_thumbnail", "load_digits"]
 
 N_TEST = 360
 SPLIT_SEED = 0
 FULL_INK = 16.0
 THUMBNAIL_PIXELS = 64
+
+
+@dataclass(frozen=True)
+class Ink(Encoding):
+    """Levels of ink, standardised over all pixels at once and flattened.
+
+    Attributes:
+        mean: over the train pixels, where 0 is paper and 1 is full ink.
+        deviation: standard deviation, likewise.
+    """
+
+    kind = "ink"
+    size_names = ("n_pixels",)
+    form = "images come as standardised levels of ink, float32 [n, 64]"
+
+    mean: float
+    deviation: float
+
+    def inputs(self, contents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Levels float32 `[n, 8, 8]` as inputs float32 `[n, 64]`."""
+        rows: NDArray[np.float32] = (contents - np.float32(self.mean)) / np.float32(self.deviation)
+        return rows.reshape(len(contents), -1)
+
+    def metadata(self) -> dict[str, Any]:
+        """Mean and deviation."""
+        return {"mean": self.mean, "deviation": self.deviation}
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> Ink:
+        """As in `Encoding`."""
+        return cls(kept["mean"], kept["deviation"])
 
 
 def load_digits() -> Dataset:
@@ -32,13 +68,13 @@ def load_digits() -> Dataset:
         np.arange(len(labels)), test_size=N_TEST, stratify=labels, random_state=SPLIT_SEED
     )
     ink = (np.asarray(bundle.images) / FULL_INK).astype(np.float32)  # [n, 8, 8], 0 is paper
-    mean, deviation = ink[train_rows].mean(), ink[train_rows].std()
+    encoding = Ink(float(ink[train_rows].mean()), float(ink[train_rows].std()))
 
     def split(rows: NDArray[np.int64]) -> Split:
         return Split(
-            inputs=((ink[rows] - mean) / deviation).reshape(len(rows), -1),
+            inputs=encoding.inputs(ink[rows]),
             labels=labels[rows],
-            thumbnails=[_thumbnail(image) for image in ink[rows]],
+            thumbnails=[ink_thumbnail(image) for image in ink[rows]],
         )
 
     return Dataset(
@@ -47,10 +83,11 @@ def load_digits() -> Dataset:
         class_names=tuple(str(digit) for digit in range(10)),
         train=split(train_rows),
         test=split(test_rows),
+        encoding=encoding,
     )
 
 
-def _thumbnail(ink: NDArray[np.float32]) -> bytes:
+def ink_thumbnail(ink: NDArray[np.float32]) -> bytes:
     """PNG bytes of dark ink on white paper, enlarged without smoothing so that every pixel stays visible."""
     paper = Image.fromarray((255 * (1 - ink)).round().astype(np.uint8))
     buffer = io.BytesIO()

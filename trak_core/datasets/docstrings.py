@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trak_core.datasets.dataset import Dataset, Split
-from trak_core.datasets.vocabulary import WORD_PATTERN, Vocabulary, encode_texts
 from trak_core.errors import InvalidDataError
+from trak_core.modalities.dataset import Dataset, Split
+from trak_core.modalities.text.vocabulary import WORD_PATTERN, Vocabulary, encode_texts
 from trak_core.seeds import derive_seed
 
 __all__ = ["load_docstrings", "read_docstrings"]

@@ -1,5 +1,8 @@
 """Well-known data sets by name: fetched once, checked by SHA-256, and taken up again where a download broke off.
 
+It is written by hand because the usual package for it, pooch, begins every download anew, takes in whatever a server
+sends until the checksum at the end, and knows no folder as a mirror with the same checks.
+
 The checksums are those that the makers publish or that several public projects agree on; for Fashion-MNIST and CIFAR-10
 they belong to files with the MD5 sums of the data sets' own pages.
 """
@@ -14,11 +17,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from filelock import FileLock
 
@@ -31,6 +33,7 @@ TIMEOUT = 30.0
 BLOCK = 2**18
 MAX_MEMBERS = 100
 """Of an archive; more would be another one."""
+_WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True)
@@ -157,14 +160,15 @@ def _find(name: str) -> Collection:
     raise InvalidSettingError(f"no data set {name!r} to download; there are: {', '.join(COLLECTIONS)}.{hint}")
 
 
-def _base(mirror: str | Path) -> str | Path:
-    if isinstance(mirror, str) and mirror.startswith(("http://", "https://")):
-        return mirror if mirror.endswith("/") else f"{mirror}/"
+def _base(mirror: str | Path) -> str:
+    """The address or folder to which names of files are added, with a slash at the end."""
+    if isinstance(mirror, str) and mirror.startswith(_WEB):
+        return f"{mirror.rstrip('/')}/"
     if not Path(mirror).is_dir():
         raise InvalidSettingError(
             f"mirror is {str(mirror)!r}, which is no folder; give one, or an address that begins with https://."
         )
-    return Path(mirror)
+    return f"{Path(mirror)}/"
 
 
 def _has_members(folder: Path, collection: Collection) -> bool:
@@ -175,24 +179,22 @@ def _has_members(folder: Path, collection: Collection) -> bool:
 # --- fetching ---------------------------------------------------------------------------------------------------
 
 
-def _fetch_all(
-    collection: Collection, folder: Path, base: str | Path, on_progress: Callable[[int, int], object]
-) -> None:
+def _fetch_all(collection: Collection, folder: Path, base: str, on_progress: Callable[[int, int], object]) -> None:
     n_bytes = sum(file.n_bytes for file in collection.files)
+
+    def add_to(n_before: int) -> Callable[[int], object]:
+        return lambda n_done: on_progress(n_before + n_done, n_bytes)
+
     n_before = 0
     for file in collection.files:
         path = folder / file.name
         if not (path.is_file() and _is_right(path, file)):
-            _fetch(file, path, base, partial(_add_up, on_progress, n_before, n_bytes))
+            _fetch(file, path, base, add_to(n_before))
         n_before += file.n_bytes
         on_progress(n_before, n_bytes)
 
 
-def _add_up(on_progress: Callable[[int, int], object], n_before: int, n_bytes: int, n_done: int) -> None:
-    on_progress(n_before + n_done, n_bytes)
-
-
-def _fetch(file: RemoteFile, path: Path, base: str | Path, on_bytes: Callable[[int], object]) -> None:
+def _fetch(file: RemoteFile, path: Path, base: str, on_bytes: Callable[[int], object]) -> None:
     """Puts a file in its place once it is whole and right."""
     part = path.with_name(f".{file.name}.part")
     # What is left of an earlier attempt may be of something else; only a download in one piece proves the source wrong.
@@ -207,85 +209,77 @@ def _fetch(file: RemoteFile, path: Path, base: str | Path, on_bytes: Callable[[i
     raise _not_expected(file, base)
 
 
-def _receive(file: RemoteFile, part: Path, base: str | Path, on_bytes: Callable[[int], object]) -> None:
+def _receive(file: RemoteFile, part: Path, base: str, on_bytes: Callable[[int], object]) -> None:
     """Appends what is missing to a part, or begins anew where the source cannot go on."""
     n_there = part.stat().st_size if part.exists() else 0
-    with _open(file, base, n_there if n_there < file.n_bytes else 0) as (source, n_done):
-        with part.open("ab" if n_done else "wb") as kept:
-            # One byte too many is enough to see that this is another file.
-            while block := _read(source, min(BLOCK, file.n_bytes + 1 - n_done), file, base):
-                kept.write(block)
-                n_done += len(block)
-                on_bytes(min(n_done, file.n_bytes))
+    n_done = n_there if n_there < file.n_bytes else 0
+    for begin, block in _blocks(file, base, n_done):
+        with part.open("ab") as kept:
+            kept.truncate(begin)
+            kept.write(block)
+        n_done = begin + len(block)
+        on_bytes(min(n_done, file.n_bytes))
+    part.touch()  # also where the file is empty
     if n_done < file.n_bytes:
         raise DownloadError(
-            f"the download of {_said(file, base)} broke off after {n_done:,} of {file.n_bytes:,} bytes; give the same "
+            f"the download of {base}{file.name} broke off after {n_done:,} of {file.n_bytes:,} bytes; give the same "
             "command again to go on."
         )
 
 
-@contextmanager
-def _open(file: RemoteFile, base: str | Path, start: int) -> Iterator[tuple[BinaryIO | HTTPResponse, int]]:
-    """The content of a file from `start` on, or from where the source is willing to begin."""
-    if isinstance(base, Path):
-        try:
-            source = (base / file.name).open("rb")
-        except OSError as error:
-            raise DownloadError(
-                f"{_said(file, base)} cannot be opened ({error.strerror}); check the mirror."
-            ) from error
-        with source:
-            if os.fstat(source.fileno()).st_size != file.n_bytes:
+def _blocks(file: RemoteFile, base: str, start: int) -> Iterator[tuple[int, bytes]]:
+    """Where each block of a file begins, and its content, from `start` on or from where the source is willing to begin.
+
+    Errors are of the source alone: those of whoever takes the blocks, as of the disk, do not pass through here.
+
+    Raises:
+        DownloadError: the source does not have the file, cannot be reached, or has another file.
+    """
+    address = base + file.name
+    try:
+        with _open(address, start) as (source, n_done, n_bytes):
+            if n_bytes is not None and n_bytes != file.n_bytes:
                 raise _not_expected(file, base)
-            source.seek(start)
-            yield source, start
-        return
-    with _network_errors(file, base):
-        response = _ask(base + file.name, start)
-    with response:  # what goes wrong from here on may be the disk
-        begin = start if response.status == HTTPStatus.PARTIAL_CONTENT else 0
-        n_coming = response.headers.get("Content-Length")
-        if n_coming is not None and begin + int(n_coming) != file.n_bytes:
-            raise _not_expected(file, base)
-        yield response, begin
-
-
-def _ask(address: str, start: int) -> HTTPResponse:
-    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        return cast("HTTPResponse", urllib.request.urlopen(request, timeout=TIMEOUT))
-    except urllib.error.HTTPError as error:
-        if not start or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        error.close()
-        return _ask(address, 0)  # the file there is shorter than what came before: perhaps it is the right one now
-
-
-def _read(source: BinaryIO | HTTPResponse, n_bytes: int, file: RemoteFile, base: str | Path) -> bytes:
-    with _network_errors(file, base):
-        return source.read(n_bytes)
-
-
-@contextmanager
-def _network_errors(file: RemoteFile, base: str | Path) -> Iterator[None]:
-    try:
-        yield
+            # One byte too many is enough to see that this is another file.
+            while block := source.read(min(BLOCK, file.n_bytes + 1 - n_done)):
+                yield n_done, block
+                n_done += len(block)
+    except DownloadError:
+        raise
     except urllib.error.HTTPError as error:
         error.close()
+        if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # The file there is shorter than what came before: perhaps it is the right one now.
+            yield from _blocks(file, base, 0)
+            return
         raise DownloadError(
-            f"{_said(file, base)} is not to be had (the server says {error.code} {error.reason}); try again later, or "
-            "name a mirror that has it."
+            f"{address} is not to be had (the server says {error.code} {error.reason}); try again later, or name a "
+            "mirror that has it."
         ) from error
     except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        if not base.startswith(_WEB):
+            raise DownloadError(
+                f"{address} cannot be opened ({getattr(error, 'strerror', error)}); check the mirror."
+            ) from error
         raise DownloadError(
-            f"{_said(file, base)} cannot be reached ({reason}); check the connection and give the same command again, "
-            "or name a mirror, which may be a folder that has the file."
+            f"{address} cannot be reached ({getattr(error, 'reason', None) or error}); check the connection and give "
+            "the same command again, or name a mirror, which may be a folder that has the file."
         ) from error
 
 
-def _said(file: RemoteFile, base: str | Path) -> str:
-    return str(base / file.name) if isinstance(base, Path) else base + file.name
+@contextmanager
+def _open(address: str, start: int) -> Iterator[tuple[IO[bytes], int, int | None]]:
+    """A file, where its content begins, and its size if that is told."""
+    if not address.startswith(_WEB):
+        with open(address, "rb") as source:
+            source.seek(start)
+            yield source, start, os.fstat(source.fileno()).st_size
+        return
+    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        begin = start if response.status == HTTPStatus.PARTIAL_CONTENT else 0
+        n_coming = response.headers.get("Content-Length")
+        yield response, begin, None if n_coming is None else begin + int(n_coming)
 
 
 def _is_right(path: Path, file: RemoteFile) -> bool:
@@ -295,9 +289,9 @@ def _is_right(path: Path, file: RemoteFile) -> bool:
         return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
 
 
-def _not_expected(file: RemoteFile, base: str | Path) -> DownloadError:
+def _not_expected(file: RemoteFile, base: str) -> DownloadError:
     return DownloadError(
-        f"{_said(file, base)} is not the file expected ({file.n_bytes:,} bytes, SHA-256 {file.sha256[:12]}...) and is "
+        f"{base}{file.name} is not the file expected ({file.n_bytes:,} bytes, SHA-256 {file.sha256[:12]}...) and is "
         "not used; name a mirror that has it."
     )
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import duckdb
 
-from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.rows import Row, Rows, find_column, refuse_if_most_are_lost
 from trak_core.datasets.text_files import file_errors, find_encoding, is_gzip, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.modalities.raw import LeftOut
 
 __all__ = ["json_columns", "parquet_columns", "read_json_rows", "read_parquet_rows"]
 

@@ -17,19 +17,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trak_core.datasets.image_files import Content, ImageFileError
 from trak_core.datasets.image_rows import images_of
+from trak_core.datasets.options import LABEL_COLUMNS
 from trak_core.datasets.placing import Example, split_kind
-from trak_core.datasets.raw import RawData
 from trak_core.datasets.rows import find_column
 from trak_core.datasets.table import texts_of
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.image.image_files import Content, ImageFileError
+from trak_core.modalities.raw import RawData
 
 __all__ = ["hf_columns", "read_hf_directory"]
 
-LABELS = ("label", "labels", "class", "target")
-"""What columns of labels are called where none is declared as one."""
 _SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d{5})-of-(?P<count>\d{5}).*)?")
 
 
@@ -239,7 +238,7 @@ def _label_column(given: str | None, schema: pa.Schema, declared: Mapping[str, A
         find_column(given, schema.names, str(source))
         return given
     likely = [name for name in schema.names if name in declared] or [
-        name for name in schema.names if name.casefold() in LABELS
+        name for name in schema.names if name.casefold() in LABEL_COLUMNS
     ]
     return _only(likely, "label_column", "labels", schema.names, source)
 

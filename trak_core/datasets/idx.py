@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays
-from trak_core.datasets.raw import RawData
 from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.modalities.raw import RawData
 
 __all__ = ["CLOTHES", "read_idx", "read_idx_folder"]
 

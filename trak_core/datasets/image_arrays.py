@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.placing import Example, place
-from trak_core.datasets.raw import RawData, RawImages
 from trak_core.errors import InvalidDataError
+from trak_core.modalities.raw import RawData, RawSplit
 
 __all__ = ["MAX_ARRAY_BYTES", "ArrayPart", "from_arrays"]
 
@@ -77,8 +77,8 @@ def from_arrays(
         name=name,
         modality="image",
         class_names=placed.class_names,
-        train=RawImages(_gather(parts, placed.train), placed.train_labels),
-        test=RawImages(_gather(parts, placed.test), placed.test_labels),
+        train=RawSplit(_gather(parts, placed.train), placed.train_labels),
+        test=RawSplit(_gather(parts, placed.test), placed.test_labels),
         left_out=placed.left_out,
         notes=placed.notes,
     )

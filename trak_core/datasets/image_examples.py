@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.image_files import (
+from trak_core.datasets.placing import Example, place
+from trak_core.datasets.splitting import check_share
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.image.image_files import (
     ImageHeader,
     decode_images,
     height_and_width,
     quiet_decoders,
     read_header,
 )
-from trak_core.datasets.placing import Example, place
-from trak_core.datasets.raw import LeftOut, RawData, RawImages
-from trak_core.datasets.splitting import check_share
-from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
 __all__ = ["FoundImage", "ImageSettings", "images_from", "read_headers"]
 
@@ -139,8 +139,8 @@ def images_from(
         name=name,
         modality="image",
         class_names=placed.class_names,
-        train=RawImages(pixels[:n_train], placed.train_labels),
-        test=RawImages(pixels[n_train:], placed.test_labels),
+        train=RawSplit(pixels[:n_train], placed.train_labels),
+        test=RawSplit(pixels[n_train:], placed.test_labels),
         left_out=tuple(LeftOut(where, why[where]) for image in found if (where := image.example.where) in why),
         notes=(*notes, *placed.notes),
     )

@@ -9,9 +9,9 @@ import numpy as np
 
 from trak_core.datasets.image_examples import FoundImage, ImageSettings, images_from, read_headers
 from trak_core.datasets.placing import Example, split_kind
-from trak_core.datasets.raw import LeftOut, RawData
 from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
+from trak_core.modalities.raw import LeftOut, RawData
 
 __all__ = ["read_image_folder"]
 

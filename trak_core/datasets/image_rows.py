@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from trak_core.datasets.image_examples import ImageSettings, images_from, read_headers
 from trak_core.datasets.placing import Example
-from trak_core.datasets.raw import LeftOut, RawData
 from trak_core.errors import EmptyDataError
+from trak_core.modalities.raw import LeftOut, RawData
 
 __all__ = ["images_of"]
 

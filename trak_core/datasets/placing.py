@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
-from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.rows import counted
 from trak_core.datasets.splitting import check_classes, check_share, split_note, split_off
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError
+from trak_core.modalities.raw import LeftOut
 
 __all__ = ["Example", "Placed", "place", "split_kind"]
 

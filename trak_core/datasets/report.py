@@ -1,6 +1,5 @@
 """What is in a data set, before anything is trained on it."""
 
-import hashlib
 import json
 import unicodedata
 from collections import defaultdict
@@ -9,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from trak_core.datasets.raw import LeftOut, RawData, RawImages, RawTexts
+from trak_core.modalities import LeftOut, RawData, find_modality
 
 __all__ = ["DataReport", "Repeated", "report_on"]
 
@@ -39,7 +38,7 @@ class DataReport:
 
     Attributes:
         name: of the data set.
-        modality: "image" or "text".
+        modality: name of the modality of its examples.
         class_names: of the labels 0, 1, ...
         n_train: train examples of each class.
         n_test: test examples of each class.
@@ -58,6 +57,11 @@ class DataReport:
     repeated: tuple[Repeated, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
+
+    @property
+    def plural(self) -> str:
+        """What people call its examples."""
+        return find_modality(self.modality).plural
 
     @property
     def duplicates(self) -> tuple[Repeated, ...]:
@@ -90,7 +94,7 @@ class DataReport:
 
     def _lines(self) -> Iterator[str]:
         n_train, n_test = sum(self.n_train), sum(self.n_test)
-        yield f"{self.name}: {n_train:,} train and {n_test:,} test {self.modality}s in {len(self.class_names)} classes"
+        yield f"{self.name}: {n_train:,} train and {n_test:,} test {self.plural} in {len(self.class_names)} classes"
         yield self.sizes
         yield ""
         # Names last: nobody can say how wide they are drawn.
@@ -118,7 +122,7 @@ class DataReport:
     def as_json(self) -> str:
         """The report with every example that it found, as JSON; names in the script that they have."""
         classes = zip(self.class_names, self.n_train, self.n_test, strict=True)
-        facts = {
+        found = {
             "name": self.name,
             "modality": self.modality,
             "n_train": sum(self.n_train),
@@ -132,18 +136,24 @@ class DataReport:
             "repeated": [asdict(one) for one in self.repeated],
             "notes": self.notes,
         }
-        return json.dumps(facts, indent=2, ensure_ascii=False)
+        return json.dumps(found, indent=2, ensure_ascii=False)
 
 
 def report_on(raw: RawData) -> DataReport:
     """What is in a data set: counts, sizes, and the inputs that occur more than once.
 
-    Images are the same when all their pixels are; texts when they differ in nothing but case, blanks, and the way in
-    which Unicode composes letters.
+    Which examples count as the same is told by their modality (`Modality.keys`): images when all their pixels are the
+    same, texts when they differ in nothing but case, blanks, and the way in which Unicode composes letters.
+
+    Raises:
+        InvalidSettingError: the modality of the data is not known here.
     """
+    modality = find_modality(raw.modality)
     places: dict[bytes, list[tuple[bool, int, int]]] = defaultdict(list)
     for is_test, examples in ((False, raw.train), (True, raw.test)):
-        for idx, (key, label) in enumerate(zip(_keys(examples), examples.labels.tolist(), strict=True)):
+        for idx, (key, label) in enumerate(
+            zip(modality.keys(examples.contents), examples.labels.tolist(), strict=True)
+        ):
             places[key].append((is_test, idx, label))
     repeated = (
         Repeated(
@@ -161,29 +171,11 @@ def report_on(raw: RawData) -> DataReport:
         class_names=raw.class_names,
         n_train=tuple(np.bincount(raw.train.labels, minlength=n_classes).tolist()),
         n_test=tuple(np.bincount(raw.test.labels, minlength=n_classes).tolist()),
-        sizes=_sizes(raw.train, raw.test),
+        sizes=modality.sizes(raw.train.contents, raw.test.contents),
         repeated=tuple(repeated),
         left_out=raw.left_out,
         notes=raw.notes,
     )
-
-
-def _keys(examples: RawImages | RawTexts) -> Iterator[bytes]:
-    """What two examples share exactly if their inputs are the same; a digest, because inputs are large."""
-    if isinstance(examples, RawImages):
-        yield from (hashlib.sha256(image.tobytes()).digest() for image in examples.pixels)
-        return
-    for text in examples.texts:
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-        yield hashlib.sha256(" ".join(folded.split()).encode("utf-8", "surrogatepass")).digest()
-
-
-def _sizes(train: RawImages | RawTexts, test: RawImages | RawTexts) -> str:
-    if isinstance(train, RawImages):
-        _, height, width, channels = train.pixels.shape
-        return f"Images of {width} x {height} pixels (width x height), {'grey' if channels == 1 else 'in colour'}."
-    lengths = np.array([len(text) for part in (train, test) if isinstance(part, RawTexts) for text in part.texts])
-    return f"Texts of {lengths.min():,} to {lengths.max():,} characters, half of them up to {np.median(lengths):,.0f}."
 
 
 def _examples(found: Sequence[Repeated]) -> Iterator[str]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trak_core.datasets.raw import LeftOut
 from trak_core.errors import InvalidDataError
+from trak_core.modalities.raw import LeftOut
 
 __all__ = ["Row", "Rows", "counted", "find_column", "refuse_if_most_are_lost"]
 

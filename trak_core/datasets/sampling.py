@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.raw import RawData, RawImages, RawTexts
 from trak_core.datasets.splitting import draw
 from trak_core.errors import InvalidSettingError
+from trak_core.modalities.raw import RawData
 
 __all__ = ["MAX_TRAIN", "sampled"]
 
@@ -40,7 +40,7 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
     train = raw.train
     if n_train is not None and n_train != len(raw.train):
         _check("n_train", n_train, raw.train.labels)
-        train = _take(raw.train, draw(raw.train.labels, n_train, seed))
+        train = raw.train.take(draw(raw.train.labels, n_train, seed))
         notes.append(f"{n_train:,} of {len(raw.train):,} train examples were drawn, as was asked for.")
     test = raw.test
     most = MAX_SCORES // (len(raw.class_names) * len(train))
@@ -58,7 +58,7 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
         )
     if n_test != len(raw.test):
         _check("n_test", n_test, raw.test.labels)
-        test = _take(raw.test, draw(raw.test.labels, n_test, seed))
+        test = raw.test.take(draw(raw.test.labels, n_test, seed))
         notes.append(f"{n_test:,} of {len(raw.test):,} test examples were drawn, {why}.")
     return replace(raw, train=train, test=test, notes=tuple(notes))
 
@@ -69,9 +69,3 @@ def _check(name: str, n: int, labels: NDArray[np.int64]) -> None:
         raise InvalidSettingError(
             f"{name}={n:,}; it must be from {n_classes:,}, one for each class, to {len(labels):,}, all that there are."
         )
-
-
-def _take(part: RawImages | RawTexts, rows: NDArray[np.int64]) -> RawImages | RawTexts:
-    if isinstance(part, RawImages):
-        return RawImages(part.pixels[rows], part.labels[rows])
-    return RawTexts([part.texts[row] for row in rows], part.labels[rows])

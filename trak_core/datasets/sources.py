@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import InvalidDataError
+from trak_core.modalities.raw import LeftOut
 
 __all__ = ["Listing", "SourceFile", "check_packing", "is_capped", "is_clutter", "natural_key", "open_source", "tidy"]
 

@@ -7,9 +7,9 @@ from typing import Any
 from trak_core.datasets.csv_rows import csv_columns, read_csv_rows
 from trak_core.datasets.duckdb_rows import json_columns, parquet_columns, read_json_rows, read_parquet_rows
 from trak_core.datasets.placing import Example, place
-from trak_core.datasets.raw import LeftOut, RawData, RawTexts
 from trak_core.datasets.rows import Row, Rows
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
 __all__ = ["MAX_CHARACTERS", "read_table", "table_columns", "texts_of"]
 
@@ -130,8 +130,8 @@ def texts_of(
         name=name,
         modality="text",
         class_names=placed.class_names,
-        train=RawTexts([example.content for example in placed.train], placed.train_labels),
-        test=RawTexts([example.content for example in placed.test], placed.test_labels),
+        train=RawSplit([example.content for example in placed.train], placed.train_labels),
+        test=RawSplit([example.content for example in placed.test], placed.test_labels),
         left_out=tuple(sorted((*left_out, *placed.left_out), key=lambda one: order[one.where])),
         notes=(*notes, *placed.notes),
     )

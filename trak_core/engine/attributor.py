@@ -54,8 +54,8 @@ class Attributor:
     ```
 
     Args:
-        model: any module that returns logits, or an object with `logits`, for a batch. It is copied, and the
-            copy runs in evaluation mode; its own weights are used only where `checkpoints` is None.
+        model: any module that returns logits, or an object with `logits`, for a batch, or what the task can read. It
+            is copied, and the copy runs in evaluation mode; its own weights are used only where `checkpoints` is None.
         task: "image_classification", "text_classification", "regression", or a task of your own, such as a
             `CustomTask`.
         checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, or modules. Models
@@ -66,7 +66,8 @@ class Attributor:
         seed: of the projections; one seed gives the same features on every device.
         device: "auto", "cpu" or "cuda".
         projection: "auto", "none", "sjlt", "rademacher" or "kronecker".
-        parameters: shell patterns of names, such as "fc*"; other parameters are never differentiated. None: all.
+        parameters: shell patterns of names, such as "fc*"; other parameters are never differentiated. None: all that
+            require gradients.
         gradients: "auto", "hooks", "functional" or "loop".
         ridge: relative to the mean squared gradient norm.
         precision: "float32"; "float64"; "bfloat16" or "float16" run the model in mixed precision.

@@ -7,13 +7,13 @@ run is saved. So the content of every block is fingerprinted as it goes by.
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -222,10 +222,32 @@ def _is_arrays(source: Any) -> bool:
     """True for `(inputs, labels)` as against a sequence of batches."""
     if isinstance(source, Tensor | np.ndarray | Mapping):
         return True
+    if _named(source) is not None:
+        return not isinstance(source, Iterable)  # a data set may be a dataclass too
     if not isinstance(source, tuple) or len(source) < 2:
         return False
     is_labels = source[-1] is None or isinstance(source[-1], Tensor | np.ndarray) or _is_numbers(source[-1])
-    return is_labels and all(isinstance(part, Tensor | np.ndarray | Mapping | tuple) for part in source[:-1])
+    return is_labels and all(_is_inputs(part) for part in source[:-1])
+
+
+def _is_inputs(value: Any) -> bool:
+    """True for a tensor or array `[n, ...]`, and for what holds some by name or in order."""
+    if isinstance(value, Tensor | np.ndarray):
+        return value.ndim > 0
+    if isinstance(value, list | tuple):
+        return bool(value) and all(_is_inputs(part) for part in value)
+    return _named(value) is not None
+
+
+def _named(value: Any) -> dict[str, Any] | None:
+    """What a mapping or dataclass holds by name, as tokenizers, models and loaders give them; None for others."""
+    if isinstance(value, Mapping):
+        named = dict(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        named = {each.name: getattr(value, each.name) for each in fields(value)}
+    else:
+        return None
+    return {key: part for key, part in named.items() if part is not None}
 
 
 def _is_numbers(values: Any) -> bool:
@@ -237,27 +259,27 @@ def _is_once(source: Any) -> bool:
 
 
 def _batch_of(item: Any, what: str) -> Batch:
-    """A batch from what loaders give: `(inputs, labels)`, `(input, input, labels)` or a dict with labels."""
-    labels: Any = None
+    """A batch from what loaders give: `(inputs, labels)`, `(input, input, labels)`, or names with labels among them."""
     if isinstance(item, Batch):
         return item
-    if isinstance(item, Mapping):
-        inputs: Any = {key: _numbers(value, f"{what} input {key!r}") for key, value in item.items()}
-        labels = inputs.pop("labels", inputs.pop("label", None))
-    elif isinstance(item, tuple | list) and len(item) >= 2:
-        *parts, labels = item
+    labels: Any = None
+    names = getattr(item, "_fields", ())  # of a named tuple, which may have its labels anywhere
+    if label := next((name for name in ("labels", "label") if name in names), None):
+        item = (*(part for name, part in zip(names, item, strict=True) if name != label), getattr(item, label))
+    if isinstance(item, tuple | list) and item:
+        # What a TensorDataset of inputs alone gives has one part and no labels.
+        *parts, labels = item if len(item) > 1 else (*item, None)
         inputs = parts[0] if len(parts) == 1 else tuple(parts)
-    elif isinstance(item, tuple | list) and len(item) == 1:
-        inputs = item[0]  # what a TensorDataset of inputs alone gives
-    elif isinstance(item, Tensor | np.ndarray):
+    elif isinstance(item, Tensor | np.ndarray) or _named(item) is not None:
         inputs = item
     else:
         raise InvalidDataError(
             f"a {what} batch is a {type(item).__name__}; it must be (inputs, labels), or a dict with the key labels."
         )
-    inputs = tree_map(
-        lambda leaf: _numbers(leaf, f"{what} inputs"), dict(inputs) if isinstance(inputs, Mapping) else inputs
-    )
+    if labels is None and (named := _named(inputs)) is not None:
+        inputs = {key: part for key, part in named.items() if key not in ("labels", "label")}
+        labels = named.get("labels", named.get("label"))
+    inputs = _inputs(inputs, f"{what} inputs")
     if labels is not None:
         labels = _numbers(labels, f"{what} labels")
         labels = labels if labels.is_floating_point() else labels.long()
@@ -267,6 +289,15 @@ def _batch_of(item: Any, what: str) -> Batch:
             f"a {what} batch has {n} inputs and labels of shape {tuple(labels.shape)}; give one label for each input."
         )
     return Batch(inputs, labels)
+
+
+def _inputs(value: Any, what: str) -> Any:
+    """Inputs as models take them: a tensor, or a tuple or dict of such, whatever held them before."""
+    if (named := _named(value)) is not None:
+        return {key: _inputs(part, f"{what} {key!r}") for key, part in named.items()}
+    if isinstance(value, list | tuple) and _is_inputs(value):
+        return tuple(_inputs(part, what) for part in value)  # a DataLoader makes lists of tuples
+    return _numbers(value, what)
 
 
 def _numbers(values: Any, what: str) -> Tensor:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from trak_core.datasets import encoding_facts
 from trak_core.engine.budget import BuildPlan
 from trak_core.engine.pace import DIGITS_PACE, Pace
 from trak_core.engine.progress import ProgressReporter
@@ -15,10 +14,11 @@ from trak_core.engine.settings import BuildSettings
 from trak_core.engine.steps import BuildSteps, plan
 from trak_core.engine.subject import load_subject
 from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
+from trak_core.modalities import encoding_metadata
 from trak_core.stopping import is_stop
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
-from trak_core.store.places import keep_places
+from trak_core.store.local_paths import keep_local_paths
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
@@ -64,9 +64,13 @@ def build_run(
     recipe = recipe or find_recipe(settings.recipe)
     subject, planted = load_subject(settings, recipe)
     fingerprint = settings.fingerprint(subject)
-    places = {**recipe.facts, "model": settings.model, **encoding_facts(subject.dataset.encoding)}
+    paths = {
+        **recipe.metadata,
+        "model": settings.model,
+        "encoding": encoding_metadata(subject.dataset.encoding),
+    }
     if _is_complete(files, fingerprint) and (not files.build.exists() or files.working_evidence.exists()):
-        keep_places(files, places)  # they may have moved
+        keep_local_paths(files, paths)  # they may have moved
         return run_dir  # an unfinished measurement of its methods goes on by its own command
     with build_lock(files):
         if _is_complete(files, fingerprint):
@@ -79,11 +83,11 @@ def build_run(
             plan_to_keep.write(files)
         # A working store with other settings is refused here, before anything is said about its build.
         with StoreWriter(files, shape, fingerprint) as writer:
-            keep_places(files, places)
-            facts = {"title": recipe.title, **recipe.facts}
+            keep_local_paths(files, paths)
+            metadata = {"title": recipe.title, **recipe.metadata}
             progress = ProgressReporter(files, plan(settings, pace), command or settings.command(name), listener)
             try:
-                BuildSteps(settings, subject, planted, facts, files, writer, progress).run()
+                BuildSteps(settings, subject, planted, metadata, files, writer, progress).run()
             except BaseException as error:
                 report_end(progress, error)
                 raise

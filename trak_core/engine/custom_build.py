@@ -1,4 +1,4 @@
-"""Builds a run from a person's own data: read, report, prepare, size to a budget of time, build."""
+"""Builds a run from custom data: read, report, prepare, size to a budget of time, build."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trak_core.datasets import RawData, RawImages, prepare
-from trak_core.datasets.own_data import OwnData
+from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.report import DataReport, report_on
 from trak_core.datasets.sampling import sampled
 from trak_core.engine.budget import BuildPlan, Sizes, read_plan, sizes_within
@@ -18,21 +17,19 @@ from trak_core.engine.pace import DIGITS_PACE, Pace, measure_pace
 from trak_core.engine.settings import BuildSettings, resolve_device
 from trak_core.engine.subject import load_subject
 from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
+from trak_core.modalities import find_modality, prepare
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
-from trak_core.subjects import Recipe, find_model, own_recipe
+from trak_core.subjects import Recipe, custom_recipe, find_model
 from trak_core.subjects.custom_data import MAX_MINUTES
 
-__all__ = ["OwnBuild", "build_own_data"]
-
-SMALL_GREY = 32
-"""Grey images of up to so many pixels a side are told apart well by a network without convolutions."""
+__all__ = ["CustomBuild", "build_custom_data"]
 
 
 @dataclass(frozen=True)
-class OwnBuild:
+class CustomBuild:
     """What is asked for besides the data.
 
     Attributes:
@@ -79,16 +76,16 @@ class OwnBuild:
     def words(self) -> list[str]:
         """The options of `build` that ask for this."""
         words = []
-        for name, default in OwnBuild.__dataclass_fields__.items():
+        for name, default in CustomBuild.__dataclass_fields__.items():
             value = getattr(self, name)
             if value != default.default:
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return words
 
 
-def build_own_data(
-    source: OwnData,
-    asked: OwnBuild,
+def build_custom_data(
+    source: CustomData,
+    asked: CustomBuild,
     name: str,
     runs_dir: Path,
     on_report: Callable[[DataReport], None] = lambda report: None,
@@ -96,7 +93,7 @@ def build_own_data(
     on_sizes: Callable[[Sizes], None] = lambda sizes: None,
     listener: Callable[[BuildStatus], None] = lambda status: None,
 ) -> Path:
-    """Builds a run from own data, or finishes it, or finds it finished; returns its directory.
+    """Builds a run from custom data, or finishes it, or finds it finished; returns its directory.
 
     Args:
         source: the data; test examples are put aside by the seed of `asked`.
@@ -116,15 +113,16 @@ def build_own_data(
     began = time.monotonic()
     files = RunFiles(runs_dir / check_run_name(name))
     device = resolve_device(asked.device)
-    source = replace(source, seed=asked.seed)
+    source = source.with_seed(asked.seed)
     if asked.weights is not None:
         asked = replace(asked, weights=str(Path(asked.weights).resolve()))  # the command may be given again elsewhere
     raw = source.read(on_reading)
-    model = find_model(asked.model or _usual_model(raw), raw.modality, asked.weights or "")
+    usual = find_modality(raw.modality).usual_model
+    model = find_model(asked.model or usual(raw.train.contents), raw.modality, asked.weights or "")
     drawn = sampled(raw, asked.n_train, asked.n_test, asked.seed)
     report = replace(report_on(raw), notes=drawn.notes)
     on_report(report)
-    recipe = own_recipe(source.kind, prepare(drawn, model.encoding), model, _facts(report, asked))
+    recipe = custom_recipe(source.kind, prepare(drawn, model.takes), model, _metadata(report, asked))
     sizes, pace, plan = _sizes(files, recipe, asked, device, began)
     on_sizes(sizes)
     settings = BuildSettings.of(
@@ -139,14 +137,7 @@ def build_own_data(
     return build_run(settings, name, runs_dir, listener, command, recipe, pace, plan)
 
 
-def _usual_model(raw: RawData) -> str:
-    if not isinstance(raw.train, RawImages):
-        return "words"
-    _, height, width, channels = raw.train.pixels.shape
-    return "mlp" if channels == 1 and max(height, width) <= SMALL_GREY else "cnn"
-
-
-def _facts(report: DataReport, asked: OwnBuild) -> dict[str, Any]:
+def _metadata(report: DataReport, asked: CustomBuild) -> dict[str, Any]:
     return {
         "minutes": asked.minutes,
         "sizes_given": asked.sizes,
@@ -161,7 +152,7 @@ def _facts(report: DataReport, asked: OwnBuild) -> dict[str, Any]:
 
 
 def _sizes(
-    files: RunFiles, recipe: Recipe, asked: OwnBuild, device: str, began: float
+    files: RunFiles, recipe: Recipe, asked: CustomBuild, device: str, began: float
 ) -> tuple[Sizes, Pace, BuildPlan | None]:
     """How much to compute, what it takes, and the plan to keep: as before where the same was asked for."""
     given = asked.sizes
@@ -183,7 +174,7 @@ def _sizes(
     return sizes, pace, BuildPlan(key, sizes, pace)
 
 
-def _made_already(files: RunFiles, asked: OwnBuild, device: str) -> Sizes | None:
+def _made_already(files: RunFiles, asked: CustomBuild, device: str) -> Sizes | None:
     """The sizes of the run that is there, if the same was asked for; whether its data are the same is seen later."""
     try:
         with open_run(files.run_dir) as run:

@@ -34,7 +34,7 @@ BLOCK_BYTES = 2**26
 """The most that the inputs of a block may take, as they wait for their features."""
 ROWS_BYTES = 2**24
 """The most that the rows of a block may take: DuckDB holds a few copies of them while it writes."""
-FEATURES_REVISION = 1
+FEATURES_REVISION = 2
 """Raise it with any change of the code that changes features."""
 
 

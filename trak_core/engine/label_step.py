@@ -13,6 +13,7 @@ from trak_core.labels.findings import find_oddities, finding_columns
 from trak_core.labels.folds import class_log_probabilities
 from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
 from trak_core.labels.witnesses import Opinions, hear_witnesses
+from trak_core.modalities import find_modality
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
@@ -71,9 +72,10 @@ def label_tables(
         meta = {"weights_of_label_witnesses": opinions.weights, **_what_went_otherwise(opinions)}
     checkpoints = load_checkpoints(writer, files, subject, device)
     seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs, subject.task)
+    compared = find_modality(dataset.modality).compared
     found = find_oddities(
-        inputs_train=dataset.train.inputs,
-        inputs_test=dataset.test.inputs,
+        inputs_train=compared(dataset.train.inputs),
+        inputs_test=compared(dataset.test.inputs),
         labels_train=labels,
         embeddings_train=seen.cpu().numpy(),
         probabilities=None if opinions is None else opinions.out_of_fold,

@@ -117,8 +117,7 @@ def _seconds_a_batch(subject: Subject, device: str) -> float:
     """Of one model's training, among several that train together."""
     split, batch_size = subject.dataset.train, subject.training.batch_size
     n = min(len(split), TRIED_BATCHES * batch_size)
-    inputs = as_tensors(take(split.inputs, slice(0, n)), device)
-    labels = torch.from_numpy(split.labels[:n]).to(device)
+    inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
     settings = replace(subject.training, epochs=1)
 
     def train(n_models: int) -> float:
@@ -139,8 +138,7 @@ def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple
     """Of projecting one gradient, of forming one, of one inner product, and the factors of n^3 and of n^2 a row."""
     split = subject.dataset.train
     n = min(len(split), TRIED_EXAMPLES)
-    inputs = as_tensors(take(split.inputs, slice(0, n)), device)
-    labels = torch.from_numpy(split.labels[:n]).to(device)
+    inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
     model = make_models(subject.make_model, [0])[0].to(device)
     weights = {name: value.detach() for name, value in model.named_parameters()}
     rows = GradientRows(model, subject.task, weights, inputs, labels)

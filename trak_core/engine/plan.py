@@ -1,11 +1,12 @@
 """Chooses how an attribution is computed, and says so."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trak_core.engine.options import Options
 from trak_core.errors import AttributionWarning, OutOfMemoryError
-from trak_core.gradients import GradientComputer, GradientPath, PackedRows, n_parameters
+from trak_core.gradients import GradientComputer, GradientPath, Layer, PackedRows, n_parameters
 from trak_core.projection import ProjectionKind
 from trak_core.store.schema import MAX_ARRAY
 
@@ -22,6 +23,7 @@ class Plan:
     """How an attribution is computed.
 
     Attributes:
+        parameters: which of the model's parameters are differentiated.
         gradients: the way to compute gradients.
         gradients_reason: why that way.
         projection: the kind of projection.
@@ -31,6 +33,7 @@ class Plan:
         memory_budget: bytes.
     """
 
+    parameters: str
     gradients: GradientPath
     gradients_reason: str
     projection: ProjectionKind
@@ -42,7 +45,8 @@ class Plan:
     def __str__(self) -> str:
         kind = self.projection if self.proj_dim is None else f"{self.projection}, proj_dim {self.proj_dim}"
         return (
-            f"gradients: {self.gradients} ({self.gradients_reason}); projection: {kind} ({self.projection_reason}); "
+            f"parameters: {self.parameters}; gradients: {self.gradients} ({self.gradients_reason}); "
+            f"projection: {kind} ({self.projection_reason}); "
             f"batches of {self.batch_size}"
         )
 
@@ -82,11 +86,12 @@ def choose_plan(options: Options, computer: GradientComputer, n_train: int | Non
     projection, proj_dim, reason = _projection(options, computer, n_train)
     if proj_dim is not None:
         _check_proj_dim(proj_dim, size)
-    formed = size if computer.path != "hooks" or projection == "none" else min(size, 2**18)
+    formed = size if computer.path != "hooks" or projection == "none" else _formed_by_hooks(computer.layers)
     each = 3 * formed * options.dtype.itemsize
     fitting = max(1, options.memory_budget // 4 // each)
     wanted = options.batch_size or batch_size
     plan = Plan(
+        parameters=_parameters(options, computer),
         gradients=computer.path,
         gradients_reason=computer.reason,
         projection=projection,
@@ -98,6 +103,29 @@ def choose_plan(options: Options, computer: GradientComputer, n_train: int | Non
     if n_train is not None:
         plan.check_kernel(n_train, options.dtype.itemsize)  # before hours of gradients rather than after
     return plan
+
+
+def _parameters(options: Options, computer: GradientComputer) -> str:
+    """Which parameters are differentiated, and a warning where the model leaves that open."""
+    every = [(value.numel(), value.requires_grad) for value in computer.model.parameters()]
+    total, chosen = sum(size for size, _ in every), n_parameters(computer.layers)
+    if options.parameters is not None:
+        return f"{chosen:,} of {total:,}, chosen by name"
+    if not any(requires_grad for _, requires_grad in every):
+        warnings.warn(
+            f"none of the model's {total:,} parameters requires gradients, so all of them are differentiated. Say "
+            "which were trained: parameters='*' for all of them, or a pattern such as 'head*'.",
+            AttributionWarning,
+            stacklevel=5,
+        )
+        return f"all {total:,}, none of which requires gradients"
+    return f"all {total:,}" if chosen == total else f"of {total:,} parameters {chosen:,} require gradients"
+
+
+def _formed_by_hooks(layers: Sequence[Layer]) -> int:
+    """Numbers of an example's gradient that lie in memory at once: blocks of matrices, and whole all others."""
+    matrices = n_parameters([layer for layer in layers if layer.kind != "vector"])
+    return min(matrices, 2**18) + n_parameters([layer for layer in layers if layer.kind == "vector"])
 
 
 def _projection(

@@ -21,10 +21,11 @@ from tqdm.auto import tqdm
 from trak_core.engine.batches import Block, Data, read_data
 from trak_core.engine.featurizer import Features
 from trak_core.engine.stored_kernels import uses_dual
-from trak_core.engine.thumbnails import thumbnails
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
+from trak_core.media import first_picture
 from trak_core.methods import METHODS
+from trak_core.modalities import seen_in
 from trak_core.projection import SjltProjection, SketchMap, WholeMap
 from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
@@ -263,7 +264,7 @@ class _Saver:
             "label": labels if self.has_classes else np.zeros(len(block), dtype=np.int64),
             "label_name": [self.class_names[label] if self.has_classes else f"{label:.4g}" for label in labels],
             "text": list(self.shown[split]["text"][where]) or [None] * len(block),
-            "thumbnail": list(self.shown[split]["thumbnail"][where]) or thumbnails(block),
+            "thumbnail": list(self.shown[split]["thumbnail"][where]) or _pictures(block),
         }
         if not any(examples["thumbnail"]) and not any(examples["text"]):
             examples["text"] = [f"{split} example {i}" for i in idx]
@@ -411,6 +412,11 @@ def _predictions(task: Task, computed: Features, labels: NDArray[Any]) -> Column
         "predicted": answer.value.numpy(),
         "probabilities": answer.probabilities.float().numpy(),
     }
+
+
+def _pictures(block: Block) -> list[bytes | None]:
+    """The first picture of what the inputs of a block look like; None where nothing knows what they look like."""
+    return [first_picture(media) for batch in block.batches for media in seen_in(batch.inputs) or [()] * len(batch)]
 
 
 def _joined(parts: list[Columns]) -> Columns:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from trak_core.errors import InvalidSettingError
 from trak_core.methods import RIDGES
-from trak_core.store.places import without_paths
+from trak_core.store.local_paths import without_paths
 from trak_core.store.schema import SCHEMA_VERSION
 from trak_core.subjects import Recipe, Subject
 from trak_core.subjects.planting import check_planting

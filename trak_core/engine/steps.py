@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trak_core.datasets import encoding_facts
 from trak_core.engine.checkpoints import load_checkpoints
 from trak_core.engine.evidence_step import Reported, evidence_tables
 from trak_core.engine.kernels import kernel_proj_dim
@@ -30,12 +29,14 @@ from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
 from trak_core.inputs import take
 from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
+from trak_core.modalities import encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.local_paths import without_paths
 from trak_core.store.masks import pack_masks
-from trak_core.store.places import without_paths
+from trak_core.store.media_rows import media_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
@@ -90,7 +91,7 @@ class BuildSteps:
         settings: of the build.
         subject: data, model, task and training settings.
         planted: which of its train labels were made wrong on purpose.
-        facts: what provenance tells besides the settings; "title" names the run for people.
+        metadata: what provenance tells besides the settings; "title" names the run for people.
         files: of the run.
         writer: the working store.
         progress: told of every step.
@@ -101,7 +102,7 @@ class BuildSteps:
         settings: BuildSettings,
         subject: Subject,
         planted: PlantedErrors,
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         files: RunFiles,
         writer: StoreWriter,
         progress: ProgressReporter,
@@ -109,7 +110,7 @@ class BuildSteps:
         self.settings = settings
         self.subject = subject
         self.planted = planted
-        self.facts = facts
+        self.metadata = metadata
         self.files = files
         self.writer = writer
         self.progress = progress
@@ -188,6 +189,11 @@ class BuildSteps:
             columns["label_name"] += [dataset.class_names[label] for label in split.labels]
             columns["text"] += split.texts or [None] * len(split)
             columns["thumbnail"] += split.thumbnails or [None] * len(split)
+        further = [
+            media_columns(name, split.further or ())
+            for name, split in (("train", dataset.train), ("test", dataset.test))
+        ]
+        media = {column: further[0][column] + further[1][column] for column in further[0]}
         masks = self.masks
         roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(masks))]
         subsets = {
@@ -196,7 +202,7 @@ class BuildSteps:
             "mask": pack_masks(masks),
         }
         meta = {
-            **self.facts,
+            **self.metadata,
             **asdict(self.settings),
             "modality": dataset.modality,
             "class_names": dataset.class_names,
@@ -204,14 +210,16 @@ class BuildSteps:
             "training": asdict(self.subject.training),
             "data_fingerprint": dataset.fingerprint(),
             "method": "trak",
-            **encoding_facts(dataset.encoding),
+            "encoding": encoding_metadata(dataset.encoding),
             "tuning_tests": np.flatnonzero(self.tuning_tests).tolist(),
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),
         }
         planted = {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label}
         told = without_paths(meta)
-        self.writer.write("data", {"examples": columns, "subsets": subsets, "planted_errors": planted}, told)
+        self.writer.write(
+            "data", {"examples": columns, "media": media, "subsets": subsets, "planted_errors": planted}, told
+        )
         self.progress.advance()
 
     @cached_property

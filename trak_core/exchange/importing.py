@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets import RawData, RawImages
-from trak_core.datasets.own_data import OwnData
-from trak_core.datasets.pixels import thumbnail
+from trak_core.datasets.custom_data import CustomData
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.exchange.libraries import Library, Orientation, find_library
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
@@ -26,10 +24,14 @@ from trak_core.exchange.predictions import prediction_columns, read_probabilitie
 from trak_core.exchange.score_files import from_array, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
 from trak_core.folders import runs_dir
+from trak_core.inputs import count, leaves
+from trak_core.media import split_media
+from trak_core.modalities import RawData, find_modality
 from trak_core.store.catalog import check_run_name
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, storage_errors
 from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.media_rows import media_columns
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
 from trak_core.store.schema import Shape
@@ -74,7 +76,7 @@ class Imported:
 
 def import_scores(
     scores: Any,
-    examples: RawData | OwnData,
+    examples: RawData | CustomData,
     name: str,
     *,
     method: str | None = None,
@@ -116,7 +118,7 @@ def import_scores(
     found = open_scores(Path(scores), key) if isinstance(scores, str | Path) else from_array(scores)
     made_by = _library(library, found.library)
     chosen = _method_name(method, made_by)
-    raw = examples.read() if isinstance(examples, OwnData) else examples
+    raw = examples.read() if isinstance(examples, CustomData) else examples
     _check_examples(raw)
     Shape(len(raw.train), len(raw.class_names), 1)  # refuses more than a store holds
     known = None if made_by is None else find_library(made_by)
@@ -125,14 +127,14 @@ def import_scores(
     is_reversed = choose_sign(sign, sign_check, matrix.where)
     matrix = ScoreMatrix(matrix.where, matrix.array, matrix.orientation, is_reversed)
     probabilities = None if predictions is None else read_probabilities(predictions, len(raw.test), raw.class_names)
-    facts = {
+    metadata = {
         "file": found.file,
         **({"library": made_by} if made_by else {}),
         "orientation": matrix.orientation,
         "sign": "reversed" if is_reversed else "as it came",
         "sign_check": sign_check.verdict,
     }
-    saver = _Saver(RunFiles(runs_dir() / name), raw, matrix, chosen, probabilities, title or raw.name, facts)
+    saver = _Saver(RunFiles(runs_dir() / name), raw, matrix, chosen, probabilities, title or raw.name, metadata)
     saver.save(on_progress)
     return Imported(
         path=saver.files.run_dir,
@@ -165,7 +167,7 @@ def _method_name(given: str | None, library: str | None) -> str:
 def _check_examples(raw: RawData) -> None:
     """Refuses examples that do not hold together; those of a reader do."""
     for split, part in (("train", raw.train), ("test", raw.test)):
-        n = len(part.pixels if isinstance(part, RawImages) else part.texts)
+        n = count(part.contents)
         if n == 0:
             raise EmptyDataError(f"{raw.name}: there are no {split} examples; give those that were scored.")
         if n != len(part.labels):
@@ -193,17 +195,18 @@ class _Saver:
         method: str,
         probabilities: NDArray[np.float32] | None,
         title: str,
-        facts: dict[str, str],
+        metadata: dict[str, str],
     ) -> None:
         self.files = files
         self.raw = raw
+        self.modality = find_modality(raw.modality)
         self.matrix = matrix
         self.method = method
         self.probabilities = probabilities
         self.title = title
-        self.facts = facts
+        self.metadata = metadata
         digest = None if probabilities is None else hashlib.sha256(probabilities.tobytes()).hexdigest()
-        parts = [_examples_digest(raw), matrix.digest(), method, title, digest, facts]
+        parts = [_examples_digest(raw), matrix.digest(), method, title, digest, metadata]
         self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def save(self, on_progress: Callable[[int, int], object]) -> None:
@@ -252,7 +255,7 @@ class _Saver:
                 for start in range(0, n, EXAMPLES_AT_ONCE):
                     stop = min(n, start + EXAMPLES_AT_ONCE)
                     if not writer.has(f"{split} {start}"):
-                        writer.write(f"{split} {start}", {"examples": self._examples(split, start, stop)})
+                        writer.write(f"{split} {start}", self._examples(split, start, stop))
                     advance(stop - start)
             for start, rows in matrix.blocks():
                 if not writer.has(f"scores {start}"):
@@ -269,23 +272,18 @@ class _Saver:
             writer.publish()
             writer.finish()
 
-    def _examples(self, split: str, start: int, stop: int) -> dict[str, Any]:
-        part = self.raw.train if split == "train" else self.raw.test
-        labels, n = part.labels[start:stop], stop - start
-        if isinstance(part, RawImages):
-            shown: dict[str, Any] = {
-                "text": [None] * n,
-                "thumbnail": [thumbnail(image) for image in part.pixels[start:stop]],
-            }
-        else:
-            shown = {"text": part.texts[start:stop], "thumbnail": [None] * n}
-        return {
-            "split": [split] * n,
+    def _examples(self, split: str, start: int, stop: int) -> dict[str, dict[str, Any]]:
+        part = (self.raw.train if split == "train" else self.raw.test).take(np.arange(start, stop))
+        shown = [split_media(media) for media in self.modality.media(part.contents)]
+        examples = {
+            "split": [split] * len(part),
             "idx": np.arange(start, stop),
-            "label": labels,
-            "label_name": [self.raw.class_names[label] for label in labels],
-            **shown,
+            "label": part.labels,
+            "label_name": [self.raw.class_names[label] for label in part.labels],
+            "text": [text for _, text, _ in shown],
+            "thumbnail": [picture for picture, _, _ in shown],
         }
+        return {"examples": examples, "media": media_columns(split, [further for _, _, further in shown], start)}
 
     def _scores(self, start: int, rows: NDArray[np.float32]) -> dict[str, dict[str, Any]]:
         idx = np.arange(start, start + len(rows))
@@ -295,12 +293,12 @@ class _Saver:
         }
 
     def _summary(self) -> dict[str, dict[str, Any]]:
-        made_by = f", made by {self.facts['library']}" if "library" in self.facts else ""
+        made_by = f", made by {self.metadata['library']}" if "library" in self.metadata else ""
         tables = {
             "methods": {
                 "method": [self.method],
                 "title": [self.method],
-                "description": [f"Imported from {self.facts['file']}{made_by}."],
+                "description": [f"Imported from {self.metadata['file']}{made_by}."],
                 "is_baseline": [False],
                 "seconds": [None],
                 "fingerprint": [score_fingerprint(self.fingerprint, [], None, self.method)],
@@ -318,7 +316,7 @@ class _Saver:
             "class_names": list(self.raw.class_names),
             "task": f"{self.raw.modality}_classification",
             "method": self.method,
-            "imported": self.facts,
+            "imported": self.metadata,
             "has_predictions": self.probabilities is not None,
             "proj_dim": 0,
             "n_subsets": 0,
@@ -338,9 +336,10 @@ def _examples_digest(raw: RawData) -> str:
     digest = hashlib.sha256(json.dumps(raw.class_names).encode())
     for part in (raw.train, raw.test):
         digest.update(np.ascontiguousarray(part.labels, dtype=np.int64).tobytes())
-        if isinstance(part, RawImages):
-            digest.update(f"{part.pixels.shape}".encode())
-            digest.update(np.ascontiguousarray(part.pixels).data)
-        else:
-            digest.update(json.dumps(part.texts).encode())
+        for leaf in leaves(part.contents):
+            if isinstance(leaf, np.ndarray):
+                digest.update(f"{leaf.shape}".encode())
+                digest.update(np.ascontiguousarray(leaf).data)
+            else:
+                digest.update(json.dumps(leaf).encode())
     return digest.hexdigest()

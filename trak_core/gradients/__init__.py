@@ -1,9 +1,25 @@
 """Per-example gradients of the model output, for any model."""
 
 from trak_core.gradients.computer import BatchGradients, GradientComputer, GradientPath, Precision
-from trak_core.gradients.forward import Inputs, StateDict, count, prepared, run_model, take, to_device
-from trak_core.gradients.layer_gradients import ExplicitGradients, LayerGradients, OuterProducts, TableRows, form
-from trak_core.gradients.layers import Layer, find_layers, n_parameters
+from trak_core.gradients.forward import (
+    Inputs,
+    OutputsOf,
+    StateDict,
+    count,
+    prepared,
+    run_model,
+    take,
+    to_device,
+)
+from trak_core.gradients.layer_gradients import (
+    ExplicitGradients,
+    LayerGradients,
+    OuterProducts,
+    SummedGradients,
+    TableRows,
+    form,
+)
+from trak_core.gradients.layers import Layer, find_layers, is_matrix, n_parameters
 from trak_core.gradients.packed import PackedRows
 from trak_core.gradients.representations import representations
 
@@ -16,13 +32,16 @@ __all__ = [
     "Layer",
     "LayerGradients",
     "OuterProducts",
+    "OutputsOf",
     "PackedRows",
     "Precision",
     "StateDict",
+    "SummedGradients",
     "TableRows",
     "count",
     "find_layers",
     "form",
+    "is_matrix",
     "n_parameters",
     "prepared",
     "representations",

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.errors import InvalidModelError, InvalidSettingError, TrakCoreError
+from trak_core.gradients.checkpointing import refusing_hidden_weights
 from trak_core.gradients.forward import Inputs, StateDict, count, prepared, run_model, take
 from trak_core.gradients.functional import loop_gradients, vmap_gradients
-from trak_core.gradients.hooks import Folding, UnhookableError, hooked_gradients, why_unhookable
+from trak_core.gradients.hooks import HookedModules, UnhookableError, hooked_gradients
 from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
 from trak_core.gradients.layers import Layer
 from trak_core.tasks import Task
@@ -84,7 +85,7 @@ class GradientComputer:
         self.path: GradientPath | None = None
         self.reason = ""
         self.factored: frozenset[str] = frozenset()
-        self._folding: Folding = {}
+        self._hooked_modules = HookedModules(model, layers)
 
     @torch.inference_mode(False)  # what is made under it can have no gradients, not even later
     def choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str = "auto") -> None:
@@ -99,18 +100,18 @@ class GradientComputer:
         tried = self.prepared(weights)
         tried._choose(weights, inputs, asked, wanted)
         self.path, self.reason, self.factored = tried.path, tried.reason, tried.factored
-        self._folding = tried._folding
+        self._hooked_modules = tried._hooked_modules
 
     def _choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str) -> None:
         # Fewer examples are repeated: what goes wrong between examples does not show on one.
         probed = torch.arange(PROBED) % count(inputs)
         inputs, asked = take(inputs, probed), asked[probed]
         self._check_model(weights, inputs, asked)
-        self._folding = {}
+        self._hooked_modules = HookedModules(self.model, self.layers)
         ways: dict[GradientPath, Compute] = {"hooks": self._hooked, "functional": vmap_gradients}
         # At zeros, as fresh heads and adapters have them, every way looks right: so a little beside them.
         weights = self._stirred(weights, inputs)
-        expected = self._gradients(loop_gradients, weights, inputs, asked)[1]
+        expected = self._expected(weights, inputs, asked)
         reasons: list[str] = []
         for way, compute in ways.items():
             if wanted not in ("auto", way):
@@ -162,9 +163,28 @@ class GradientComputer:
             return run_model(self.model, weights, inputs, self.task.outputs_of)
 
     def _hooked(
-        self, model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, asked: Tensor
+        self,
+        model: nn.Module,
+        weights: StateDict,
+        layers: list[Layer],
+        task: Task,
+        inputs: Inputs,
+        asked: Tensor,
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
-        return hooked_gradients(model, weights, layers, task, inputs, asked, self._folding)
+        return hooked_gradients(model, weights, layers, task, inputs, asked, self._hooked_modules)
+
+    def _expected(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> Sequence[LayerGradients]:
+        """Gradients by plain autograd, one example at a time."""
+        try:
+            with refusing_hidden_weights(self.model):
+                return self._gradients(loop_gradients, weights, inputs, asked)[1]
+        except (TrakCoreError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            raise InvalidModelError(
+                f"the model runs, but its gradient cannot be computed: {type(error).__name__}: {_first_line(error)}. "
+                "Check that loss.backward() works for it in evaluation mode."
+            ) from error
 
     def _stirred(self, weights: StateDict, inputs: Inputs) -> StateDict:
         """The weights with some noise on the selected parameters; as they are where the model cannot bear it."""
@@ -249,7 +269,7 @@ class GradientComputer:
         asked: Tensor,
     ) -> str:
         """Why a way cannot be taken; empty when it gives what plain autograd gives."""
-        if way == "hooks" and (reason := why_unhookable(self.model, self.layers)):
+        if way == "hooks" and (reason := self._hooked_modules.why_not(self.model, self.layers)):
             return reason
         try:
             _, given = self._gradients(compute, weights, inputs, asked)

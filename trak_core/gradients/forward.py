@@ -1,42 +1,93 @@
 """Runs a model on a batch with given weights, whatever shape its inputs and outputs come in."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from trak_core.errors import NoLogitsError
 from trak_core.inputs import count, take, to_device
-from trak_core.tasks import Inputs, Model, Task, at_weights, read_logits
+from trak_core.tasks import Inputs, Model, Task, at_weights, call, read_logits
 
-__all__ = ["Inputs", "StateDict", "count", "prepared", "run_model", "take", "to_device"]
+__all__ = [
+    "Inputs",
+    "OutputsOf",
+    "StateDict",
+    "call",
+    "count",
+    "dtype_of",
+    "prepared",
+    "read_outputs",
+    "run_model",
+    "take",
+    "to_device",
+    "with_weights",
+]
 
 StateDict = dict[str, Tensor]
+OutputsOf = Callable[[Model, Inputs], Tensor]
+"""Reads the outputs `[n, ...]` of a model for a batch, as `outputs_of` of a task does."""
+Result = TypeVar("Result")
 
 
-def run_model(
-    model: nn.Module, weights: StateDict, inputs: Inputs, outputs_of: Callable[[Model, Inputs], Tensor] = read_logits
-) -> Tensor:
-    """The outputs of a model for a batch `[n, ...]` at some weights and in their type, also from half precision.
-
-    Args:
-        model: supplies the forward pass.
-        weights: parameters and buffers by name, in place of those of the model.
-        inputs: the batch.
-        outputs_of: reads the outputs; that of the task.
+def read_outputs(model: Model, inputs: Inputs, outputs_of: OutputsOf, dtype: torch.dtype) -> Tensor:
+    """The outputs of a model in the given type, also where it runs in half precision.
 
     Raises:
-        NoLogitsError: the model returns nothing that `outputs_of` can read.
+        NoLogitsError: `outputs_of` gives anything but a floating-point tensor.
     """
-    outputs: Any = outputs_of(at_weights(model, weights), inputs)
+    outputs = outputs_of(model, inputs)
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
         kind = type(outputs).__name__ + (f" of {outputs.dtype}" if isinstance(outputs, Tensor) else "")
         raise NoLogitsError(
             f"the task reads a {kind} from the model; its outputs_of must give a floating-point tensor [n, ...], a row "
             "for each example."
         )
-    return outputs.to(next(value.dtype for value in weights.values() if value.is_floating_point()))
+    return outputs.to(dtype)
+
+
+def run_model(model: nn.Module, weights: StateDict, inputs: Inputs, outputs_of: OutputsOf = read_logits) -> Tensor:
+    """The outputs of a model for a batch `[n, ...]`, with `weights` in place of its own and in their type.
+
+    Args:
+        model: supplies the forward pass.
+        weights: parameters and buffers by name.
+        inputs: the batch.
+        outputs_of: reads the outputs; that of the task.
+
+    Raises:
+        NoLogitsError: the model returns nothing that `outputs_of` can read.
+    """
+    return with_weights(model, weights, lambda: read_outputs(model, inputs, outputs_of, dtype_of(weights)))
+
+
+def with_weights(model: nn.Module, weights: StateDict, work: Callable[[], Result]) -> Result:
+    """What `work` gives while the model holds `weights` (parameters and buffers by name) in place of its own.
+
+    A backward pass belongs into the work too: activation checkpointing runs the model once more in it.
+    """
+    # A state dict has a shared tensor once for each of its names; the first name stands for all.
+    names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    held = {f"model.{name}": value for name, value in weights.items() if name in names}
+    return cast(Result, functional_call(_Holder(model), held, (work,)))
+
+
+class _Holder(nn.Module):
+    """A model with work to do in the place of its forward pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, work: Callable[[], Result]) -> Result:
+        return work()
+
+
+def dtype_of(weights: StateDict) -> torch.dtype:
+    """The type of the floating-point weights."""
+    return next(value.dtype for value in weights.values() if value.is_floating_point())
 
 
 @torch.no_grad()

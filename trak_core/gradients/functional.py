@@ -1,24 +1,38 @@
 """Gradients for any model: `vmap(grad(f))` where `torch.func.vmap` can trace it, else one example at a time."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from trak_core.gradients.forward import Inputs, StateDict, run_model, take
+from trak_core.gradients.forward import (
+    Inputs,
+    StateDict,
+    dtype_of,
+    read_outputs,
+    run_model,
+    take,
+    with_weights,
+)
 from trak_core.gradients.layer_gradients import ExplicitGradients
 from trak_core.gradients.layers import Layer
 from trak_core.tasks import Task
 
-__all__ = ["loop_gradients", "vmap_gradients"]
+__all__ = ["loop_gradients", "mapped", "vmap_gradients"]
 
 Computed = tuple[Tensor, list[ExplicitGradients]]
 
 
 def vmap_gradients(
-    model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, asked: Tensor
+    model: nn.Module,
+    weights: StateDict,
+    layers: list[Layer],
+    task: Task,
+    inputs: Inputs,
+    asked: Tensor,
 ) -> Computed:
     """Outputs of the model `[n, ...]` and gradients of the model output, all examples at once.
 
@@ -36,38 +50,53 @@ def vmap_gradients(
         outputs = run_model(model, {**others, **chosen}, _as_batch(one_input), task.outputs_of)
         return task.model_output(outputs, one_asked[None])[0], outputs[0]
 
-    per_example = vmap(grad(one_output, has_aux=True), in_dims=(None, 0, 0))
+    gradients, outputs = mapped(grad(one_output, has_aux=True), (None, 0, 0), selected, inputs, asked)
+    return outputs, [ExplicitGradients(layer, layer.flatten(gradients)) for layer in layers]
+
+
+def mapped(function: Callable[..., Any], in_dims: tuple[int | None, ...], *args: Any) -> Any:
+    """What `torch.func.vmap` of a function gives."""
     with warnings.catch_warnings():
         # Said of attention, which torch then computes one example at a time: slower, but right.
         warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
-        gradients, outputs = per_example(selected, inputs, asked)
-    return outputs, [_explicit(layer, gradients, len(asked)) for layer in layers]
+        return vmap(function, in_dims)(*args)
 
 
 def loop_gradients(
-    model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, asked: Tensor
+    model: nn.Module,
+    weights: StateDict,
+    layers: list[Layer],
+    task: Task,
+    inputs: Inputs,
+    asked: Tensor,
 ) -> Computed:
     """The same by one forward and one backward pass for each example: slow, and right for every model."""
     selected, others = _split(weights, layers)
     leaves = {name: value.detach().requires_grad_() for name, value in selected.items()}
-    rows: list[StateDict] = []
-    seen: list[Tensor] = []
-    for i in range(len(asked)):
-        one = slice(i, i + 1)
-        outputs = run_model(model, {**others, **leaves}, take(inputs, one), task.outputs_of)
-        output = task.model_output(outputs, asked[one])[0]
-        given: Sequence[Tensor | None] = [None] * len(leaves)
-        if output.requires_grad:
-            given = torch.autograd.grad(output, list(leaves.values()), allow_unused=True)
-        rows.append(
-            {
-                name: torch.zeros_like(leaf) if gradient is None else gradient.to_dense()
-                for (name, leaf), gradient in zip(leaves.items(), given, strict=True)
-            }
-        )
-        seen.append(outputs.detach())
+    dtype = dtype_of(weights)
+
+    def one_by_one() -> tuple[list[Tensor], list[StateDict]]:
+        seen: list[Tensor] = []
+        rows: list[StateDict] = []
+        for i in range(len(asked)):
+            one = slice(i, i + 1)
+            outputs = read_outputs(model, take(inputs, one), task.outputs_of, dtype)
+            output = task.model_output(outputs, asked[one])[0]
+            given: Sequence[Tensor | None] = [None] * len(leaves)
+            if output.requires_grad:
+                given = torch.autograd.grad(output, list(leaves.values()), allow_unused=True)
+            rows.append(
+                {
+                    name: torch.zeros_like(leaf) if gradient is None else gradient.to_dense()
+                    for (name, leaf), gradient in zip(leaves.items(), given, strict=True)
+                }
+            )
+            seen.append(outputs.detach())
+        return seen, rows
+
+    seen, rows = with_weights(model, {**others, **leaves}, one_by_one)
     gradients = {name: torch.stack([row[name] for row in rows]) for name in leaves}
-    return torch.cat(seen), [_explicit(layer, gradients, len(asked)) for layer in layers]
+    return torch.cat(seen), [ExplicitGradients(layer, layer.flatten(gradients)) for layer in layers]
 
 
 def _split(weights: StateDict, layers: list[Layer]) -> tuple[StateDict, StateDict]:
@@ -79,11 +108,3 @@ def _split(weights: StateDict, layers: list[Layer]) -> tuple[StateDict, StateDic
 
 def _as_batch(one_input: Inputs) -> Inputs:
     return torch.utils._pytree.tree_map(lambda leaf: leaf[None], one_input)  # type: ignore[no-any-return]
-
-
-def _explicit(layer: Layer, gradients: StateDict, n: int) -> ExplicitGradients:
-    parts = [gradients[name] for name in layer.parameters]
-    if layer.kind == "matrix":
-        parts = [part.reshape(n, layer.n_rows, -1) for part in parts]
-        return ExplicitGradients(layer, torch.cat(parts, dim=2).reshape(n, -1))
-    return ExplicitGradients(layer, torch.cat([part.reshape(n, -1) for part in parts], dim=1))

@@ -1,4 +1,4 @@
-"""Gradients by hooks: one batched forward and backward pass, no `vmap`, no per-example backward.
+"""Gradients by hooks: one batched forward and backward pass, no per-example backward.
 
 Forward hooks keep what each layer multiplies its weights with; one backward pass of the summed model output gives the
 gradient at each layer's output, a row of it for each example, because no example sees another. Both together are the
@@ -8,82 +8,138 @@ Weights take no part in the backward pass: the graph begins at the output of the
 lies before it, and every gradient of an unselected layer, is never computed.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._pytree import tree_flatten
 
-from trak_core.errors import TrakCoreError
-from trak_core.gradients.forward import Inputs, StateDict, count, run_model
-from trak_core.gradients.layer_gradients import (
-    ExplicitGradients,
-    LayerGradients,
-    OuterProducts,
-    TableRows,
-    convolve_with,
-    unfold_patches,
-)
-from trak_core.gradients.layers import Layer
+from trak_core.gradients.forward import Inputs, StateDict, count, dtype_of, read_outputs, with_weights
+from trak_core.gradients.layer_gradients import ExplicitGradients, LayerGradients, SummedGradients, TableRows
+from trak_core.gradients.layers import Layer, is_transposed
+from trak_core.gradients.module_gradients import ModuleRun, UnhookableError, has_formula, module_gradients
+from trak_core.gradients.shared_layers import SharedLayers
 from trak_core.tasks import Task
 
-__all__ = ["Folding", "UnhookableError", "hooked_gradients", "why_unhookable"]
+__all__ = ["HookedModules", "UnhookableError", "hooked_gradients"]
 
 
-class UnhookableError(TrakCoreError, ValueError):
-    """A layer is used in a way that hooks cannot follow; other ways to compute gradients can."""
+class HookedModules:
+    """Which modules use the parameters of each layer, and how they ran on the examples that hooks were tried on.
+
+    How they ran must hold for every later batch: a layer that runs on some rows only, picked by the data, would
+    otherwise give its rows to the wrong examples.
+
+    Args:
+        model: any module.
+        layers: of it.
+
+    Attributes:
+        uses: for each layer, itself as each of the modules sees it: one module for most, none where hooks cannot
+            follow.
+        modules: of these, by name.
+        are_known: True once it was learnt how they run.
+    """
+
+    def __init__(self, model: nn.Module, layers: list[Layer]) -> None:
+        self._owners = _owners(model)
+        self.uses = [_uses(model, layer, self._owners) for layer in layers]
+        self.modules = {use.name: model.get_submodule(use.name) for uses in self.uses for use in uses}
+        self.are_known = False
+        self._habits: dict[str, set[object]] = {}
+
+    def why_not(self, model: nn.Module, layers: list[Layer]) -> str:
+        """The reason why hooks cannot give the gradients of these layers; empty when nothing speaks against it."""
+        for layer, uses in zip(layers, self.uses, strict=True):
+            if uses:
+                continue
+            if shared := [self._owners[name] for name in layer.parameters if len(self._owners[name]) > 1]:
+                return f"{' and '.join(_full(*owner) for owner in shared[0])} are one shared parameter"
+            module = model.get_submodule(layer.name)
+            what = f"{layer.name or 'the model itself'} ({type(module).__name__})"
+            if isinstance(module, nn.Embedding):
+                return f"{what} renormalises its rows while it runs, or scales their gradients by their frequency"
+            return f"{what} owns parameters beside those of its layers"
+        return ""
+
+    def keep_to_habit(self, name: str, habit: object, what: str) -> None:
+        """Learns how a module runs, or refuses by UnhookableError what was not learnt."""
+        learnt = self._habits.setdefault(name, set())
+        if self.are_known and habit not in learnt:
+            raise UnhookableError(f"layer {name!r} runs on {what}, and not always so")
+        learnt.add(habit)
+
+    @property
+    def may_be_shared(self) -> bool:
+        """False once it is known that no module runs once for the whole batch."""
+        return not self.are_known or any(_SHARED in habits for habits in self._habits.values())
 
 
-Folding = dict[str, float]
-"""For each layer, how many of its rows belong to one example, for each position of the model's input; 0 for a layer
-with one row an example. Learnt on the probed examples, it must hold for every later batch: a layer that runs on some
-rows only, picked by the data, would otherwise give its rows to the wrong examples."""
+_SHARED = "one input for the whole batch"
+_Owners = dict[str, list[tuple[str, str]]]
+"""For each parameter by its first name, the modules that own it and how they call it."""
 
 
-_CHANNELS_FIRST = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)
-_NORMS = (nn.LayerNorm, nn.RMSNorm, *_CHANNELS_FIRST)
-_HOOKABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding, *_NORMS)
+def _owners(model: nn.Module) -> _Owners:
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    owners: _Owners = {}
+    for name, module in model.named_modules():
+        for leaf, parameter in module._parameters.items():
+            if parameter is not None:
+                owners.setdefault(first[id(parameter)], []).append((name, leaf))
+    return owners
 
 
-def why_unhookable(model: nn.Module, layers: list[Layer]) -> str:
-    """The reason why hooks cannot give the gradients of these layers; empty when nothing speaks against it."""
-    for layer in layers:
-        module = model.get_submodule(layer.name)
-        what = f"{layer.name or 'the model itself'} ({type(module).__name__})"
-        if not isinstance(module, _HOOKABLE) or not set(layer.leaves) <= {"weight", "bias"}:
-            return f"{what} owns parameters of another kind than Linear, Conv1d, Conv2d, Embedding and norm layers"
-        if isinstance(module, nn.Embedding) and (module.max_norm is not None or module.scale_grad_by_freq):
-            return f"{what} renormalises its rows while it runs, or scales their gradients by their frequency"
-    owners: dict[int, list[str]] = {}
-    selected = {name for layer in layers for name in layer.parameters}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name)
-    for names in owners.values():
-        if len(names) > 1 and selected & set(names):
-            return f"{' and '.join(names)} are one shared parameter"
-    return ""
+def _full(module: str, leaf: str) -> str:
+    return f"{module}.{leaf}" if module else leaf
+
+
+def _uses(model: nn.Module, layer: Layer, owners: _Owners) -> list[Layer]:
+    """The layer as each module sees it that uses its parameters; empty where hooks cannot follow."""
+    of_modules: dict[str, list[str]] = {}
+    for name in layer.parameters:
+        for module_name, leaf in owners[name]:
+            of_modules.setdefault(module_name, []).append(leaf)
+    uses = []
+    for name, leaves in of_modules.items():
+        module = model.get_submodule(name)
+        if not has_formula(module, leaves):
+            # Any module but the whole model can run once more for each row; not a table that looks at its batch.
+            if len(of_modules) == 1 and name and not isinstance(module, nn.Embedding):
+                uses.append(layer)
+            continue
+        if len(of_modules) == 1:
+            return [layer]
+        parameters = tuple(_full(name, leaf) for leaf in leaves)
+        size = sum(model.get_parameter(parameter).numel() for parameter in parameters)
+        if size < layer.size and (layer.kind != "matrix" or layer.transposed != is_transposed(module)):
+            return []
+        uses.append(replace(layer, name=name, parameters=parameters, n_columns=size // layer.n_rows))
+    return uses
 
 
 @dataclass
 class _Call:
-    """One run of a layer: its input, the version of that input's content, and where its output lies in the graph."""
+    """One run of a module: its arguments, the versions of their content, and where its output lies in the graph."""
 
-    inputs: Tensor
-    version: int
+    arguments: list[Any]
+    keywords: tuple[str, ...]
+    versions: list[int | None]
     edge: GradientEdge
+    is_shared: bool
 
 
 @dataclass
 class _Recording:
     """What the hooks saw of one forward pass."""
 
-    n: int
     start: Tensor
+    shared: SharedLayers | None
+    is_over: bool = False
     calls: dict[str, list[_Call]] = field(default_factory=dict)
 
 
@@ -94,46 +150,63 @@ def hooked_gradients(
     task: Task,
     inputs: Inputs,
     asked: Tensor,
-    folding: Folding | None = None,
+    hooked: HookedModules,
 ) -> tuple[Tensor, list[LayerGradients]]:
     """Outputs of the model `[n, ...]` and gradients of the model output with respect to each layer.
 
-    Arguments are those of `vmap_gradients`, and `folding`, which is filled where it lacks a layer.
+    Arguments are those of `vmap_gradients`, and `hooked`, which learns from the first batch.
 
     Raises:
         UnhookableError: a layer runs on inputs without a row for each example, or they are changed in place.
     """
-    device = next(iter(weights.values())).device
-    recording = _Recording(count(inputs), torch.zeros((), device=device, requires_grad=True))
+    n = count(inputs)
     frozen = {name: value.detach() for name, value in weights.items()}
-    rows = _Rows(recording.n, _positions(inputs), {} if folding is None else folding)
-    with torch.enable_grad(), _hooks(model, layers, recording):
-        outputs = run_model(model, frozen, inputs, task.outputs_of)
-        total = task.model_output(outputs, asked).sum()
-    used = [layer for layer in layers if layer.name in recording.calls]
-    if not total.requires_grad:
-        used = []  # no selected layer has a part in the output
-    edges = [call.edge for layer in used for call in recording.calls[layer.name]]
-    given = iter(torch.autograd.grad(total, edges, allow_unused=True) if edges else ())
-    gradients: list[LayerGradients] = []
-    for layer in layers:
-        calls = recording.calls.get(layer.name, []) if layer in used else []
-        deltas = [next(given) for _ in calls]
-        reached = [(call, delta) for call, delta in zip(calls, deltas, strict=True) if delta is not None]
-        if any(call.inputs._version != call.version for call, _ in reached):
-            raise UnhookableError(f"the input of layer {layer.name!r} is changed in place after the layer has run")
-        if not reached:
-            # A layer with no part in the output has a gradient of zero, as in any other way to compute it.
-            zeros = frozen[layer.parameters[0]].new_zeros(recording.n, layer.size)
-            gradients.append(ExplicitGradients(layer, zeros))
-            continue
-        gradients.append(_of_layer(model.get_submodule(layer.name), layer, reached, rows, frozen))
-    return outputs.detach(), gradients
+    start = torch.zeros((), device=next(iter(frozen.values())).device, requires_grad=True)
+    recording = _Recording(start, SharedLayers(n, start) if hooked.may_be_shared else None)
+
+    def work() -> tuple[Tensor, list[LayerGradients]]:
+        # The hooks stay on: activation checkpointing runs modules once more in the backward pass, as they ran before.
+        with torch.enable_grad(), _hooks(hooked.modules, recording):
+            with recording.shared or nullcontext():
+                entered = recording.shared.enter(inputs) if recording.shared else inputs
+                outputs = read_outputs(model, entered, task.outputs_of, dtype_of(frozen))
+            recording.is_over = True
+            runs = _runs(recording, task.model_output(outputs, asked).sum(), n, inputs, hooked, dtype_of(frozen))
+        gradients = []
+        for layer, uses in zip(layers, hooked.uses, strict=True):
+            parts = [
+                module_gradients(hooked.modules[use.name], use, runs[use.name], n, frozen)
+                for use in uses
+                if use.name in runs
+            ]
+            gradients.append(_sum(layer, parts, frozen, n))
+        return outputs.detach(), gradients
+
+    result = with_weights(model, frozen, work)
+    hooked.are_known = True
+    return result
+
+
+def _sum(layer: Layer, parts: list[LayerGradients], weights: StateDict, n: int) -> LayerGradients:
+    """The gradient of a layer from those of the modules that use it."""
+    if not parts:
+        # A layer with no part in the output has a gradient of zero, as in any other way to compute it.
+        return ExplicitGradients(layer, weights[layer.parameters[0]].new_zeros(n, layer.size))
+    tables = [part for part in parts if isinstance(part, TableRows)]
+    if layer.kind == "table":
+        return TableRows(
+            layer, *(torch.cat([getattr(each, name) for each in tables], 1) for name in ("indices", "deltas"))
+        )
+    if len(parts) > 1 or parts[0].layer is not layer or tables:
+        return SummedGradients(layer, tuple(parts))
+    return parts[0]
 
 
 @contextmanager
-def _hooks(model: nn.Module, layers: list[Layer], recording: _Recording) -> Iterator[None]:
-    handles = [model.get_submodule(layer.name).register_forward_hook(_recorder(layer, recording)) for layer in layers]
+def _hooks(modules: dict[str, nn.Module], recording: _Recording) -> Iterator[None]:
+    handles = [
+        module.register_forward_hook(_recorder(name, recording), with_kwargs=True) for name, module in modules.items()
+    ]
     try:
         yield
     finally:
@@ -141,143 +214,67 @@ def _hooks(model: nn.Module, layers: list[Layer], recording: _Recording) -> Iter
             handle.remove()
 
 
-def _recorder(layer: Layer, recording: _Recording) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-    def record(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        if not args:
-            raise UnhookableError(f"layer {layer.name!r} takes its input by keyword")
-        if len(output) == 1 and recording.n > 1:
-            # One row for all examples, as position embeddings have it: a row each, so that each has a gradient.
-            output = output.expand(recording.n, *output.shape[1:])
+def _recorder(name: str, recording: _Recording) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]:
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            raise UnhookableError(f"layer {name!r} ({type(module).__name__}) gives a {type(output).__name__}")
         if not output.requires_grad:
-            output = output + recording.start.to(output.dtype)  # the graph begins here
-        seen = args[0].detach()
-        call = _Call(seen, seen._version, get_gradient_edge(output))
-        recording.calls.setdefault(layer.name, []).append(call)
+            output = output + recording.start  # the graph begins here
+        if not recording.is_over:
+            arguments = [*args, *kwargs.values()]
+            is_shared = recording.shared is not None and recording.shared.begins_at(arguments)
+            arguments = [each.detach() if isinstance(each, Tensor) else each for each in arguments]
+            call = _Call(arguments, tuple(kwargs), _versions(arguments), get_gradient_edge(output), is_shared)
+            recording.calls.setdefault(name, []).append(call)
         return output
 
     return record
 
 
-def _of_layer(
-    module: nn.Module, layer: Layer, calls: list[tuple[_Call, Tensor]], rows: "_Rows", weights: StateDict
-) -> LayerGradients:
-    dtype = weights[layer.parameters[0]].dtype  # mixed precision ends here
-    pairs = [
-        (rows.by_example(call.inputs, module, layer), rows.by_example(delta.detach().to(dtype), module, layer))
-        for call, delta in calls
-    ]
-    if isinstance(module, nn.Conv1d | nn.Conv2d):
-        return _convolution(module, layer, pairs)
-    if isinstance(module, nn.Linear):
-        return _linear(layer, pairs)
-    if isinstance(module, nn.Embedding):
-        return _embedding(module, layer, pairs)
-    return _norm(module, layer, pairs, weights)
+def _versions(arguments: list[Any]) -> list[int | None]:
+    """How often the content of each argument was changed in place so far."""
+    return [each._version if isinstance(each, Tensor) else None for each in arguments]
 
 
-def _positions(inputs: Inputs) -> int:
-    """Length of the second dimension of the model's first input, such as the number of tokens."""
-    first = tree_flatten(inputs)[0][0]
-    return int(first.shape[1]) if first.dim() > 1 else 1
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Which rows of a layer belong to which example of a batch."""
-
-    n: int
-    positions: int
-    folding: Folding
-
-    def by_example(self, values: Tensor, module: nn.Module, layer: Layer) -> Tensor:
-        """The values with one row for each example; a batch folded into positions is unfolded again."""
-        n, length = self.n, len(values)
+def _runs(
+    recording: _Recording, total: Tensor, n: int, inputs: Inputs, hooked: HookedModules, dtype: torch.dtype
+) -> dict[str, list[ModuleRun]]:
+    """The runs of each module that the output depends on, by one backward pass."""
+    if not total.requires_grad:
+        return {}  # no selected layer has a part in the output
+    calls = [(name, call) for name, of_module in recording.calls.items() for call in of_module]
+    shared = [call.edge for _, call in calls if call.is_shared]
+    ends: list[Any] = [call.edge for _, call in calls]
+    ends += [rows for _, rows in recording.shared.meetings] if recording.shared else []
+    given: Sequence[Tensor | None] = torch.autograd.grad(total, ends, allow_unused=True)
+    of_shared = iter(recording.shared.gradients(shared, given[len(calls) :]) if recording.shared else ())
+    runs: dict[str, list[ModuleRun]] = {}
+    for (name, call), direct in zip(calls, given[: len(calls)], strict=True):
+        apart = next(of_shared) if call.is_shared else None
+        delta = direct if apart is None else apart
+        if delta is None:
+            continue
+        if direct is not None and apart is not None:
+            raise UnhookableError(f"layer {name!r} runs for single examples and for the whole batch at once")
+        if _versions(call.arguments) != call.versions:
+            raise UnhookableError(f"the input of layer {name!r} is changed in place after the layer has run")
+        run = ModuleRun(call.arguments, call.keywords, delta.detach().to(dtype), apart is not None)
         if n > 1:
-            fold = 0.0 if length in (1, n) else length / n / max(1, self.positions)
-            if self.folding.setdefault(layer.name, fold) != fold:
-                raise UnhookableError(f"layer {layer.name!r} runs on {length} rows for {n} examples, and not always so")
-        if length == n:
-            return values
-        if length == 1:
-            return values.expand(n, *values.shape[1:])
-        if length % n or isinstance(module, (nn.Conv1d, nn.Conv2d, *_CHANNELS_FIRST)):
-            raise UnhookableError(f"layer {layer.name!r} runs on {length} rows for {n} examples")
-        return values.reshape(n, length // n, *values.shape[1:])
+            _check_rows(name, run, n, inputs, hooked)
+        runs.setdefault(name, []).append(run)
+    return runs
 
 
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    """The parts of several calls in one; a single call, the usual case, is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
-
-
-def _linear(layer: Layer, pairs: list[tuple[Tensor, Tensor]]) -> OuterProducts:
-    n = len(pairs[0][1])
-    deltas = _joined([delta.reshape(n, 1, -1, delta.shape[-1]) for _, delta in pairs], dim=2)
-    inputs = [seen for seen, _ in pairs]
-
-    def make_inputs() -> Tensor:
-        rows = _joined([seen.reshape(n, 1, -1, seen.shape[-1]) for seen in inputs], dim=2)
-        return rows.to(deltas.dtype)
-
-    is_single = len(pairs) == 1 and pairs[0][1].dim() == 2
-    return OuterProducts(layer, deltas, make_inputs, is_single)
-
-
-def _convolution(
-    module: nn.Conv1d | nn.Conv2d, layer: Layer, pairs: list[tuple[Tensor, Tensor]]
-) -> OuterProducts | ExplicitGradients:
-    n = len(pairs[0][1])
-    deltas = _joined(
-        [delta.reshape(n, module.groups, delta.shape[1] // module.groups, -1).transpose(2, 3) for _, delta in pairs],
-        dim=2,
-    )
-    inputs = [seen.to(deltas.dtype) for seen, _ in pairs]
-
-    def make_inputs() -> Tensor:
-        patches = [unfold_patches(module, seen) for seen in inputs]
-        return _joined(patches, dim=2)
-
-    def project(matrix: Tensor) -> Tensor:
-        return _joined([convolve_with(module, seen, matrix, layer.has_bias) for seen in inputs], dim=2)
-
-    return OuterProducts(
-        layer, deltas, make_inputs, False, project if module.groups == 1 and layer.has_weight else None
-    )
-
-
-def _embedding(module: nn.Embedding, layer: Layer, pairs: list[tuple[Tensor, Tensor]]) -> TableRows:
-    n = len(pairs[0][1])
-    indices = _joined([seen.reshape(n, -1) for seen, _ in pairs], dim=1)
-    deltas = _joined([delta.reshape(n, -1, delta.shape[-1]) for _, delta in pairs], dim=1)
-    if module.padding_idx is not None:
-        deltas = deltas * (indices != module.padding_idx)[..., None]
-    return TableRows(layer, indices, deltas)
-
-
-def _norm(module: nn.Module, layer: Layer, pairs: list[tuple[Tensor, Tensor]], weights: StateDict) -> ExplicitGradients:
-    n = len(pairs[0][1])
-    width = layer.n_rows // len(layer.leaves)
-    of_calls = []
-    for seen, delta in pairs:
-        normalized = _normalized(module, layer, seen.to(delta.dtype), weights)
-        if isinstance(module, _CHANNELS_FIRST):
-            normalized, delta = normalized.movedim(1, -1), delta.movedim(1, -1)
-        parts = {"weight": delta * normalized, "bias": delta}
-        of_calls.append(torch.cat([parts[leaf].reshape(n, -1, width).sum(1) for leaf in layer.leaves], dim=1))
-    return ExplicitGradients(layer, torch.stack(of_calls).sum(0))
-
-
-def _normalized(module: nn.Module, layer: Layer, inputs: Tensor, weights: StateDict) -> Tensor:
-    """The input of a norm layer as it is before weight and bias."""
-    if isinstance(module, nn.LayerNorm):
-        return F.layer_norm(inputs, module.normalized_shape, eps=module.eps)
-    if isinstance(module, nn.RMSNorm):
-        return F.rms_norm(inputs, module.normalized_shape, eps=module.eps)
-    if isinstance(module, nn.GroupNorm):
-        return F.group_norm(inputs, module.num_groups, eps=module.eps)
-    # BatchNorm in evaluation: its statistics are buffers, so they come with the checkpoint.
-    prefix = f"{layer.name}." if layer.name else ""
-    mean, variance = weights.get(f"{prefix}running_mean"), weights.get(f"{prefix}running_var")
-    if mean is None or variance is None:
-        raise UnhookableError(f"layer {layer.name!r} keeps no statistics and normalises over the batch")
-    return F.batch_norm(inputs, mean.to(inputs.dtype), variance.to(inputs.dtype), eps=module.eps)  # type: ignore[arg-type]
+def _check_rows(name: str, run: ModuleRun, n: int, inputs: Inputs, hooked: HookedModules) -> None:
+    """Refuses a run whose rows cannot be told apart by example, or are others than in earlier batches."""
+    if run.is_shared:
+        hooked.keep_to_habit(name, _SHARED, _SHARED)
+        return
+    n_rows = len(run.delta)
+    what = f"{n_rows} rows for {n} examples"
+    if n_rows % n:
+        raise UnhookableError(f"layer {name!r} runs on {what}")
+    # Rows of an example for each position of the model's first input, such as its tokens; 0 for a row an example.
+    first = tree_flatten(inputs)[0][0]
+    fold = 0.0 if n_rows == n else n_rows / n / max(1, first.shape[1] if first.dim() > 1 else 1)
+    hooked.keep_to_habit(name, (fold, *run.with_rows), what)

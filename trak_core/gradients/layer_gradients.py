@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trak_core.gradients.layers import Layer
 
-__all__ = ["ExplicitGradients", "LayerGradients", "OuterProducts", "TableRows", "form"]
+__all__ = ["ExplicitGradients", "LayerGradients", "OuterProducts", "SummedGradients", "TableRows", "form"]
 
 
 class LayerGradients(Protocol):
@@ -177,6 +177,42 @@ class TableRows:
             formed.scatter_add_(1, places[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
             numbers = rows[:, None] * columns + torch.arange(columns, device=rows.device)
             yield formed.reshape(n, -1).T.contiguous(), numbers.reshape(-1)
+
+
+@dataclass(frozen=True)
+class SummedGradients:
+    """Gradients of a layer whose parameters are shared: the sum over the modules that use them.
+
+    Attributes:
+        layer: the layer.
+        parts: of each module. Those of a module that has another bias, or none, lack the last column.
+    """
+
+    layer: Layer
+    parts: tuple[LayerGradients, ...]
+
+    def write(self, out: Tensor, start: int, stop: int) -> None:
+        """As in `LayerGradients`."""
+        n = out.shape[1]
+        total = out.zero_().view(stop - start, self.layer.n_columns, n)
+        for part in self.parts:
+            formed = out.new_empty((stop - start) * part.layer.n_columns, n)
+            part.write(formed, start, stop)
+            total[:, self.columns(part)] += formed.view(stop - start, -1, n)
+
+    def columns(self, part: LayerGradients) -> slice:
+        """Which columns of the layer's matrix a part has."""
+        first = 0 if part.layer.has_weight else self.layer.n_columns - part.layer.n_columns
+        return slice(first, first + part.layer.n_columns)
+
+    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
+        """As in `LayerGradients`."""
+        return (formed * formed).sum(0)
+
+    @property
+    def like(self) -> Tensor:
+        """As in `LayerGradients`."""
+        return self.parts[0].like
 
 
 def form(gradients: LayerGradients) -> Tensor:

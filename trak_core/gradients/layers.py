@@ -4,21 +4,19 @@ The order of layers, and of parameters inside a layer, is the order in which ran
 depends on the model and the selection alone, so that every way to compute gradients gives the same features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError
 
-__all__ = ["Layer", "LayerKind", "find_layers", "n_parameters"]
+__all__ = ["Layer", "LayerKind", "find_layers", "is_matrix", "is_transposed", "n_parameters"]
 
 LayerKind = Literal["matrix", "table", "vector"]
-
-MATRIX_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d)
-TABLE_MODULES = (nn.Embedding,)
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,14 @@ class Layer:
 
     Attributes:
         name: of the module; empty for the model itself.
-        kind: "matrix" for Linear and Conv (a row is an output, the bias is the last column), "table" for Embedding
-            (a row is an entry), "vector" for everything else (one column).
+        kind: "matrix" for Linear and Conv (a row is an output, the bias is the last column) and for an Embedding that
+            shares its weight with one of them, "table" for any other Embedding (a row is an entry), "vector" for
+            everything else (one column).
         parameters: full names of the parameters, weight before bias.
         n_rows: rows of the matrix.
         n_columns: columns of the matrix.
         start: number of parameters in the layers before this one.
+        transposed: True where the module keeps its weight as `[n_inputs, n_rows]`, as `Conv1D` of Hugging Face does.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Layer:
     n_rows: int
     n_columns: int
     start: int
+    transposed: bool = False
 
     @property
     def size(self) -> int:
@@ -62,18 +63,64 @@ class Layer:
         """True when the weight is among the parameters."""
         return "weight" in self.leaves
 
+    def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Rows `[n, size]` of tensors by parameter name, each `[n, *shape of the parameter]`."""
+        parts = [tensors[name] for name in self.parameters]
+        if self.transposed:
+            parts = [part.transpose(1, 2) if part.dim() == 3 else part for part in parts]
+        return torch.cat([part.reshape(len(part), self._height, -1) for part in parts], dim=2).flatten(1)
+
+    def unflatten(self, rows: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `flatten`: `[n, *shape]` by name, with the shapes of the parameters `like`."""
+        matrix = rows.reshape(len(rows), self._height, -1)
+        columns = [like[name].numel() // self._height for name in self.parameters]
+        tensors: dict[str, Tensor] = {}
+        for name, part in zip(self.parameters, torch.split(matrix, columns, dim=2), strict=True):
+            turned = self.transposed and like[name].dim() == 2
+            tensors[name] = (part.transpose(1, 2) if turned else part).reshape(len(rows), *like[name].shape)
+        return tensors
+
+    @property
+    def _height(self) -> int:
+        """Rows that all parameters of the layer have in common; elsewhere one parameter comes after another."""
+        return self.n_rows if self.kind == "matrix" else 1
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """True for a Linear layer with its weight as `[in, out]`: `transformers.pytorch_utils.Conv1D` and copies of it.
+
+    It goes by class name and shapes, because transformers need not be installed, and a copy lies elsewhere. Hooks are
+    compared with plain autograd whatever a module is called, and other ways only take another order from this.
+    """
+    weight, bias = module._parameters.get("weight"), module._parameters.get("bias")
+    return (
+        any(each.__name__ == "Conv1D" for each in type(module).__mro__)
+        and weight is not None
+        and weight.dim() == 2
+        and (bias is None or bias.shape == weight.shape[1:])
+    )
+
+
+def is_matrix(module: nn.Module) -> bool:
+    """True for a module that multiplies its inputs with its weight: Linear, Conv1d, Conv2d, Hugging Face's Conv1D."""
+    return isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) or is_transposed(module)
+
 
 def find_layers(model: nn.Module, patterns: str | Sequence[str] | None = None) -> list[Layer]:
-    """The layers of a model that own parameters whose names match.
+    """The layers of a model that own the parameters to differentiate.
+
+    A shared parameter belongs to the first module that owns it.
 
     Args:
         model: any module.
-        patterns: shell patterns of parameter names, such as "fc*" or ["encoder.*", "head.weight"]; None selects all.
+        patterns: shell patterns of parameter names, such as "fc*" or ["encoder.*", "head.weight"]. None selects all
+            parameters that require gradients, or all where none does: such a model says nothing of what was trained.
 
     Raises:
         InvalidSettingError: a pattern matches no parameter, or the model has none.
     """
-    wanted = _matching([name for name, _ in model.named_parameters()], patterns)
+    wanted = _matching(model, patterns)
+    multiplied = {id(module._parameters["weight"]) for module in model.modules() if is_matrix(module)}
     layers: list[Layer] = []
     start = 0
     seen: set[int] = set()
@@ -89,16 +136,16 @@ def find_layers(model: nn.Module, patterns: str | Sequence[str] | None = None) -
         leaves = {name.rpartition(".")[2] for name in owned}
         size = sum(parameter.numel() for parameter in owned.values())
         kind: LayerKind = "vector"
-        n_rows, n_columns = size, 1
-        if isinstance(module, MATRIX_MODULES) and leaves <= {"weight", "bias"}:
-            kind = "matrix"
+        n_rows, transposed = size, False
+        if is_matrix(module) and leaves <= {"weight", "bias"}:
+            kind, transposed = "matrix", is_transposed(module)
+            n_rows = int(module.weight.shape[1 if transposed else 0])
+        elif isinstance(module, nn.Embedding) and leaves == {"weight"}:
+            # A head that shares the table gives every row of it a gradient.
+            kind = "matrix" if id(module.weight) in multiplied else "table"
             n_rows = int(module.weight.shape[0])
-            n_columns = size // n_rows
-        elif isinstance(module, TABLE_MODULES) and leaves == {"weight"}:
-            kind = "table"
-            n_rows, n_columns = (int(length) for length in module.weight.shape)
         names = tuple(sorted(owned, key=lambda name: not name.endswith("weight")))
-        layers.append(Layer(module_name, kind, names, n_rows, n_columns, start))
+        layers.append(Layer(module_name, kind, names, n_rows, size // n_rows, start, transposed))
         start += size
     return layers
 
@@ -108,11 +155,13 @@ def n_parameters(layers: Sequence[Layer]) -> int:
     return sum(layer.size for layer in layers)
 
 
-def _matching(names: list[str], patterns: str | Sequence[str] | None) -> set[str]:
+def _matching(model: nn.Module, patterns: str | Sequence[str] | None) -> set[str]:
+    parameters = dict(model.named_parameters())
+    names = list(parameters)
     if not names:
         raise InvalidSettingError("the model has no parameters, so there are no gradients to attribute with.")
     if patterns is None:
-        return set(names)
+        return {name for name in names if parameters[name].requires_grad} or set(names)
     if not patterns:
         raise InvalidSettingError("parameters=[] selects nothing; leave it out to select all.")
     chosen: set[str] = set()

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError
-from trak_core.gradients.forward import Inputs, StateDict, count, run_model, take
-from trak_core.tasks import Task, read_logits
+from trak_core.gradients.forward import Inputs, StateDict, call, count, take, with_weights
+from trak_core.tasks import Task
 
 __all__ = ["representations"]
 
@@ -30,15 +30,17 @@ def representations(model: nn.Module, parameters: StateDict, inputs: Inputs, tas
         raise InvalidSettingError("the model has no Linear layer to take representations from.")
     caught: list[Tensor] = []
     seen: list[Tensor] = []
+
+    def run() -> None:
+        for start in range(0, count(inputs), BATCH):
+            call(model, take(inputs, slice(start, start + BATCH)))
+            seen.append(caught[-1].flatten(1))
+            caught.clear()
+
     handle = layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
     try:
         with torch.no_grad():
-            for start in range(0, count(inputs), BATCH):
-                batch = take(inputs, slice(start, start + BATCH))
-                run_model(model, parameters, batch, read_logits if task is None else task.outputs_of)
-                # A row an example, also where the layer runs on the parts of an example apart.
-                seen.append(caught[-1].reshape(count(batch), -1))
-                caught.clear()
+            with_weights(model, parameters, run)
     finally:
         handle.remove()
     return torch.cat(seen)

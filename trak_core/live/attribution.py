@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.datasets import Pixels, Tokens
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, NeedNotMetError, ShapeMismatchError
+from trak_core.gradients import Inputs
+from trak_core.inputs import as_tensors, count
 from trak_core.live import LIVE_METHOD
 from trak_core.live.scorer import LiveScorer, prepare_scorer
+from trak_core.modalities import find_modality
 from trak_core.store.run import Run
 
 __all__ = ["attribute_inputs", "encode_inputs", "live_scorer"]
@@ -63,60 +65,73 @@ def attribute_inputs(run: Run, inputs: Any, labels: Any = None, method: str = LI
     if labels is None:
         targets = scorer.says(encoded).value
     else:
-        targets = _check_labels(labels, len(encoded), len(run.info.class_names))
+        targets = _check_labels(labels, count(encoded), len(run.info.class_names))
     return scorer.attribute(encoded, targets)
 
 
-def encode_inputs(scorer: LiveScorer, inputs: Any) -> Tensor:
-    """Inputs `[m, ...]` as the model takes them, float32 or the int64 numbers of words; texts are encoded as the run's.
+def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
+    """Inputs as the model takes them, `[m, ...]` each; what is no array yet, such as texts, is encoded as the run's.
 
     Raises:
         EmptyDataError: there are none.
-        ShapeMismatchError: they have another shape than the inputs of the run.
-        InvalidDataError: they are no numbers, or not finite.
+        ShapeMismatchError: they have another form or shape than the inputs of the run.
+        InvalidDataError: they are no numbers, not finite, or no ids that there are.
     """
+    if (contents := find_modality(scorer.modality).from_python(inputs)) is not None and scorer.encoding is not None:
+        return as_tensors(scorer.encoding.inputs(contents))  # type: ignore[no-any-return]
     if isinstance(inputs, str) or (isinstance(inputs, Sequence) and any(isinstance(each, str) for each in inputs)):
-        return _encode_texts(scorer, [inputs] if isinstance(inputs, str) else list(inputs))
-    try:
-        given = inputs.detach().cpu() if isinstance(inputs, Tensor) else inputs
-        array = np.ascontiguousarray(np.asarray(given), dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidDataError(
-            f"inputs are no array of numbers ({error}); give an array [m, {_shape(scorer)}]."
-        ) from error
-    if array.ndim == 0 or array.shape[1:] != scorer.input_shape:
-        raise ShapeMismatchError(
-            f"inputs have shape {list(array.shape)}, and this run takes [m, {_shape(scorer)}]; give one row for each "
-            "input, prepared as the train inputs are."
-        )
-    if not len(array):
+        raise InvalidDataError(f"this run takes arrays {_form(scorer)}, not texts.")
+    expected = scorer.example
+    same_form = isinstance(inputs, type(expected)) or not isinstance(expected, dict | tuple)
+    if not same_form or (isinstance(expected, dict) and set(inputs) != set(expected)):
+        given = f"a dict of {', '.join(map(str, inputs))}" if isinstance(inputs, dict) else f"a {type(inputs).__name__}"
+        raise ShapeMismatchError(f"inputs are {given}, and this run takes arrays {_form(scorer)}; give these.")
+    if isinstance(expected, dict):
+        encoded: Any = {name: _numbers(scorer, inputs[name], expected[name]) for name in expected}
+    elif isinstance(expected, tuple):
+        encoded = tuple(_numbers(scorer, given, wanted) for given, wanted in zip(inputs, expected, strict=True))
+    else:
+        encoded = _numbers(scorer, inputs, expected)
+    if not count(encoded):
         raise EmptyDataError("there are no inputs to score; give at least one.")
+    if scorer.encoding is not None:
+        scorer.encoding.check(encoded)
+    return as_tensors(encoded)  # type: ignore[no-any-return]
+
+
+def _numbers(scorer: LiveScorer, given: Any, expected: NDArray[Any]) -> NDArray[Any]:
+    """One array of inputs, of the type and the shape that the run has there."""
+    try:
+        held = given.detach().cpu() if isinstance(given, Tensor) else given
+        array = np.ascontiguousarray(np.asarray(held), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidDataError(f"inputs are no array of numbers ({error}); give an array {_form(scorer)}.") from error
+    if array.ndim == 0 or array.shape[1:] != expected.shape[1:]:
+        raise ShapeMismatchError(
+            f"inputs have shape {list(array.shape)}, and this run takes {_form(scorer)}; give one row for each input, "
+            "prepared as the train inputs are."
+        )
     if not np.isfinite(array).all():
         place = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
         raise InvalidDataError(f"input {place} has a NaN or infinite number; mend or leave it out.")
-    return torch.from_numpy(array) if scorer.input_dtype == torch.float32 else _numbers_of_words(scorer, array)
-
-
-def _numbers_of_words(scorer: LiveScorer, array: NDArray[np.float32]) -> Tensor:
-    highest = scorer.encoding.n_tokens - 1 if isinstance(scorer.encoding, Tokens) else 2**24  # float32 holds no more
-    if (array != array.round()).any() or array.min() < 0 or array.max() > highest:
+    if expected.dtype.kind in "iu" and (array != array.round()).any():
         raise InvalidDataError(
-            f"inputs run from {array.min():g} to {array.max():g}, and this run takes the numbers of words, whole ones "
-            f"from 0 to {highest:,}; give those, or texts."
+            f"inputs run from {array.min():g} to {array.max():g} and have decimals, and this run takes ids, which are "
+            "whole numbers; give those."
         )
-    return torch.from_numpy(array.astype(np.int64))
+    return array.astype(expected.dtype)
 
 
-def _encode_texts(scorer: LiveScorer, texts: list[Any]) -> Tensor:
-    if scorer.encoding is None or isinstance(scorer.encoding, Pixels):
-        raise InvalidDataError(f"this run takes arrays [m, {_shape(scorer)}], not texts.")
-    if not all(isinstance(text, str) for text in texts):
-        raise InvalidDataError("some inputs are texts and some are not; give texts only, or an array only.")
-    return torch.from_numpy(scorer.encoding.inputs(texts))
+def _form(scorer: LiveScorer) -> str:
+    """The shapes of inputs of the run in their form, such as "[m, 1, 8, 8]" or "{ids: [m, 12], mask: [m, 12]}"."""
 
+    def shape(array: NDArray[Any]) -> str:
+        return f"[{', '.join(['m', *map(str, array.shape[1:])])}]"
 
-def _shape(scorer: LiveScorer) -> str:
-    return ", ".join(str(length) for length in scorer.input_shape)
+    example = scorer.example
+    if isinstance(example, dict):
+        return f"{{{', '.join(f'{name}: {shape(part)}' for name, part in example.items())}}}"
+    return f"({', '.join(map(shape, example))})" if isinstance(example, tuple) else shape(example)
 
 
 def _check_labels(labels: Any, n_inputs: int, n_classes: int) -> Tensor:

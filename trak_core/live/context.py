@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError, RunMismatchError
-from trak_core.gradients import StateDict
+from trak_core.gradients import Inputs, StateDict
 from trak_core.inputs import as_tensors
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
@@ -30,9 +30,9 @@ class LiveContext:
         subject: with the labels that the checkpoints were trained on.
         architecture: supplies the forward pass.
         states: weights of the checkpoints, by checkpoint_id.
-        train_inputs: `[n_train, ...]`.
+        train_inputs: as the model takes them, `[n_train, ...]` each.
         train_labels: `[n_train]`, the ones that the checkpoints were trained on.
-        test_inputs: `[n_test, ...]`.
+        test_inputs: likewise, `[n_test, ...]` each.
         test_labels: `[n_test]`.
         q: weights of the train examples, mean over checkpoints `[n_train]`, float32.
     """
@@ -40,9 +40,9 @@ class LiveContext:
     subject: Subject
     architecture: nn.Module
     states: list[StateDict]
-    train_inputs: Tensor
+    train_inputs: Inputs
     train_labels: Tensor
-    test_inputs: Tensor
+    test_inputs: Inputs
     test_labels: Tensor
     q: Tensor
 

@@ -11,16 +11,15 @@ agreement is measured on other test examples.
 
 import threading
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.datasets import Pieces, Pixels, Tokens, Vocabulary, read_encoding
 from trak_core.errors import InvalidSettingError, NeedNotMetError
-from trak_core.inputs import apply, take
+from trak_core.inputs import ArrayInputs, apply, take
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
 from trak_core.live.checkpoints import (
     ExactCheckpoint,
@@ -31,10 +30,10 @@ from trak_core.live.checkpoints import (
     feature_map,
 )
 from trak_core.live.context import LiveContext, read_context, read_features
-from trak_core.live.unlike import Likeness, Unlike, known_share
+from trak_core.live.unlike import Likeness, Unlike
 from trak_core.methods import RIDGES, GradientRows, PrimalKernel
+from trak_core.modalities import Encoding, find_modality
 from trak_core.projection import SketchMap
-from trak_core.store.places import facts_here
 from trak_core.store.run import Run
 from trak_core.tasks import Answer as Said
 from trak_core.tasks import Inputs, Targets, Task
@@ -90,10 +89,9 @@ class LiveScorer:
         gradients: of the model output, on the query side.
         ensemble: all checkpoints, for probabilities.
         likeness: to the train examples.
-        input_shape: of one input.
-        input_dtype: of inputs, int64 where they are the numbers of words.
-        encoding: what turns a text or an image into an input; None where the run does not tell.
-        ink_range: the smallest and the largest number in the train inputs.
+        modality: name of the modality of its examples.
+        encoding: what turns new examples into inputs; None where the run does not tell.
+        example: inputs of one train example, whose form new inputs must have.
         agreement: for labels.
         agreement_of_others: for other classes.
         n_bytes: memory that `checkpoints` keep.
@@ -109,10 +107,9 @@ class LiveScorer:
     gradients: GradientRows
     ensemble: Ensemble
     likeness: Likeness
-    input_shape: tuple[int, ...]
-    input_dtype: torch.dtype
-    encoding: Vocabulary | Pixels | Tokens | Pieces | None
-    ink_range: tuple[float, float]
+    modality: str
+    encoding: Encoding | None
+    example: ArrayInputs
     agreement: Agreement | None
     agreement_of_others: Agreement | None
     n_bytes: int
@@ -144,8 +141,8 @@ class LiveScorer:
             raw = raw_scores(self.checkpoints, self.gradients, self.q, inputs, targets)
         return raw * np.float32(self.factor)
 
-    def answer(self, inputs: Inputs, text: str | None = None) -> Answer:
-        """The answer for one input `[1, ...]`; `text` is what it was made from, for texts."""
+    def answer(self, inputs: Inputs, contents: Any = None) -> Answer:
+        """The answer for one input `[1, ...]`; `contents` is what it was made from, where that is known."""
         said = self.says(inputs)
         probabilities, predicted = self.probabilities(inputs)[0], int(said.value[0])
         with self._turn:
@@ -155,8 +152,8 @@ class LiveScorer:
         scores = self.attribute(repeated, targets)
         scores[np.arange(n_classes) != predicted] *= np.float32(self.factor_of_others / self.factor)
         known = None
-        if text is not None and isinstance(self.encoding, Vocabulary | Tokens):
-            known = known_share(text, frozenset(self.encoding.words))
+        if contents is not None and self.encoding is not None and self.encoding.has_unknowns:
+            known = float(self.encoding.known_share(contents)[0])
         with self._turn:
             unlike = self.likeness.judge(inputs, known)
         return Answer(predicted, probabilities, scores, self.agreement, self.agreement_of_others, unlike)
@@ -198,7 +195,7 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         (context.test_inputs, context.test_labels),
     )
     n_train = len(context.train_labels)
-    first = slice(0, 1)
+    first = slice(1)
     width = gradients.whole(context.states[0], take(context.train_inputs, first), context.train_labels[first]).shape[1]
     n_exact = memory_bytes // exact_bytes(n_train, width)
     way = way or ("exact" if n_exact else "features")
@@ -238,10 +235,9 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         gradients=queries,
         ensemble=Ensemble.from_state_dicts(context.architecture, context.states, "cpu"),
         likeness=_likeness(context),
-        input_shape=tuple(context.train_inputs.shape[1:]),
-        input_dtype=context.train_inputs.dtype,
-        encoding=read_encoding(facts_here(run)),
-        ink_range=(float(context.train_inputs.min()), float(context.train_inputs.max())),
+        modality=run.info.modality,
+        encoding=context.subject.dataset.encoding,
+        example=take(context.subject.dataset.train.inputs, slice(1)),
         agreement=compare(scored(to_measure), to_measure.stored),
         agreement_of_others=compare(scored(others_to_measure), others_to_measure.stored),
         n_bytes=n_used * size,
@@ -268,8 +264,7 @@ def _best_ridge(run: Run, context: LiveContext, gradients: GradientRows, probe: 
 
 def _likeness(context: LiveContext) -> Likeness:
     dataset = context.subject.dataset
-    known = None
-    if isinstance(dataset.encoding, Vocabulary | Tokens):
-        words = frozenset(dataset.encoding.words)
-        known = np.asarray([known_share(text, words) for text in dataset.test.texts or []])
+    encoding, known = dataset.encoding, None
+    if encoding is not None and encoding.has_unknowns:
+        known = encoding.known_share(find_modality(dataset.modality).contents(dataset.test.media, encoding))
     return Likeness.of(context.architecture, context.states, context.train_inputs, context.test_inputs, known)

@@ -6,7 +6,6 @@ test examples: beyond their 99th percentile an input is called unlike. Words tha
 its representation, so a text is also compared by its share of known words.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trak_core.datasets.vocabulary import WORD_PATTERN
 from trak_core.gradients import Inputs, StateDict, representations
 from trak_core.inputs import count
 
-__all__ = ["Likeness", "Unlike", "known_share"]
+__all__ = ["Likeness", "Unlike"]
 
 N_CHECKPOINTS = 5
 PERCENTILE = 99.0
@@ -31,8 +29,8 @@ class Unlike:
     Attributes:
         distance: to the nearest train example, 0 to 2.
         usual: the 99th percentile of that distance over the run's test examples.
-        known: share of its words that the model knows, 0 to 1; None for images.
-        usual_known: the 1st percentile of that share over the run's test examples; None for images.
+        known: share of its words that the model knows, 0 to 1; None where it takes everything.
+        usual_known: the 1st percentile of that share over the run's test examples; None likewise.
     """
 
     distance: float
@@ -50,11 +48,6 @@ class Unlike:
         """True when fewer of the words are known than in 99 of 100 test texts."""
         return self.known is not None and self.usual_known is not None and self.known < self.usual_known
 
-    @property
-    def is_unlike(self) -> bool:
-        """True when either sign says so."""
-        return self.is_far or self.has_unknown_words
-
 
 @dataclass(frozen=True)
 class Likeness:
@@ -63,7 +56,7 @@ class Likeness:
     Attributes:
         train: representations of the train examples of length 1, `[n_train, n_features]` for each checkpoint.
         distances: of the test examples `[n_test]`, float32.
-        known: share of known words in each test text `[n_test]`; None for images.
+        known: share of known words in each test text `[n_test]`; None where the model takes everything.
     """
 
     architecture: nn.Module
@@ -103,9 +96,3 @@ class Likeness:
 
 def _directions(architecture: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
     return torch.nn.functional.normalize(representations(architecture, weights, inputs))
-
-
-def known_share(text: str, words: frozenset[str]) -> float:
-    """Share of the words of a text that are among `words` (lower case), 0 to 1; 0 for a text without words."""
-    found = re.findall(WORD_PATTERN, text.lower())
-    return sum(word in words for word in found) / len(found) if found else 0.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import Inputs, StateDict, find_layers, n_parameters, prepared, run_model, take
+from trak_core.gradients import Inputs, StateDict, find_layers, is_matrix, n_parameters, prepared, run_model, take
 from trak_core.inputs import leaves
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
 from trak_core.methods.kernels import DEFAULT_RIDGE
@@ -139,7 +139,7 @@ class MethodContext:
 
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """Which of the needs are not met."""
-        matrices = any(isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) for module in self.architecture.modules())
+        matrices = any(is_matrix(module) for module in self.architecture.modules())
         met = {
             Need.CHECKPOINTS: bool(self.states),
             Need.CLASSES: self.task.has_classes,

@@ -25,7 +25,7 @@ from trak_core.curvature import (
     pseudo_gradients,
     solve_damped,
 )
-from trak_core.gradients import Layer, StateDict, form, prepared
+from trak_core.gradients import StateDict, form, prepared
 from trak_core.methods.context import Examples, MethodContext, Need
 from trak_core.methods.method import MethodInfo, choose
 from trak_core.methods.product import ProductScores, Term
@@ -134,25 +134,14 @@ def _between(
     """Ways from rows in the order of layers to tensors by name, and back."""
     layers = context.gradients.layers
 
-    def height(layer: Layer) -> int:
-        return layer.n_rows if layer.kind == "matrix" else 1  # elsewhere one parameter comes after another
-
     def as_states(rows: Tensor) -> StateDict:
         states: StateDict = {}
         for layer, part in zip(layers, torch.split(rows, [layer.size for layer in layers], dim=1), strict=True):
-            matrix, at = part.reshape(len(rows), height(layer), -1), 0
-            for name in layer.parameters:
-                columns = weights[name].numel() // height(layer)
-                states[name] = matrix[:, :, at : at + columns].reshape(len(rows), *weights[name].shape)
-                at += columns
+            states |= layer.unflatten(part, weights)
         return states
 
     def as_rows(states: StateDict) -> Tensor:
-        parts = []
-        for layer in layers:
-            blocks = [states[name].reshape(len(states[name]), height(layer), -1) for name in layer.parameters]
-            parts.append(torch.cat(blocks, dim=2).flatten(1))
-        return torch.cat(parts, dim=1)
+        return torch.cat([layer.flatten(states) for layer in layers], dim=1)
 
     return as_states, as_rows
 

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from trak_core.errors import InvalidSettingError
-from trak_core.gradients import ExplicitGradients, Layer, LayerGradients, OuterProducts, n_parameters
+from trak_core.gradients import (
+    ExplicitGradients,
+    Layer,
+    LayerGradients,
+    OuterProducts,
+    SummedGradients,
+    TableRows,
+    n_parameters,
+)
 from trak_core.projection.rademacher import RademacherProjection
 
 __all__ = ["KroneckerProjection"]
@@ -21,7 +29,7 @@ __all__ = ["KroneckerProjection"]
 
 @dataclass(frozen=True)
 class KroneckerProjection:
-    """The projection of one Linear or Conv layer.
+    """The projection of one Linear or Conv layer, or of an Embedding that shares its weight with one.
 
     Attributes:
         layer: the layer.
@@ -73,18 +81,24 @@ class KroneckerProjection:
 
     def project(self, gradients: LayerGradients) -> Tensor:
         """Projected gradients `[n, n_left * n_right]`."""
+        if not isinstance(gradients, SummedGradients):
+            return self._project(gradients, slice(None))
+        parts = [self._project(part, gradients.columns(part)) for part in gradients.parts]
+        return torch.stack(parts).sum(0)
+
+    def _project(self, gradients: LayerGradients, columns: slice) -> Tensor:
+        """The same for gradients of some columns of the layer's matrix."""
+        left = self._side("left", self.layer.n_rows, self.n_left, gradients.like)
+        right = self._side("right", self.layer.n_columns, self.n_right, gradients.like)[columns]
+        if isinstance(gradients, TableRows):
+            return torch.einsum("ntl,ntr->nlr", left[gradients.indices], gradients.deltas @ right).flatten(1)
         if isinstance(gradients, OuterProducts):
             deltas = gradients.deltas  # [n, groups, T, rows / groups]
-            left = self._side("left", self.layer.n_rows, self.n_left, deltas)
-            right = self._side("right", self.layer.n_columns, self.n_right, deltas)
             short = deltas @ left.reshape(1, deltas.shape[1], deltas.shape[3], self.n_left)
             seen = gradients.activations_times(right)
-            joined: Tensor = torch.einsum("ngtl,ngtr->nlr", short, seen)
-            return joined.flatten(1)
-        assert isinstance(gradients, ExplicitGradients)  # matrices come in these two forms only
+            return torch.einsum("ngtl,ngtr->nlr", short, seen).flatten(1)
+        assert isinstance(gradients, ExplicitGradients)  # matrices come in these forms only
         values = gradients.values.reshape(-1, self.layer.n_rows, self.layer.n_columns)
-        left = self._side("left", self.layer.n_rows, self.n_left, values)
-        right = self._side("right", self.layer.n_columns, self.n_right, values)
         return (left.T @ values @ right).flatten(1)
 
     def _side(self, side: str, length: int, short: int, like: Tensor) -> Tensor:

@@ -50,6 +50,9 @@ CREATE TABLE meta(key VARCHAR PRIMARY KEY, value VARCHAR);
 CREATE TABLE examples(
     split VARCHAR, idx INTEGER, label INTEGER, label_name VARCHAR, text VARCHAR, thumbnail BLOB,
     PRIMARY KEY (split, idx));
+CREATE TABLE media(
+    split VARCHAR, idx INTEGER, place INTEGER, kind VARCHAR, name VARCHAR, text VARCHAR, content BLOB,
+    marks VARCHAR);
 CREATE TABLE checkpoints(
     checkpoint_id INTEGER PRIMARY KEY, seed BIGINT, sha256 VARCHAR, train_accuracy FLOAT, test_accuracy FLOAT,
     log_sha256 VARCHAR);
@@ -118,6 +121,7 @@ CREATE TABLE datamodel_outcomes(subset INTEGER, test_idx INTEGER, model_output F
 ORDER_BY = {
     "meta": "key",
     "examples": "split, idx",
+    "media": "split, idx, place",
     "checkpoints": "checkpoint_id",
     "predictions": "checkpoint_id, split, idx",
     "features": "checkpoint_id, split, idx",

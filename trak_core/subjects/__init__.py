@@ -1,23 +1,19 @@
 """What is attributed, under one name: data, model, task and training; recipes, custom data and the subject of a run."""
 
-from trak_core.subjects.custom_data import OWN_DATA, own_recipe, own_subject
+from trak_core.subjects.custom_data import custom_recipe, custom_subject
 from trak_core.subjects.initial_weights import read_weights
 from trak_core.subjects.models_by_name import find_model, model_is_here
-from trak_core.subjects.ready_model import READY_MODELS, ReadyModel
 from trak_core.subjects.recipe import Recipe, Subject
 from trak_core.subjects.registry import RECIPES, find_recipe
 
 __all__ = [
-    "OWN_DATA",
-    "READY_MODELS",
     "RECIPES",
-    "ReadyModel",
     "Recipe",
     "Subject",
+    "custom_recipe",
+    "custom_subject",
     "find_model",
     "find_recipe",
     "model_is_here",
-    "own_recipe",
-    "own_subject",
     "read_weights",
 ]

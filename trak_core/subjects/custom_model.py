@@ -23,17 +23,15 @@ from weakref import WeakKeyDictionary
 
 from trak_core.errors import InvalidSettingError, TrakCoreError
 from trak_core.folders import PACKAGE_DIR, runs_dir
+from trak_core.modalities import Encoding, Modality
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["call_function", "code_digest", "find_function", "is_own_code", "wanted"]
+__all__ = ["call_function", "code_digest", "encoding_for", "find_function", "is_own_code", "wanted"]
 
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-PARAMETERS = {
-    "image": ("n_classes", "channels", "height", "width"),
-    "text": ("n_classes", "n_words", "n_tokens", "length"),
-}
+N_CLASSES = "n_classes"
 _READ: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 """SHA-256 of the files of modules when they were imported: a file may change under a program that runs for days."""
 
@@ -128,13 +126,14 @@ def _why_not_here(name: str, module: str) -> str:
     )
 
 
-def wanted(name: str, function: Callable[..., Any], modality: str) -> tuple[str, ...]:
-    """The names of what the function is called with.
+def wanted(name: str, function: Callable[..., Any], modality: Modality) -> tuple[str, ...]:
+    """The names of what the function is called with: "n_classes" and sizes that the modality's encodings name.
 
     Raises:
-        InvalidSettingError: it asks for something else, or does not say how it takes texts.
+        InvalidSettingError: it asks for something else.
     """
-    allowed = PARAMETERS[modality]
+    sizes = tuple(dict.fromkeys(size for encoding in modality.encodings for size in encoding.size_names))
+    allowed = (N_CLASSES, *sizes)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
@@ -148,18 +147,35 @@ def wanted(name: str, function: Callable[..., Any], modality: str) -> tuple[str,
         and each.default is each.empty
         and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
-    if foreign or "n_classes" not in asked:
-        problem = f"asks for {foreign[0]!r}" if foreign else "takes no n_classes"
+    if foreign or N_CLASSES not in asked:
+        problem = f"asks for {foreign[0]!r}" if foreign else f"takes no {N_CLASSES}"
         raise InvalidSettingError(
-            f"model={name!r} {problem}; for {modality}s it is called with n_classes and, where it takes them, "
-            f"{', '.join(allowed[1:])}."
-        )
-    if modality == "text" and ("n_words" in asked) == ("n_tokens" in asked):
-        raise InvalidSettingError(
-            f"model={name!r} must take either n_words (texts come as weights of words, float32 [n, n_words]) or "
-            "n_tokens (texts come as numbers of words in their order, int64 [n, length], 0 is padding)."
+            f"model={name!r} {problem}; for {modality.plural} it is called with {N_CLASSES} and, where it takes them, "
+            f"{', '.join(sizes)}."
         )
     return asked
+
+
+def encoding_for(name: str, asked: tuple[str, ...], modality: Modality) -> type[Encoding]:
+    """The encoding whose sizes a function asks for: the only one there is, or the one whose telling size it takes.
+
+    Raises:
+        InvalidSettingError: that is none, or several.
+    """
+    # One that comes with a model (a tokenizer) is not learnt from examples, so that no size tells of it alone.
+    telling = {encoding.size_names[0]: encoding for encoding in modality.encodings if encoding.is_learnt}
+    found = [encoding for size, encoding in telling.items() if size in asked]
+    if len(telling) == 1:
+        found = list(telling.values())
+    if len(found) != 1:
+        ways = " or ".join(f"{size} ({encoding.form})" for size, encoding in telling.items())
+        raise InvalidSettingError(f"model={name!r} must take either {ways}.")
+    sizes = set(found[0].size_names)
+    if wrong := [size for size in asked if size not in sizes and size != N_CLASSES]:
+        raise InvalidSettingError(
+            f"model={name!r} asks for {wrong[0]!r}, which there is not where {found[0].form}; leave it out."
+        )
+    return found[0]
 
 
 def call_function(name: str, function: Callable[..., Any], given: Mapping[str, int]) -> nn.Module:

@@ -7,8 +7,12 @@ seeds than those that runs report. A network has about 97% test accuracy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from trak_core.media import Picture
+from trak_core.modalities import Draw, Field, NewInput, NewInputReader, Upload
+from trak_core.modalities.image.new_image import FIELD, IMAGE_TYPES
 from trak_core.subjects.recipe import Recipe, Subject
 
 if TYPE_CHECKING:
@@ -21,6 +25,36 @@ N_HIDDEN = 128
 N_CLASSES = 10
 
 
+class DrawnDigits(NewInputReader):
+    """Digits that somebody draws, or uploads a picture of."""
+
+    invitation = "Upload or draw a digit"
+    fields = (
+        Field(
+            FIELD,
+            (
+                Upload(
+                    "Upload an image of one digit",
+                    "A photo, scan or screenshot; one digit, large, on plain ground.",
+                    IMAGE_TYPES,
+                ),
+                Draw(
+                    "Sheet to draw one digit on with the mouse or a finger",
+                    "Draw one digit, large. The answer comes when you pause.",
+                ),
+            ),
+        ),
+    )
+
+    def read(self, given: Mapping[str, Any]) -> NewInput:
+        """As in `NewInputReader`; contents are levels of ink, float32 `[1, 8, 8]`."""
+        from trak_core.datasets.digits import ink_thumbnail
+        from trak_core.subjects.drawn_digit import read_digit
+
+        digit = read_digit(given[FIELD])
+        return NewInput(digit.ink[None], (Picture(ink_thumbnail(digit.ink)),), digit.steps)
+
+
 def _make_model() -> nn.Module:
     from torch import nn
 
@@ -28,7 +62,7 @@ def _make_model() -> nn.Module:
 
 
 def _load() -> Subject:
-    from trak_core.datasets import load_digits
+    from trak_core.datasets.digits import load_digits
     from trak_core.tasks import label_task
     from trak_core.training import TrainingSettings
 
@@ -49,4 +83,5 @@ DIGITS = Recipe(
     proj_dim=128,
     n_subsets=100,
     n_seeds=4,
+    new_inputs=DrawnDigits(),
 )

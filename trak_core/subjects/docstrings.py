@@ -23,12 +23,12 @@ N_HIDDEN = 16
 def _load() -> Subject:
     from torch import nn
 
-    from trak_core.datasets import load_docstrings
+    from trak_core.datasets.docstrings import N_WORDS, load_docstrings
     from trak_core.tasks import label_task
     from trak_core.training import TrainingSettings
 
     dataset = load_docstrings()
-    n_words, n_classes = dataset.train.inputs.shape[1], len(dataset.class_names)
+    n_words, n_classes = N_WORDS, len(dataset.class_names)
 
     def make_model() -> nn.Module:
         return nn.Sequential(nn.Linear(n_words, N_HIDDEN), nn.GELU(), nn.Linear(N_HIDDEN, n_classes))

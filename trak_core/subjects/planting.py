@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError
+from trak_core.inputs import flat_rows
 from trak_core.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from trak_core.datasets import Dataset
+    from trak_core.modalities import Dataset
 
 __all__ = ["KINDS", "MAX_SHARE", "PlantedErrors", "check_planting", "plant_errors", "plant_in"]
 
@@ -124,7 +125,7 @@ def plant_in(dataset: Dataset, share: float, kind: str, seed: int) -> tuple[Data
         InvalidSettingError: as `plant_errors`.
     """
     train = dataset.train
-    labels = plant_errors(train.inputs, train.labels, len(dataset.class_names), share, kind, seed)
+    labels = plant_errors(flat_rows(train.inputs), train.labels, len(dataset.class_names), share, kind, seed)
     wrong = np.flatnonzero(labels != train.labels)
     planted = PlantedErrors(wrong, train.labels[wrong].astype(np.int64))
     return (replace(dataset, train=replace(train, labels=labels)) if len(wrong) else dataset), planted

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs none of it
     from torch import nn
 
-    from trak_core.datasets import Dataset
+    from trak_core.modalities import Dataset, NewInputReader
     from trak_core.tasks import Task
     from trak_core.training import Trainer, TrainingSettings
 
@@ -61,7 +61,8 @@ class Recipe:
         n_seeds: models retrained on each subset.
         n_removal_tests: test examples that removal is measured on.
         model: name of the ready model, where the data is a person's own; else the name of the recipe says it all.
-        facts: what the run's provenance tells besides its settings, by name; texts, numbers and lists of them.
+        metadata: what the run's provenance tells besides its settings, by name; texts, numbers and lists of them.
+        new_inputs: how new examples are read, where the recipe does that in its own way; None for that of its modality.
     """
 
     name: str
@@ -74,4 +75,5 @@ class Recipe:
     n_seeds: int
     n_removal_tests: int = 100
     model: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    new_inputs: NewInputReader | None = field(default=None, hash=False)

@@ -48,7 +48,7 @@ def try_model(
         InvalidModelError: the model cannot be trained or attributed here; the message says what to do.
     """
     model = make_models(make_model, [0])[0].eval()
-    few, targets = as_tensors(take(inputs, slice(0, N_TRIED))), torch.from_numpy(labels[:N_TRIED])
+    few, targets = as_tensors(take(inputs, slice(N_TRIED))), torch.from_numpy(labels[:N_TRIED])
     _check_parts(name, model)
     _check_size(name, model)
     logits = _forward(name, model, few)

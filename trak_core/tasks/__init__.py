@@ -2,7 +2,7 @@
 
 from trak_core.tasks.answer import Answer
 from trak_core.tasks.classification import Classification
-from trak_core.tasks.curvature import CurvaturePart, draw_parts
+from trak_core.tasks.curvature import CurvaturePart, draw_parts, hessian_product
 from trak_core.tasks.custom import CustomTask
 from trak_core.tasks.outputs import Inputs, Model, at_weights, call, read_logits
 from trak_core.tasks.registry import TASKS, find_task, label_task, register_task
@@ -25,6 +25,7 @@ __all__ = [
     "call",
     "draw_parts",
     "find_task",
+    "hessian_product",
     "label_task",
     "read_logits",
     "register_task",

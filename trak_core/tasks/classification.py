@@ -5,18 +5,22 @@ of the target class. With `L = log(1 + exp(-f))` the gradient of the loss is `-q
 of gradients of f and of q serves the loss-based methods too.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from trak_core.errors import LabelError, NoLogitsError
+from trak_core.errors import AttributionWarning, LabelError, NoLogitsError
 from trak_core.tasks.answer import Answer
 from trak_core.tasks.curvature import CurvaturePart, draw_parts
 from trak_core.tasks.task import Task
 
 __all__ = ["Classification"]
+
+ROUNDING = 5e-3
+"""How far sums of probabilities may lie from 1, half precision included."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,13 @@ class Classification(Task):
         for label, scale in draw_parts(p * (1 - p) ** 2, draws, uniform):
             yield CurvaturePart(self, label, scale.to(outputs))
 
+    def curvature_product(self, outputs: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
+        """`(diag(p) - p p^T) v` for each example."""
+        p = outputs.softmax(-1)
+        return p * (vectors - (p * vectors).sum(-1, keepdim=True))
+
     def check(self, outputs: Tensor, target: Tensor, start: int = 0) -> None:
-        """Refuses what are no logits and what are no classes.
+        """Refuses what are no logits and what are no classes, and warns of probabilities.
 
         Raises:
             NoLogitsError: outputs are not `[n, n_classes]` with at least two classes.
@@ -99,6 +108,14 @@ class Classification(Task):
                 "task='regression' or a trak_core.CustomTask."
             )
         n_classes = outputs.shape[1]
+        if start == 0 and len(outputs) and (outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < ROUNDING).all():
+            warnings.warn(
+                f"the model returns probabilities: the {n_classes} outputs of each of the first {len(outputs)} "
+                "examples are not negative and sum to 1. Margins of probabilities mean little, and scores with them: "
+                "return logits, without the softmax at the end, or the logarithm of the probabilities.",
+                AttributionWarning,
+                stacklevel=2,
+            )
         if target.is_floating_point() or target.is_complex() or target.dim() != 1:
             raise LabelError(
                 f"labels are {target.dtype} of shape {tuple(target.shape)}; classification takes one whole number "

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.func import hessian, vmap
+from torch.func import grad, hessian, jvp, vmap
 
 if TYPE_CHECKING:
     from trak_core.tasks.task import Task
 
-__all__ = ["CurvaturePart", "draw_parts", "output_hessians"]
+__all__ = ["CurvaturePart", "draw_parts", "hessian_product", "spectrum"]
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,28 @@ def draw_parts(shares: Tensor, draws: int | None, uniform: Tensor | None) -> Ite
         yield (cumulated <= places).sum(1).clamp(max=n_parts - 1), (total[:, 0] / draws).sqrt()
 
 
-def output_hessians(task: "Task", outputs: Tensor, target: Tensor) -> Tensor:
-    """Hessians of the loss of n examples in their outputs, by differentiation: `[n, n_outputs, n_outputs]`."""
+def spectrum(task: "Task", outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors of the Hessian of the loss of each of n examples in its outputs, in float64.
+
+    Directions in which the loss curves downwards get the value 0: without them the matrix has no negative part.
+
+    Returns:
+        Values `[n, n_outputs]`, and vectors `[n, n_outputs, n_outputs]`, one a column.
+    """
 
     def loss(one: Tensor, of: Tensor) -> Tensor:
         return task.loss(one[None], of[None])[0]
 
-    n = len(outputs)
-    n_outputs = outputs[0].numel()
-    found: Tensor = vmap(hessian(loss))(outputs, target)
-    return found.reshape(n, n_outputs, n_outputs)
+    n, n_outputs = len(outputs), outputs[0].numel()
+    hessians = vmap(hessian(loss))(outputs, target).reshape(n, n_outputs, n_outputs)
+    values, vectors = torch.linalg.eigh(hessians.double())
+    return values.clamp_min(0), vectors
+
+
+def hessian_product(task: "Task", outputs: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
+    """The Hessian of the loss in the outputs times vectors of their shape, without forming it.
+
+    For tasks with wide outputs and a loss that curves nowhere downwards in them.
+    """
+    gradient = grad(lambda given: task.loss(given, target).sum())
+    return jvp(gradient, (outputs,), (vectors,))[1]  # type: ignore[no-any-return]

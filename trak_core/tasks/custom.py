@@ -30,8 +30,9 @@ class CustomTask(Task):
         loss_function: gives the loss `[n]` that the model was trained on; training and methods that look at the
             curvature of the loss need it.
         answer_function: gives what the model says, numbers `[n]` or an `Answer`, from its outputs.
-        outputs_function: gives the outputs `[n, ...]` from the model and its inputs, where the model returns neither a
-            tensor nor `logits`.
+        outputs_function: reads the outputs `[n, ...]` from the model; takes the model, to be called as its forward is,
+            and the inputs of a batch. None takes the tensor that the model returns, or its `logits`. Example:
+            `lambda model, inputs: model(**inputs).last_hidden_state[:, 0]`.
     """
 
     output_function: Callable[[Tensor, Tensor], Tensor]

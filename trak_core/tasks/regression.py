@@ -52,6 +52,10 @@ class Regression(Task):
         """One part, the prediction itself: the second derivative of the loss in it is 1, whatever the target."""
         yield CurvaturePart(self, outputs.new_zeros(len(outputs)), outputs.new_ones(len(outputs)))
 
+    def curvature_product(self, outputs: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
+        """The vectors themselves."""
+        return vectors
+
     def check(self, outputs: Tensor, target: Tensor, start: int = 0) -> None:
         """Refuses models with several outputs, and targets that are not finite.
 

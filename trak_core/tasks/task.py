@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp
 
 from trak_core.errors import InvalidSettingError, NeedNotMetError
 from trak_core.tasks.answer import Answer
-from trak_core.tasks.curvature import CurvaturePart, draw_parts, output_hessians
+from trak_core.tasks.curvature import CurvaturePart, draw_parts, spectrum
 from trak_core.tasks.outputs import Inputs, Model, read_logits
 
 __all__ = ["Task", "check_one_number_each"]
@@ -159,20 +158,21 @@ class Task(ABC):
         """
         if target is None:
             raise NeedNotMetError(f"the curvature of task {self.name!r} depends on its targets; give targets=... .")
-        values, vectors = torch.linalg.eigh(output_hessians(self, outputs, target).double())
+        values, vectors = spectrum(self, outputs, target)
         everyone = torch.arange(len(outputs), device=outputs.device)
-        for part, scale in draw_parts(values.clamp_min(0), draws, uniform):
+        for part, scale in draw_parts(values, draws, uniform):
             direction = vectors[everyone, :, part].reshape(outputs.shape)
             yield CurvaturePart(_Along(self), direction.to(outputs), scale.to(outputs))
 
     def curvature_product(self, outputs: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
-        """The Hessian of the loss in the outputs times vectors of the shape of `outputs`, without forming it.
+        """The same matrix times vectors of the shape of `outputs`; a wide output is better not formed as here.
 
         Raises:
             NeedNotMetError: the task has no loss.
         """
-        gradient = grad(lambda given: self.loss(given, target).sum())
-        return jvp(gradient, (outputs,), (vectors,))[1]  # type: ignore[no-any-return]
+        values, basis = (part.to(outputs) for part in spectrum(self, outputs, target))
+        turned = torch.einsum("nij,ni->nj", basis, vectors.reshape(len(outputs), -1)) * values
+        return torch.einsum("nij,nj->ni", basis, turned).reshape(outputs.shape)
 
 
 @dataclass(frozen=True)

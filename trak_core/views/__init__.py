@@ -20,7 +20,7 @@ from trak_core.views.evidence import (
     truth_rows,
     truth_table,
 )
-from trak_core.views.examples import Example, read_examples
+from trak_core.views.examples import Example, read_examples, shows_texts
 from trak_core.views.explanation import (
     Attributed,
     Explanation,
@@ -39,8 +39,6 @@ from trak_core.views.groups import (
     class_influence,
     class_matrix,
     group_influence,
-    group_table,
-    matrix_table,
     strongest_cell,
 )
 from trak_core.views.lds_causes import Cause, lds_by_ridge, lds_causes
@@ -178,7 +176,6 @@ __all__ = [
     "found_examples",
     "gain_sentence",
     "group_influence",
-    "group_table",
     "here_sentence",
     "history_points",
     "history_table",
@@ -189,7 +186,6 @@ __all__ = [
     "lds_values",
     "map_points",
     "map_table",
-    "matrix_table",
     "models_sentence",
     "nearest_retraining",
     "nearest_train",
@@ -208,6 +204,7 @@ __all__ = [
     "removal_list",
     "reviewers_in_words",
     "second_sentence",
+    "shows_texts",
     "side_by_side",
     "standing_log",
     "stop_advice",

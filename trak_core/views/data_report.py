@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trak_core.datasets.raw import LeftOut
 from trak_core.datasets.report import DataReport, Repeated
 from trak_core.errors import InvalidDataError
+from trak_core.modalities.raw import LeftOut
 
 __all__ = [
     "Finding",
@@ -48,20 +48,20 @@ def read_report(text: str) -> DataReport:
         InvalidDataError: it did not.
     """
     try:
-        facts = json.loads(text)
-        classes = facts["classes"]
+        told = json.loads(text)
+        classes = told["classes"]
         return DataReport(
-            name=facts["name"],
-            modality=facts["modality"],
+            name=told["name"],
+            modality=told["modality"],
             class_names=tuple(one["name"] for one in classes),
             n_train=tuple(one["n_train"] for one in classes),
             n_test=tuple(one["n_test"] for one in classes),
-            sizes=facts["sizes"],
+            sizes=told["sizes"],
             repeated=tuple(
-                Repeated(tuple(one["train"]), tuple(one["test"]), tuple(one["labels"])) for one in facts["repeated"]
+                Repeated(tuple(one["train"]), tuple(one["test"]), tuple(one["labels"])) for one in told["repeated"]
             ),
-            left_out=tuple(LeftOut(one["where"], one["why"]) for one in facts["left_out"]),
-            notes=tuple(facts["notes"]),
+            left_out=tuple(LeftOut(one["where"], one["why"]) for one in told["left_out"]),
+            notes=tuple(told["notes"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidDataError("the report on the data did not arrive whole; check the data again.") from error
@@ -71,7 +71,7 @@ def report_sentences(report: DataReport) -> tuple[str, ...]:
     """What the data are, what sizes they have, and what the reader decided by itself."""
     n_classes = len(report.class_names)
     first = (
-        f"“{report.name}”: {sum(report.n_train):,} training and {sum(report.n_test):,} test {report.modality}s in "
+        f"“{report.name}”: {sum(report.n_train):,} training and {sum(report.n_test):,} test {report.plural} in "
         f"{n_classes:,} classes."
     )
     return (first, report.sizes, *report.notes)

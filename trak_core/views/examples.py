@@ -1,11 +1,13 @@
-"""Examples as people see them: thumbnail or text, and label."""
+"""Examples as people see them: their media and their label, whatever their modality."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trak_core.media import Medium, Text
+from trak_core.store.media_rows import read_media
 from trak_core.store.run import Run
 
-__all__ = ["Example", "read_examples"]
+__all__ = ["Example", "read_examples", "shows_texts"]
 
 
 @dataclass(frozen=True)
@@ -17,24 +19,33 @@ class Example:
         idx: its number in the split.
         label: its label.
         label_name: the name of its label.
-        text: its text, for texts.
-        thumbnail: PNG or WebP bytes, for images.
+        media: what it shows: its picture, its text, then further ones.
     """
 
     split: str
     idx: int
     label: int
     label_name: str
-    text: str | None
-    thumbnail: bytes | None
+    media: tuple[Medium, ...]
+
+    @property
+    def text(self) -> str:
+        """All its texts, a blank between; empty where it has none."""
+        return " ".join(one.text for one in self.media if isinstance(one, Text))
 
 
 def read_examples(run: Run, split: str, idxs: Sequence[int]) -> list[Example]:
     """The examples of the given numbers, in the order given; numbers must be valid."""
+    wanted = [int(idx) for idx in idxs]
     rows = run.rows(
-        "SELECT idx, label, label_name, text, thumbnail FROM examples "
-        "WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
-        [split, [int(idx) for idx in idxs]],
+        "SELECT idx, label, label_name FROM examples WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
+        [split, wanted],
     )
-    by_idx = {row[0]: Example(split, *row) for row in rows}
-    return [by_idx[int(idx)] for idx in idxs]
+    media = read_media(run, split, wanted)
+    by_idx = {idx: Example(split, idx, label, name, media[idx]) for idx, label, name in rows}
+    return [by_idx[idx] for idx in wanted]
+
+
+def shows_texts(run: Run) -> bool:
+    """True where examples of the run show a text, which takes more room on a page than a picture."""
+    return any(isinstance(one, Text) for one in read_media(run, "train", [0]).get(0, ()))

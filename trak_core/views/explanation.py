@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trak_core.evidence.trust import TrustLevel
+from trak_core.modalities import read_encoding
 from trak_core.store.ranking import strongest
 from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
@@ -17,8 +18,6 @@ __all__ = ["Attributed", "Explanation", "TrainRole", "Trust", "explain", "explan
 
 _WORD = re.compile(r"\w+")
 TOP_SHARE = 10
-RARE_IDF = 4.0
-"""Inverse document frequency, 1 + log(n / df), of a word in every twentieth text."""
 N_BINS = 61
 HUB_DEPTH = 20
 
@@ -154,18 +153,17 @@ def explain(
         bin_counts=counts,
         top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
         trust=_trust(run, test_idx, method, asked, example.label),
-        words=_telling_words(run, example.text or ""),
+        words=_telling_words(run, example.text),
     )
 
 
 def _telling_words(run: Run, text: str) -> tuple[str, ...]:
-    """Words of a text that few texts have: by the run's vocabulary, or else those of more than three letters."""
+    """Words of a text that few texts have: by what the encoding knows, or else those of more than three letters."""
     words = set(_WORD.findall(text.lower()))
-    vocabulary = run.info.provenance.get("vocabulary")
-    if words and vocabulary is not None:
-        common = {word for word, idf in zip(vocabulary["words"], vocabulary["idf"], strict=True) if idf < RARE_IDF}
-    else:
-        common = {word for word in words if len(word) <= 3}
+    encoding = read_encoding(run.info.provenance.get("encoding")) if words else None
+    common = None if encoding is None else encoding.common_words()
+    if common is None:
+        common = frozenset(word for word in words if len(word) <= 3)
     return tuple(sorted(words - common))
 
 

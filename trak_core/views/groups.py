@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from trak_core.store.arrow import from_arrow_arrays
@@ -24,8 +23,6 @@ __all__ = [
     "class_influence",
     "class_matrix",
     "group_influence",
-    "group_table",
-    "matrix_table",
     "strongest_cell",
 ]
 
@@ -176,23 +173,3 @@ def cell_pairs(
     scores, train_idx, test_idx = zip(*rows, strict=True)
     shown = zip(scores, read_examples(run, "train", train_idx), read_examples(run, "test", test_idx), strict=True)
     return [Pair(float(score), train, test) for score, train, test in shown]
-
-
-def matrix_table(matrix: ClassMatrix) -> pd.DataFrame:
-    """The matrix as a table, a row a training class."""
-    return pd.DataFrame(
-        matrix.values,
-        columns=[f"test {matrix.names[label]}" for label in matrix.columns],
-        index=pd.Index([f"train {matrix.names[label]}" for label in matrix.rows], name="class"),
-    ).reset_index()
-
-
-def group_table(influence: ClassInfluence, train_idx: Sequence[int]) -> pd.DataFrame:
-    """The influence of a group on every class, a row a class."""
-    return pd.DataFrame(
-        {
-            "test_class": influence.names,
-            "n_tests": influence.n_tests,
-            "mean_sum_of_scores": group_influence(influence, train_idx),
-        }
-    )

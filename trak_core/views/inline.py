@@ -4,14 +4,15 @@ All text comes from data that anybody may have written, so every piece of it is 
 answer, and nothing is fetched from anywhere.
 """
 
-import base64
 import html
 from dataclasses import dataclass
 
+from trak_core.media import Medium, Picture
 from trak_core.store.run import Run
 from trak_core.views.browse import overview
 from trak_core.views.examples import Example
 from trak_core.views.explanation import Attributed, Explanation, explain
+from trak_core.views.media_html import data_uri, text_in_html
 
 __all__ = ["Inline", "show"]
 
@@ -104,14 +105,16 @@ def show(run: Run, test_idx: int, asked_class: int | None = None, method: str | 
 
 
 def _card(example: Example, caption: str) -> str:
-    picture = ""
-    if example.thumbnail:
-        kind = "png" if example.thumbnail.startswith(b"\x89PNG") else "webp"
-        data = base64.b64encode(example.thumbnail).decode()
-        alt = html.escape(f"{example.split} example {example.idx}, {example.label_name}", quote=True)
-        picture = f'<img src="data:image/{kind};base64,{data}" alt="{alt}" style="{_PICTURE}">'
-    text = f"<div>{html.escape(_short(example.text))}</div>" if example.text else ""
-    return f'<div style="{_CARD}">{picture}{text}{html.escape(caption)}</div>'
+    alt = html.escape(f"{example.split} example {example.idx}, {example.label_name}", quote=True)
+    shown = "".join(_medium(medium, alt) for medium in example.media)
+    return f'<div style="{_CARD}">{shown}{html.escape(caption)}</div>'
+
+
+def _medium(medium: Medium, alt: str) -> str:
+    name = f"<small>{html.escape(medium.name)}</small>" if medium.name else ""
+    if isinstance(medium, Picture):
+        return f'{name}<img src="{data_uri(medium)}" alt="{alt}" style="{_PICTURE}">'
+    return f"{name}<div>{text_in_html(medium, LONG_TEXT)}</div>"
 
 
 def _short(text: str) -> str:

@@ -1,18 +1,17 @@
 """What a run was made from and what it takes up, as tables with plain headings."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from trak_core.datasets import Pixels, Tokens, read_encoding
+from trak_core.modalities import read_encoding
 from trak_core.store.files import RunFiles
 from trak_core.store.run import Run
-from trak_core.views.own_data import made_from, model_in_words
+from trak_core.views.custom_data import made_from, model_in_words
 
-__all__ = ["SETTING_TITLES", "checkpoints_table", "facts_table", "methods_table", "sizes_table"]
+__all__ = ["SETTING_TITLES", "checkpoints_table", "metadata_table", "methods_table", "sizes_table"]
 
 _DATA = {
     "title": "name of the data",
@@ -20,7 +19,6 @@ _DATA = {
     "minutes": "minutes it was given",
     "modality": "kind of example",
     "data_fingerprint": "fingerprint of the data",
-    "vocabulary": "vocabulary",
 }
 SETTING_TITLES = {
     "seed": "seed",
@@ -48,7 +46,7 @@ SETTING_TITLES = {
 """What people call the settings in the meta table."""
 _OWN_PLACE = {
     *("class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"),
-    *("pixels", "tokens", "data_report"),
+    *("encoding", "data_report"),
 }
 _REPORT = {
     "n_left_out": "left out, because unreadable or without a class",
@@ -60,8 +58,8 @@ _REPORT = {
 LONGEST = 200
 
 
-def facts_table(run: Run) -> pd.DataFrame:
-    """Data, settings and versions, one row a fact: about, what, value."""
+def metadata_table(run: Run) -> pd.DataFrame:
+    """Data, settings and versions, one row each: about, what, value."""
     made = dict(run.info.provenance)
     if not made.get("flip_labels"):
         made.pop("flip_kind", None)  # says nothing where no label was made wrong
@@ -77,7 +75,9 @@ def facts_table(run: Run) -> pd.DataFrame:
         made.pop("recipe", None)
         made["model"] = model_in_words(run.info)
     rows += [("data", title, _words(made[key])) for key, title in _DATA.items() if made.get(key) is not None]
-    rows += [("data", *fact) for fact in _encoding_facts(made)]
+    encoding = read_encoding(made.get("encoding"))
+    if encoding is not None and (described := encoding.description()) is not None:
+        rows.append(("data", *described))
     report = made.get("data_report") or {}
     rows += [("data", title, _words(report[key])) for key, title in _REPORT.items() if report.get(key)]
     rows += [("data", "note of the reader", str(sentence)) for sentence in report.get("notes") or ()]
@@ -92,19 +92,6 @@ def facts_table(run: Run) -> pd.DataFrame:
     ]
     rows += [("versions", name, _words(version)) for name, version in (made.get("versions") or {}).items()]
     return pd.DataFrame([(about, what, _cut(value)) for about, what, value in rows], columns=["about", "what", "value"])
-
-
-def _encoding_facts(made: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How images and texts were made ready for the model; the vocabulary of runs of recipes is told as it is."""
-    encoding = read_encoding(made)
-    if isinstance(encoding, Pixels):
-        tones = "grey" if encoding.n_channels == 1 else "in colour"
-        size = f"{encoding.width} x {encoding.height} pixels (width x height), {tones}"
-        return [("images as the model takes them", size)]
-    if isinstance(encoding, Tokens):
-        said = f"the first {encoding.length:,} words in their order, of which it knows {len(encoding.words):,}"
-        return [("texts as the model takes them", said)]
-    return []
 
 
 def _words(value: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.store.run import Run
-from trak_core.views.examples import Example, read_examples
+from trak_core.views.examples import Example, read_examples, shows_texts
 from trak_core.views.neighbours import FeatureSpace
 
 __all__ = ["SuspectEvidence", "Witness", "suspect_evidence"]
@@ -72,13 +72,13 @@ def suspect_evidence(
         space: directions of the run's features.
         train_idx: of the train example.
         suggested_label: another label for it, None where there is none.
-        k: length of each list; by default what fits on a page, 6 images or 4 texts.
+        k: length of each list; by default what fits on a page, 6 pictures or 4 texts.
 
     Raises:
         NotInRunError: there is no such train example.
     """
     example = read_examples(run, "train", [run.check_train(train_idx)])[0]
-    k = k or (6 if run.info.modality == "image" else 4)
+    k = k or (4 if shows_texts(run) else 6)
     probabilities = _probabilities(run, example)
     # A label turns the gradient of an example around, away from those of the class that it really belongs to. So the
     # ones that are most alike under another label point the opposite way, and it is the size of the cosine that counts.

@@ -1,0 +1,263 @@
+"""Building from custom data: where they lie, how they are read, what is in them, and the model."""
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages.components.data_check import checked_report, is_checking, show_check, start_check
+from pages.components.run_names import free_name, name_and_seed, new_run_dir
+from pages.components.run_panels import say
+from pages.components.runs import builds, place_in_line
+from pages.components.text import plain
+from trak_core.datasets.custom_data import CustomData
+from trak_core.datasets.kinds import DATA_KINDS, DataKind
+from trak_core.datasets.options import Choice, Column, Number, Option, Toggle, Typed
+from trak_core.datasets.uploads import keep_upload
+from trak_core.errors import TrakCoreError
+from trak_core.folders import sources_dir
+from trak_core.modalities import MODALITIES
+from trak_core.subjects.custom_data import MAX_MINUTES
+from trak_core.views.custom_data import columns_of, typed_path
+
+__all__ = ["custom_data_panel"]
+
+USUAL = "the one that usually suits"
+NO_COLUMN = ""
+_KEPT = "custom data kept"
+_PROBLEM = "custom data problem"
+
+
+def custom_data_panel() -> None:
+    """The form for a build from custom data: first their report, then the build."""
+    name = st.selectbox(
+        "What do you have?", list(DATA_KINDS), format_func=lambda name: DATA_KINDS[name].title, key="data kind"
+    )
+    kind = DATA_KINDS[name]
+    _place(kind)
+    path = _typed()
+    options, is_ready = _reading_options(kind, path)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        model = _choose_model(kind.modality(options))
+        with st.container(width=150):
+            st.number_input(
+                "Minutes",
+                min_value=1,
+                max_value=MAX_MINUTES,
+                value=10,
+                step=5,
+                key="data minutes",
+                help="That the whole build may take. More minutes train more models, and the evidence gets surer.",
+            )
+    source = _source(kind, path, options) if is_ready else None
+    suggested = free_name(source.usual_name if source else kind.name)
+    name_and_seed(suggested)
+    _check_and_build(source, model, suggested)
+
+
+# --- where they lie -------------------------------------------------------------------------------------------
+
+
+def _place(kind: DataKind) -> None:
+    st.text_input(
+        f"{kind.path_title} on this machine",
+        key="data path",
+        placeholder=kind.path_example,
+        max_chars=4000,
+        autocomplete="off",
+        help="The path as a terminal would take it. The data stay where they are; a run holds a copy of what it shows.",
+    )
+    st.caption(kind.path_caption)
+    if not kind.uploads:
+        return
+    with st.expander("Upload instead", icon=":material/upload:"):
+        st.file_uploader(
+            kind.upload_title,
+            type=list(kind.uploads),
+            key=f"data upload {kind.name}",
+            on_change=_keep,
+            args=(kind,),
+        )
+        if kept := st.session_state.get(_KEPT):
+            st.caption(f"Kept as {plain(kept)}; delete it there once no build needs it.")
+
+
+def _typed() -> Path | None:
+    try:
+        return typed_path(str(st.session_state["data path"] or ""))
+    except TrakCoreError as error:
+        st.error(plain(_sentence(error)), icon=":material/error:")
+        return None
+
+
+def _keep(kind: DataKind) -> None:
+    """Keeps an upload beside the runs, and puts its path where paths are typed."""
+    file = st.session_state.get(f"data upload {kind.name}")
+    st.session_state.pop(_PROBLEM, None)
+    if file is None:
+        return
+    try:
+        kept = str(keep_upload(file, file.name, sources_dir()))
+    except TrakCoreError as error:
+        st.session_state[_PROBLEM] = str(error)
+        return
+    st.session_state["data path"] = st.session_state[_KEPT] = kept
+
+
+# --- how they are read ----------------------------------------------------------------------------------------
+
+
+def _reading_options(kind: DataKind, path: Path | None) -> tuple[dict[str, Any], bool]:
+    """The options of reading as chosen, and whether there are all that are needed."""
+    offered = [option for option in kind.options if option.field is not None]
+    if kind.columns is None:
+        with st.container(horizontal=True):
+            return {option.name: _field(option) for option in offered}, path is not None
+    options: dict[str, Any] = {}
+    # How a file is to be read, before its columns are known. What is done to images is left to the command line here.
+    unusual = [option for option in offered if isinstance(option.field, Toggle | Typed)]
+    if unusual:
+        with st.expander("Where the file is unusual", icon=":material/tune:"), st.container(horizontal=True):
+            options = {option.name: _field(option) for option in unusual}
+    if path is None:
+        return options, False
+    try:
+        columns = columns_of(kind, path, options)
+    except TrakCoreError as error:
+        st.error(plain(_sentence(error)), icon=":material/error:")
+        return options, False
+    chosen = _columns(kind, columns)
+    return options | chosen, None not in chosen.values()
+
+
+def _field(option: Option) -> Any:
+    """The value that somebody chooses for an option; None where it is left as it is."""
+    field, key = option.field, f"data {option.name}"
+    if isinstance(field, Toggle):
+        is_on = st.toggle(field.title, value=field.when_off, key=key)
+        return is_on != field.when_off
+    if isinstance(field, Number):
+        number = st.number_input(
+            field.title,
+            min_value=field.lowest,
+            max_value=field.highest,
+            value=None,
+            step=field.step,
+            key=key,
+            placeholder=field.empty,
+            help=field.hint,
+        )
+        return None if number is None else int(number)
+    if isinstance(field, Choice):
+        values = dict(field.values)
+        return values[st.selectbox(field.title, list(values), key=key)]
+    assert isinstance(field, Typed)
+    return str(st.text_input(field.title, key=key, placeholder=field.empty, max_chars=40) or "").strip() or None
+
+
+def _columns(kind: DataKind, columns: list[str]) -> dict[str, Any]:
+    """The columns as chosen, by the option that they are for; None where one is still to be chosen."""
+    fields = {option.name: option.field for option in kind.options if isinstance(option.field, Column)}
+    modality = kind.modalities[0]
+    chosen: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        if len(kind.modalities) > 1:
+            modality = st.selectbox(
+                "Examples are",
+                list(kind.modalities),
+                format_func=lambda name: MODALITIES[name].plural,
+                key="data examples",
+            )
+        for name, field in fields.items():
+            if field.without or (field.contents_of and field.contents_of != modality):
+                continue
+            chosen[name] = _column(name, field, columns)
+    for name, field in fields.items():
+        if field.without:
+            chosen[name] = _column(name, field, columns)
+    return chosen
+
+
+def _column(name: str, field: Column, columns: list[str]) -> str | None:
+    likely = field.likely_in(columns)
+    # The key holds the columns: another file has others, and a choice among those would mean nothing there.
+    key = f"data {name} {columns}"
+    if field.without:
+        return st.selectbox(
+            field.title,
+            [NO_COLUMN, *columns],
+            format_func=lambda column: column or field.without,
+            index=0 if likely is None else 1 + columns.index(likely),
+            key=key,
+        )
+    index = None if likely is None else columns.index(likely)
+    return st.selectbox(field.title, columns, index=index, placeholder="choose", key=key)
+
+
+def _choose_model(modality: str) -> str | None:
+    """The name of a ready model; None to leave it to the build."""
+    models = {model.name: model for model in MODALITIES[modality].models}
+    name = st.selectbox(
+        "Model",
+        [USUAL, *models],
+        format_func=lambda name: name if name == USUAL else f"{name}: {models[name].title}",
+        key=f"data model {', '.join(models)}",
+    )
+    return None if name == USUAL else name
+
+
+def _source(kind: DataKind, path: Path | None, options: dict[str, Any]) -> CustomData | None:
+    if path is None:
+        return None
+    try:
+        given = {name: value for name, value in options.items() if value != NO_COLUMN}
+        return CustomData(kind.name, path, seed=int(st.session_state.get("new seed") or 0), **given)
+    except TrakCoreError as error:
+        st.error(plain(_sentence(error)), icon=":material/error:")
+        return None
+
+
+# --- check, then build ----------------------------------------------------------------------------------------
+
+
+def _check_and_build(source: CustomData | None, model: str | None, suggested: str) -> None:
+    report = None if source is None else checked_report(source)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Check again" if report else "Check the data",
+            type="secondary" if report else "primary",
+            icon=":material/fact_check:",
+            disabled=source is None or is_checking(source),
+            on_click=start_check,
+            args=(source,),
+            help="Reads everything and says what is in it, before anything is trained.",
+        )
+        if report is not None:
+            st.button(
+                "Build", type="primary", icon=":material/play_arrow:", on_click=_build, args=(source, model, suggested)
+            )
+    if problem := st.session_state.pop(_PROBLEM, None):
+        st.error(plain(_sentence(problem)), icon=":material/error:")
+    if source is not None:
+        show_check(source, report)
+
+
+def _build(source: CustomData, model: str | None, suggested: str) -> None:
+    try:
+        run_dir = new_run_dir(suggested)
+    except TrakCoreError as error:
+        st.session_state[_PROBLEM] = str(error)
+        return
+    minutes, seed = int(st.session_state["data minutes"]), int(st.session_state["new seed"])
+    asked = ["--name", run_dir.name, "--minutes", str(minutes), "--seed", str(seed)]
+    if model is not None:
+        asked += ["--model", model]
+    builds().start_build(run_dir, ["build", *source.words(), *asked])
+    st.session_state["new name"] = ""
+    doing = "waits for other builds to end" if place_in_line(run_dir) else "is being built"
+    say(f"“{plain(run_dir.name)}” {doing}; it can be looked at as soon as it has scores.", ":material/info:")
+
+
+def _sentence(error: object) -> str:
+    said = str(error)
+    return said[:1].upper() + said[1:]

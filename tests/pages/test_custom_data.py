@@ -1,0 +1,164 @@
+"""The panel for building from one's own data, as a person meets it; reading runs in a process of its own."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.conftest import words
+from trak_core.jobs import Jobs
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Builds that pages start are only written down."""
+    found = []
+    monkeypatch.setattr(Jobs, "start_build", lambda self, run_dir, command: found.append((run_dir, command)))
+    return found
+
+
+@pytest.fixture
+def app(runs, open_page, started) -> AppTest:
+    opened = open_page("runs")
+    opened.get_by_key("new source").set_value("Your own data").run()
+    assert not opened.exception
+    return opened
+
+
+def button(app: AppTest, label: str):
+    return next(one for one in app.button if one.label == label)
+
+
+def labels(app: AppTest) -> list[str]:
+    return [one.label for one in app.button]
+
+
+def check(app: AppTest) -> AppTest:
+    button(app, "Check the data").click().run()
+    deadline = time.monotonic() + 60
+    while "Cancel" in labels(app) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        app.run()
+    assert not app.exception
+    return app
+
+
+def type_path(app: AppTest, path: Path | str) -> AppTest:
+    return app.text_input(key="data path").input(str(path)).run()
+
+
+def choose(app: AppTest, label: str, value: str) -> AppTest:
+    return next(one for one in app.selectbox if one.label == label).select(value).run()
+
+
+def write_images(folder: Path) -> Path:
+    for name in ("<b>cats</b>", "犬"):
+        (folder / name.replace("/", "_")).mkdir(parents=True)
+        for number in range(6):
+            tones = np.full((8, 8), 10 * number + len(name), dtype=np.uint8)
+            Image.fromarray(tones).save(folder / name.replace("/", "_") / f"{number}.png")
+    (folder / "犬" / "broken.png").write_bytes(b"nothing")
+    return folder
+
+
+def write_table(path: Path) -> Path:
+    rows = [f"a fine film {i},good" if i % 2 else f"a poor film {i},bad" for i in range(20)]
+    path.write_text("\n".join(["review,label", *rows]), encoding="utf-8")
+    return path
+
+
+def test_nothing_can_be_checked_before_a_path_is_given(app):
+    assert button(app, "Check the data").disabled
+    assert "Build" not in labels(app)
+    assert "A folder for each class" in words(app)
+
+
+def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_path, started):
+    folder = write_images(tmp_path / "pets")
+    check(type_path(app, folder))
+    said = words(app)
+    assert "“pets”: 10 training and 2 test images in 2 classes." in said
+    assert "8 x 8 pixels (width x height), grey" in said
+    assert app.dataframe[0].value["class"].tolist() == ["<b>cats<_b>", "犬"]
+    assert [one.label for one in app.expander if "left out" in one.label] == ["1 left out"]
+    left_out = next(table.value for table in app.dataframe if "because" in table.value)
+    assert left_out["left out"].tolist() == ["犬/broken.png"]
+    choose(app, "Model", "cnn")
+    app.number_input(key="data minutes").set_value(3).run()
+    app.number_input(key="data size").set_value(16).run()
+    assert "Build" not in labels(app), "other pixels are other data, and are checked anew"
+    check(app)
+    button(app, "Build").click().run()
+    command = ["build", "image-folder", str(folder.resolve()), "--size", "16", "--name", "pets"]
+    assert started == [(runs / "pets", [*command, "--minutes", "3", "--seed", "0", "--model", "cnn"])]
+    assert "“pets” is being built" in words(app)
+
+
+def test_a_path_that_is_not_there_gets_one_sentence_and_stays(app, tmp_path):
+    check(type_path(app, tmp_path / "nowhere"))
+    assert [error.value for error in app.error] and "There is no folder or zip file" in words(app)
+    assert app.text_input(key="data path").value == str(tmp_path / "nowhere")
+    assert "Build" not in labels(app)
+
+
+@pytest.mark.parametrize("typed", ["~nobodyatall/x", "a\0b", "x" * 3000])
+def test_a_path_that_cannot_be_gets_one_sentence(app, typed):
+    type_path(app, typed)
+    assert not app.exception
+    assert "Nothing can be read at" in words(app)
+    assert button(app, "Check the data").disabled
+
+
+def test_columns_are_offered_from_the_files_own_header(app, runs, tmp_path, started):
+    table = write_table(tmp_path / "films.csv")
+    app.selectbox(key="data kind").select("table").run()
+    type_path(app, table)
+    by_label = {one.label: one for one in app.selectbox}
+    assert by_label["Column of texts"].options == ["review", "label"]
+    assert by_label["Column of texts"].value == "review" and by_label["Column of labels"].value == "label"
+    check(app)
+    assert "16 training and 4 test texts in 2 classes" in words(app)
+    app.text_input(key="new name").input("mine").run()
+    button(app, "Build").click().run()
+    command = ["build", "table", str(table.resolve()), "--text", "review", "--label", "label", "--name", "mine"]
+    assert started == [(runs / "mine", [*command, "--minutes", "10", "--seed", "0"])]
+
+
+def test_a_table_that_cannot_be_read_gets_one_sentence_at_once(app, tmp_path):
+    app.selectbox(key="data kind").select("table").run()
+    (tmp_path / "empty.csv").write_bytes(b"")
+    type_path(app, tmp_path / "empty.csv")
+    assert "is empty; give a file with a row for each example" in words(app)
+    type_path(app, tmp_path / "films.xlsx")
+    assert "has an ending that is not known" in words(app)
+    assert button(app, "Check the data").disabled
+
+
+def test_a_name_that_is_taken_is_said_beside_the_form(app, tmp_path, started):
+    check(type_path(app, write_images(tmp_path / "digits")))
+    assert app.text_input(key="new name").placeholder == "digits-2"
+    app.text_input(key="new name").input("digits").run()
+    button(app, "Build").click().run()
+    assert "There is a run “digits” already" in words(app)
+    assert started == []
+
+
+def test_an_upload_is_kept_beside_the_runs_and_its_path_filled_in(app, runs, tmp_path):
+    app.selectbox(key="data kind").select("table").run()
+    content = write_table(tmp_path / "films.csv").read_bytes()
+    app.file_uploader(key="data upload table").set_value(("../../../films 1.csv", content, "text/csv")).run()
+    kept = runs.parent / "sources" / "films-1.csv"
+    assert kept.read_bytes() == content
+    assert app.text_input(key="data path").value == str(kept.resolve())
+    check(app)
+    assert "16 training and 4 test texts" in words(app)
+
+
+def test_an_upload_that_is_no_archive_is_refused_and_not_kept(app, runs):
+    app.file_uploader(key="data upload image-folder").set_value(("x.zip", b"PK no zip", "application/zip")).run()
+    assert not app.exception
+    assert "X.zip is neither a folder nor a zip file, or is damaged" in words(app)
+    assert not any((runs.parent / "sources").iterdir())

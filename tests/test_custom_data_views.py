@@ -1,0 +1,217 @@
+"""What pages say about a person's own data before a build, and about a run of them afterwards."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import trak_core as tc
+from tests.test_image_folder import saved
+from trak_core.datasets.kinds import DATA_KINDS
+from trak_core.datasets.options import LABEL, SPLIT, TEXT
+from trak_core.datasets.report import report_on
+from trak_core.engine import BuildSettings, build_run
+from trak_core.errors import EmptyDataError, InvalidDataError, StoreDamagedError
+from trak_core.modalities import LeftOut, RawData, RawSplit, find_modality, prepare
+from trak_core.store.catalog import summarize
+from trak_core.store.run import Run
+from trak_core.subjects import custom_recipe
+from trak_core.subjects.of_run import can_be_made_again, read_dataset
+from trak_core.views.custom_data import columns_of, run_in_words, typed_path
+from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
+from trak_core.views.provenance import metadata_table
+from trak_core.views.thumbnails import enlarged
+
+TABLE, HF = DATA_KINDS["table"], DATA_KINDS["hf-dataset"]
+TEXTS = ["Good film", "bad film", "good  FILM", "fine", "good film", "dull"]
+
+
+def raw(n: int = 1) -> RawData:
+    return RawData(
+        "films",
+        "text",
+        ("bad", "<b>good</b>"),
+        RawSplit(TEXTS[:4] * n, np.array([1, 0, 0, 1] * n)),
+        RawSplit(TEXTS[4:], np.array([1, 0])),
+        (LeftOut("films.csv, row 7", "it has no text"),),
+        ("A note.",),
+    )
+
+
+def test_a_report_comes_back_from_json_as_it_was():
+    report = report_on(raw())
+    assert read_report(report.as_json()) == report
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"classes": [{}]}', "null"])
+def test_what_is_no_report_gets_a_sentence(text):
+    with pytest.raises(InvalidDataError, match="did not arrive whole"):
+        read_report(text)
+
+
+def test_a_report_is_told_in_sentences_and_tables_with_the_gravest_first():
+    report = report_on(raw())
+    assert report_sentences(report)[0] == "“films”: 4 training and 2 test texts in 2 classes."
+    assert report_sentences(report)[-1] == "A note."
+    assert class_table(report).to_dict("list") == {
+        "class": ["bad", "<b>good</b>"],
+        "training": [2, 2],
+        "test": [1, 1],
+    }
+    found = findings_of(report)
+    assert [one.title for one in found] == [
+        "1 with labels in conflict",
+        "1 test examples in training too",
+        "1 left out",
+        "1 repeated",
+    ]
+    assert found[0].table.iloc[0].tolist() == ["0, 2", "0", "bad, <b>good</b>"]
+    assert found[2].table.iloc[0].tolist() == ["films.csv, row 7", "it has no text"]
+    clean = replace(report, repeated=(), left_out=())
+    assert findings_of(clean) == ()
+
+
+def test_tables_of_many_findings_stay_short():
+    found = findings_of(report_on(raw(3000)))
+    assert all(len(one.table) <= 1000 for one in found)
+    assert found[0].table.iloc[0]["training examples"].endswith("and 5,992 more")
+
+
+def test_columns_are_read_off_every_kind_of_table(tmp_path):
+    (tmp_path / "a.csv").write_text("Text;Étiquette\nx;y\n", encoding="utf-8")
+    assert columns_of(TABLE, tmp_path / "a.csv", {}) == ["Text", "Étiquette"]
+    assert columns_of(TABLE, tmp_path / "a.csv", {"no_header": True}) == ["1", "2"]
+    (tmp_path / "b.tsv").write_bytes("título\tlabel\nx\ty\n".encode("latin-1"))
+    assert columns_of(TABLE, tmp_path / "b.tsv", {"encoding": "latin-1"}) == ["título", "label"]
+    (tmp_path / "c.jsonl").write_text('{"text": "a"}\nbroken\n{"label": 1, "text": "b"}\n')
+    assert columns_of(TABLE, tmp_path / "c.jsonl", {}) == ["text", "label"]
+    (tmp_path / "d.json").write_text(json.dumps([{"text": "a", "label": 1}]))
+    assert columns_of(TABLE, tmp_path / "d.json", {}) == ["text", "label"]
+    pd.DataFrame({"text": ["a"], "label": [1]}).to_parquet(tmp_path / "e.parquet")
+    assert columns_of(TABLE, tmp_path / "e.parquet", {}) == ["text", "label"]
+    (tmp_path / "hf").mkdir()
+    pd.DataFrame({"sentence": ["a"], "label": [1]}).to_parquet(tmp_path / "hf" / "train-00000-of-00001.parquet")
+    assert columns_of(HF, tmp_path / "hf", {}) == ["sentence", "label"]
+    with pytest.raises(EmptyDataError, match="is empty"):
+        (tmp_path / "f.csv").touch()
+        columns_of(TABLE, tmp_path / "f.csv", {})
+    with pytest.raises(InvalidDataError, match="there is no file"):
+        columns_of(TABLE, tmp_path / "g.csv", {})
+    with pytest.raises(InvalidDataError, match="too long"):
+        columns_of(HF, tmp_path / ("x" * 300), {})
+
+
+def test_columns_and_models_are_offered_by_what_they_are_for():
+    assert TEXT.field.likely_in(["id", "Review", "Label"]) == "Review"
+    assert LABEL.field.likely_in(["id", "Review", "Label"]) == "Label"
+    assert SPLIT.field.likely_in(["id", "note"]) is None
+    assert {model.name for model in find_modality(TABLE.modality({})).models} == {"words", "transformer"}
+    assert {model.name for model in find_modality(HF.modality({"image": "picture"})).models} >= {"mlp", "cnn"}
+
+
+def test_a_typed_path_is_taken_as_a_terminal_takes_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert typed_path("  ~/cats ") == tmp_path / "cats"
+    assert typed_path(" ") is None
+
+
+# --- runs of own data -----------------------------------------------------------------------------------------
+
+
+def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
+    texts = [f"a {'fine' if number % 2 else 'poor'} film {'x' * (number + 2)}" for number in range(60)]
+    labels = np.arange(60) % 2
+    data = RawData(
+        "films", "text", ("bad", "good"), RawSplit(texts[:48], labels[:48]), RawSplit(texts[48:], labels[48:])
+    )
+    metadata = {"minutes": 3.0, "data_report": {"n_left_out": 2, "n_leaks": 0, "notes": ["A note."]}}
+    recipe = custom_recipe("table", prepare(data, "vocabulary"), "words", metadata=metadata)
+    settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=1, proj_dim=8, n_subsets=20, n_seeds=1)
+    run_dir = build_run(settings, "films", tmp_path, recipe=recipe)
+    with tc.open_run(run_dir) as run:
+        said = "Texts from the table “films”; model words, weighted words, one hidden layer; given 3 minutes"
+        assert run_in_words(run.info) == said
+        table = metadata_table(run).set_index("what")["value"]
+        assert table["made from"] == "Texts from the table “films”"
+        assert table["model"] == "words, weighted words, one hidden layer"
+        assert table["left out, because unreadable or without a class"] == "2"
+        assert table["note of the reader"] == "A note."
+        assert "recipe" not in table and "test examples that are training examples too" not in table
+        assert table["texts as the model takes them"].startswith("weights of 51 words: film, fine,")
+        assert not {"data report", "encoding"} & set(table.index)
+    assert run_in_words(summarize(run_dir).info) == said
+    with tc.open_run(run_dir) as run:
+        # A run that somebody sent may hold anything.
+        assert can_be_made_again(run)
+        for key, value in {"minutes": "ten", "model": []}.items():
+            kept = run.info.provenance
+            odd = replace(run.info, provenance={**kept, key: value})
+            assert run_in_words(odd).startswith("Texts from the table “films”")
+        for change in ({"model": []}, {"weights": 3}, {"sources": "x"}, {"recipe": []}):
+            with changed(run, **change):
+                assert not can_be_made_again(run)
+        with (
+            changed(run, encoding=None),
+            pytest.raises(StoreDamagedError, match="does not tell how its texts become"),
+        ):
+            read_dataset(run)
+        with (
+            changed(run, encoding={"kind": "pixels", "width": 8, "mean": [0.5], "deviation": [1.0]}),
+            pytest.raises(StoreDamagedError, match=r"not whole \(KeyError: 'height'\)"),
+        ):
+            read_dataset(run)
+        with (
+            changed(run, encoding={"kind": "vocabulary", "words": ["film"], "idf": [[1, 2], [3, 4]]}),
+            pytest.raises(StoreDamagedError, match="cannot be turned into inputs"),
+        ):
+            read_dataset(run)
+
+
+@contextmanager
+def changed(run: Run, **facts: object) -> Iterator[None]:
+    """The run as if its meta table told other things."""
+    info = run.info
+    try:
+        run.info = replace(info, provenance={**info.provenance, **facts}, recipe=facts.get("recipe", info.recipe))
+        yield
+    finally:
+        run.info = info
+
+
+def test_pictures_of_a_run_that_are_none_are_a_damaged_store():
+    pixels = {"kind": "pixels", "height": 2, "width": 2, "mean": [0.5], "deviation": [1.0]}
+    info = SimpleNamespace(
+        name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"encoding": pixels}
+    )
+    answers = {"label": [(0,)], "idx, thumbnail": [(0, b"no picture", None)], "idx, name": []}
+
+    def rows(query: str, params: list[object]) -> list[tuple[object, ...]]:
+        return next(found for start, found in answers.items() if query.startswith(f"SELECT {start}"))
+
+    run = SimpleNamespace(path=Path("nowhere"), info=info, rows=rows)
+    with pytest.raises(StoreDamagedError, match=r"'sent' holds train examples that cannot .*UnidentifiedImageError"):
+        read_dataset(run)
+
+
+def test_a_run_of_a_recipe_says_what_it_said(small_run):
+    assert run_in_words(small_run.info) is None
+    assert metadata_table(small_run).set_index("what")["value"]["recipe"] == "digits"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_small_images_are_enlarged_pixel_by_pixel_and_large_ones_left_alone(mode):
+    tones = np.random.default_rng(0).integers(0, 256, (14, 10) + ((3,) if mode == "RGB" else ()), dtype=np.uint8)
+    content = saved(Image.fromarray(tones), "PNG")
+    with Image.open(io.BytesIO(enlarged(content, 150))) as image:
+        large = np.asarray(image)
+    assert large.shape[:2] == (14 * 30, 10 * 30)
+    assert (large[::30, ::30] == tones).all() and (large[29::30, 29::30] == tones).all()
+    assert enlarged(content, 12) == content

@@ -1,0 +1,194 @@
+"""Commands for custom data: check it, build a run from it, fetch a well-known data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from trak_core.commands.build_options import planting_options, seed_and_device
+from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
+from trak_core.datasets.custom_data import CustomData
+from trak_core.datasets.kinds import DATA_KINDS, DataKind
+from trak_core.datasets.options import Option
+from trak_core.folders import runs_dir, sources_dir
+from trak_core.jobs import report_progress
+from trak_core.modalities import MODALITIES
+from trak_core.stopping import stop_when_asked
+
+if TYPE_CHECKING:
+    from trak_core.datasets.report import DataReport
+    from trak_core.engine.budget import Sizes
+
+__all__ = ["build_commands", "check", "custom_data", "download_command", "reading_options"]
+
+
+def reading_options(kind: DataKind) -> list[click.Parameter]:
+    """The argument and the options that say where data of a kind lie and how they are read."""
+    return [
+        click.Argument(["path"], metavar=kind.metavar, type=click.Path(path_type=Path)),
+        *(_option(option, option.name in kind.required) for option in kind.options),
+    ]
+
+
+def _option(option: Option, is_required: bool) -> click.Option:
+    if option.values is bool:
+        return click.Option([option.flag], is_flag=True, help=option.help)
+    values: Any = click.Path(path_type=Path) if option.values is Path else option.values
+    if option.choices:
+        values = click.Choice([str(choice) for choice in option.choices])
+    return click.Option(
+        [option.flag], type=values, metavar=option.metavar or None, required=is_required, help=option.help
+    )
+
+
+def custom_data(kind: DataKind, options: dict[str, Any], seed: int = 0) -> CustomData:
+    """The data that the options of `reading_options` name; takes these out of `options`."""
+    taken = {"path": options.pop("path")}
+    for option in kind.options:
+        value = options.pop(option.name)
+        taken[option.name] = option.values(value) if option.choices and value is not None else value
+    return CustomData(kind.name, seed=seed, **taken)
+
+
+def build_commands() -> dict[str, click.Command]:
+    """The subcommands of `build` for custom data."""
+    return {name: _build_command(kind) for name, kind in DATA_KINDS.items()}
+
+
+def _build_command(kind: DataKind) -> click.Command:
+    modalities = [MODALITIES[name] for name in kind.modalities if name in MODALITIES]
+    models = [model.name for modality in modalities for model in modality.models]
+    models += [f"{library.prefix}:NAME" for modality in modalities for library in modality.libraries]
+    sizes = [
+        click.Option(["--n-checkpoints"], type=int, help="Models that attribution averages over.  [by --minutes]"),
+        click.Option(["--n-subsets"], type=int, help="Random halves to retrain on.  [by --minutes]"),
+        click.Option(["--n-seeds"], type=int, help="Models retrained on each half.  [by --minutes]"),
+    ]
+    return click.Command(
+        kind.name,
+        callback=lambda **options: _build(kind, **options),
+        help=f"From {kind.holds}.\n\nReads the data, says what is in them, then trains, attributes and "
+        "measures as much as the minutes pay for. Can be stopped, and the same command goes on.",
+        short_help=f"From {kind.holds}.",
+        params=[
+            *reading_options(kind),
+            click.Option(["--name"], help="Name of the run.  [that of the folder or file]"),
+            click.Option(
+                ["--model"],
+                help=f"What to train: {', '.join(models)} or MODULE:FUNCTION.  [what usually suits]",
+            ),
+            click.Option(
+                ["--weights"],
+                type=click.Path(resolve_path=True),
+                help="File of weights to begin training from: safetensors, or what torch.save wrote of a state dict.",
+            ),
+            click.Option(
+                ["--minutes"], type=float, default=10.0, show_default=True, help="That the whole build may take."
+            ),
+            click.Option(["--n-train"], type=int, help="Train examples to draw.  [all]"),
+            click.Option(["--n-test"], type=int, help="Test examples to explain.  [all, up to 1500]"),
+            *seed_and_device(),
+            *sizes,
+            *planting_options(),
+        ],
+    )
+
+
+def _build(kind: DataKind, name: str | None, **options: Any) -> None:
+    stop_when_asked()
+    with clear_errors():
+        from trak_core.engine.custom_build import CustomBuild, build_custom_data  # torch: a build pays for it
+
+        source = custom_data(kind, options, options["seed"])
+        name = name or source.usual_name
+        with _reading_bar() as show_reading, progress_bar() as show:
+            run_dir = build_custom_data(
+                source, CustomBuild(**options), name, runs_dir(), _say_report, show_reading, _say_sizes, show
+            )
+        say_complete(run_dir)
+
+
+def _say_report(report: DataReport) -> None:
+    click.echo(report.text())
+
+
+def _say_sizes(sizes: Sizes) -> None:
+    click.echo(
+        f"To be computed: {sizes.n_checkpoints} checkpoints, and {sizes.n_subsets} random halves with "
+        f"{sizes.n_seeds} models each."
+    )
+
+
+@contextmanager
+def _reading_bar() -> Iterator[Callable[[int, int], None]]:
+    """Shows how far reading is; nothing where reading tells nothing."""
+    with tqdm(total=1000, bar_format="reading {bar}| {elapsed}", disable=None, leave=False) as bar:
+
+        def show(n_done: int, n_steps: int) -> None:
+            report_progress(n_done / max(n_steps, 1), "reading")
+            bar.update(1000 * n_done / max(n_steps, 1) - bar.n)
+
+        yield show
+
+
+@click.group()
+def check() -> None:
+    """Say what is in data before anything is trained: classes, sizes, duplicates, leaks, what cannot be read."""
+
+
+def _check_command(kind: DataKind) -> click.Command:
+    return click.Command(
+        kind.name,
+        callback=lambda **options: _check(kind, **options),
+        help=f"{kind.holds[0].upper()}{kind.holds[1:]}.",
+        params=[
+            *reading_options(kind),
+            click.Option(["--seed"], type=int, default=0, show_default=True, help="Of the draw of test examples."),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print everything that was found, as JSON."),
+        ],
+    )
+
+
+def _check(kind: DataKind, as_json: bool, seed: int, **options: Any) -> None:
+    with clear_errors("nothing was written."):
+        from trak_core.datasets.report import report_on
+
+        with _reading_bar() as show:
+            report = report_on(custom_data(kind, options, seed).read(show))
+        click.echo(report.as_json() if as_json else report.text())
+
+
+for _kind in DATA_KINDS.values():
+    check.add_command(_check_command(_kind))
+
+
+@click.command(name="download")
+@click.argument("name")
+@click.argument("directory", type=click.Path(path_type=Path), default=sources_dir)
+@click.option("--mirror", help="Address or folder that has the files under the same names.")
+def download_command(name: str, directory: Path, mirror: str | None) -> None:
+    """Fetch fashion-mnist, cifar-10 or ag-news into DIRECTORY/NAME, and check every file's sum.
+
+    DIRECTORY is data/sources unless given. A download that broke off goes on where it stopped.
+    """
+    stop_when_asked()
+    with clear_errors():
+        from trak_core.datasets.download import download
+
+        with tqdm(unit="B", unit_scale=True, disable=None, desc=name) as bar:
+
+            def show(n_done: int, n_bytes: int) -> None:
+                bar.total = n_bytes
+                bar.update(n_done - bar.n)
+
+            folder = download(name, directory, mirror, show)
+        if name == "ag-news":
+            options = f"table {folder / 'train.csv'} --test {folder / 'test.csv'} --text 3 --label 1 --no-header"
+        else:
+            options = f"image-arrays {folder}"
+        click.echo(f"{folder} is there. Build a run of it with: python -m trak_core build {options} --n-train 5000")

@@ -1,0 +1,247 @@
+"""The kinds of data that a run can be built from, one entry each.
+
+The command line, the pages and Python follow from the entry. A further kind is a reader that gives `RawData` and an
+entry in this table, or a call of `register_data_kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trak_core.datasets.options import (
+    CHANNELS,
+    DELIMITER,
+    ENCODING,
+    IMAGE,
+    LABEL,
+    NO_HEADER,
+    SIZE,
+    SPLIT,
+    TEST,
+    TEST_SHARE,
+    TEXT,
+    Column,
+    Option,
+)
+from trak_core.errors import InvalidDataError, InvalidSettingError
+from trak_core.modalities.raw import RawData
+
+__all__ = ["DATA_KINDS", "DataKind", "Progress", "find_data_kind", "register_data_kind"]
+
+Progress = Callable[[int, int], object]
+"""Told of the steps done and of all steps."""
+HELD_OUT = 0.2
+"""Share of each class that is held out where there are no test examples."""
+
+
+@dataclass(frozen=True)
+class DataKind:
+    """One kind of data.
+
+    Attributes:
+        name: on the command line, and in the place of a recipe's name in runs.
+        title: what people call it.
+        holds: what it is, after "From ...".
+        made_from: of a run of it, between its examples and the name of the data, as "from the folder".
+        modalities: of its examples; where there are several, the column that is named decides.
+        read: gives the data from their path, the options by name, the seed of what is held out, and who is told how
+            far reading is.
+        options: that it takes.
+        required: names of those that must be given.
+        columns: gives the names of the columns, from the path and the options so far; None for data without columns.
+        metavar: what stands for the path in usage lines.
+        path_title: above the field for the path.
+        path_example: in that field while it is empty.
+        path_caption: below it.
+        uploads: endings of files that may be uploaded; empty where a path has to be typed.
+        upload_title: above the field for the upload.
+    """
+
+    name: str
+    title: str
+    holds: str
+    made_from: str
+    modalities: tuple[str, ...]
+    read: Callable[[Path, Mapping[str, Any], int, Progress], RawData]
+    options: tuple[Option, ...] = (TEST_SHARE,)
+    required: tuple[str, ...] = ()
+    columns: Callable[[Path, Mapping[str, Any]], list[str]] | None = None
+    metavar: str = "PATH"
+    path_title: str = "File or folder"
+    path_example: str = ""
+    path_caption: str = ""
+    uploads: tuple[str, ...] = ()
+    upload_title: str = "File"
+
+    def modality(self, options: Mapping[str, Any]) -> str:
+        """The modality of the examples that these options name; the first one where they do not say."""
+        for option in self.options:
+            named = option.field.contents_of if isinstance(option.field, Column) else ""
+            if named in self.modalities and options.get(option.name):
+                return named
+        return self.modalities[0]
+
+
+def _share(options: Mapping[str, Any]) -> float:
+    share = options.get("test_share")
+    return HELD_OUT if share is None else float(share)
+
+
+# Readers are imported when something is read: they bring libraries along that take a while.
+
+
+def _read_image_folder(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
+    from trak_core.datasets.image_folder import read_image_folder
+
+    return read_image_folder(path, options.get("size"), options.get("channels"), _share(options), seed, on_progress)
+
+
+def _read_image_arrays(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
+    """Arrays of images, in whichever of the known forms they lie there."""
+    from trak_core.datasets.cifar import read_cifar_folder
+    from trak_core.datasets.idx import read_idx_folder
+    from trak_core.datasets.npz import read_npz
+    from trak_core.datasets.text_files import file_errors
+
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, _share(options), seed)
+    with file_errors(path):
+        is_there = path.exists()
+    if not is_there:
+        raise InvalidDataError(f"{path} is not there; give an .npz file, or a folder with idx or CIFAR-10 files.")
+    if any(any(path.glob(pattern)) for pattern in ("*.bin", "*/data_batch_*.bin", "data_batch_*", "*/data_batch_*")):
+        return read_cifar_folder(path)
+    return read_idx_folder(path)
+
+
+def _read_table(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
+    from trak_core.datasets.table import read_table
+
+    return read_table(
+        path,
+        options["text"],
+        options["label"],
+        split_column=options.get("split"),
+        test_path=options.get("test"),
+        test_share=_share(options),
+        seed=seed,
+        has_header=not options.get("no_header"),
+        delimiter=options.get("delimiter"),
+        encoding=options.get("encoding"),
+    )
+
+
+def _table_columns(path: Path, options: Mapping[str, Any]) -> list[str]:
+    from trak_core.datasets.table import table_columns
+
+    return table_columns(path, not options.get("no_header"), None, options.get("encoding"))
+
+
+def _read_hf_dataset(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
+    from trak_core.datasets.hf_directory import read_hf_directory
+
+    return read_hf_directory(
+        path,
+        text_column=options.get("text"),
+        image_column=options.get("image"),
+        label_column=options.get("label"),
+        size=options.get("size"),
+        channels=options.get("channels"),
+        test_share=_share(options),
+        seed=seed,
+    )
+
+
+def _hf_columns(path: Path, options: Mapping[str, Any]) -> list[str]:
+    from trak_core.datasets.hf_directory import hf_columns
+
+    return hf_columns(path)
+
+
+DATA_KINDS: dict[str, DataKind] = {
+    kind.name: kind
+    for kind in (
+        DataKind(
+            "image-folder",
+            "A folder of images",
+            "images laid out as FOLDER/CLASS/IMAGE, or below train and test folders; a zip too",
+            "from the folder",
+            ("image",),
+            _read_image_folder,
+            (SIZE, CHANNELS, TEST_SHARE),
+            metavar="FOLDER",
+            path_title="Folder or zip file",
+            path_example="/home/me/pictures",
+            path_caption="A folder for each class, with its images in it.",
+            uploads=("zip",),
+            upload_title="Zip of an image folder",
+        ),
+        DataKind(
+            "table",
+            "A table of texts",
+            "texts in a CSV, JSON lines or Parquet file",
+            "from the table",
+            ("text",),
+            _read_table,
+            (TEXT, LABEL, SPLIT, TEST, NO_HEADER, DELIMITER, ENCODING, TEST_SHARE),
+            required=("text", "label"),
+            columns=_table_columns,
+            metavar="FILE",
+            path_title="File",
+            path_example="/home/me/reviews.csv",
+            path_caption="CSV, TSV, JSON lines or Parquet, also packed with gzip: a row a text.",
+            uploads=("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json", "parquet", "pq", "gz"),
+        ),
+        DataKind(
+            "image-arrays",
+            "Arrays of images",
+            "arrays of images: a folder of idx or CIFAR-10 files, or an .npz file",
+            "from the arrays",
+            ("image",),
+            _read_image_arrays,
+            path_example="/home/me/images.npz",
+            path_caption="An .npz file, or a folder of idx or CIFAR-10 files.",
+            uploads=("npz",),
+        ),
+        DataKind(
+            "hf-dataset",
+            "A Hugging Face data set",
+            "what `save_to_disk` of the Hugging Face library datasets wrote",
+            "from the Hugging Face data set",
+            ("text", "image"),
+            _read_hf_dataset,
+            (TEXT, IMAGE, LABEL, SIZE, CHANNELS, TEST_SHARE),
+            columns=_hf_columns,
+            metavar="FOLDER",
+            path_title="Folder",
+            path_example="/home/me/imdb",
+            path_caption="What `save_to_disk` wrote, or the Parquet files of a data set.",
+        ),
+    )
+}
+"""By name, the usual ones first."""
+
+
+def register_data_kind(kind: DataKind) -> None:
+    """Makes a further kind of data known; the commands of a program that runs already stay as they are.
+
+    Raises:
+        InvalidSettingError: its name is taken.
+    """
+    if kind.name in DATA_KINDS:
+        raise InvalidSettingError(f"there is a kind of data {kind.name!r} already; give this one another name.")
+    DATA_KINDS[kind.name] = kind
+
+
+def find_data_kind(name: str) -> DataKind:
+    """The kind of data of that name.
+
+    Raises:
+        InvalidSettingError: there is none.
+    """
+    if name not in DATA_KINDS:
+        raise InvalidSettingError(f"kind={name!r}; it must be one of: {', '.join(DATA_KINDS)}.")
+    return DATA_KINDS[name]

@@ -1,0 +1,123 @@
+"""Keeps the examples of a batch apart where a layer runs once for all of them, as position embeddings do.
+
+```
+positions = embedding(arange(length))      # [length, width]: no example, no row for each of them
+hidden = words + positions                 # [n, length, width]
+```
+
+The gradient at the output of such a layer is a sum over examples. It falls apart where the output, or what was made
+of it, first meets something that belongs to the batch: there it is given a row for each example. The backward pass
+ends at those rows, and from there the gradient of each example goes back to the layer by itself.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from trak_core.gradients.forward import Inputs
+
+__all__ = ["SharedLayers"]
+
+MARK = "_trak_batch"
+
+
+class SharedLayers(TorchFunctionMode):
+    """Follows one forward pass and knows which tensors belong to the batch: all that was made of the model's inputs.
+
+    Args:
+        n: number of examples.
+        start: a tensor that layers add to their output so that the graph begins there; it belongs to nothing.
+    """
+
+    def __init__(self, n: int, start: Tensor) -> None:
+        super().__init__()
+        self.meetings: list[tuple[Tensor, Tensor]] = []
+        self._n = n
+        self._start = start
+        self._batch = object()  # marks the tensors of this forward pass alone
+        self._has_begun = False
+
+    def enter(self, inputs: Inputs) -> Inputs:
+        """The inputs of the model, marked as the batch; the caller's own tensors stay as they are."""
+        marked: Inputs = tree_map(lambda leaf: self._mark(leaf.detach()), inputs)
+        return marked
+
+    def begins_at(self, arguments: Sequence[object]) -> bool:
+        """True when a layer with these arguments runs once for all examples."""
+        is_shared = not self._are_of_batch(arguments)
+        self._has_begun |= is_shared
+        return is_shared
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs a function of torch; what it makes of tensors of the batch belongs to the batch."""
+        kwargs = kwargs or {}
+        given = (*args, *kwargs.values()) if kwargs else args
+        if not self._are_of_batch(given):
+            return func(*args, **kwargs)
+        if self._has_begun and (of_all := [each for each in _tensors(given) if self._is_of_all(each)]):
+            n_dims = max(each.dim() for each in _tensors(given) if getattr(each, MARK, None) is self._batch)
+            rows = {id(each): self._meet(each, n_dims) for each in of_all}
+            args, kwargs = tree_map(lambda each: rows.get(id(each), each), (args, kwargs))
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor):
+            return self._mark(result)
+        for each in _tensors(result) if isinstance(result, list | tuple) else ():
+            self._mark(each)
+        return result
+
+    def _are_of_batch(self, values: Sequence[object]) -> bool:
+        """True when one of the values is a tensor that belongs to the batch, or a list with one."""
+        for value in values:
+            if isinstance(value, Tensor):
+                if getattr(value, MARK, None) is self._batch:
+                    return True
+            elif isinstance(value, list | tuple) and self._are_of_batch(value):
+                return True
+        return False
+
+    def _is_of_all(self, value: Tensor) -> bool:
+        """True for the output of a layer that ran once for all examples, and for what was made of it."""
+        return value.requires_grad and value is not self._start and getattr(value, MARK, None) is not self._batch
+
+    def _meet(self, value: Tensor, n_dims: int) -> Tensor:
+        """The value with a row for each example, as it broadcasts to tensors of the batch of so many dimensions."""
+        shape = (1,) * (n_dims - value.dim()) + tuple(value.shape)
+        if shape[0] != 1:
+            return value  # has rows of its own: its way from the inputs could not be followed
+        rows = value.detach().reshape(shape).expand(self._n, *shape[1:]).requires_grad_()
+        self.meetings.append((value, rows))
+        return self._mark(rows)
+
+    def _mark(self, value: Tensor) -> Tensor:
+        setattr(value, MARK, self._batch)
+        return value
+
+    def gradients(self, edges: Sequence[GradientEdge], rows: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        """Gradients of each example `[n, *shape of the output]` at the outputs of layers that ran once for all.
+
+        Args:
+            edges: where these outputs lie in the graph.
+            rows: gradients at the rows of each of `meetings`, None where the output did not depend on them.
+        """
+        met = [(value, row) for (value, _), row in zip(self.meetings, rows, strict=True) if row is not None]
+        if not edges or not met:
+            return [None] * len(edges)
+        values = [value for value, _ in met]
+        given = [row.reshape(self._n, *value.shape) for value, row in met]
+        return torch.autograd.grad(values, edges, given, is_grads_batched=True, allow_unused=True)
+
+
+def _tensors(values: Sequence[object]) -> Iterator[Tensor]:
+    """The tensors among the arguments or results of a function, also in a list of them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from (each for each in value if isinstance(each, Tensor))

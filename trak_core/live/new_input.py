@@ -1,0 +1,110 @@
+"""A new input from its raw form to what a page shows.
+
+Torch is imported when the first input is explained, so that pages can offer it without waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trak_core.errors import NeedNotMetError
+from trak_core.live import LIVE_METHOD
+from trak_core.media import Medium
+from trak_core.modalities import MODALITIES, Field
+from trak_core.store.run import Run
+from trak_core.subjects.of_run import can_be_made_again, holds_its_data, new_input_reader
+
+if TYPE_CHECKING:
+    from trak_core.live.scorer import Answer
+
+__all__ = ["ExplainedInput", "example_text", "explain_new", "fields_of", "invitation_of", "why_not_live"]
+
+
+@dataclass(frozen=True)
+class ExplainedInput:
+    """A new input, and the answer to it.
+
+    Attributes:
+        media: what it looks like to the model.
+        steps: what was done to bring it to the look of the data, a sentence each.
+        answer: of the model, with scores.
+    """
+
+    media: tuple[Medium, ...]
+    steps: tuple[str, ...]
+    answer: Answer
+
+
+def why_not_live(run: Run) -> str | None:
+    """Why new inputs cannot be read for a run, in a sentence; None when they can. Quick: nothing is prepared."""
+    if LIVE_METHOD not in run.info.methods:
+        return "New inputs are scored by TRAK, of which this run has no scores."
+    if not can_be_made_again(run):
+        return _why_no_model(run)
+    if new_input_reader(run) is not None:
+        return None
+    modality = MODALITIES.get(run.info.modality)
+    noun, plural = ("example", "examples") if modality is None else (modality.noun, modality.plural)
+    return f"This run does not tell how its {plural} become inputs, so a new {noun} cannot be turned into one."
+
+
+def _why_no_model(run: Run) -> str:
+    if holds_its_data(run):
+        model = run.info.provenance.get("model")
+        return f"New inputs need the model of this run, and “{model}” is not here any more, or not as it was."
+    if run.info.provenance.get("imported"):
+        return "New inputs need a model, and this run holds scores alone; score them where those were made."
+    return (
+        "New inputs need a model that can be made again, and this run was saved from Python. There, score them with "
+        "the Attributor that made the run."
+    )
+
+
+def fields_of(run: Run) -> tuple[Field, ...]:
+    """What is asked for to make a new input; nothing where `why_not_live` says why."""
+    reader = new_input_reader(run)
+    return () if reader is None else reader.fields
+
+
+def invitation_of(run: Run) -> str:
+    """What somebody may do, such as "Upload or draw a digit"; empty where `why_not_live` says why."""
+    reader = new_input_reader(run)
+    return "" if reader is None else reader.invitation
+
+
+def example_text(run: Run) -> str:
+    """What somebody may type: the beginning of the first test text; empty where there is none."""
+    rows = run.rows("SELECT left(text, 60) FROM examples WHERE split = 'test' AND idx = 0 AND text IS NOT NULL")
+    return f"{' '.join(str(rows[0][0]).split())} …" if rows else ""
+
+
+def explain_new(run: Run, given: Mapping[str, Any]) -> ExplainedInput:
+    """The explanation of a new input.
+
+    Args:
+        run: whose model answers.
+        given: what `fields_of` asks for, by the name of the field: bytes of a file, or a text.
+
+    Raises:
+        EmptyDataError: there is nothing in it.
+        InvalidDataError: it cannot be read, or holds nothing that the model knows.
+        NeedNotMetError: the run cannot score new inputs, or something that it asks for is missing.
+        RunMismatchError: the data or a checkpoint is not what the run was made with.
+    """
+    reader = None if why_not_live(run) else new_input_reader(run)
+    if reader is None:
+        raise NeedNotMetError(why_not_live(run) or "this run cannot score new inputs.")
+    wanted = [field.name for field in reader.fields]
+    if missing := [name for name in wanted if name not in given]:
+        raise NeedNotMetError(f"this run takes {', '.join(wanted)}, and {', '.join(missing)} is missing; give it.")
+    new = reader.read(given)
+    from trak_core.inputs import as_tensors
+    from trak_core.live.attribution import live_scorer
+
+    scorer = live_scorer(run)
+    if scorer.encoding is None:
+        raise NeedNotMetError(f"the data of run {run.info.name!r} do not tell how new examples become inputs.")
+    answer = scorer.answer(as_tensors(scorer.encoding.inputs(new.contents)), new.contents)
+    return ExplainedInput(new.media, new.steps, answer)

@@ -1,0 +1,160 @@
+"""The one shape in which data reaches the rest of the program."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidSettingError
+from trak_core.inputs import ArrayInputs, count, leaves, take
+from trak_core.media import Medium, media_of, split_media
+from trak_core.modalities.encoding import Encoding
+
+__all__ = ["Dataset", "Split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split, in the order that gives each its `idx`.
+
+    Attributes:
+        inputs: as the model takes them: an array `[n, ...]`, a tuple or a dict of such; float32, or int64 for ids.
+        labels: int64 `[n]` from 0 to `n_classes - 1`; floats where there are no classes.
+        thumbnails: PNG or WebP bytes of the first picture of each example; None where they have none.
+        texts: the first text of each example; None where they have none.
+        further: what each example shows besides these two; None where it is nothing.
+        origins: where each example comes from, such as the name of its source; None where nothing tells.
+    """
+
+    inputs: ArrayInputs
+    labels: NDArray[Any]
+    thumbnails: list[bytes] | None = None
+    texts: list[str] | None = None
+    further: list[tuple[Medium, ...]] | None = None
+    origins: list[str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        inputs: ArrayInputs,
+        labels: NDArray[Any],
+        media: Sequence[Sequence[Medium]],
+        origins: list[str] | None = None,
+    ) -> Split:
+        """The split whose examples show these media.
+
+        Raises:
+            InvalidSettingError: some examples have a picture or a text and others have none.
+        """
+        parts = [split_media(each) for each in media]
+        thumbnails = [picture for picture, _, _ in parts if picture is not None]
+        texts = [text for _, text, _ in parts if text is not None]
+        for what, found in (("picture", thumbnails), ("text", texts)):
+            if found and len(found) != len(parts):
+                raise InvalidSettingError(
+                    f"{len(found):,} of {len(parts):,} examples have a {what}; give each of them one, or none any."
+                )
+        further = [more for _, _, more in parts]
+        return cls(inputs, labels, thumbnails or None, texts or None, further if any(further) else None, origins)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def media(self) -> list[tuple[Medium, ...]]:
+        """What each example shows: its picture, its text, then the further media."""
+        return [
+            media_of(
+                None if self.thumbnails is None else self.thumbnails[idx],
+                None if self.texts is None else self.texts[idx],
+                () if self.further is None else self.further[idx],
+            )
+            for idx in range(len(self))
+        ]
+
+    def take(self, rows: slice | NDArray[np.int64]) -> Split:
+        """Some of the examples, in the order of the rows."""
+        return Split(
+            take(self.inputs, rows),
+            self.labels[rows],
+            None if self.thumbnails is None else take(self.thumbnails, rows),
+            None if self.texts is None else take(self.texts, rows),
+            None if self.further is None else take(self.further, rows),
+            None if self.origins is None else take(self.origins, rows),
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A train split, a test split and the names of the classes.
+
+    Attributes:
+        name: of the data set.
+        modality: name of the modality of its examples.
+        class_names: of the labels 0, 1, ...; empty where labels are no classes.
+        train: examples to train on.
+        test: examples to explain.
+        encoding: what turns new examples into inputs, where it is known.
+
+    Raises:
+        InvalidSettingError: a label is out of range or not finite, or inputs and labels differ in number.
+    """
+
+    name: str
+    modality: str
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+    encoding: Encoding | None = None
+
+    def __post_init__(self) -> None:
+        for split_name, split in (("train", self.train), ("test", self.test)):
+            if (n_inputs := count(split.inputs)) != len(split.labels) or len(split) == 0:
+                raise InvalidSettingError(
+                    f"data set {self.name!r}: the {split_name} split has {n_inputs} inputs and "
+                    f"{len(split.labels)} labels; give one label for each input and at least one example."
+                )
+            if self.class_names:
+                self._check_classes(split_name, split.labels)
+            else:
+                self._check_numbers(split_name, split.labels)
+
+    def _check_classes(self, split_name: str, labels: NDArray[Any]) -> None:
+        bad = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
+        if len(bad):
+            others = f" and {len(bad) - 1:,} more" if len(bad) > 1 else ""
+            raise InvalidSettingError(
+                f"data set {self.name!r}: {split_name} example {bad[0]}{others} has the label "
+                f"{labels[bad[0]]}, but there are {len(self.class_names)} classes, 0 to "
+                f"{len(self.class_names) - 1}; label it, or leave it out."
+            )
+
+    def _check_numbers(self, split_name: str, labels: NDArray[Any]) -> None:
+        bad = np.flatnonzero(~np.isfinite(labels).reshape(len(labels), -1).all(axis=1))
+        if len(bad):
+            raise InvalidSettingError(
+                f"data set {self.name!r}: {split_name} example {bad[0]} has the label {labels[bad[0]]}; give a finite "
+                "number, or leave it out."
+            )
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the inputs, labels and class names of both splits."""
+        digest = hashlib.sha256()
+
+        def add(part: Any) -> None:
+            digest.update(part if isinstance(part, bytes) else str(part).encode())
+            digest.update(b"\0")
+
+        add(self.class_names)
+        for split in (self.train, self.test):
+            if isinstance(split.inputs, dict):
+                add(sorted(split.inputs))
+            for array in (*leaves(split.inputs), split.labels):
+                add(f"{array.dtype}{array.shape}")
+                add(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()

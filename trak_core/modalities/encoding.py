@@ -1,0 +1,104 @@
+"""What turns the contents of examples into the inputs of a model, the same for stored and for new examples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidDataError, NeedNotMetError
+from trak_core.inputs import ArrayInputs, count, leaves
+
+__all__ = ["Encoding", "Learner"]
+
+
+class Encoding(ABC):
+    """What turns the contents of examples into inputs; a run keeps it as `metadata()` and reads it back.
+
+    Attributes:
+        kind: its name in a run, one word.
+        size_names: of the sizes that a model for such inputs has to know, the telling one first.
+        form: what inputs are, one clause for people who write a model.
+        is_learnt: whether it is learnt from examples; False where it comes with a model.
+        has_unknowns: whether examples may hold what it does not know, such as words; then `known_share` tells how much.
+    """
+
+    kind: ClassVar[str]
+    size_names: ClassVar[tuple[str, ...]] = ()
+    form: ClassVar[str] = ""
+    is_learnt: ClassVar[bool] = True
+    has_unknowns: ClassVar[bool] = False
+
+    @classmethod
+    def learn(cls, contents: Any, source: str) -> Self:
+        """The encoding that suits some examples, measured on them alone.
+
+        Args:
+            contents: of the train examples, as their modality has them.
+            source: what they are, for messages.
+
+        Raises:
+            EmptyDataError: there is nothing to learn it from.
+            NeedNotMetError: it is not learnt from examples.
+        """
+        raise NeedNotMetError(
+            f"{source}: the encoding {cls.kind!r} is not learnt from examples; take the one that comes with the model."
+        )
+
+    @abstractmethod
+    def inputs(self, contents: Any) -> ArrayInputs:
+        """The inputs of examples, `[n, ...]` each: float32, or int64 for ids.
+
+        Args:
+            contents: of `n` examples, as their modality has them.
+        """
+
+    @abstractmethod
+    def metadata(self) -> dict[str, Any]:
+        """All that makes up the encoding, in types that JSON has; without its kind."""
+
+    @classmethod
+    @abstractmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> Self:
+        """The encoding exactly as it was when `metadata` was asked; whatever is missing may raise anything."""
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes that a model for such inputs has to know, by name."""
+        return {}
+
+    def description(self) -> tuple[str, str] | None:
+        """What is made ready, and how, for people: as ("images as the model takes them", "8 x 8 pixels, grey")."""
+        return None
+
+    def known_share(self, contents: Any) -> NDArray[np.float64]:
+        """Share of each example that inputs can hold at all, 0 to 1 `[n]`; asked for where `has_unknowns`.
+
+        Where a model knows some words only, this is the share of words that it knows: an input of unknown words alone
+        is like any other such input, so that no distance tells that it is unlike the data.
+        """
+        return np.ones(count(contents))
+
+    def common_words(self) -> frozenset[str] | None:
+        """Words that are in so many train examples that they tell little; None where it knows nothing of words."""
+        return None
+
+    def check(self, inputs: ArrayInputs) -> None:
+        """Refuses inputs that somebody made by hand and that no example can have.
+
+        Raises:
+            InvalidDataError: there are such; by default ids below 0.
+        """
+        for array in leaves(inputs):
+            if array.dtype.kind in "iu" and array.min() < 0:
+                raise InvalidDataError(f"inputs hold the id {array.min()}; ids are whole numbers from 0 on.")
+
+
+class Learner(Protocol):
+    """What learns an encoding: a class of encodings, or the tokenizer of a pretrained model."""
+
+    def learn(self, contents: Any, source: str) -> Encoding:
+        """As `Encoding.learn`."""
+        ...

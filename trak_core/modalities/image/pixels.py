@@ -1,0 +1,135 @@
+"""Images as the inputs of a model, the same for stored and for new images."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trak_core.errors import InvalidDataError
+from trak_core.modalities.encoding import Encoding
+
+__all__ = ["Pixels", "measure_pixels", "read_thumbnails", "thumbnail"]
+
+WHITE = 255.0
+LEAST_DEVIATION = 1e-3
+"""Where all train pixels of a channel are the same there is nothing to standardise by."""
+
+
+@dataclass(frozen=True)
+class Pixels(Encoding):
+    """What turns the pixels of an image into the inputs of a model.
+
+    Attributes:
+        height: of the images that the model takes.
+        width: likewise.
+        mean: of each channel over the train pixels, from 0 to 1.
+        deviation: standard deviation, likewise.
+    """
+
+    kind = "pixels"
+    size_names = ("channels", "height", "width")
+    form = "images come as standardised pixels, float32 [n, channels, height, width]"
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def learn(cls, contents: NDArray[np.uint8], source: str) -> Pixels:
+        """The size of the images, and mean and deviation of their channels."""
+        return measure_pixels(contents)
+
+    @property
+    def n_channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return len(self.mean)
+
+    @property
+    def in_words(self) -> str:
+        """What the images have, such as "32 × 32 pixels, in colour"."""
+        return f"{self.width} × {self.height} pixels, {'grey' if self.n_channels == 1 else 'in colour'}"  # noqa: RUF001
+
+    def metadata(self) -> dict[str, Any]:
+        """Size, mean and deviation."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "mean": list(self.mean),
+            "deviation": list(self.deviation),
+        }
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> Pixels:
+        """As in `Encoding`."""
+        return cls(kept["height"], kept["width"], tuple(kept["mean"]), tuple(kept["deviation"]))
+
+    def sizes(self) -> dict[str, int]:
+        """Channels, height and width."""
+        return {"channels": self.n_channels, "height": self.height, "width": self.width}
+
+    def description(self) -> tuple[str, str]:
+        """The size and the tones."""
+        return "images as the model takes them", self.in_words
+
+    def inputs(self, contents: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Standardised inputs: uint8 `[n, height, width, channels]` to float32 `[n, channels, height, width]`."""
+        scale = np.float32(1 / WHITE) / np.asarray(self.deviation, dtype=np.float32)
+        shift = np.asarray(self.mean, dtype=np.float32) / np.asarray(self.deviation, dtype=np.float32)
+        rows = np.empty((len(contents), self.n_channels, self.height, self.width), dtype=np.float32)
+        for channel in range(self.n_channels):  # one at a time: nothing larger than the result is ever held
+            np.multiply(contents[..., channel], scale[channel], out=rows[:, channel], dtype=np.float32)
+            rows[:, channel] -= shift[channel]
+        return rows
+
+
+def read_thumbnails(thumbnails: Sequence[bytes], pixels: Pixels) -> NDArray[np.uint8]:
+    """The pixels that thumbnails were made of: uint8 `[n, height, width, channels]`.
+
+    Raises:
+        InvalidDataError: a thumbnail has another size.
+    """
+    images = np.empty((len(thumbnails), pixels.height, pixels.width, pixels.n_channels), dtype=np.uint8)
+    for number, content in enumerate(thumbnails):
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            array = np.asarray(image)
+        if array.size != images[number].size:
+            raise InvalidDataError(
+                f"thumbnail {number} is {image.width} x {image.height} pixels in {image.mode}, and the model takes "
+                f"{pixels.width} x {pixels.height} in {pixels.n_channels} channels; build the run again."
+            )
+        images[number] = array.reshape(images[number].shape)
+    return images
+
+
+def measure_pixels(train: NDArray[np.uint8]) -> Pixels:
+    """The size of some images, and mean and deviation of their channels.
+
+    Args:
+        train: uint8 `[n, height, width, channels]`.
+    """
+    # From counts of the 256 tones, so that nothing large is made of the pixels.
+    tones = np.arange(256) / WHITE
+    means, deviations = [], []
+    for channel in range(train.shape[-1]):
+        counts = np.zeros(256)
+        for start in range(0, len(train), 4096):
+            counts += np.bincount(train[start : start + 4096, ..., channel].reshape(-1), minlength=256)
+        share = counts / counts.sum()
+        mean = float(share @ tones)
+        means.append(mean)
+        deviations.append(max(float(np.sqrt(share @ (tones - mean) ** 2)), LEAST_DEVIATION))
+    return Pixels(train.shape[1], train.shape[2], tuple(means), tuple(deviations))
+
+
+def thumbnail(image: NDArray[np.uint8]) -> bytes:
+    """PNG bytes that hold exactly the pixels of an image, uint8 `[height, width, channels]`."""
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,94 @@
+"""Rows of numbers as a modality: contents are float32 `[n, n_numbers]`, and a row is shown as a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.media import Medium, Text, first_text
+from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.modality import Modality
+from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Type
+from trak_core.modalities.numbers.standardised import Standardised
+
+__all__ = ["NewNumbers", "NumberModality", "numbers_in", "numbers_in_words"]
+
+FIELD = "numbers"
+
+
+def numbers_in_words(row: NDArray[np.float32]) -> str:
+    """The numbers of a row, so that each can be read back exactly: "5.1, 3.5, 1.4"."""
+    return ", ".join(str(value) for value in np.asarray(row, dtype=np.float32))
+
+
+def numbers_in(text: str, n_numbers: int) -> NDArray[np.float32]:
+    """The row that a text gives, float32 `[n_numbers]`.
+
+    Raises:
+        EmptyDataError: the text is empty.
+        InvalidDataError: it holds something else than so many finite numbers.
+    """
+    parts = text.replace(",", " ").replace(";", " ").split()
+    if not parts:
+        raise EmptyDataError(f"there are no numbers yet; type {n_numbers:,}, as in 5.1, 3.5.")
+    try:
+        row = np.array([float(part) for part in parts], dtype=np.float32)
+    except ValueError as error:
+        raise InvalidDataError(
+            f"{text[:60]!r} holds something else than numbers; type {n_numbers:,} with commas between."
+        ) from error
+    if len(row) != n_numbers or not np.isfinite(row).all():
+        raise InvalidDataError(
+            f"{text[:60]!r} holds {len(row):,} numbers; the model takes {n_numbers:,} finite ones, with commas between."
+        )
+    return row
+
+
+class NewNumbers(NewInputReader):
+    """A row that somebody types.
+
+    Args:
+        n_numbers: that the model takes.
+    """
+
+    invitation = "Type the numbers"
+
+    def __init__(self, n_numbers: int) -> None:
+        self.n_numbers = n_numbers
+        caption = f"{n_numbers:,} numbers with commas between, with a point before decimals."
+        self.fields = (Field(FIELD, (Type("Numbers", caption, is_long=False),)),)
+
+    def read(self, given: Mapping[str, Any]) -> NewInput:
+        """As in `NewInputReader`."""
+        row = numbers_in(str(given[FIELD]), self.n_numbers)
+        return NewInput(row[None], (Text(numbers_in_words(row)),))
+
+
+class NumberModality(Modality):
+    """Rows of numbers."""
+
+    name = "numbers"
+    noun = "row"
+    plural = "rows"
+    encodings = (Standardised,)
+
+    def media(self, contents: NDArray[np.float32]) -> list[tuple[Medium, ...]]:
+        """Each row as a text of its numbers."""
+        return [(Text(numbers_in_words(row)),) for row in contents]
+
+    def contents(self, media: Sequence[tuple[Medium, ...]], encoding: Encoding) -> NDArray[np.float32]:
+        """The numbers in the texts."""
+        n_numbers = encoding.sizes().get("n_numbers", 0)
+        return np.stack([numbers_in(first_text(one) or "", n_numbers) for one in media])
+
+    def new_inputs(self, encoding: Encoding) -> NewNumbers:
+        """A row that somebody types."""
+        return NewNumbers(encoding.sizes()["n_numbers"])
+
+    def sizes(self, train: NDArray[np.float32], test: NDArray[np.float32]) -> str:
+        """How many numbers a row has."""
+        return f"Rows of {train.shape[1]:,} numbers."

@@ -1,0 +1,109 @@
+"""The modalities by name. A new one is a folder beside this file and a word in its last lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trak_core.errors import InvalidSettingError, StoreDamagedError
+from trak_core.media import Medium
+from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.image import ImageModality
+from trak_core.modalities.modality import Modality
+from trak_core.modalities.numbers import NumberModality
+from trak_core.modalities.text import TextModality
+
+__all__ = ["MODALITIES", "encoding_metadata", "find_modality", "read_encoding", "register_modality", "seen_in"]
+
+MODALITIES: dict[str, Modality] = {}
+
+
+def register_modality(modality: Modality | type[Modality]) -> None:
+    """Makes a modality known under its name.
+
+    Raises:
+        InvalidSettingError: its name or the kind of an encoding is taken, or it is not complete.
+    """
+    made = _instance(modality)
+    if made.name in MODALITIES:
+        raise InvalidSettingError(
+            f"there is a modality {made.name!r} already, {type(MODALITIES[made.name]).__name__}; give "
+            f"{type(made).__name__} another name."
+        )
+    taken = {encoding.kind: other.name for other in MODALITIES.values() for encoding in other.encodings}
+    if twice := [encoding.kind for encoding in made.encodings if encoding.kind in taken]:
+        raise InvalidSettingError(
+            f"modality {made.name!r} has an encoding {twice[0]!r}, and so has {taken[twice[0]]!r}; give it another "
+            "kind."
+        )
+    MODALITIES[made.name] = made
+
+
+def _instance(modality: Modality | type[Modality]) -> Modality:
+    kind = modality if isinstance(modality, type) else type(modality)
+    missing = [] if issubclass(kind, Modality) else ["the base class Modality"]
+    missing += sorted(getattr(kind, "__abstractmethods__", ()))
+    missing += [name for name in ("name", "noun", "plural") if not isinstance(getattr(kind, name, None), str)]
+    missing += [
+        f"{encoding.__name__}.kind"
+        for encoding in getattr(kind, "encodings", ())
+        if not isinstance(getattr(encoding, "kind", None), str)
+    ]
+    if missing:
+        raise InvalidSettingError(
+            f"{kind.__name__} is no complete modality: it lacks {', '.join(missing)}; see docs/adding-a-modality.md."
+        )
+    return modality() if isinstance(modality, type) else modality
+
+
+def find_modality(name: str) -> Modality:
+    """The modality of that name.
+
+    Raises:
+        InvalidSettingError: there is none.
+    """
+    if name not in MODALITIES:
+        raise InvalidSettingError(
+            f"modality={name!r}; it must be one of: {', '.join(MODALITIES)}. Make another one known by "
+            "register_modality before it is needed."
+        )
+    return MODALITIES[name]
+
+
+def seen_in(inputs: Any) -> list[tuple[Medium, ...]] | None:
+    """What inputs look like that somebody brought without media; None where no modality knows.
+
+    Args:
+        inputs: arrays or tensors on the CPU, `[n, ...]` each.
+    """
+    found = (modality.seen_in(inputs) for modality in MODALITIES.values())
+    return next((media for media in found if media is not None), None)
+
+
+def encoding_metadata(encoding: Encoding | None) -> dict[str, Any] | None:
+    """The encoding as a run keeps it under "encoding", its kind included; None where there is none."""
+    return None if encoding is None else {"kind": encoding.kind, **encoding.metadata()}
+
+
+def read_encoding(kept: Mapping[str, Any] | None) -> Encoding | None:
+    """The encoding that a run keeps, exactly as it was; None where it keeps none, or one of a kind not known here.
+
+    Args:
+        kept: what stands under "encoding" in the metadata of a run.
+
+    Raises:
+        StoreDamagedError: it is of a known kind, but not whole.
+    """
+    try:
+        kinds = {encoding.kind: encoding for modality in MODALITIES.values() for encoding in modality.encodings}
+        found = kinds.get(kept["kind"]) if kept else None
+        return None if kept is None or found is None else found.from_metadata(kept)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreDamagedError(
+            f"what the run keeps of how its examples become inputs is not whole ({type(error).__name__}: {error}); "
+            "build it again from its data."
+        ) from error
+
+
+for _modality in (ImageModality, TextModality, NumberModality):
+    register_modality(_modality)

@@ -1,0 +1,104 @@
+"""A text that somebody typed: checked, cut where it is too long, and with the words that the model knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.media import Text
+from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Type
+from trak_core.modalities.text.subword_tokens import SubwordTokens
+from trak_core.modalities.text.vocabulary import WORD_PATTERN, KnownWords
+from trak_core.modalities.text.word_ids import WordIds
+
+__all__ = ["FIELD", "MAX_CHARACTERS", "NewTexts", "TypedText", "read_text"]
+
+FIELD = "text"
+"""Name of the field that asks for a text."""
+MAX_CHARACTERS = 20_000
+N_EXAMPLES = 12
+"""Known words that are told of."""
+
+
+class NewTexts(NewInputReader):
+    """Texts that somebody types.
+
+    Args:
+        encoding: what turns them into the inputs of the model.
+    """
+
+    fields = (Field(FIELD, (Type("Type a text", max_characters=MAX_CHARACTERS),)),)
+    invitation = "Type a text"
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+
+    def read(self, given: Mapping[str, Any]) -> NewInput:
+        """As in `NewInputReader`."""
+        typed = read_text(str(given[FIELD]), self.encoding)
+        return NewInput([typed.text], (Text(typed.text),), typed.steps)
+
+
+@dataclass(frozen=True)
+class TypedText:
+    """A text as the model sees it.
+
+    Attributes:
+        text: what is encoded.
+        known: the known words in it, each once, in the order of the text; none where the model reads subword tokens.
+        n_known: how many of its words are known, repeated ones counted each time.
+        steps: what was done to the text, a sentence each.
+    """
+
+    text: str
+    known: tuple[str, ...]
+    n_known: int
+    steps: tuple[str, ...]
+
+
+def read_text(text: str, encoding: Encoding) -> TypedText:
+    """The text as the model sees it.
+
+    Args:
+        text: anything; markup in it is text like any other.
+        encoding: what turns it into the input of the model.
+
+    Raises:
+        EmptyDataError: the text is empty.
+        InvalidDataError: none of its words is known.
+    """
+    if not text.strip():
+        raise EmptyDataError("there is no text yet; type a sentence or two.")
+    steps = []
+    if len(text) > MAX_CHARACTERS:
+        steps.append(f"Cut to its first {MAX_CHARACTERS:,} of {len(text):,} characters.")
+        text = text[:MAX_CHARACTERS]
+    found = re.findall(WORD_PATTERN, text.lower())
+    if isinstance(encoding, SubwordTokens):
+        steps.append(f"The model reads the first {encoding.length:,} subword tokens, in their order.")
+    if not isinstance(encoding, KnownWords):
+        return TypedText(text, (), 0, tuple(steps))
+    in_order = isinstance(encoding, WordIds)
+    if isinstance(encoding, WordIds) and len(found) > encoding.length:
+        steps.append(f"The model reads the first {encoding.length:,} of its {len(found):,} words.")
+        found = found[: encoding.length]
+    vocabulary = frozenset(encoding.words)
+    known = [word for word in found if word in vocabulary]
+    if not known:
+        some = f"{len(found):,} words" if found else "no words"
+        raise InvalidDataError(
+            f"the model knows {len(vocabulary):,} words, and none of them is in this text ({some}); it would answer "
+            f"the same to any such text{' of its length' if in_order else ''}. Type a text like those that it was "
+            "trained on."
+        )
+    distinct = tuple(dict.fromkeys(known))
+    more = f" and {len(distinct) - N_EXAMPLES} more" if len(distinct) > N_EXAMPLES else ""
+    steps.append(
+        f"The model knows {len(known):,} of {'these' if in_order else 'its'} {len(found):,} words, "
+        f"{'in their order' if in_order else 'whatever their order'}: {', '.join(distinct[:N_EXAMPLES])}{more}."
+    )
+    return TypedText(text, distinct, len(known), tuple(steps))

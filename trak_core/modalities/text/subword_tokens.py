@@ -1,0 +1,152 @@
+"""Texts as the ids that a pretrained model's own tokenizer gives to subword tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.modalities.encoding import Encoding
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Stamp", "SubwordTokens", "Tokenizer", "stamp_of"]
+
+AT_ONCE = 1024
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def stamp_of(source: str | Path) -> Stamp:
+    """Name, size and time of change of each file in a folder: what was read from it holds as long as these stay.
+
+    Empty for what is no folder.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return ()
+    found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    return tuple((name, facts.st_size, facts.st_mtime_ns) for name, facts in found)
+
+
+@dataclass(frozen=True)
+class SubwordTokens(Encoding):
+    """Texts as ids of subword tokens, for a pretrained model.
+
+    Attributes:
+        source: the folder, or the name on Hugging Face, of the tokenizer.
+        length: how many tokens of a text are read.
+    """
+
+    kind = "subword_tokens"
+    size_names = ("length",)
+    form = "texts come as ids of subword tokens, int64 [n, length]"
+    is_learnt = False
+
+    source: str
+    length: int
+
+    def metadata(self) -> dict[str, Any]:
+        """Tokenizer and length."""
+        return {"source": self.source, "length": self.length}
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> SubwordTokens:
+        """As in `Encoding`."""
+        return cls(kept["source"], kept["length"])
+
+    def sizes(self) -> dict[str, int]:
+        """The length."""
+        return {"length": self.length}
+
+    def description(self) -> tuple[str, str]:
+        """How much of a text is read, and by which tokenizer."""
+        said = f"the first {self.length:,} subword tokens of {Path(self.source).name}"
+        return "texts as the model takes them", said
+
+    def inputs(self, contents: Sequence[str]) -> NDArray[np.int64]:
+        """The ids of the first tokens of each text: int64 `[n, length]`, filled up with the tokenizer's padding.
+
+        Raises:
+            NeedNotMetError: the tokenizer is not there any more.
+        """
+        rows = np.empty((len(contents), self.length), dtype=np.int64)
+        tokenizer = _tokenizer(self.source)
+        for start in range(0, len(contents), AT_ONCE):
+            part = list(contents[start : start + AT_ONCE])
+            rows[start : start + len(part)] = tokenizer(
+                part, truncation=True, padding="max_length", max_length=self.length
+            )["input_ids"]
+        return rows
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer of a pretrained model.
+
+    Attributes:
+        source: its folder, or its name on Hugging Face.
+        longest: the most tokens that the model reads.
+    """
+
+    source: str
+    longest: int
+
+    def learn(self, contents: Sequence[str], source: str) -> SubwordTokens:
+        """Tokens of a length that holds 95% of the texts whole, and no more than the model reads."""
+        tokenizer = _tokenizer(self.source)
+        lengths = [
+            len(ids)
+            for start in range(0, len(contents), AT_ONCE)
+            for ids in tokenizer(list(contents[start : start + AT_ONCE]), truncation=True, max_length=self.longest)[
+                "input_ids"
+            ]
+        ]
+        return SubwordTokens(self.source, int(np.clip(np.percentile(lengths, 95, method="higher"), 1, self.longest)))
+
+    @property
+    def padding(self) -> int:
+        """The id that fills short texts up.
+
+        Raises:
+            InvalidSettingError: the tokenizer has none.
+        """
+        number = _tokenizer(self.source).pad_token_id
+        if number is None:
+            raise InvalidSettingError(
+                f"the tokenizer of {self.source!r} has no padding token, so texts of different length make no batch; "
+                "set pad_token in its tokenizer_config.json."
+            )
+        return int(number)
+
+
+def _tokenizer(source: str) -> PreTrainedTokenizerBase:
+    return _read_tokenizer(source, stamp_of(source))
+
+
+@lru_cache(maxsize=4)
+def _read_tokenizer(source: str, stamp: Stamp) -> PreTrainedTokenizerBase:
+    try:
+        from transformers import AutoTokenizer
+
+        # Never from the network, and never code that comes with a model.
+        return AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except ImportError as error:
+        raise NeedNotMetError(
+            f"the tokenizer of {source!r} needs the package transformers; `pip install transformers`."
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise NeedNotMetError(
+            f"there is no tokenizer in {source!r} ({_first_line(error)}); save it there, as in "
+            "tokenizer.save_pretrained(FOLDER)."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

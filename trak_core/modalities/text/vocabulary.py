@@ -1,0 +1,144 @@
+"""Texts as tf-idf rows over a stored vocabulary, the same for stored and for new texts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import EmptyDataError, ShapeMismatchError
+from trak_core.modalities.encoding import Encoding
+
+__all__ = ["WORD_PATTERN", "KnownWords", "Vocabulary", "encode_texts"]
+
+# Two letters or more. Digits and underscores part words, so that `n_components` counts as "components".
+WORD_PATTERN = r"[^\W\d_]{2,}"
+
+
+RARE_IDF = 4.0
+"""Inverse document frequency, 1 + log(n / df), of a word in every twentieth text."""
+N_WORDS = 2000
+"""Words that a vocabulary has at most."""
+
+
+class KnownWords(Encoding):
+    """An encoding that knows some words, and nothing of all others.
+
+    Attributes:
+        words: the known words, lower case.
+    """
+
+    has_unknowns = True
+
+    words: tuple[str, ...]
+
+    def known_share(self, contents: Sequence[str]) -> NDArray[np.float64]:
+        """Share of the words of each text that are known; 0 for a text without words."""
+        known = frozenset(self.words)
+        found = [re.findall(WORD_PATTERN, text.lower()) for text in contents]
+        return np.array([sum(word in known for word in words) / len(words) if words else 0.0 for words in found])
+
+    def refuse_if_empty(self, n_texts: int, source: str) -> None:
+        """Refuses to know no word at all.
+
+        Raises:
+            EmptyDataError: it is so.
+        """
+        if not self.words:
+            raise EmptyDataError(
+                f"{source}: none of the {n_texts:,} train texts has a word of two letters or more; choose another "
+                "text column."
+            )
+
+
+@dataclass(frozen=True)
+class Vocabulary(KnownWords):
+    """Texts as weights of words, whatever their order.
+
+    Attributes:
+        words: the words, lower case, in the order of the columns.
+        idf: float32 `[n_words]`, the inverse document frequency of each word over the train texts.
+    """
+
+    kind = "vocabulary"
+    size_names = ("n_words",)
+    form = "texts come as weights of words, float32 [n, n_words]"
+
+    words: tuple[str, ...]
+    idf: NDArray[np.float32]
+
+    @classmethod
+    def learn(cls, contents: Sequence[str], source: str) -> Vocabulary:
+        """The most frequent words with their inverse document frequencies."""
+        # Imported here: scikit-learn takes a second to import and only a build needs it.
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        vectorizer = TfidfVectorizer(max_features=N_WORDS, sublinear_tf=True, token_pattern=WORD_PATTERN)
+        try:
+            vectorizer.fit(contents)
+        except ValueError:  # not one word
+            learnt = cls((), np.zeros(0, dtype=np.float32))
+        else:
+            learnt = cls(tuple(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32))
+        learnt.refuse_if_empty(len(contents), source)
+        return learnt
+
+    def inputs(self, contents: Sequence[str]) -> NDArray[np.float32]:
+        """The tf-idf rows of texts: float32 `[n_texts, n_words]`; see `encode_texts`."""
+        return encode_texts(contents, self.words, self.idf)
+
+    def metadata(self) -> dict[str, Any]:
+        """Words and frequencies."""
+        return {"words": list(self.words), "idf": self.idf.tolist()}
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> Vocabulary:
+        """As in `Encoding`."""
+        return cls(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32))
+
+    def sizes(self) -> dict[str, int]:
+        """The number of words."""
+        return {"n_words": len(self.words)}
+
+    def common_words(self) -> frozenset[str]:
+        """Words of a low inverse document frequency."""
+        return frozenset(word for word, idf in zip(self.words, self.idf, strict=True) if idf < RARE_IDF)
+
+    def description(self) -> tuple[str, str]:
+        """How many words are weighted, and which."""
+        return "texts as the model takes them", f"weights of {len(self.words):,} words: {', '.join(self.words)}"
+
+
+def encode_texts(texts: Sequence[str], words: Sequence[str], idf: NDArray[Any]) -> NDArray[np.float32]:
+    """The tf-idf rows of texts: float32 `[n_texts, n_words]`, each of length 1.
+
+    A word that occurs c > 0 times weighs (1 + log c) * idf, as in scikit-learn's `TfidfVectorizer` with
+    `sublinear_tf`. The row of a text without any known word is zero.
+
+    Args:
+        texts: any texts; their case does not matter.
+        words: the known words, lower case.
+        idf: `[n_words]`, the inverse document frequency of each.
+
+    Raises:
+        ShapeMismatchError: `words` and `idf` differ in length.
+    """
+    if np.shape(idf) != (len(words),):
+        raise ShapeMismatchError(
+            f"the vocabulary has {len(words)} words, but idf has shape {np.shape(idf)}; give one idf for each word."
+        )
+    column = {word: number for number, word in enumerate(words)}
+    rows = np.zeros((len(texts), len(words)))
+    for row, text in zip(rows, texts, strict=True):
+        for word, count in Counter(re.findall(WORD_PATTERN, text.lower())).items():
+            if word in column:
+                row[column[word]] = 1 + np.log(count)
+    rows *= idf
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.where(lengths > 0, lengths, 1)
+    return rows.astype(np.float32)

@@ -1,0 +1,113 @@
+"""Texts as the ids of their words, in order, the same for stored and for new texts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.errors import InvalidDataError
+from trak_core.inputs import ArrayInputs, leaves
+from trak_core.modalities.text.vocabulary import WORD_PATTERN, KnownWords
+
+__all__ = ["WordIds", "learn_word_ids"]
+
+PADDING, UNKNOWN = 0, 1
+N_RESERVED = 2
+N_WORDS = 10_000
+"""Words that are known at most."""
+LONGEST = 64
+"""Words of a text that are read at most."""
+
+
+@dataclass(frozen=True)
+class WordIds(KnownWords):
+    """Texts as ids of words, for a model that reads them in their order.
+
+    Attributes:
+        words: the known words, lower case; the first has the id 2. 0 fills short texts up, 1 stands for any other.
+        length: how many words of a text are read.
+    """
+
+    kind = "word_ids"
+    size_names = ("n_tokens", "length")
+    form = "texts come as ids of words in their order, int64 [n, length], 0 is padding"
+
+    words: tuple[str, ...]
+    length: int
+
+    @classmethod
+    def learn(cls, contents: Sequence[str], source: str) -> WordIds:
+        """Up to ten thousand words, and a length of up to 64."""
+        learnt = learn_word_ids(contents, N_WORDS, LONGEST)
+        learnt.refuse_if_empty(len(contents), source)
+        return learnt
+
+    @property
+    def n_tokens(self) -> int:
+        """Ids that inputs can have."""
+        return len(self.words) + N_RESERVED
+
+    def metadata(self) -> dict[str, Any]:
+        """Words and length."""
+        return {"words": list(self.words), "length": self.length}
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> WordIds:
+        """As in `Encoding`."""
+        return cls(tuple(kept["words"]), kept["length"])
+
+    def sizes(self) -> dict[str, int]:
+        """The number of ids, and the length."""
+        return {"n_tokens": self.n_tokens, "length": self.length}
+
+    def description(self) -> tuple[str, str]:
+        """How much of a text is read, and how much of that is known."""
+        said = f"the first {self.length:,} words in their order, of which it knows {len(self.words):,}"
+        return "texts as the model takes them", said
+
+    def check(self, inputs: ArrayInputs) -> None:
+        """Refuses ids beyond the last word."""
+        for array in leaves(inputs):
+            if array.min() < 0 or array.max() >= self.n_tokens:
+                raise InvalidDataError(
+                    f"inputs run from {array.min()} to {array.max()}, and this run takes ids of words, whole numbers "
+                    f"from 0 to {self.n_tokens - 1:,}; give those, or texts."
+                )
+
+    def inputs(self, contents: Sequence[str]) -> NDArray[np.int64]:
+        """The ids of the first words of each text: int64 `[n, length]`."""
+        number = {word: place for place, word in enumerate(self.words, start=N_RESERVED)}
+        rows = np.full((len(contents), self.length), PADDING, dtype=np.int64)
+        for row, text in zip(rows, contents, strict=True):
+            found = [number.get(word, UNKNOWN) for word in _words(text)[: self.length]]
+            row[: len(found)] = found
+        return rows
+
+
+def learn_word_ids(texts: Sequence[str], n_words: int, longest: int) -> WordIds:
+    """The most frequent words of some texts, ties by alphabet; the length holds 95% of the texts whole.
+
+    Args:
+        texts: of the train examples.
+        n_words: how many words to know at most.
+        longest: how many words of a text to read at most.
+    """
+    counts: Counter[str] = Counter()
+    lengths = []
+    for text in texts:
+        words = _words(text)
+        counts.update(words)
+        lengths.append(len(words))
+    kept = sorted(counts, key=lambda word: (-counts[word], word))[:n_words]
+    length = int(np.clip(np.percentile(lengths, 95, method="higher"), 1, longest))
+    return WordIds(tuple(kept), length)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(WORD_PATTERN, text.lower())

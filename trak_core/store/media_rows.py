@@ -1,0 +1,63 @@
+"""What examples show besides their first picture and first text: the table `media`, written and read."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trak_core.media import Medium, Picture, Text, media_of
+
+if TYPE_CHECKING:
+    from trak_core.store.run import Run
+
+__all__ = ["media_columns", "read_media"]
+
+
+def media_columns(split: str, further: Sequence[Sequence[Medium]], first: int = 0) -> dict[str, Any]:
+    """Columns of the table `media`: what examples show besides their first picture and first text.
+
+    Args:
+        split: "train" or "test".
+        further: media of each example, in the order in which they are shown.
+        first: number of the first example.
+    """
+    rows = [
+        (first + number, place, medium) for number, of_one in enumerate(further) for place, medium in enumerate(of_one)
+    ]
+    return {
+        "split": [split] * len(rows),
+        "idx": [idx for idx, _, _ in rows],
+        "place": [place for _, place, _ in rows],
+        "kind": ["picture" if isinstance(medium, Picture) else "text" for _, _, medium in rows],
+        "name": [medium.name for _, _, medium in rows],
+        "text": [None if isinstance(medium, Picture) else medium.text for _, _, medium in rows],
+        "content": [medium.content if isinstance(medium, Picture) else None for _, _, medium in rows],
+        "marks": [None if isinstance(medium, Picture) else json.dumps(medium.marks) for _, _, medium in rows],
+    }
+
+
+def read_media(run: Run, split: str, idxs: Iterable[int] | None = None) -> dict[int, tuple[Medium, ...]]:
+    """What examples show, by their number: the picture, the text, then the further media.
+
+    Args:
+        run: that holds them.
+        split: "train" or "test".
+        idxs: of the examples wanted; None for all of the split.
+    """
+    where = "split = ?"
+    params: list[Any] = [split]
+    if idxs is not None:
+        where += " AND idx IN (SELECT unnest(?::INTEGER[]))"
+        params.append([int(idx) for idx in idxs])
+    further: dict[int, list[Medium]] = defaultdict(list)
+    for idx, name, text, content, marks in run.rows(
+        f"SELECT idx, name, text, content, marks FROM media WHERE {where} ORDER BY idx, place", params
+    ):
+        if content is not None:
+            further[idx].append(Picture(content, name))
+        else:
+            further[idx].append(Text(text, name, tuple((int(a), int(b), float(w)) for a, b, w in json.loads(marks))))
+    rows = run.rows(f"SELECT idx, thumbnail, text FROM examples WHERE {where} ORDER BY idx", params)
+    return {idx: media_of(thumbnail, text, further.get(idx, ())) for idx, thumbnail, text in rows}

@@ -1,0 +1,96 @@
+"""What is said and shown of a new input: its answer in words, and the train examples behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trak_core.live import LIVE_METHOD
+from trak_core.live.new_input import ExplainedInput
+from trak_core.store.ranking import Side, strongest
+from trak_core.store.run import Run
+from trak_core.views.examples import read_examples
+from trak_core.views.explanation import Attributed
+
+if TYPE_CHECKING:
+    from trak_core.live.scorer import Answer
+
+__all__ = ["AnswerWords", "answer_sentences", "sides"]
+
+
+def sides(run: Run, answer: Answer, asked_class: int, side: Side, k: int = 12) -> list[Attributed]:
+    """The train examples at one end of the scores for a class, strongest first."""
+    scores = answer.scores[run.check_class(asked_class)].astype(np.float64)
+    examples = read_examples(run, "train", strongest(scores, side, k).tolist())
+    return [
+        Attributed(rank, float(scores[example.idx]), example, example.label == asked_class)
+        for rank, example in enumerate(examples, start=1)
+    ]
+
+
+@dataclass(frozen=True)
+class AnswerWords:
+    """What is said of a new input.
+
+    Attributes:
+        answer: what the model says, and what is explained.
+        warning: that the input is unlike the data; empty when it is not.
+        trust: how far the scores can be believed.
+    """
+
+    answer: str
+    warning: str
+    trust: str
+
+
+def answer_sentences(run: Run, new: ExplainedInput, asked_class: int) -> AnswerWords:
+    """The sentences about a new input and the class asked about."""
+    answer, names = new.answer, run.info.class_names
+    said = f"The model calls this “{names[answer.predicted]}”, {answer.probabilities[answer.predicted]:.0%} sure."
+    if asked_class == answer.predicted:
+        said += " These training examples made it so, and these spoke against it."
+    else:
+        said += (
+            f" It gives “{names[asked_class]}” {answer.probabilities[asked_class]:.1%}; these training examples spoke "
+            f"for “{names[asked_class]}”, and these against it."
+        )
+    return AnswerWords(said, _warning(new), _trust(run, new, asked_class))
+
+
+def _warning(new: ExplainedInput) -> str:
+    unlike = new.answer.unlike
+    reasons = []
+    if unlike.is_far:
+        reasons.append(
+            f"it is {unlike.distance / unlike.usual:.1f} times as far from every training example as 99 in 100 test "
+            "examples are at most"
+        )
+    if unlike.has_unknown_words:
+        reasons.append(
+            f"the model knows {unlike.known:.0%} of its words, and at least {unlike.usual_known:.0%} of those in 99 in "
+            "100 test texts"
+        )
+    if not reasons:
+        return ""
+    return f"This is unlike what the model was trained on: {'; '.join(reasons)}. Its answer may mean nothing."
+
+
+def _digits(correlation: float) -> str:
+    """Two digits, or three where two would say 1."""
+    return f"{correlation:.3f}" if correlation >= 0.985 else f"{correlation:.2f}"
+
+
+def _trust(run: Run, new: ExplainedInput, asked_class: int) -> str:
+    agreement = new.answer.agreement_for(asked_class)
+    if agreement is None:
+        return "How far these scores follow the stored ones could not be measured: no test example was left for it."
+    sentence = (
+        f"Scores of new inputs follow the stored ones at {_digits(agreement.spearman)} (rank correlation; 1 is the "
+        f"same order) and share {agreement.top_overlap:.0f} of {agreement.n_top} top proponents, measured on "
+        f"{agreement.n_test} test examples."
+    )
+    if run.has_lds and np.isfinite(lds := run.lds(LIVE_METHOD).mean):
+        sentence += f" The stored ones predicted retrained models with LDS {lds:.2f}."
+    return sentence
