@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.datasets.dataset import Split
 from trak_core.evidence import lds_per_test
 from trak_core.inputs import as_tensors
 from trak_core.methods import Examples, MethodContext, Tuning
+from trak_core.modalities import Split
 from trak_core.subjects import Subject
 from trak_core.training import Ensemble
 

@@ -1,6 +1,5 @@
 """Attribution methods; each gives scores `[n_test, n_train]`, positive where a train example helps."""
 
-from trak_core.methods.baselines import embedding_scores, random_scores, same_class_scores
 from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels, SolvedKernel, is_dual
 from trak_core.methods.context import Examples, Ledger, MethodContext, Need, Tuning
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
@@ -46,7 +45,6 @@ __all__ = [
     "Tuning",
     "best",
     "check_ridge",
-    "embedding_scores",
     "find_method",
     "fit_targets",
     "is_dual",
@@ -54,8 +52,6 @@ __all__ = [
     "mean_scores",
     "predict_subsets",
     "qualities",
-    "random_scores",
     "ridge_qualities",
-    "same_class_scores",
     "soft_threshold",
 ]
