@@ -20,14 +20,10 @@ from tqdm.auto import tqdm
 
 from trak_core.engine.batches import Block, Data, read_data
 from trak_core.engine.featurizer import Features
-from trak_core.engine.stored_kernels import uses_dual
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
 from trak_core.media import first_picture
-from trak_core.methods import METHODS
 from trak_core.modalities import seen_in
-from trak_core.projection import SjltProjection, SketchMap, WholeMap
-from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, replace_file
@@ -119,11 +115,14 @@ class _Saver:
             )
         self.class_names = names
         size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
-        fits = size <= attributor.options.memory_budget
+        # Methods that see all test examples at once take as long for every further target as for the first.
+        fits = attributor.fitted.is_streaming and size <= attributor.options.memory_budget
         self.all_classes = self.has_classes and (targets == "all" or (targets == "auto" and fits))
-        projected = attributor.plan.projection != "none"
-        self.proj_dim = attributor.fitted.width if projected else min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
-        self.ridge = attributor.options.ridge if attributor.calibration is None else attributor.calibration.ridge
+        self.proj_dim = attributor.fitted.feature_width or min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
+        calibrated = None if attributor.calibration is None else attributor.calibration.ridge
+        self.ridge = attributor.options.ridge if calibrated is None else calibrated
+        self.method = attributor.method.info
+        self._whole: dict[bytes, NDArray[np.float32]] = {}
 
     def describe(
         self,
@@ -268,35 +267,16 @@ class _Saver:
         }
         if not any(examples["thumbnail"]) and not any(examples["text"]):
             examples["text"] = [f"{split} example {i}" for i in idx]
-        predictions, features = [], []
+        predictions, features, fitted = [], [], self.attributor.fitted
         for checkpoint_id in range(self.n_checkpoints):
-            computed = self._features(split, checkpoint_id, block)
+            computed = fitted.features_of_run(split, checkpoint_id, block, torch.from_numpy(labels), self.proj_dim)
             common = {"checkpoint_id": np.full(len(block), checkpoint_id), "split": [split] * len(block), "idx": idx}
-            task = self.attributor.fitted.task_at(checkpoint_id, split)
+            task = fitted.task_at(checkpoint_id, split)
             predictions.append({**common, **_predictions(task, computed, labels)})
             features.append(
                 {**common, "q": computed.q.float(), "norm": computed.norm.float(), "phi": computed.rows.float().numpy()}
             )
         return {"examples": examples, "predictions": _joined(predictions), "features": _joined(features)}
-
-    def _features(self, split: str, checkpoint_id: int, block: Block) -> Features:
-        """Features as the run holds them: those that are there for train examples, computed for test examples."""
-        attributor = self.attributor
-        if split == "train":
-            computed = attributor.fitted.stored(checkpoint_id, block)
-        else:
-            computed = attributor.fitted.features(
-                checkpoint_id, block, torch.from_numpy(self.labels[split][block.start : block.start + len(block)])
-            )
-        feature_map = attributor.fitted.maps[checkpoint_id]
-        if isinstance(feature_map, WholeMap):
-            seed = derive_seed(attributor.options.seed, "live projection", checkpoint_id)
-            sketch = SketchMap(attributor.layers, SjltProjection(self.proj_dim, seed))
-            rows = torch.cat(
-                [sketch.rows(feature_map.packed.unpack(part))[0] for part in torch.split(computed.rows, 64)]
-            )
-            computed = Features(rows, computed.q, computed.norm, computed.model_output, computed.outputs)
-        return computed
 
     def _scored_at_once(self) -> int:
         n_classes = len(self.class_names) if self.all_classes else 1
@@ -309,32 +289,37 @@ class _Saver:
         labels = self.labels["test"][block.start : block.start + len(block)]
         idx = np.arange(block.start, block.start + len(block))
         tables: dict[str, Columns] = {}
-        of_label = self._scores_of(block, labels)
+        of_label = self._scores_of(block, self.labels["test"])
         if self.all_classes:
-            every = np.stack(
-                [self._scores_of(block, np.full(len(block), target)) for target in range(len(self.class_names))], axis=1
-            )  # [n_block, n_classes, n_train]
+            of_classes = [np.full(len(self.labels["test"]), target) for target in range(len(self.class_names))]
+            # [n_block, n_classes, n_train]
+            every = np.stack([self._scores_of(block, targets) for targets in of_classes], axis=1)
             at, asked_class = np.nonzero(np.arange(len(self.class_names))[None] != labels[:, None])
             tables["class_scores"] = {
-                "method": ["trak"] * len(at),
+                "method": [self.method.name] * len(at),
                 "test_idx": idx[at],
                 "asked_class": asked_class,
                 "values": every[at, asked_class],
             }
-        tables["scores"] = {"method": ["trak"] * len(block), "test_idx": idx, "values": of_label}
-        tables["topk"] = topk_columns({"trak": of_label}, first=block.start)
+        tables["scores"] = {"method": [self.method.name] * len(block), "test_idx": idx, "values": of_label}
+        tables["topk"] = topk_columns({self.method.name: of_label}, first=block.start)
         return tables
 
     def _scores_of(self, block: Block, targets: NDArray[Any]) -> NDArray[np.float32]:
-        data = Data(block.batches, "test")
-        return np.concatenate([*self.attributor.iter_scores(data, targets)])
+        """Scores of some test examples, for the targets of all of them `[n_test]`."""
+        where = slice(block.start, block.start + len(block))
+        if self.attributor.fitted.is_streaming:
+            return np.concatenate([*self.attributor.iter_scores(Data(block.batches, "test"), targets[where])])
+        if (key := targets.tobytes()) not in self._whole:
+            self._whole[key] = self.attributor.score(self.data["test"], targets)
+        return self._whole[key][where]
 
     def _class_influence(self, writer: StoreWriter) -> Columns:
         """Mean scores by class of the test examples; where there are no classes, over all of them."""
         labels = self.labels["test"] if self.has_classes else np.zeros(len(self.labels["test"]), dtype=np.int64)
         query = 'SELECT "values" FROM scores WHERE test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx'
         return class_influence_columns(
-            "trak", labels, lambda test_idx: writer.arrays(query, "values", [test_idx.tolist()])
+            self.method.name, labels, lambda test_idx: writer.arrays(query, "values", [test_idx.tolist()])
         )
 
     def _summary(self, writer: StoreWriter) -> None:
@@ -354,7 +339,7 @@ class _Saver:
                 for split in ("train", "test")
             },
         }
-        method = METHODS["trak"].info
+        method = self.method
         methods = {
             "method": [method.name],
             "title": [method.title],
@@ -370,7 +355,7 @@ class _Saver:
             "modality": attributor.task.modality,
             "class_names": self.class_names,
             "task": attributor.task.name,
-            "method": "trak",
+            "method": method.name,
             "seed": attributor.options.seed,
             "device": str(attributor.device),
             "n_checkpoints": n,
@@ -383,9 +368,7 @@ class _Saver:
             "calibration_of_other_classes": None,
             "gradients": f"{plan.gradients} ({plan.gradients_reason})",
             "projection": f"{plan.projection} ({plan.projection_reason})",
-            "kernel": "dual"
-            if uses_dual(attributor.fitted.maps[0].is_linear, attributor.fitted.n_train, attributor.fitted.width)
-            else "primal",
+            "kernel": attributor.fitted.kernel,
             "parameters": n_parameters(attributor.layers),
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),

@@ -17,7 +17,14 @@ from trak_core.methods import METHODS, MethodContext, MethodInfo, Scores
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.topk import topk_columns
 
-__all__ = ["Scored", "Tables", "calibration_factor", "checkpoint_prediction_columns", "joined_tables"]
+__all__ = [
+    "Scored",
+    "Tables",
+    "calibration_factor",
+    "checkpoint_prediction_columns",
+    "joined_tables",
+    "own_errors",
+]
 
 Tables = dict[str, dict[str, Any]]
 
@@ -54,7 +61,7 @@ class Scored:
         """
         method = METHODS[name]
         limit = method.info.max_checkpoints
-        with measured_cost() as cost, _own_errors(name):
+        with measured_cost() as cost, own_errors(name):
             scores = (fit or method.fit)(context if limit is None else context.first(limit))
             values = _dense(scores)
         _check_finite(name, scores, values)
@@ -165,18 +172,16 @@ def _dense(scores: Scores) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _own_errors(method: str) -> Iterator[None]:
+def own_errors(method: str, advice: str = "leave it out with --method") -> Iterator[None]:
     """Turns what linear algebra and memory say into one sentence, so that one method cannot stop all the others."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemoryError(
-            f"method {method!r} needs more memory than there is; leave it out with --method."
-        ) from error
+        raise OutOfMemoryError(f"method {method!r} needs more memory than there is; {advice}.") from error
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise SingularKernelError(
             f"method {method!r} cannot solve its equations ({str(error).splitlines()[0]}); train with weight decay, or "
-            "leave it out with --method."
+            f"{advice}."
         ) from error
 
 

@@ -16,7 +16,14 @@ from trak_core.methods.method import Method, MethodInfo, ScoreMatrix, Scores, be
 from trak_core.methods.product import ProductScores, Term
 from trak_core.methods.registry import METHODS, find_method
 from trak_core.methods.trak import fit_targets, ridge_qualities
-from trak_core.methods.trak_loop import CHECKPOINT_COUNTS, Average, TrakScores, mean_scores, predict_subsets
+from trak_core.methods.trak_loop import (
+    CHECKPOINT_COUNTS,
+    Average,
+    TrakScores,
+    mean_scores,
+    mean_self_influence,
+    predict_subsets,
+)
 
 __all__ = [
     "CHECKPOINT_COUNTS",
@@ -50,6 +57,7 @@ __all__ = [
     "is_dual",
     "magic_scores",
     "mean_scores",
+    "mean_self_influence",
     "predict_subsets",
     "qualities",
     "ridge_qualities",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -26,7 +26,9 @@ class MethodInfo:
         is_baseline: True for methods that real attribution must beat.
         needs: what it cannot do without.
         max_checkpoints: how many it averages over at most, where each costs much; None for all.
-        has_ridge: True where `MethodContext.ridge` is a setting of it.
+        has_ridge: True where `MethodContext.ridge` and `proj_dim` are settings of it.
+        keeps: what it holds at once of the gradients of all examples at all its checkpoints: packed rows, flat ones of
+            all parameters, or nothing that grows with them.
     """
 
     name: str
@@ -36,6 +38,7 @@ class MethodInfo:
     needs: tuple[Need, ...] = ()
     max_checkpoints: int | None = None
     has_ridge: bool = False
+    keeps: Literal["nothing", "packed", "flat"] = "nothing"
 
     @property
     def uses_checkpoints(self) -> bool:

@@ -17,7 +17,16 @@ from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
 from trak_core.methods.kernels import soft_threshold
 from trak_core.methods.method import BaseScores
 
-__all__ = ["CHECKPOINT_COUNTS", "Average", "Rows", "TrakScores", "average_trak", "mean_scores", "predict_subsets"]
+__all__ = [
+    "CHECKPOINT_COUNTS",
+    "Average",
+    "Rows",
+    "TrakScores",
+    "average_trak",
+    "mean_scores",
+    "mean_self_influence",
+    "predict_subsets",
+]
 
 CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of checkpoints for which the scores of the first so many are kept."""
@@ -40,10 +49,10 @@ class Average:
         self._spread = spread
 
     def add(self, values: Tensor) -> None:
-        """One more, of the same shape as all others."""
+        """One more, of the same shape as all others; the first one is taken over and changed."""
         self.n += 1
         if self._mean is None:
-            self._mean = values.clone()
+            self._mean = values
             self._squares = torch.zeros_like(values) if self._spread else None
             return
         apart = values - self._mean
@@ -143,6 +152,20 @@ def mean_scores(kernels: Kernels, rows: Rows, ridges: Sequence[float], q: Tensor
         for ridge, average in zip(ridges, averages, strict=True):
             average.add(kernel.attribute(test, ridge))
     return [average.mean * q.to(average.mean) for average in averages]
+
+
+def mean_self_influence(kernels: Kernels, ridge: float, q: Tensor) -> Tensor:
+    """The score of each train example for itself `[n_train]`: its mean leverage over checkpoints times its mean q.
+
+    Args:
+        kernels: of the checkpoints.
+        ridge: relative to the mean squared norm of the features.
+        q: mean weights of the train examples `[n_train]`.
+    """
+    leverages = Average()
+    for index in range(len(kernels)):
+        leverages.add(kernels[index].leverages(ridge).to(q))
+    return leverages.mean * q
 
 
 def predict_subsets(
