@@ -34,6 +34,7 @@ from trak_core.methods.method import choose
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Classification, Regression
 from trak_core.training import (
+    StepLog,
     TrainingSettings,
     draw_half_subsets,
     train_ensemble,
@@ -153,6 +154,7 @@ WITHOUT: dict[Need, Callable[[Material], Material]] = {
     Need.CHECKPOINTS: lambda material: replace(material, states=()),
     Need.EMBEDDINGS: lambda material: replace(material, architecture=Plain()),
     Need.TRAINING_LOG: lambda material: replace(material, logs=()),
+    Need.REPLAY: lambda material: replace(material, logs=[StepLog(material.architecture)]),
     Need.LEDGER: lambda material: replace(material, ledger=None),
     Need.SMALL_MODEL: lambda material: replace(material, architecture=nn.Linear(200, 100)),
     Need.MATRIX_LAYERS: lambda material: replace(material, architecture=Plain()),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from trak_core.commands.build_options import planting_options, seed_and_device
+from trak_core.commands.build_options import planting_options, seed_and_device, size_options
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.datasets.own_data import DATA_KINDS, DataKind, OwnData
 from trak_core.jobs import report_progress
@@ -96,11 +96,6 @@ def _build_command(kind: DataKind) -> click.Command:
     others = (
         "huggingface:NAME" if is_texts else "torchvision:NAME" if is_images else "huggingface:NAME, torchvision:NAME"
     )
-    sizes = [
-        click.Option(["--n-checkpoints"], type=int, help="Models that attribution averages over.  [by --minutes]"),
-        click.Option(["--n-subsets"], type=int, help="Random halves to retrain on.  [by --minutes]"),
-        click.Option(["--n-seeds"], type=int, help="Models retrained on each half.  [by --minutes]"),
-    ]
     return click.Command(
         kind,
         callback=lambda **options: _build(kind, **options),
@@ -125,7 +120,7 @@ def _build_command(kind: DataKind) -> click.Command:
             click.Option(["--n-train"], type=int, help="Train examples to draw.  [all]"),
             click.Option(["--n-test"], type=int, help="Test examples to explain.  [all, up to 1500]"),
             *seed_and_device(),
-            *sizes,
+            *size_options(),
             *planting_options(),
         ],
     )

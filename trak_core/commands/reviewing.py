@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from trak_core.commands.subject import read_subject, subject_option
 from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors, retraining_bar
 from trak_core.evidence.retraining import N_SEEDS as N_LABEL_SEEDS
 from trak_core.evidence.retraining import as_trial
@@ -59,7 +60,10 @@ def suspects(run: str, by: str | None, first: int, with_cleanlab: bool, as_json:
 @click.option("--top-proponents", type=click.IntRange(0), default=0, help="Remove so many proponents as well.")
 @click.option("--seeds", type=int, default=N_SEEDS, show_default=True, help="Pairs of models to train.")
 @click.option("--method", help="Whose scores predict and name proponents; the run's own by default.")
-def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: int, method: str | None) -> None:
+@subject_option
+def what_if(
+    run: str, test_idx: int, remove: str, top_proponents: int, seeds: int, method: str | None, subject: Path | None
+) -> None:
     """Retrain the models of RUN (a name or a path) with and without some train examples.
 
     Prints predicted and actual change of the margin of every class. The answer is kept in the run's history, and the
@@ -68,6 +72,7 @@ def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: in
     stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
+        read_subject(subject, run_dir)
         with open_run(run_dir) as opened:
             removed = read_removed(sys.stdin.read() if remove == "-" else remove)
             if top_proponents:
@@ -86,7 +91,8 @@ def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: in
 @click.option("--labels", "file", type=click.Path(path_type=Path), help="Labels to try; the review's by default.")
 @click.option("--n-seeds", type=int, default=N_LABEL_SEEDS, show_default=True, help="Models on each set of labels.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
+@subject_option
+def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool, subject: Path | None) -> None:
     """Retrain the models of RUN (a name or a path) on its labels as given and as cleaned, and compare.
 
     The cleaned labels are those of the review, or of a CSV or Parquet file with the columns train_idx and new_label (a
@@ -97,6 +103,7 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
     stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
+        read_subject(subject, run_dir)
         with open_run(run_dir) as opened:
             log = ReviewLog() if file is not None else _standing(opened)
             corrections = corrections_of(opened, log) if file is None else read_label_file(opened, file)

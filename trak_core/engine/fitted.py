@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trak_core.engine.batches import Batch, Block, Data
 from trak_core.engine.featurizer import Features, Featurizer
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan, choose_plan
 from trak_core.engine.signature import Signature
-from trak_core.engine.weights import Checkpoints, digest_of
 from trak_core.errors import InvalidDataError, RunMismatchError
 from trak_core.gradients import GradientComputer, Layer, StateDict, to_device
 from trak_core.projection import FeatureMap, make_feature_map
 from trak_core.seeds import derive_seed
 from trak_core.store.features import FeatureBlock, FeatureStore, FileFeatures, MemoryFeatures
 from trak_core.store.files import RunFiles
+from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Task
+from trak_core.training.weights import Checkpoints, digest_of
 
 __all__ = ["BLOCK", "FittedFeatures"]
 

@@ -11,7 +11,7 @@ from trak_core.engine.checkpoints import load_checkpoints, load_logs
 from trak_core.gradients.representations import representations
 from trak_core.labels.findings import find_oddities, finding_columns
 from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
-from trak_core.labels.witnesses import Opinions, hear_witnesses
+from trak_core.labels.witnesses import N_REPEATS, Opinions, hear_witnesses
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
@@ -33,8 +33,8 @@ def label_tables(
 ) -> tuple[Tables, dict[str, Any]]:
     """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
 
-    Where all train examples have one label, or each another, there is nothing to compare labels with: then there are
-    findings alone.
+    Where all train examples have one label, or each another, there is nothing to compare labels with, and where no
+    models can be trained nothing that has not seen them: then there are findings alone.
 
     Args:
         writer: working store that has scores.
@@ -54,7 +54,7 @@ def label_tables(
     tables: Tables = {}
     meta: dict[str, Any] = {}
     opinions = None
-    if 1 < len(np.unique(labels)) < len(labels):
+    if subject.can_train and 1 < len(np.unique(labels)) < len(labels):
         opinions = hear_witnesses(
             subject.trainer(device),
             inputs,
@@ -62,6 +62,8 @@ def label_tables(
             len(dataset.class_names),
             derive_seed(seed, "labels"),
             on_share,
+            # One after another, models are dear, and four fifths as good a witness.
+            n_repeats=N_REPEATS if subject.trains_together else 1,
         )
         signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
         tables = _suspects(opinions, signals, labels)
@@ -118,8 +120,9 @@ def _signals_of_the_build(
     )["length"].reshape(of_train)
     own = writer.columns("SELECT score FROM self_influence WHERE method = ? ORDER BY train_idx", [method])["score"]
     scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
+    over_training = _margin_over_training(writer, files, subject, inputs, device)
     return {
-        "training_margin": -_margin_over_training(writer, files, subject, inputs, device),
+        **({} if over_training is None else {"training_margin": -over_training}),
         "confidence": -margins.astype(np.float64).mean(axis=1),
         "self_influence": own.astype(np.float64),
         "tracin_self_influence": (gradients.astype(np.float64) ** 2).mean(axis=1),
@@ -129,14 +132,16 @@ def _signals_of_the_build(
 
 def _margin_over_training(
     writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Tensor, device: str
-) -> NDArray[np.float64]:
-    """Margin of the label in logits, averaged over the recorded moments of the logged checkpoints: `[n_train]`."""
+) -> NDArray[np.float64] | None:
+    """Margin of the label in logits, over recorded moments of the logged checkpoints `[n_train]`; None without logs."""
     logs = load_logs(writer, files, subject, device)
+    if not logs:
+        return None
     total = np.zeros(len(inputs))
     n_moments = 0
     for log in logs:
-        moments = log.moments[1:]  # at the start nothing is learnt
-        models = Ensemble.from_state_dicts(subject.make_model(), [moment.parameters for moment in moments], device)
+        states = [moment.parameters for moment in log.ends]
+        models = Ensemble.from_state_dicts(subject.make_model(), states, device, subject.trains_together)
         total += label_margins(models.logits(inputs).cpu().numpy(), subject.dataset.train.labels).sum(axis=0)
-        n_moments += len(moments)
+        n_moments += len(states)
     return total / n_moments

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trak_core.engine.retrained import train_in_parts
 from trak_core.engine.settings import BuildSettings
 from trak_core.methods import Examples
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Classification
-from trak_core.training import OnShare, Trainer, diverged
+from trak_core.training import Ensemble, OnShare, Trainer, diverged
 
 __all__ = ["retrain_block"]
 
@@ -41,19 +42,25 @@ def retrain_block(
     """
     n_seeds, n_test = settings.n_seeds, len(test)
     members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
-    ensemble = trainer.train_subsets(
-        masks[[subset_id for subset_id, _ in members]],
-        [derive_seed(settings.seed, "ledger", subset_id, seed) for subset_id, seed in members],
-        on_share,
-    )
+    seeds = [derive_seed(settings.seed, "ledger", subset_id, seed) for subset_id, seed in members]
+    members_of_each = masks[[subset_id for subset_id, _ in members]]
+
+    def train(part: slice) -> Ensemble:
+        share = len(seeds[part]) / len(seeds)
+        return trainer.train_subsets(members_of_each[part], seeds[part], lambda done: on_share(share * done))
+
+    logits, bad = [], []
+    for _, ensemble in train_in_parts(trainer, len(members), train):
+        logits.append(ensemble.logits(test.inputs))
+        bad.append(diverged(ensemble))
     # One seed that diverged takes its subset with it: an average over fewer seeds is another measurement.
-    lost = sorted({members[i][0] for i in np.flatnonzero(diverged(ensemble))})
+    lost = sorted({members[i][0] for i in np.flatnonzero(np.concatenate(bad))})
     kept = [i for i, (subset_id, _) in enumerate(members) if subset_id not in lost]
     if not kept:
         return {}, lost
     members = [members[i] for i in kept]
     subset_ids = [subset_id for subset_id in block if subset_id not in lost]
-    outputs = _of_every_class(task, ensemble.logits(test.inputs)[kept])  # [n_models, n_test, n_classes]
+    outputs = _of_every_class(task, torch.cat(logits)[kept])  # [n_models, n_test, n_classes]
     of_label = outputs.gather(2, test.asked.expand(len(members), -1)[..., None])[..., 0]
     of_model = {
         "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),

@@ -18,7 +18,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Ensemble
+from trak_core.training import Ensemble, Trainer
 
 __all__ = ["Measurement"]
 
@@ -49,7 +49,6 @@ class Measurement:
         self.test = self._examples(dataset.test.inputs, dataset.test.labels)
         self.n_train, self.n_test = len(self.train), len(self.test)
         self.ledger = RunLedger(writer, self.n_train, self.n_test, build.n_seeds)
-        self.trainer = subject.trainer(build.device)
         self.tuning = np.zeros(self.n_test, dtype=bool)
         self.tuning[writer.meta("tuning_tests") or []] = True
         # With very few test examples none are set apart, and settings are chosen on all of them.
@@ -68,6 +67,11 @@ class Measurement:
     def truths(self) -> list[tuple[int, Truth]]:
         """The further truths by truth_id; none where none are wanted."""
         return list(enumerate(self.settings.truths)) if self.settings.n_truth_subsets else []
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """What trains models of the subject."""
+        return self.subject.trainer(self.build.device)
 
     @cached_property
     def checkpoints(self) -> Ensemble:
@@ -92,6 +96,7 @@ class Measurement:
         known = torch.cat([fit, torch.from_numpy(more)])
         answers = torch.from_numpy(np.concatenate([actual, more_outcomes]).astype(np.float32))
         device = self.build.device
+        logs = load_logs(self.writer, self.files, self.subject, device)
         return Material(
             task=self.subject.task,
             architecture=self.checkpoints.architecture,
@@ -99,10 +104,10 @@ class Measurement:
             train=self.train,
             test=self.test,
             seed=derive_seed(self.build.seed, "methods"),
-            weight_decay=self.subject.training.weight_decay,
-            logs=load_logs(self.writer, self.files, self.subject, device),
-            ledger=Ledger(known.to(device), answers.to(device)),
-            tuning=Tuning(fit.to(device), quality),
+            weight_decay=logs[0].weight_decay if logs else self.subject.training_facts.get("weight_decay", 0.0),
+            logs=logs,
+            ledger=Ledger(known.to(device), answers.to(device)) if len(known) else None,
+            tuning=Tuning(fit.to(device), quality) if len(fit) else None,
         )
 
     def train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:

@@ -84,35 +84,9 @@ def _tables(
             ),
             ("DELETE FROM truth_lds WHERE method = ? AND truth_id < ?", [name, len(m.truths)]),
         ]
-    masks, actual, ceiling, ceilings = _reported(m)
-    reporting = m.reporting
-    summary: list[dict[str, Any]] = []
-    for n, values in by_count.items():
-        predicted = predicted_outcomes(values, masks)
-        evidence = measure_lds(predicted, actual, m.build.seed, reporting)
-        share = n / scores.n_checkpoints if scores.n_checkpoints else 1
-        summary.append(
-            {
-                "method": name,
-                "n_checkpoints": n,
-                "lds": or_null(evidence.mean),
-                "ci_low": or_null(evidence.ci_low),
-                "ci_high": or_null(evidence.ci_high),
-                "noise_ceiling": or_null(ceiling),
-                "n_subsets": len(masks),
-                "n_seeds": m.build.n_seeds,
-                "seconds": cost.seconds * share,
-                "calibration_slope": or_null(calibration_slope(predicted[:, reporting], actual[:, reporting])),
-                "peak_megabytes": cost.peak_megabytes,
-            }
-        )
+    tables |= _evidence_tables(m, name, scores, by_count, scaled, cost)
     errors = _errors(scores, factor)
-    per_test = lds_per_test(predicted_outcomes(scaled, masks), actual)
-    low, high = lds_interval(per_test, len(masks))
-    rows = lds_columns(per_test, low, high, ceilings)
     tables |= {
-        "lds_summary": columns_of(summary),
-        "lds": columns_of([{"method": name, "test_idx": i, **row} for i, row in enumerate(rows)]),
         "methods": {
             "method": [name],
             "title": [info.title],
@@ -138,7 +112,50 @@ def _tables(
             "train_idx": np.arange(m.n_train),
             "score": own.double().cpu().numpy(),
         }
-    return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in (*tables, "removals")]
+    replaced = dict.fromkeys((*tables, "lds_summary", "lds", "removals"))
+    return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in replaced]
+
+
+def _evidence_tables(
+    m: Measurement,
+    name: str,
+    scores: Scores,
+    by_count: dict[int, NDArray[np.float32]],
+    scaled: NDArray[np.float32],
+    cost: Cost,
+) -> dict[str, dict[str, Any]]:
+    """Rows of LDS against the reporting halves; none where the run has no such halves."""
+    if not m.build.n_subsets:
+        return {}
+    masks, actual, ceiling, ceilings = _reported(m)
+    reporting = m.reporting
+    summary: list[dict[str, Any]] = []
+    for n, values in by_count.items():
+        predicted = predicted_outcomes(values, masks)
+        evidence = measure_lds(predicted, actual, m.build.seed, reporting)
+        share = n / scores.n_checkpoints if scores.n_checkpoints else 1
+        summary.append(
+            {
+                "method": name,
+                "n_checkpoints": n,
+                "lds": or_null(evidence.mean),
+                "ci_low": or_null(evidence.ci_low),
+                "ci_high": or_null(evidence.ci_high),
+                "noise_ceiling": or_null(ceiling),
+                "n_subsets": len(masks),
+                "n_seeds": m.build.n_seeds,
+                "seconds": cost.seconds * share,
+                "calibration_slope": or_null(calibration_slope(predicted[:, reporting], actual[:, reporting])),
+                "peak_megabytes": cost.peak_megabytes,
+            }
+        )
+    per_test = lds_per_test(predicted_outcomes(scaled, masks), actual)
+    low, high = lds_interval(per_test, len(masks))
+    rows = lds_columns(per_test, low, high, ceilings)
+    return {
+        "lds_summary": columns_of(summary),
+        "lds": columns_of([{"method": name, "test_idx": i, **row} for i, row in enumerate(rows)]),
+    }
 
 
 def _reported(m: Measurement) -> tuple[NDArray[np.bool_], Floats, float, Floats]:

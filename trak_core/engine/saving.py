@@ -19,10 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from trak_core.engine.batches import Block, Data, read_data
 from trak_core.engine.featurizer import Features
 from trak_core.engine.stored_kernels import uses_dual
-from trak_core.engine.thumbnails import thumbnails
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
 from trak_core.methods import METHODS
@@ -37,6 +35,8 @@ from trak_core.store.run import is_finished
 from trak_core.store.schema import Shape
 from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
+from trak_core.subjects.batches import Block, Data, read_data
+from trak_core.subjects.thumbnails import thumbnails
 from trak_core.tasks import Classification, Regression
 from trak_core.versions import versions
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from trak_core.datasets import encoding_facts
+from trak_core.engine.checkpoint_step import parts_of, write_checkpoints
 from trak_core.engine.checkpoints import load_checkpoints
 from trak_core.engine.evidence_step import evidence_tables
 from trak_core.engine.kernels import Kernels, is_projected
@@ -20,61 +20,27 @@ from trak_core.engine.label_step import label_tables
 from trak_core.engine.ledger import RunLedger
 from trak_core.engine.ledger_step import retrain_block
 from trak_core.engine.map_step import map_tables
-from trak_core.engine.pace import DIGITS_PACE, Pace
-from trak_core.engine.progress import ProgressReporter, Step, run_blocks
+from trak_core.engine.progress import ProgressReporter, run_blocks
 from trak_core.engine.scoring import ScoringResult, choose_ridge, score_all_methods
 from trak_core.engine.settings import BuildSettings
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
-from trak_core.methods import Examples, GradientRows
+from trak_core.methods import DEFAULT_RIDGE, Examples, GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
-from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.masks import pack_masks
 from trak_core.store.places import without_paths
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
-from trak_core.training import Ensemble, OnShare, draw_half_subsets
+from trak_core.training import Ensemble, OnShare, Trainer, draw_half_subsets
 from trak_core.versions import versions
 
-__all__ = ["BuildSteps", "plan"]
+__all__ = ["BuildSteps"]
 
 SUBSETS_A_BLOCK = 10
-N_LOGGED = 5
-"""Checkpoints whose training is recorded: as many as methods that look at training average over."""
-
-
-def plan(settings: BuildSettings, pace: Pace = DIGITS_PACE) -> list[Step]:
-    """The steps of a build with the seconds that they take at some pace."""
-    n_checkpoints = settings.n_checkpoints
-    n_models = settings.n_subsets * settings.n_seeds
-    fit_seconds = settings.n_fit * settings.n_seeds * pace.half_model
-    return [
-        Step("data", "reading the data", 1, pace.data, True),
-        Step(
-            "checkpoints",
-            f"training {n_checkpoints} checkpoints",
-            1,
-            pace.model * n_checkpoints,
-            True,
-        ),
-        Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
-        Step("features", "computing gradients", n_checkpoints, pace.features * n_checkpoints, True),
-        Step("ridge", "choosing the ridge", n_checkpoints, pace.ridge * n_checkpoints, True),
-        Step("scores", "scoring", n_checkpoints, pace.scores * n_checkpoints, True),
-        Step("labels", "looking for wrong labels", 1, pace.labels, False),
-        Step(
-            "eval",
-            f"retraining {n_models} models on random halves",
-            settings.n_subsets - settings.n_fit,
-            n_models * pace.half_model - fit_seconds,
-            False,
-        ),
-        Step("lds", "measuring the evidence", 1, pace.lds, False),
-        Step("map", "drawing the map", 1, pace.map, False),
-    ]
 
 
 class BuildSteps:
@@ -107,7 +73,6 @@ class BuildSteps:
         self.files = files
         self.writer = writer
         self.progress = progress
-        self.trainer = subject.trainer(settings.device)
         n_train, n_test = len(subject.dataset.train), len(subject.dataset.test)
         self.ledger = RunLedger(writer, n_train, n_test, settings.n_seeds)
         self.train_inputs, self.train_labels = self._tensors("train")
@@ -125,21 +90,26 @@ class BuildSteps:
         fit_ids = range(self.settings.n_fit)
         eval_ids = range(self.settings.n_fit, self.settings.n_subsets)
         self._step("data", {"data": self._data})
-        self._step("checkpoints", {"checkpoints": self._checkpoints})
-        self._step("fit", self._ledger_blocks(fit_ids))
+        self._step("checkpoints", self._checkpoint_blocks())
+        if self.settings.n_subsets:
+            self._step("fit", self._ledger_blocks(fit_ids))
         self._step(
             "features",
             {f"features {i}": partial(self._features, i) for i in range(self.settings.n_checkpoints)},
         )
-        self._step("ridge", {"ridge": self._ridge})
+        if self.settings.n_subsets:
+            self._step("ridge", {"ridge": self._ridge})
+        elif not self.writer.has("ridge"):
+            self.writer.write("ridge", {}, {"ridge": DEFAULT_RIDGE})
         self._step("scores", {"scores": self._scores})
         if not self.writer.has("labels"):
             self.writer.publish()
         self._step("labels", {"labels": self._labels})
-        if not self.writer.has("lds"):
-            self.writer.publish()
-        self._step("eval", self._ledger_blocks(eval_ids))
-        self._step("lds", {"lds": self._lds})
+        if self.settings.n_subsets:
+            if not self.writer.has("lds"):
+                self.writer.publish()
+            self._step("eval", self._ledger_blocks(eval_ids))
+            self._step("lds", {"lds": self._lds})
         if not self.writer.has("map"):
             self.writer.publish()
         self._step("map", {"map": self._map})
@@ -176,7 +146,7 @@ class BuildSteps:
             "modality": dataset.modality,
             "class_names": dataset.class_names,
             "task": type(self.subject.task).__name__,
-            "training": asdict(self.subject.training),
+            "training": self.subject.training_facts,
             "data_fingerprint": dataset.fingerprint(),
             "method": "trak",
             **encoding_facts(dataset.encoding),
@@ -202,26 +172,34 @@ class BuildSteps:
     def _advance(self, units: float) -> OnShare:
         return lambda share: self.progress.advance(units * share)
 
-    def _checkpoints(self) -> None:
+    def _checkpoint_blocks(self) -> dict[str, Callable[[], None]]:
+        """Training in parts of as many models as the trainer takes at once, then what they all say."""
         n = self.settings.n_checkpoints
-        seeds = [derive_seed(self.settings.seed, "checkpoint", i) for i in range(n)]
-        trained = self.trainer.train_checkpoints(seeds, N_LOGGED, self._advance(1))
-        ensemble = trained.ensemble
-        for i in range(n):
-            state = {name: value.cpu().contiguous() for name, value in ensemble.state_dict(i).items()}
-            replace_file(self.files.checkpoint(i), partial(save_file, state))
-        for i, log in enumerate(trained.logs):
-            replace_file(self.files.training_log(i), log.save)
-        predictions, accuracy = self._predictions(ensemble)
-        checkpoints = {
-            "checkpoint_id": list(range(n)),
-            "seed": seeds,
-            "sha256": [self._sha256(i) for i in range(n)],
-            "log_sha256": [file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
-            "train_accuracy": accuracy["train"],
-            "test_accuracy": accuracy["test"],
+        parts = parts_of(self.subject, self.settings)
+        train = {
+            f"checkpoints {part.start}": partial(
+                write_checkpoints,
+                self.writer,
+                self.files,
+                self.subject,
+                self.settings,
+                part,
+                self._advance(len(part) / n),
+            )
+            for part in parts
         }
-        self.writer.write("checkpoints", {"checkpoints": checkpoints, "predictions": predictions})
+        return {**train, "checkpoints": self._checkpoint_predictions}
+
+    def _checkpoint_predictions(self) -> None:
+        predictions, accuracy = self._predictions(self.checkpoints)
+        measured = [
+            (
+                "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?",
+                [accuracy["train"][i], accuracy["test"][i], i],
+            )
+            for i in range(len(self.checkpoints))
+        ]
+        self.writer.write("checkpoints", {"predictions": predictions}, first=measured)
 
     def _sha256(self, checkpoint_id: int) -> str:
         return file_sha256(self.files.checkpoint(checkpoint_id))
@@ -254,6 +232,11 @@ class BuildSteps:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, accuracy
 
     @cached_property
+    def trainer(self) -> Trainer:
+        """What trains models of the subject."""
+        return self.subject.trainer(self.settings.device)
+
+    @cached_property
     def checkpoints(self) -> Ensemble:
         """The checkpoints as written to disk, each checked against its fingerprint."""
         return load_checkpoints(self.writer, self.files, self.subject, self.settings.device)
@@ -272,8 +255,8 @@ class BuildSteps:
     # --- the ledger ---------------------------------------------------------------------------------------
 
     def _ledger_blocks(self, subset_ids: range) -> dict[str, Callable[[], None]]:
-        starts = range(subset_ids.start, subset_ids.stop, SUBSETS_A_BLOCK)
-        blocks = [range(start, min(start + SUBSETS_A_BLOCK, subset_ids.stop)) for start in starts]
+        size = max(1, min(SUBSETS_A_BLOCK, self.trainer.at_once // self.settings.n_seeds))
+        blocks = [range(start, min(start + size, subset_ids.stop)) for start in subset_ids[::size]]
         return {f"ledger {block.start}": partial(self._retrain, block) for block in blocks}
 
     def _retrain(self, block: range) -> None:

@@ -17,8 +17,8 @@ from trak_core.live.prepared_image import look_in_words, prepare_image
 from trak_core.live.texts import read_text
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
-from trak_core.subjects import OWN_DATA
-from trak_core.subjects.of_run import can_be_made_again
+from trak_core.subjects import OWN_DATA, OWN_SUBJECT
+from trak_core.subjects.of_run import why_no_subject
 from trak_core.views import Attributed, read_examples
 
 if TYPE_CHECKING:
@@ -62,10 +62,15 @@ def why_not_live(run: Run) -> str | None:
     """Why own inputs cannot be read for a run, in a sentence; None when they can. Quick: nothing is prepared."""
     if LIVE_METHOD not in run.info.methods:
         return "Own inputs are scored by TRAK, of which this run has no scores."
-    if not can_be_made_again(run):
-        return _why_no_model(run)
+    if reason := why_no_subject(run):
+        return f"This run {reason}." if run.info.recipe == OWN_SUBJECT else _why_no_model(run)
     if run.info.recipe in IMAGE_RECIPES or read_encoding(run.info.provenance) is not None:
         return None
+    if run.info.recipe == OWN_SUBJECT:
+        return (
+            "The subject of this run turns its data into inputs itself, so give a new input from Python, as inputs: "
+            f"trak_core.open_run({run.info.name!r}).attribute(inputs)."
+        )
     what = "vocabulary, so a new text" if run.info.modality == "text" else "size and tones, so a new image"
     return f"This run keeps no {what} cannot be turned into what the model takes."
 

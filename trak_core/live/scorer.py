@@ -211,7 +211,9 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         factor_of_others=factor_of_others,
         q=material.q,
         gradients=gradients,
-        ensemble=Ensemble.from_state_dicts(material.architecture, material.states, "cpu"),
+        ensemble=Ensemble.from_state_dicts(
+            material.architecture, material.states, "cpu", material.subject.trains_together
+        ),
         likeness=_likeness(material),
         input_shape=tuple(material.train_inputs.shape[1:]),
         input_dtype=material.train_inputs.dtype,

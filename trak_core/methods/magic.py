@@ -50,13 +50,14 @@ class Magic:
         "magic",
         "MAGIC",
         "The exact effect of each training example, differentiated through the training run itself.",
-        needs=(Need.TRAINING_LOG, Need.CLASSES),
+        needs=(Need.TRAINING_LOG, Need.REPLAY, Need.CLASSES),
         max_checkpoints=4,
     )
 
     def fit(self, material: Material) -> ScoreMatrix:
         """As in `Method`."""
-        return ScoreMatrix.mean([magic_scores(material, log) for log in material.logs])
+        logs = [log for log in material.logs if isinstance(log, TrainingLog)]  # all are: a need of the method
+        return ScoreMatrix.mean([magic_scores(material, log) for log in logs])
 
 
 class _Replay:

@@ -11,7 +11,7 @@ from trak_core.errors import NeedNotMetError
 from trak_core.gradients import StateDict, n_parameters, run_model
 from trak_core.methods.gradient_rows import GradientRows
 from trak_core.tasks import Classification, Task
-from trak_core.training import TrainingLog
+from trak_core.training import Log, TrainingLog
 
 __all__ = ["Examples", "Ledger", "Material", "Need", "Tuning"]
 
@@ -23,6 +23,7 @@ class Need(StrEnum):
     CLASSES = "classes to choose from"
     EMBEDDINGS = "embeddings"
     TRAINING_LOG = "a training log"
+    REPLAY = "a training log that can be replayed step by step"
     LEDGER = "models retrained on random halves"
     SMALL_MODEL = "a model small enough for its whole Hessian"
     MATRIX_LAYERS = "Linear or Conv layers"
@@ -33,8 +34,9 @@ SUPPLY = {
     Need.CHECKPOINTS: "`python -m trak_core build RECIPE` trains them",
     Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
-    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
-    Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
+    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one, or a train_model(indices, seed, log) keeps one",
+    Need.REPLAY: "`python -m trak_core build` records one where the built-in trainer trains, and no other does",
+    Need.LEDGER: "`python -m trak_core build` retrains them, where a recipe or a train_model(indices, seed) tells how",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
     Need.HIDDEN_UNITS: "use trak, which works with every model",
     Need.MATRIX_LAYERS: "use trak or grad_dot, which work with every layer",
@@ -112,7 +114,7 @@ class Material:
     test: Examples
     seed: int = 0
     weight_decay: float = 0.0
-    logs: Sequence[TrainingLog] = ()
+    logs: Sequence[Log] = ()
     ledger: Ledger | None = None
     tuning: Tuning | None = None
     memory: int = 2**30
@@ -130,6 +132,7 @@ class Material:
             Need.CLASSES: isinstance(self.task, Classification),
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
+            Need.REPLAY: bool(self.logs) and all(isinstance(log, TrainingLog) for log in self.logs),
             Need.LEDGER: self.ledger is not None,
             Need.SMALL_MODEL: sum(value.numel() for value in self.architecture.parameters()) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: matrices,
@@ -153,7 +156,7 @@ class Material:
         """Gradients of the model output at any weights."""
         if not self._rows:
             inputs, asked = self.train.inputs, self.train.asked
-            weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
+            weights = self.states[0] if self.states else self.logs[0].ends[-1].parameters
             self._rows.append(GradientRows(self.architecture, self.task, weights, inputs, asked))
         return self._rows[0]
 

@@ -14,11 +14,11 @@ from trak_core.store.run import Run
 
 __all__ = ["facts_here", "keep_places", "without_paths"]
 
-_KEYS = ("model", "weights", "pieces")
+_KEYS = ("model", "weights", "pieces", "subject")
 
 
 def without_paths(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts with the name of a file or folder in the place of its path, under "model", "weights" and "pieces"."""
+    """The facts with the name of a file or folder in the place of its path, under the keys that hold one."""
     return {key: _short(value) if key in _KEYS else value for key, value in facts.items()}
 
 

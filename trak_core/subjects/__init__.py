@@ -4,11 +4,14 @@ from trak_core.subjects.custom_data import OWN_DATA, own_recipe, own_subject
 from trak_core.subjects.initial_weights import read_weights
 from trak_core.subjects.models_by_name import find_model, model_is_here
 from trak_core.subjects.ready_model import READY_MODELS, ReadyModel
-from trak_core.subjects.recipe import Recipe, Subject
+from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.registry import RECIPES, find_recipe
+from trak_core.subjects.subject import Subject
+from trak_core.subjects.subject_file import OWN_SUBJECT, read_subject_file, remember, subject_recipe
 
 __all__ = [
     "OWN_DATA",
+    "OWN_SUBJECT",
     "READY_MODELS",
     "RECIPES",
     "ReadyModel",
@@ -19,5 +22,8 @@ __all__ = [
     "model_is_here",
     "own_recipe",
     "own_subject",
+    "read_subject_file",
     "read_weights",
+    "remember",
+    "subject_recipe",
 ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from trak_core.subjects.models_by_name import find_model
 from trak_core.subjects.ready_model import ReadyModel
-from trak_core.subjects.recipe import Recipe, Subject
+from trak_core.subjects.recipe import Recipe
+from trak_core.subjects.subject import Subject
 
 if TYPE_CHECKING:
     from torch import nn

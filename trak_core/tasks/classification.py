@@ -6,6 +6,7 @@ of gradients of f and of q serves the loss-based methods too.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class Classification:
     """
 
     modality: Modality = "image"
+    has_classes: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

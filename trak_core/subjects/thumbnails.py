@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from trak_core.engine.batches import Block
+from trak_core.subjects.batches import Block
 
 __all__ = ["thumbnails"]
 
