@@ -36,6 +36,7 @@ from trak_core.methods.trak_loop import average_trak
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Classification, CustomTask, Regression
 from trak_core.training import (
+    StepLog,
     TrainingSettings,
     draw_half_subsets,
     train_ensemble,
@@ -155,6 +156,7 @@ WITHOUT: dict[Need, Callable[[MethodContext], MethodContext]] = {
     Need.CHECKPOINTS: lambda context: replace(context, states=()),
     Need.EMBEDDINGS: lambda context: replace(context, architecture=Plain()),
     Need.TRAINING_LOG: lambda context: replace(context, logs=()),
+    Need.REPLAY: lambda context: replace(context, logs=[StepLog(context.architecture)]),
     Need.LEDGER: lambda context: replace(context, ledger=None),
     Need.SMALL_MODEL: lambda context: replace(context, architecture=nn.Linear(200, 100)),
     Need.MATRIX_LAYERS: lambda context: replace(context, architecture=Plain()),

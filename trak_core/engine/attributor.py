@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from trak_core.engine.batches import Block, read_data
 from trak_core.engine.calibration import Calibration, calibrate, check_masks
 from trak_core.engine.fitted import Fitted, Question
 from trak_core.engine.fitted_examples import FittedExamples
@@ -32,7 +31,7 @@ from trak_core.engine.fitted_features import FittedFeatures
 from trak_core.engine.given import copied, find_device, target_tensor
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan
-from trak_core.engine.weights import Checkpoint, Checkpoints
+from trak_core.engine.saved_run import Saved, measure_saved
 from trak_core.errors import InvalidDataError, InvalidSettingError, OutOfMemoryError
 from trak_core.gradients import Precision, find_layers, n_parameters
 from trak_core.methods import (
@@ -46,7 +45,10 @@ from trak_core.methods import (
     soft_threshold,
 )
 from trak_core.store.ranking import Side, strongest
+from trak_core.subjects.batches import Block, read_data
 from trak_core.tasks import Task, find_task
+from trak_core.training import TrainModel
+from trak_core.training.weights import Checkpoint, Checkpoints
 
 __all__ = ["Attributor"]
 
@@ -137,6 +139,7 @@ class Attributor:
         self._show_progress = progress
         self._store_dir = None if store is None else Path(store)
         self._fitted: Fitted | None = None
+        self._saved: dict[Path, Saved] = {}
 
     # --- training examples --------------------------------------------------------------------------------
 
@@ -419,9 +422,37 @@ class Attributor:
         """
         from trak_core.engine.saving import save_run
 
-        return save_run(
+        run_dir = save_run(
             self, Path(path), train, test, class_names, title, thumbnails, texts, targets, self._show_progress
         )
+        self._saved[run_dir.resolve()] = Saved(train, test)
+        return run_dir
+
+    def measure(
+        self, path: str | Path, train_model: TrainModel, minutes: float = 20.0, methods: Sequence[str] | None = None
+    ) -> None:
+        """Evidence for a run that `save` wrote: retrained models, every method with its LDS and ceiling, removal, map.
+
+        The run is built again around the same checkpoints: TRAK's ridge is chosen on retrained models and its scores
+        come in the unit of the model output. What was stopped goes on when the same calls are made again.
+
+        Args:
+            path: that `save` was given.
+            train_model: `train_model(indices, seed)` or `train_model(indices, seed, log)` as `trak_core.Subject` has
+                it: trains the model on these train examples alone and returns its state dict.
+            minutes: that all of it may take, about.
+            methods: to measure; all whose needs are met by default.
+
+        Raises:
+            InvalidSettingError: this attributor saved no run there, or the minutes are too few.
+            InvalidModelError, CheckpointMismatchError: `train_model` cannot be used.
+        """
+        run_dir = Path(path)
+        if (saved := self._saved.get(run_dir.resolve())) is None:
+            raise InvalidSettingError(
+                f"path={str(path)!r}: this attributor saved no run there; call save(path, train=..., test=...) first."
+            )
+        measure_saved(self, run_dir, saved, train_model, minutes, methods, self._show_progress)
 
     def close(self) -> None:
         """Lets go of the features; a temporary file of them is deleted, a `store` is kept."""

@@ -9,17 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trak_core.engine.batches import Batch, Block, Data
 from trak_core.engine.featurizer import Features, Featurizer
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan
 from trak_core.engine.signature import Signature
-from trak_core.engine.weights import Checkpoints, digest_of
 from trak_core.errors import InvalidDataError
 from trak_core.gradients import GradientComputer, Layer, StateDict
 from trak_core.inputs import to_device
 from trak_core.projection import FeatureMap
+from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Answer, Task
+from trak_core.training.weights import Checkpoints, digest_of
 
 __all__ = ["BLOCK", "BLOCK_BYTES", "Fitted", "Question", "range_of"]
 

@@ -9,20 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trak_core.engine.batches import Batch, Block, Data
 from trak_core.engine.featurizer import Features
 from trak_core.engine.fitted import Fitted, Question, range_of
 from trak_core.engine.options import Options
 from trak_core.engine.plan import plan_for_method
 from trak_core.engine.scoring import own_errors
-from trak_core.engine.weights import Checkpoints
 from trak_core.errors import InvalidDataError, NeedNotMetError, NonFiniteGradientError, OutOfMemoryError
 from trak_core.gradients import Layer, PackedRows, n_parameters
 from trak_core.inputs import leaves, take
 from trak_core.methods import Examples, GradientSettings, Method, MethodContext, Scores
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
+from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Task
+from trak_core.training.weights import Checkpoints
 
 __all__ = ["FittedExamples"]
 

@@ -13,12 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trak_core.engine.batches import Batch, Block, Data
 from trak_core.engine.featurizer import Features
 from trak_core.engine.fitted import Fitted, Question, range_of
 from trak_core.engine.options import Options
 from trak_core.engine.plan import choose_plan
-from trak_core.engine.weights import Checkpoints
 from trak_core.errors import InvalidDataError, InvalidModelError, RunMismatchError
 from trak_core.gradients import Layer
 from trak_core.methods import (
@@ -34,7 +32,9 @@ from trak_core.projection import FeatureMap, SjltProjection, SketchMap, WholeMap
 from trak_core.seeds import derive_seed
 from trak_core.store.features import FeatureBlock, FeatureStore, FileFeatures, MemoryFeatures
 from trak_core.store.files import RunFiles
+from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Task
+from trak_core.training.weights import Checkpoints
 
 __all__ = ["FittedFeatures"]
 

@@ -21,7 +21,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Ensemble
+from trak_core.training import Ensemble, Trainer
 
 __all__ = ["Measurement"]
 
@@ -51,7 +51,6 @@ class Measurement:
         self.train, self.test = (examples_of(split, build.device) for split in (dataset.train, dataset.test))
         self.n_train, self.n_test = len(self.train), len(self.test)
         self.ledger = RunLedger(writer, self.n_train, self.n_test, build.n_seeds)
-        self.trainer = subject.trainer(build.device)
         self.tuning = np.zeros(self.n_test, dtype=bool)
         self.tuning[writer.meta("tuning_tests") or []] = True
         # With very few test examples none are set apart, and settings are chosen on all of them.
@@ -66,6 +65,11 @@ class Measurement:
     def truths(self) -> list[tuple[int, Truth]]:
         """The further truths by truth_id; none where none are wanted."""
         return list(enumerate(self.settings.truths)) if self.settings.n_truth_subsets else []
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """What trains models of the subject."""
+        return self.subject.trainer(self.build.device)
 
     @cached_property
     def checkpoints(self) -> Ensemble:
@@ -84,11 +88,15 @@ class Measurement:
         known = torch.from_numpy(np.concatenate([fit, more]))
         answers = torch.from_numpy(np.concatenate([outcomes, more_outcomes]).astype(np.float32))
         device = self.build.device
+        logs = load_logs(self.writer, self.files, self.subject, device)
+        seed = derive_seed(self.build.seed, "methods")
+        context = run_context(self.subject, self.checkpoints, self.train, self.test, seed)
         return replace(
-            run_context(self.subject, self.checkpoints, self.train, self.test, derive_seed(self.build.seed, "methods")),
-            logs=load_logs(self.writer, self.files, self.subject, device),
-            ledger=Ledger(known.to(device), answers.to(device)),
-            tuning=lds_tuning(fit, outcomes, device, self.chosen_on),
+            context,
+            weight_decay=logs[0].weight_decay if logs else context.weight_decay,
+            logs=logs,
+            ledger=Ledger(known.to(device), answers.to(device)) if len(known) else None,
+            tuning=lds_tuning(fit, outcomes, device, self.chosen_on) if len(fit) else None,
         )
 
     def train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:

@@ -40,7 +40,7 @@ def run_context(
         train=train,
         test=test,
         seed=seed,
-        weight_decay=subject.training.weight_decay,
+        weight_decay=subject.training_facts.get("weight_decay", 0.0),
         proj_dim=proj_dim,
     )
 

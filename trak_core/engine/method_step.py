@@ -58,10 +58,12 @@ def _tables(m: Measurement, scored: Scored) -> tuple[Tables, list[tuple[str, lis
             ),
             ("DELETE FROM truth_lds WHERE method = ? AND truth_id < ?", [name, len(m.truths)]),
         ]
-    predicted = {n: predicted_outcomes(values, m.reported.masks) for n, values in by_count.items()}
-    tables |= m.reported.tables(name, predicted, cost.seconds, cost.peak_megabytes)
+    if m.build.n_subsets:  # else there are no halves to report on
+        predicted = {n: predicted_outcomes(values, m.reported.masks) for n, values in by_count.items()}
+        tables |= m.reported.tables(name, predicted, cost.seconds, cost.peak_megabytes)
     tables |= scored.tables(m.test_classes, _fingerprint(m, name), factor, settings=True)
-    return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in (*tables, "removals")]
+    replaced = dict.fromkeys((*tables, "lds_summary", "lds", "removals"))
+    return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in replaced]
 
 
 def _stored_scores(m: Measurement, name: str, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from trak_core.engine.batches import Block, Data, read_data
 from trak_core.engine.featurizer import Features
 from trak_core.engine.shown import digest_of, names_of_outputs, shown_by_split
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
@@ -45,6 +44,7 @@ from trak_core.store.run_tables import (
 from trak_core.store.schema import Shape
 from trak_core.store.targets import class_targets, target_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
+from trak_core.subjects.batches import Block, Data, read_data
 from trak_core.tasks import Task
 
 if TYPE_CHECKING:

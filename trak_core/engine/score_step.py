@@ -39,7 +39,7 @@ def score_run(
     Args:
         context: with the ridge that was chosen, and no tuning.
         targets: of the test examples.
-        ledger: with the outcomes of the fitting subsets, on which scores are calibrated.
+        ledger: with the outcomes of the fitting subsets, on which scores are calibrated; without any, they are not.
         masks: all subsets of the ledger, bool `[n_subsets, n_train]`.
         tuning: test examples to calibrate on, bool `[n_test]`; where there are none, all are.
         fingerprint_of: gives that of a method's scores.
@@ -54,20 +54,17 @@ def score_run(
         of_further.append(found.float().cpu().numpy())
         return scores
 
-    trak, fit_masks = Scored.by("trak", context, fit), ledger.masks("fit")
-    outcomes = ledger.target_outcomes("fit").mean(1)  # [n_fit, n_test, n_targets]
-    if targets.first == 0:  # the default target has a place of its own before the others
-        outcomes = np.concatenate([ledger.outcomes("fit").mean(1)[..., None], outcomes], axis=-1)
-    rows, default = np.arange(len(tuning)), targets.default.cpu().numpy()
+    trak, values = Scored.by("trak", context, fit), of_further[0]
     of_test, of_target = test_idx.cpu().numpy(), place.cpu().numpy()
-    calibrated_on = tuning if tuning.any() else ~tuning
-    # Two factors: what moves the label's margin and what moves another class's differ in scale.
-    factor = calibration_factor(
-        trak.values[calibrated_on], fit_masks, outcomes[:, rows[calibrated_on], default[calibrated_on]]
-    )
-    of_others, used, values = None, calibrated_on[of_test], of_further[0]
-    if used.any():
-        of_others = calibration_factor(values[used], fit_masks, outcomes[:, of_test[used], of_target[used]])
+    default = targets.default.cpu().numpy()
+    factor, of_others = None, None
+    if len(fit_masks := ledger.masks("fit")):
+        calibrated_on = tuning if tuning.any() else ~tuning
+        rows, used, outcomes = np.flatnonzero(calibrated_on), calibrated_on[of_test], _outcomes(ledger, targets)
+        # Two factors: what moves the label's margin and what moves another class's differ in scale.
+        factor = calibration_factor(trak.values[rows], fit_masks, outcomes[:, rows, default[rows]])
+        if used.any():
+            of_others = calibration_factor(values[used], fit_masks, outcomes[:, of_test[used], of_target[used]])
     baselines = [name for name in BASELINES if not context.missing(METHODS[name].info.needs)]
     of_methods = [trak.tables(default, fingerprint_of("trak"), factor)]
     of_methods += [Scored.by(name, context).tables(default, fingerprint_of(name)) for name in baselines]
@@ -85,3 +82,13 @@ def score_run(
         "gradients": context.gradients.path,
         "kernel": "exact, dual" if context.proj_dim is None else f"projected to {context.proj_dim:,}, primal",
     }
+
+
+def _outcomes(ledger: RunLedger, targets: Targets) -> NDArray[np.float64]:
+    """Model outputs of the fitting subsets at every place of the targets `[n_fit, n_test, n_targets]`."""
+    default: NDArray[np.float64] = ledger.outcomes("fit").mean(1)[..., None]
+    if not targets.has_further:
+        return default
+    further: NDArray[np.float64] = ledger.target_outcomes("fit").mean(1)
+    # A default target that is none of the further ones has a place of its own before them.
+    return np.concatenate([default, further], axis=-1) if targets.first == 0 else further

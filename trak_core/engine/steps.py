@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
+from trak_core.engine.build_plan import FROM_THE_LEDGER
+from trak_core.engine.checkpoint_step import parts_of, write_checkpoints
 from trak_core.engine.checkpoints import load_checkpoints
 from trak_core.engine.evidence_step import Reported, evidence_tables
 from trak_core.engine.kernels import kernel_proj_dim
@@ -19,8 +20,7 @@ from trak_core.engine.ledger import RunLedger
 from trak_core.engine.ledger_step import retrain_block
 from trak_core.engine.map_step import map_tables
 from trak_core.engine.method_context import examples_of, lds_tuning, run_context
-from trak_core.engine.pace import DIGITS_PACE, Pace
-from trak_core.engine.progress import ProgressReporter, Step
+from trak_core.engine.progress import ProgressReporter
 from trak_core.engine.score_step import score_run
 from trak_core.engine.settings import BuildSettings
 from trak_core.engine.work import Executor, Inline, Kind, Work
@@ -31,13 +31,12 @@ from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridg
 from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
-from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.ledger import subset_columns
 from trak_core.store.local_paths import without_paths
 from trak_core.store.media_rows import media_columns
 from trak_core.store.run_tables import (
-    checkpoint_columns,
     example_columns,
     feature_columns,
     joined,
@@ -49,46 +48,14 @@ from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
 from trak_core.tasks import Answer, Targets
-from trak_core.training import Ensemble, OnShare, draw_half_subsets
+from trak_core.training import Ensemble, OnShare, Trainer, draw_half_subsets
 
-__all__ = ["BuildSteps", "plan"]
+__all__ = ["BuildSteps"]
+
 
 SUBSETS_A_BLOCK = 10
 PUBLISHED_BEFORE = {"labels": "labels", "eval": "lds", "map": "map"}
 """Steps before which a run is published, unless a block is there that comes with or after them."""
-N_LOGGED = 5
-"""Checkpoints whose training is recorded: as many as methods that look at training average over."""
-
-
-def plan(settings: BuildSettings, pace: Pace = DIGITS_PACE) -> list[Step]:
-    """The steps of a build with the seconds that they take at some pace."""
-    n_checkpoints = settings.n_checkpoints
-    n_models = settings.n_subsets * settings.n_seeds
-    fit_seconds = settings.n_fit * settings.n_seeds * pace.half_model
-    return [
-        Step("data", "reading the data", 1, pace.data, True),
-        Step(
-            "checkpoints",
-            f"training {n_checkpoints} checkpoints",
-            1,
-            pace.model * n_checkpoints,
-            True,
-        ),
-        Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
-        Step("features", "computing gradients", n_checkpoints, pace.features * n_checkpoints, True),
-        Step("ridge", "choosing the ridge", n_checkpoints, pace.ridge * n_checkpoints, True),
-        Step("scores", "scoring", n_checkpoints, pace.scores * n_checkpoints, True),
-        Step("labels", "looking for wrong labels", 1, pace.labels, False),
-        Step(
-            "eval",
-            f"retraining {n_models} models on random halves",
-            settings.n_subsets - settings.n_fit,
-            n_models * pace.half_model - fit_seconds,
-            False,
-        ),
-        Step("lds", "measuring the evidence", 1, pace.lds, False),
-        Step("map", "drawing the map", 1, pace.map, False),
-    ]
 
 
 class BuildSteps:
@@ -121,7 +88,6 @@ class BuildSteps:
         self.files = files
         self.writer = writer
         self.progress = progress
-        self.trainer = subject.trainer(settings.device)
         n_train, n_test = len(subject.dataset.train), len(subject.dataset.test)
         self.ledger = RunLedger(writer, n_train, n_test, settings.n_seeds)
         device, dataset = settings.device, subject.dataset
@@ -136,13 +102,14 @@ class BuildSteps:
             return [Work(kind, fingerprint)]
 
         def retrained(subset_ids: range) -> list[Work]:
-            starts = range(subset_ids.start, subset_ids.stop, SUBSETS_A_BLOCK)
-            blocks = [range(start, min(start + SUBSETS_A_BLOCK, subset_ids.stop)) for start in starts]
+            size = max(1, min(SUBSETS_A_BLOCK, self.trainer.at_once // settings.n_seeds)) if subset_ids else 1
+            blocks = [range(start, min(start + size, subset_ids.stop)) for start in subset_ids[::size]]
             return [Work(Kind.RETRAIN, fingerprint, rows=block) for block in blocks]
 
-        return {
+        trained = [Work(Kind.TRAIN, fingerprint, rows=part) for part in parts_of(self.subject, settings)]
+        steps = {
             "data": one(Kind.DESCRIBE),
-            "checkpoints": one(Kind.TRAIN),
+            "checkpoints": [*trained, *one(Kind.PREDICT)],
             "fit": retrained(range(settings.n_fit)),
             "features": [Work(Kind.FEATURIZE, fingerprint, checkpoint=i) for i in range(settings.n_checkpoints)],
             "ridge": one(Kind.GRAM),
@@ -152,10 +119,14 @@ class BuildSteps:
             "lds": one(Kind.MEASURE),
             "map": one(Kind.MAP),
         }
+        return {step: tasks for step, tasks in steps.items() if settings.n_subsets or step not in FROM_THE_LEDGER}
 
     def do(self, work: Work) -> None:
         """Does one task and writes its block."""
-        if work.kind == Kind.RETRAIN:
+        if work.kind == Kind.TRAIN:
+            assert work.rows is not None  # the checkpoints
+            self._checkpoints(work.rows)
+        elif work.kind == Kind.RETRAIN:
             assert work.rows is not None  # the subsets
             self._retrain(work.rows)
         elif work.kind == Kind.FEATURIZE:
@@ -164,7 +135,7 @@ class BuildSteps:
         else:
             whole: dict[Kind, Callable[[], None]] = {
                 Kind.DESCRIBE: self._data,
-                Kind.TRAIN: self._checkpoints,
+                Kind.PREDICT: self._checkpoint_predictions,
                 Kind.GRAM: self._ridge,
                 Kind.SCORE: self._scores,
                 Kind.LABEL_FOLD: self._labels,
@@ -190,12 +161,13 @@ class BuildSteps:
         examples = [self._examples(name, split) for name, split in splits.items()]
         media = [media_columns(name, split.further or ()) for name, split in splits.items()]
         roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(self.masks))]
+        without_ledger = {} if self.settings.n_subsets else {"ridge": DEFAULT_RIDGE}  # nothing to choose it on
         meta = run_meta(
-            **{**self.metadata, **asdict(self.settings)},
+            **{**self.metadata, **asdict(self.settings), **without_ledger},
             modality=dataset.modality,
             class_names=names,
             task=self.subject.task.name,
-            training=asdict(self.subject.training),
+            training=self.subject.training_facts,
             data_fingerprint=dataset.fingerprint(),
             method="trak",
             encoding=encoding_metadata(dataset.encoding),
@@ -239,24 +211,21 @@ class BuildSteps:
     def _advance(self, units: float) -> OnShare:
         return lambda share: self.progress.advance(units * share)
 
-    def _checkpoints(self) -> None:
-        n = self.settings.n_checkpoints
-        seeds = [derive_seed(self.settings.seed, "checkpoint", i) for i in range(n)]
-        trained = self.trainer.train_checkpoints(seeds, N_LOGGED, self._advance(1))
-        ensemble = trained.ensemble
-        for i in range(n):
-            state = {name: value.cpu().contiguous() for name, value in ensemble.state_dict(i).items()}
-            replace_file(self.files.checkpoint(i), partial(save_file, state))
-        for i, log in enumerate(trained.logs):
-            replace_file(self.files.training_log(i), log.save)
-        predictions, accuracy = self._predictions(ensemble)
-        checkpoints = checkpoint_columns(
-            [self._sha256(i) for i in range(n)],
-            seeds=seeds,
-            accuracy=accuracy,
-            log_sha256s=[file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
-        )
-        self.writer.write("checkpoints", {"checkpoints": checkpoints, "predictions": predictions})
+    def _checkpoints(self, part: range) -> None:
+        """Trains as many models as the trainer takes at once, or takes those that were given."""
+        on_share = self._advance(len(part) / self.settings.n_checkpoints)
+        write_checkpoints(self.writer, self.files, self.subject, self.settings, part, on_share)
+
+    def _checkpoint_predictions(self) -> None:
+        predictions, accuracy = self._predictions(self.checkpoints)
+        measured = [
+            (
+                "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?",
+                [accuracy["train"][i], accuracy["test"][i], i],
+            )
+            for i in range(len(self.checkpoints))
+        ]
+        self.writer.write(str(Kind.PREDICT), {"predictions": predictions}, first=measured)
 
     def _sha256(self, checkpoint_id: int) -> str:
         return file_sha256(self.files.checkpoint(checkpoint_id))
@@ -281,6 +250,11 @@ class BuildSteps:
                 )
             )
         return joined(parts), accuracy
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """What trains models of the subject."""
+        return self.subject.trainer(self.settings.device)
 
     @cached_property
     def checkpoints(self) -> Ensemble:

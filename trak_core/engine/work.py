@@ -23,6 +23,7 @@ class Kind(StrEnum):
 
     DESCRIBE = "data"
     TRAIN = "checkpoints"
+    PREDICT = "predictions"
     RETRAIN = "ledger"
     FEATURIZE = "features"
     GRAM = "ridge"

@@ -237,7 +237,9 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         q=context.q,
         task=context.subject.task.query,
         gradients=queries,
-        ensemble=Ensemble.from_state_dicts(context.architecture, context.states, "cpu"),
+        ensemble=Ensemble.from_state_dicts(
+            context.architecture, context.states, "cpu", context.subject.trains_together
+        ),
         likeness=_likeness(context),
         modality=run.info.modality,
         encoding=context.subject.dataset.encoding,

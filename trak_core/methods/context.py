@@ -13,7 +13,7 @@ from trak_core.inputs import leaves
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
 from trak_core.methods.kernels import DEFAULT_RIDGE
 from trak_core.tasks import Task
-from trak_core.training import TrainingLog
+from trak_core.training import Log, TrainingLog
 
 __all__ = ["Examples", "Ledger", "MethodContext", "Need", "Tuning"]
 
@@ -26,6 +26,7 @@ class Need(StrEnum):
     LOSS = "a task that tells its loss"
     EMBEDDINGS = "embeddings"
     TRAINING_LOG = "a training log"
+    REPLAY = "a training log that can be replayed step by step"
     LEDGER = "models retrained on random halves"
     SMALL_MODEL = "a model small enough for its whole Hessian"
     MATRIX_LAYERS = "Linear or Conv layers"
@@ -37,8 +38,9 @@ SUPPLY = {
     Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
     Need.LOSS: "define `loss` of the task (loss_function of a CustomTask), or use trak or grad_dot, which need none",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
-    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
-    Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
+    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one, or a train_model(indices, seed, log) keeps one",
+    Need.REPLAY: "`python -m trak_core build` records one where the built-in trainer trains, and no other does",
+    Need.LEDGER: "`python -m trak_core build` retrains them, where a recipe or a train_model(indices, seed) tells how",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
     Need.HIDDEN_UNITS: "use trak, which works with every model",
     Need.MATRIX_LAYERS: "use trak or grad_dot, which work with every layer",
@@ -124,7 +126,7 @@ class MethodContext:
     test: Examples
     seed: int = 0
     weight_decay: float = 0.0
-    logs: Sequence[TrainingLog] = ()
+    logs: Sequence[Log] = ()
     ledger: Ledger | None = None
     tuning: Tuning | None = None
     ridge: float = DEFAULT_RIDGE
@@ -146,6 +148,7 @@ class MethodContext:
             Need.LOSS: self.task.has_loss,
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
+            Need.REPLAY: bool(self.logs) and all(isinstance(log, TrainingLog) for log in self.logs),
             Need.LEDGER: self.ledger is not None,
             Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: matrices,
@@ -175,7 +178,7 @@ class MethodContext:
     @property
     def _both_sides(self) -> list[GradientRows]:
         if not self._sides:
-            weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
+            weights = self.states[0] if self.states else self.logs[0].ends[-1].parameters
             train, test = (self.train.inputs, self.train.targets), (self.test.inputs, self.test.targets)
             self._sides.extend(
                 GradientRows.of_both_sides(self.architecture, self.task, weights, train, test, self.computing)

@@ -110,7 +110,8 @@ def fit_targets(
 
     def rows_of(index: int) -> Iterator[Tensor]:
         yield from own(index)
-        yield from more(index)
+        if len(further):
+            yield from more(index)
 
     return average_trak(models.kernels, rows_of, ridge, q, n_test=len(context.test), on_checkpoint=on_checkpoint)
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
-from trak_core.gradients import StateDict
+from trak_core.training.ensemble import StateDict
 
 __all__ = ["Checkpoint", "Checkpoints", "digest_of", "load_weights"]
 
