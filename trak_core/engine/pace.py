@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, is_projected, sketch_of
+from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, kernel_proj_dim
 from trak_core.inputs import as_tensors, take
 from trak_core.labels.witnesses import N_MODELS as N_LABEL_MODELS
 from trak_core.methods import RIDGES, GradientRows
+from trak_core.projection import SjltProjection, SketchMap
 from trak_core.subjects import Subject
 from trak_core.training import train_ensemble
 from trak_core.training.ensemble import make_models
@@ -91,7 +92,7 @@ def measure_pace(subject: Subject, device: str) -> Pace:
     n_rows = n_test * len(subject.dataset.class_names)
     a_batch = _seconds_a_batch(subject, device)
     batches = subject.training.epochs * n_train / subject.training.batch_size
-    projected = is_projected(subject)
+    projected = kernel_proj_dim(subject) is not None
     gradients, linear, pair, cholesky, solve = _seconds_of_kernels(subject, device, projected)
     side = FEATURES_WHEN_PROJECTED if projected else n_train
     # A projected kernel is solved in feature space, and its products with the train rows come on top.
@@ -141,7 +142,7 @@ def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple
     model = make_models(subject.make_model, [0])[0].to(device)
     weights = {name: value.detach() for name, value in model.named_parameters()}
     rows = GradientRows(model, subject.task, weights, inputs, labels)
-    sketch = sketch_of(rows, FEATURES_WHEN_PROJECTED if projected else 128, 0)
+    sketch = SketchMap(rows.layers, SjltProjection(FEATURES_WHEN_PROJECTED if projected else 128, 0))
     few = slice(0, min(n, 256))
     rows.projected(weights, take(inputs, few), labels[few], sketch)
     projecting = _seconds(lambda: rows.projected(weights, take(inputs, few), labels[few], sketch), device) / few.stop

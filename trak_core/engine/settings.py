@@ -127,7 +127,7 @@ class BuildSettings:
             "fit_share": FIT_SHARE,
             "ridges": RIDGES,
             "training": asdict(subject.training),
-            "task": repr(subject.task),
+            "task": f"{type(subject.task).__name__}({subject.task.name})",
             "model": repr(model),
             "parameters": {name: list(value.shape) for name, value in model.named_parameters()},
             "data": subject.dataset.fingerprint(),

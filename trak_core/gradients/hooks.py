@@ -193,13 +193,12 @@ def _sum(layer: Layer, parts: list[LayerGradients], weights: StateDict, n: int) 
         # A layer with no part in the output has a gradient of zero, as in any other way to compute it.
         return ExplicitGradients(layer, weights[layer.parameters[0]].new_zeros(n, layer.size))
     tables = [part for part in parts if isinstance(part, TableRows)]
+    if len(parts) == 1 and parts[0].layer is layer and (layer.kind == "table" or not tables):
+        return parts[0]
     if layer.kind == "table":
-        return TableRows(
-            layer, *(torch.cat([getattr(each, name) for each in tables], 1) for name in ("indices", "deltas"))
-        )
-    if len(parts) > 1 or parts[0].layer is not layer or tables:
-        return SummedGradients(layer, tuple(parts))
-    return parts[0]
+        indices, deltas = (torch.cat([getattr(each, name) for each in tables], 1) for name in ("indices", "deltas"))
+        return TableRows(layer, indices, deltas)
+    return SummedGradients(layer, tuple(parts))
 
 
 @contextmanager

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import Inputs, StateDict, is_matrix, n_parameters, prepared, run_model
+from trak_core.gradients import Inputs, StateDict, find_layers, is_matrix, n_parameters, prepared, run_model, take
 from trak_core.inputs import leaves
-from trak_core.methods.gradient_rows import GradientRows
+from trak_core.methods.gradient_rows import GradientRows, GradientSettings
+from trak_core.methods.kernels import DEFAULT_RIDGE
 from trak_core.tasks import Task
 from trak_core.training import TrainingLog
 
@@ -102,7 +103,7 @@ class MethodContext:
     Attributes:
         task: what a prediction is.
         architecture: supplies the forward pass; its own weights are never used.
-        states: weights of the checkpoints, each trained on all train examples.
+        states: parameters and buffers of the checkpoints, each trained on all train examples.
         train: train examples.
         test: test examples, each with what is asked about it.
         seed: root of every random choice of a method.
@@ -110,6 +111,9 @@ class MethodContext:
         logs: training logs of the first checkpoints.
         ledger: retrained models to learn from.
         tuning: how settings are chosen; methods take their defaults without.
+        ridge: of TRAK where there is no tuning, relative to the mean squared norm of the gradients.
+        proj_dim: dimension that TRAK projects gradients to; None for whole gradients.
+        computing: how gradients are computed.
         memory: bytes that a method may take for what it could also compute again.
     """
 
@@ -123,6 +127,9 @@ class MethodContext:
     logs: Sequence[TrainingLog] = ()
     ledger: Ledger | None = None
     tuning: Tuning | None = None
+    ridge: float = DEFAULT_RIDGE
+    proj_dim: int | None = None
+    computing: GradientSettings = field(default_factory=GradientSettings)
     memory: int = 2**30
     _sides: list[GradientRows] = field(default_factory=list, repr=False)
 
@@ -140,7 +147,7 @@ class MethodContext:
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
             Need.LEDGER: self.ledger is not None,
-            Need.SMALL_MODEL: sum(value.numel() for value in self.architecture.parameters()) <= MAX_HESSIAN,
+            Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: matrices,
             Need.HIDDEN_UNITS: sum(isinstance(module, nn.Linear) for module in self.architecture.modules()) > 1,
         }
@@ -153,9 +160,7 @@ class MethodContext:
             NeedNotMetError: says which need, and what supplies it.
         """
         for need in self.missing(needs):
-            raise NeedNotMetError(
-                f"method {method!r} needs {need.value}, which this run does not have; {SUPPLY[need]}."
-            )
+            raise NeedNotMetError(f"method {method!r} needs {need.value}, and has none here; {SUPPLY[need]}.")
 
     @property
     def gradients(self) -> GradientRows:
@@ -172,7 +177,9 @@ class MethodContext:
         if not self._sides:
             weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
             train, test = (self.train.inputs, self.train.targets), (self.test.inputs, self.test.targets)
-            self._sides.extend(GradientRows.of_both_sides(self.architecture, self.task, weights, train, test))
+            self._sides.extend(
+                GradientRows.of_both_sides(self.architecture, self.task, weights, train, test, self.computing)
+            )
         return self._sides
 
     @property
@@ -183,6 +190,10 @@ class MethodContext:
     def q(self, weights: StateDict) -> Tensor:
         """Weights q `[n_train]` of the train examples at a checkpoint."""
         task = prepared(self.task, self.architecture, weights)
+        found, size = [], self.computing.batch_size
         with torch.no_grad():
-            outputs = run_model(self.architecture, weights, self.train.inputs, task.outputs_of)
-            return task.out_to_loss(outputs, self.train.targets)
+            for start in range(0, len(self.train), size):
+                part = slice(start, start + size)
+                outputs = run_model(self.architecture, weights, take(self.train.inputs, part), task.outputs_of)
+                found.append(task.out_to_loss(outputs, self.train.targets[part]))
+        return torch.cat(found)

@@ -44,6 +44,7 @@ class GradientDot:
         "Gradient dot",
         "How much one more step on a training example would move the answer.",
         needs=(Need.CHECKPOINTS,),
+        keeps="packed",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
@@ -60,6 +61,7 @@ class GradientCosine:
         "Gradient cosine",
         "How alike the directions are in which two examples pull the model.",
         needs=(Need.CHECKPOINTS,),
+        keeps="packed",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:

@@ -55,6 +55,7 @@ class InfluenceExact:
         "How the answer moves when a training example counts for more, by the whole curvature of the loss.",
         needs=(Need.CHECKPOINTS, Need.LOSS, Need.SMALL_MODEL),
         max_checkpoints=3,
+        keeps="flat",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
@@ -91,6 +92,7 @@ class InfluenceConjugateGradients:
         "The same as exact influence, solved step by step without the whole matrix.",
         needs=(Need.CHECKPOINTS, Need.LOSS),
         max_checkpoints=1,
+        keeps="flat",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
@@ -156,6 +158,7 @@ class InfluenceEkfac:
         "Influence with a curvature that is taken layer by layer: close to exact, and cheap for large models.",
         needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS, Need.LOSS),
         max_checkpoints=5,
+        keeps="flat",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
