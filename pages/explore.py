@@ -3,15 +3,15 @@
 import streamlit as st
 
 from pages.components.address import (
-    choose_asked_class,
     choose_method,
     choose_other_method,
+    choose_target,
     choose_test,
     choose_train,
     go_to_test,
 )
 from pages.components.cards import side_card, test_card
-from pages.components.explore_panels import browse, closer_panel, headline, put_beside, scores_panel
+from pages.components.explore_panels import browse, closer_panel, default_target, headline, put_beside, scores_panel
 from pages.components.export import take_away
 from pages.components.filters import filter_bar, neighbours_shown
 from pages.components.new_input import new_input_panel
@@ -37,15 +37,14 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         method = choose_method(run, run.method_titles)
     with st.container(width=210):
         beside = choose_other_method(run, run.method_titles, method)
-    can_ask = run.info.has_classes and not run.info.provenance.get("imported")  # those explain the label alone
-    asked = choose_asked_class(run) if can_ask else None
+    target = choose_target(run, test_idx, has_answer=run.info.has_classes)
 browse(run, tests, shown, test_idx)
 
-explanation = explain(run, tests, test_idx, asked, method)
-if asked is not None and explanation.asked_class != asked:
+explanation = explain(run, tests, test_idx, target, method)
+if target is not None and explanation.target != target:
     st.info(
-        f"{plain(run.method_titles[method])} explains the label only, so this is about "
-        f"“{plain(explanation.asked_name)}”.",
+        f"{plain(run.method_titles[method])} explains {default_target(run)} only, so this is about "
+        f"“{plain(explanation.target_name)}”.",
         icon=":material/info:",
     )
 with top:
@@ -67,7 +66,7 @@ with right, st.container(border=True, height="stretch"):
     st.markdown("**A training example up close**")
     closer_panel(run, explanation, choose_train(run))
 with st.container(border=True):
-    what_if_panel(run, test_idx, explanation.asked_class, method)
+    what_if_panel(run, test_idx, explanation.target, method)
 new_input_panel(run)
 take_away(
     f"explanation_test_{test_idx}",
@@ -75,7 +74,7 @@ take_away(
     lambda: explanation_table(explanation),
     run=run.info.name,
     test=test_idx,
-    asked=st.session_state.get("asked"),
+    target=st.session_state.get("target"),
     method=run.method_titles[method],
     train=st.session_state.get("train"),
 )

@@ -87,7 +87,7 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_run(small_runs: Path) -> Iterator["object"]:
     """The small run, open; do not change its files."""
-    from trak_core.store.run import open_run
+    from trak_core.live.run import open_run
 
     with open_run(small_runs / "digits") as run:
         yield run

@@ -3,7 +3,7 @@
 `python -m tests.generated DIRECTORY` writes 50,000 training and 1,000 test examples. Everything comes from one seed.
 An example is a handwritten digit, shifted and with noise of its own; its latent vector is the mean of its class, plus a
 direction it shares with some others, plus noise. Scores are products of latent vectors, positive for training examples
-of the class asked about, so that rankings have the shape of real ones; retrained outcomes are sums of scores plus
+of the class that is explained, so that rankings have the shape of real ones; retrained outcomes are sums of scores plus
 noise, and LDS is really measured on them. It is written block by block with the store's own writer: memory stays flat.
 """
 
@@ -36,11 +36,21 @@ from trak_core.labels.signals import suspect_columns
 from trak_core.methods import METHODS
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles
-from trak_core.store.masks import pack_masks
+from trak_core.store.ledger import outcome_columns, subset_columns, target_outcome_columns
+from trak_core.store.run_tables import (
+    checkpoint_columns,
+    example_columns,
+    feature_columns,
+    joined,
+    method_columns,
+    prediction_columns,
+    run_meta,
+    score_tables,
+    self_influence_columns,
+    target_score_columns,
+)
 from trak_core.store.schema import Shape
-from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock
-from trak_core.versions import versions
 
 __all__ = ["BIG", "MEDIUM", "SMALL", "Size", "write_run"]
 
@@ -165,13 +175,13 @@ class _Material:
         ]
         return np.concatenate(by_block).argmax(1)
 
-    def scores(self, method: str, tests: NDArray[np.int64], asked: NDArray[np.int64]) -> Floats:
-        """Scores `[n, n_train]` of some test examples for the classes asked about."""
+    def scores(self, method: str, tests: NDArray[np.int64], classes: NDArray[np.int64]) -> Floats:
+        """Scores `[n, n_train]` of some test examples for some classes."""
         products = self.test.latent[tests] @ self.train.latent.T / np.float32(self.size.proj_dim)
-        same = self.train.labels[None] == asked[:, None]
+        same = self.train.labels[None] == classes[:, None]
         if method == OTHER:
             return products
-        random = np.random.default_rng([self.size.seed, 3, int(tests[0]), int(asked[0])])
+        random = np.random.default_rng([self.size.seed, 3, int(tests[0]), int(classes[0])])
         noise = random.standard_normal(products.shape, dtype=np.float32)
         unit = np.float32(20.0 / self.size.n_train)
         return unit * (np.where(same, 1.0, -0.25).astype(np.float32) * products**3 + 0.1 * noise)
@@ -224,36 +234,33 @@ def write_run(run_dir: Path, size: Size) -> Path:
 def _examples(material: _Material, split: _Split, where: slice) -> dict[str, Columns]:
     idx = np.arange(where.start, where.stop)
     labels = split.labels[where]
-    common = {"split": [split.name] * len(idx), "idx": idx}
     predictions, features = [], []
     for checkpoint_id in range(material.size.n_checkpoints):
         probabilities = material.probabilities(split, checkpoint_id, where)
         p_label = np.clip(probabilities[np.arange(len(idx)), labels], 1e-6, 1 - 1e-6)
         phi = material.features(split, checkpoint_id, where)
-        each = {"checkpoint_id": np.full(len(idx), checkpoint_id), **common}
         predictions.append(
-            {
-                **each,
-                "model_output": np.log(p_label / (1 - p_label)),
-                "loss": -np.log(p_label),
-                "p_label": p_label,
-                "predicted": probabilities.argmax(1),
-                "probabilities": probabilities,
-            }
+            prediction_columns(
+                [checkpoint_id],
+                split.name,
+                np.log(p_label / (1 - p_label))[None],
+                loss=-np.log(p_label),
+                p_label=p_label,
+                predicted=probabilities.argmax(1),
+                probabilities=probabilities,
+                first=where.start,
+            )
         )
-        features.append({**each, "q": 1 - p_label, "norm": np.linalg.norm(phi, axis=1), "phi": phi})
-    examples = {
-        **common,
-        "label": labels,
-        "label_name": [str(label) for label in labels],
-        "text": [None] * len(idx),
-        "thumbnail": [material.thumbnail(split, i) for i in idx.tolist()],
-    }
-    return {"examples": examples, "predictions": _joined(predictions), "features": _joined(features)}
-
-
-def _joined(parts: list[Columns]) -> Columns:
-    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+        norm = np.linalg.norm(phi, axis=1)
+        features.append(feature_columns(checkpoint_id, split.name, 1 - p_label, norm, phi, where.start))
+    examples = example_columns(
+        split.name,
+        labels,
+        [str(label) for label in labels],
+        thumbnails=[material.thumbnail(split, i) for i in idx.tolist()],
+        first=where.start,
+    )
+    return {"examples": examples, "predictions": joined(predictions), "features": joined(features)}
 
 
 @dataclass(frozen=True)
@@ -262,11 +269,11 @@ class _Predicted:
 
     Attributes:
         of_label: method to `[n_subsets, n_test]`.
-        of_class: (test_idx, asked_class) to `[n_subsets]`, for the own method.
+        of_target: (test_idx, target) to `[n_subsets]`, for the own method.
     """
 
     of_label: dict[str, NDArray[np.float64]]
-    of_class: dict[tuple[int, int], NDArray[np.float64]]
+    of_target: dict[tuple[int, int], NDArray[np.float64]]
 
 
 def _write_scores(writer: StoreWriter, material: _Material) -> _Predicted:
@@ -278,24 +285,32 @@ def _write_scores(writer: StoreWriter, material: _Material) -> _Predicted:
         for method in (OWN, OTHER):
             values = material.scores(method, tests, labels[where])
             predicted.of_label[method][:, where] = masks @ values.T
-            errors = {OWN: np.abs(values) * np.float32(0.1)} if method == OWN else None
-            columns = {"method": [method] * len(tests), "test_idx": tests, "values": values}
-            topk = topk_columns({method: values}, first=where.start, errors=errors)
-            writer.write(f"scores {method} {where.start}", {"scores": columns, "topk": topk})
-    asked = [
-        (test_idx, asked_class)
+            errors = np.abs(values) * np.float32(0.1) if method == OWN else None
+            writer.write(f"scores {method} {where.start}", score_tables(method, values, where.start, errors))
+    pairs = [
+        (test_idx, c)
         for test_idx in range(size.n_test)
-        for asked_class in (range(N_CLASSES) if test_idx < size.n_all_classes else (answers[test_idx],))
-        if asked_class != labels[test_idx]
+        for c in (range(N_CLASSES) if test_idx < size.n_all_classes else (answers[test_idx],))
+        if c != labels[test_idx]
     ]
-    for where in _blocks(len(asked), ROWS_AT_ONCE):
-        tests, classes = np.array(asked[where], dtype=np.int64).T
+    for where in _blocks(len(pairs), ROWS_AT_ONCE):
+        tests, classes = np.array(pairs[where], dtype=np.int64).T
         values = material.scores(OWN, tests, classes)
         sums = masks @ values.T
-        predicted.of_class.update({(int(t), int(c)): sums[:, i] for i, (t, c) in enumerate(asked[where])})
-        columns = {"method": [OWN] * len(tests), "test_idx": tests, "asked_class": classes, "values": values}
-        writer.write(f"class scores {where.start}", {"class_scores": columns})
+        predicted.of_target.update({(int(t), int(c) + 1): sums[:, i] for i, (t, c) in enumerate(pairs[where])})
+        columns = target_score_columns(OWN, tests, classes + 1, values)
+        writer.write(f"target scores {where.start}", {"target_scores": columns})
+    writer.write("targets", {"targets": _targets(labels, [*predicted.of_target])})
     return predicted
+
+
+def _targets(labels: NDArray[np.int64], pairs: list[tuple[int, int]]) -> Columns:
+    """The targets that have scores, by name."""
+    own = [(test_idx, 0, str(label)) for test_idx, label in enumerate(labels)]
+    rows = own + [(test_idx, target, str(target - 1)) for test_idx, target in pairs]
+    return {
+        name: list(column) for name, column in zip(("test_idx", "target", "name"), zip(*rows, strict=True), strict=True)
+    }
 
 
 def _class_influence(writer: StoreWriter, material: _Material) -> Columns:
@@ -310,7 +325,7 @@ def _class_influence(writer: StoreWriter, material: _Material) -> Columns:
         )
         for method in (OWN, OTHER)
     ]
-    return _joined(columns)
+    return joined(columns)
 
 
 def _evidence(material: _Material, predicted: _Predicted) -> tuple[dict[str, Columns], Columns]:
@@ -324,23 +339,18 @@ def _evidence(material: _Material, predicted: _Predicted) -> tuple[dict[str, Col
     actual = outcomes.mean(1)
     ceiling, ceilings = noise_ceiling(outcomes), noise_ceiling_per_test(outcomes)
     found = {name: measure_lds(sums, actual, size.seed, n_bootstrap=100) for name, sums in predicted.of_label.items()}
-    subset, seed, test_idx = (axis.ravel() for axis in np.indices(outcomes.shape))
     tables: dict[str, Columns] = {
-        "subsets": {
-            "subset_id": np.arange(size.n_subsets),
-            "role": ["eval"] * size.n_subsets,
-            "mask": pack_masks(material.masks),
-        },
-        "outcomes": {"subset_id": subset, "seed": seed, "test_idx": test_idx, "model_output": outcomes.ravel()},
-        "lds": _joined([_lds_columns(name, each, ceilings) for name, each in found.items()]),
-        "lds_summary": _joined(
+        "subsets": subset_columns(material.masks, ["eval"] * size.n_subsets),
+        "outcomes": outcome_columns(range(size.n_subsets), outcomes),
+        "lds": joined([_lds_columns(name, each, ceilings) for name, each in found.items()]),
+        "lds_summary": joined(
             [_summary_columns(name, each, ceiling, size) for name, each in found.items()]
             + [_summary_columns(OWN, found[OWN], ceiling, size, n_checkpoints=1, loss=0.05)]
         ),
         "removals": _removals(material),
     }
-    tables["class_outcomes"], tables["class_lds"] = _of_classes(material, predicted, actual, ceilings, random)
-    facts = {"n_subsets": size.n_subsets, "n_seeds": size.n_seeds, "removal_sizes": [5, 10, 20], "removal_method": OWN}
+    tables["target_outcomes"], tables["target_lds"] = _of_targets(material, predicted, actual, ceilings, random)
+    facts = {"removal_sizes": [5, 10, 20], "removal_method": OWN}
     return tables, facts
 
 
@@ -379,28 +389,27 @@ def _summary_columns(
     }
 
 
-def _of_classes(
+def _of_targets(
     material: _Material,
     predicted: _Predicted,
     actual: NDArray[np.float64],
     ceilings: NDArray[np.float64],
     random: np.random.Generator,
 ) -> tuple[Columns, Columns]:
-    """Rows of `class_outcomes` and of `class_lds`."""
+    """Rows of `target_outcomes` and of `target_lds`."""
     size = material.size
     margins = random.standard_normal((size.n_subsets, size.n_test, N_CLASSES))
     margins[:, np.arange(size.n_test), material.test.labels] = actual
-    for (test_idx, asked), sums in predicted.of_class.items():
-        margins[:, test_idx, asked] = sums + 0.8 * sums.std() * random.standard_normal(size.n_subsets)
-    tests, classes = np.array(list(predicted.of_class), dtype=np.int64).T
-    lds = lds_per_test(np.stack(list(predicted.of_class.values()), axis=1), margins[:, tests, classes])
-    subset, test_idx = (axis.ravel() for axis in np.indices(actual.shape))
+    for (test_idx, target), sums in predicted.of_target.items():
+        margins[:, test_idx, target - 1] = sums + 0.8 * sums.std() * random.standard_normal(size.n_subsets)
+    tests, targets = np.array(list(predicted.of_target), dtype=np.int64).T
+    lds = lds_per_test(np.stack(list(predicted.of_target.values()), axis=1), margins[:, tests, targets - 1])
     return (
-        {"subset_id": subset, "test_idx": test_idx, "model_outputs": margins.reshape(-1, N_CLASSES)},
+        target_outcome_columns(range(size.n_subsets), margins[:, None]),
         {
             "method": [OWN] * len(tests),
             "test_idx": tests,
-            "asked_class": classes,
+            "target": targets,
             **_intervals(lds, *lds_interval(lds, size.n_subsets), ceilings[tests]),
         },
     )
@@ -449,10 +458,10 @@ def _at_a_glance(material: _Material) -> dict[str, Columns]:
             }
         )
     return {
-        "self_influence": {"method": [OWN] * size.n_train, "train_idx": np.arange(size.n_train), "score": own},
+        "self_influence": self_influence_columns(OWN, own),
         "suspects": _suspects(signals, train),
         "findings": _findings(size),
-        "layout": _joined(layout),
+        "layout": joined(layout),
     }
 
 
@@ -480,45 +489,49 @@ def _about(material: _Material, fingerprint: str) -> tuple[dict[str, Columns], C
     infos = [METHODS[name].info for name in (OWN, OTHER)]
     right = float((material.answers() == material.test.labels).mean())
     tables = {
-        "checkpoints": {
-            "checkpoint_id": ids,
-            "seed": ids,
-            "sha256": [hashlib.sha256(f"{fingerprint} {i}".encode()).hexdigest() for i in ids],
-            "train_accuracy": [right] * len(ids),
-            "test_accuracy": [right] * len(ids),
-        },
-        "methods": {
-            "method": [info.name for info in infos],
-            "title": [info.title for info in infos],
-            "description": [info.description for info in infos],
-            "is_baseline": [info.is_baseline for info in infos],
-            "seconds": [120.0, 3.0],
-            "fingerprint": [fingerprint] * len(infos),
-            "calibration": [1.0, None],
-            "settings": ["{}"] * len(infos),
-        },
+        "checkpoints": checkpoint_columns(
+            [hashlib.sha256(f"{fingerprint} {i}".encode()).hexdigest() for i in ids],
+            seeds=ids,
+            accuracy={"train": [right] * len(ids), "test": [right] * len(ids)},
+        ),
+        "methods": joined(
+            [
+                method_columns(
+                    info.name,
+                    info.title,
+                    info.description,
+                    fingerprint,
+                    is_baseline=info.is_baseline,
+                    seconds=seconds,
+                    calibration=calibration,
+                    settings={},
+                )
+                for info, seconds, calibration in zip(infos, (120.0, 3.0), (1.0, None), strict=True)
+            ]
+        ),
     }
-    facts = {
-        "recipe": "generated",
-        "title": "Generated digits",
-        "modality": "image",
-        "class_names": [str(c) for c in range(N_CLASSES)],
-        "task": "Classification",
-        "method": OWN,
-        "seed": size.seed,
-        "device": "cpu",
-        "n_checkpoints": size.n_checkpoints,
-        "proj_dim": size.proj_dim,
-        "ridge": 1.0,
-        "calibration": 1.0,
-        "calibration_of_other_classes": 1.0,
-        "calibration_slope_of_other_classes": 0.9,
-        "created_at": "2000-01-01T00:00:00Z",
-        "versions": versions(),
-        "fingerprint": fingerprint,
-        "complete": True,
-        "measured_every_method": True,
-    }
+    facts = run_meta(
+        recipe="generated",
+        title="Generated digits",
+        modality="image",
+        class_names=[str(c) for c in range(N_CLASSES)],
+        task="Classification",
+        method=OWN,
+        proj_dim=size.proj_dim,
+        n_subsets=size.n_subsets,
+        n_seeds=size.n_seeds,
+        seed=size.seed,
+        device="cpu",
+        n_checkpoints=size.n_checkpoints,
+        ridge=1.0,
+        calibration=1.0,
+        calibration_of_other_targets=1.0,
+        calibration_slope_of_other_targets=0.9,
+        fingerprint=fingerprint,
+        complete=True,
+        measured_every_method=True,
+    )
+    facts |= {"created_at": "2000-01-01T00:00:00Z"}
     return tables, facts
 
 

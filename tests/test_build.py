@@ -31,6 +31,7 @@ from trak_core.evidence.verification import verify
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
+from trak_core.store.run_evidence import mean_outcomes, subset_masks
 from trak_core.subjects import find_recipe
 from trak_core.views import board
 
@@ -58,16 +59,16 @@ def test_every_check_of_a_finished_run_passes(small_run):
         ("DELETE FROM topk WHERE method = 'trak' AND test_idx = 3 AND side = 'opponent' AND rank = 100", "top lists"),
         ("DELETE FROM topk", "top lists"),
         ("DELETE FROM outcomes WHERE subset_id = 7 AND test_idx = 3", "LDS of the stored scores"),
-        ("DELETE FROM class_scores", "as many rows"),
-        ("DELETE FROM class_lds", "as many rows"),
+        ("DELETE FROM target_scores", "as many rows"),
+        ("DELETE FROM target_lds", "as many rows"),
         ("DELETE FROM suspects WHERE train_idx = 3 AND signal = 'neighbours'", "as many rows"),
         ("DELETE FROM out_of_fold WHERE train_idx = 3", "as many rows"),
-        ("DELETE FROM class_outcomes WHERE subset_id = 7", "other than the label"),
+        ("DELETE FROM target_outcomes WHERE subset_id = 7", "all other targets"),
         ("UPDATE lds_summary SET lds = .99 WHERE method = 'trak'", "LDS of the stored scores"),
         ("UPDATE lds SET noise_ceiling = .1 WHERE test_idx = 3", "LDS of the stored scores"),
         ("UPDATE lds SET trust = 'high'", "LDS of the stored scores"),
-        ("UPDATE class_lds SET lds = 0 WHERE test_idx = 3", "other than the label"),
-        ("UPDATE class_lds SET lds = lds + .0005 WHERE test_idx = 3 AND asked_class = 5", "other than the label"),
+        ("UPDATE target_lds SET lds = 0 WHERE test_idx = 3", "all other targets"),
+        ("UPDATE target_lds SET lds = lds + .0005 WHERE test_idx = 3 AND target = 5", "all other targets"),
         ("UPDATE methods SET fingerprint = 'x'", "made from these settings"),
         ("UPDATE meta SET value = '7.0' WHERE key = 'ridge'", "made from these settings"),
         ("UPDATE checkpoints SET sha256 = 'x' WHERE checkpoint_id = 0", "checkpoints are the files"),
@@ -82,12 +83,12 @@ def test_verify_notices_what_was_changed(runs, statement, check):
     assert any(check in name for name in failed), failed
 
 
-@pytest.mark.parametrize("of_label", [True, False])
-def test_scores_are_in_units_of_the_margin_on_subsets_that_calibration_did_not_see(small_run, of_label):
+@pytest.mark.parametrize("target", [0, 1])
+def test_scores_are_in_units_of_the_margin_on_subsets_that_calibration_did_not_see(small_run, target):
     """The slope of actual against predicted changes lies in .5 to 2, for labels and for other classes."""
-    assert small_run.in_model_units("trak", of_label)
+    assert small_run.in_model_units("trak", target)
     found = board(small_run)
-    slope = found.slope if of_label else found.slope_of_others
+    slope = found.slope_of_others if target else found.slope
     assert 0.5 < slope < 2
 
 
@@ -140,17 +141,25 @@ def test_trak_scores_equal_those_of_a_loop_and_a_dense_solve(small_run):
     np.testing.assert_allclose(scores, expected, atol=2e-4 * np.abs(expected).max())
 
 
-def test_scores_of_another_asked_class_are_stored_and_differ(small_run):
+def test_scores_of_another_target_are_stored_and_differ(small_run):
     label = small_run.label("test", 4)
     own = small_run.score_row(4)
-    other = small_run.score_row(4, asked_class=(label + 1) % 10)
+    other = small_run.score_row(4, target=small_run.target_of_class(4, (label + 1) % 10))
     assert own.shape == other.shape == (1437,)
     assert not np.allclose(own, other)
-    assert np.array_equal(own, small_run.score_row(4, asked_class=label))
+    assert np.array_equal(other, small_run.score_row(4, target=str((label + 1) % 10)))
+    assert np.array_equal(own, small_run.score_row(4, target=small_run.target_of_class(4, label)))
+
+
+def test_the_targets_of_a_test_example_are_its_label_and_every_other_class(small_run):
+    label = small_run.label("test", 4)
+    expected = {0: str(label)} | {c + 1: str(c) for c in range(10) if c != label}
+    assert small_run.targets(4) == expected
+    assert {small_run.class_of_target(4, target) for target in expected} == set(range(10))
 
 
 def test_stored_lds_is_the_spearman_correlation_by_definition(small_run):
-    masks, actual = small_run.subset_masks("eval"), small_run.mean_outcomes("eval")
+    masks, actual = subset_masks(small_run, "eval"), mean_outcomes(small_run, "eval")
     stored = small_run.lds("trak").per_test
     for test_idx in (0, 100, 359):
         predicted = [float(small_run.scores("trak")[test_idx][mask].astype(float).sum()) for mask in masks]

@@ -147,7 +147,7 @@ def test_each_checkpoint_has_a_projection_of_its_own(trained):
 
 
 def test_batches_change_nothing_that_is_computed(trained, monkeypatch):
-    subject, ensemble, inputs, labels = trained
+    subject, ensemble, inputs, _labels = trained
     whole = kernel_of(trained)
     rows, logits = whole.read(rows_of(trained, whole.feature_map)), ensemble.outputs(subject.task, inputs)
     seen = representations(ensemble.architecture, ensemble.state_dict(0), inputs)

@@ -110,9 +110,9 @@ def test_columns_are_read_off_every_kind_of_table(tmp_path):
 
 
 def test_columns_and_models_are_offered_by_what_they_are_for():
-    assert TEXT.field.likely_in(["id", "Review", "Label"]) == "Review"
-    assert LABEL.field.likely_in(["id", "Review", "Label"]) == "Label"
-    assert SPLIT.field.likely_in(["id", "note"]) is None
+    assert TEXT.likely_in(["id", "Review", "Label"]) == "Review"
+    assert LABEL.likely_in(["id", "Review", "Label"]) == "Label"
+    assert SPLIT.likely_in(["id", "note"]) is None
     assert {model.name for model in find_modality(TABLE.modality({})).models} == {"words", "transformer"}
     assert {model.name for model in find_modality(HF.modality({"image": "picture"})).models} >= {"mlp", "cnn"}
 

@@ -64,7 +64,7 @@ def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
         rows = [f"{('bad', 'good')[i % 2]} film {i},{i % 2}" for i in range(n)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     guide = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
-    images, texts, numbers, own_code, calibration = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    images, texts, numbers, outputs, own_code, calibration = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     for code, name, n_train in ((images, "mine", 1400), (texts, "my-texts", 40), (numbers, "my-numbers", 200)):
         exec(code, {})
         with tc.open_run(tmp_path / "data" / "runs" / name) as run:
@@ -86,9 +86,14 @@ def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
     masks = np.random.default_rng(0).uniform(size=(30, 1400)) < 0.5
     outcomes = masks @ first["scores"].T  # type: ignore[attr-defined]
     exec(calibration, {**first, "masks": masks, "outcomes": outcomes})
+    other: dict[str, object] = {}
+    exec(outputs, other)
+    assert other["scores"].shape == (5, 60)  # type: ignore[attr-defined]
+    assert other["attributor"].plan.gradients == "hooks"  # type: ignore[attr-defined]
     (tmp_path / "guide_nets.py").write_text(own_code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    model = find_model("guide_nets:small", "image").make((3, 8, 8), 0, 4)
+    sizes = {"channels": 3, "height": 8, "width": 8, "n_classes": 4}
+    model = find_model("guide_nets:small", "image").make(sizes)
     assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
 
 
@@ -98,14 +103,14 @@ def test_the_method_of_the_guide_works_and_is_like_the_registered_ones():
     names: dict[str, object] = {}
     exec(code, names)
     model, (inputs, labels), (test_inputs, test_labels) = make_net(1), TRAIN, TEST
-    material = MethodContext(
+    context = MethodContext(
         Classification(),
         model,
         [dict(model.named_parameters())],
         Examples(inputs, labels),
         Examples(test_inputs, test_labels),
     )
-    scores = names["EmbeddingDot"]().fit(material)  # type: ignore[operator]
+    scores = names["EmbeddingDot"]().fit(context)  # type: ignore[operator]
     assert torch.cat(list(scores.blocks())).shape == (len(test_labels), len(labels))
 
 

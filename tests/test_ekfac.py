@@ -119,10 +119,7 @@ def loss_gradients(
             parts = []
             for layer in computer.layers:
                 height = layer.n_rows if layer.kind == "matrix" else 1
-                matrices = [
-                    given[name].T if layer.transposed and given[name].dim() == 2 else given[name]
-                    for name in layer.parameters
-                ]
+                matrices = [given[name].t() if layer.transposed else given[name] for name in layer.parameters]
                 matrices = [matrix.reshape(height, -1) for matrix in matrices]
                 parts.append(torch.cat(matrices, dim=1).flatten())
             rows.append(torch.cat(parts))

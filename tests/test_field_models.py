@@ -222,6 +222,15 @@ class Own(nn.Module):
         return self.head(torch.tanh(self.run(self.first, inputs)))
 
 
+def test_what_was_made_of_weights_outside_a_reentrant_checkpoint_is_refused_in_it():
+    def run(layer: nn.Module, inputs: Tensor) -> Tensor:
+        doubled = 2 * layer.weight
+        return checkpoint(lambda x: x @ doubled, inputs.clone().requires_grad_(), use_reentrant=True)
+
+    with pytest.raises(InvalidModelError, match=r"what it made of selected weights out of sight of autograd"):
+        scores_of(Own(run))
+
+
 def test_weights_hidden_in_any_autograd_function_are_refused_and_those_it_takes_are_right():
     with pytest.raises(InvalidModelError, match=r"'first.weight' out of sight of autograd, in Hiding.* as inputs"):
         scores_of(Own(lambda layer, x: Hiding.apply(x.requires_grad_(), layer)))

@@ -211,6 +211,22 @@ def test_a_way_chosen_on_one_example_holds_for_many():
     assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
+ONCE_FOR_ALL = ["positions in one row", "positions for each", "relative positions", "grid", "own kinds", "tied twice"]
+
+
+@pytest.mark.parametrize("name", ONCE_FOR_ALL)
+def test_batches_as_long_as_any_other_dimension_are_not_taken_for_it(name: str, caplog: pytest.LogCaptureFixture):
+    """Batches of 1 to 8 examples meet 4 and 6 positions, 4 channels and 6 pixels; none falls back to a loop."""
+    model, inputs, asked = made(*HOOKABLE[name])
+    computer = computer_of(model, inputs, asked)
+    for n in range(1, 9):
+        where = torch.arange(n) % N
+        part, of_part = inputs[where], asked[where.flip(0)]
+        assert_equals_the_oracle(computer.compute(model.state_dict(), part, of_part), model, part, of_part)
+    assert computer.path == "hooks"
+    assert "one example at a time" not in caplog.text
+
+
 @pytest.mark.parametrize("way", ["hooks", "functional", "loop"])
 def test_a_model_put_into_training_mode_gives_the_same_gradients(way: str):
     model, inputs, targets = made(residual)

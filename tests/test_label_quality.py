@@ -146,7 +146,9 @@ def test_where_nothing_was_planted_nothing_is_measured(small_run):
 
 def test_examples_that_a_signal_does_not_rank_count_as_the_least_suspicious(planted_runs):
     with duckdb.connect(str(planted_runs / "digits" / "store.duckdb")) as connection:
-        connection.execute("INSERT INTO suspects (train_idx, signal, score, rank) VALUES (17, 'odd', 0.5, 1)")
+        connection.execute(
+            "INSERT INTO suspects (train_idx, signal, score, rank, split) VALUES (17, 'odd', 0.5, 1, 'train')"
+        )
     with open_run(planted_runs / "digits") as run:
         odd = planted_quality(run)["odd"]
     assert odd.recall_at_10 >= 0.25

@@ -43,6 +43,7 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, generation, open_run
+from trak_core.store.run_evidence import mean_outcomes, reported_tests, subset_masks
 from trak_core.store.schema import ORDER_BY
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import RECIPES, Recipe, find_recipe
@@ -159,15 +160,15 @@ def test_what_the_run_had_before_is_the_same_bit_for_bit(small_run, measured_run
         before, after = small_run.lds(method), measured_run.lds(method)
         assert np.array_equal(after.per_test, before.per_test, equal_nan=True)
         assert (after.mean, after.ci_low, after.ci_high) == (before.mean, before.ci_low, before.ci_high)
-    for table in ("class_scores", "class_lds", "features", "outcomes", "subsets", "checkpoints"):
+    for table in ("target_scores", "target_lds", "features", "outcomes", "subsets", "checkpoints"):
         assert summary(measured_run, table) == summary(small_run, table)
 
 
 @pytest.mark.parametrize("method", [*CHEAP["methods"], "embedding"])
 def test_lds_is_the_mean_over_reported_tests_of_plain_spearman_correlations(measured_run, method):
-    masks, actual = measured_run.subset_masks("eval"), measured_run.mean_outcomes("eval")
+    masks, actual = subset_masks(measured_run, "eval"), mean_outcomes(measured_run, "eval")
     predicted = masks.astype(float) @ measured_run.scores(method).astype(float).T
-    reported = np.flatnonzero(measured_run.reported_tests)
+    reported = np.flatnonzero(reported_tests(measured_run))
     plain = [plain_spearman(predicted[:, t].tolist(), actual[:, t].tolist()) for t in reported]
     found = measured_run.lds(method)
     assert len(reported) == 270
@@ -186,13 +187,13 @@ def test_every_method_has_a_row_for_each_number_of_checkpoints(measured_run):
 
 def test_calibrated_scores_are_in_units_of_the_margin_on_what_they_were_calibrated_on(measured_run):
     """One factor for each method, from fitting halves and tuning tests: there a predicted change of 1 is 1."""
-    masks, actual = measured_run.subset_masks("fit"), measured_run.mean_outcomes("fit")
-    tuned = ~measured_run.reported_tests
+    masks, actual = subset_masks(measured_run, "fit"), mean_outcomes(measured_run, "fit")
+    tuned = ~reported_tests(measured_run)
     factors = dict(measured_run.rows("SELECT method, calibration FROM methods"))
     for method in ("grad_dot", "tracin"):
         predicted = predicted_outcomes(measured_run.scores(method)[tuned], masks)
         assert calibration_slope(predicted, actual[:, tuned]) == pytest.approx(1, abs=1e-4)
-        assert measured_run.in_model_units(method, of_label=True)
+        assert measured_run.in_model_units(method)
     assert factors["nearest"] is factors["same_class"] is factors["random"] is None
 
 
@@ -250,7 +251,7 @@ def test_lds_against_a_truth_is_that_of_the_stored_scores_and_the_retrained_mode
     )
     masks, actual = truth_masks(unbroken, truth_id), np.array(means).reshape(5, N_TEST)
     with open_run(unbroken) as run:
-        reported = np.flatnonzero(run.reported_tests)
+        reported = np.flatnonzero(reported_tests(run))
         for method in QUICK.methods:
             predicted = masks.astype(float) @ run.scores(method).astype(float).T
             plain = [plain_spearman(predicted[:, t].tolist(), actual[:, t].tolist()) for t in reported]
@@ -307,7 +308,7 @@ def test_removal_is_measured_on_reported_tests_that_the_model_gets_right(measure
         (method, k): tests for method in ("trak", "nearest", "random") for k in (5, 10)
     }
     assert len(tests) == CHEAP["n_removal_tests"]
-    assert measured_run.reported_tests[tests].all()
+    assert reported_tests(measured_run)[tests].all()
     p = measured_run.arrow(
         "SELECT probabilities FROM predictions WHERE split = 'test' AND idx IN (SELECT unnest(?::INTEGER[])) "
         "ORDER BY checkpoint_id, idx",
@@ -318,7 +319,7 @@ def test_removal_is_measured_on_reported_tests_that_the_model_gets_right(measure
 
 
 def test_the_best_method_is_chosen_on_tests_that_removal_is_not_measured_on(measured_run):
-    tuned = ~measured_run.reported_tests
+    tuned = ~reported_tests(measured_run)
     lds = {method: np.nanmean(measured_run.lds(method).per_test[tuned]) for method in measured_run.info.methods}
     assert measured_run.info.provenance["removal_method"] == max(lds, key=lds.get)
     assert measured_run.info.provenance["removal_sizes"] == list(CHEAP["removal_sizes"])
@@ -704,7 +705,7 @@ def test_a_subset_of_the_ledger_with_a_model_that_diverged_is_left_out_as_a_whol
     with open_run(with_a_lost_subset) as run, open_run(built) as whole:
         assert failed(run) == []
         assert run.rows("SELECT subset_id FROM subsets WHERE role = 'diverged'") == [(6,)]
-        for table in ("outcomes", "class_outcomes"):
+        for table in ("outcomes", "target_outcomes"):
             assert run.rows(f"SELECT count(*) FROM {table} WHERE subset_id = 6") == [(0,)]
             assert run.rows(query.format(table)) == whole.rows(query.format(table))
         assert run.lds().n_subsets == whole.lds().n_subsets - 1 == 15

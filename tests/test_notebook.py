@@ -46,8 +46,8 @@ def test_the_notebook_runs_and_shows_its_results_inline(tmp_path, monkeypatch):
     assert (run.info.n_train, run.info.n_test) == (1200, 100)
     assert first._repr_html_().count("<img ") == 1 + 6 + 6
     assert second._repr_html_().count("<img ") == 1 + 4 + 4
-    assert second.explanation.asked_class == run.label("test", hardest)
-    strongest = run.proponents(hardest, k=1, asked_class=first.explanation.asked_class)
+    assert second.explanation.target == 0
+    strongest = run.proponents(hardest, k=1, target=first.explanation.target)
     assert first.explanation.proponents[0].example.idx == strongest["train_idx"][0]
     assert len(table) == 5
     assert len(figure.data[0].x) == 1200

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from trak_core.live.context import read_context
 
 from tests.tiny import N_TRAIN, QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
@@ -20,8 +19,9 @@ from trak_core.engine import BuildSettings, build_run, measure_run
 from trak_core.engine.subject import load_subject, read_build
 from trak_core.errors import InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
+from trak_core.live.context import read_context
+from trak_core.live.run import open_run
 from trak_core.store.files import RunFiles
-from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, SHRINKAGE, plant_errors, plant_in
 from trak_core.views.compare import differing_settings
@@ -310,14 +310,14 @@ def test_a_run_without_planted_errors_has_none(built):
 
 
 def test_the_checkpoints_were_trained_on_the_wrong_labels(flipped):
-    material = read_context(flipped)
+    context = read_context(flipped)
     said, accuracy = zip(
         *flipped.rows("SELECT checkpoint_id, train_accuracy FROM checkpoints ORDER BY checkpoint_id"), strict=True
     )
     for checkpoint_id in said:
-        material.architecture.load_state_dict(material.states[checkpoint_id])
+        context.architecture.load_state_dict(context.states[checkpoint_id])
         with torch.no_grad():
-            right = material.architecture(material.train_inputs).argmax(1).numpy() == flipped.train_labels
+            right = context.architecture(context.train_inputs).argmax(1).numpy() == flipped.train_labels
         assert right.mean() == pytest.approx(accuracy[checkpoint_id])
 
 

@@ -167,7 +167,7 @@ def test_signals_come_in_their_order_and_unknown_ones_last(runs):
     with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
         connection.execute("DELETE FROM suspects")
         for signal in ("zeal", "self_influence", "out_of_fold", "combined", "neighbours"):
-            connection.execute("INSERT INTO suspects VALUES (0, ?, 1, 1, 1, NULL, NULL)", [signal])
+            connection.execute("INSERT INTO suspects VALUES (0, ?, 1, 1, 1, NULL, NULL, 'train')", [signal])
     with open_run(runs / "digits") as run:
         assert suspect_signals(run) == {
             "combined": "Combined",

@@ -49,9 +49,10 @@ def test_a_saved_run_holds_the_scores_predictions_and_features(settings, tmp_pat
         np.testing.assert_array_equal(run.scores(), attributor.score(TEST))
         np.testing.assert_array_equal(run.train_labels, TRAIN[1])
         for test_idx in (0, 5):
-            asked = (int(TEST[1][test_idx]) + 1) % N_CLASSES
-            expected = attributor.score((TEST[0][test_idx : test_idx + 1], None), targets=[asked])[0]
-            np.testing.assert_allclose(run.score_row(test_idx, asked_class=asked), expected, rtol=1e-4, atol=1e-7)
+            other = (int(TEST[1][test_idx]) + 1) % N_CLASSES
+            expected = attributor.score((TEST[0][test_idx : test_idx + 1], None), targets=[other])[0]
+            row = run.score_row(test_idx, target=run.target_of_class(test_idx, other))
+            np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-7)
         stored = run.columns("SELECT q FROM features WHERE checkpoint_id = 1 AND split = 'train' ORDER BY idx")["q"]
         np.testing.assert_allclose(stored, attributor.fitted.store.column(1, "q"), rtol=1e-6)
         net = make_net()
@@ -130,7 +131,8 @@ def test_a_run_may_explain_labels_only(tmp_path):
     single().fit(TRAIN).save(tmp_path / "mine", TRAIN, TEST, targets="default")
     with tc.open_run(tmp_path / "mine") as run:
         assert failed(run) == {}
-        assert not run.explains_any_class("trak")
+        assert not run.explains_targets("trak")
+        assert [*run.targets(3)] == [0]
 
 
 def test_calibrated_scores_are_saved_calibrated(tmp_path):
@@ -141,7 +143,7 @@ def test_calibrated_scores_are_saved_calibrated(tmp_path):
     with tc.open_run(tmp_path / "mine") as run:
         np.testing.assert_array_equal(run.scores(), attributor.score(TEST))
         assert run.info.provenance["ridge"] == 2.0
-        assert run.in_model_units("trak", of_label=True)
+        assert run.in_model_units("trak")
 
 
 def test_saving_again_changes_nothing_and_another_run_is_never_overwritten(tmp_path):
@@ -285,7 +287,7 @@ def test_a_run_of_numbers_instead_of_classes_opens_too(task, monkeypatch, tmp_pa
             assert answers == [f"{value:.4g}" for value in model(test[0])[:, 0].tolist()]
         best = run.proponents(2, k=1)
         assert best["train_idx"][0] == run.scores()[2].argmax()
-        assert run.in_model_units("trak", of_label=True) == (task == "regression")
+        assert run.in_model_units("trak") == (task == "regression")
     monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path))
     app = AppTest.from_file("../app.py", default_timeout=60).run()
     app.switch_page("pages/explore.py").run()

@@ -303,13 +303,17 @@ def test_numbers_that_are_not_in_the_run_are_refused_with_what_is(small_run):
     with pytest.raises(NotInRunError, match="'magic'; it has: trak, embedding, random, same_class"):
         small_run.scores("magic")
     with pytest.raises(NotInRunError, match="no class 10"):
-        small_run.score_row(0, asked_class=10)
+        small_run.target_of_class(0, 10)
+    with pytest.raises(NotInRunError, match="test example 0 of run 'digits' has no target 11; it has: 0 "):
+        small_run.score_row(0, target=11)
+    with pytest.raises(NotInRunError, match="has no target 'cat'; it has: 0 "):
+        small_run.score_row(0, target="cat")
     with pytest.raises(TypeError):
         small_run.proponents(3.9)
     with pytest.raises(InvalidSettingError, match="k=-5"):
         small_run.proponents(0, k=-5)
-    with pytest.raises(NotInRunError, match="explains the label only"):
-        small_run.score_row(0, "random", asked_class=(small_run.label("test", 0) + 1) % 10)
+    with pytest.raises(NotInRunError, match=r"it explains the default target, '\d', only"):
+        small_run.score_row(0, "random", (small_run.label("test", 0) + 1) % 10 + 1)
 
 
 def test_looking_at_a_build_needs_no_right_to_write_and_disturbs_nobody(files):

@@ -14,7 +14,7 @@ from tests.oracles import primal_trak
 from tests.toy_tasks import N_LEFT, N_RIGHT, N_TOKENS, NextTokens, Pairs, PairsModel, TokensModel
 from trak_core.curvature import fisher_matrix
 from trak_core.engine.batches import read_data
-from trak_core.gradients import StateDict, representations, take
+from trak_core.gradients import StateDict, prepared, representations, take
 from trak_core.methods import DEFAULT_RIDGE, Examples, GradientRows, MethodContext, find_method, influence
 from trak_core.methods.magic import magic_scores
 from trak_core.tasks import Inputs, Regression, Targets, Task, call
@@ -256,6 +256,17 @@ def test_projected_features_of_both_sides_have_the_norms_and_outputs_of_the_loop
         rows, f = loop(context, state, context.train, False)
         np.testing.assert_allclose(fitted.store.column(i, "norm"), rows.norm(dim=1).numpy(), rtol=1e-9)
         np.testing.assert_allclose(fitted.store.column(i, "q"), q_by_hand(context, f).numpy(), rtol=1e-9)
+
+
+def test_references_come_to_the_type_of_the_checkpoint():
+    context = pairs_context()
+    rough = Pairs({name: value.float() for name, value in context.task.references.items()})
+    known = prepared(rough, context.architecture, context.states[0]).known
+    assert known.dtype == torch.float64
+    torch.testing.assert_close(
+        known, prepared(context.task, context.architecture, context.states[0]).known, rtol=1e-5, atol=1e-6
+    )
+    assert not known.requires_grad
 
 
 # --- training ------------------------------------------------------------------------------------------------

@@ -4,8 +4,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from trak_core.errors import InvalidSettingError, LabelError, NoLogitsError
-from trak_core.tasks import TASKS, Classification, CustomTask, Regression, Task, find_task
+from trak_core.errors import InvalidSettingError, LabelError, NeedNotMetError, NoLogitsError
+from trak_core.tasks import (
+    TASKS,
+    Answer,
+    Classification,
+    CustomTask,
+    Regression,
+    Targets,
+    Task,
+    find_task,
+    label_task,
+    register_task,
+    registry,
+)
 
 CLASSIFICATION, REGRESSION = Classification(), Regression()
 STEP = 1e-5
@@ -166,3 +178,164 @@ def test_a_task_that_is_given_is_the_task():
 def test_an_unknown_task_is_refused_with_those_there_are():
     with pytest.raises(InvalidSettingError, match=r"task='ranking'; there are image_classification, .*CustomTask"):
         find_task("ranking")
+
+
+def test_the_class_of_a_task_is_no_task():
+    with pytest.raises(InvalidSettingError, match="Give an object, not the class"):
+        find_task(Regression)  # type: ignore[arg-type]
+
+
+def test_labels_of_any_modality_have_a_task():
+    assert label_task("image") is TASKS["image_classification"]
+    assert label_task("sound") == Classification("sound") and label_task("sound").name == "sound_classification"
+
+
+# --- the registry --------------------------------------------------------------------------------------------
+
+
+class Signed(Task):
+    """The sign of one output."""
+
+    name = "signed"
+
+    def model_output(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return outputs[:, 0]
+
+    def out_to_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return target - outputs[:, 0]
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Task]:
+    monkeypatch.setattr(registry, "TASKS", dict(TASKS))
+    return registry.TASKS
+
+
+@pytest.mark.parametrize("given", [Signed, Signed()])
+def test_a_registered_task_is_found_by_its_name(tasks: dict[str, Task], given: Task | type[Task]):
+    task = register_task(given)
+    assert find_task("signed") is task and list(tasks)[-1] == "signed"
+
+
+def test_a_name_that_is_taken_is_refused(tasks: dict[str, Task]):
+    register_task(Signed)
+    with pytest.raises(
+        InvalidSettingError, match="there is a task 'signed' already, a Signed; give the Signed another"
+    ):
+        register_task(Signed())
+    with pytest.raises(InvalidSettingError, match="a task 'regression' already, a Regression; give the CustomTask"):
+        register_task(CustomTask(SECOND.output_function, SECOND.weight_function, name="regression"))
+
+
+def test_an_incomplete_task_is_refused_with_what_it_lacks(tasks: dict[str, Task]):
+    half = type("Half", (Task,), {"name": "half", "model_output": Signed.model_output})
+    with pytest.raises(InvalidSettingError, match=r"task Half is incomplete: define out_to_loss\.$"):
+        register_task(half)
+    with pytest.raises(InvalidSettingError, match="incomplete: define model_output and out_to_loss"):
+        register_task(Task)  # type: ignore[type-abstract]
+    nameless = type("Nameless", (Signed,), {"name": ""})
+    with pytest.raises(InvalidSettingError, match="task Nameless has the name ''; give it a word as `name`"):
+        register_task(nameless)
+    with pytest.raises(InvalidSettingError, match="'regression' is no task; give an object of a subclass"):
+        register_task("regression")  # type: ignore[arg-type]
+    assert list(tasks) == list(TASKS)
+
+
+# --- defaults ------------------------------------------------------------------------------------------------
+
+
+def test_a_task_of_two_functions_has_an_answer_to_everything_else():
+    outputs, target = torch.randn(4, 1), torch.ones(4)
+    task = Signed()
+    assert task.answer(outputs) is None and task.correct(outputs, target) is None
+    assert task.targets(outputs, target) is None and task.target_names(["a"]) == []
+    assert task.query is task and task.prepare(lambda inputs: inputs) is task
+    assert not (task.has_loss or task.has_classes or task.is_quadratic)
+    task.check(outputs, target)
+    with pytest.raises(NeedNotMetError, match="task 'signed' has no loss"):
+        task.loss(outputs, target)
+    with pytest.raises(InvalidSettingError, match=r"model_output of task 'signed' gives a tensor of shape \(4, 2\)"):
+        task.check(outputs[..., None].expand(4, 1, 2), target)
+
+
+def test_outputs_are_the_tensor_or_the_logits_that_the_model_returns():
+    outputs = torch.ones(2, 3)
+    for returned in (outputs, {"logits": outputs}, type("Output", (), {"logits": outputs})()):
+        assert Signed().outputs_of(lambda inputs, returned=returned: returned, outputs) is outputs
+    with pytest.raises(NoLogitsError, match=r"returns a dict, which has no logits.*outputs_function=\.\.\."):
+        Signed().outputs_of(lambda inputs: {"sample": outputs}, outputs)
+
+
+def test_functions_of_a_custom_task_read_the_outputs_and_tell_loss_and_answer():
+    task = CustomTask(
+        SECOND.output_function,
+        SECOND.weight_function,
+        loss_function=lambda outputs, target: (outputs[:, 1] - target) ** 2 / 2,
+        answer_function=lambda outputs: outputs[:, 1],
+        outputs_function=lambda model, inputs: model(*inputs)["sample"],
+    )
+    outputs, _ = logits()
+    _, target = predictions()
+    found = task.outputs_of(lambda one, two: {"sample": one + two}, (outputs, outputs))
+    assert torch.equal(found, 2 * outputs)
+    assert task.has_loss and not SECOND.has_loss
+    torch.testing.assert_close(task.loss(outputs, target), (outputs[:, 1] - target) ** 2 / 2)
+    answer = task.answer(outputs)
+    assert answer is not None and torch.equal(answer.value, outputs[:, 1]) and answer.probabilities is None
+    with pytest.raises(InvalidSettingError, match="loss_function of task 'custom' gives a tensor of shape"):
+        CustomTask(SECOND.output_function, SECOND.weight_function, loss_function=lambda z, y: z).check(outputs, target)
+
+
+# --- answers and targets -------------------------------------------------------------------------------------
+
+
+def test_the_answer_of_classification_is_the_most_probable_class():
+    outputs, target = logits()
+    answer, p = CLASSIFICATION.answer(outputs), outputs.softmax(1)
+    assert torch.equal(answer.value, p.argmax(1)) and torch.equal(answer.probabilities, p)
+    torch.testing.assert_close(answer.confidence, p.max(1).values)
+    torch.testing.assert_close(answer.probability_of(target), p[torch.arange(7), target])
+    assert torch.equal(CLASSIFICATION.correct(outputs, target), p.argmax(1) == target)
+
+
+def test_several_models_answer_with_their_mean_probabilities():
+    outputs = torch.stack([logits()[0], -logits()[0]])
+    answer = Answer.mean([CLASSIFICATION.answer(each) for each in outputs])
+    mean = outputs.softmax(2).mean(0)
+    torch.testing.assert_close(answer.probabilities, mean)
+    assert torch.equal(answer.value, mean.argmax(1))
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 1)])
+def test_the_answer_of_regression_is_its_prediction_which_is_neither_right_nor_wrong(shape: tuple[int, ...]):
+    outputs, target = predictions()
+    answer = REGRESSION.answer(outputs.reshape(shape))
+    assert torch.equal(answer.value, outputs) and answer.probability_of(target) is None
+    assert REGRESSION.correct(outputs.reshape(shape), target) is None
+    both = Answer.mean([answer, Answer(answer.value + 2)])
+    torch.testing.assert_close(both.value, outputs + 1)
+    assert both.confidence is None
+
+
+def test_of_whole_numbers_without_probabilities_the_one_that_most_models_say_is_taken():
+    said = [Answer(torch.tensor(values), torch.tensor([0.6, 0.9])) for values in ([1, 0], [1, 4], [3, 4])]
+    answer = Answer.mean(said)
+    assert answer.value.tolist() == [1, 4]
+    torch.testing.assert_close(answer.confidence, torch.tensor([0.6, 0.9]))
+
+
+def test_every_class_can_be_asked_about_and_the_label_is_among_them():
+    outputs, label = logits()
+    targets = Targets.of(CLASSIFICATION, outputs, label)
+    assert targets.every.tolist() == [list(range(5))] * 7
+    assert torch.equal(targets.default, label) and targets.first == 1 and targets.has_further
+    assert targets.is_default.nonzero().tolist() == [[i, int(c)] for i, c in enumerate(label)]
+    expected = torch.stack([CLASSIFICATION.model_output(outputs, torch.full((7,), c)) for c in range(5)], dim=1)
+    assert torch.equal(CLASSIFICATION.model_outputs(outputs, targets.every), expected)
+
+
+def test_where_nothing_else_can_be_asked_the_default_target_is_alone():
+    outputs, target = predictions()
+    targets = Targets.of(REGRESSION, outputs, target)
+    assert torch.equal(targets.every, target[:, None]) and targets.first == 0
+    assert not targets.has_further and targets.is_default.all()

@@ -107,9 +107,7 @@ def test_a_copy_of_an_example_is_called_a_duplicate():
 
 def test_two_methods_side_by_side_share_what_their_lists_share(small_run):
     tests = overview(small_run)
-    one, other = (
-        explain(small_run, tests, 17, small_run.label("test", 17), name, k=10) for name in ("trak", "embedding")
-    )
+    one, other = (explain(small_run, tests, 17, 0, name, k=10) for name in ("trak", "embedding"))
     agreement = side_by_side(small_run, one, other)
     lists = [set(small_run.proponents(17, 10, name)["train_idx"]) for name in ("trak", "embedding")]
     assert agreement.shared_proponents == lists[0] & lists[1]

@@ -107,9 +107,9 @@ def unit_by_loop(row: np.ndarray, removed: list[int]) -> float:
 def test_predicted_changes_are_the_curve_over_sums_of_scores_for_every_class(run):
     removed, test_idx, factor = [3, 7, 50, 119], 5, 0.5
     found = predict_removal(run, overview(run), test_idx, removed, Scale(factor))
-    assert [entry.asked_class for entry in found.classes] == list(range(10))
+    assert [entry.number for entry in found.classes] == list(range(10))
     for entry in found.classes:
-        row = run.score_row(test_idx, "trak", entry.asked_class)
+        row = run.score_row(test_idx, "trak", run.target_of_class(test_idx, entry.number))
         assert entry.change == pytest.approx(factor * unit_by_loop(row, removed), rel=1e-5)
         assert entry.after == pytest.approx(entry.before + entry.change)
 
@@ -118,7 +118,7 @@ def test_the_margins_of_now_are_those_of_the_checkpoints(run):
     found = predict_removal(run, overview(run), 5, [1], Scale(1.0))
     rows = run.rows("SELECT probabilities, model_output FROM predictions WHERE split = 'test' AND idx = 5")
     for entry in found.classes:
-        margins = [np.log(p[entry.asked_class] / (1 - p[entry.asked_class])) for p, _ in rows]
+        margins = [np.log(p[entry.number] / (1 - p[entry.number])) for p, _ in rows]
         assert entry.before == pytest.approx(np.mean(margins), abs=1e-4)
     of_label = found.classes[run.label("test", 5)].before
     assert of_label == pytest.approx(np.mean([output for _, output in rows]), abs=1e-6)
@@ -126,11 +126,11 @@ def test_the_margins_of_now_are_those_of_the_checkpoints(run):
 
 def test_a_method_that_explains_the_label_only_predicts_the_label_only(run):
     found = predict_removal(
-        run, overview(run), 5, [1, 2], Scale(2.0), "grad_dot", asked_class=(run.label("test", 5) + 1) % 10
+        run, overview(run), 5, [1, 2], Scale(2.0), "grad_dot", target=(run.label("test", 5) + 1) % 10 + 1
     )
     label = run.label("test", 5)
-    assert {entry.asked_class for entry in found.classes if entry.change is not None} == {label}
-    assert found.asked.asked_class == label
+    assert {entry.number for entry in found.classes if entry.change is not None} == {label}
+    assert found.target.number == label
     assert found.answer_after is not None
 
 
@@ -277,7 +277,8 @@ def test_verification_is_training_both_sets_by_hand_with_the_same_seeds(tiny):
 def test_the_interval_is_students_over_paired_differences(run):
     rng = np.random.default_rng(0)
     before = rng.normal(size=(8, 10)) * 5
-    pairs = Pairs(before, before + rng.normal(0.4, 0.1, size=(8, 10)))
+    after = before + rng.normal(0.4, 0.1, size=(8, 10))
+    pairs = Pairs(before, after, np.stack([before.argmax(1), after.argmax(1)]))
     verified = compare_pairs(Question("f", 0, (1,), 8), pairs, 1.0)
     interval = ttest_rel(pairs.after, pairs.before).confidence_interval(0.95)
     np.testing.assert_allclose(verified.low, interval.low)
@@ -288,12 +289,12 @@ def test_the_interval_is_students_over_paired_differences(run):
 def test_pairs_that_diverged_are_left_out_and_too_few_are_an_error():
     before, after = np.zeros((3, 2)), np.arange(6.0).reshape(3, 2)
     after[1] = np.nan
-    verified = compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after), 1.0)
+    verified = compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after, np.zeros((2, 3), dtype=np.int64)), 1.0)
     assert verified.n_pairs == 2
     assert verified.after == (2.0, 3.0)
     after[0] = np.nan
     with pytest.raises(TrainingDivergedError, match="diverged in 2 of 3 pairs"):
-        compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after), 1.0)
+        compare_pairs(Question("f", 0, (1,), 3), Pairs(before, after, np.zeros((2, 3), dtype=np.int64)), 1.0)
 
 
 def test_the_same_question_is_answered_from_the_history(tiny, monkeypatch):
@@ -460,6 +461,20 @@ def test_the_command_prints_predicted_beside_actual(tiny):
     assert float(row[1]) == pytest.approx(verified.before[7], abs=1e-3)
     assert float(row[3]) == pytest.approx(verified.change[7], abs=1e-3)
     assert "Retrained 2 times with and without them" in result.output
+
+
+def test_the_command_takes_proponents_of_a_target_by_its_name(tiny):
+    command = ["what-if", str(tiny), "--test", "4", "--top-proponents", "3", "--seeds", "2", "--target"]
+    with open_run(tiny) as run:
+        name = run.targets(4)[1]
+        removed = run.proponents(4, 3, target=1)["train_idx"].tolist()
+    assert CliRunner().invoke(cli, [*command, name]).exit_code == 0
+    with open_run(tiny) as run:
+        (verified,) = WhatIfHistory(tiny).of_run(run.info.provenance["fingerprint"])
+    assert verified.question.removed == tuple(sorted(removed))
+    refused = CliRunner().invoke(cli, [*command, "cat"])
+    assert refused.exit_code == 2
+    assert "has no target 'cat'" in refused.output
 
 
 def test_numbers_can_come_from_standard_input(tiny):

@@ -7,9 +7,10 @@
 from typing import TYPE_CHECKING, Any
 
 from trak_core.errors import AttributionWarning, TrakCoreError
+from trak_core.live.run import LiveRun as Run
+from trak_core.live.run import open_run
 from trak_core.store.catalog import list_runs
-from trak_core.store.catalog import open_named_run as open_run
-from trak_core.store.run import Lds, Run, RunInfo
+from trak_core.store.run import Lds, RunInfo
 
 if TYPE_CHECKING:
     from trak_core.engine import Attributor, Calibration

@@ -1,4 +1,4 @@
-"""State that is part of the address: `?run=&test=&asked=&method=&train=`.
+"""State that is part of the address: `?run=&test=&target=&method=&train=`.
 
 Widgets bound to the address keep themselves in step with it. What is left to do here: change them from elsewhere, and
 say so when an address names something that is not there.
@@ -20,9 +20,9 @@ from trak_core.store.run import Run
 __all__ = [
     "ANSWER",
     "bring_along",
-    "choose_asked_class",
     "choose_method",
     "choose_other_method",
+    "choose_target",
     "choose_test",
     "choose_train",
     "choose_train_item",
@@ -39,7 +39,7 @@ _NOTICES = "notices"
 _SHOWN = "notices shown"
 _PAGE = "page that was entered"
 _NUMBERS = ("test", "train")
-_NAMES = ("method", "asked", "beside")
+_NAMES = ("method", "target", "beside")
 _ABSENT = object()
 
 
@@ -121,30 +121,41 @@ def _forget_train() -> None:
     st.session_state["train"] = None
 
 
-def choose_asked_class(run: Run) -> int | None:
-    """The class whose score is explained; None for the model's own answer."""
-    names = list(run.info.class_names)
-    options = [ANSWER, *names]
-    _check_option("asked", options, "class")
-    if st.session_state.get("asked") not in options:
-        st.session_state.pop("asked", None)
+def choose_target(run: Run, test_idx: int, has_answer: bool) -> int | None:
+    """The target that is explained: what is asked about the test example; None for the model's own answer.
+
+    Args:
+        run: that is looked at.
+        test_idx: of the test example.
+        has_answer: True where the model's own answer is one of the targets.
+    """
+    numbers = {name: number for number, name in run.targets(test_idx).items()}
+    names = sorted(numbers, key=run.info.class_names.index) if has_answer else [*numbers]
+    options = [ANSWER, *names] if has_answer else names
+    _check_option("target", options, "target")
+    if len(numbers) == 1:
+        return None
+    if st.session_state.get("target") not in options:
+        st.session_state.pop("target", None)
     help_text = (
         "“its answer” explains what the model said. Pick a class to ask why the model would, or would not, say that."
+        if has_answer
+        else "What of the model's output is explained."
     )
     # The labels of a segmented control are Markdown, and names come from data: odd ones go into a plain list.
     if len(names) <= MANY_CLASSES and all(plain(name) == name for name in names):
         chosen = st.segmented_control(
             "Explain",
             options,
-            default=ANSWER,
+            default=options[0],
             required=True,
-            key="asked",
+            key="target",
             bind="query-params",
             help=help_text,
         )
     else:
-        chosen = st.selectbox("Explain", options, key="asked", bind="query-params", help=help_text)
-    return None if chosen in (None, ANSWER) else names.index(chosen)
+        chosen = st.selectbox("Explain", options, key="target", bind="query-params", help=help_text)
+    return None if chosen is None or (has_answer and chosen == ANSWER) else numbers[chosen]
 
 
 @on_every_page()

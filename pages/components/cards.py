@@ -57,11 +57,11 @@ def side_items(
         GalleryItem(
             item.example,
             f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
-            f"score {item.score:+.3g}" + ("" if item.is_asked_class else ", other class"),
+            f"score {item.score:+.3g}" + ("" if item.is_target_class else ", other class"),
             caption=f"label {apart(item.example.label_name)}",
             score=f"{item.score:+.3g}",
             side=side,
-            other=not item.is_asked_class,
+            other=not item.is_target_class,
             chosen=item.example.idx in chosen,
             badge="both" if item.example.idx in shared else "contrary" if item.example.idx in contrary else "",
         )
@@ -115,7 +115,7 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
     if train_idx is None:
         st.caption("Click a training example to see the part that it plays.")
         return
-    role = train_role(run, train_idx, explanation.example.idx, explanation.asked_class, explanation.method)
+    role = train_role(run, train_idx, explanation.example.idx, explanation.target, explanation.method)
     looked, words = st.columns([1, 3])
     pictures = [medium for medium in role.example.media if isinstance(medium, Picture)]
     with looked:

@@ -12,7 +12,7 @@ from pages.components.runs import builds, place_in_line
 from pages.components.text import plain
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
-from trak_core.datasets.options import Choice, Column, Number, Option, Toggle, Typed
+from trak_core.datasets.options import Option
 from trak_core.datasets.uploads import keep_upload
 from trak_core.errors import TrakCoreError
 from trak_core.folders import sources_dir
@@ -24,6 +24,7 @@ __all__ = ["custom_data_panel"]
 
 USUAL = "the one that usually suits"
 NO_COLUMN = ""
+MAX_NUMBER = 1024
 _KEPT = "custom data kept"
 _PROBLEM = "custom data problem"
 
@@ -109,14 +110,13 @@ def _keep(kind: DataKind) -> None:
 
 def _reading_options(kind: DataKind, path: Path | None) -> tuple[dict[str, Any], bool]:
     """The options of reading as chosen, and whether there are all that are needed."""
-    offered = [option for option in kind.options if option.field is not None]
+    fields = [option for option in kind.options if option.title and not option.is_column]
     if kind.columns is None:
         with st.container(horizontal=True):
-            return {option.name: _field(option) for option in offered}, path is not None
+            return {option.name: _field(option) for option in fields}, path is not None
     options: dict[str, Any] = {}
     # How a file is to be read, before its columns are known. What is done to images is left to the command line here.
-    unusual = [option for option in offered if isinstance(option.field, Toggle | Typed)]
-    if unusual:
+    if unusual := [option for option in fields if option.values in (bool, str)]:
         with st.expander("Where the file is unusual", icon=":material/tune:"), st.container(horizontal=True):
             options = {option.name: _field(option) for option in unusual}
     if path is None:
@@ -132,34 +132,30 @@ def _reading_options(kind: DataKind, path: Path | None) -> tuple[dict[str, Any],
 
 def _field(option: Option) -> Any:
     """The value that somebody chooses for an option; None where it is left as it is."""
-    field, key = option.field, f"data {option.name}"
-    if isinstance(field, Toggle):
-        is_on = st.toggle(field.title, value=field.when_off, key=key)
-        return is_on != field.when_off
-    if isinstance(field, Number):
-        number = st.number_input(
-            field.title,
-            min_value=field.lowest,
-            max_value=field.highest,
+    key = f"data {option.name}"
+    if option.values is bool:
+        return st.toggle(option.title, key=key, help=option.hint or None)
+    if option.choices:
+        values = {option.empty: None, **dict(option.choices)}
+        return values[st.selectbox(option.title, list(values), key=key, help=option.hint or None)]
+    if option.values is int:
+        return st.number_input(
+            option.title,
+            min_value=1,
+            max_value=MAX_NUMBER,
             value=None,
-            step=field.step,
+            step=8,
             key=key,
-            placeholder=field.empty,
-            help=field.hint,
+            placeholder=option.empty,
+            help=option.hint or None,
         )
-        return None if number is None else int(number)
-    if isinstance(field, Choice):
-        values = dict(field.values)
-        return values[st.selectbox(field.title, list(values), key=key)]
-    assert isinstance(field, Typed)
-    return str(st.text_input(field.title, key=key, placeholder=field.empty, max_chars=40) or "").strip() or None
+    typed = st.text_input(option.title, key=key, placeholder=option.empty, max_chars=40, help=option.hint or None)
+    return str(typed or "").strip() or None
 
 
 def _columns(kind: DataKind, columns: list[str]) -> dict[str, Any]:
     """The columns as chosen, by the option that they are for; None where one is still to be chosen."""
-    fields = {option.name: option.field for option in kind.options if isinstance(option.field, Column)}
     modality = kind.modalities[0]
-    chosen: dict[str, Any] = {}
     with st.container(horizontal=True):
         if len(kind.modalities) > 1:
             modality = st.selectbox(
@@ -168,30 +164,25 @@ def _columns(kind: DataKind, columns: list[str]) -> dict[str, Any]:
                 format_func=lambda name: MODALITIES[name].plural,
                 key="data examples",
             )
-        for name, field in fields.items():
-            if field.without or (field.contents_of and field.contents_of != modality):
-                continue
-            chosen[name] = _column(name, field, columns)
-    for name, field in fields.items():
-        if field.without:
-            chosen[name] = _column(name, field, columns)
-    return chosen
+        needed = [option for option in kind.options if option.is_column and not option.empty]
+        chosen = {option.name: _column(option, columns) for option in needed if option.contents_of in ("", modality)}
+    return chosen | {
+        option.name: _column(option, columns) for option in kind.options if option.is_column and option.empty
+    }
 
 
-def _column(name: str, field: Column, columns: list[str]) -> str | None:
-    likely = field.likely_in(columns)
-    # The key holds the columns: another file has others, and a choice among those would mean nothing there.
-    key = f"data {name} {columns}"
-    if field.without:
-        return st.selectbox(
-            field.title,
-            [NO_COLUMN, *columns],
-            format_func=lambda column: column or field.without,
-            index=0 if likely is None else 1 + columns.index(likely),
-            key=key,
-        )
-    index = None if likely is None else columns.index(likely)
-    return st.selectbox(field.title, columns, index=index, placeholder="choose", key=key)
+def _column(option: Option, columns: list[str]) -> str | None:
+    likely = option.likely_in(columns)
+    offered = [NO_COLUMN, *columns] if option.empty else columns
+    return st.selectbox(
+        option.title,
+        offered,
+        format_func=lambda column: column or option.empty,
+        index=offered.index(likely) if likely is not None else 0 if option.empty else None,
+        placeholder="choose",
+        # The key holds the columns: another file has others, and a choice among those would mean nothing there.
+        key=f"data {option.name} {columns}",
+    )
 
 
 def _choose_model(modality: str) -> str | None:

@@ -14,7 +14,7 @@ from pages.components.view import Words, note
 from trak_core.store.run import Run
 from trak_core.views import Explanation, TestOverview, explain, read_examples, side_by_side, window_around
 
-__all__ = ["browse", "closer_panel", "headline", "put_beside", "scores_panel"]
+__all__ = ["browse", "closer_panel", "default_target", "headline", "put_beside", "scores_panel"]
 
 
 def headline(explanation: Explanation) -> None:
@@ -28,17 +28,23 @@ def headline(explanation: Explanation) -> None:
 def _said(explanation: Explanation) -> str:
     if explanation.predicted < 0:
         return (
-            f"Its label is “{explanation.asked_name}”; what the model answered is not in this run. These training "
-            f"examples spoke for “{explanation.asked_name}”, and these against it."
+            f"Its label is “{explanation.target_name}”; what the model answered is not in this run. These training "
+            f"examples spoke for “{explanation.target_name}”, and these against it."
         )
     if explanation.confidence is None:
         answer = f"The model answers {explanation.predicted_name}, and its target is {explanation.example.label_name}."
-        return f"{answer} These training examples raise the answer, and these lower it."
+        what = "the answer" if explanation.target == 0 else f"“{explanation.target_name}”"
+        return f"{answer} These training examples raise {what}, and these lower it."
     answer = f"The model calls this “{explanation.predicted_name}”, {explanation.confidence:.0%} sure"
     verdict = "and is right." if explanation.is_right else f"but its label is “{explanation.example.label_name}”."
-    if explanation.asked_class == explanation.predicted:
+    if explanation.target_class == explanation.predicted:
         return f"{answer}, {verdict} These training examples made it so, and these spoke against it."
-    return f"{answer}, {verdict} These training examples spoke for “{explanation.asked_name}”, and these against it."
+    return f"{answer}, {verdict} These training examples spoke for “{explanation.target_name}”, and these against it."
+
+
+def default_target(run: Run) -> str:
+    """What people call the default target."""
+    return "the label" if run.info.has_classes else "the default"
 
 
 def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> None:
@@ -57,14 +63,14 @@ def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> No
 
 def put_beside(run: Run, tests: TestOverview, explanation: Explanation, other: str, selected: int | None) -> None:
     """The same question answered by a second method, with what both name marked."""
-    second = explain(run, tests, explanation.example.idx, explanation.asked_class, other)
+    second = explain(run, tests, explanation.example.idx, explanation.target, other)
     title, picks = plain(run.method_titles[other]), picked_train(run)
-    same_question = second.asked_class == explanation.asked_class
+    same_question = second.target == explanation.target
     agreement = side_by_side(run, explanation, second) if same_question else None
     if agreement is None:
         st.info(
-            f"{title} explains the label only, “{plain(second.asked_name)}”. Ask about that class under “Explain” to "
-            "compare the two.",
+            f"{title} explains {default_target(run)} only, “{plain(second.target_name)}”. Choose that under “Explain” "
+            "to compare the two.",
             icon=":material/info:",
         )
     else:
@@ -100,7 +106,7 @@ def scores_panel(run: Run, explanation: Explanation) -> None:
     """All scores as a histogram, and how much the strongest carry."""
     unit = (
         "A score estimates by how much the model output rises when the example is added to the training set. For "
-        "classes that is the margin, log(p / (1 - p)) of the class asked about."
+        "classes that is the margin, log(p / (1 - p)) of the class that is explained."
         if explanation.in_model_units
         else "Scores of this method have no unit: only their order counts."
     )

@@ -38,7 +38,7 @@ class GalleryItem:
         caption: below the image.
         score: below the image, with its sign.
         side: "proponent" or "opponent", the colour of the score.
-        other: True marks an example of another class than the one asked about.
+        other: True marks an example of another class than the one that is explained.
         chosen: True marks an example that was put aside.
         badge: a word or two in the corner.
     """

@@ -179,17 +179,17 @@ def _effect(run: Run, picks: list[int], test_idx: int, method: str) -> None:
         help="Scores of the picked training examples, added up, for the label of each test example; then the mean over "
         "the test examples of a class. Sums predict what happens without them as well as the scores do: see Evidence.",
     )
-    scores, asked = answer_scores(run, test_overview(run), test_idx, method)
+    scores, target = answer_scores(run, test_overview(run), test_idx, method)
     on_test = float(scores[picks].sum(dtype=np.float64))
     does = "more sure of" if on_test > 0 else "less sure of"
-    what = f"“{run.info.class_names[asked]}”" if run.info.has_classes else "a high answer"
+    what = f"“{run.targets(test_idx)[target]}”" if run.info.has_classes else "a high answer"
     say("group on test", f"They make the model {does} {what} for test example {test_idx}: {on_test:+.3g} together.")
     if not run.info.has_classes:
         say("group on all", f"On an average test example: {float(sums[0]):+.3g}.")
         return
     order = np.argsort(-np.abs(sums), kind="stable")[:12]
     order = order[np.argsort(-sums[order], kind="stable")]
-    unit = "change of the margin" if run.in_model_units(method, of_label=True) else "sum of scores (no unit)"
+    unit = "change of the margin" if run.in_model_units(method) else "sum of scores (no unit)"
     chart = group_chart([influence.names[i] for i in order], [float(sums[i]) for i in order], unit)
     show(chart, "group", "What the picked training examples do to an average test example of each class")
 

@@ -153,16 +153,16 @@ def _show(run: Run, explained: ExplainedInput) -> None:
 def _choose_class(run: Run) -> int | None:
     names = list(run.info.class_names)
     options = [ANSWER, *names]
-    if st.session_state.get("new_asked") not in options:
-        st.session_state.pop("new_asked", None)
+    if st.session_state.get("new_target") not in options:
+        st.session_state.pop("new_target", None)
     help_text = "Pick a class to ask why the model would, or would not, say that."
-    # As in `choose_asked_class`: labels of a segmented control are Markdown.
+    # As in `choose_target`: labels of a segmented control are Markdown.
     if len(names) <= MANY_CLASSES and all(plain(name) == name for name in names):
         chosen = st.segmented_control(
-            "Explain", options, default=ANSWER, required=True, key="new_asked", help=help_text
+            "Explain", options, default=ANSWER, required=True, key="new_target", help=help_text
         )
     else:
-        chosen = st.selectbox("Explain", options, key="new_asked", help=help_text)
+        chosen = st.selectbox("Explain", options, key="new_target", help=help_text)
     return None if chosen in (None, ANSWER) else names.index(chosen)
 
 

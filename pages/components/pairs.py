@@ -60,7 +60,7 @@ def _address(run: Run, method: str, pair: Pair) -> str:
     """Of the explanation."""
     state = {"run": run.info.name, "test": pair.test.idx, "train": pair.train.idx, "method": run.method_titles[method]}
     if run.info.has_classes:
-        state["asked"] = pair.test.label_name  # scores of pairs are about the label
+        state["target"] = pair.test.label_name  # scores of pairs are about the label
     if picked := st.query_params.get("picked"):
         state["picked"] = picked
     return page_address(EXPLORE, **state)

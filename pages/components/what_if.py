@@ -30,6 +30,7 @@ from trak_core.views import (
     Known,
     Point,
     Scale,
+    answer_target,
     default_factor,
     estimate_scale,
     history_points,
@@ -87,18 +88,20 @@ def _past(run: Run) -> list[Verified]:
     return _history(str(run.path), _changed(run), run.info.provenance["fingerprint"], run)
 
 
-def what_if_panel(run: Run, test_idx: int, asked_class: int | None, method: str) -> None:
+def what_if_panel(run: Run, test_idx: int, target: int | None, method: str) -> None:
     """The whole panel for one test example; the page puts it into a container of its choice.
 
     Args:
         run: that is looked at.
         test_idx: of the test example.
-        asked_class: the class that the page explains; None for the model's answer.
+        target: that the page explains; None for the model's answer.
         method: whose scores predict.
     """
     st.markdown("**What if these training examples were gone?**", help=_HELP)
     idxs = picked_train(run)
-    _basket(run, idxs, test_idx, asked_class, method)
+    if target is None:
+        target = answer_target(run, test_overview(run), test_idx, method)
+    _basket(run, idxs, test_idx, target, method)
     try:
         history = _past(run)
     except TrakCoreError as error:
@@ -106,16 +109,14 @@ def what_if_panel(run: Run, test_idx: int, asked_class: int | None, method: str)
         history = []
     scale, points = _scale_and_points(run, _changed(run), method, history)
     if idxs:
-        _question(run, idxs, test_idx, asked_class, method, scale, history)
+        _question(run, idxs, test_idx, target, method, scale, history)
     if points:
         with st.expander(f"What was asked before ({len(points)})", key="what_if_history"):
             _show_history(run, points, test_idx, method)
 
 
-def _basket(run: Run, idxs: list[int], test_idx: int, asked_class: int | None, method: str) -> None:
+def _basket(run: Run, idxs: list[int], test_idx: int, target: int, method: str) -> None:
     """The picks as a gallery, and the buttons that fill and empty it."""
-    asked = int(test_overview(run).predicted[test_idx]) if asked_class is None else asked_class
-    explained = asked if run.explains_any_class(method) else None  # else the label, as everywhere
     with st.container(horizontal=True):
         for title, icon, best in (
             (f"Top {N_TOP} proponents", ":material/arrow_drop_up:", run.proponents),
@@ -124,7 +125,7 @@ def _basket(run: Run, idxs: list[int], test_idx: int, asked_class: int | None, m
             st.button(
                 title,
                 icon=icon,
-                on_click=lambda best=best: pick_many(best(test_idx, N_TOP, method, explained)["train_idx"]),
+                on_click=lambda best=best: pick_many(best(test_idx, N_TOP, method, target)["train_idx"]),
                 key=f"pick {title}",
             )
         st.button("Clear picks", icon=":material/close:", on_click=clear_picks, disabled=not idxs, key="clear_picks")
@@ -157,13 +158,13 @@ def _question(
     run: Run,
     idxs: list[int],
     test_idx: int,
-    asked_class: int | None,
+    target: int,
     method: str,
     scale: Scale,
     history: list[Verified],
 ) -> None:
     """What is predicted without the picks, the way to verify it, and what came out."""
-    predicted = predict_removal(run, test_overview(run), test_idx, idxs, scale, method, asked_class)
+    predicted = predict_removal(run, test_overview(run), test_idx, idxs, scale, method, target)
     say("what if: predicted", predicted_sentence(predicted))
     question, verified, problem = None, None, ""
     try:
@@ -173,7 +174,7 @@ def _question(
         problem = str(error)
     if verified is not None:
         say("what if: actual", actual_sentence(predicted, verified))
-    if predicted.asked.change is not None or verified is not None:
+    if predicted.target.change is not None or verified is not None:
         show(change_chart(predicted, verified), "what_if", f"Predicted change of every class{_actual_words(verified)}")
     st.caption(trust_sentence(scale))
     note("what if: trust", Words(trust_sentence(scale)))

@@ -44,7 +44,7 @@ def change_chart(predicted: Prediction, verified: Verified | None) -> go.Figure:
             hovertemplate="%{x}: predicted %{y:+.2f}, from %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>",
         )
     if verified is not None:
-        classes = [entry.asked_class for entry in predicted.classes]
+        classes = [entry.number for entry in predicted.classes]
         change = [verified.change[c] for c in classes]
         figure.add_scatter(
             x=names,

@@ -11,29 +11,29 @@ def _these(n: int) -> str:
 
 
 def _margin(predicted: Prediction) -> str:
-    return f"the margin of “{predicted.asked.name}”" if len(predicted.classes) > 1 else "the answer"
+    return f"the margin of “{predicted.target.name}”" if len(predicted.classes) > 1 else "the answer"
 
 
 def predicted_sentence(predicted: Prediction) -> str:
     """What is predicted, in words."""
-    asked, after = predicted.asked, predicted.asked.after
+    before, after = predicted.target.before, predicted.target.after
     if after is None:
         return "Scores of this method have no unit, so they predict no number here."
-    how = "fall" if after < asked.before else "rise"
+    how = "fall" if after < before else "rise"
     end = ""
     if predicted.is_flipped:
         end = f", and the answer to flip from “{predicted.answer}” to “{predicted.answer_after}”"
     elif predicted.answer_after is not None:
         end = f" (the answer stays “{predicted.answer}”)"
     return (
-        f"Without {_these(len(predicted.removed))}, {_margin(predicted)} is predicted to {how} from {asked.before:.2f} "
+        f"Without {_these(len(predicted.removed))}, {_margin(predicted)} is predicted to {how} from {before:.2f} "
         f"to {after:.2f}{end}."
     )
 
 
 def actual_sentence(predicted: Prediction, verified: Verified) -> str:
     """What retraining found, in words."""
-    c = predicted.asked.asked_class
+    c = predicted.target.number
     how = "fell" if verified.change[c] < 0 else "rose"
     answers = f" The answer changed in {verified.share_flipped:.0%} of the pairs." if len(verified.before) > 1 else ""
     return (

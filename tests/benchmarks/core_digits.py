@@ -155,7 +155,7 @@ def _judge_recipe(report: Report) -> None:
             rows = run.rows(
                 "SELECT calibration_slope FROM lds_summary WHERE method = 'trak' ORDER BY n_checkpoints DESC LIMIT 1"
             )
-            slope, others = rows[0][0], run.info.provenance["calibration_slope_of_other_classes"]
+            slope, others = rows[0][0], run.info.provenance["calibration_slope_of_other_targets"]
             report.say(f"digits recipe: LDS {run.lds().mean:.3f} of at most {run.lds().noise_ceiling:.3f}")
     for what, value in (("labels", slope), ("other classes", others)):
         report.check(f"slope after calibration, digits recipe, {what}", value, "at least", 0.5)

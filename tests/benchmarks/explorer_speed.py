@@ -36,7 +36,7 @@ TEN_USERS_TARGET = 2000.0
 VIEWS = [  # what ten people look at; the number is what they change, up to its highest value
     ("explore", {}, "Test example"),
     ("explore", {"method": "Embedding similarity"}, "Test example"),
-    ("explore", {"asked": "3", "test": "20"}, "Test example"),
+    ("explore", {"target": "3", "test": "20"}, "Test example"),
     ("explore", {"mistakes": "true"}, "Test example"),
     ("explore", {"label": "7"}, "Test example"),
     ("training_item", {}, "Training example"),
@@ -210,7 +210,7 @@ def clicks(page: Page, address: str) -> dict[str, Callable[[int], Callable[[], o
         box.click()
         return page.get_by_role("option", name="TRAK" if i % 2 else "Embedding similarity", exact=True).click
 
-    def asked(i: int) -> Callable[[], object]:
+    def target(i: int) -> Callable[[], object]:
         return page.get_by_role("radio", name=str(i % 10), exact=True).click
 
     def open_page(name: str) -> Callable[[int], Callable[[], object]]:
@@ -240,7 +240,7 @@ def clicks(page: Page, address: str) -> dict[str, Callable[[int], Callable[[], o
         "only mistakes": at(explore, mistakes),
         "label": at(explore, label),
         "method": at(explore, method),
-        "asked class": at(f"explore?run={NAME}&test=20", asked),
+        "target": at(f"explore?run={NAME}&test=20", target),
     }
     for name in PAGES.values():
         found[f"open {name}"] = at(explore, open_page(name))
@@ -276,7 +276,7 @@ def measure_ten_users(server: Server, repeats: int, pause: float) -> None:
 
     def act(user: WebsocketUser, label: str, seed: int) -> None:
         choose = random.Random(seed)
-        highest = 99 if label == "Test example" else 9_999  # there every class can be asked about
+        highest = 99 if label == "Test example" else 9_999  # there every class is a target
         try:
             firsts.append(user.open())
             for _ in range(repeats):

@@ -16,10 +16,11 @@ import torch
 from tests.benchmarks.label_subjects import DATA
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.sampling import sampled
-from trak_core.modalities import prepare
-from trak_core.subjects import READY_MODELS, custom_recipe
+from trak_core.modalities import find_modality, prepare
+from trak_core.subjects import custom_recipe, find_model
 from trak_core.training import train_ensemble
 
+IMAGES = find_modality("image")
 ON_A_CPU = ("mlp", "cnn", "words", "transformer")
 
 
@@ -31,9 +32,9 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"{'model':12} {'examples':>8} {'parameters':>10} {'seconds':>8} {'accuracy':>8}   on {device}")
     for name in sys.argv[1:] or ON_A_CPU:
-        encoding = READY_MODELS[name].encoding
-        raw = images if encoding == "pixels" else texts
-        subject = custom_recipe("image-folder" if raw is images else "table", prepare(raw, encoding), name).load()
+        kind, raw = ("image-folder", images) if name in {model.name for model in IMAGES.models} else ("table", texts)
+        takes = find_model(name, raw.modality).takes
+        subject = custom_recipe(kind, prepare(raw, takes), name).load()
         train, test = (
             tuple(torch.from_numpy(values).to(device) for values in (split.inputs, split.labels))
             for split in (subject.dataset.train, subject.dataset.test)

@@ -12,7 +12,7 @@ from tests.tiny import SETTINGS, TINY
 from trak_core.engine import build_run
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
-from trak_core.views import feature_space, find_stories, overview, training_item
+from trak_core.views import answer_target, feature_space, find_stories, overview, training_item
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect.set_options(timeout=30_000)
@@ -56,8 +56,8 @@ def test_the_way_back_leads_from_a_proponent_to_what_it_moves_and_on(explorer: A
     proponents.get_by_role("button").first.click()
     page.get_by_role("link", name="All that it does").click()
     with open_run(explorer.runs / "digits") as run:
-        asked = int(overview(run).predicted[17])
-        strongest = int(run.proponents(17, k=1, asked_class=asked)["train_idx"][0])
+        target = answer_target(run, overview(run), 17)
+        strongest = int(run.proponents(17, k=1, target=target)["train_idx"][0])
         item = training_item(run, strongest)
     expect(page.get_by_text(f"Training example {strongest}", exact=True)).to_be_visible()
     expect(page).to_have_url(re.compile(f"train={strongest}"))
@@ -105,7 +105,7 @@ def test_a_second_method_is_put_beside_the_first_with_what_both_name(explorer: A
     with open_run(explorer.runs / "digits") as run:
         label = run.info.class_names[run.label("test", 17)]
     if label not in ("", None):
-        page.goto(f"{explorer.address}/explore?test=17&asked={label}&beside=Gradient+dot")
+        page.goto(f"{explorer.address}/explore?test=17&target={label}&beside=Gradient+dot")
     expect(page.get_by_text("Gradient dot beside it").first).to_be_visible()
     expect(page.get_by_role("group", name="proponent by Gradient dot")).to_be_visible()
     expect(page.get_by_text(re.compile("rank correlation")).first).to_be_visible()

@@ -43,14 +43,14 @@ def test_with_no_run_digits_builds_itself_and_the_page_turns_into_the_explorer(a
     with open_run(app.runs / "digits") as run:
         chosen = find_stories(run, overview(run))[0].test_idx
         other = chosen + 2 if chosen + 2 < run.info.n_test else chosen - 2
-        asked = int(overview(run).predicted[other])
-        strongest = run.proponents(other, k=1, asked_class=asked).iloc[0]
+        predicted = int(overview(run).predicted[other])
+        strongest = run.proponents(other, k=1, target=str(predicted)).iloc[0]
     strip.get_by_role("button", name=re.compile(f"^test example {other},")).click()
     expect(page.get_by_text(f"Test example {other}", exact=True)).to_be_visible()
     first = proponents.get_by_role("button").first
     expect(first).to_have_accessible_name(
         f"proponent 1: train example {strongest.train_idx}, label {strongest.label_name}, score {strongest.score:+.3g}"
-        + ("" if strongest.label == asked else ", other class")
+        + ("" if strongest.label == predicted else ", other class")
     )
     first.click()
     expect(page.get_by_text(f"Train example {strongest.train_idx}, label")).to_be_visible()
@@ -107,12 +107,12 @@ def test_galleries_can_be_used_by_keyboard_alone(ready: App, page: Page):
 
 
 def test_a_copied_link_opens_the_same_view(ready: App, page: Page):
-    page.goto(f"{ready.address}/explore?test=17&asked=3&train=5")
+    page.goto(f"{ready.address}/explore?test=17&target=3&train=5")
     expect(page.get_by_text("spoke for “3”").or_(page.get_by_text("calls this “3”"))).to_be_visible()
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Link copied")).to_be_visible()
     link = page.evaluate("navigator.clipboard.readText()")
-    assert all(part in link for part in ("run=digits", "test=17", "asked=3", "train=5", "method=TRAK"))
+    assert all(part in link for part in ("run=digits", "test=17", "target=3", "train=5", "method=TRAK"))
     page.goto(link)
     expect(page.get_by_text("Test example 17", exact=True)).to_be_visible()
     expect(page.get_by_text("Train example 5, label")).to_be_visible()

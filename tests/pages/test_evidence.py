@@ -66,7 +66,7 @@ def test_evidence_of_an_undefined_lds_says_so(runs, open_page):
 
 def test_evidence_before_it_is_there_says_when_it_comes(runs, open_page):
     with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
-        for table in ("lds", "lds_summary", "class_lds", "outcomes", "class_outcomes"):
+        for table in ("lds", "lds_summary", "target_lds", "outcomes", "target_outcomes"):
             connection.execute(f"DELETE FROM {table}")
     app = open_page("evidence")
     assert not app.exception

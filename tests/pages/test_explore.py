@@ -5,7 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import words
 from trak_core.store.run import open_run
-from trak_core.views import overview
+from trak_core.views import answer_target, overview
 
 
 def gallery_ids(app: AppTest, key: str) -> list[int]:
@@ -21,26 +21,26 @@ def test_explore_shows_what_the_run_says(runs, open_page):
     app = open_page("explore", test="17")
     assert not app.exception
     with open_run(runs / "digits") as run:
-        asked = int(overview(run).predicted[17])
-        assert gallery_ids(app, "proponent") == run.proponents(17, k=12, asked_class=asked)["train_idx"].tolist()
-        assert gallery_ids(app, "opponent") == run.opponents(17, k=12, asked_class=asked)["train_idx"].tolist()
+        target = answer_target(run, overview(run), 17)
+        assert gallery_ids(app, "proponent") == run.proponents(17, k=12, target=target)["train_idx"].tolist()
+        assert gallery_ids(app, "opponent") == run.opponents(17, k=12, target=target)["train_idx"].tolist()
     assert "The model calls this" in words(app)
     assert "trust: " in words(app)
 
 
-def test_another_class_can_be_asked_about(runs, open_page):
+def test_another_target_can_be_chosen(runs, open_page):
     app = open_page("explore", test="17")
     with open_run(runs / "digits") as run:
-        asked = (int(overview(run).predicted[17]) + 1) % 10
-        expected = run.proponents(17, k=12, asked_class=asked)["train_idx"].tolist()
-    app.get_by_key("asked").set_value(str(asked)).run()
+        other = (int(overview(run).predicted[17]) + 1) % 10
+        expected = run.proponents(17, k=12, target=str(other))["train_idx"].tolist()
+    app.get_by_key("target").set_value(str(other)).run()
     assert not app.exception
     assert gallery_ids(app, "proponent") == expected
-    assert f"spoke for “{asked}”" in words(app)
+    assert f"spoke for “{other}”" in words(app)
 
 
 def test_a_baseline_that_explains_the_label_only_says_so(runs, open_page):
-    app = open_page("explore", test="17", method="Random", asked="0")
+    app = open_page("explore", test="17", method="Random", target="0")
     with open_run(runs / "digits") as run:
         label = run.label("test", 17)
         expected = run.proponents(17, k=12, method="random")["train_idx"].tolist()
@@ -91,7 +91,7 @@ def test_a_training_example_can_be_looked_at_closely(runs, open_page):
         ({"test": "-1"}, "There is no test example “-1” in this run"),
         ({"test": "<b>1</b>"}, "There is no test example “<b>1</b>” in this run"),
         ({"train": "5000"}, "There is no training example “5000” in this run; it has numbers 0 to 1436."),
-        ({"asked": "cat"}, "There is no class “cat” in this run"),
+        ({"target": "cat"}, "There is no target “cat” in this run"),
         ({"test": "1" * 5000}, "There is no test example “111"),
         ({"test": "5.0"}, "There is no test example “5.0” in this run"),
         ({"label": "zz"}, "The address asks for “zz” under Label, which is not there"),

@@ -17,7 +17,7 @@ PAGES = ("home", "explore", "training_item", "map", "evidence", "review", "prese
 def raw_data(modality: str) -> RawData:
     generator = np.random.default_rng(0)
 
-    def part(n: int) -> RawSplit | RawSplit:
+    def part(n: int) -> RawSplit:
         labels = np.arange(n) % 3
         if modality == "text":
             return RawSplit([f"text {i} of class {label}" for i, label in enumerate(labels)], labels)

@@ -75,10 +75,11 @@ def test_picks_of_the_address_are_on_the_map_and_summed(runs, open_page):
     assert not app.exception
     assert picked_on_map(app) == [3, 17, 204]
     with open_run(runs / "digits") as run:
-        scores, asked = answer_scores(run, overview(run), 17, "trak")
+        scores, target = answer_scores(run, overview(run), 17, "trak")
+        name = run.targets(17)[target]
         together = float(scores[[3, 17, 204]].sum(dtype=np.float64))
         sums = group_influence(class_influence(run), [3, 17, 204])
-    assert f"“{asked}” for test example 17: {together:+.3g} together." in words(app)
+    assert f"“{name}” for test example 17: {together:+.3g} together." in words(app)
     chart = next(
         json.loads(element.proto.spec)
         for element in app.get("plotly_chart")

@@ -73,12 +73,12 @@ def test_an_uploaded_test_image_gets_its_class_and_its_stored_proponents(app, ru
     assert not app.warning
 
 
-def test_another_class_can_be_asked_about(app, runs):
+def test_another_class_can_be_chosen(app, runs):
     upload(app, "seventeen.png", thumbnail(runs, 17))
     with open_run(runs / "digits") as run:
         other = (run.label("test", 17) + 1) % 10
-        stored = run.proponents(17, k=12, asked_class=other)["train_idx"].tolist()
-    app.get_by_key("new_asked").set_value(str(other)).run()
+        stored = run.proponents(17, k=12, target=str(other))["train_idx"].tolist()
+    app.get_by_key("new_target").set_value(str(other)).run()
     assert not app.exception
     assert f"spoke for “{other}”" in words(app)
     assert gallery_ids(app, "proponent of your input")[:5] == stored[:5]

@@ -197,7 +197,7 @@ def test_any_train_example_can_be_reviewed_by_its_number(runs, open_page, ranked
 def test_a_new_signal_is_rows_in_the_table_and_nothing_else(runs, open_page):
     edit_store(
         runs / "digits" / "store.duckdb",
-        "INSERT INTO suspects SELECT idx, 'area_under_margin', -idx, 1 + idx, (label + 1) % 10, 0.5, false "
+        "INSERT INTO suspects SELECT idx, 'area_under_margin', -idx, 1 + idx, (label + 1) % 10, 0.5, false, 'train' "
         "FROM examples WHERE split = 'train'",
     )
     app = open_page("review", signal="Area under margin")

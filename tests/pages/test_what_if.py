@@ -18,7 +18,7 @@ from tests.test_saving import make_regression
 from trak_core.jobs import Jobs, JobStatus
 from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
-from trak_core.views import overview
+from trak_core.views import answer_target, overview
 
 PICKS = "Picked training examples"
 
@@ -67,8 +67,8 @@ def test_picks_come_with_the_address_and_go_into_it(runs, open_page):
     assert app.query_params["picked"] == "3.17.204"
     button(app, "Top 10 opponents").click().run()
     with open_run(runs / "digits") as run:
-        asked = int(overview(run).predicted[17])
-        strongest = run.opponents(17, 10, asked_class=asked)["train_idx"].tolist()
+        target = answer_target(run, overview(run), 17)
+        strongest = run.opponents(17, 10, target=target)["train_idx"].tolist()
     expected = sorted({3, 17, 204, *strongest})
     assert gallery_ids(app, PICKS) == expected
     assert app.query_params["picked"] == ".".join(map(str, expected))
@@ -137,9 +137,9 @@ def test_the_panel_says_what_is_predicted_without_the_picks(runs, open_page):
     )
     assert said is not None
     with open_run(runs / "digits") as run:
-        asked = int(overview(run).predicted[17])
-        assert said[1] == run.info.class_names[asked]
-        assert gallery_ids(app, PICKS) == sorted(run.proponents(17, 10, asked_class=asked)["train_idx"])
+        target = answer_target(run, overview(run), 17)
+        assert said[1] == run.targets(17)[target]
+        assert gallery_ids(app, PICKS) == sorted(run.proponents(17, 10, target=target)["train_idx"])
     assert float(said[3]) < float(said[2])
     # Nothing was removed from this run, so that the scale is the default.
     assert "rough until verified" in words(app)

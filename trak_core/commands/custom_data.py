@@ -40,10 +40,9 @@ def _option(option: Option, is_required: bool) -> click.Option:
         return click.Option([option.flag], is_flag=True, help=option.help)
     values: Any = click.Path(path_type=Path) if option.values is Path else option.values
     if option.choices:
-        values = click.Choice([str(choice) for choice in option.choices])
-    return click.Option(
-        [option.flag], type=values, metavar=option.metavar or None, required=is_required, help=option.help
-    )
+        values = click.Choice([str(value) for _, value in option.choices])
+    metavar = "COLUMN" if option.is_column else None
+    return click.Option([option.flag], type=values, metavar=metavar, required=is_required, help=option.help)
 
 
 def custom_data(kind: DataKind, options: dict[str, Any], seed: int = 0) -> CustomData:

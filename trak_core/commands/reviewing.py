@@ -15,6 +15,7 @@ from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
+from trak_core.store.targets import DEFAULT
 from trak_core.views.label_files import read_label_file, write_label_file
 from trak_core.views.label_quality import first_suspects, planted_quality
 from trak_core.views.retraining import corrections_of
@@ -57,9 +58,12 @@ def suspects(run: str, by: str | None, first: int, with_cleanlab: bool, as_json:
 @click.option("--test", "test_idx", type=int, required=True, help="Number of the test example.")
 @click.option("--remove", default="", help="Numbers of train examples, as in 1,2,3; - reads them from standard input.")
 @click.option("--top-proponents", type=click.IntRange(0), default=0, help="Remove so many proponents as well.")
+@click.option("--target", help="Whose proponents, by name; the label or the default of the test example otherwise.")
 @click.option("--seeds", type=int, default=N_SEEDS, show_default=True, help="Pairs of models to train.")
 @click.option("--method", help="Whose scores predict and name proponents; the run's own by default.")
-def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: int, method: str | None) -> None:
+def what_if(
+    run: str, test_idx: int, remove: str, top_proponents: int, target: str | None, seeds: int, method: str | None
+) -> None:
     """Retrain the models of RUN (a name or a path) with and without some train examples.
 
     Prints predicted and actual change of the margin of every class. The answer is kept in the run's history, and the
@@ -71,7 +75,8 @@ def what_if(run: str, test_idx: int, remove: str, top_proponents: int, seeds: in
         with open_run(run_dir) as opened:
             removed = read_removed(sys.stdin.read() if remove == "-" else remove)
             if top_proponents:
-                removed += map(int, opened.proponents(test_idx, top_proponents, method)["train_idx"])
+                named = opened.proponents(test_idx, top_proponents, method, DEFAULT if target is None else target)
+                removed += map(int, named["train_idx"])
             question = as_question(opened, test_idx, removed, seeds)
             predicted, titles = predict_question(opened, question, method), opened.method_titles
         from trak_core.engine.what_if import verify_what_if  # torch: retraining pays for it

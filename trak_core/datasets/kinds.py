@@ -23,7 +23,6 @@ from trak_core.datasets.options import (
     TEST,
     TEST_SHARE,
     TEXT,
-    Column,
     Option,
 )
 from trak_core.errors import InvalidDataError, InvalidSettingError
@@ -78,11 +77,8 @@ class DataKind:
 
     def modality(self, options: Mapping[str, Any]) -> str:
         """The modality of the examples that these options name; the first one where they do not say."""
-        for option in self.options:
-            named = option.field.contents_of if isinstance(option.field, Column) else ""
-            if named in self.modalities and options.get(option.name):
-                return named
-        return self.modalities[0]
+        named = (option.contents_of for option in self.options if options.get(option.name))
+        return next((name for name in named if name in self.modalities), self.modalities[0])
 
 
 def _share(options: Mapping[str, Any]) -> float:

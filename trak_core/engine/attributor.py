@@ -161,7 +161,8 @@ class Attributor:
 
         Args:
             train: a DataLoader without shuffling, an iterable of batches, or `(inputs, labels)` as numpy arrays or
-                torch tensors. Inputs may be a tensor, a tuple or a dict of tensors; a dict may hold its labels.
+                torch tensors. Inputs may be a tensor, a tuple or a dict of tensors, also nested as loaders give them; a
+                dict may hold its labels.
 
         Raises:
             EmptyDataError: there are no examples.

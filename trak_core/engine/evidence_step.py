@@ -1,4 +1,4 @@
-"""The evidence of a run: LDS of every method over the reporting subsets, for labels and for asked classes."""
+"""The evidence of a run: LDS of every method over the reporting subsets, for default targets and for all others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from trak_core.evidence import (
     trust_level,
 )
 from trak_core.methods import METHODS
+from trak_core.store.ledger import read_target_outcomes
+from trak_core.store.targets import read_target_scores
 from trak_core.store.writer import StoreWriter
 
 __all__ = ["Reported", "columns_of", "evidence_tables", "lds_columns", "or_null"]
@@ -94,15 +96,12 @@ class Reported:
         }
 
 
-def evidence_tables(
-    writer: StoreWriter, reported: Reported, class_outcomes: Floats
-) -> tuple[dict[str, dict[str, Any]], float | None]:
-    """Rows of the tables `lds`, `class_lds` and `lds_summary`, and the calibration slope of classes but the label.
+def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, dict[str, Any]], float | None]:
+    """Rows of the tables `lds`, `target_lds` and `lds_summary`, and the calibration slope of classes but the label.
 
     Args:
         writer: the working store, with scores.
         reported: the subsets to report on.
-        class_outcomes: of every class `[n_subsets, n_seeds, n_test, n_classes]`.
     """
     masks, of_methods = reported.masks, []
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
@@ -113,8 +112,8 @@ def evidence_tables(
         if method == "trak":
             predicted = {**_predictions_by_checkpoints(writer, len(masks)), **predicted}
         of_methods.append(reported.tables(method, predicted, seconds))
-    class_rows, slope = _class_evidence(writer, masks, class_outcomes)
-    return {**joined_tables(of_methods), "class_lds": columns_of(class_rows)}, slope
+    of_targets, slope = _target_evidence(writer, masks, reported.settings.n_seeds)
+    return {**joined_tables(of_methods), "target_lds": of_targets}, slope
 
 
 def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
@@ -129,28 +128,33 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
     }
 
 
-def _class_evidence(
-    writer: StoreWriter, masks: NDArray[np.bool_], class_outcomes: Floats
-) -> tuple[list[dict[str, Any]], float | None]:
-    pairs = writer.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
-    scores = writer.arrays('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class', "values")
-    test_idx, asked_class = pairs["test_idx"], pairs["asked_class"]
-    outcomes = class_outcomes[:, :, test_idx, asked_class]  # [n_subsets, n_seeds, n_pairs]
-    # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in rank.
-    means = writer.arrays(
-        "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
-        "ORDER BY subset_id, test_idx",
-        "model_outputs",
-    ).reshape(len(masks), class_outcomes.shape[2], -1)
-    predicted, actual = predicted_outcomes(scores, masks), means[:, test_idx, asked_class].astype(np.float64)
-    lds = lds_per_test(predicted, actual)
-    low, high = lds_interval(lds, len(masks))
-    ceilings = noise_ceiling_per_test(outcomes)
-    rows = [
-        {"method": "trak", "test_idx": int(test), "asked_class": int(asked), **row}
-        for test, asked, row in zip(test_idx, asked_class, lds_columns(lds, low, high, ceilings), strict=True)
-    ]
-    return rows, or_null(calibration_slope(predicted, actual))
+def _target_evidence(
+    writer: StoreWriter, masks: NDArray[np.bool_], n_seeds: int
+) -> tuple[dict[str, list[Any]], float | None]:
+    """Columns of `target_lds`, and the calibration slope of the run's own method for targets but the default ones."""
+    rows: list[dict[str, Any]] = []
+    own: list[tuple[Floats, Floats]] = []
+    for block in read_target_scores(writer, masks.shape[1]):
+        # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in
+        # rank.
+        actual = read_target_outcomes(writer, "eval", block.test_idx, block.target)
+        by_seed = read_target_outcomes(writer, "eval", block.test_idx, block.target, by_seed=True)
+        predicted = predicted_outcomes(block.scores, masks)
+        lds = lds_per_test(predicted, actual)
+        low, high = lds_interval(lds, len(masks))
+        ceilings = noise_ceiling_per_test(by_seed.reshape(len(masks), n_seeds, -1))
+        rows += [
+            {"method": block.method, "test_idx": int(test), "target": int(target), **row}
+            for test, target, row in zip(
+                block.test_idx, block.target, lds_columns(lds, low, high, ceilings), strict=True
+            )
+        ]
+        if block.method == writer.meta("method"):
+            own.append((predicted, actual))
+    if not own:
+        return columns_of(rows) if rows else {"method": []}, None
+    predicted, actual = (np.concatenate(parts, axis=1) for parts in zip(*own, strict=True))
+    return columns_of(rows), or_null(calibration_slope(predicted, actual))
 
 
 def lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:

@@ -191,10 +191,10 @@ class Fitted(ABC):
     def answer(self, block: Block) -> Answer | None:
         """What the checkpoints together say of test examples; None where the task has no answer of its own."""
         answers = [
-            self.task_at(checkpoint_id, "test").answer(self.outputs(checkpoint_id, block))
+            self.task_at(checkpoint_id, "test").answer(self.outputs(checkpoint_id, block).to(self._queries.device))
             for checkpoint_id in range(len(self.checkpoints))
         ]
-        given = [answer for answer in answers if answer is not None]
+        given = [answer.cpu() for answer in answers if answer is not None]
         return Answer.mean(given) if given else None
 
     def check_inputs(self, block: Block) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from trak_core.engine.settings import BuildSettings
 from trak_core.methods import Examples
 from trak_core.seeds import derive_seed
+from trak_core.store.ledger import outcome_columns, target_outcome_columns
 from trak_core.tasks import Targets, Task
 from trak_core.training import OnShare, Trainer, diverged
 
@@ -52,18 +53,11 @@ def retrain_block(
     targets = Targets.of(task, given[0], test.targets)
     outputs = ensemble.of_each("model_outputs", task, given, targets.every)[kept]  # [n_models, n_test, n_targets]
     of_default = outputs.gather(2, targets.default.expand(len(members), -1)[..., None])[..., 0]
-    of_model = {
-        "subset_id": np.repeat([subset_id for subset_id, _ in members], n_test),
-        "seed": np.repeat([seed for _, seed in members], n_test),
-        "test_idx": np.tile(np.arange(n_test), len(members)),
-    }
-    means = outputs.reshape(len(subset_ids), n_seeds, n_test, -1).mean(1)
+    further = outputs[..., 1 - targets.first :]  # the default target is no further one where it stands first
+    shape = (len(subset_ids), n_seeds, n_test)
+    by_seed = further.reshape(*shape, further.shape[-1]).cpu().numpy()
     return {
-        "outcomes": {**of_model, "model_output": of_default.reshape(-1).cpu().numpy()},
-        "class_outcomes": {
-            "subset_id": np.repeat(subset_ids, n_test),
-            "test_idx": np.tile(np.arange(n_test), len(subset_ids)),
-            "model_outputs": means.flatten(0, 1).cpu().numpy(),
-        },
-        "class_outcomes_by_seed": {**of_model, "model_outputs": outputs.flatten(0, 1).cpu().numpy()},
+        "outcomes": outcome_columns(subset_ids, of_default.reshape(shape).cpu().numpy()),
+        "target_outcomes": target_outcome_columns(subset_ids, by_seed),
+        "target_outcomes_by_seed": target_outcome_columns(subset_ids, by_seed, by_seed=True),
     }, lost

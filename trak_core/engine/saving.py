@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from trak_core.engine.batches import Block, Data, read_data
 from trak_core.engine.featurizer import Features
+from trak_core.engine.shown import digest_of, names_of_outputs, shown_by_split
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
 from trak_core.media import first_picture
@@ -30,11 +31,21 @@ from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
+from trak_core.store.run_tables import (
+    checkpoint_columns,
+    example_columns,
+    feature_columns,
+    joined,
+    method_columns,
+    prediction_columns,
+    run_meta,
+    score_tables,
+    target_score_columns,
+)
 from trak_core.store.schema import Shape
-from trak_core.store.topk import topk_columns
+from trak_core.store.targets import class_targets, target_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 from trak_core.tasks import Task
-from trak_core.versions import versions
 
 if TYPE_CHECKING:
     from trak_core.engine.attributor import Attributor
@@ -103,17 +114,9 @@ class _Saver:
             split: [block.digest for block in data.blocks(self.block_size)] for split, data in self.data.items()
         }
         self._check_train()
-        if isinstance(class_names, str):
-            raise InvalidSettingError(f"class_names={class_names!r}; give a list of names.")
         if not self.has_classes:
             class_names = class_names or ("model output",)
-        names = tuple(map(str, class_names if class_names is not None else range(n_outputs)))
-        if len(names) != n_outputs or len(set(names)) != n_outputs:
-            raise InvalidSettingError(
-                f"class_names holds {len(names)} names, {len(set(names))} of them different, but the model has "
-                f"{n_outputs} outputs to explain; give each a name of its own."
-            )
-        self.class_names = names
+        self.class_names = names_of_outputs(class_names, n_outputs)
         size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
         # Methods that see all test examples at once take as long for every further target as for the first.
         fits = attributor.fitted.is_streaming and size <= attributor.options.memory_budget
@@ -132,15 +135,7 @@ class _Saver:
     ) -> None:
         """What people see of the run and its examples."""
         self.title = title
-        self.shown: dict[str, dict[str, Sequence[Any]]] = {"train": {}, "test": {}}
-        for name, given in (("thumbnail", pictures), ("text", texts)):
-            for split, values in zip(("train", "test"), given or ((), ()), strict=True):
-                if given is not None and len(values) != len(self.labels[split]):
-                    raise InvalidDataError(
-                        f"{name}s hold {len(values)} entries for {len(self.labels[split])} {split} examples; give one "
-                        "for each."
-                    )
-                self.shown[split][name] = values
+        self.shown = shown_by_split(pictures, texts, {split: len(labels) for split, labels in self.labels.items()})
         parts = {
             **self.attributor.fitted.settings,
             "ridge": self.ridge,
@@ -150,7 +145,7 @@ class _Saver:
             "all_classes": self.all_classes,
             "title": title,
             "shown": {
-                split: {name: _digest(values) for name, values in of.items()} for split, of in self.shown.items()
+                split: {name: digest_of(values) for name, values in of.items()} for split, of in self.shown.items()
             },
         }
         self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -256,27 +251,31 @@ class _Saver:
     def _block(self, split: str, block: Block) -> dict[str, Columns]:
         """Examples, predictions and features of a block, at every checkpoint."""
         where = slice(block.start, block.start + len(block))
-        labels, idx = self.labels[split][where], np.arange(where.start, where.stop)
-        examples: Columns = {
-            "split": [split] * len(block),
-            "idx": idx,
-            "label": labels if self.has_classes else np.zeros(len(block), dtype=np.int64),
-            "label_name": [self.class_names[label] if self.has_classes else f"{label:.4g}" for label in labels],
-            "text": list(self.shown[split]["text"][where]) or [None] * len(block),
-            "thumbnail": list(self.shown[split]["thumbnail"][where]) or _pictures(block),
+        labels = self.labels[split][where]
+        texts = list(self.shown[split]["text"][where])
+        pictures = list(self.shown[split]["thumbnail"][where]) or _pictures(block)
+        if not any(pictures) and not any(texts):
+            texts = [f"{split} example {i}" for i in range(where.start, where.stop)]
+        tables: dict[str, Columns] = {
+            "examples": example_columns(
+                split,
+                labels if self.has_classes else None,
+                [self.class_names[label] if self.has_classes else f"{label:.4g}" for label in labels],
+                texts=texts,
+                thumbnails=pictures,
+                first=block.start,
+            )
         }
-        if not any(examples["thumbnail"]) and not any(examples["text"]):
-            examples["text"] = [f"{split} example {i}" for i in idx]
+        if split == "test" and self.all_classes:
+            tables["targets"] = target_columns(labels, self.class_names, block.start)
         predictions, features, fitted = [], [], self.attributor.fitted
         for checkpoint_id in range(self.n_checkpoints):
             computed = fitted.features_of_run(split, checkpoint_id, block, torch.from_numpy(labels), self.proj_dim)
-            common = {"checkpoint_id": np.full(len(block), checkpoint_id), "split": [split] * len(block), "idx": idx}
-            task = fitted.task_at(checkpoint_id, split)
-            predictions.append({**common, **_predictions(task, computed, labels)})
-            features.append(
-                {**common, "q": computed.q.float(), "norm": computed.norm.float(), "phi": computed.rows.float().numpy()}
-            )
-        return {"examples": examples, "predictions": _joined(predictions), "features": _joined(features)}
+            task, device = fitted.task_at(checkpoint_id, split), self.attributor.device
+            predictions.append(_predictions(task, checkpoint_id, split, computed, labels, block.start, device))
+            q, norm, phi = (values.float().numpy() for values in (computed.q, computed.norm, computed.rows))
+            features.append(feature_columns(checkpoint_id, split, q, norm, phi, block.start))
+        return {**tables, "predictions": joined(predictions), "features": joined(features)}
 
     def _scored_at_once(self) -> int:
         n_classes = len(self.class_names) if self.all_classes else 1
@@ -287,22 +286,16 @@ class _Saver:
     def _scores(self, block: Block) -> dict[str, Columns]:
         """Scores of some test examples for their labels, and for every other class where these are wanted."""
         labels = self.labels["test"][block.start : block.start + len(block)]
-        idx = np.arange(block.start, block.start + len(block))
-        tables: dict[str, Columns] = {}
-        of_label = self._scores_of(block, self.labels["test"])
+        every, name = self.labels["test"], self.method.name
+        tables = score_tables(name, self._scores_of(block, every), block.start)
         if self.all_classes:
-            of_classes = [np.full(len(self.labels["test"]), target) for target in range(len(self.class_names))]
+            of_classes = [np.full(len(every), number) for number in range(len(self.class_names))]
             # [n_block, n_classes, n_train]
-            every = np.stack([self._scores_of(block, targets) for targets in of_classes], axis=1)
-            at, asked_class = np.nonzero(np.arange(len(self.class_names))[None] != labels[:, None])
-            tables["class_scores"] = {
-                "method": [self.method.name] * len(at),
-                "test_idx": idx[at],
-                "asked_class": asked_class,
-                "values": every[at, asked_class],
-            }
-        tables["scores"] = {"method": [self.method.name] * len(block), "test_idx": idx, "values": of_label}
-        tables["topk"] = topk_columns({self.method.name: of_label}, first=block.start)
+            scores = np.stack([self._scores_of(block, targets) for targets in of_classes], axis=1)
+            test_idx, target = class_targets(labels, len(self.class_names), block.start)
+            tables["target_scores"] = target_score_columns(
+                name, test_idx, target, scores[test_idx - block.start, target - 1]
+            )
         return tables
 
     def _scores_of(self, block: Block, targets: NDArray[Any]) -> NDArray[np.float32]:
@@ -329,86 +322,75 @@ class _Saver:
             "USING (split, idx) GROUP BY checkpoint_id, split ORDER BY checkpoint_id"
         )
         sha256s = [file_sha256(self.files.checkpoint(i)) for i in range(n)]
-        checkpoints = {
-            "checkpoint_id": list(range(n)),
-            "sha256": sha256s,
-            **{
-                f"{split}_accuracy": accuracy["accuracy"][accuracy["split"] == split].tolist()
-                if self.has_classes
-                else [None] * n
-                for split in ("train", "test")
-            },
-        }
-        method = self.method
-        methods = {
-            "method": [method.name],
-            "title": [method.title],
-            "description": [method.description],
-            "is_baseline": [method.is_baseline],
-            "seconds": [self.seconds],
-            "fingerprint": [score_fingerprint(self.fingerprint, sha256s, self.ridge, method.name)],
+        tables = {
+            "checkpoints": checkpoint_columns(
+                sha256s,
+                accuracy={
+                    split: accuracy["accuracy"][accuracy["split"] == split].tolist() if self.has_classes else None
+                    for split in ("train", "test")
+                },
+            ),
+            "methods": method_columns(
+                self.method.name,
+                self.method.title,
+                self.method.description,
+                score_fingerprint(self.fingerprint, sha256s, self.ridge, self.method.name),
+                is_baseline=self.method.is_baseline,
+                seconds=self.seconds,
+            ),
         }
         plan = attributor.plan
-        meta = {
-            "recipe": "python",
-            "title": self.title,
-            "modality": attributor.task.modality,
-            "class_names": self.class_names,
-            "task": attributor.task.name,
-            "method": method.name,
-            "seed": attributor.options.seed,
-            "device": str(attributor.device),
-            "n_checkpoints": n,
-            "proj_dim": self.proj_dim,
-            "n_subsets": 0,
-            "n_seeds": 0,
-            "asked_classes": "all" if self.all_classes else "label",
-            "ridge": self.ridge,
-            "calibration": self._unit(),
-            "calibration_of_other_classes": None,
-            "gradients": f"{plan.gradients} ({plan.gradients_reason})",
-            "projection": f"{plan.projection} ({plan.projection_reason})",
-            "kernel": attributor.fitted.kernel,
-            "parameters": n_parameters(attributor.layers),
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": versions(),
-            "complete": True,
-        }
-        writer.write("summary", {"checkpoints": checkpoints, "methods": methods}, meta)
+        meta = run_meta(
+            recipe="python",
+            title=self.title,
+            modality=attributor.task.modality,
+            class_names=self.class_names,
+            task=attributor.task.name,
+            method=self.method.name,
+            proj_dim=self.proj_dim,
+            n_subsets=0,
+            n_seeds=0,
+            seed=attributor.options.seed,
+            device=str(attributor.device),
+            n_checkpoints=n,
+            ridge=self.ridge,
+            calibration=self._unit(),
+            calibration_of_other_targets=None,
+            gradients=f"{plan.gradients} ({plan.gradients_reason})",
+            projection=f"{plan.projection} ({plan.projection_reason})",
+            kernel=attributor.fitted.kernel,
+            parameters=n_parameters(attributor.layers),
+            complete=True,
+        )
+        writer.write("summary", tables, meta)
 
 
-def _predictions(task: Task, computed: Features, labels: NDArray[Any]) -> Columns:
-    """Columns of `predictions` at one checkpoint."""
-    targets, n = torch.from_numpy(labels), len(labels)
-    answer = task.answer(computed.outputs.double())
+def _predictions(
+    task: Task,
+    checkpoint_id: int,
+    split: str,
+    computed: Features,
+    labels: NDArray[Any],
+    first: int,
+    device: torch.device,
+) -> Columns:
+    """Columns of `predictions` at one checkpoint, whose device the task is ready for."""
+    targets, outputs = torch.from_numpy(labels), computed.outputs.to(device)
+    known: dict[str, NDArray[Any]] = {}
+    if task.has_loss:
+        known["loss"] = task.loss(outputs, targets.to(device))[None].float().cpu().numpy()
+    answer = task.answer(outputs)
+    answer = None if answer is None else answer.cpu()
     of_label = None if answer is None else answer.probability_of(targets)
-    columns: Columns = {
-        "model_output": computed.model_output.float().numpy(),
-        "loss": task.loss(computed.outputs, targets).float().numpy() if task.has_loss else [None] * n,
-    }
-    if answer is None or answer.probabilities is None or of_label is None:
-        nothing = {"predicted": np.zeros(n, dtype=np.int64), "probabilities": np.ones((n, 1), dtype=np.float32)}
-        return {**columns, "p_label": [None] * n, **nothing}
-    return {
-        **columns,
-        "p_label": of_label.float().numpy(),
-        "predicted": answer.value.numpy(),
-        "probabilities": answer.probabilities.float().numpy(),
-    }
+    if answer is not None and answer.probabilities is not None and of_label is not None:
+        known |= {
+            "p_label": of_label[None].float().numpy(),
+            "predicted": answer.value[None].numpy(),
+            "probabilities": answer.probabilities[None].float().numpy(),
+        }
+    return prediction_columns([checkpoint_id], split, computed.model_output[None].float().numpy(), **known, first=first)
 
 
 def _pictures(block: Block) -> list[bytes | None]:
     """The first picture of what the inputs of a block look like; None where nothing knows what they look like."""
     return [first_picture(media) for batch in block.batches for media in seen_in(batch.inputs) or [()] * len(batch)]
-
-
-def _joined(parts: list[Columns]) -> Columns:
-    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
-
-
-def _digest(values: Sequence[Any]) -> str:
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(value if isinstance(value, bytes) else str(value).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()

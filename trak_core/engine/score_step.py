@@ -17,6 +17,7 @@ from trak_core.engine.scoring import (
 )
 from trak_core.inputs import take
 from trak_core.methods import CHECKPOINT_COUNTS, METHODS, Examples, MethodContext, Scores, fit_targets
+from trak_core.store.run_tables import target_score_columns
 from trak_core.tasks import Targets
 
 __all__ = ["score_run"]
@@ -54,7 +55,9 @@ def score_run(
         return scores
 
     trak, fit_masks = Scored.by("trak", context, fit), ledger.masks("fit")
-    outcomes = ledger.class_outcomes("fit").mean(1)  # [n_fit, n_test, n_targets]
+    outcomes = ledger.target_outcomes("fit").mean(1)  # [n_fit, n_test, n_targets]
+    if targets.first == 0:  # the default target has a place of its own before the others
+        outcomes = np.concatenate([ledger.outcomes("fit").mean(1)[..., None], outcomes], axis=-1)
     rows, default = np.arange(len(tuning)), targets.default.cpu().numpy()
     of_test, of_target = test_idx.cpu().numpy(), place.cpu().numpy()
     calibrated_on = tuning if tuning.any() else ~tuning
@@ -71,17 +74,14 @@ def score_run(
     by_count = {**trak.by_fewer(CHECKPOINT_COUNTS), trak.scores.n_checkpoints: trak.values}
     tables = {
         **joined_tables(of_methods),
-        "class_scores": {
-            "method": np.repeat("trak", len(of_test)),
-            "test_idx": of_test,
-            "asked_class": of_target,
-            "values": values * np.float32(of_others or 1),
-        },
+        "target_scores": target_score_columns(
+            "trak", of_test, of_target + targets.first, values * np.float32(of_others or 1)
+        ),
         "checkpoint_predictions": checkpoint_prediction_columns(by_count, masks),
     }
     return tables, {
         "calibration": factor,
-        "calibration_of_other_classes": of_others,
+        "calibration_of_other_targets": of_others,
         "gradients": context.gradients.path,
         "kernel": "exact, dual" if context.proj_dim is None else f"projected to {context.proj_dim:,}, primal",
     }

@@ -1,6 +1,5 @@
 """Runs a method and makes rows of the store of its scores: one way for builds and for measurements."""
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,12 @@ from trak_core.errors import NonFiniteGradientError, OutOfMemoryError, SingularK
 from trak_core.evidence import Cost, calibration_slope, measured_cost, predicted_outcomes
 from trak_core.methods import METHODS, MethodContext, MethodInfo, Scores
 from trak_core.store.class_influence import class_influence_columns
-from trak_core.store.topk import topk_columns
+from trak_core.store.run_tables import (
+    joined,
+    method_columns,
+    score_tables,
+    self_influence_columns,
+)
 
 __all__ = [
     "Scored",
@@ -88,48 +92,30 @@ class Scored:
         """
         name, factor = self.info.name, np.float32(calibration or 1)
         values, error, own = self.values * factor, self.scores.standard_error(slice(None)), self.scores.self_influence()
-        n_test, n_train = values.shape
-        errors = {} if error is None else {name: error.float().cpu().numpy() * factor}
+        errors = None if error is None else error.float().cpu().numpy() * factor
         tables: Tables = {
-            "methods": {
-                "method": [name],
-                "title": [self.info.title],
-                "description": [self.info.description],
-                "is_baseline": [self.info.is_baseline],
-                "seconds": [self.cost.seconds],
-                "fingerprint": [fingerprint],
-                "calibration": [calibration],
-                "settings": [json.dumps(self.scores.settings) if settings else None],
-            },
-            "scores": {"method": np.repeat(name, n_test), "test_idx": np.arange(n_test), "values": values},
-            "topk": topk_columns({name: values}, errors=errors),
+            "methods": method_columns(
+                name,
+                self.info.title,
+                self.info.description,
+                fingerprint,
+                is_baseline=self.info.is_baseline,
+                seconds=self.cost.seconds,
+                calibration=calibration,
+                settings=self.scores.settings if settings else None,
+            ),
+            **score_tables(name, values, errors=errors),
             "class_influence": class_influence_columns(name, test_classes, values.__getitem__),
         }
         if own is not None:
-            tables["self_influence"] = {
-                "method": np.repeat(name, n_train),
-                "train_idx": np.arange(n_train),
-                "score": own.double().cpu().numpy(),
-            }
+            tables["self_influence"] = self_influence_columns(name, own.double().cpu().numpy())
         return tables
 
 
 def joined_tables(of_each: list[Tables]) -> Tables:
     """The tables of several methods as one; a method may lack some."""
     names = dict.fromkeys(table for tables in of_each for table in tables)
-    found: Tables = {}
-    for name in names:
-        parts = [tables[name] for tables in of_each if name in tables]
-        found[name] = {column: _below([part[column] for part in parts]) for column in parts[0]}
-    return found
-
-
-def _below(columns: list[Any]) -> Any:
-    if any(isinstance(column, np.ma.MaskedArray) for column in columns):
-        return np.ma.concatenate(columns)  # type: ignore[no-untyped-call]
-    if any(isinstance(column, list) for column in columns):
-        return [value for column in columns for value in column]
-    return np.concatenate(columns)
+    return {name: joined([tables[name] for tables in of_each if name in tables]) for name in names}
 
 
 def checkpoint_prediction_columns(

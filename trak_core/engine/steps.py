@@ -1,6 +1,5 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -29,20 +28,28 @@ from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
 from trak_core.inputs import take
 from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
-from trak_core.modalities import encoding_metadata
+from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.ledger import subset_columns
 from trak_core.store.local_paths import without_paths
-from trak_core.store.masks import pack_masks
 from trak_core.store.media_rows import media_columns
+from trak_core.store.run_tables import (
+    checkpoint_columns,
+    example_columns,
+    feature_columns,
+    joined,
+    prediction_columns,
+    run_meta,
+)
+from trak_core.store.targets import listed_targets, target_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
 from trak_core.tasks import Answer, Targets
 from trak_core.training import Ensemble, OnShare, draw_half_subsets
-from trak_core.versions import versions
 
 __all__ = ["BuildSteps", "plan"]
 
@@ -178,49 +185,46 @@ class BuildSteps:
     # --- data and models ----------------------------------------------------------------------------------
 
     def _data(self) -> None:
-        dataset = self.subject.dataset
-        columns: dict[str, list[Any]] = {
-            name: [] for name in ("split", "idx", "label", "label_name", "text", "thumbnail")
-        }
-        for name, split in (("train", dataset.train), ("test", dataset.test)):
-            columns["split"] += [name] * len(split)
-            columns["idx"] += range(len(split))
-            columns["label"] += split.labels.tolist()
-            columns["label_name"] += [dataset.class_names[label] for label in split.labels]
-            columns["text"] += split.texts or [None] * len(split)
-            columns["thumbnail"] += split.thumbnails or [None] * len(split)
-        further = [
-            media_columns(name, split.further or ())
-            for name, split in (("train", dataset.train), ("test", dataset.test))
-        ]
-        media = {column: further[0][column] + further[1][column] for column in further[0]}
-        masks = self.masks
-        roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(masks))]
-        subsets = {
-            "subset_id": list(range(len(masks))),
-            "role": roles,
-            "mask": pack_masks(masks),
-        }
-        meta = {
-            **self.metadata,
-            **asdict(self.settings),
-            "modality": dataset.modality,
-            "class_names": dataset.class_names,
-            "task": self.subject.task.name,
-            "training": asdict(self.subject.training),
-            "data_fingerprint": dataset.fingerprint(),
-            "method": "trak",
-            "encoding": encoding_metadata(dataset.encoding),
-            "tuning_tests": np.flatnonzero(self.tuning_tests).tolist(),
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": versions(),
-        }
-        planted = {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label}
-        told = without_paths(meta)
-        self.writer.write(
-            "data", {"examples": columns, "media": media, "subsets": subsets, "planted_errors": planted}, told
+        dataset, names = self.subject.dataset, self.subject.dataset.class_names
+        splits = {"train": dataset.train, "test": dataset.test}
+        examples = [self._examples(name, split) for name, split in splits.items()]
+        media = [media_columns(name, split.further or ()) for name, split in splits.items()]
+        roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(self.masks))]
+        meta = run_meta(
+            **{**self.metadata, **asdict(self.settings)},
+            modality=dataset.modality,
+            class_names=names,
+            task=self.subject.task.name,
+            training=asdict(self.subject.training),
+            data_fingerprint=dataset.fingerprint(),
+            method="trak",
+            encoding=encoding_metadata(dataset.encoding),
+            tuning_tests=np.flatnonzero(self.tuning_tests).tolist(),
         )
+        tables = {
+            "examples": joined(examples),
+            "media": joined(media),
+            "subsets": subset_columns(self.masks, roles),
+            "planted_errors": {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label},
+        }
+        further = self.subject.task.target_names(names)
+        if self.subject.task.has_classes:
+            tables["targets"] = target_columns(dataset.test.labels, names)
+        elif further:
+            tables["targets"] = listed_targets([[name, *further] for name in examples[1]["label_name"]])
+        self.writer.write("data", tables, without_paths(meta))
         self.progress.advance()
+
+    def _examples(self, name: str, split: Split) -> dict[str, Any]:
+        names, has_classes = self.subject.dataset.class_names, self.subject.task.has_classes
+        return example_columns(
+            name,
+            split.labels if has_classes else None,
+            [names[label] if has_classes else f"{label:.4g}" for label in split.labels],
+            texts=split.texts,
+            thumbnails=split.thumbnails,
+            origins=split.origins,
+        )
 
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
@@ -246,14 +250,12 @@ class BuildSteps:
         for i, log in enumerate(trained.logs):
             replace_file(self.files.training_log(i), log.save)
         predictions, accuracy = self._predictions(ensemble)
-        checkpoints = {
-            "checkpoint_id": list(range(n)),
-            "seed": seeds,
-            "sha256": [self._sha256(i) for i in range(n)],
-            "log_sha256": [file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
-            "train_accuracy": accuracy["train"],
-            "test_accuracy": accuracy["test"],
-        }
+        checkpoints = checkpoint_columns(
+            [self._sha256(i) for i in range(n)],
+            seeds=seeds,
+            accuracy=accuracy,
+            log_sha256s=[file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
+        )
         self.writer.write("checkpoints", {"checkpoints": checkpoints, "predictions": predictions})
 
     def _sha256(self, checkpoint_id: int) -> str:
@@ -268,19 +270,17 @@ class BuildSteps:
         for name, (task, inputs, targets) in splits.items():
             outputs = ensemble.outputs(task, inputs)  # [n_checkpoints, n, ...]
             answers = ensemble.answers(task, outputs)
-            n = len(targets)
             accuracy[name] = [_share(task.agrees(answer, targets)) for answer in answers] or [None] * len(ensemble)
             parts.append(
-                {
-                    "checkpoint_id": np.repeat(np.arange(len(ensemble)), n),
-                    "split": np.repeat(name, len(ensemble) * n),
-                    "idx": np.tile(np.arange(n), len(ensemble)),
-                    "model_output": _flat(ensemble.of_each("model_output", task, outputs, targets)),
-                    "loss": _flat(ensemble.of_each("loss", task, outputs, targets)),
-                    **_columns_of_answers(answers, targets, n * len(ensemble)),
-                }
+                prediction_columns(
+                    range(len(ensemble)),
+                    name,
+                    _array(ensemble.of_each("model_output", task, outputs, targets)),
+                    loss=_array(ensemble.of_each("loss", task, outputs, targets)),
+                    **_of_classes(answers, targets),
+                )
             )
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, accuracy
+        return joined(parts), accuracy
 
     @cached_property
     def checkpoints(self) -> Ensemble:
@@ -336,18 +336,8 @@ class BuildSteps:
         sides = {"train": (context.gradients, self.train), "test": (context.query_gradients, self.test)}
         for name, (gradients, examples) in sides.items():
             phi, norm, q = gradients.projected(weights, examples.inputs, examples.targets, feature_map)
-            parts.append(
-                {
-                    "checkpoint_id": np.full(len(q), checkpoint_id),
-                    "split": np.repeat(name, len(q)),
-                    "idx": np.arange(len(q)),
-                    "q": _flat(q),
-                    "norm": _flat(norm),
-                    "phi": phi.cpu().numpy(),
-                }
-            )
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        self.writer.write(f"features {checkpoint_id}", {"features": columns})
+            parts.append(feature_columns(checkpoint_id, name, _array(q), _array(norm), _array(phi)))
+        self.writer.write(f"features {checkpoint_id}", {"features": joined(parts)})
         self.progress.advance()
 
     def _ridge(self) -> None:
@@ -390,8 +380,8 @@ class BuildSteps:
     def _lds(self) -> None:
         masks, outcomes = self._kept_to_measure("eval"), self.ledger.outcomes("eval")
         reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.settings)
-        tables, slope_of_others = evidence_tables(self.writer, reported, self.ledger.class_outcomes("eval"))
-        self.writer.write("lds", tables, {"calibration_slope_of_other_classes": slope_of_others})
+        tables, slope_of_others = evidence_tables(self.writer, reported)
+        self.writer.write("lds", tables, {"calibration_slope_of_other_targets": slope_of_others})
         self.progress.advance()
 
     def _map(self) -> None:
@@ -400,16 +390,15 @@ class BuildSteps:
         self.progress.advance()
 
 
-def _columns_of_answers(answers: Sequence[Answer], targets: Tensor, n_rows: int) -> dict[str, Any]:
-    """Columns of `predictions` on what the models answer; empty where the task has no classes."""
+def _of_classes(answers: Sequence[Answer], targets: Tensor) -> dict[str, Any]:
+    """What models answer of every class, for the table `predictions`; empty where the task has no classes."""
     of_label = [p for answer in answers if (p := answer.probability_of(targets)) is not None]
-    probabilities = [answer.probabilities for answer in answers if answer.probabilities is not None]
     if not of_label:
-        return {name: [None] * n_rows for name in ("p_label", "predicted", "probabilities")}
+        return {}
     return {
-        "p_label": _flat(torch.stack(of_label)),
-        "predicted": _flat(torch.stack([answer.value for answer in answers])),
-        "probabilities": torch.cat(probabilities).cpu().numpy(),
+        "p_label": _array(torch.stack(of_label)),
+        "predicted": _array(torch.stack([answer.value for answer in answers])),
+        "probabilities": _array(torch.stack([a.probabilities for a in answers if a.probabilities is not None])),
     }
 
 
@@ -417,5 +406,5 @@ def _share(right: Tensor | None) -> float | None:
     return None if right is None else float(right.float().mean())
 
 
-def _flat(values: Tensor) -> NDArray[Any]:
-    return values.reshape(-1).cpu().numpy()
+def _array(values: Tensor) -> NDArray[Any]:
+    return values.cpu().numpy()

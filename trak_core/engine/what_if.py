@@ -98,12 +98,14 @@ def _train_pairs(
         of_part = seeds[part]
         return trainer.train_without(removed[part], of_part, partial(advance, len(of_part)))
 
-    outputs = []
+    outputs, answers = [], []
     for _, ensemble in train_in_parts(trainer, n_models, train_part):
         given = ensemble.outputs(task, test_input)  # [n_models, 1, ...]
         targets = Targets.of(task, given[0], target)
         found = ensemble.of_each("model_outputs", task, given, targets.every)[:, 0].double().cpu().numpy()
         found[diverged(ensemble)] = np.nan
         outputs.append(found)
+        answers += [answer.value[0].item() if task.has_classes else 0 for answer in ensemble.answers(task, given)]
     of_all = np.concatenate(outputs)
-    return Pairs(of_all[:n_seeds], of_all[n_seeds:])
+    answered = np.array(answers or [0] * n_models, dtype=np.int64).reshape(2, n_seeds)
+    return Pairs(of_all[:n_seeds], of_all[n_seeds:], answered)

@@ -19,8 +19,11 @@ from trak_core.jobs import last_words, package_environment
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.ledger import read_target_outcomes
 from trak_core.store.run import Run
+from trak_core.store.run_evidence import outcomes, reported_tests, subset_masks
 from trak_core.store.schema import ORDER_BY, TOP_K
+from trak_core.store.targets import read_target_scores
 
 __all__ = ["Check", "verify", "verify_apart"]
 
@@ -52,7 +55,7 @@ def verify(run: Run) -> list[Check]:
         ("scores and features are finite", _finite),
         ("top lists are the ends of the score rows", _topk),
         ("the stored LDS is the LDS of the stored scores and outcomes", _lds),
-        ("the same holds for classes other than the label", _class_lds),
+        ("the same holds for all other targets", _target_lds),
     ]
     return [_check(name, check, run) for name, check in checks]
 
@@ -93,9 +96,8 @@ def _readable(run: Run) -> str:
 def _row_counts(run: Run) -> str:
     info = run.info
     n_examples = info.n_train + info.n_test
-    # A run saved from Python may explain labels only, and comes without retrained models.
-    explains_all = info.provenance.get("asked_classes", "all") == "all"
-    n_pairs = info.n_test * (len(info.class_names) - 1) if explains_all else 0
+    # A run saved from Python may explain default targets only, and comes without retrained models.
+    n_pairs = int(run.rows("SELECT count(*) FROM targets WHERE target > 0")[0][0])
     n_ends = 2 * min(TOP_K, info.n_train)
     n_kept = int(run.rows("SELECT count(*) FROM subsets WHERE role <> 'diverged'")[0][0])
     expected = {
@@ -105,7 +107,7 @@ def _row_counts(run: Run) -> str:
         "features": info.n_checkpoints * n_examples,
         "methods": len(info.methods),
         "scores": len(info.methods) * info.n_test,
-        "class_scores": n_pairs,
+        "target_scores": n_pairs,
         "topk": len(info.methods) * info.n_test * n_ends,
         "subsets": info.provenance["n_subsets"],
         "class_influence": len(info.methods) * len(np.unique(run.test_labels)),
@@ -114,14 +116,15 @@ def _row_counts(run: Run) -> str:
     if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {
             "outcomes": n_kept * info.provenance["n_seeds"] * info.n_test,
-            "class_outcomes": n_kept * info.n_test,
+            "target_outcomes": n_kept * info.n_test,
             "lds": len(info.methods) * info.n_test,
-            "class_lds": n_pairs,
+            "target_lds": n_pairs,
         }
-    n_combined = run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined'")[0][0]
+    n_combined = run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined' AND split = 'train'")[0][0]
     if n_combined:  # labels were compared: by every signal that looks at each example, and by models that left it out
-        n_signals = int(run.rows("SELECT count(DISTINCT signal) FROM suspects")[0][0])
-        expected |= {"suspects": n_signals * info.n_train, "out_of_fold": info.n_train}
+        n_signals = dict(run.rows("SELECT split, count(DISTINCT signal) FROM suspects GROUP BY split"))
+        n_suspects = n_signals.get("train", 0) * info.n_train + n_signals.get("test", 0) * info.n_test
+        expected |= {"suspects": n_suspects, "out_of_fold": info.n_train}
     found = {table: run.rows(f"SELECT count(*) FROM {table}")[0][0] for table in expected}
     wrong = [f"{table} has {found[table]} rows instead of {n}" for table, n in expected.items() if found[table] != n]
     return "; ".join(wrong)
@@ -150,9 +153,10 @@ def _fingerprints(run: Run) -> str:
 
 def _finite(run: Run) -> str:
     arrays = {f"scores of {method}": run.scores(method) for method in run.info.methods}
-    arrays["scores of other classes"] = from_arrow_arrays(run.arrow('SELECT "values" FROM class_scores'), "values")
     arrays["features"] = from_arrow_arrays(run.arrow("SELECT phi FROM features"), "phi")
     wrong = [name for name, values in arrays.items() if not np.isfinite(values).all()]
+    if not all(np.isfinite(block.scores).all() for block in read_target_scores(run, run.info.n_train)):
+        wrong.append("scores of other targets")
     return f"{', '.join(wrong)} hold numbers that are not finite" if wrong else ""
 
 
@@ -177,10 +181,10 @@ def _topk(run: Run) -> str:
 def _lds(run: Run) -> str:
     if not run.has_lds:
         return ""
-    masks, outcomes = run.subset_masks("eval"), run.outcomes("eval")
-    ceilings, reported = noise_ceiling_per_test(outcomes), run.reported_tests
+    masks, actual = subset_masks(run, "eval"), outcomes(run, "eval")
+    ceilings, reported = noise_ceiling_per_test(actual), reported_tests(run)
     for method in run.info.methods:
-        again = lds_per_test(predicted_outcomes(run.scores(method), masks), outcomes.mean(1))
+        again = lds_per_test(predicted_outcomes(run.scores(method), masks), actual.mean(1))
         stored = run.columns(
             "SELECT lds, ci_low, noise_ceiling, trust FROM lds WHERE method = ? ORDER BY test_idx", [method]
         )
@@ -195,23 +199,21 @@ def _lds(run: Run) -> str:
     return ""
 
 
-def _class_lds(run: Run) -> str:
+def _target_lds(run: Run) -> str:
     if not run.has_lds:
         return ""
-    masks = run.subset_masks("eval")
-    pairs = run.columns("SELECT test_idx, asked_class FROM class_scores ORDER BY test_idx, asked_class")
-    scores = from_arrow_arrays(run.arrow('SELECT "values" FROM class_scores ORDER BY test_idx, asked_class'), "values")
-    outcomes = from_arrow_arrays(
-        run.arrow(
-            "SELECT model_outputs FROM class_outcomes JOIN subsets USING (subset_id) WHERE role = 'eval' "
-            "ORDER BY subset_id, test_idx"
-        ),
-        "model_outputs",
-    ).reshape(len(masks), run.info.n_test, -1)
-    actual = outcomes[:, pairs["test_idx"], pairs["asked_class"]].astype(np.float64)
-    again = lds_per_test(predicted_outcomes(scores, masks), actual)
-    stored = run.columns("SELECT lds, ci_low, noise_ceiling, trust FROM class_lds ORDER BY test_idx, asked_class")
-    return _compare("other classes", stored, again, None, len(masks))
+    masks = subset_masks(run, "eval")
+    for block in read_target_scores(run, run.info.n_train):
+        actual = read_target_outcomes(run, "eval", block.test_idx, block.target)
+        again = lds_per_test(predicted_outcomes(block.scores, masks), actual)
+        stored = run.columns(
+            "SELECT lds, ci_low, noise_ceiling, trust FROM target_lds WHERE method = ? AND test_idx BETWEEN ? AND ? "
+            "ORDER BY test_idx, target",
+            [block.method, int(block.test_idx[0]), int(block.test_idx[-1])],
+        )
+        if problem := _compare("other targets", stored, again, None, len(masks)):
+            return problem
+    return ""
 
 
 def _compare(

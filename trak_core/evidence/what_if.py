@@ -108,10 +108,12 @@ class Pairs:
     Attributes:
         before: model outputs with everything `[n_seeds, n_classes]`; NaN for models that diverged.
         after: model outputs without the removed examples, seed by seed.
+        answers: what the models answer, before and after: classes `[2, n_seeds]`, or zeros where there are none.
     """
 
     before: Floats
     after: Floats
+    answers: NDArray[np.int64]
 
 
 def compare_pairs(question: Question, pairs: Pairs, seconds: float) -> Verified:
@@ -133,7 +135,7 @@ def compare_pairs(question: Question, pairs: Pairs, seconds: float) -> Verified:
     change = after - before
     half_width = t.ppf(0.5 + CONFIDENCE / 2, n - 1) * change.std(0, ddof=1) / np.sqrt(n)
     middle = change.mean(0)
-    answers = [outputs.argmax(1) for outputs in (before, after)]
+    answers = pairs.answers[:, used]
     most = [int(np.bincount(given).argmax()) for given in answers]
     return Verified(
         question=question,

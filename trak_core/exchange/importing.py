@@ -20,7 +20,7 @@ from trak_core.datasets.custom_data import CustomData
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.exchange.libraries import Library, Orientation, find_library
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
-from trak_core.exchange.predictions import prediction_columns, read_probabilities
+from trak_core.exchange.predictions import answer_columns, read_probabilities
 from trak_core.exchange.score_files import from_array, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
 from trak_core.folders import runs_dir
@@ -34,10 +34,9 @@ from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.media_rows import media_columns
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
+from trak_core.store.run_tables import example_columns, method_columns, run_meta, score_tables
 from trak_core.store.schema import Shape
-from trak_core.store.topk import topk_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
-from trak_core.versions import versions
 
 __all__ = ["IMPORTED", "Imported", "import_scores"]
 
@@ -259,7 +258,7 @@ class _Saver:
                     advance(stop - start)
             for start, rows in matrix.blocks():
                 if not writer.has(f"scores {start}"):
-                    writer.write(f"scores {start}", self._scores(start, rows))
+                    writer.write(f"scores {start}", score_tables(self.method, rows, start))
                 advance(len(rows))
             if not writer.has("class influence"):
                 query = 'SELECT "values" FROM scores WHERE test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx'
@@ -275,60 +274,43 @@ class _Saver:
     def _examples(self, split: str, start: int, stop: int) -> dict[str, dict[str, Any]]:
         part = (self.raw.train if split == "train" else self.raw.test).take(np.arange(start, stop))
         shown = [split_media(media) for media in self.modality.media(part.contents)]
-        examples = {
-            "split": [split] * len(part),
-            "idx": np.arange(start, stop),
-            "label": part.labels,
-            "label_name": [self.raw.class_names[label] for label in part.labels],
-            "text": [text for _, text, _ in shown],
-            "thumbnail": [picture for picture, _, _ in shown],
-        }
+        examples = example_columns(
+            split,
+            part.labels,
+            [self.raw.class_names[label] for label in part.labels],
+            texts=[text for _, text, _ in shown],
+            thumbnails=[picture for picture, _, _ in shown],
+            first=start,
+        )
         return {"examples": examples, "media": media_columns(split, [further for _, _, further in shown], start)}
-
-    def _scores(self, start: int, rows: NDArray[np.float32]) -> dict[str, dict[str, Any]]:
-        idx = np.arange(start, start + len(rows))
-        return {
-            "scores": {"method": [self.method] * len(rows), "test_idx": idx, "values": rows},
-            "topk": topk_columns({self.method: rows}, first=start),
-        }
 
     def _summary(self) -> dict[str, dict[str, Any]]:
         made_by = f", made by {self.metadata['library']}" if "library" in self.metadata else ""
-        tables = {
-            "methods": {
-                "method": [self.method],
-                "title": [self.method],
-                "description": [f"Imported from {self.metadata['file']}{made_by}."],
-                "is_baseline": [False],
-                "seconds": [None],
-                "fingerprint": [score_fingerprint(self.fingerprint, [], None, self.method)],
-            }
-        }
+        about = f"Imported from {self.metadata['file']}{made_by}."
+        fingerprint = score_fingerprint(self.fingerprint, [], None, self.method)
+        tables = {"methods": method_columns(self.method, self.method, about, fingerprint)}
         if self.probabilities is not None:
-            tables["predictions"] = prediction_columns(self.probabilities, self.raw.test.labels)
+            tables["predictions"] = answer_columns(self.probabilities, self.raw.test.labels)
         return tables
 
     def _meta(self) -> dict[str, Any]:
-        return {
-            "recipe": IMPORTED,
-            "title": self.title,
-            "modality": self.raw.modality,
-            "class_names": list(self.raw.class_names),
-            "task": f"{self.raw.modality}_classification",
-            "method": self.method,
-            "imported": self.metadata,
-            "has_predictions": self.probabilities is not None,
-            "proj_dim": 0,
-            "n_subsets": 0,
-            "n_seeds": 0,
-            "asked_classes": "label",
-            "ridge": None,
-            "calibration": None,
-            "calibration_of_other_classes": None,
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": versions(),
-            "complete": True,
-        }
+        return run_meta(
+            recipe=IMPORTED,
+            title=self.title,
+            modality=self.raw.modality,
+            class_names=self.raw.class_names,
+            task=f"{self.raw.modality}_classification",
+            method=self.method,
+            proj_dim=0,
+            n_subsets=0,
+            n_seeds=0,
+            imported=self.metadata,
+            has_predictions=self.probabilities is not None,
+            ridge=None,
+            calibration=None,
+            calibration_of_other_targets=None,
+            complete=True,
+        )
 
 
 def _examples_digest(raw: RawData) -> str:

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError, ShapeMismatchError
 from trak_core.exchange.score_files import Found, from_array, open_scores
+from trak_core.store.run_tables import prediction_columns
 
-__all__ = ["prediction_columns", "read_probabilities"]
+__all__ = ["answer_columns", "read_probabilities"]
 
 TOLERANCE = 1e-2
 """Of the sum of probabilities: those in half precision are that far off."""
@@ -55,7 +56,7 @@ def read_probabilities(given: Any, n_test: int, class_names: tuple[str, ...]) ->
     return np.asarray(values / sums[:, None], dtype=np.float32)
 
 
-def prediction_columns(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
+def answer_columns(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
     """Columns of the table `predictions`, of one model and all test examples."""
     p = probabilities.astype(np.float64)
     at = np.arange(len(labels))
@@ -63,13 +64,12 @@ def prediction_columns(probabilities: NDArray[np.float32], labels: NDArray[np.in
     others = p.copy()
     others[at, labels] = 0  # summed without the label: the whole less p is 0 where a model is very sure
     log_p, log_others = (np.log(np.maximum(values, _TINY)) for values in (of_label, others.sum(1)))
-    return {
-        "checkpoint_id": np.zeros(len(labels), dtype=np.int64),
-        "split": ["test"] * len(labels),
-        "idx": at,
-        "model_output": (log_p - log_others).astype(np.float32),
-        "loss": (-log_p).astype(np.float32),
-        "p_label": of_label.astype(np.float32),
-        "predicted": p.argmax(1),
-        "probabilities": probabilities,
-    }
+    return prediction_columns(
+        [0],
+        "test",
+        (log_p - log_others).astype(np.float32)[None],
+        loss=(-log_p).astype(np.float32)[None],
+        p_label=of_label.astype(np.float32)[None],
+        predicted=p.argmax(1)[None],
+        probabilities=probabilities[None],
+    )

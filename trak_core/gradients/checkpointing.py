@@ -60,22 +60,28 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             for value in (*args, *kwargs.values()):
-                if isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
-                    self._check(value)
+                if isinstance(value, Tensor) and value.requires_grad and (what := self._selected(value)):
+                    if function := _hidden_in(value):
+                        raise InvalidModelError(
+                            f"the model uses {what} out of sight of autograd, in {function}, {ADVICE}"
+                        )
         return func(*args, **kwargs)
 
-    def _check(self, value: Tensor) -> None:
-        names = [name for name, weight in self._model.named_parameters() if weight is value]
-        if names and (function := _hidden_in(value)):
-            raise InvalidModelError(f"the model uses {names[0]!r} out of sight of autograd, in {function}, {ADVICE}")
+    def _selected(self, value: Tensor) -> str:
+        """What a tensor is in words: a weight whose gradient is asked for, or made of such; empty when neither."""
+        if not value.is_leaf:
+            return "what it made of selected weights"
+        return next((repr(name) for name, weight in self._model.named_parameters() if weight is value), "")
 
 
-def _hidden_in(weight: Tensor) -> str:
-    """The autograd Function that is running and does not take the weight as an input; empty when there is none."""
+def _hidden_in(value: Tensor) -> str:
+    """The autograd Function that is running and was not given the tensor as an input; empty when there is none."""
+    hidden = ""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code is not with_weights.__code__:
         if frame.f_code is torch.autograd.Function.apply.__func__.__code__:  # type: ignore[attr-defined]
-            if not any(each is weight for each in frame.f_locals["args"]):
-                return str(frame.f_locals["cls"].__name__)
+            if any(each is value for each in frame.f_locals["args"]):
+                return ""
+            hidden = hidden or frame.f_locals["cls"].__name__
         frame = frame.f_back
-    return ""
+    return hidden

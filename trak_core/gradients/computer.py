@@ -88,7 +88,7 @@ class GradientComputer:
         self._hooked_modules = HookedModules(model, layers)
 
     @torch.inference_mode(False)  # what is made under it can have no gradients, not even later
-    def choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str = "auto") -> None:
+    def choose(self, weights: StateDict, inputs: Inputs, targets: Tensor, wanted: str = "auto") -> None:
         """Chooses a way on the first examples of a batch; `path` and `reason` then tell which and why.
 
         Raises:
@@ -98,28 +98,28 @@ class GradientComputer:
         if wanted not in ("auto", *WAYS):
             raise InvalidSettingError(f"gradients={wanted!r}; it must be auto, {', '.join(WAYS)}.")
         tried = self.prepared(weights)
-        tried._choose(weights, inputs, asked, wanted)
+        tried._choose(weights, inputs, targets, wanted)
         self.path, self.reason, self.factored = tried.path, tried.reason, tried.factored
         self._hooked_modules = tried._hooked_modules
 
-    def _choose(self, weights: StateDict, inputs: Inputs, asked: Tensor, wanted: str) -> None:
+    def _choose(self, weights: StateDict, inputs: Inputs, targets: Tensor, wanted: str) -> None:
         # Fewer examples are repeated: what goes wrong between examples does not show on one.
         probed = torch.arange(PROBED) % count(inputs)
-        inputs, asked = take(inputs, probed), asked[probed]
-        self._check_model(weights, inputs, asked)
+        inputs, targets = take(inputs, probed), targets[probed]
+        self._check_model(weights, inputs, targets)
         self._hooked_modules = HookedModules(self.model, self.layers)
         ways: dict[GradientPath, Compute] = {"hooks": self._hooked, "functional": vmap_gradients}
         # At zeros, as fresh heads and adapters have them, every way looks right: so a little beside them.
         weights = self._stirred(weights, inputs)
-        expected = self._expected(weights, inputs, asked)
+        expected = self._expected(weights, inputs, targets)
         reasons: list[str] = []
         for way, compute in ways.items():
             if wanted not in ("auto", way):
                 continue
-            reason = self._why_not(way, compute, expected, weights, inputs, asked)
+            reason = self._why_not(way, compute, expected, weights, inputs, targets)
             if not reason:
                 self._take(way, "; ".join(reasons) or "every selected layer allows it")
-                self.factored = self._find_factored(weights, inputs, asked)
+                self.factored = self._find_factored(weights, inputs, targets)
                 return
             reasons.append(f"no {way}: {reason}")
         if wanted in ways:
@@ -128,23 +128,23 @@ class GradientComputer:
             )
         self._take("loop", "; ".join(reasons) or "asked for")
 
-    def compute(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> BatchGradients:
+    def compute(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> BatchGradients:
         """Gradients of a batch, on the device of its tensors.
 
         Args:
             weights: parameters and buffers by name, in the precision's type.
             inputs: the batch.
-            asked: what is asked of each example.
+            targets: what is asked about each example `[n, ...]`.
         """
         ways: dict[str, Compute] = {"hooks": self._hooked, "functional": vmap_gradients, "loop": loop_gradients}
         try:
-            outputs, layers = self._gradients(ways[self.path or "loop"], weights, inputs, asked)
+            outputs, layers = self._gradients(ways[self.path or "loop"], weights, inputs, targets)
         except UnhookableError as error:
             logger.warning("a batch is computed one example at a time: %s", error)
-            outputs, layers = self._gradients(loop_gradients, weights, inputs, asked)
+            outputs, layers = self._gradients(loop_gradients, weights, inputs, targets)
         with torch.no_grad():
-            model_output = self.task.model_output(outputs, asked)
-            q = self.task.out_to_loss(outputs, asked)
+            model_output = self.task.model_output(outputs, targets)
+            q = self.task.out_to_loss(outputs, targets)
         return BatchGradients(outputs, model_output, q, layers)
 
     def with_task(self, task: Task) -> "GradientComputer":
@@ -169,15 +169,15 @@ class GradientComputer:
         layers: list[Layer],
         task: Task,
         inputs: Inputs,
-        asked: Tensor,
+        targets: Tensor,
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
-        return hooked_gradients(model, weights, layers, task, inputs, asked, self._hooked_modules)
+        return hooked_gradients(model, weights, layers, task, inputs, targets, self._hooked_modules)
 
-    def _expected(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> Sequence[LayerGradients]:
+    def _expected(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Sequence[LayerGradients]:
         """Gradients by plain autograd, one example at a time."""
         try:
             with refusing_hidden_weights(self.model):
-                return self._gradients(loop_gradients, weights, inputs, asked)[1]
+                return self._gradients(loop_gradients, weights, inputs, targets)[1]
         except (TrakCoreError, torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
@@ -203,11 +203,11 @@ class GradientComputer:
         compute: Compute,
         weights: StateDict,
         inputs: Inputs,
-        asked: Tensor,
+        targets: Tensor,
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
         # Whatever the caller has switched off, gradients are what is asked for here.
         with torch.inference_mode(False), torch.enable_grad(), self._running(inputs):
-            return compute(self.model, weights, self.layers, self.task, inputs, asked)
+            return compute(self.model, weights, self.layers, self.task, inputs, targets)
 
     @contextmanager
     def _running(self, inputs: Inputs) -> Iterator[None]:
@@ -220,22 +220,23 @@ class GradientComputer:
         with mixed:
             yield
 
-    def _check_model(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> None:
+    def _check_model(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> None:
         try:
             outputs = self.outputs(weights, inputs)
         except (TrakCoreError, torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
             raise InvalidModelError(
-                f"the model fails on its first {len(asked)} examples, {_words(inputs)}: {type(error).__name__}: "
+                f"the model fails on its first {len(targets)} examples, {_words(inputs)}: {type(error).__name__}: "
                 f"{_first_line(error)}. Give inputs as its forward takes them: a tensor, a tuple of arguments, or a "
                 "dict of keyword arguments."
             ) from error
-        if outputs.dim() == 0 or len(outputs) != len(asked):
+        if outputs.dim() == 0 or len(outputs) != len(targets):
             raise InvalidModelError(
-                f"the model returns {tuple(outputs.shape)} for {len(asked)} examples; it must return one row for each."
+                f"the model returns {tuple(outputs.shape)} for {len(targets)} examples; it must return one row for "
+                "each."
             )
-        self.task.check(outputs, asked)
+        self.task.check(outputs, targets)
         if not outputs.isfinite().all():
             return  # reported later, with the number of the example
         if _distance(self.outputs(weights, inputs), outputs) > self._tolerance:
@@ -247,12 +248,12 @@ class GradientComputer:
             alone = self.outputs(weights, take(inputs, slice(0, 1)))
         except (RuntimeError, ValueError) as error:
             raise InvalidModelError(
-                f"the model runs on {len(asked)} examples but not on one alone ({_first_line(error)}). {ALONE}"
+                f"the model runs on {len(targets)} examples but not on one alone ({_first_line(error)}). {ALONE}"
             ) from error
         if _distance(alone, outputs[:1]) > self._tolerance:
             raise InvalidModelError(
                 f"the model's output for an example depends on the other examples of its batch: {_short(alone[0])} "
-                f"alone, {_short(outputs[0])} among {len(asked)}. {ALONE}"
+                f"alone, {_short(outputs[0])} among {len(targets)}. {ALONE}"
             )
 
     @property
@@ -266,13 +267,13 @@ class GradientComputer:
         expected: Sequence[LayerGradients],
         weights: StateDict,
         inputs: Inputs,
-        asked: Tensor,
+        targets: Tensor,
     ) -> str:
         """Why a way cannot be taken; empty when it gives what plain autograd gives."""
         if way == "hooks" and (reason := self._hooked_modules.why_not(self.model, self.layers)):
             return reason
         try:
-            _, given = self._gradients(compute, weights, inputs, asked)
+            _, given = self._gradients(compute, weights, inputs, targets)
             distances = [_distance(form(one), form(other)) for one, other in zip(given, expected, strict=True)]
         except Exception as error:
             # Models raise all sorts of things under vmap; whatever it is, this way does not work.
@@ -282,11 +283,11 @@ class GradientComputer:
                 return f"the gradient of layer {layer.name!r} differs from plain autograd by {distance:.1g}"
         return ""
 
-    def _find_factored(self, weights: StateDict, inputs: Inputs, asked: Tensor) -> frozenset[str]:
+    def _find_factored(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> frozenset[str]:
         """Layers whose gradients are one outer product for each example, smaller than the gradient itself."""
         if self.path != "hooks":
             return frozenset()
-        _, layers = self._gradients(self._hooked, weights, inputs, asked)
+        _, layers = self._gradients(self._hooked, weights, inputs, targets)
         return frozenset(
             each.layer.name
             for each in layers

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from trak_core.errors import NoLogitsError
 from trak_core.inputs import count, take, to_device
-from trak_core.tasks import Inputs, Model, Task, at_weights, call, read_logits
+from trak_core.tasks import Inputs, Model, call, prepared, read_logits
 
 __all__ = [
     "Inputs",
@@ -88,9 +88,3 @@ class _Holder(nn.Module):
 def dtype_of(weights: StateDict) -> torch.dtype:
     """The type of the floating-point weights."""
     return next(value.dtype for value in weights.values() if value.is_floating_point())
-
-
-@torch.no_grad()
-def prepared(task: Task, model: nn.Module, weights: StateDict) -> Task:
-    """The task made ready for a model at some weights."""
-    return task.prepare(at_weights(model, weights))

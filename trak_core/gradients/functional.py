@@ -32,7 +32,7 @@ def vmap_gradients(
     layers: list[Layer],
     task: Task,
     inputs: Inputs,
-    asked: Tensor,
+    targets: Tensor,
 ) -> Computed:
     """Outputs of the model `[n, ...]` and gradients of the model output, all examples at once.
 
@@ -42,15 +42,15 @@ def vmap_gradients(
         layers: what to differentiate with respect to; nothing else is.
         task: supplies the model output f.
         inputs: the batch.
-        asked: `[n, ...]`, what is asked of each example.
+        targets: `[n, ...]`, what is asked about each example.
     """
     selected, others = _split(weights, layers)
 
-    def one_output(chosen: StateDict, one_input: Inputs, one_asked: Tensor) -> tuple[Tensor, Tensor]:
+    def one_output(chosen: StateDict, one_input: Inputs, one_target: Tensor) -> tuple[Tensor, Tensor]:
         outputs = run_model(model, {**others, **chosen}, _as_batch(one_input), task.outputs_of)
-        return task.model_output(outputs, one_asked[None])[0], outputs[0]
+        return task.model_output(outputs, one_target[None])[0], outputs[0]
 
-    gradients, outputs = mapped(grad(one_output, has_aux=True), (None, 0, 0), selected, inputs, asked)
+    gradients, outputs = mapped(grad(one_output, has_aux=True), (None, 0, 0), selected, inputs, targets)
     return outputs, [ExplicitGradients(layer, layer.flatten(gradients)) for layer in layers]
 
 
@@ -68,7 +68,7 @@ def loop_gradients(
     layers: list[Layer],
     task: Task,
     inputs: Inputs,
-    asked: Tensor,
+    targets: Tensor,
 ) -> Computed:
     """The same by one forward and one backward pass for each example: slow, and right for every model."""
     selected, others = _split(weights, layers)
@@ -78,10 +78,10 @@ def loop_gradients(
     def one_by_one() -> tuple[list[Tensor], list[StateDict]]:
         seen: list[Tensor] = []
         rows: list[StateDict] = []
-        for i in range(len(asked)):
+        for i in range(len(targets)):
             one = slice(i, i + 1)
             outputs = read_outputs(model, take(inputs, one), task.outputs_of, dtype)
-            output = task.model_output(outputs, asked[one])[0]
+            output = task.model_output(outputs, targets[one])[0]
             given: Sequence[Tensor | None] = [None] * len(leaves)
             if output.requires_grad:
                 given = torch.autograd.grad(output, list(leaves.values()), allow_unused=True)

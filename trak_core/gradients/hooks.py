@@ -149,7 +149,7 @@ def hooked_gradients(
     layers: list[Layer],
     task: Task,
     inputs: Inputs,
-    asked: Tensor,
+    targets: Tensor,
     hooked: HookedModules,
 ) -> tuple[Tensor, list[LayerGradients]]:
     """Outputs of the model `[n, ...]` and gradients of the model output with respect to each layer.
@@ -171,7 +171,7 @@ def hooked_gradients(
                 entered = recording.shared.enter(inputs) if recording.shared else inputs
                 outputs = read_outputs(model, entered, task.outputs_of, dtype_of(frozen))
             recording.is_over = True
-            runs = _runs(recording, task.model_output(outputs, asked).sum(), n, inputs, hooked, dtype_of(frozen))
+            runs = _runs(recording, task.model_output(outputs, targets).sum(), n, inputs, hooked, dtype_of(frozen))
         gradients = []
         for layer, uses in zip(layers, hooked.uses, strict=True):
             parts = [
@@ -193,13 +193,12 @@ def _sum(layer: Layer, parts: list[LayerGradients], weights: StateDict, n: int) 
         # A layer with no part in the output has a gradient of zero, as in any other way to compute it.
         return ExplicitGradients(layer, weights[layer.parameters[0]].new_zeros(n, layer.size))
     tables = [part for part in parts if isinstance(part, TableRows)]
+    if len(parts) == 1 and parts[0].layer is layer and (layer.kind == "table" or not tables):
+        return parts[0]
     if layer.kind == "table":
-        return TableRows(
-            layer, *(torch.cat([getattr(each, name) for each in tables], 1) for name in ("indices", "deltas"))
-        )
-    if len(parts) > 1 or parts[0].layer is not layer or tables:
-        return SummedGradients(layer, tuple(parts))
-    return parts[0]
+        indices, deltas = (torch.cat([getattr(each, name) for each in tables], 1) for name in ("indices", "deltas"))
+        return TableRows(layer, indices, deltas)
+    return SummedGradients(layer, tuple(parts))
 
 
 @contextmanager

@@ -151,4 +151,5 @@ def suspect_columns(
         "suggested_label": suggested[order],
         "suggested_confidence": confidence[order],
         "is_likely": likely[order],
+        "split": np.repeat("train", len(order)),
     }

@@ -10,6 +10,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.ranking import strongest
 from trak_core.store.run import Run
+from trak_core.store.run_evidence import reported_tests
 
 __all__ = ["Agreement", "Probe", "compare", "draw_probes", "mean_spearman", "slope"]
 
@@ -42,7 +43,7 @@ class Probe:
 
     Attributes:
         test_idx: int64 `[n]`.
-        targets: the class that each is asked about, int64 `[n]`.
+        targets: the class that is explained of each, int64 `[n]`.
         stored: scores `[n, n_train]`.
     """
 
@@ -52,12 +53,12 @@ class Probe:
 
 
 def draw_probes(run: Run, other_class: bool) -> tuple[Probe, Probe]:
-    """Test examples to choose on, and others to measure on, with their label as the target, or another class.
+    """Test examples to choose on, and others to measure on, for their label or for another class.
 
     The first are of those that the run chose its own settings on, as far as there are any.
     """
     random = np.random.default_rng(derive_seed(0, "live attribution"))
-    reported = run.reported_tests
+    reported = reported_tests(run)
     if reported.all():
         reported = random.permutation(run.info.n_test) >= run.info.n_test // 2
     probes = []
@@ -71,12 +72,12 @@ def draw_probes(run: Run, other_class: bool) -> tuple[Probe, Probe]:
 
 
 def _with_scores(run: Run, test_idx: NDArray[np.int64], targets: NDArray[np.int64], other_class: bool) -> Probe:
-    chosen = "SELECT unnest(?::INTEGER[]) AS test_idx, unnest(?::INTEGER[]) AS asked_class"
-    of_class = "USING (test_idx, asked_class)" if other_class else "USING (test_idx)"
+    chosen = "SELECT unnest(?::INTEGER[]) AS test_idx, unnest(?::INTEGER[]) AS target"
+    of_target = "USING (test_idx, target)" if other_class else "USING (test_idx)"
     table = run.arrow(
-        f'SELECT test_idx, "values" FROM {"class_scores" if other_class else "scores"} '
-        f"JOIN ({chosen}) AS chosen {of_class} WHERE method = 'trak' ORDER BY test_idx",
-        [test_idx.tolist(), targets.tolist()],
+        f'SELECT test_idx, "values" FROM {"target_scores" if other_class else "scores"} '
+        f"JOIN ({chosen}) AS chosen {of_target} WHERE method = 'trak' ORDER BY test_idx",
+        [test_idx.tolist(), (targets + 1).tolist()],
     )
     found = np.isin(test_idx, table["test_idx"].to_numpy())
     return Probe(test_idx[found], targets[found], from_arrow_arrays(table, "values"))

@@ -1,4 +1,4 @@
-"""`Run.attribute`: checks what is given, keeps the scorers of the runs looked at, and scores."""
+"""`LiveRun.attribute`: checks what is given, keeps the scorers of the runs looked at, and scores."""
 
 import threading
 from collections import OrderedDict
@@ -55,7 +55,7 @@ def live_scorer(run: Run) -> LiveScorer:
 
 
 def attribute_inputs(run: Run, inputs: Any, labels: Any = None, method: str = LIVE_METHOD) -> NDArray[np.float32]:
-    """Scores `[m, n_train]` float32 of new inputs; see `Run.attribute`."""
+    """Scores `[m, n_train]` float32 of new inputs; see `LiveRun.attribute`."""
     if run.check_method(method) != LIVE_METHOD:
         raise NeedNotMetError(
             f"method {method!r} cannot score new inputs, only {LIVE_METHOD!r} can; leave out `method`."

@@ -69,9 +69,9 @@ class Answer:
     agreement_of_others: Agreement | None
     unlike: Unlike
 
-    def agreement_for(self, target_class: int) -> Agreement | None:
+    def agreement_for(self, target: int) -> Agreement | None:
         """The agreement that holds for scores that explain a class."""
-        return self.agreement if target_class == self.predicted else self.agreement_of_others
+        return self.agreement if target == self.predicted else self.agreement_of_others
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from trak_core.errors import InvalidSettingError
 from trak_core.inputs import ArrayInputs, count, leaves, take
 from trak_core.media import Medium, media_of, split_media
 from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.registry import find_modality
 
 __all__ = ["Dataset", "Split"]
 
@@ -102,7 +103,9 @@ class Dataset:
         encoding: what turns new examples into inputs, where it is known.
 
     Raises:
-        InvalidSettingError: a label is out of range or not finite, or inputs and labels differ in number.
+        InvalidDataError: parts of the inputs differ in length.
+        InvalidSettingError: a label is out of range or not finite, inputs and labels differ in number, or the modality
+            is not known here.
     """
 
     name: str
@@ -113,6 +116,7 @@ class Dataset:
     encoding: Encoding | None = None
 
     def __post_init__(self) -> None:
+        find_modality(self.modality)
         for split_name, split in (("train", self.train), ("test", self.test)):
             if (n_inputs := count(split.inputs)) != len(split.labels) or len(split) == 0:
                 raise InvalidSettingError(

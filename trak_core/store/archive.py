@@ -122,7 +122,8 @@ def _write_archive(run: Run, path: Path) -> None:
             for source in _exported(run.path):
                 name = str(source.relative_to(run.path))
                 if source != files.reviews:
-                    members[name] = _pack(archive, name, source)
+                    # The store that was opened, which lies elsewhere where an older one could not be upgraded.
+                    members[name] = _pack(archive, name, run.store_file if source == files.store else source)
                 elif ReviewFile(run.path).copy_to(reviews):
                     members[name] = _pack(archive, name, reviews)
             _check_checkpoints(run, members)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["from_arrow_arrays", "to_arrow"]
+__all__ = ["from_arrow_arrays", "from_arrow_lists", "to_arrow"]
 
 
 def to_arrow(columns: dict[str, Any]) -> pa.Table:
@@ -21,6 +21,15 @@ def from_arrow_arrays(table: pa.Table, name: str) -> NDArray[np.float32]:
         return np.empty((0, column.type.list_size), dtype=np.float32)
     width = column.type.list_size
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, width)
+
+
+def from_arrow_lists(table: pa.Table, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Column of lists of any lengths: all their numbers in one float32 array, and where each row begins `[n_rows]`."""
+    column = table[name].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # an empty table has no chunk to combine
+        return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
+    offsets = np.asarray(column.offsets, dtype=np.int64)
+    return np.asarray(column.flatten(), dtype=np.float32), offsets[:-1] - offsets[0]
 
 
 def _column(values: Any) -> pa.Array:

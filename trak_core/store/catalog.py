@@ -11,7 +11,7 @@ from trak_core.errors import InvalidSettingError, RunNotFoundError, RunNotReadyE
 from trak_core.folders import runs_dir
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import Run, RunInfo, open_run
+from trak_core.store.run import RunInfo, open_run
 
 __all__ = [
     "RunState",
@@ -19,7 +19,6 @@ __all__ = [
     "check_run_name",
     "find_run",
     "list_runs",
-    "open_named_run",
     "published_runs",
     "run_dirs",
     "summarize",
@@ -149,8 +148,3 @@ def find_run(name_or_path: str | os.PathLike[str]) -> Path:
         f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"
     )
     raise RunNotFoundError(f"no run {str(name_or_path)!r} ({there_are}).")
-
-
-def open_named_run(name_or_path: str | os.PathLike[str]) -> Run:
-    """A read-only view of a run, given its path or its name in the directory of runs."""
-    return open_run(find_run(name_or_path))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trak_core.errors import StorageError
 
-__all__ = ["RunFiles", "replace_file", "storage_errors", "write_text"]
+__all__ = ["RunFiles", "generation", "replace_file", "storage_errors", "write_text"]
 
 
 class RunFiles:
@@ -42,6 +42,15 @@ class RunFiles:
     def training_log(self, checkpoint_id: int) -> Path:
         """States recorded while a checkpoint was trained."""
         return self.checkpoints / f"log_{checkpoint_id}.safetensors"
+
+
+def generation(run_dir: Path) -> tuple[int, int, int] | None:
+    """A value that changes whenever a new store is published; None when there is none."""
+    try:
+        status = RunFiles(run_dir).store.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:

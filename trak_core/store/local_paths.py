@@ -57,4 +57,8 @@ def _read(files: RunFiles) -> dict[str, Any]:
         paths = json.loads(files.sources.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in paths.items() if key in _KEYS} if isinstance(paths, dict) else {}
+    if not isinstance(paths, dict):
+        return {}
+    if isinstance(kept := paths.get("pieces"), dict):  # as version 4 of the store called it
+        paths["encoding"] = {"kind": "subword_tokens", **kept}
+    return {key: value for key, value in paths.items() if key in _KEYS}

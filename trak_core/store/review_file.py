@@ -5,8 +5,10 @@ write to one run, and wait for each other for a moment only. Within a process al
 open. Rows are only ever added, never changed: whoever undoes something adds that it was undone.
 """
 
+import os
 import random
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +29,7 @@ PATIENCE_SECONDS = 10.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS verdicts(
     verdict_id BIGINT PRIMARY KEY, train_idx INTEGER, verdict VARCHAR, new_label INTEGER, reviewer VARCHAR,
-    note VARCHAR, reviewed_at TIMESTAMP, undoes BIGINT, data_fingerprint VARCHAR);
+    note VARCHAR, reviewed_at TIMESTAMP, undoes BIGINT, data_fingerprint VARCHAR, split VARCHAR DEFAULT 'train');
 CREATE TABLE IF NOT EXISTS what_ifs(
     what_if_id VARCHAR PRIMARY KEY, asked_at TIMESTAMP, fingerprint VARCHAR, test_idx INTEGER, removed INTEGER[],
     result VARCHAR);
@@ -35,6 +37,8 @@ CREATE TABLE IF NOT EXISTS retrainings(
     retraining_id VARCHAR PRIMARY KEY, asked_at TIMESTAMP, fingerprint VARCHAR, n_seeds INTEGER,
     relabelled INTEGER[], new_labels INTEGER[], excluded INTEGER[], result VARCHAR);
 """
+# Reviews begun by an older version lack it; it comes in one transaction, and older programs can go on writing.
+_ADDED = "ALTER TABLE verdicts ADD COLUMN IF NOT EXISTS split VARCHAR DEFAULT 'train'"
 _one_at_a_time = threading.Lock()
 
 
@@ -51,14 +55,21 @@ class ReviewFile:
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query; none where nothing was written yet.
 
+        Where the run may not be written, a copy is read: the file is opened for writing even to read it.
+
         Raises:
             StorageError: the file is held by another process for long, or the disk fails.
             StoreDamagedError: the file cannot be read.
         """
         if not self.path.exists():
             return []
-        with self._open() as connection:
-            return connection.execute(query, list(params)).fetchall()
+        if os.access(self.path.parent, os.W_OK):
+            with self._open() as connection:
+                return connection.execute(query, list(params)).fetchall()
+        with storage_errors(self.path), tempfile.TemporaryDirectory() as directory:
+            copy = ReviewFile(Path(directory))
+            shutil.copyfile(self.path, copy.path)
+            return copy.rows(query, params)
 
     def write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         """Carries out a statement for each row of parameters, all in one transaction.
@@ -95,6 +106,7 @@ class ReviewFile:
                 connection = self._connect()
                 try:
                     connection.execute(_TABLES)
+                    connection.execute(_ADDED)
                     yield connection
                 finally:
                     connection.close()

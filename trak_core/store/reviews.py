@@ -28,29 +28,32 @@ MOST = 2**31 - 1
 # Nothing happens when the very same stands already: a key pressed twice says a thing once. But where somebody else has
 # spoken since, saying it again is to insist, and counts as the last word.
 _RECORD = """
-INSERT INTO verdicts(verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint)
+INSERT INTO verdicts(
+    verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint, split)
 SELECT (SELECT coalesce(max(verdict_id), 0) + 1 FROM verdicts),
-    $1, $2, $3::INTEGER, $4, $5, $6, NULL, $7
+    $1, $2, $3::INTEGER, $4, $5, $6, NULL, $7, 'train'
 WHERE NOT EXISTS (
     SELECT 1 FROM (
         SELECT verdict, new_label, note, reviewer FROM verdicts AS v
-        WHERE train_idx = $1 AND data_fingerprint = $7 AND verdict != 'undo'
+        WHERE train_idx = $1 AND split = 'train' AND data_fingerprint = $7 AND verdict != 'undo'
             AND NOT EXISTS (SELECT 1 FROM verdicts AS u WHERE u.undoes = v.verdict_id)
         ORDER BY verdict_id DESC LIMIT 1)
     WHERE reviewer = $4 AND verdict = $2 AND new_label IS NOT DISTINCT FROM $3::INTEGER AND note = $5)
 """
 # Nothing happens when the verdict is another's, of other data, or undone already, by the same key a moment ago perhaps.
 _UNDO = """
-INSERT INTO verdicts(verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint)
+INSERT INTO verdicts(
+    verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint, split)
 SELECT
-    (SELECT max(verdict_id) + 1 FROM verdicts), train_idx, 'undo', NULL, reviewer, '', ?, verdict_id, data_fingerprint
+    (SELECT max(verdict_id) + 1 FROM verdicts), train_idx, 'undo', NULL, reviewer, '', ?, verdict_id,
+    data_fingerprint, split
 FROM verdicts AS v
 WHERE verdict_id = ? AND reviewer = ? AND data_fingerprint = ? AND verdict != 'undo'
     AND NOT EXISTS (SELECT 1 FROM verdicts AS u WHERE u.undoes = v.verdict_id)
 """
 _READ = """
 SELECT verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint
-FROM verdicts ORDER BY verdict_id
+FROM verdicts WHERE split = 'train' ORDER BY verdict_id
 """
 
 

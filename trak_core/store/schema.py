@@ -14,7 +14,7 @@ __all__ = [
     "create_working_tables",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
 
@@ -27,6 +27,11 @@ TOP_K = 100
 class Shape:
     """The lengths of the fixed-size arrays of a store.
 
+    Attributes:
+        n_train: train examples: the length of a row of scores.
+        n_classes: the length of probabilities; 0 or 1 where there are no classes.
+        proj_dim: the length of features.
+
     Raises:
         InvalidSettingError: a length does not fit into a DuckDB array.
     """
@@ -38,7 +43,7 @@ class Shape:
     def __post_init__(self) -> None:
         for name, length in (
             ("n_train", self.n_train),
-            ("n_classes", self.n_classes),
+            ("n_classes", max(1, self.n_classes)),
             ("proj_dim", self.proj_dim),
         ):
             if not 1 <= length <= MAX_ARRAY:
@@ -48,11 +53,12 @@ class Shape:
 _TABLES = """
 CREATE TABLE meta(key VARCHAR PRIMARY KEY, value VARCHAR);
 CREATE TABLE examples(
-    split VARCHAR, idx INTEGER, label INTEGER, label_name VARCHAR, text VARCHAR, thumbnail BLOB,
+    split VARCHAR, idx INTEGER, label INTEGER, label_name VARCHAR, text VARCHAR, thumbnail BLOB, origin VARCHAR,
     PRIMARY KEY (split, idx));
 CREATE TABLE media(
     split VARCHAR, idx INTEGER, place INTEGER, kind VARCHAR, name VARCHAR, text VARCHAR, content BLOB,
     marks VARCHAR);
+CREATE TABLE targets(test_idx INTEGER, target INTEGER, name VARCHAR);
 CREATE TABLE checkpoints(
     checkpoint_id INTEGER PRIMARY KEY, seed BIGINT, sha256 VARCHAR, train_accuracy FLOAT, test_accuracy FLOAT,
     log_sha256 VARCHAR);
@@ -65,7 +71,7 @@ CREATE TABLE methods(
     method VARCHAR PRIMARY KEY, title VARCHAR, description VARCHAR, is_baseline BOOLEAN, seconds DOUBLE,
     fingerprint VARCHAR, calibration DOUBLE, settings VARCHAR);
 CREATE TABLE scores(method VARCHAR, test_idx INTEGER, "values" FLOAT[{n_train}]);
-CREATE TABLE class_scores(method VARCHAR, test_idx INTEGER, asked_class INTEGER, "values" FLOAT[{n_train}]);
+CREATE TABLE target_scores(method VARCHAR, test_idx INTEGER, target INTEGER, "values" FLOAT[{n_train}]);
 CREATE TABLE topk(
     method VARCHAR, test_idx INTEGER, side VARCHAR, rank INTEGER, train_idx INTEGER, score FLOAT,
     standard_error FLOAT);
@@ -73,12 +79,12 @@ CREATE TABLE class_influence(method VARCHAR, test_class INTEGER, "values" FLOAT[
 CREATE TABLE self_influence(method VARCHAR, train_idx INTEGER, score DOUBLE);
 CREATE TABLE subsets(subset_id INTEGER PRIMARY KEY, role VARCHAR, mask BLOB);
 CREATE TABLE outcomes(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
-CREATE TABLE class_outcomes(subset_id INTEGER, test_idx INTEGER, model_outputs FLOAT[{n_classes}]);
+CREATE TABLE target_outcomes(subset_id INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
 CREATE TABLE lds(
     method VARCHAR, test_idx INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
     trust VARCHAR);
-CREATE TABLE class_lds(
-    method VARCHAR, test_idx INTEGER, asked_class INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
+CREATE TABLE target_lds(
+    method VARCHAR, test_idx INTEGER, target INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
     noise_ceiling DOUBLE, trust VARCHAR);
 CREATE TABLE lds_summary(
     method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
@@ -94,7 +100,7 @@ CREATE TABLE removals(
 CREATE TABLE out_of_fold(train_idx INTEGER PRIMARY KEY, fold INTEGER, probabilities FLOAT[{n_classes}]);
 CREATE TABLE suspects(
     train_idx INTEGER, signal VARCHAR, score DOUBLE, rank INTEGER, suggested_label INTEGER,
-    suggested_confidence DOUBLE, is_likely BOOLEAN);
+    suggested_confidence DOUBLE, is_likely BOOLEAN, split VARCHAR);
 CREATE TABLE findings(
     kind VARCHAR, train_idx INTEGER, score DOUBLE, rank INTEGER, other_split VARCHAR, other_idx INTEGER);
 CREATE TABLE planted_errors(train_idx INTEGER PRIMARY KEY, true_label INTEGER);
@@ -103,8 +109,7 @@ CREATE TABLE layout(split VARCHAR, idx INTEGER, space VARCHAR, x FLOAT, y FLOAT)
 
 _WORKING_TABLES = """
 CREATE TABLE journal(block VARCHAR PRIMARY KEY);
-CREATE TABLE class_outcomes_by_seed(
-    subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[{n_classes}]);
+CREATE TABLE target_outcomes_by_seed(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
 CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
 """
 
@@ -122,35 +127,36 @@ ORDER_BY = {
     "meta": "key",
     "examples": "split, idx",
     "media": "split, idx, place",
+    "targets": "test_idx, target",
     "checkpoints": "checkpoint_id",
     "predictions": "checkpoint_id, split, idx",
     "features": "checkpoint_id, split, idx",
     "methods": "method",
     "scores": "method, test_idx",
-    "class_scores": "method, test_idx, asked_class",
+    "target_scores": "method, test_idx, target",
     "topk": "method, test_idx, side, rank",
     "class_influence": "method, test_class",
     "subsets": "subset_id",
     "outcomes": "subset_id, seed, test_idx",
-    "class_outcomes": "subset_id, test_idx",
+    "target_outcomes": "subset_id, test_idx",
     "lds": "method, test_idx",
-    "class_lds": "method, test_idx, asked_class",
+    "target_lds": "method, test_idx, target",
     "lds_summary": "method, n_checkpoints",
     "truths": "truth_id",
     "truth_lds": "truth_id, method, n_checkpoints",
     "self_influence": "method, train_idx",
     "removals": "method, test_idx, k",
     "out_of_fold": "train_idx",
-    "suspects": "signal, rank",
+    "suspects": "split, signal, rank",
     "findings": "kind, rank",
     "planted_errors": "train_idx",
     "layout": "space, split, idx",
 }
 
 
-def create_working_tables(shape: Shape) -> str:
+def create_working_tables() -> str:
     """SQL that creates the tables that a build needs and a published store does not have."""
-    return _WORKING_TABLES.format(n_classes=shape.n_classes)
+    return _WORKING_TABLES
 
 
 def create_evidence_tables() -> str:
@@ -160,4 +166,4 @@ def create_evidence_tables() -> str:
 
 def create_tables(shape: Shape) -> str:
     """SQL that creates every table of an empty store; array lengths are the checked integers of `shape`."""
-    return _TABLES.format(n_train=shape.n_train, n_classes=shape.n_classes, proj_dim=shape.proj_dim)
+    return _TABLES.format(n_train=shape.n_train, n_classes=max(1, shape.n_classes), proj_dim=shape.proj_dim)

@@ -104,12 +104,17 @@ class StoreWriter:
         if "journal" not in tables and self._adds:
             self._begin_with_published(fingerprint)
         elif "journal" not in tables:
-            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_working_tables(self.shape)}")
+            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_working_tables()}")
             self._connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
                 [("schema_version", json.dumps(SCHEMA_VERSION)), ("fingerprint", json.dumps(fingerprint))],
             )
             self._connection.execute("COMMIT")
+        elif self.meta("schema_version") != SCHEMA_VERSION:
+            raise RunMismatchError(
+                f"unfinished work on run {self.files.run_dir.name!r} was begun by another version of this program; "
+                f"finish it with that one, or delete the folder {self.files.build} and give the same command again."
+            )
         elif self.meta("evidence_fingerprint" if self._adds else "fingerprint") != fingerprint:
             if self._adds:
                 raise RunMismatchError(
@@ -206,10 +211,14 @@ class StoreWriter:
         with _working_errors(self._path):
             return dict(self._connection.execute(sql, parameters or []).fetchnumpy())
 
+    def arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
+        """All rows of a query over the working store as an Arrow table."""
+        with _working_errors(self._path):
+            return self._connection.sql(sql, params=parameters or []).to_arrow_table()
+
     def arrays(self, sql: str, name: str, parameters: list[Any] | None = None) -> NDArray[np.float32]:
         """One array column of a query as `[n_rows, width]`."""
-        with _working_errors(self._path):
-            return from_arrow_arrays(self._connection.sql(sql, params=parameters or []).to_arrow_table(), name)
+        return from_arrow_arrays(self.arrow(sql, parameters), name)
 
     def publish(self) -> None:
         """Makes everything written so far visible to readers, as one new `store.duckdb`."""

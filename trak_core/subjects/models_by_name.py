@@ -96,7 +96,7 @@ def _of_own_code(name: str, modality: Modality) -> ReadyModel:
     if like is None:
         raise InvalidSettingError(
             f"model={name!r}: nothing tells how a model for {modality.plural} is trained; build from a recipe of your "
-            "own (docs/adding-a-task-or-recipe.md)."
+            "own (docs/adding-a-recipe.md)."
         )
 
     def make(sizes: Mapping[str, int]) -> nn.Module:

@@ -16,6 +16,7 @@ from trak_core.errors import NeedNotMetError, NotInRunError, RunMismatchError, S
 from trak_core.modalities import MODALITIES, Dataset, NewInputReader, Split, find_modality, read_encoding
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.media_rows import read_media
+from trak_core.store.run import Run
 from trak_core.subjects.custom_data import custom_subject
 from trak_core.subjects.models_by_name import find_model, model_is_here
 from trak_core.subjects.planting import plant_in

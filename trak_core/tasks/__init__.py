@@ -8,7 +8,7 @@ from trak_core.tasks.outputs import Inputs, Model, at_weights, call, read_logits
 from trak_core.tasks.registry import TASKS, find_task, label_task, register_task
 from trak_core.tasks.regression import Regression
 from trak_core.tasks.targets import Targets
-from trak_core.tasks.task import Task
+from trak_core.tasks.task import Task, prepared
 
 __all__ = [
     "TASKS",
@@ -27,6 +27,7 @@ __all__ = [
     "find_task",
     "hessian_product",
     "label_task",
+    "prepared",
     "read_logits",
     "register_task",
 ]

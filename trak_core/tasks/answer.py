@@ -30,15 +30,22 @@ class Answer:
 
     @classmethod
     def mean(cls, answers: Sequence["Answer"]) -> "Answer":
-        """The answer of several models together: of their mean probabilities, or the mean of their numbers."""
+        """The answer of several models together: of their mean probabilities where they have any.
+
+        Otherwise the mean of their numbers, or what most of them say where these are whole.
+        """
         probabilities = [answer.probabilities for answer in answers if answer.probabilities is not None]
         if probabilities:
             return cls.of_classes(torch.stack(probabilities).mean(0))
         confidences = [answer.confidence for answer in answers if answer.confidence is not None]
-        return cls(
-            torch.stack([answer.value for answer in answers]).mean(0),
-            torch.stack(confidences).mean(0) if confidences else None,
-        )
+        values = torch.stack([answer.value for answer in answers])
+        value = values.mean(0) if values.is_floating_point() else values.mode(0).values
+        return cls(value, torch.stack(confidences).mean(0) if confidences else None)
+
+    def cpu(self) -> "Answer":
+        """The same on the CPU."""
+        parts = (self.value, self.confidence, self.probabilities)
+        return Answer(*(None if part is None else part.cpu() for part in parts))  # type: ignore[arg-type]
 
     def probability_of(self, target: Tensor) -> Tensor | None:
         """Probabilities `[..., n]` of classes `[..., n]`; None where the task has no classes."""

@@ -8,16 +8,18 @@ outside this folder asks which task it is.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.inputs import to_device
 from trak_core.tasks.answer import Answer
 from trak_core.tasks.curvature import CurvaturePart, draw_parts, spectrum
-from trak_core.tasks.outputs import Inputs, Model, read_logits
+from trak_core.tasks.outputs import Inputs, Model, at_weights, read_logits
 
-__all__ = ["Task", "check_one_number_each"]
+__all__ = ["Task", "check_one_number_each", "prepared"]
 
 
 class Task(ABC):
@@ -113,7 +115,7 @@ class Task(ABC):
         """The task made ready for one checkpoint, with what depends on its weights: references, say, or their mean.
 
         Args:
-            model: the checkpoint, as in `outputs_of`.
+            model: the checkpoint, as in `outputs_of`; it takes inputs from any device and in any floating-point type.
         """
         return self
 
@@ -173,6 +175,18 @@ class Task(ABC):
         values, basis = (part.to(outputs) for part in spectrum(self, outputs, target))
         turned = torch.einsum("nij,ni->nj", basis, vectors.reshape(len(outputs), -1)) * values
         return torch.einsum("nij,nj->ni", basis, turned).reshape(outputs.shape)
+
+
+@torch.no_grad()
+def prepared(task: Task, model: nn.Module, weights: dict[str, Tensor]) -> Task:
+    """The task made ready for a model at some weights (parameters and buffers by name)."""
+    function = at_weights(model, weights)
+    like = next(value for value in weights.values() if value.is_floating_point())
+
+    def moved(*args: Tensor, **kwargs: Tensor) -> Any:
+        return function(*to_device(args, like.device, like.dtype), **to_device(kwargs, like.device, like.dtype))
+
+    return task.prepare(moved)
 
 
 @dataclass(frozen=True)

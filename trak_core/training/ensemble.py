@@ -11,7 +11,7 @@ from torch.func import stack_module_state, vmap
 
 from trak_core.errors import InvalidSettingError
 from trak_core.inputs import count, leaves, take
-from trak_core.tasks import Answer, Inputs, Task, at_weights
+from trak_core.tasks import Answer, Inputs, Task, at_weights, prepared
 
 __all__ = ["Ensemble", "chance_of", "make_models"]
 
@@ -124,7 +124,7 @@ class Ensemble:
         return np.stack(found) if found else np.ones((len(self), len(targets)), dtype=bool)
 
     def _prepared(self, task: Task, index: int) -> Task:
-        return task.prepare(at_weights(self.architecture, self.state_dict(index)))
+        return prepared(task, self.architecture, self.state_dict(index))
 
 
 def _width(leaf: Tensor) -> int:

@@ -12,7 +12,7 @@ __all__ = ["SideBySide", "side_by_side"]
 
 @dataclass(frozen=True)
 class SideBySide:
-    """How far two explanations of the same test example and class agree.
+    """How far two explanations of the same test example and target agree.
 
     Attributes:
         rank_correlation: Spearman correlation of all scores; None where one method scores all train examples alike.
@@ -37,7 +37,7 @@ def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
         one: by a method.
         other: by another.
     """
-    rows = [run.score_row(e.example.idx, e.method, e.asked_class) for e in (one, other)]
+    rows = [run.score_row(e.example.idx, e.method, e.target) for e in (one, other)]
     correlation = float(row_correlations(rows[0][None], rows[1][None])[0])
     proponents, opponents = ([_ids(e.proponents) for e in (one, other)], [_ids(e.opponents) for e in (one, other)])
     return SideBySide(

@@ -66,25 +66,26 @@ class TestOverview:
 
 def overview(run: Run) -> TestOverview:
     """The model's answers for all test examples."""
-    table = run.arrow("SELECT probabilities FROM predictions WHERE split = 'test' ORDER BY checkpoint_id, idx")
-    if table.num_rows == 0:
-        return _unknown(run)
-    of_each = from_arrow_arrays(table, "probabilities").reshape(-1, run.info.n_test, len(run.info.class_names))
-    probabilities = of_each.mean(axis=0)
-    predicted = probabilities.argmax(axis=1)
     means = run.columns(
         "SELECT avg(model_output) AS model_output, avg(loss) AS loss FROM predictions WHERE split = 'test' "
         "GROUP BY idx ORDER BY idx"
     )
-    answers = [run.info.class_names[answer] for answer in predicted]
-    if not run.info.has_classes:
+    if not len(means["loss"]):
+        return _unknown(run)
+    if run.info.has_classes:
+        table = run.arrow("SELECT probabilities FROM predictions WHERE split = 'test' ORDER BY checkpoint_id, idx")
+        of_each = from_arrow_arrays(table, "probabilities").reshape(-1, run.info.n_test, len(run.info.class_names))
+        probabilities = of_each.mean(axis=0)
+        answers = [run.info.class_names[answer] for answer in probabilities.argmax(axis=1)]
+    else:  # one answer, of which the model is as sure as can be: so that no filter shuts it out
+        probabilities = np.ones((run.info.n_test, 1), dtype=np.float32)
         answers = [f"{value:.4g}" for value in means["model_output"]]
     return TestOverview(
         labels=run.test_labels,
         answers=answers,
         loss=np.ma.filled(means["loss"].astype(np.float64), np.nan),
         probabilities=probabilities,
-        predicted=predicted,
+        predicted=probabilities.argmax(axis=1),
         confidence=probabilities.max(axis=1),
     )
 

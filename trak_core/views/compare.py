@@ -37,7 +37,7 @@ MAX_NUMBERS = 5_000_000
 N_TOP = 20
 BLOCK_NUMBERS = 2_000_000
 """Scores of one side that are held at once."""
-_OUTCOMES = {"calibration", "calibration_of_other_classes", "fingerprint", "schema_version", "removal_method"}
+_OUTCOMES = {"calibration", "calibration_of_other_targets", "fingerprint", "schema_version", "removal_method"}
 
 
 @dataclass(frozen=True)

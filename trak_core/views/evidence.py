@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trak_core.evidence import compare_removals, lds_interval, lds_per_test, predicted_outcomes
 from trak_core.store.run import Run
+from trak_core.store.run_evidence import mean_outcomes, reported_tests, subset_masks
 
 __all__ = [
     "Board",
@@ -138,8 +139,8 @@ def board(run: Run) -> Board:
         n_seeds=own[13],
         n_models=own[13] * int(run.rows("SELECT count(*) FROM subsets")[0][0]),
         slope=own[14],
-        slope_of_others=made.get("calibration_slope_of_other_classes"),
-        n_reported=int(run.reported_tests.sum()),
+        slope_of_others=made.get("calibration_slope_of_other_targets"),
+        n_reported=int(reported_tests(run).sum()),
         n_test=run.info.n_test,
         left_out=made.get("methods_left_out") or {},
         n_diverged=int(run.rows("SELECT count(*) FROM subsets WHERE role = 'diverged'")[0][0])
@@ -369,8 +370,8 @@ def predicted_against_actual(run: Run, test_idx: int, method: str | None = None)
     """
     test_idx = run.check_test(test_idx)
     scores = run.score_row(test_idx, method)[None]
-    predicted = predicted_outcomes(scores, run.subset_masks("eval"))  # [n_subsets, 1]
-    actual = run.mean_outcomes("eval")[:, [test_idx]]
+    predicted = predicted_outcomes(scores, subset_masks(run, "eval"))  # [n_subsets, 1]
+    actual = mean_outcomes(run, "eval")[:, [test_idx]]
     lds = lds_per_test(predicted, actual)
     low, high = lds_interval(lds, len(actual))
     x = predicted[:, 0] - predicted.mean() + actual.mean()

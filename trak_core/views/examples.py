@@ -17,7 +17,7 @@ class Example:
     Attributes:
         split: "train" or "test".
         idx: its number in the split.
-        label: its label.
+        label: its label; 0 where there are no classes.
         label_name: the name of its label.
         media: what it shows: its picture, its text, then further ones.
     """
@@ -38,7 +38,8 @@ def read_examples(run: Run, split: str, idxs: Sequence[int]) -> list[Example]:
     """The examples of the given numbers, in the order given; numbers must be valid."""
     wanted = [int(idx) for idx in idxs]
     rows = run.rows(
-        "SELECT idx, label, label_name FROM examples WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
+        "SELECT idx, coalesce(label, 0), label_name FROM examples "
+        "WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
         [split, wanted],
     )
     media = read_media(run, split, wanted)

@@ -11,6 +11,7 @@ from trak_core.evidence.trust import TrustLevel
 from trak_core.modalities import read_encoding
 from trak_core.store.ranking import strongest
 from trak_core.store.run import Run
+from trak_core.store.targets import DEFAULT
 from trak_core.views.browse import TestOverview
 from trak_core.views.examples import Example, read_examples
 
@@ -49,18 +50,18 @@ class Attributed:
         rank: from 1, on its side.
         score: of the method, in units of the model output unless the explanation says otherwise.
         example: the train example.
-        is_asked_class: True when its label is the class asked about.
+        is_target_class: True when its label is the class that is explained, and where there are no classes.
     """
 
     rank: int
     score: float
     example: Example
-    is_asked_class: bool
+    is_target_class: bool
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Everything that is shown about one test example and one asked class.
+    """Everything that is shown about one test example and one target.
 
     Attributes:
         example: the test example.
@@ -68,8 +69,9 @@ class Explanation:
         predicted_name: the answer in words.
         confidence: its probability, averaged over checkpoints; None where there are no classes or it is not known.
         probabilities: of all classes `[n_classes]`.
-        asked_class: the class whose model output is explained.
-        asked_name: its name.
+        target: whose model output is explained; 0 is the default of the test example.
+        target_name: its name.
+        target_class: the class that it asks about; None where there are no classes.
         method: that made the scores.
         in_model_units: True when scores estimate changes of the margin; baselines' scores have no unit.
         proponents: highest scores, best first.
@@ -86,8 +88,9 @@ class Explanation:
     predicted_name: str
     confidence: float | None
     probabilities: NDArray[np.float32]
-    asked_class: int
-    asked_name: str
+    target: int
+    target_name: str
+    target_class: int | None
     method: str
     in_model_units: bool
     proponents: list[Attributed]
@@ -108,7 +111,7 @@ def explain(
     run: Run,
     tests: TestOverview,
     test_idx: int,
-    asked_class: int | None = None,
+    target: int | None = None,
     method: str | None = None,
     k: int = 12,
 ) -> Explanation:
@@ -118,22 +121,23 @@ def explain(
         run: with scores.
         tests: `overview` of the run.
         test_idx: of the test example.
-        asked_class: None asks about the model's own answer. A method that explains only the label is taken to mean
-            that, whatever was asked, and where the answer is not known the label is asked about.
+        target: None asks about the model's own answer, or about the default where it is not known or no class. A
+            method that explains default targets only is taken to mean that one, whatever is given.
         method: the run's own method by default.
         k: length of each side.
 
     Raises:
-        NotInRunError: there is no such test example, method or class.
+        NotInRunError: there is no such test example, method or target.
     """
     test_idx, method = run.check_test(test_idx), run.check_method(method)
     example = read_examples(run, "test", [test_idx])[0]
     predicted = int(tests.predicted[test_idx])
-    answer = predicted if predicted >= 0 else example.label
-    asked = answer if asked_class is None else run.check_class(asked_class)
-    if asked != example.label and not run.explains_any_class(method):
-        asked = example.label
-    scores = run.score_row(test_idx, method, asked).astype(np.float64)
+    if target is None:
+        target = answer_target(run, tests, test_idx, method)
+    elif run.check_target(test_idx, target) and not run.explains_targets(method):
+        target = DEFAULT
+    target_class = run.class_of_target(test_idx, target)
+    scores = run.score_row(test_idx, method, target).astype(np.float64)
     counts, edges = np.histogram(scores, bins=N_BINS)
     magnitudes = np.sort(np.abs(scores))[::-1]
     total = float(magnitudes.sum())
@@ -143,18 +147,37 @@ def explain(
         predicted_name=tests.answers[test_idx],
         confidence=float(tests.confidence[test_idx]) if run.info.has_classes and predicted >= 0 else None,
         probabilities=tests.probabilities[test_idx],
-        asked_class=asked,
-        asked_name=run.info.class_names[asked],
+        target=target,
+        target_name=run.targets(test_idx)[target],
+        target_class=target_class if run.info.has_classes else None,
         method=method,
-        in_model_units=run.in_model_units(method, asked == example.label),
-        proponents=_attributed(run, scores, strongest(scores, "proponent", k), asked),
-        opponents=_attributed(run, scores, strongest(scores, "opponent", k), asked),
+        in_model_units=run.in_model_units(method, target),
+        proponents=_attributed(run, scores, strongest(scores, "proponent", k), target_class),
+        opponents=_attributed(run, scores, strongest(scores, "opponent", k), target_class),
         bin_edges=edges,
         bin_counts=counts,
         top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
-        trust=_trust(run, test_idx, method, asked, example.label),
+        trust=_trust(run, test_idx, method, target),
         words=_telling_words(run, example.text),
     )
+
+
+def answer_target(run: Run, tests: TestOverview, test_idx: int, method: str | None = None) -> int:
+    """The target that asks a test example about the model's own answer.
+
+    The default target where the answer is not known or no class, or where the method explains nothing else.
+
+    Args:
+        run: with scores.
+        tests: `overview` of the run.
+        test_idx: of the test example; must be valid.
+        method: the run's own by default.
+    """
+    predicted = int(tests.predicted[test_idx])
+    if not run.info.has_classes or predicted < 0 or not run.explains_targets(run.check_method(method)):
+        return DEFAULT
+    target = run.target_of_class(test_idx, predicted)
+    return target if target in run.targets(test_idx) else DEFAULT
 
 
 def _telling_words(run: Run, text: str) -> tuple[str, ...]:
@@ -167,25 +190,25 @@ def _telling_words(run: Run, text: str) -> tuple[str, ...]:
     return tuple(sorted(words - common))
 
 
-def _attributed(run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], asked: int) -> list[Attributed]:
+def _attributed(run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], target_class: int) -> list[Attributed]:
     examples = read_examples(run, "train", order.tolist())
     return [
-        Attributed(rank, float(scores[example.idx]), example, example.label == asked)
+        Attributed(rank, float(scores[example.idx]), example, example.label == target_class)
         for rank, example in enumerate(examples, start=1)
     ]
 
 
-def _trust(run: Run, test_idx: int, method: str, asked: int, label: int) -> Trust:
-    if asked == label:
+def _trust(run: Run, test_idx: int, method: str, target: int) -> Trust:
+    if target == DEFAULT:
         rows = run.rows(
             "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM lds WHERE method = ? AND test_idx = ?",
             [method, test_idx],
         )
     else:
         rows = run.rows(
-            "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM class_lds "
-            "WHERE method = ? AND test_idx = ? AND asked_class = ?",
-            [method, test_idx, asked],
+            "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM target_lds "
+            "WHERE method = ? AND test_idx = ? AND target = ?",
+            [method, test_idx, target],
         )
     return Trust(*rows[0]) if rows else Trust("not measured")
 
@@ -213,26 +236,23 @@ class TrainRole:
     standard_error: float | None = None
 
 
-def train_role(
-    run: Run, train_idx: int, test_idx: int, asked_class: int | None = None, method: str | None = None
-) -> TrainRole:
+def train_role(run: Run, train_idx: int, test_idx: int, target: int = DEFAULT, method: str | None = None) -> TrainRole:
     """The part that a train example plays in the explanation of a test example.
 
     Raises:
-        NotInRunError: there is no such train example, test example, method or class.
+        NotInRunError: there is no such train example, test example, method or target.
     """
     train_idx, method = run.check_train(train_idx), run.check_method(method)
-    scores = run.score_row(test_idx, method, asked_class)
+    scores = run.score_row(test_idx, method, target)
     counts = dict(
         run.rows(
             "SELECT side, count(*) FROM topk WHERE method = ? AND train_idx = ? AND rank <= ? GROUP BY side",
             [method, train_idx, HUB_DEPTH],
         )
     )
-    of_label = asked_class is None or asked_class == run.label("test", run.check_test(test_idx))
     errors = run.rows(
         "SELECT standard_error FROM topk WHERE ? AND method = ? AND test_idx = ? AND train_idx = ? LIMIT 1",
-        [of_label, method, test_idx, train_idx],
+        [target == DEFAULT, method, test_idx, train_idx],
     )
     return TrainRole(
         example=read_examples(run, "train", [train_idx])[0],
@@ -250,7 +270,7 @@ def explanation_table(explanation: Explanation) -> pd.DataFrame:
     rows = [
         {
             "test_idx": explanation.example.idx,
-            "asked_class": explanation.asked_name,
+            "target": explanation.target_name,
             "method": explanation.method,
             "side": side,
             "rank": item.rank,

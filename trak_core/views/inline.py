@@ -73,7 +73,7 @@ class Inline:
 
     def _sides(self) -> list[tuple[str, list[Attributed]]]:
         shown = self.explanation
-        what = f"“{shown.asked_name}”" if self.has_classes else "a higher answer"
+        what = f"“{shown.target_name}”" if self.has_classes else "a higher answer"
         return [
             (f"Training examples that spoke for {what}", shown.proponents),
             (f"Training examples that spoke against {what}", shown.opponents),
@@ -88,20 +88,21 @@ class Inline:
         return _card(item.example, f"{item.score:+.3g} · {item.example.label_name}")
 
 
-def show(run: Run, test_idx: int, asked_class: int | None = None, method: str | None = None, k: int = 6) -> Inline:
+def show(run: Run, test_idx: int, target: int | str | None = None, method: str | None = None, k: int = 6) -> Inline:
     """The explanation of one test example, to be the last line of a notebook's cell.
 
     Args:
         run: of `open_run`.
         test_idx: of the test example.
-        asked_class: the class whose model output is explained; the model's own answer by default.
+        target: what is asked about it, by number or name (see `Run.targets`); the model's own answer by default.
         method: the run's own method by default.
         k: train examples on each side.
 
     Raises:
-        NotInRunError: there is no such test example, method or class.
+        NotInRunError: there is no such test example, method or target.
     """
-    return Inline(explain(run, overview(run), test_idx, asked_class, method, k), run.info.has_classes)
+    number = None if target is None else run.check_target(test_idx, target)
+    return Inline(explain(run, overview(run), test_idx, number, method, k), run.info.has_classes)
 
 
 def _card(example: Example, caption: str) -> str:

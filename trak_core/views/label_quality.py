@@ -76,7 +76,7 @@ def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:
         raise NotInRunError(f"run {run.info.name!r} has no signal {signal!r}; it has: {', '.join(titles)}.")
     rows = run.rows(
         "SELECT rank, train_idx, suggested_label, suggested_confidence, score, is_likely FROM suspects "
-        "WHERE signal = ? AND rank <= ? ORDER BY rank",
+        "WHERE split = 'train' AND signal = ? AND rank <= ? ORDER BY rank",
         [signal, n],
     )
     found = tuple(
@@ -84,7 +84,9 @@ def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:
         for rank, train_idx, suggested, confidence, score, is_likely in rows
     )
     n_ranked, n_called, n_likely = run.rows(
-        "SELECT count(*), count(is_likely), count(*) FILTER (is_likely) FROM suspects WHERE signal = ?", [signal]
+        "SELECT count(*), count(is_likely), count(*) FILTER (is_likely) FROM suspects "
+        "WHERE split = 'train' AND signal = ?",
+        [signal],
     )[0]
     return FirstSuspects(signal, titles[signal], found, n_ranked, n_likely if n_called else None)
 
@@ -108,7 +110,7 @@ def planted_quality(run: Run, with_cleanlab: bool = False) -> dict[str, Quality]
     wrong[planted] = True
     found = {}
     for signal in suspect_signals(run):
-        ranked = run.columns("SELECT train_idx, score FROM suspects WHERE signal = ?", [signal])
+        ranked = run.columns("SELECT train_idx, score FROM suspects WHERE split = 'train' AND signal = ?", [signal])
         scores = np.full(run.info.n_train, -np.inf)
         scores[ranked["train_idx"]] = ranked["score"]
         found[signal] = quality(scores, wrong)

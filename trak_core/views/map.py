@@ -12,6 +12,7 @@ from trak_core.errors import InvalidSettingError
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
+from trak_core.views.explanation import answer_target
 
 __all__ = [
     "NO_STEP",
@@ -117,7 +118,12 @@ def points_inside(xy: NDArray[np.float32], polygon: Sequence[Sequence[float]]) -
 
 
 def train_answers(run: Run) -> NDArray[np.int64]:
-    """The model's answers for all train examples, averaged over checkpoints: int64 `[n_train]`, -1 where not known."""
+    """The model's answers for all train examples, averaged over checkpoints: int64 `[n_train]`, -1 where not known.
+
+    Where there are no classes they are 0, as labels are.
+    """
+    if not run.info.has_classes:
+        return np.zeros(run.info.n_train, dtype=np.int64)
     ids = [row[0] for row in run.rows("SELECT checkpoint_id FROM checkpoints ORDER BY 1")]
     if not ids:
         return np.full(run.info.n_train, -1, dtype=np.int64)
@@ -206,13 +212,12 @@ def _scale(by: Colour, values: Floats, is_signed: bool = False) -> Colouring:
 
 
 def answer_scores(run: Run, tests: TestOverview, test_idx: int, method: str) -> tuple[NDArray[np.float32], int]:
-    """Scores `[n_train]` for the model's own answer to a test example, and the class that they explain.
+    """Scores `[n_train]` for the model's own answer to a test example, and the target that they are of.
 
-    Methods that explain the label only are asked about the label, and so are all where the answer is not known.
+    Methods that explain default targets only explain that one, and so do all where the answer is not known.
     """
-    predicted, label = int(tests.predicted[test_idx]), run.label("test", test_idx)
-    asked = predicted if predicted >= 0 and (predicted == label or run.explains_any_class(method)) else label
-    return run.score_row(test_idx, method, asked), asked
+    target = answer_target(run, tests, test_idx, method)
+    return run.score_row(test_idx, method, target), target
 
 
 def map_table(points: MapPoints, colours: Colouring, picked: Sequence[int]) -> pd.DataFrame:

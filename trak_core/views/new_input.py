@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["AnswerWords", "answer_sentences", "sides"]
 
 
-def sides(run: Run, answer: Answer, asked_class: int, side: Side, k: int = 12) -> list[Attributed]:
+def sides(run: Run, answer: Answer, target_class: int, side: Side, k: int = 12) -> list[Attributed]:
     """The train examples at one end of the scores for a class, strongest first."""
-    scores = answer.scores[run.check_class(asked_class)].astype(np.float64)
+    scores = answer.scores[run.check_class(target_class)].astype(np.float64)
     examples = read_examples(run, "train", strongest(scores, side, k).tolist())
     return [
-        Attributed(rank, float(scores[example.idx]), example, example.label == asked_class)
+        Attributed(rank, float(scores[example.idx]), example, example.label == target_class)
         for rank, example in enumerate(examples, start=1)
     ]
 
@@ -45,18 +45,18 @@ class AnswerWords:
     trust: str
 
 
-def answer_sentences(run: Run, new: ExplainedInput, asked_class: int) -> AnswerWords:
+def answer_sentences(run: Run, new: ExplainedInput, target_class: int) -> AnswerWords:
     """The sentences about a new input and the class asked about."""
     answer, names = new.answer, run.info.class_names
     said = f"The model calls this “{names[answer.predicted]}”, {answer.probabilities[answer.predicted]:.0%} sure."
-    if asked_class == answer.predicted:
+    if target_class == answer.predicted:
         said += " These training examples made it so, and these spoke against it."
     else:
         said += (
-            f" It gives “{names[asked_class]}” {answer.probabilities[asked_class]:.1%}; these training examples spoke "
-            f"for “{names[asked_class]}”, and these against it."
+            f" It gives “{names[target_class]}” {answer.probabilities[target_class]:.1%}; these training examples "
+            f"spoke for “{names[target_class]}”, and these against it."
         )
-    return AnswerWords(said, _warning(new), _trust(run, new, asked_class))
+    return AnswerWords(said, _warning(new), _trust(run, new, target_class))
 
 
 def _warning(new: ExplainedInput) -> str:
@@ -82,8 +82,8 @@ def _digits(correlation: float) -> str:
     return f"{correlation:.3f}" if correlation >= 0.985 else f"{correlation:.2f}"
 
 
-def _trust(run: Run, new: ExplainedInput, asked_class: int) -> str:
-    agreement = new.answer.agreement_for(asked_class)
+def _trust(run: Run, new: ExplainedInput, target_class: int) -> str:
+    agreement = new.answer.agreement_for(target_class)
     if agreement is None:
         return "How far these scores follow the stored ones could not be measured: no test example was left for it."
     sentence = (

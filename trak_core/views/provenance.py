@@ -35,7 +35,7 @@ SETTING_TITLES = {
     "kernel": "kernel",
     "ridge": "ridge",
     "calibration": "calibration for labels",
-    "calibration_of_other_classes": "calibration for other classes",
+    "calibration_of_other_targets": "calibration for other targets",
     "n_subsets": "random halves",
     "n_seeds": "models a half",
     "removal_method": "method of removal",

@@ -117,7 +117,9 @@ def suspect_signals(run: Run) -> dict[str, str]:
 
     Signals that are not known here come last, under their own names.
     """
-    found = [str(name) for (name,) in run.rows("SELECT DISTINCT signal FROM suspects ORDER BY signal")]
+    found = [
+        str(name) for (name,) in run.rows("SELECT DISTINCT signal FROM suspects WHERE split = 'train' ORDER BY signal")
+    ]
     ordered = [name for name in _TITLES if name in found] + [name for name in found if name not in _TITLES]
     return {name: _TITLES.get(name, name.replace("_", " ").capitalize()) for name in ordered}
 
@@ -191,10 +193,11 @@ def read_suspects(run: Run, signal: str) -> Suspects:
     """
     found = run.columns(
         "SELECT train_idx, score, suggested_label, suggested_confidence, train_idx IN "
-        "(SELECT train_idx FROM suspects WHERE is_likely) AS likely FROM suspects WHERE signal = ? ORDER BY rank",
+        "(SELECT train_idx FROM suspects WHERE is_likely AND split = 'train') AS likely FROM suspects "
+        "WHERE signal = ? AND split = 'train' ORDER BY rank",
         [signal],
     )
-    is_judged = bool(run.rows("SELECT 1 FROM suspects WHERE is_likely IS NOT NULL LIMIT 1"))
+    is_judged = bool(run.rows("SELECT 1 FROM suspects WHERE is_likely IS NOT NULL AND split = 'train' LIMIT 1"))
     return Suspects(
         signal,
         found["train_idx"].astype(np.int64),

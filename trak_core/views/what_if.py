@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
+from trak_core.store.targets import class_of_target, target_of_class
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.views.browse import TestOverview, overview
 from trak_core.views.what_if_scale import (
@@ -42,14 +43,14 @@ class ClassChange:
     """What is predicted for one class.
 
     Attributes:
-        asked_class: its number.
+        number: of the class.
         name: its name.
         before: model output with all train examples, mean over checkpoints.
         change: of it without the removed ones; None where the method says nothing about this class in units of the
             model output.
     """
 
-    asked_class: int
+    number: int
     name: str
     before: float
     change: float | None
@@ -69,7 +70,7 @@ class Prediction:
         removed: numbers of the train examples.
         method: whose scores are summed.
         classes: in their order; a single entry where there are no classes.
-        asked: the one among them that was asked about.
+        target: the one among them that is explained.
         answer: name of the model's answer now.
         answer_after: name of its predicted answer; None where there are no classes or nothing is predicted.
         scale: that turned sums of scores into changes.
@@ -79,7 +80,7 @@ class Prediction:
     removed: tuple[int, ...]
     method: str
     classes: tuple[ClassChange, ...]
-    asked: ClassChange
+    target: ClassChange
     answer: str
     answer_after: str | None
     scale: Scale
@@ -97,7 +98,7 @@ def predict_removal(
     removed: Sequence[int],
     scale: Scale,
     method: str | None = None,
-    asked_class: int | None = None,
+    target: int | None = None,
 ) -> Prediction:
     """What the scores predict for each class, from one read of the scores of one test example.
 
@@ -108,28 +109,28 @@ def predict_removal(
         removed: numbers of train examples, which must be valid.
         scale: of the method.
         method: the run's own by default.
-        asked_class: None asks about the model's answer; where the method does not explain that class, the label.
+        target: None asks about the model's answer; where the method does not explain that, the label.
 
     Raises:
-        NotInRunError: there is no such test example, method or class.
+        NotInRunError: there is no such test example, method or target.
     """
     test_idx, method = run.check_test(test_idx), run.check_method(method)
     label = run.label("test", test_idx)
     predicted = int(tests.predicted[test_idx]) if tests.is_known else label
-    asked = predicted if asked_class is None else run.check_class(asked_class)
-    shown = _shown_classes(run, tests.probabilities[test_idx], {label, predicted, asked})
+    chosen = predicted if target is None else run.class_of_target(test_idx, run.check_target(test_idx, target))
+    shown = _shown_classes(run, tests.probabilities[test_idx], {label, predicted, chosen})
     before = _model_outputs(run, test_idx, label)
     changes = _changes(run, test_idx, method, label, shown, removed, scale.factor)
     names = run.info.class_names
     classes = tuple(ClassChange(c, names[c], float(before[c]), changes.get(c)) for c in shown)
-    of_class = {entry.asked_class: entry for entry in classes}
+    of_class = {entry.number: entry for entry in classes}
     after = _answer_after(tests.probabilities[test_idx], changes) if run.info.has_classes and changes else None
     return Prediction(
         test_idx=test_idx,
         removed=tuple(removed),
         method=method,
         classes=classes,
-        asked=of_class[asked] if asked in changes or label not in changes else of_class[label],
+        target=of_class[chosen] if chosen in changes or label not in changes else of_class[label],
         answer=tests.answers[test_idx],
         answer_after=None if after is None else names[after],
         scale=scale,
@@ -164,8 +165,8 @@ def _model_outputs(run: Run, test_idx: int, label: int) -> NDArray[np.float64]:
     )
     if table.num_rows == 0:
         return np.full(len(run.info.class_names), np.nan)
-    p = from_arrow_arrays(table, "probabilities").astype(np.float64)  # [n_checkpoints, n_classes]
     if run.info.has_classes:
+        p = from_arrow_arrays(table, "probabilities").astype(np.float64)  # [n_checkpoints, n_classes]
         others = p.sum(1, keepdims=True) - p
         # Of the most probable class the others are summed: in float32 the whole less p is 0 where a model is very sure.
         models, top = np.arange(len(p)), p.argmax(1)
@@ -174,7 +175,7 @@ def _model_outputs(run: Run, test_idx: int, label: int) -> NDArray[np.float64]:
         others[models, top] = rest.sum(1)
         outputs = (np.log(np.maximum(p, _TINY)) - np.log(np.maximum(others, _TINY))).mean(0)
     else:
-        outputs = np.zeros(p.shape[1])
+        outputs = np.zeros(1)
     of_label = np.array(
         [np.nan if value is None else value for value in table["model_output"].to_pylist()], dtype=float
     )
@@ -198,15 +199,18 @@ def _changes(
     """Class to predicted change, for those of the classes that the method explains in units of the model output."""
     if factor is None:
         return {}
-    others = [c for c in classes if c != label] if run.in_model_units(method, of_label=False) else []
+    others = [target_of_class(label, c) for c in classes if c != label] if run.in_model_units(method, target=1) else []
     table = run.arrow(
-        'SELECT ?::INTEGER AS asked_class, "values" FROM scores WHERE method = ? AND test_idx = ? UNION ALL '
-        'SELECT asked_class, "values" FROM class_scores '
-        "WHERE method = ? AND test_idx = ? AND asked_class IN (SELECT unnest(?::INTEGER[]))",
-        [label, method, test_idx, method, test_idx, others],
+        'SELECT 0 AS target, "values" FROM scores WHERE method = ? AND test_idx = ? UNION ALL '
+        'SELECT target, "values" FROM target_scores '
+        "WHERE method = ? AND test_idx = ? AND target IN (SELECT unnest(?::INTEGER[]))",
+        [method, test_idx, method, test_idx, others],
     )
     units = removal_units(from_arrow_arrays(table, "values"), removed)
-    return {c: factor * float(unit) for c, unit in zip(table["asked_class"].to_pylist(), units, strict=True)}
+    return {
+        class_of_target(label, target): factor * float(unit)
+        for target, unit in zip(table["target"].to_pylist(), units, strict=True)
+    }
 
 
 def _answer_after(p: NDArray[np.float32], changes: dict[int, float]) -> int:

@@ -139,7 +139,7 @@ def default_factor(run: Run, method: str) -> float | None:
 
     Scores of runs without random halves, saved from Python, are estimates for the whole data already.
     """
-    if not run.in_model_units(method, of_label=True):
+    if not run.in_model_units(method):
         return None
     return DEFAULT_FACTOR if run.info.provenance["n_subsets"] else 1.0
 

@@ -24,7 +24,7 @@ def what_if_text(predicted: Prediction, verified: Verified, title: str) -> str:
         f"{'class':16} {'now':>8} {'predicted':>10} {'actual':>8}  95% interval",
     ]
     for entry in predicted.classes:
-        c = entry.asked_class
+        c = entry.number
         change = "" if entry.change is None else f"{entry.change:+.3f}"
         lines.append(
             f"{entry.name[:16]:16} {verified.before[c]:8.3f} {change:>10} {verified.change[c]:+8.3f}  "

@@ -1,0 +1,129 @@
+"""The subset ledger: random subsets of the train examples, and what models retrained on them say.
+
+Columns of its tables for those who write it, and the same numbers as arrays for those who read it, whether from a
+published run or from the working store of a build.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.store.arrow import from_arrow_lists
+from trak_core.store.masks import pack_masks, unpack_masks
+
+__all__ = [
+    "outcome_columns",
+    "read_masks",
+    "read_outcomes",
+    "read_target_outcomes",
+    "subset_columns",
+    "target_outcome_columns",
+]
+
+Columns = dict[str, Any]
+
+
+class Reader(Protocol):
+    """What answers queries: a published run or a working store."""
+
+    def columns(self, query: str, params: list[Any], /) -> Mapping[str, Any]:
+        """All rows of a query as numpy columns."""
+        ...
+
+    def arrow(self, query: str, params: list[Any], /) -> Any:
+        """All rows of a query as an Arrow table."""
+        ...
+
+
+# --- columns to write ---------------------------------------------------------------------------------------
+
+
+def subset_columns(masks: NDArray[np.bool_], roles: Sequence[str]) -> Columns:
+    """Columns of the table `subsets`.
+
+    Args:
+        masks: members of each subset, bool `[n_subsets, n_train]`.
+        roles: "fit" or "eval", one each.
+    """
+    return {"subset_id": np.arange(len(masks)), "role": list(roles), "mask": pack_masks(masks)}
+
+
+def outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any]) -> Columns:
+    """Columns of the table `outcomes`.
+
+    Args:
+        subset_ids: of the subsets.
+        model_outputs: for the default target of each test example `[n_subsets, n_seeds, n_test]`.
+    """
+    subset, seed, test_idx = (axis.ravel() for axis in np.indices(model_outputs.shape))
+    return {
+        "subset_id": np.asarray(subset_ids, dtype=np.int64)[subset],
+        "seed": seed,
+        "test_idx": test_idx,
+        "model_output": model_outputs.ravel(),
+    }
+
+
+def target_outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any], by_seed: bool = False) -> Columns:
+    """Columns of the table `target_outcomes`, or of `target_outcomes_by_seed`.
+
+    Args:
+        subset_ids: of the subsets.
+        model_outputs: for the targets 1, 2, ... of each test example `[n_subsets, n_seeds, n_test, n_targets]`.
+        by_seed: False for means over seeds.
+    """
+    outputs = model_outputs if by_seed else model_outputs.mean(1, keepdims=True)
+    subset, seed, test_idx = (axis.ravel() for axis in np.indices(outputs.shape[:3]))
+    return {
+        "subset_id": np.asarray(subset_ids, dtype=np.int64)[subset],
+        **({"seed": seed} if by_seed else {}),
+        "test_idx": test_idx,
+        "model_outputs": outputs.reshape(-1, outputs.shape[-1]),
+    }
+
+
+# --- arrays to read -----------------------------------------------------------------------------------------
+
+
+def read_masks(reader: Reader, role: str, n_train: int) -> NDArray[np.bool_]:
+    """Members of the subsets of a role ("fit" or "eval"), bool `[n_subsets, n_train]`, by subset_id."""
+    blobs = reader.columns("SELECT mask FROM subsets WHERE role = ? ORDER BY subset_id", [role])["mask"]
+    return unpack_masks(blobs, n_train)
+
+
+def read_outcomes(reader: Reader, role: str, n_seeds: int, n_test: int) -> NDArray[np.float64]:
+    """Model outputs for default targets after retraining: `[n_subsets, n_seeds, n_test]`, by subset_id and seed."""
+    column = reader.columns(
+        "SELECT model_output FROM outcomes JOIN subsets USING (subset_id) WHERE role = ? "
+        "ORDER BY subset_id, seed, test_idx",
+        [role],
+    )["model_output"]
+    return np.asarray(column, dtype=np.float64).reshape(-1, n_seeds, n_test)
+
+
+def read_target_outcomes(
+    reader: Reader, role: str, test_idx: NDArray[np.int64], target: NDArray[np.int64], by_seed: bool = False
+) -> NDArray[np.float64]:
+    """Model outputs for further targets after retraining, averaged over seeds: `[n_subsets, n_pairs]`, by subset_id.
+
+    Args:
+        reader: of the run.
+        role: "fit" or "eval".
+        test_idx: of the test examples, at least one `[n_pairs]`; what lies between the first and the last is read.
+        target: of each, from 1 `[n_pairs]`.
+        by_seed: True for the outputs of each seed, in the order of subset and seed: `[n_subsets * n_seeds, n_pairs]`.
+    """
+    table, order = ("target_outcomes_by_seed", "subset_id, seed") if by_seed else ("target_outcomes", "subset_id")
+    first, last = int(test_idx.min()), int(test_idx.max())
+    flat, starts = from_arrow_lists(
+        reader.arrow(
+            f"SELECT model_outputs FROM {table} JOIN subsets USING (subset_id) "
+            f"WHERE role = ? AND test_idx BETWEEN ? AND ? ORDER BY {order}, test_idx",
+            [role, first, last],
+        ),
+        "model_outputs",
+    )
+    rows = np.arange(0, len(starts), last - first + 1)[:, None] + test_idx[None] - first
+    return np.asarray(flat[starts[rows] + target - 1], dtype=np.float64)

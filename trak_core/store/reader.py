@@ -1,0 +1,145 @@
+"""Reads a published store by SQL, from many threads at once.
+
+A reader is a snapshot: it goes on showing what was published when it was opened, also while a newer store takes its
+place. `generation` tells when to open it again.
+"""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import duckdb
+
+from trak_core.errors import RunNotFoundError, RunNotReadyError, StoreDamagedError, StoreVersionError
+from trak_core.store.answers import Answers
+from trak_core.store.connection import attach, reading
+from trak_core.store.files import RunFiles, generation
+from trak_core.store.schema import SCHEMA_VERSION
+from trak_core.store.upgrade import can_be_upgraded, upgraded_store
+
+__all__ = ["StoreReader"]
+
+Fetched = TypeVar("Fetched")
+
+
+class StoreReader:
+    """The published store of a run, read-only; an older one is upgraded first.
+
+    Attributes:
+        path: of the run.
+        store_file: that is read; another one than the run's where an older store could not be upgraded in its place.
+        generation: of the store when it was opened.
+
+    Args:
+        run_dir: of the run.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        RunNotReadyError: its first build has published nothing yet.
+        StorageError: the store is of an older version, and there is no room to upgrade it.
+        StoreDamagedError: the store cannot be read.
+        StoreVersionError: the store is of a newer version, or of one too old to be upgraded.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir
+        files = RunFiles(run_dir)
+        if not files.store.exists():
+            if files.build.exists():
+                raise RunNotReadyError(
+                    f"run {run_dir.name!r} has nothing to show yet: its build is not far enough. Wait for it, or give "
+                    "its build command again if it was stopped."
+                )
+            raise RunNotFoundError(f"there is no run at {run_dir}.")
+        self._lock = threading.Lock()
+        self._idle_cursors: deque[duckdb.DuckDBPyConnection] = deque()
+        self._answers = Answers()
+        self._open(files.store)
+        version = self._version()
+        if can_be_upgraded(version):
+            self.close()
+            self._open(upgraded_store(files))
+            version = self._version()
+        if version != SCHEMA_VERSION:
+            self.close()
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            raise StoreVersionError(
+                f"run {run_dir.name!r} has schema version {version}, and this program reads version "
+                f"{SCHEMA_VERSION}; {'update this program' if newer else 'build the run again'} to open it. The run "
+                "was not changed."
+            )
+
+    def _open(self, store: Path) -> None:
+        self.generation = generation(self.path)
+        self.store_file = store
+        self._connection = attach(store)
+
+    def _version(self) -> Any:
+        try:
+            found = self.rows("SELECT value FROM meta WHERE key = 'schema_version'")
+            return json.loads(found[0][0]) if found else None
+        except (StoreDamagedError, duckdb.Error, ValueError, TypeError) as error:
+            self.close()
+            raise StoreDamagedError(
+                f"{self.store_file} holds no run; give the build command again to make it anew."
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the store file."""
+        while self._idle_cursors:
+            self._idle_cursors.pop().close()
+        self._answers = Answers()
+        self._connection.close()
+
+    def sql(self, query: str, params: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation:
+        """A DuckDB relation over the tables of the run; the store cannot be changed and no file can be read.
+
+        Args:
+            query: one SELECT statement.
+            params: values for its `?` placeholders.
+        """
+        return self._cursor().sql(query, params=list(params or []))
+
+    def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query; short answers are remembered."""
+        key = self._answers.key(query, params)
+        known = self._answers.get(key)
+        if known is None:
+            known = self._read(lambda cursor: cursor.execute(query, list(params)).fetchall())
+            self._answers.put(key, known)
+        return known
+
+    def columns(self, query: str, params: Sequence[Any] = ()) -> dict[str, Any]:
+        """All rows of a query as numpy columns."""
+        return self._read(lambda cursor: cursor.execute(query, list(params)).fetchnumpy())
+
+    def arrow(self, query: str, params: Sequence[Any] = ()) -> Any:
+        """All rows of a query as an Arrow table."""
+        return self._read(lambda cursor: cursor.sql(query, params=list(params)).to_arrow_table())
+
+    def _read(self, fetch: Callable[[duckdb.DuckDBPyConnection], Fetched]) -> Fetched:
+        """What `fetch` reads to its end with a cursor that nobody else uses meanwhile."""
+        try:
+            cursor = self._idle_cursors.pop()
+        except IndexError:
+            cursor = self._cursor()
+        fetched = reading(self.store_file, lambda: fetch(cursor))
+        self._idle_cursors.append(cursor)  # not after an error: what state it is in then is not known
+        return fetched
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        # A connection shared by threads fails when two of them use it; a cursor each does not.
+        with self._lock:
+            cursor = self._connection.cursor()
+        cursor.execute("USE store")
+        return cursor
