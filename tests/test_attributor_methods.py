@@ -310,11 +310,11 @@ def test_a_saved_run_holds_the_scores_of_its_method(targets, tmp_path):
         assert {check.name: check.detail for check in verify(run) if not check.ok} == {}
         assert run.info.method == "grad_dot"
         np.testing.assert_array_equal(run.scores(), attributor.score(TEST))
-        assert run.explains_any_class("grad_dot") == (targets == "all")
+        assert run.explains_targets("grad_dot") == (targets == "all")
         if targets == "all":
             asked = (int(TEST[1][5]) + 1) % N_CLASSES
             expected = attributor.score((TEST[0], None), targets=np.full(N_TEST, asked))[5]
-            np.testing.assert_allclose(run.score_row(5, asked_class=asked), expected, rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(run.score_row(5, target=run.target_of_class(5, asked)), expected, rtol=1e-4, atol=1e-7)
 
 
 # --- real checkpoints ----------------------------------------------------------------------------------------
