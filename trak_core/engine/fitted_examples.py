@@ -87,7 +87,7 @@ class FittedExamples(Fitted):
             on_examples(len(block))
         train = self._examples(questions, "train")
         self.n_train, options = len(train), self.options
-        self._check_rows(self.n_train)
+        self._check_rows(0)
         self._context = MethodContext(
             task=self.task,
             architecture=self._model,
@@ -173,7 +173,7 @@ class FittedExamples(Fitted):
         if self._last is None or self._last[0] != key:
             self._last = None
             test = self._examples(asked, "test")
-            self._check_rows(self.n_train + len(test))
+            self._check_rows(len(test))
             self._last = (key, self._fit(replace(self.context, test=test, ridge=ridge)))
         return self._last[1]
 
@@ -208,23 +208,24 @@ class FittedExamples(Fitted):
                 "the budget, use fewer, or use method='trak', which reads them block by block."
             )
 
-    def _check_rows(self, n_examples: int) -> None:
+    def _check_rows(self, n_test: int) -> None:
         """Refuses gradients that do not fit into memory, before they are computed."""
-        info, budget = self._method.info, self.options.memory_budget
-        n_checkpoints = min(len(self.checkpoints), info.max_checkpoints or len(self.checkpoints))
-        widths = {
+        info, budget, n_all = self._method.info, self.options.memory_budget, len(self.checkpoints)
+        n_checkpoints, flat = min(n_all, info.max_checkpoints or n_all), n_parameters(self.layers)
+        packed = PackedRows(tuple(self.layers), self._computer.factored).width
+        numbers = {
             "nothing": 0,
-            "packed": PackedRows(tuple(self.layers), self._computer.factored).width,
-            "flat": n_parameters(self.layers),
+            "packed": (self.n_train + n_test) * n_checkpoints * packed,
+            "flat": (self.n_train + n_test) * n_checkpoints * flat,
+            "queries": n_test * flat,
         }
-        size = n_examples * widths[info.keeps] * n_checkpoints * self.dtype.itemsize
         if info.has_ridge:
             self.plan.check_kernel(self.n_train, self.dtype.itemsize)
-        if size > budget:
+        if (size := numbers[info.keeps] * self.dtype.itemsize) > budget:
             raise OutOfMemoryError(
-                f"method {info.name!r} holds gradients of {n_examples:,} examples in memory, {size / 1e6:,.0f} MB at "
-                f"{n_checkpoints} checkpoint(s), more than memory_budget={budget:,}. Raise the budget; {ADVICE}; or "
-                "use method='trak', which keeps them in a file."
+                f"method {info.name!r} holds gradients of {self.n_train:,} train and {n_test:,} test examples in "
+                f"memory, {size / 1e6:,.0f} MB at {n_checkpoints} checkpoint(s), more than memory_budget={budget:,}. "
+                f"Raise the budget; {ADVICE}; or use method='trak', which keeps them in a file."
             )
 
 

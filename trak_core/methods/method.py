@@ -11,6 +11,7 @@ from trak_core.methods.context import MethodContext, Need, Tuning
 
 __all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "best", "choose", "qualities"]
 
+Keeps = Literal["nothing", "packed", "flat", "queries"]
 BLOCK = 256
 """Test examples whose scores are computed at once."""
 
@@ -27,8 +28,8 @@ class MethodInfo:
         needs: what it cannot do without.
         max_checkpoints: how many it averages over at most, where each costs much; None for all.
         has_ridge: True where `MethodContext.ridge` and `proj_dim` are settings of it.
-        keeps: what it holds at once of the gradients of all examples at all its checkpoints: packed rows, flat ones of
-            all parameters, or nothing that grows with them.
+        keeps: what it holds at once of gradients: those of all examples at all its checkpoints, in packed rows or flat
+            ones of all parameters; flat ones of the test examples at one checkpoint; or nothing that grows with them.
     """
 
     name: str
@@ -38,7 +39,7 @@ class MethodInfo:
     needs: tuple[Need, ...] = ()
     max_checkpoints: int | None = None
     has_ridge: bool = False
-    keeps: Literal["nothing", "packed", "flat"] = "nothing"
+    keeps: Keeps = "nothing"
 
     @property
     def uses_checkpoints(self) -> bool:
