@@ -10,42 +10,38 @@ loss curves (its R), so scores have the right sign and order but are too small b
 `calibrate` finds it by retrained models, and scores are in units of the model output from then on.
 """
 
-import operator
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from trak_core.engine.calibration import Calibration, calibrate, check_masks
 from trak_core.engine.fitted import Fitted, Question
 from trak_core.engine.fitted_examples import FittedExamples
 from trak_core.engine.fitted_features import FittedFeatures
-from trak_core.engine.given import copied, find_device, target_tensor
+from trak_core.engine.given import check_needs, copied, find_device, target_tensor
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan
+from trak_core.engine.questions import iter_questions
 from trak_core.engine.saved_run import Saved, measure_saved
+from trak_core.engine.top_table import top_table
 from trak_core.errors import InvalidDataError, InvalidSettingError, OutOfMemoryError
 from trak_core.gradients import Precision, find_layers, n_parameters
 from trak_core.methods import (
     DEFAULT_RIDGE,
     RIDGES,
-    Examples,
-    GradientSettings,
-    MethodContext,
     check_ridge,
     find_method,
     soft_threshold,
 )
-from trak_core.store.ranking import Side, strongest
-from trak_core.subjects.batches import Block, read_data
+from trak_core.subjects.batches import read_data
 from trak_core.tasks import Task, find_task
 from trak_core.training import TrainModel
 from trak_core.training.weights import Checkpoint, Checkpoints
@@ -133,7 +129,7 @@ class Attributor:
         self.checkpoints = Checkpoints(
             model, [model] if checkpoints is None else checkpoints, self.device, self.options.dtype
         )
-        self._check_needs()
+        check_needs(self.method.info, self.task, self.model, self.checkpoints, parameters)
         self.calibration: Calibration | None = None
         self.cpu_seconds = 0.0
         self._show_progress = progress
@@ -142,19 +138,6 @@ class Attributor:
         self._saved: dict[Path, Saved] = {}
 
     # --- training examples --------------------------------------------------------------------------------
-
-    def _check_needs(self) -> None:
-        """Refuses a method whose needs are not met, before anything is computed."""
-        nothing = Examples(torch.empty(0), torch.empty(0))
-        context = MethodContext(
-            self.task,
-            self.model,
-            self.checkpoints.all_weights(),
-            nothing,
-            nothing,
-            computing=GradientSettings(self.options.parameters),
-        )
-        context.require(self.method.info.name, self.method.info.needs)
 
     def fit(self, train: Any) -> "Attributor":
         """Computes the features of all train examples at every checkpoint; returns the attributor itself.
@@ -188,13 +171,13 @@ class Attributor:
             )
         self.close()
         given = (self.model, self.task, self.layers, self.checkpoints, self.options, self.device, data.first())
-        fitted: Fitted
-        if is_trak:
-            fitted = FittedFeatures(*given, data.n_examples, self._store_dir)
-        else:
-            fitted = FittedExamples(self.method, *given)
+        fitted = (
+            FittedFeatures(*given, data.n_examples, self._store_dir) if is_trak else FittedExamples(self.method, *given)
+        )
         try:
-            with self._bar("gradients" if is_trak else "reading", data.n_examples, fitted.n_passes) as bar:
+            total = None if data.n_examples is None else data.n_examples * fitted.n_passes
+            what, hidden = "gradients" if is_trak else "reading", not self._show_progress
+            with tqdm(total=total, desc=what, unit=" examples", disable=hidden, leave=False) as bar:
                 fitted.compute(data, bar.update)
         except BaseException:
             fitted.close()
@@ -203,10 +186,6 @@ class Attributor:
         self._fitted = fitted
         self.cpu_seconds = time.process_time() - began
         return self
-
-    def _bar(self, what: str, n: int | None, times: int = 1) -> "tqdm[NoReturn]":
-        total = None if n is None else n * times
-        return tqdm(total=total, desc=what, unit=" examples", disable=not self._show_progress, leave=False)
 
     @property
     def fitted(self) -> Fitted:
@@ -280,22 +259,8 @@ class Attributor:
             yield soft_threshold(factor * scores, threshold).cpu().float().numpy()
 
     def _questions(self, test: Any, targets: Any) -> Iterator[Question]:
-        """Blocks of test examples with what is asked about each."""
-        fitted = self.fitted
         data = read_data(test, "test", self.options.batch_size)
-        given = None if targets is None else target_tensor(targets)
-        size = max(1, min(fitted.block_size, self.options.memory_budget // 8 // (fitted.n_train * 4)))
-        seen = 0
-        for block in data.blocks(size):
-            seen += len(block)
-            if given is not None and len(given) < seen:
-                break
-            yield block, self._targets(block, None if given is None else given[block.start : seen])
-        if given is not None and len(given) != seen:
-            raise InvalidSettingError(
-                f"targets holds {len(given)} entries, but there are {'more' if len(given) < seen else seen} test "
-                "examples; give one entry for each."
-            )
+        return iter_questions(self.fitted, data, None if targets is None else target_tensor(targets))
 
     def _ridge(self, ridge: float | None) -> float:
         fitted, calibrated = self.fitted, None if self.calibration is None else self.calibration.ridge
@@ -305,19 +270,6 @@ class Attributor:
             raise InvalidSettingError(f"ridge={ridge}: method {self.method.info.name!r} has none; leave it out.")
         check_ridge(ridge, fitted.n_train, fitted.plan.proj_dim, self.options.dtype)
         return ridge
-
-    def _targets(self, block: Block, given: Tensor | None) -> Tensor:
-        """What is asked about each example of a block: what was given, its labels, or the model's own answer."""
-        self.fitted.check_inputs(block)
-        if given is not None:
-            return given
-        if block.labels is not None:
-            return block.labels
-        if (answer := self.fitted.answer(block)) is not None:
-            return answer.value
-        raise InvalidDataError(
-            f"test has no labels, and task {self.task.name!r} has no answer of its own to explain; give targets=..."
-        )
 
     def self_influence(self, *, ridge: float | None = None) -> NDArray[np.float32]:
         """The score of each train example for itself: float32 `[n_train]`, in the unit of `score`.
@@ -336,31 +288,11 @@ class Attributor:
         Returns:
             A table with the columns test_idx, rank (from 1), train_idx, score. Equal scores are ordered by train_idx.
         """
-        return self._top(test, "proponent", k, targets)
+        return top_table(self.iter_scores(test, targets), "proponent", k)
 
     def opponents(self, test: Any, k: int = 20, targets: Any = None) -> pd.DataFrame:
         """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
-        return self._top(test, "opponent", k, targets)
-
-    def _top(self, test: Any, side: Side, k: int, targets: Any) -> pd.DataFrame:
-        if operator.index(k) < 1:
-            raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
-        tables, start = [], 0
-        for scores in self.iter_scores(test, targets):
-            order = strongest(scores, side, min(k, self.fitted.n_train))
-            n, kept = order.shape
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "test_idx": np.repeat(np.arange(start, start + n), kept),
-                        "rank": np.tile(np.arange(1, kept + 1), n),
-                        "train_idx": order.reshape(-1),
-                        "score": np.take_along_axis(scores, order, axis=1).reshape(-1),
-                    }
-                )
-            )
-            start += n
-        return pd.concat(tables, ignore_index=True)
+        return top_table(self.iter_scores(test, targets), "opponent", k)
 
     def calibrate(
         self, test: Any, masks: NDArray[np.bool_], outcomes: NDArray[np.float64], ridges: Sequence[float] | None = None
@@ -377,14 +309,9 @@ class Attributor:
             The calibration, which every later score uses. Judge it on subsets that were not given here.
         """
         masks, has_ridge = check_masks(masks, outcomes, self.fitted.n_train), self.method.info.has_ridge
-        if ridges is None and not has_ridge:
-            chosen = [self._ridge(None)]
-        else:
-            chosen = [self._ridge(float(ridge)) for ridge in (RIDGES if ridges is None else ridges)]
-        if not chosen:
-            raise InvalidSettingError("ridges holds no candidate; give at least one.")
-        predicted = self.fitted.predict(self._questions(test, None), masks, chosen)
-        found = calibrate(predicted, masks, outcomes)
+        candidates = RIDGES if ridges is None and has_ridge else ridges
+        chosen = [self._ridge(None)] if candidates is None else [self._ridge(float(ridge)) for ridge in candidates]
+        found = calibrate(self.fitted.predict(self._questions(test, None), masks, chosen), masks, outcomes)
         self.calibration = found if has_ridge else replace(found, ridge=None, lds_by_ridge={})
         return self.calibration
 

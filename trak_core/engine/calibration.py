@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.errors import InvalidDataError
+from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.evidence import calibration_slope, lds_per_test
 from trak_core.methods import best
 
@@ -50,7 +50,10 @@ def calibrate(predicted: Mapping[float, NDArray[np.float64]], masks: NDArray[np.
 
     Raises:
         InvalidDataError: masks and outcomes do not fit together, or tell nothing.
+        InvalidSettingError: there is no candidate.
     """
+    if not predicted:
+        raise InvalidSettingError("ridges holds no candidate; give at least one.")
     outcomes, expected = np.asarray(outcomes, dtype=np.float64), next(iter(predicted.values())).shape
     if outcomes.shape != expected:
         raise InvalidDataError(_misfit(masks, outcomes, f"{expected[1]} test examples"))

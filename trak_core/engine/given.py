@@ -1,6 +1,7 @@
 """What people hand to an `Attributor`, brought into the form that it works with."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from trak_core.errors import InvalidModelError, InvalidSettingError
+from trak_core.methods import Examples, GradientSettings, MethodContext, MethodInfo
+from trak_core.tasks import Task
+from trak_core.training.weights import Checkpoints
 
-__all__ = ["copied", "find_device", "target_tensor"]
+__all__ = ["check_needs", "copied", "find_device", "target_tensor"]
 
 
 def find_device(device: str) -> torch.device:
@@ -48,3 +52,20 @@ def target_tensor(targets: Any) -> Tensor:
             raise InvalidSettingError(f"targets={targets!r}; give a list of numbers, one for each test example.")
         values = torch.from_numpy(np.array(values))
     return values if values.is_floating_point() else values.long()
+
+
+def check_needs(
+    info: MethodInfo, task: Task, model: nn.Module, checkpoints: Checkpoints, parameters: str | Sequence[str] | None
+) -> None:
+    """Refuses a method that a model with checkpoints does not suffice for, by NeedNotMetError.
+
+    Args:
+        info: of the method.
+        task: what a prediction is.
+        model: that predicts.
+        checkpoints: of the model.
+        parameters: shell patterns of those that are differentiated; None for all.
+    """
+    nothing, computing = Examples(torch.empty(0), torch.empty(0)), GradientSettings(parameters)
+    context = MethodContext(task, model, checkpoints.all_weights(), nothing, nothing, computing=computing)
+    context.require(info.name, info.needs)

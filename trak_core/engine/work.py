@@ -64,7 +64,7 @@ class Executor(Protocol):
 
         Args:
             step: name of the step, for progress.
-            tasks: of the step, in the order in which they are best done.
+            tasks: of the step, in order; neighbours of one kind need not wait for each other.
             do: does one task and writes its block.
         """
         ...
