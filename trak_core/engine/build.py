@@ -84,7 +84,9 @@ def build_run(
         with StoreWriter(files, shape, fingerprint) as writer:
             keep_places(files, places)
             facts = {"title": recipe.title, **recipe.facts}
-            progress = ProgressReporter(files, plan(settings, pace), command or settings.command(name), listener)
+            progress = ProgressReporter(
+                files, plan(settings, pace), settings.command(name) if command is None else command, listener
+            )
             try:
                 BuildSteps(settings, subject, planted, facts, files, writer, progress).run()
             except BaseException as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trak_core.datasets import encoding_facts
-from trak_core.engine.checkpoint_step import parts_of, write_checkpoints
+from trak_core.engine.checkpoint_step import write_checkpoints
 from trak_core.engine.checkpoints import load_checkpoints
 from trak_core.engine.evidence_step import evidence_tables
 from trak_core.engine.kernels import Kernels, is_projected
@@ -174,20 +174,12 @@ class BuildSteps:
 
     def _checkpoint_blocks(self) -> dict[str, Callable[[], None]]:
         """Training in parts of as many models as the trainer takes at once, then what they all say."""
-        n = self.settings.n_checkpoints
-        parts = parts_of(self.subject, self.settings)
-        train = {
-            f"checkpoints {part.start}": partial(
-                write_checkpoints,
-                self.writer,
-                self.files,
-                self.subject,
-                self.settings,
-                part,
-                self._advance(len(part) / n),
-            )
-            for part in parts
-        }
+        n, trainer = self.settings.n_checkpoints, None if self.subject.checkpoints else self.trainer
+        size = n if trainer is None else trainer.at_once
+        train = {}
+        for part in (range(start, min(n, start + size)) for start in range(0, n, size)):
+            to_write = (self.writer, self.files, self.subject, trainer, self.settings.seed, part)
+            train[f"checkpoints {part.start}"] = partial(write_checkpoints, *to_write, self._advance(len(part) / n))
         return {**train, "checkpoints": self._checkpoint_predictions}
 
     def _checkpoint_predictions(self) -> None:
