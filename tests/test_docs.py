@@ -64,7 +64,8 @@ def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
         rows = [f"{('bad', 'good')[i % 2]} film {i},{i % 2}" for i in range(n)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     guide = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
-    images, texts, numbers, outputs, own_code, calibration = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    every = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    images, methods, texts, numbers, outputs, own_code, calibration = every
     for code, name, n_train in ((images, "mine", 1400), (texts, "my-texts", 40), (numbers, "my-numbers", 200)):
         exec(code, {})
         with tc.open_run(tmp_path / "data" / "runs" / name) as run:
@@ -86,6 +87,10 @@ def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
     masks = np.random.default_rng(0).uniform(size=(30, 1400)) < 0.5
     outcomes = masks @ first["scores"].T  # type: ignore[attr-defined]
     exec(calibration, {**first, "masks": masks, "outcomes": outcomes})
+    exec(methods, first)
+    with tc.open_run(tmp_path / "data" / "runs" / "mine-by-influence") as run:
+        assert run.info.method == "influence_ekfac"
+        assert "spoke for" in repr(tc.show(run, 0))
     other: dict[str, object] = {}
     exec(outputs, other)
     assert other["scores"].shape == (5, 60)  # type: ignore[attr-defined]
