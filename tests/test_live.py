@@ -371,7 +371,7 @@ def test_a_text_is_explained_with_the_stored_vocabulary(tmp_path):
         text = run.rows("SELECT text FROM examples WHERE split = 'test' AND idx = 3")[0][0]
         label = run.label("test", 3)
         assert (encode_inputs(scorer, [text]).numpy() == recipe.load().dataset.test.inputs[3:4]).all()
-        stored = run.score_row(3, "trak", label)
+        stored = run.score_row(3, "trak", run.target_of_class(3, label))
         assert spearmanr(run.attribute([text], [label])[0], stored)[0] > 0.999
         own = explain_new(run, {"text": text})
         assert first_text(own.media) == text
