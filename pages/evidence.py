@@ -20,17 +20,18 @@ from pages.components.evidence_panels import (
 from pages.components.export import take_away
 from pages.components.routing import through_app
 from pages.components.runs import can_be_measured, current_run, is_busy, refresh_when_published, test_overview
+from pages.components.text import plain
 from trak_core.views import board, board_table, first_test, lds_values
+from trak_core.views.own_subject import notes_of, why_no_evidence
 
 through_app()
 
 run = current_run()
 if not run.has_lds and not run.will_have_lds:
     st.subheader("Nothing was retrained for this run", anchor=False)
-    st.write(
-        f"It was {run.info.came_about}. Whether its scores can be believed shows only when models are "
-        "retrained on other data: build a recipe to see what that looks like."
-    )
+    st.write(why_no_evidence(run))
+    if not is_busy(run) and can_be_measured(run):
+        measure_panel(run)
     st.stop()
 if not run.has_lds:
     st.subheader("The evidence is not there yet", anchor=False)
@@ -43,6 +44,8 @@ if not run.has_lds:
 
 found = board(run)
 headline(found)
+for sentence in notes_of(run):
+    st.caption(plain(sentence))
 if is_busy(run):
     refresh_when_published(run)
 elif not found.is_measured and can_be_measured(run):

@@ -26,6 +26,18 @@ CHEAP = {
 }
 
 
+OWN_METHODS = (
+    *("trak", "grad_dot", "grad_cos", "influence_ekfac", "logra", "tracin", "source"),
+    *("datamodel_ridge", "empirical", "embedding", "random"),
+)
+OWN_SIZES = ["--n-checkpoints", "3", "--n-subsets", "20", "--n-seeds", "2"]
+OWN_EVIDENCE = [
+    *("--removal-tests", "2", "--removal-size", "10", "--removal-seeds", "2"),
+    *("--datamodel-subsets", "16", "--truth-subsets", "0"),
+    *(word for method in OWN_METHODS for word in ("--method", method)),
+]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests say so and skip where there is no Chromium, except in CI, where they fail."""
     if chromium_path() or os.environ.get("CI"):
@@ -74,6 +86,43 @@ def measured_runs(small_runs: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(small_runs, directory)
     measure_run(directory / "digits", MeasureSettings(**CHEAP))
     return directory
+
+
+@pytest.fixture(scope="session")
+def own_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with somebody's subject in a file, and below runs the run "mine", built from it and measured."""
+    from click.testing import CliRunner
+
+    from tests import own_subject
+    from trak_core.__main__ import cli
+
+    folder = tmp_path_factory.mktemp("desk")
+    shutil.copy(own_subject.__file__, folder / "my_subject.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAK_RUNS_DIR", str(folder / "runs"))
+        for command in (["build", str(folder / "my_subject.py"), *OWN_SIZES], ["evidence", "mine", *OWN_EVIDENCE]):
+            done = CliRunner().invoke(cli, command)
+            assert done.exit_code == 0, (done.output, done.exception)
+    return folder
+
+
+@pytest.fixture
+def own_runs(own_desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of runs that holds that run; do not change its files."""
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(own_desk / "runs"))
+    return own_desk / "runs"
+
+
+@pytest.fixture
+def own_copy(own_desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder that a test may change, in a process that knows nothing of the subject."""
+    from trak_core.subjects import subject_file
+
+    copy = tmp_path / "desk"
+    shutil.copytree(own_desk, copy)
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(copy / "runs"))
+    monkeypatch.setattr(subject_file, "_remembered", type(subject_file._remembered)())
+    return copy
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import trak_core as tc
 from tests.oracles import loop_gradients, primal_trak
 from tests.subjects import N_CLASSES, N_TEST, N_TRAIN, TEST, TRAIN, make_attributor, make_checkpoints, make_net
 from trak_core.engine import fitted as fitted_module
-from trak_core.engine.batches import read_data
 from trak_core.engine.featurizer import Featurizer
 from trak_core.errors import InvalidSettingError, OutOfMemoryError
+from trak_core.subjects.batches import read_data
 from trak_core.tasks import Classification
 
 # float64 leaves only rounding between two ways to sum the same numbers; float32 the 1e-4 that is promised.

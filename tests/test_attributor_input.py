@@ -252,7 +252,7 @@ def test_a_model_that_mixes_its_batch_is_refused():
         ({"precision": "int8"}, "precision='int8'"),
         ({"memory_budget": 5}, "memory_budget=5"),
         ({"parameters": "fc9.*"}, "parameters='fc9\\.\\*' matches none of the 8"),
-        ({"method": "magic"}, "method='magic'"),
+        ({"method": "magics"}, "there is no method 'magics'; there are: trak, "),
         ({"task": "poetry"}, "task='poetry'; there are image_classification"),
         ({"device": "tpu"}, "device='tpu'"),
     ],

@@ -1,7 +1,7 @@
 """What all methods have in common, and the plain ones against loops over examples."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -30,10 +30,13 @@ from trak_core.methods import (
     soft_threshold,
     trak,
 )
+from trak_core.methods.checkpoint_kernels import Kernels
 from trak_core.methods.method import choose
+from trak_core.methods.trak_loop import average_trak
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Classification, CustomTask, Regression
 from trak_core.training import (
+    StepLog,
     TrainingSettings,
     draw_half_subsets,
     train_ensemble,
@@ -153,6 +156,7 @@ WITHOUT: dict[Need, Callable[[MethodContext], MethodContext]] = {
     Need.CHECKPOINTS: lambda context: replace(context, states=()),
     Need.EMBEDDINGS: lambda context: replace(context, architecture=Plain()),
     Need.TRAINING_LOG: lambda context: replace(context, logs=()),
+    Need.REPLAY: lambda context: replace(context, logs=[StepLog(context.architecture)]),
     Need.LEDGER: lambda context: replace(context, ledger=None),
     Need.SMALL_MODEL: lambda context: replace(context, architecture=nn.Linear(200, 100)),
     Need.MATRIX_LAYERS: lambda context: replace(context, architecture=Plain()),
@@ -595,11 +599,48 @@ def test_a_mean_of_products_and_a_product_of_means_are_told_apart():
     terms = [a_term(seed) for seed in range(3)]
     products, weights = [term.query @ term.train.T for term in terms], [term.weight for term in terms]
     apart = ProductScores(terms).block(EVERYTHING)
-    together = ProductScores(terms, average_weights=True).block(EVERYTHING)
+    scores, _ = average_trak(Kernels(Given, 3), lambda index: [products[index]], 1.0, torch.stack(weights), N_TEST)
+    together = scores.block(EVERYTHING)
     torch.testing.assert_close(apart, sum(p * w for p, w in zip(products, weights, strict=True)) / 3)
     torch.testing.assert_close(together, sum(products) / 3 * (sum(weights) / 3))
-    shrunk = replace(ProductScores(terms), threshold=0.5).block(EVERYTHING)
-    torch.testing.assert_close(shrunk, apart.sign() * (apart.abs() - 0.5).clamp_min(0))
+    shrunk = replace(scores, threshold=0.5).block(EVERYTHING)
+    torch.testing.assert_close(shrunk, together.sign() * (together.abs() - 0.5).clamp_min(0))
+
+
+class Given:
+    """Stands for a kernel: the attributions are what is read."""
+
+    n_bytes = 0
+
+    def __init__(self, index: int) -> None:
+        self.own = torch.full((N_TRAIN,), 0.1 * index, dtype=torch.float64)
+
+    def read(self, rows: Iterable[Tensor]) -> Tensor:
+        return torch.cat(list(rows))
+
+    def attribute(self, test: Tensor, ridge: float) -> Tensor:
+        return test
+
+    def leverages(self, ridge: float) -> Tensor:
+        return self.own
+
+
+def test_averages_over_checkpoints_keep_nothing_but_sums_and_say_what_fewer_give():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(6, N_TEST + 2, N_TRAIN, generator=generator, dtype=torch.float64)
+    q = torch.rand(6, N_TRAIN, generator=generator, dtype=torch.float64)
+    scores, further = average_trak(Kernels(Given, 6), lambda index: rows[index].split(4), 1.0, q, N_TEST)
+    found = rows[:, :N_TEST]
+    torch.testing.assert_close(further, rows[:, N_TEST:].mean(0) * q.mean(0), **CLOSE)
+    torch.testing.assert_close(scores.self_influence(), 0.25 * q.mean(0), **CLOSE)
+    for n in (1, 2, 5, 6):
+        few = scores.first(n)
+        torch.testing.assert_close(few.block(EVERYTHING), found[:n].mean(0) * q[:n].mean(0), **CLOSE)
+        if n > 1:
+            error = found[:n].std(0) / n**0.5 * q[:n].mean(0)
+            torch.testing.assert_close(few.standard_error(EVERYTHING), error, **CLOSE)
+    with pytest.raises(InvalidSettingError, match="n_checkpoints=3; scores are kept of the first 1, 2, 5, 6 check"):
+        scores.first(3)
 
 
 def test_the_standard_error_over_two_checkpoints_is_half_their_distance():

@@ -160,7 +160,7 @@ def load() -> Subject:
     dataset = prepare(RawData("things", "thing", ("dark", "pale"), split(80), split(24)))
     n_words = dataset.train.inputs["words"].shape[1]
     training = TrainingSettings(epochs=12, batch_size=20, learning_rate=0.1, momentum=0.9, weight_decay=0.02)
-    return Subject(dataset, lambda: ThreeInOne(n_words), OneLogit(), training)
+    return Subject(dataset=dataset, make_model=lambda: ThreeInOne(n_words), task=OneLogit(), training=training)
 
 
 THINGS = Recipe("things", "Things", "Pictures with captions and sizes.", load, 5, 16, 60, 3)

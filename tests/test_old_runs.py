@@ -10,9 +10,14 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+from torch import nn
 
 import trak_core as tc
 from tests.old_runs import restore_run
+from tests.tiny import TINY, cut
+from trak_core.engine import MeasureSettings, measure_run
+from trak_core.engine.subject import read_build
+from trak_core.engine.what_if import verify_what_if
 from trak_core.errors import RunMismatchError, StorageError, StoreDamagedError, StoreVersionError
 from trak_core.evidence.verification import verify
 from trak_core.modalities import encoding_metadata, read_encoding
@@ -25,6 +30,7 @@ from trak_core.store.run import open_run
 from trak_core.store.schema import SCHEMA_VERSION, Shape
 from trak_core.store.what_ifs import WhatIfHistory
 from trak_core.store.writer import StoreWriter, build_lock
+from trak_core.subjects import RECIPES, Recipe, Subject
 from trak_core.views import data_fingerprint
 
 NAMES = ["digits", "prices"]
@@ -154,6 +160,38 @@ def test_reviews_of_version_4_are_upgraded_in_their_place_and_can_go_on(digits):
         [[run.info.provenance["data_fingerprint"]]],
     )
     assert reviews.read().verdicts[-1].train_idx == 1
+
+
+def few() -> Subject:
+    """What the digits of version 4 were built with."""
+    tiny = TINY.load()
+    train, test = cut(tiny.dataset.train, 30), cut(tiny.dataset.test, 10)
+    return replace(
+        tiny,
+        dataset=replace(tiny.dataset, name="few", train=train, test=test),
+        make_model=lambda: nn.Sequential(nn.Linear(64, 4), nn.GELU(), nn.Linear(4, 10)),
+        training=replace(tiny.training, batch_size=10),
+    )
+
+
+def test_a_run_of_version_4_can_be_measured_and_asked_further(digits, monkeypatch):
+    recipe = Recipe("few", "Few digits", "30 training and 10 test images.", few, 2, 4, 20, 2, 2)
+    monkeypatch.setitem(RECIPES, "few", recipe)
+    with open_run(digits) as run:
+        _, subject = read_build(run)  # refuses a run that was built from other data or by other code
+        known = WhatIfHistory(digits).of_run(run.info.provenance["fingerprint"])
+        before = {method: run.scores(method) for method in run.info.methods}
+    assert len(subject.dataset.train) == 30
+    assert verify_what_if(digits, 2, [9, 4, 1], n_seeds=3) == known[0]
+    assert verify_what_if(digits, 3, [1], n_seeds=2).n_pairs == 2
+    change(digits, "UPDATE checkpoints SET log_sha256 = NULL")  # logs of training are not kept with it
+    settings = MeasureSettings(methods=("nearest",), n_removal_tests=0, n_datamodel_subsets=0, n_truth_subsets=0)
+    measure_run(digits, settings)
+    with open_run(digits) as run:
+        assert set(run.info.methods) == {*before, "nearest"}
+        assert [check.detail for check in verify(run) if not check.ok] == []
+        for method, scores in before.items():
+            np.testing.assert_array_equal(run.scores(method), scores)
 
 
 # --- the old store is safe ----------------------------------------------------------------------------------

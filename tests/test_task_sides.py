@@ -13,10 +13,10 @@ import trak_core as tc
 from tests.oracles import primal_trak
 from tests.toy_tasks import N_LEFT, N_RIGHT, N_TOKENS, NextTokens, Pairs, PairsModel, TokensModel
 from trak_core.curvature import fisher_matrix
-from trak_core.engine.batches import read_data
 from trak_core.gradients import StateDict, prepared, representations, take
 from trak_core.methods import DEFAULT_RIDGE, Examples, GradientRows, MethodContext, find_method, influence
 from trak_core.methods.magic import magic_scores
+from trak_core.subjects.batches import read_data
 from trak_core.tasks import Inputs, Regression, Targets, Task, call
 from trak_core.training import (
     Ensemble,

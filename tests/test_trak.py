@@ -1,12 +1,15 @@
 """The dual kernel against a dense solve in parameter space, in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.oracles import primal_trak
 from trak_core.errors import InvalidSettingError, SingularKernelError
-from trak_core.methods import DualKernel, embedding_scores, random_scores, same_class_scores
+from trak_core.methods import DualKernel, Examples, MethodContext, find_method
+from trak_core.tasks import Classification
 
 N_TRAIN, N_TEST, N_PARAMETERS = 23, 7, 40
 
@@ -65,19 +68,34 @@ def test_an_impossible_ridge_is_refused(ridge):
         DualKernel(torch.eye(3)).factorize(ridge)
 
 
-def test_same_class_scores_are_one_for_the_asked_class_only():
-    scores = same_class_scores(np.array([1, 0]), np.array([0, 1, 1]))
+def context_of(train: list[list[float]], labels: list[int], test: list[list[float]], targets: list[int]):
+    """Examples of a model that is one Linear layer, so that inputs are what the layer sees."""
+    model = torch.nn.Linear(2, 2)
+    examples = [
+        Examples(torch.tensor(inputs), torch.tensor(asked)) for inputs, asked in ((train, labels), (test, targets))
+    ]
+    return MethodContext(Classification(), model, [model.state_dict()], *examples)
+
+
+def test_same_class_scores_are_one_for_the_target_class_only():
+    context = context_of([[0.0, 0], [0, 0], [0, 0]], [0, 1, 1], [[0.0, 0], [0, 0]], [1, 0])
+    scores = find_method("same_class").fit(context).block(slice(None))
     assert scores.tolist() == [[0, 1, 1], [1, 0, 0]]
 
 
 def test_embedding_scores_are_cosines_and_zero_for_a_zero_vector():
-    scores = embedding_scores(np.array([[3.0, 0.0]], "f4"), np.array([[2, 0], [0, 1], [1, 1], [0, 0]], "f4"))
+    context = context_of([[2.0, 0], [0, 1], [1, 1], [0, 0]], [0, 0, 0, 0], [[3.0, 0.0]], [0])
+    scores = find_method("embedding").fit(context).block(slice(None))
     np.testing.assert_allclose(scores, [[1, 0, 0.5**0.5, 0]], rtol=1e-6)
 
 
 def test_random_scores_repeat_with_their_seed():
-    assert np.array_equal(random_scores(2, 3, 0), random_scores(2, 3, 0))
-    assert not np.array_equal(random_scores(2, 3, 0), random_scores(2, 3, 1))
+    context = context_of([[0.0, 0]] * 3, [0, 1, 1], [[0.0, 0]] * 2, [1, 0])
+    first, again, other = (
+        find_method("random").fit(replace(context, seed=seed)).block(slice(None)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("ridge", [1e-2, 1.0])

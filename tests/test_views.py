@@ -115,6 +115,16 @@ def test_two_methods_side_by_side_share_what_their_lists_share(small_run):
     assert agreement.rank_correlation == pytest.approx(spearmanr(*rows).statistic)
 
 
+def test_an_explanation_asks_the_store_few_questions(small_run, monkeypatch):
+    """Each costs a millisecond or two of a click; one that was asked before costs nothing."""
+    tests, asked = overview(small_run), []
+    explain(small_run, tests, 17)
+    plain = small_run._read
+    monkeypatch.setattr(small_run, "_read", lambda fetch: asked.append(fetch) or plain(fetch))
+    explain(small_run, tests, 18)
+    assert len(asked) <= 6
+
+
 def test_a_method_beside_itself_agrees_in_all(small_run):
     explanation = explain(small_run, overview(small_run), 17, k=10)
     agreement = side_by_side(small_run, explanation, explanation)

@@ -30,7 +30,7 @@ def load() -> Subject:
     digits = load_digits()
     dataset = replace(digits, name="tiny", train=cut(digits.train, N_TRAIN), test=cut(digits.test, N_TEST))
     training = TrainingSettings(epochs=8, batch_size=20, learning_rate=0.1, momentum=0.9, weight_decay=0.02)
-    return Subject(dataset, make_model, Classification(), training)
+    return Subject(dataset=dataset, make_model=make_model, task=Classification(), training=training)
 
 
 TINY = Recipe("tiny", "A few digits", "120 training and 40 test images.", load, 2, 8, 20, 2, 3)

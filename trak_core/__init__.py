@@ -13,9 +13,11 @@ from trak_core.store.catalog import list_runs
 from trak_core.store.run import Lds, RunInfo
 
 if TYPE_CHECKING:
-    from trak_core.engine import Attributor, Calibration
+    from trak_core.engine import Attributor, Calibration, build, measure
     from trak_core.exchange import Imported, export_table, import_scores
+    from trak_core.subjects import Subject
     from trak_core.tasks import CustomTask
+    from trak_core.training import TrainingSettings
     from trak_core.views.inline import show
 
 __all__ = [
@@ -27,10 +29,14 @@ __all__ = [
     "Lds",
     "Run",
     "RunInfo",
+    "Subject",
+    "TrainingSettings",
     "TrakCoreError",
+    "build",
     "export_table",
     "import_scores",
     "list_runs",
+    "measure",
     "open_run",
     "show",
 ]
@@ -42,8 +48,12 @@ _WHEN_USED = {
     "Calibration": "trak_core.engine",
     "CustomTask": "trak_core.tasks",
     "Imported": "trak_core.exchange",
+    "Subject": "trak_core.subjects",
+    "TrainingSettings": "trak_core.training",
+    "build": "trak_core.engine",
     "export_table": "trak_core.exchange",
     "import_scores": "trak_core.exchange",
+    "measure": "trak_core.engine",
     "show": "trak_core.views.inline",
 }
 

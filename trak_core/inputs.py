@@ -50,7 +50,9 @@ def count(inputs: Any) -> int:
         InvalidDataError: there are no arrays, one of them is none, or they differ in length.
     """
     parts = leaves(inputs)
-    wrong = [type(part).__name__ for part in parts if not isinstance(part, list) and not getattr(part, "shape", ())]
+    if any(getattr(part, "shape", None) == () for part in parts):
+        raise InvalidDataError("a batch holds a single number among its inputs; give tensors [n, ...], a row each.")
+    wrong = [type(part).__name__ for part in parts if not isinstance(part, list) and not hasattr(part, "shape")]
     if wrong or not parts:
         raise InvalidDataError(
             f"a batch holds {', '.join(wrong) or 'nothing'} among its inputs; give tensors [n, ...], a tuple or a dict "

@@ -26,6 +26,7 @@ from trak_core.views import (
     truth_rows,
     truth_table,
 )
+from trak_core.views.own_subject import what_is_left_to_measure
 
 __all__ = [
     "LDS_HELP",
@@ -110,12 +111,9 @@ def measure_panel(run: Run) -> None:
     """Offers to measure the methods that the run does not have yet."""
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap="xsmall"):
-            st.markdown("**There are more methods to compare, and removal to measure**")
-            st.caption(
-                "MAGIC, influence functions, SOURCE, datamodels and others, each judged by the same retrained models; "
-                "then the strongest proponents are removed and models trained without them. It takes ten to twenty "
-                "minutes on two processor cores, and results join this page as they come."
-            )
+            title, caption = what_is_left_to_measure(run)
+            st.markdown(f"**{title}**")
+            st.caption(caption)
             begun = read_status(run.path)
             if problem := builds().failure(run.path) or (begun.message if begun else None):
                 st.text(problem)

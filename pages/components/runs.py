@@ -14,7 +14,7 @@ from trak_core.store.catalog import RunSummary, published_runs, summarize
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, generation, open_run
-from trak_core.subjects.of_run import can_be_made_again
+from trak_core.subjects.of_run import has_subject
 from trak_core.views import FeatureSpace, Story, TestOverview, feature_space, find_stories, overview
 
 __all__ = [
@@ -134,8 +134,8 @@ def is_busy(run: Run) -> bool:
 
 
 def can_be_measured(run: Run) -> bool:
-    """True when the run's models can be retrained, and its gradients are whole, as methods are compared with them."""
-    return can_be_made_again(run) and not run.info.is_projected
+    """True when the run's data and model can be had, and its gradients are whole, as methods are compared with them."""
+    return has_subject(run) and not run.info.is_projected
 
 
 def refresh_when_published(run: Run) -> None:

@@ -48,7 +48,7 @@ def _fashion() -> Subject:
     dataset = Dataset("fashion", "image", CLOTHES, split("train", N_FASHION_TRAIN), split("t10k", N_FASHION_TEST))
     # Chosen on other images, the 20,001st to the 25,000th, and other seeds than those that are reported.
     training = TrainingSettings(epochs=20, batch_size=100, learning_rate=0.05, momentum=0.9, weight_decay=0.002)
-    return Subject(dataset, _network(784, 128, 10), Classification(), training)
+    return Subject(dataset=dataset, make_model=_network(784, 128, 10), task=Classification(), training=training)
 
 
 def _trec() -> Subject:
@@ -73,7 +73,12 @@ def _trec() -> Subject:
 
     dataset = Dataset("trec", "text", names, split("train"), split("test"), vocabulary)
     training = TrainingSettings(epochs=20, batch_size=64, learning_rate=0.3, momentum=0.9, weight_decay=0.002)
-    return Subject(dataset, _network(N_WORDS, 32, len(names)), Classification("text"), training)
+    return Subject(
+        dataset=dataset,
+        make_model=_network(N_WORDS, 32, len(names)),
+        task=Classification("text"),
+        training=training,
+    )
 
 
 def _network(n_inputs: int, n_hidden: int, n_classes: int):  # type: ignore[no-untyped-def]

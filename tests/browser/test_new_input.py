@@ -61,7 +61,7 @@ def test_a_drawing_is_explained_and_can_be_cleared_by_keyboard(explorer: App, pa
     proponents = page.get_by_role("group", name="proponent of your input")
     expect(proponents).to_be_visible(timeout=FIRST_MS)
     expect(page.get_by_text(re.compile("calls this “[0-9]”, [0-9]+% sure. These"))).to_be_visible()
-    expect(page.get_by_alt_text("your image as the model sees it")).to_be_visible()
+    expect(page.get_by_alt_text("your input as the model sees it")).to_be_visible()
     clear = page.get_by_role("button", name="Clear", exact=True)
     page.get_by_role("img", name="Sheet to draw").focus()
     page.keyboard.press("Tab")

@@ -4,7 +4,7 @@ import click
 
 from trak_core.subjects.planting import KINDS
 
-__all__ = ["planting_options", "seed_and_device"]
+__all__ = ["planting_options", "seed_and_device", "size_options"]
 
 
 def seed_and_device() -> list[click.Parameter]:
@@ -18,6 +18,15 @@ def seed_and_device() -> list[click.Parameter]:
             show_default=True,
             help="Where to compute.",
         ),
+    ]
+
+
+def size_options() -> list[click.Parameter]:
+    """Sizes in place of what a budget of minutes pays for."""
+    return [
+        click.Option(["--n-checkpoints"], type=int, help="Models that attribution averages over.  [by --minutes]"),
+        click.Option(["--n-subsets"], type=int, help="Random halves to retrain on.  [by --minutes]"),
+        click.Option(["--n-seeds"], type=int, help="Models retrained on each half.  [by --minutes]"),
     ]
 
 

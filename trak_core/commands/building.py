@@ -1,9 +1,14 @@
 """Commands that build runs and measure them."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import click
 
 from trak_core.commands.build_options import planting_options, seed_and_device
 from trak_core.commands.custom_data import build_commands
+from trak_core.commands.subject import read_subject, subject_command, subject_option
 from trak_core.commands.terminal import LOOK_AT_IT, clear_errors, progress_bar, say_complete
 from trak_core.errors import UnknownRecipeError
 from trak_core.folders import runs_dir
@@ -27,16 +32,20 @@ class BuildGroup(click.Group):
         """The command that builds one of them; an unknown name is one clear line."""
         if cmd_name in self.commands:
             return self.commands[cmd_name]
+        if cmd_name.endswith(".py"):
+            return subject_command(cmd_name)
         with clear_errors():
             try:
                 return _build_command(find_recipe(cmd_name))
             except UnknownRecipeError as error:
-                raise UnknownRecipeError(f"{error} Your own data come as: {', '.join(self.commands)}.") from error
+                raise UnknownRecipeError(
+                    f"{error} Your own data come as: {', '.join(self.commands)}; your own subject as a Python file."
+                ) from error
 
 
 @click.group(cls=BuildGroup, commands=build_commands())
 def build() -> None:
-    """Build a run from a recipe or from your own data, or go on with one that was stopped."""
+    """Build a run from a recipe, your own data or your own subject (FILE.py), or go on with one that was stopped."""
 
 
 def _build_command(recipe: Recipe) -> click.Command:
@@ -98,19 +107,21 @@ def _build(
 @click.option("--method", "methods", multiple=True, help="Measure this method only; may be repeated. All by default.")
 @click.option("--removal-tests", type=int, help="Test examples that removal is measured on; 0 for none.")
 @click.option("--removal-size", "removal_sizes", type=int, multiple=True, help="How many to remove; may be repeated.")
-@click.option("--removal-seeds", type=int, default=3, show_default=True, help="Models retrained for each removal.")
-@click.option("--datamodel-subsets", type=int, default=400, show_default=True, help="Random halves to learn from.")
-@click.option(
-    "--truth-subsets", type=int, default=50, show_default=True, help="Subsets of each further truth; 0: none."
-)
+@click.option("--removal-seeds", type=int, help="Models retrained for each removal.  [3]")
+@click.option("--datamodel-subsets", type=int, help="Random halves to learn from.  [400]")
+@click.option("--truth-subsets", type=int, help="Subsets of each further truth; 0: none.  [50]")
+@click.option("--minutes", type=float, help="Choose what is not given by this budget.  [20 where a train_model trains]")
+@subject_option
 def evidence(
     run: str,
     methods: tuple[str, ...],
     removal_tests: int | None,
     removal_sizes: tuple[int, ...],
-    removal_seeds: int,
-    datamodel_subsets: int,
-    truth_subsets: int,
+    removal_seeds: int | None,
+    datamodel_subsets: int | None,
+    truth_subsets: int | None,
+    minutes: float | None,
+    subject: Path | None,
 ) -> None:
     """Measure every method of RUN (a name or a path) by retraining, and print the board.
 
@@ -118,21 +129,25 @@ def evidence(
     """
     stop_when_asked()
     with clear_errors():
-        from trak_core.engine import MeasureSettings, measure_run
-        from trak_core.methods import METHODS
+        from trak_core.engine import measure_run
+        from trak_core.engine.doors import settings_of
 
         run_dir = find_run(run)
+        read_subject(subject, run_dir)
         with open_run(run_dir) as opened:
             recipe = opened.info.recipe
-        default = RECIPES[recipe].n_removal_tests if recipe in RECIPES else Recipe.n_removal_tests
-        settings = MeasureSettings(
-            methods=methods or tuple(METHODS),
-            n_removal_tests=default if removal_tests is None else removal_tests,
-            removal_sizes=removal_sizes or MeasureSettings.removal_sizes,
-            n_removal_seeds=removal_seeds,
-            n_datamodel_subsets=datamodel_subsets,
-            n_truth_subsets=truth_subsets,
-        )
+        settings = settings_of(run_dir, minutes)
+        given: dict[str, Any] = {
+            "methods": methods or None,
+            "n_removal_tests": removal_tests,
+            "removal_sizes": removal_sizes or None,
+            "n_removal_seeds": removal_seeds,
+            "n_datamodel_subsets": datamodel_subsets,
+            "n_truth_subsets": truth_subsets,
+        }
+        if recipe in RECIPES and removal_tests is None and minutes is None:
+            given["n_removal_tests"] = RECIPES[recipe].n_removal_tests
+        settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
         with progress_bar() as show:
             measure_run(run_dir, settings, show)
         with open_run(run_dir) as opened:

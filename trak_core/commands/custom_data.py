@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from trak_core.commands.build_options import planting_options, seed_and_device
+from trak_core.commands.build_options import planting_options, seed_and_device, size_options
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
@@ -63,11 +63,6 @@ def _build_command(kind: DataKind) -> click.Command:
     modalities = [MODALITIES[name] for name in kind.modalities if name in MODALITIES]
     models = [model.name for modality in modalities for model in modality.models]
     models += [f"{library.prefix}:NAME" for modality in modalities for library in modality.libraries]
-    sizes = [
-        click.Option(["--n-checkpoints"], type=int, help="Models that attribution averages over.  [by --minutes]"),
-        click.Option(["--n-subsets"], type=int, help="Random halves to retrain on.  [by --minutes]"),
-        click.Option(["--n-seeds"], type=int, help="Models retrained on each half.  [by --minutes]"),
-    ]
     return click.Command(
         kind.name,
         callback=lambda **options: _build(kind, **options),
@@ -92,7 +87,7 @@ def _build_command(kind: DataKind) -> click.Command:
             click.Option(["--n-train"], type=int, help="Train examples to draw.  [all]"),
             click.Option(["--n-test"], type=int, help="Test examples to explain.  [all, up to 1500]"),
             *seed_and_device(),
-            *sizes,
+            *size_options(),
             *planting_options(),
         ],
     )

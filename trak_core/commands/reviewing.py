@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from trak_core.commands.subject import read_subject, subject_option
 from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors, retraining_bar
 from trak_core.evidence.retraining import N_SEEDS as N_LABEL_SEEDS
 from trak_core.evidence.retraining import as_trial
@@ -61,8 +62,16 @@ def suspects(run: str, by: str | None, first: int, with_cleanlab: bool, as_json:
 @click.option("--target", help="Whose proponents, by name; the label or the default of the test example otherwise.")
 @click.option("--seeds", type=int, default=N_SEEDS, show_default=True, help="Pairs of models to train.")
 @click.option("--method", help="Whose scores predict and name proponents; the run's own by default.")
+@subject_option
 def what_if(
-    run: str, test_idx: int, remove: str, top_proponents: int, target: str | None, seeds: int, method: str | None
+    run: str,
+    test_idx: int,
+    remove: str,
+    top_proponents: int,
+    target: str | None,
+    seeds: int,
+    method: str | None,
+    subject: Path | None,
 ) -> None:
     """Retrain the models of RUN (a name or a path) with and without some train examples.
 
@@ -72,6 +81,7 @@ def what_if(
     stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
+        read_subject(subject, run_dir)
         with open_run(run_dir) as opened:
             removed = read_removed(sys.stdin.read() if remove == "-" else remove)
             if top_proponents:
@@ -91,7 +101,8 @@ def what_if(
 @click.option("--labels", "file", type=click.Path(path_type=Path), help="Labels to try; the review's by default.")
 @click.option("--n-seeds", type=int, default=N_LABEL_SEEDS, show_default=True, help="Models on each set of labels.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
+@subject_option
+def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool, subject: Path | None) -> None:
     """Retrain the models of RUN (a name or a path) on its labels as given and as cleaned, and compare.
 
     The cleaned labels are those of the review, or of a CSV or Parquet file with the columns train_idx and new_label (a
@@ -102,6 +113,7 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool) -> None:
     stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         run_dir = find_run(run)
+        read_subject(subject, run_dir)
         with open_run(run_dir) as opened:
             log = ReviewLog() if file is not None else _standing(opened)
             corrections = corrections_of(opened, log) if file is None else read_label_file(opened, file)

@@ -42,13 +42,14 @@ def number(value: float | None) -> str:
 def say_complete(run_dir: Path) -> None:
     """Says where a finished run lies, how well its scores predict_removal, and how to look at it."""
     with open_run(run_dir) as run:
-        lds = run.lds()
-    click.echo(
-        f"Run {run_dir.name!r} is complete: {run_dir}\n"
-        f"LDS of {run.info.method}: {number(lds.mean)} "
-        f"(95% interval {number(lds.ci_low)} to {number(lds.ci_high)}), "
-        f"noise ceiling {number(lds.noise_ceiling)}.\n{LOOK_AT_IT}"
-    )
+        lds = run.lds() if run.has_lds else None
+    evidence = "No model was retrained, so that its LDS is not known."
+    if lds is not None:
+        evidence = (
+            f"LDS of {run.info.method}: {number(lds.mean)} (95% interval {number(lds.ci_low)} to "
+            f"{number(lds.ci_high)}), noise ceiling {number(lds.noise_ceiling)}."
+        )
+    click.echo(f"Run {run_dir.name!r} is complete: {run_dir}\n{evidence}\n{LOOK_AT_IT}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from trak_core.engine.attributor import Attributor
 from trak_core.engine.build import build_run
 from trak_core.engine.calibration import Calibration
+from trak_core.engine.doors import build, measure
 from trak_core.engine.map_run import map_run
 from trak_core.engine.measure import measure_run
 from trak_core.engine.measure_settings import MeasureSettings
@@ -15,7 +16,9 @@ __all__ = [
     "Calibration",
     "MeasureSettings",
     "Plan",
+    "build",
     "build_run",
     "map_run",
+    "measure",
     "measure_run",
 ]

@@ -10,34 +10,41 @@ loss curves (its R), so scores have the right sign and order but are too small b
 `calibrate` finds it by retrained models, and scores are in units of the model output from then on.
 """
 
-import copy
-import operator
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
+from torch import nn
 from tqdm.auto import tqdm
 
-from trak_core.engine.batches import Block, read_data
-from trak_core.engine.calibration import Calibration, calibrate
-from trak_core.engine.fitted import FittedFeatures
+from trak_core.engine.calibration import Calibration, calibrate, check_masks
+from trak_core.engine.fitted import Fitted, Question
+from trak_core.engine.fitted_examples import FittedExamples
+from trak_core.engine.fitted_features import FittedFeatures
+from trak_core.engine.given import check_needs, copied, find_device, target_tensor
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan
-from trak_core.engine.stored_kernels import CheckpointKernels
-from trak_core.engine.train_rows import TrainRows
-from trak_core.engine.weights import Checkpoint, Checkpoints
-from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError, OutOfMemoryError
+from trak_core.engine.questions import iter_questions
+from trak_core.engine.saved_run import Saved, measure_saved
+from trak_core.engine.top_table import top_table
+from trak_core.errors import InvalidDataError, InvalidSettingError, OutOfMemoryError
 from trak_core.gradients import Precision, find_layers, n_parameters
-from trak_core.methods import DEFAULT_RIDGE, RIDGES, check_ridge, soft_threshold
-from trak_core.store.ranking import Side, strongest
+from trak_core.methods import (
+    DEFAULT_RIDGE,
+    RIDGES,
+    check_ridge,
+    find_method,
+    soft_threshold,
+)
+from trak_core.subjects.batches import read_data
 from trak_core.tasks import Task, find_task
+from trak_core.training import TrainModel
+from trak_core.training.weights import Checkpoint, Checkpoints
 
 __all__ = ["Attributor"]
 
@@ -60,7 +67,9 @@ class Attributor:
             `CustomTask`.
         checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, or modules. Models
             trained apart from each other give better scores than one, and so do five than two.
-        method: "trak".
+        method: "trak", or another whose needs checkpoints alone meet: trak_threshold, trak_dropout, trak_forward,
+            influence_exact, influence_cg, influence_ekfac, logra, grad_dot, grad_cos, embedding, nearest, grad_norm,
+            same_class, random.
         proj_dim: dimension of projected gradients. None takes whole gradients (the exact kernel) when there are few
             train examples, else a dimension by the size of the model; `plan` tells which.
         seed: of the projections; one seed gives the same features on every device.
@@ -107,31 +116,34 @@ class Attributor:
         store: str | Path | None = None,
         progress: bool = True,
     ) -> None:
-        if method != "trak":
-            raise InvalidSettingError(f"method={method!r}; it must be 'trak'.")
+        self.method = find_method(method)
         self.options = Options(
             proj_dim, seed, projection, parameters, gradients, ridge, precision, batch_size, memory_budget
         )
+        self.options.check_method(self.method.info, has_store=store is not None)
         self.task = find_task(task)
-        self.device = _find_device(device)
+        self.device = find_device(device)
         # A copy: the caller's model keeps its mode, its device and its hooks.
-        self.model = _copied(model).to(self.device, self.options.dtype).eval()
+        self.model = copied(model).to(self.device, self.options.dtype).eval()
         self.layers = find_layers(self.model, parameters)
         self.checkpoints = Checkpoints(
             model, [model] if checkpoints is None else checkpoints, self.device, self.options.dtype
         )
+        check_needs(self.method.info, self.task, self.model, self.checkpoints, parameters)
         self.calibration: Calibration | None = None
         self.cpu_seconds = 0.0
         self._show_progress = progress
         self._store_dir = None if store is None else Path(store)
-        self._fitted: FittedFeatures | None = None
-        self._kernels: CheckpointKernels | None = None
-        self._mean_q = torch.empty(0)
+        self._fitted: Fitted | None = None
+        self._saved: dict[Path, Saved] = {}
 
     # --- training examples --------------------------------------------------------------------------------
 
     def fit(self, train: Any) -> "Attributor":
         """Computes the features of all train examples at every checkpoint; returns the attributor itself.
+
+        Methods other than TRAK see train and test examples together: for them the train examples are read into memory,
+        and `score` computes the rest.
 
         Args:
             train: a DataLoader without shuffling, an iterable of batches, or `(inputs, labels)` as numpy arrays or
@@ -145,65 +157,39 @@ class Attributor:
             InvalidModelError: the model cannot be attributed; NoLogitsError if it returns no logits.
             NonFiniteGradientError: a gradient is NaN or infinite; the message names the example and the layer.
             RunMismatchError: the store holds features of other weights, data or settings.
-            OutOfMemoryError: not even one example fits, or the exact kernel does not.
+            OutOfMemoryError: not even one example fits, or the exact kernel does not; for methods other than TRAK, not
+                all train examples do.
             StorageError: the disk is full, read-only or failing. Whatever the error, blocks in a `store` are kept.
         """
         began = time.process_time()
         data = read_data(train, "train", self.options.batch_size)
-        if not data.can_repeat and len(self.checkpoints) > 1:
+        is_trak = self.method.info.name == "trak"
+        if is_trak and not data.can_repeat and len(self.checkpoints) > 1:
             raise InvalidDataError(
                 f"train can be read once only (a {type(train).__name__}), but there are {len(self.checkpoints)} "
                 "checkpoints to pass it through; give a list of batches, a DataLoader or arrays."
             )
         self.close()
-        fitted = FittedFeatures(
-            self.model,
-            self.task,
-            self.layers,
-            self.checkpoints,
-            self.options,
-            self.device,
-            data.first(),
-            data.n_examples,
-            self._store_dir,
+        given = (self.model, self.task, self.layers, self.checkpoints, self.options, self.device, data.first())
+        fitted = (
+            FittedFeatures(*given, data.n_examples, self._store_dir) if is_trak else FittedExamples(self.method, *given)
         )
         try:
-            with self._bar("gradients", data.n_examples, len(self.checkpoints)) as bar:
+            total = None if data.n_examples is None else data.n_examples * fitted.n_passes
+            what, hidden = "gradients" if is_trak else "reading", not self._show_progress
+            with tqdm(total=total, desc=what, unit=" examples", disable=hidden, leave=False) as bar:
                 fitted.compute(data, bar.update)
-            self._settle(fitted)
         except BaseException:
             fitted.close()
             raise
+        self.calibration = None
+        self._fitted = fitted
         self.cpu_seconds = time.process_time() - began
         return self
 
-    def _settle(self, fitted: FittedFeatures) -> None:
-        """What holds for all checkpoints, once all features are there."""
-        n_train, plan, options = fitted.n_train, fitted.plan, self.options
-        plan.check_kernel(n_train, options.dtype.itemsize)
-        for checkpoint_id in range(len(self.checkpoints)):
-            if not fitted.store.column(checkpoint_id, "norm").any():
-                raise InvalidModelError(
-                    f"every gradient of checkpoint {checkpoint_id} is zero, so it says nothing about the train "
-                    "examples. Check that the selected parameters have a part in the outputs and that forward does "
-                    "not detach them."
-                )
-        check_ridge(options.ridge, n_train, plan.proj_dim, options.dtype)
-        self._mean_q = torch.from_numpy(fitted.mean_q())
-        rows = TrainRows(
-            fitted.store, n_train, fitted.width, options.dtype, self.device, budget=options.memory_budget // 2
-        )
-        self._kernels = CheckpointKernels(rows, fitted.maps, n_train, budget=options.memory_budget // 4)
-        self.calibration = None
-        self._fitted = fitted
-
-    def _bar(self, what: str, n: int | None, times: int = 1) -> "tqdm[NoReturn]":
-        total = None if n is None else n * times
-        return tqdm(total=total, desc=what, unit=" examples", disable=not self._show_progress, leave=False)
-
     @property
-    def fitted(self) -> FittedFeatures:
-        """The features of the train examples.
+    def fitted(self) -> Fitted:
+        """What is known of the train examples.
 
         Raises:
             InvalidSettingError: `fit` was not called yet, or `close` was.
@@ -269,60 +255,21 @@ class Attributor:
         if not threshold >= 0:
             raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in the unit of the scores.")
         factor = 1.0 if self.calibration is None else self.calibration.factor
-        for (scores,) in self._iter_scores(test, targets, [self._ridge(ridge)]):
+        for scores in self.fitted.iter_scores(self._questions(test, targets), self._ridge(ridge)):
             yield soft_threshold(factor * scores, threshold).cpu().float().numpy()
 
-    def _iter_scores(self, test: Any, targets: Any, ridges: Sequence[float]) -> Iterator[list[Tensor]]:
-        """Uncalibrated scores `[n_block, n_train]` for each ridge, block by block; gradients are computed once."""
-        fitted = self.fitted
+    def _questions(self, test: Any, targets: Any) -> Iterator[Question]:
         data = read_data(test, "test", self.options.batch_size)
-        given = None if targets is None else _target_tensor(targets)
-        size = max(1, min(fitted.block_size, self.options.memory_budget // 8 // (fitted.n_train * 4)))
-        seen = 0
-        for block in data.blocks(size):
-            seen += len(block)
-            if given is not None and len(given) < seen:
-                break
-            wanted = None if given is None else given[block.start : seen]
-            yield self._scores(block, self._targets(block, wanted), ridges)
-        if given is not None and len(given) != seen:
-            raise InvalidSettingError(
-                f"targets holds {len(given)} entries, but there are {'more' if len(given) < seen else seen} test "
-                "examples; give one entry for each."
-            )
-
-    def _scores(self, block: Block, targets: Tensor, ridges: Sequence[float]) -> list[Tensor]:
-        kernels = self._kernels
-        assert kernels is not None  # made with fitted
-        n = len(self.checkpoints)
-        dtype, device = self.options.dtype, self.device
-        totals = [torch.zeros(len(block), self.fitted.n_train, dtype=dtype, device=device) for _ in ridges]
-        for checkpoint_id in range(n):
-            rows = self.fitted.features(checkpoint_id, block, targets).rows.to(device)
-            for ridge, total in zip(ridges, totals, strict=True):
-                kernels.attribute(checkpoint_id, rows, ridge, total)
-        # The product of two averages over checkpoints, as in the paper.
-        return [total.div_(n).mul_(self._mean_q.to(total)) for total in totals]
+        return iter_questions(self.fitted, data, None if targets is None else target_tensor(targets))
 
     def _ridge(self, ridge: float | None) -> float:
-        fitted = self.fitted
+        fitted, calibrated = self.fitted, None if self.calibration is None else self.calibration.ridge
         if ridge is None:
-            return self.options.ridge if self.calibration is None else self.calibration.ridge
+            return self.options.ridge if calibrated is None else calibrated
+        if not self.method.info.has_ridge:
+            raise InvalidSettingError(f"ridge={ridge}: method {self.method.info.name!r} has none; leave it out.")
         check_ridge(ridge, fitted.n_train, fitted.plan.proj_dim, self.options.dtype)
         return ridge
-
-    def _targets(self, block: Block, given: Tensor | None) -> Tensor:
-        """What is asked about each example of a block: what was given, its labels, or the model's own answer."""
-        self.fitted.check_inputs(block)
-        if given is not None:
-            return given
-        if block.labels is not None:
-            return block.labels
-        if (answer := self.fitted.answer(block)) is not None:
-            return answer.value
-        raise InvalidDataError(
-            f"test has no labels, and task {self.task.name!r} has no answer of its own to explain; give targets=..."
-        )
 
     def self_influence(self, *, ridge: float | None = None) -> NDArray[np.float32]:
         """The score of each train example for itself: float32 `[n_train]`, in the unit of `score`.
@@ -331,12 +278,9 @@ class Attributor:
         mean that only the example itself speaks for its label: rare, hard or wrongly labelled. For regression it
         has the sign of the residual; its size is what counts.
         """
-        ridge = self._ridge(ridge)
-        kernels = self._kernels
-        assert kernels is not None  # made with fitted
-        leverages = [kernels.leverages(i, ridge).cpu().double().numpy() for i in range(len(self.checkpoints))]
         factor = 1.0 if self.calibration is None else self.calibration.factor
-        return np.asarray(np.mean(leverages, axis=0) * self._mean_q.numpy() * factor, dtype=np.float32)
+        own = self.fitted.self_influence(self._ridge(ridge))
+        return np.asarray(own.cpu().double().numpy() * factor, dtype=np.float32)
 
     def proponents(self, test: Any, k: int = 20, targets: Any = None) -> pd.DataFrame:
         """The `k` train examples with the highest scores of each test example, best first.
@@ -344,31 +288,11 @@ class Attributor:
         Returns:
             A table with the columns test_idx, rank (from 1), train_idx, score. Equal scores are ordered by train_idx.
         """
-        return self._top(test, "proponent", k, targets)
+        return top_table(self.iter_scores(test, targets), "proponent", k)
 
     def opponents(self, test: Any, k: int = 20, targets: Any = None) -> pd.DataFrame:
         """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
-        return self._top(test, "opponent", k, targets)
-
-    def _top(self, test: Any, side: Side, k: int, targets: Any) -> pd.DataFrame:
-        if operator.index(k) < 1:
-            raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
-        tables, start = [], 0
-        for scores in self.iter_scores(test, targets):
-            order = strongest(scores, side, min(k, self.fitted.n_train))
-            n, kept = order.shape
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "test_idx": np.repeat(np.arange(start, start + n), kept),
-                        "rank": np.tile(np.arange(1, kept + 1), n),
-                        "train_idx": order.reshape(-1),
-                        "score": np.take_along_axis(scores, order, axis=1).reshape(-1),
-                    }
-                )
-            )
-            start += n
-        return pd.concat(tables, ignore_index=True)
+        return top_table(self.iter_scores(test, targets), "opponent", k)
 
     def calibrate(
         self, test: Any, masks: NDArray[np.bool_], outcomes: NDArray[np.float64], ridges: Sequence[float] | None = None
@@ -384,8 +308,11 @@ class Attributor:
         Returns:
             The calibration, which every later score uses. Judge it on subsets that were not given here.
         """
-        chosen = [self._ridge(float(ridge)) for ridge in (RIDGES if ridges is None else ridges)]
-        self.calibration = calibrate(self._iter_scores(test, None, chosen), chosen, masks, outcomes)
+        masks, has_ridge = check_masks(masks, outcomes, self.fitted.n_train), self.method.info.has_ridge
+        candidates = RIDGES if ridges is None and has_ridge else ridges
+        chosen = [self._ridge(None)] if candidates is None else [self._ridge(float(ridge)) for ridge in candidates]
+        found = calibrate(self.fitted.predict(self._questions(test, None), masks, chosen), masks, outcomes)
+        self.calibration = found if has_ridge else replace(found, ridge=None, lds_by_ridge={})
         return self.calibration
 
     # --- runs ---------------------------------------------------------------------------------------------
@@ -422,13 +349,40 @@ class Attributor:
         """
         from trak_core.engine.saving import save_run
 
-        return save_run(
+        run_dir = save_run(
             self, Path(path), train, test, class_names, title, thumbnails, texts, targets, self._show_progress
         )
+        self._saved[run_dir.resolve()] = Saved(train, test)
+        return run_dir
+
+    def measure(
+        self, path: str | Path, train_model: TrainModel, minutes: float = 20.0, methods: Sequence[str] | None = None
+    ) -> None:
+        """Evidence for a run that `save` wrote: retrained models, every method with its LDS and ceiling, removal, map.
+
+        The run is built again around the same checkpoints: TRAK's ridge is chosen on retrained models and its scores
+        come in the unit of the model output. What was stopped goes on when the same calls are made again.
+
+        Args:
+            path: that `save` was given.
+            train_model: `train_model(indices, seed)` or `train_model(indices, seed, log)` as `trak_core.Subject` has
+                it: trains the model on these train examples alone and returns its state dict.
+            minutes: that all of it may take, about.
+            methods: to measure; all whose needs are met by default.
+
+        Raises:
+            InvalidSettingError: this attributor saved no run there, or the minutes are too few.
+            InvalidModelError, CheckpointMismatchError: `train_model` cannot be used.
+        """
+        run_dir = Path(path)
+        if (saved := self._saved.get(run_dir.resolve())) is None:
+            raise InvalidSettingError(
+                f"path={str(path)!r}: this attributor saved no run there; call save(path, train=..., test=...) first."
+            )
+        measure_saved(self, run_dir, saved, train_model, minutes, methods, self._show_progress)
 
     def close(self) -> None:
         """Lets go of the features; a temporary file of them is deleted, a `store` is kept."""
-        self._kernels = None
         if self._fitted is not None:
             self._fitted.close()
             self._fitted = None
@@ -442,37 +396,3 @@ class Attributor:
     def __repr__(self) -> str:
         chosen = "not fitted" if self._fitted is None else str(self._fitted.plan)
         return f"Attributor({len(self.checkpoints)} checkpoints, {n_parameters(self.layers):,} parameters; {chosen})"
-
-
-def _find_device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda"):
-        raise InvalidSettingError(f"device={device!r}; it must be auto, cpu or cuda.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidSettingError("device='cuda', but torch finds no GPU here; use device='cpu' or 'auto'.")
-    return torch.device(device)
-
-
-@torch.inference_mode(False)
-def _copied(model: nn.Module) -> nn.Module:
-    uninitialized = [name for name, value in model.named_parameters() if isinstance(value, UninitializedParameter)]
-    if uninitialized:
-        raise InvalidModelError(
-            f"parameters {', '.join(uninitialized[:5])} have no shape yet; run the model once on an example first."
-        )
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        raise InvalidModelError(
-            f"the model cannot be copied ({type(error).__name__}: {error}); keep what cannot be copied out of it."
-        ) from error
-
-
-def _target_tensor(targets: Any) -> Tensor:
-    values = targets if isinstance(targets, Tensor) else np.asarray(targets)
-    if not isinstance(values, Tensor):
-        if values.dtype.kind not in "biuf" or values.ndim == 0:
-            raise InvalidSettingError(f"targets={targets!r}; give a list of numbers, one for each test example.")
-        values = torch.from_numpy(np.array(values))
-    return values if values.is_floating_point() else values.long()

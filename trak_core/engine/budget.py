@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trak_core.engine.pace import Pace
@@ -84,11 +84,13 @@ class BuildPlan:
         key: what the command asked for, as JSON has it; another command makes another plan.
         sizes: that were chosen.
         pace: that they were chosen by.
+        notes: what was found out meanwhile that people should read, a sentence each.
     """
 
     key: dict[str, Any]
     sizes: Sizes
     pace: Pace
+    notes: list[str] = field(default_factory=list)
 
     def write(self, files: RunFiles) -> None:
         """Writes the plan; call it under `build_lock`, before there is a working store."""
@@ -105,6 +107,7 @@ def read_plan(files: RunFiles, key: dict[str, Any]) -> BuildPlan | None:
             key,
             Sizes(**{field.name: int(plan["sizes"][field.name]) for field in fields(Sizes)}),
             Pace(**{field.name: float(plan["pace"][field.name]) for field in fields(Pace)}),
+            [str(note) for note in plan.get("notes", [])],
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trak_core.engine.budget import BuildPlan
+from trak_core.engine.build_plan import plan
 from trak_core.engine.pace import DIGITS_PACE, Pace
 from trak_core.engine.progress import ProgressReporter
 from trak_core.engine.settings import BuildSettings
-from trak_core.engine.steps import BuildSteps, plan
+from trak_core.engine.steps import BuildSteps
 from trak_core.engine.subject import load_subject
 from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
 from trak_core.modalities import encoding_metadata
@@ -39,6 +40,7 @@ def build_run(
     recipe: Recipe | None = None,
     pace: Pace = DIGITS_PACE,
     plan_to_keep: BuildPlan | None = None,
+    replaces: str = "",
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
 
@@ -51,6 +53,7 @@ def build_run(
         recipe: what is built; None for the one that the settings name.
         pace: what its steps take, to predict the time left.
         plan_to_keep: written down when the build begins, for the command to go on with.
+        replaces: fingerprint of a run that may be there under this name, and gives way.
 
     Raises:
         InvalidSettingError: the name or a setting cannot work.
@@ -69,11 +72,11 @@ def build_run(
         "model": settings.model,
         "encoding": encoding_metadata(subject.dataset.encoding),
     }
-    if _is_complete(files, fingerprint) and (not files.build.exists() or files.working_evidence.exists()):
+    if _is_complete(files, fingerprint, replaces) and (not files.build.exists() or files.working_evidence.exists()):
         keep_local_paths(files, paths)  # they may have moved
         return run_dir  # an unfinished measurement of its methods goes on by its own command
     with build_lock(files):
-        if _is_complete(files, fingerprint):
+        if _is_complete(files, fingerprint, replaces):
             # Finished by the process that held the lock before, or by one that was killed while tidying up.
             if not files.working_evidence.exists():  # else its methods are being measured, and that goes on
                 clear_site(files)
@@ -94,11 +97,13 @@ def build_run(
     return run_dir
 
 
-def _is_complete(files: RunFiles, fingerprint: str) -> bool:
+def _is_complete(files: RunFiles, fingerprint: str, replaces: str) -> bool:
     """True when the published run is whole and has these settings; an error when it has others."""
     if not files.store.exists():
         return False
     with open_run(files.run_dir) as run:
+        if run.info.provenance["fingerprint"] == replaces:
+            return False
         if run.info.provenance["fingerprint"] != fingerprint:
             made = run.info.provenance
             told = ", ".join(f"{name} {made[name]}" for name in ("recipe", "seed", "device") if name in made)

@@ -1,17 +1,18 @@
 """Chooses the ridge and the scale of scores by models retrained on subsets."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError, InvalidSettingError
-from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
+from trak_core.evidence import calibration_slope, lds_per_test
+from trak_core.methods import best
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["Calibration", "calibrate", "check_masks"]
 
 
 @dataclass(frozen=True)
@@ -19,22 +20,31 @@ class Calibration:
     """What retrained models say of the scores.
 
     Attributes:
-        ridge: with the highest LDS.
+        ridge: with the highest LDS; None of a method that has none.
         factor: that brings scores to the unit of the model output, the slope of actual against predicted changes.
         lds_by_ridge: mean LDS of every candidate on the subsets given.
+        lds: of the scores that were chosen, on the same subsets.
     """
 
-    ridge: float
+    ridge: float | None
     factor: float
     lds_by_ridge: dict[float, float]
+    lds: float
 
 
-def calibrate(blocks: Iterator[list[Tensor]], ridges: Sequence[float], masks: Any, outcomes: Any) -> Calibration:
+def check_masks(masks: Any, outcomes: Any, n_train: int) -> NDArray[np.bool_]:
+    """Masks as bool `[n_subsets, n_train]`; InvalidDataError where they do not fit the train examples."""
+    given: NDArray[Any] = np.asarray(masks)
+    if given.ndim != 2 or given.shape[1] != n_train:
+        raise InvalidDataError(_misfit(given, np.asarray(outcomes), f"{n_train} train examples"))
+    return given.astype(bool)
+
+
+def calibrate(predicted: Mapping[float, NDArray[np.float64]], masks: NDArray[np.bool_], outcomes: Any) -> Calibration:
     """The ridge and factor that suit the outcomes best.
 
     Args:
-        blocks: uncalibrated scores `[n_block, n_train]` of each ridge, for test examples in order.
-        ridges: candidates.
+        predicted: ridge to predicted outcomes `[n_subsets, n_test]`.
         masks: bool `[n_subsets, n_train]`.
         outcomes: `[n_subsets, n_test]`.
 
@@ -42,27 +52,20 @@ def calibrate(blocks: Iterator[list[Tensor]], ridges: Sequence[float], masks: An
         InvalidDataError: masks and outcomes do not fit together, or tell nothing.
         InvalidSettingError: there is no candidate.
     """
-    if not ridges:
+    if not predicted:
         raise InvalidSettingError("ridges holds no candidate; give at least one.")
-    masks, outcomes = np.asarray(masks), np.asarray(outcomes, dtype=np.float64)
-    parts: list[list[Any]] = [[] for _ in ridges]
-    for block in blocks:
-        for part, scores in zip(parts, block, strict=True):
-            if masks.ndim != 2 or masks.shape[1] != scores.shape[1]:
-                raise InvalidDataError(_misfit(masks, outcomes, f"{scores.shape[1]} train examples"))
-            part.append(predicted_outcomes(scores.cpu().float().numpy(), masks.astype(bool)))
-    predicted = [np.concatenate(part, axis=1) for part in parts]  # each [n_subsets, n_test]
-    if outcomes.shape != predicted[0].shape:
-        raise InvalidDataError(_misfit(masks, outcomes, f"{predicted[0].shape[1]} test examples"))
-    lds = [float(np.nanmean(lds_per_test(each, outcomes))) for each in predicted]
-    best = int(np.argmax(lds))
-    slope = calibration_slope(predicted[best], outcomes)
+    outcomes, expected = np.asarray(outcomes, dtype=np.float64), next(iter(predicted.values())).shape
+    if outcomes.shape != expected:
+        raise InvalidDataError(_misfit(masks, outcomes, f"{expected[1]} test examples"))
+    lds = {ridge: float(np.nanmean(lds_per_test(each, outcomes))) for ridge, each in predicted.items()}
+    chosen = best(lds, next(iter(lds)))
+    slope = calibration_slope(predicted[chosen], outcomes)
     if not math.isfinite(slope) or slope <= 0:
         raise InvalidDataError(
-            f"the slope of actual against predicted changes is {slope:.3g} at the best ridge, {ridges[best]:g}: these "
+            f"the slope of actual against predicted changes is {slope:.3g} at the best ridge, {chosen:g}: these "
             f"{len(masks)} subsets cannot tell the scale of the scores. Give more subsets."
         )
-    return Calibration(ridges[best], slope, dict(zip(ridges, lds, strict=True)))
+    return Calibration(chosen, slope, lds, lds[chosen])
 
 
 def _misfit(masks: Any, outcomes: Any, what: str) -> str:

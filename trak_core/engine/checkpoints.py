@@ -7,7 +7,7 @@ from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Ensemble, Schedule, TrainingLog
+from trak_core.training import Ensemble, Log, Schedule, StepLog, TrainingLog
 
 __all__ = ["load_checkpoints", "load_logs"]
 
@@ -28,10 +28,10 @@ def load_checkpoints(writer: StoreWriter, files: RunFiles, subject: Subject, dev
                 f"folder {files.build} and build again."
             )
         states.append(load_file(path))
-    return Ensemble.from_state_dicts(subject.make_model(), states, device)
+    return Ensemble.from_state_dicts(subject.make_model(), states, device, subject.trains_together)
 
 
-def load_logs(writer: StoreWriter, files: RunFiles, subject: Subject, device: str) -> list[TrainingLog]:
+def load_logs(writer: StoreWriter, files: RunFiles, subject: Subject, device: str) -> list[Log]:
     """The training logs of the first checkpoints of a run.
 
     Raises:
@@ -40,8 +40,7 @@ def load_logs(writer: StoreWriter, files: RunFiles, subject: Subject, device: st
     rows = writer.columns(
         "SELECT checkpoint_id, seed, log_sha256 FROM checkpoints WHERE log_sha256 IS NOT NULL ORDER BY checkpoint_id"
     )
-    schedule = Schedule(subject.training, len(subject.dataset.train))
-    logs = []
+    logs: list[Log] = []
     for i, expected in enumerate(rows["log_sha256"].tolist()):
         path = files.training_log(int(rows["checkpoint_id"][i]))
         if not path.exists() or file_sha256(path) != expected:
@@ -49,5 +48,9 @@ def load_logs(writer: StoreWriter, files: RunFiles, subject: Subject, device: st
                 f"the training log {path} is missing or is not what was recorded; put it back, or build the run again "
                 "under another name."
             )
-        logs.append(TrainingLog.load(path, int(rows["seed"][i]), schedule, device))
+        if subject.training is None:
+            logs.append(StepLog.load(path, subject.make_model(), device))
+        else:
+            schedule = Schedule(subject.training, len(subject.dataset.train))
+            logs.append(TrainingLog.load(path, int(rows["seed"][i]), schedule, device))
     return logs

@@ -1,13 +1,15 @@
 """The evidence of a run: LDS of every method over the reporting subsets, for default targets and for all others."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.engine.scoring import joined_tables
 from trak_core.engine.settings import BuildSettings
 from trak_core.evidence import (
-    LdsEvidence,
     calibration_slope,
     lds_interval,
     lds_per_test,
@@ -22,69 +24,96 @@ from trak_core.store.ledger import read_target_outcomes
 from trak_core.store.targets import read_target_scores
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["columns_of", "evidence_tables", "lds_columns", "or_null"]
+__all__ = ["Reported", "columns_of", "evidence_tables", "lds_columns", "or_null"]
 
 Floats = NDArray[np.float64]
 
 
-def evidence_tables(
-    writer: StoreWriter,
-    masks: NDArray[np.bool_],
-    outcomes: Floats,
-    reporting: NDArray[np.bool_],
-    settings: BuildSettings,
-) -> tuple[dict[str, dict[str, Any]], float | None]:
+@dataclass(frozen=True)
+class Reported:
+    """The subsets that evidence is reported on, and what models retrained on them said.
+
+    Attributes:
+        masks: bool `[n_subsets, n_train]`.
+        actual: mean model outputs after retraining `[n_subsets, n_test]`.
+        ceiling: the highest mean LDS that can be reached over the reported test examples.
+        ceilings: the same for each test example `[n_test]`.
+        tests: the test examples that summaries are over, bool `[n_test]`.
+        settings: of the build.
+    """
+
+    masks: NDArray[np.bool_]
+    actual: Floats
+    ceiling: float
+    ceilings: Floats
+    tests: NDArray[np.bool_]
+    settings: BuildSettings
+
+    @classmethod
+    def of(
+        cls, masks: NDArray[np.bool_], outcomes: Floats, tests: NDArray[np.bool_], settings: BuildSettings
+    ) -> "Reported":
+        """From the outcomes of every seed `[n_subsets, n_seeds, n_test]`."""
+        ceiling, ceilings = noise_ceiling(outcomes[:, :, tests]), noise_ceiling_per_test(outcomes)
+        return cls(masks, outcomes.mean(1), ceiling, ceilings, tests, settings)
+
+    def tables(
+        self, method: str, predicted: Mapping[int, Floats], seconds: float, peak_megabytes: float | None = None
+    ) -> dict[str, dict[str, list[Any]]]:
+        """Rows of `lds_summary` and `lds`.
+
+        Args:
+            method: that predicts.
+            predicted: number of checkpoints to predicted outcomes `[n_subsets, n_test]`; 0 where a method uses none.
+            seconds: that the method takes with all checkpoints; fewer cost their share.
+            peak_megabytes: memory that it takes, where that was measured.
+        """
+        n_all = max(predicted)
+        evidence = {n: measure_lds(each, self.actual, self.settings.seed, self.tests) for n, each in predicted.items()}
+        summary = [
+            {
+                "method": method,
+                "n_checkpoints": n,
+                "lds": or_null(found.mean),
+                "ci_low": or_null(found.ci_low),
+                "ci_high": or_null(found.ci_high),
+                "noise_ceiling": or_null(self.ceiling),
+                "n_subsets": len(self.masks),
+                "n_seeds": self.settings.n_seeds,
+                "seconds": seconds * (n / n_all if n_all else 1),
+                "calibration_slope": or_null(
+                    calibration_slope(predicted[n][:, self.tests], self.actual[:, self.tests])
+                ),
+                "peak_megabytes": peak_megabytes,
+            }
+            for n, found in evidence.items()
+        ]
+        best = evidence[n_all]
+        rows = lds_columns(best.per_test, best.per_test_low, best.per_test_high, self.ceilings)
+        return {
+            "lds_summary": columns_of(summary),
+            "lds": columns_of([{"method": method, "test_idx": i, **row} for i, row in enumerate(rows)]),
+        }
+
+
+def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, dict[str, Any]], float | None]:
     """Rows of the tables `lds`, `target_lds` and `lds_summary`, and the calibration slope of classes but the label.
 
     Args:
         writer: the working store, with scores.
-        masks: the reporting subsets, bool `[n_subsets, n_train]`.
-        outcomes: of the labels `[n_subsets, n_seeds, n_test]`.
-        reporting: the test examples that summaries are over, bool `[n_test]`.
-        settings: of the build.
+        reported: the subsets to report on.
     """
-    ceiling, ceilings = noise_ceiling(outcomes[:, :, reporting]), noise_ceiling_per_test(outcomes)
-    actual = outcomes.mean(1)
-    summary_rows: list[dict[str, Any]] = []
-    lds_rows: list[dict[str, Any]] = []
-
-    def summarize(method: str, n_checkpoints: int, predicted: Floats, evidence: LdsEvidence, seconds: float) -> None:
-        summary_rows.append(
-            {
-                "method": method,
-                "n_checkpoints": n_checkpoints,
-                "lds": or_null(evidence.mean),
-                "ci_low": or_null(evidence.ci_low),
-                "ci_high": or_null(evidence.ci_high),
-                "noise_ceiling": or_null(ceiling),
-                "n_subsets": len(masks),
-                "n_seeds": settings.n_seeds,
-                "seconds": seconds,
-                "calibration_slope": or_null(calibration_slope(predicted[:, reporting], actual[:, reporting])),
-            }
-        )
-
+    masks, of_methods = reported.masks, []
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
         scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
-        predicted = predicted_outcomes(scores, masks)
-        evidence = measure_lds(predicted, actual, settings.seed, reporting)
-        n_checkpoints = settings.n_checkpoints if METHODS[method].info.uses_checkpoints else 0
-        summarize(method, n_checkpoints, predicted, evidence, seconds)
-        lds_rows += [
-            {"method": method, "test_idx": test_idx, **row}
-            for test_idx, row in enumerate(
-                lds_columns(evidence.per_test, evidence.per_test_low, evidence.per_test_high, ceilings)
-            )
-        ]
+        n_checkpoints = reported.settings.n_checkpoints if METHODS[method].info.uses_checkpoints else 0
+        predicted = {n_checkpoints: predicted_outcomes(scores, masks)}
         if method == "trak":
-            for fewer, predicted_by_fewer in _predictions_by_checkpoints(writer, len(masks)).items():
-                if fewer < settings.n_checkpoints:
-                    evidence = measure_lds(predicted_by_fewer, actual, settings.seed, reporting)
-                    share = seconds * fewer / settings.n_checkpoints
-                    summarize(method, fewer, predicted_by_fewer, evidence, share)
-    of_targets, slope = _target_evidence(writer, masks, settings.n_seeds)
-    return {"lds_summary": columns_of(summary_rows), "lds": columns_of(lds_rows), "target_lds": of_targets}, slope
+            predicted = {**_predictions_by_checkpoints(writer, len(masks)), **predicted}
+        of_methods.append(reported.tables(method, predicted, seconds))
+    of_targets, slope = _target_evidence(writer, masks, reported.settings.n_seeds)
+    return {**joined_tables(of_methods), "target_lds": of_targets}, slope
 
 
 def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trak_core.engine.batches import Batch, Block
 from trak_core.errors import HalfPrecisionOverflowError, NonFiniteGradientError, OutOfMemoryError
 from trak_core.gradients import BatchGradients, GradientComputer, StateDict, form, to_device
 from trak_core.projection import FeatureMap
+from trak_core.subjects.batches import Batch, Block
 
 __all__ = ["Features", "Featurizer"]
 

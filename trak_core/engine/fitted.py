@@ -1,10 +1,7 @@
-"""Features of the train examples at every checkpoint, and the means to compute more of the same kind."""
+"""A model with its checkpoints, tried on the first train examples: what all methods of an `Attributor` share."""
 
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,21 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trak_core.engine.batches import Batch, Block, Data
 from trak_core.engine.featurizer import Features, Featurizer
 from trak_core.engine.options import Options
-from trak_core.engine.plan import Plan, choose_plan
+from trak_core.engine.plan import Plan
 from trak_core.engine.signature import Signature
-from trak_core.engine.weights import Checkpoints, digest_of
-from trak_core.errors import InvalidDataError, RunMismatchError
-from trak_core.gradients import GradientComputer, Layer, StateDict, to_device
-from trak_core.projection import FeatureMap, make_feature_map
-from trak_core.seeds import derive_seed
-from trak_core.store.features import FeatureBlock, FeatureStore, FileFeatures, MemoryFeatures
-from trak_core.store.files import RunFiles
+from trak_core.errors import InvalidDataError
+from trak_core.gradients import GradientComputer, Layer, StateDict
+from trak_core.inputs import to_device
+from trak_core.projection import FeatureMap
+from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Answer, Task
+from trak_core.training.weights import Checkpoints, digest_of
 
-__all__ = ["BLOCK", "FittedFeatures"]
+__all__ = ["BLOCK", "BLOCK_BYTES", "Fitted", "Question", "range_of"]
 
 BLOCK = 1024
 """Train examples whose features are written at once; fewer where inputs or rows are large."""
@@ -34,12 +29,13 @@ BLOCK_BYTES = 2**26
 """The most that the inputs of a block may take, as they wait for their features."""
 ROWS_BYTES = 2**24
 """The most that the rows of a block may take: DuckDB holds a few copies of them while it writes."""
-FEATURES_REVISION = 2
-"""Raise it with any change of the code that changes features."""
+
+Question = tuple[Block, Tensor]
+"""Test examples, and what is asked about each of them `[n, ...]`."""
 
 
-class FittedFeatures:
-    """Features of all train examples.
+class Fitted(ABC):
+    """What an `Attributor` knows once it has seen the train examples.
 
     Args:
         model: supplies the forward pass.
@@ -49,16 +45,16 @@ class FittedFeatures:
         options: settings of the attributor.
         device: that computes.
         first: the first batch of the train examples, on which everything is chosen.
-        n_train: number of train examples, None where only reading will tell.
-        store_dir: where features are written to as they come; None for memory or a temporary file.
 
     Attributes:
         plan: what was chosen and why.
-        maps: from gradients to rows, one for each checkpoint.
-        store: holds the features.
         n_train: number of train examples, once `compute` is through.
-        block_size: examples whose features are written at once.
+        block_size: examples that are looked at at once.
+        settings: all that features depend on.
     """
+
+    plan: Plan
+    block_size: int
 
     def __init__(
         self,
@@ -69,125 +65,107 @@ class FittedFeatures:
         options: Options,
         device: torch.device,
         first: Batch,
-        n_train: int | None,
-        store_dir: Path | None,
     ) -> None:
         if first.labels is None:
             raise InvalidDataError("train has no labels; give (inputs, labels), the weights q depend on them.")
-        computer = GradientComputer(model, task, layers, options.precision)
-        inputs = to_device(first.inputs, device, options.dtype)
-        targets = first.labels.to(device, options.dtype if first.labels.is_floating_point() else None)
-        computer.choose(checkpoints.weights(0), inputs, targets, options.gradients)
-        # Inner products between two sides need rows of one form, and only one of the sides is known here.
-        factored = computer.factored if task.query is task else frozenset()
-        self.plan: Plan = choose_plan(options, computer, n_train, len(first))
-        self.maps: list[FeatureMap] = [
-            make_feature_map(
-                self.plan.projection,
-                layers,
-                factored,
-                self.plan.proj_dim or 0,
-                derive_seed(options.seed, "projection", checkpoint_id),
-            )
-            for checkpoint_id in range(len(checkpoints))
-        ]
-        self.checkpoints = checkpoints
-        self.dtype = options.dtype
-        self.n_train = 0
+        self.task, self.layers, self.checkpoints, self.device = task, layers, checkpoints, device
+        self.options, self.dtype, self.n_train = options, options.dtype, 0
+        self._model = model
+        self._computer = GradientComputer(model, task, layers, options.precision)
+        self._computer.choose(checkpoints.weights(0), *self._moved(first.inputs, first.labels), options.gradients)
+        self._signature = Signature.of(first)
         self.settings: dict[str, Any] = {
-            "features_revision": FEATURES_REVISION,
             "checkpoints": checkpoints.sha256s,
             "model": repr(model),
             "task": task.name,
             "parameters": [f"{layer.name}: {', '.join(layer.leaves)}" for layer in layers],
-            "projection": self.plan.projection,
-            "proj_dim": self.plan.proj_dim,
             "seed": options.seed,
             "precision": options.precision,
-            "factored": sorted(factored),
             "other_buffers": digest_of(_unsaved_buffers(model)),
         }
-        row_bytes = self.width * self.dtype.itemsize
-        self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example, ROWS_BYTES // row_bytes))
-        self._featurizer = self._queries = Featurizer(computer, device, self.plan.batch_size)
-        if task.query is not task:
-            queries = GradientComputer(model, task.query, layers, options.precision)
-            self._queries = Featurizer(queries, device, self.plan.batch_size)
-        self._wanted_gradients = options.gradients
-        self._signature = Signature.of(first)
-        self._remove_temporary: weakref.finalize[[str], FittedFeatures] | None = None
-        self.store = self._open_store(store_dir, n_train, options.memory_budget // 2)
 
-    def _open_store(self, store_dir: Path | None, n_train: int | None, budget: int) -> FeatureStore:
-        is_double = self.dtype == torch.float64
-        if store_dir is not None:
-            return FileFeatures(RunFiles(store_dir).features, self.width, self.settings, is_double)
-        if n_train is not None and n_train * self.width * self.dtype.itemsize * len(self.checkpoints) <= budget:
-            return MemoryFeatures()
-        temporary = tempfile.mkdtemp(prefix="trak-features-")
-        # Goes with this object, also where nobody calls close().
-        self._remove_temporary = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
-        path = RunFiles(Path(temporary)).features
-        return FileFeatures(path, self.width, self.settings, is_double)
+    def _moved(self, inputs: Any, targets: Tensor) -> tuple[Any, Tensor]:
+        """Inputs and targets on the device, in the type of the weights where they are no whole numbers."""
+        moved = targets.to(self.device, self.dtype if targets.is_floating_point() else None)
+        return to_device(inputs, self.device, self.dtype), moved
+
+    def _settle(self, plan: Plan, first: Batch, row_bytes: int) -> None:
+        """Takes the plan, and chooses sizes by it and by the bytes of a row of features."""
+        self.plan = plan
+        self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example, ROWS_BYTES // row_bytes))
+        self._featurizer = self._queries = Featurizer(self._computer, self.device, plan.batch_size)
+        if self.task.query is not self.task:
+            queries = GradientComputer(self._model, self.task.query, self.layers, self.options.precision)
+            self._queries = Featurizer(queries, self.device, plan.batch_size)
+
+    # --- what methods do differently ----------------------------------------------------------------------
 
     @property
-    def width(self) -> int:
-        """Length of a row."""
-        return self.maps[0].width
+    @abstractmethod
+    def n_passes(self) -> int:
+        """How often `compute` goes through the train examples."""
 
+    @abstractmethod
     def compute(self, data: Data, on_examples: Callable[[int], object]) -> None:
-        """Computes the features that the store lacks, for every block at every checkpoint.
+        """Sees the train examples.
 
         Args:
             data: the train examples.
             on_examples: called with the number of examples after each block.
-
-        Raises:
-            ShuffledDataError: a block holds other examples than in an earlier pass.
-            RunMismatchError: the store holds features of other examples.
-            Others as in `Featurizer.features`.
         """
-        digests: dict[int, str] = {}
-        for checkpoint_id in range(len(self.checkpoints)):
-            self.n_train = 0
-            for block in data.blocks(self.block_size):
-                if digests.setdefault(block.start, block.digest) != block.digest:
-                    raise data.shuffled(f"examples {_range(block)} differ between two passes")
-                written = self.store.digest(checkpoint_id, block.start)
-                if written is None:
-                    self._write(checkpoint_id, block)
-                elif written != block.digest:
-                    raise RunMismatchError(
-                        f"the features that are stored for train examples {_range(block)} were computed from other "
-                        "examples, or another order of them. Give the same data in the same order, choose another "
-                        "store, or delete its features.duckdb."
-                    )
-                self.n_train += len(block)
-                on_examples(len(block))
-            if len(self.store.starts(checkpoint_id)) != len(digests):
-                raise RunMismatchError(
-                    f"the store holds features of more than the {self.n_train:,} train examples given; give all of "
-                    "them, choose another store, or delete its features.duckdb."
-                )
 
-    def _write(self, checkpoint_id: int, block: Block) -> None:
-        labels = block.labels
-        if labels is None:
-            raise InvalidDataError(f"train examples {_range(block)} have no labels; give one for each.")
-        features = self.features(checkpoint_id, block, labels, "train")
-        self.store.write(
-            checkpoint_id,
-            FeatureBlock(
-                start=block.start,
-                rows=features.rows.numpy(),
-                q=features.q.numpy(),
-                norm=features.norm.numpy(),
-                model_output=features.model_output.numpy(),
-                digest=block.digest,
-            ),
-        )
+    @abstractmethod
+    def digests(self) -> list[str]:
+        """Fingerprints of all blocks of train examples, in order."""
 
-    def features(self, checkpoint_id: int, block: Block, targets: Tensor, what: str = "test") -> Features:
+    @abstractmethod
+    def iter_scores(self, questions: Iterable[Question], ridge: float) -> Iterator[Tensor]:
+        """Scores of test examples in order, without calibration, in blocks `[n_block, n_train]`."""
+
+    @abstractmethod
+    def predict(
+        self, questions: Iterable[Question], masks: NDArray[np.bool_], ridges: Sequence[float]
+    ) -> dict[float, NDArray[np.float64]]:
+        """Outcomes `[n_subsets, n_test]` predicted with each ridge, up to a constant.
+
+        Args:
+            questions: test examples in order.
+            masks: of the subsets, bool `[n_subsets, n_train]`.
+            ridges: candidates.
+        """
+
+    @abstractmethod
+    def self_influence(self, ridge: float) -> Tensor:
+        """The score of each train example for itself `[n_train]`, without calibration."""
+
+    @abstractmethod
+    def features_of_run(self, split: str, checkpoint_id: int, block: Block, targets: Tensor, proj_dim: int) -> Features:
+        """Features of examples as a saved run holds them, of `proj_dim` numbers each."""
+
+    @property
+    def kernel(self) -> str | None:
+        """On which side TRAK's kernel is solved, "dual" or "primal"; None where there is none."""
+        return None
+
+    @property
+    def feature_width(self) -> int | None:
+        """Length of projected features; None where there are none, and a run gets features made for it."""
+        return None
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether scores are computed test example by test example, and cost no more in blocks than all at once."""
+        return False
+
+    def close(self) -> None:
+        """Lets go of what is held."""
+        self.n_train = 0
+
+    # --- what they have in common -------------------------------------------------------------------------
+
+    def _features(
+        self, checkpoint_id: int, feature_map: FeatureMap, block: Block, targets: Tensor, what: str
+    ) -> Features:
         """Features of any examples at a checkpoint, on the side of the task that `what` says, "train" or "test".
 
         Errors as in `Featurizer.features`.
@@ -195,30 +173,15 @@ class FittedFeatures:
         weights = self.checkpoints.weights(checkpoint_id)
         side = self._featurizer if what == "train" else self._queries
         if side.computer.path is None:
-            first, dtype = block.batches[0], side.computer.dtype
-            probed = targets[: len(first)].to(side.device, dtype if targets.is_floating_point() else None)
-            inputs = to_device(first.inputs, side.device, dtype)
-            side.computer.choose(weights, inputs, probed, self._wanted_gradients)
-        return side.features(weights, self.maps[checkpoint_id], block, targets, what)
+            first = block.batches[0]
+            moved = self._moved(first.inputs, targets[: len(first)])
+            side.computer.choose(weights, *moved, self.options.gradients)
+        return side.features(weights, feature_map, block, targets, what)
 
-    def stored(self, checkpoint_id: int, block: Block) -> Features:
-        """Features of a block of train examples as they are stored, with the model's outputs computed anew."""
-        q, norm, model_output = (
-            torch.from_numpy(np.array(self.store.column(checkpoint_id, name, block.start, block.start + len(block))))
-            for name in ("q", "norm", "model_output")
-        )
-        rows = torch.from_numpy(np.array(self.store.rows(checkpoint_id, block.start)))
-        outputs = self._featurizer.outputs(self.checkpoints.weights(checkpoint_id), block)
-        return Features(rows, q, norm, model_output, outputs)
-
-    def digests(self) -> list[str]:
-        """Fingerprints of all blocks of train examples, in order."""
-        return [str(self.store.digest(0, start)) for start in self.store.starts(0)]
-
-    def mean_q(self) -> NDArray[np.float64]:
-        """Weights q `[n_train]`, averaged over checkpoints."""
-        of_each = [self.store.column(i, "q") for i in range(len(self.checkpoints))]
-        return np.asarray(np.mean(of_each, axis=0, dtype=np.float64))
+    def outputs(self, checkpoint_id: int, block: Block, what: str = "test") -> Tensor:
+        """What the model returns for the examples of a block `[n, ...]`, on the CPU."""
+        side = self._featurizer if what == "train" else self._queries
+        return side.outputs(self.checkpoints.weights(checkpoint_id), block)
 
     def task_at(self, checkpoint_id: int, split: str) -> Task:
         """The side of the task for a split, made ready for a checkpoint."""
@@ -227,10 +190,10 @@ class FittedFeatures:
 
     def answer(self, block: Block) -> Answer | None:
         """What the checkpoints together say of test examples; None where the task has no answer of its own."""
-        answers = []
-        for checkpoint_id in range(len(self.checkpoints)):
-            outputs = self._queries.outputs(self.checkpoints.weights(checkpoint_id), block)
-            answers.append(self.task_at(checkpoint_id, "test").answer(outputs.to(self._queries.device)))
+        answers = [
+            self.task_at(checkpoint_id, "test").answer(self.outputs(checkpoint_id, block).to(self._queries.device))
+            for checkpoint_id in range(len(self.checkpoints))
+        ]
         given = [answer.cpu() for answer in answers if answer is not None]
         return Answer.mean(given) if given else None
 
@@ -239,12 +202,6 @@ class FittedFeatures:
         for batch in block.batches:
             self._signature.check(batch)
 
-    def close(self) -> None:
-        """Lets go of the store; a temporary one is deleted."""
-        self.store.close()
-        if self._remove_temporary is not None:
-            self._remove_temporary()
-
 
 def _unsaved_buffers(model: nn.Module) -> StateDict:
     """Buffers that outputs depend on, but that no state dict holds."""
@@ -252,5 +209,6 @@ def _unsaved_buffers(model: nn.Module) -> StateDict:
     return {name: value for name, value in model.named_buffers() if name not in saved}
 
 
-def _range(block: Block) -> str:
+def range_of(block: Block) -> str:
+    """The numbers of a block's examples, in words."""
     return f"{block.start} to {block.start + len(block) - 1}"

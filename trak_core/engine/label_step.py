@@ -12,7 +12,7 @@ from trak_core.inputs import as_tensors
 from trak_core.labels.findings import find_oddities, finding_columns
 from trak_core.labels.folds import class_log_probabilities
 from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
-from trak_core.labels.witnesses import Opinions, hear_witnesses
+from trak_core.labels.witnesses import N_REPEATS, Opinions, hear_witnesses
 from trak_core.modalities import find_modality
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
@@ -37,7 +37,7 @@ def label_tables(
     """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
 
     Where the task has no classes, or all train examples have one label, or each another, there is nothing to compare
-    labels with: then there are findings alone.
+    labels with, and where no models can be trained nothing that has not seen them: then there are findings alone.
 
     Args:
         writer: working store that has scores.
@@ -57,7 +57,7 @@ def label_tables(
     tables: Tables = {}
     meta: dict[str, Any] = {}
     opinions = None
-    if subject.task.has_classes and 1 < len(np.unique(labels)) < len(labels):
+    if subject.can_train and subject.task.has_classes and 1 < len(np.unique(labels)) < len(labels):
         opinions = hear_witnesses(
             subject.task,
             subject.trainer(device),
@@ -66,6 +66,8 @@ def label_tables(
             len(dataset.class_names),
             derive_seed(seed, "labels"),
             on_share,
+            # One after another, models are dear, and four fifths as good a witness.
+            n_repeats=N_REPEATS if subject.trains_together else 1,
         )
         signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
         tables = _suspects(opinions, signals, labels)
@@ -123,8 +125,9 @@ def _signals_of_the_build(
     )["length"].reshape(of_train)
     own = writer.columns("SELECT score FROM self_influence WHERE method = ? ORDER BY train_idx", [method])["score"]
     scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
+    over_training = _margin_over_training(writer, files, subject, inputs, device)
     return {
-        "training_margin": -_margin_over_training(writer, files, subject, inputs, device),
+        **({} if over_training is None else {"training_margin": -over_training}),
         "confidence": -margins.astype(np.float64).mean(axis=1),
         "self_influence": own.astype(np.float64),
         "tracin_self_influence": (gradients.astype(np.float64) ** 2).mean(axis=1),
@@ -134,15 +137,17 @@ def _signals_of_the_build(
 
 def _margin_over_training(
     writer: StoreWriter, files: RunFiles, subject: Subject, inputs: Inputs, device: str
-) -> NDArray[np.float64]:
-    """Margin of the label in logits, averaged over the recorded moments of the logged checkpoints: `[n_train]`."""
+) -> NDArray[np.float64] | None:
+    """Margin of the label in logits, over recorded moments of the logged checkpoints `[n_train]`; None without logs."""
     logs = load_logs(writer, files, subject, device)
+    if not logs:
+        return None
     labels = subject.dataset.train.labels
     targets, total = torch.from_numpy(labels).to(device), np.zeros(len(labels))
     n_moments = 0
     for log in logs:
-        moments = log.moments[1:]  # at the start nothing is learnt
-        models = Ensemble.from_state_dicts(subject.make_model(), [moment.parameters for moment in moments], device)
+        states = [moment.parameters for moment in log.ends]
+        models = Ensemble.from_state_dicts(subject.make_model(), states, device, subject.trains_together)
         total += label_margins(class_log_probabilities(models, subject.task, inputs, targets), labels).sum(axis=0)
-        n_moments += len(moments)
+        n_moments += len(states)
     return total / n_moments

@@ -21,12 +21,12 @@ class RunLedger:
         writer: the working store.
         n_train: train examples.
         n_test: test examples.
-        n_seeds: models retrained on each subset.
+        n_seeds: models retrained on each subset; 0 where there are none.
     """
 
     def __init__(self, writer: StoreWriter, n_train: int, n_test: int, n_seeds: int) -> None:
         self._writer = writer
-        self._n_train, self._n_test, self._n_seeds = n_train, n_test, n_seeds
+        self._n_train, self._n_test, self._n_seeds = n_train, n_test, max(1, n_seeds)
 
     def masks(self, role: str) -> Masks:
         """Members of the subsets of a role, bool `[n_subsets, n_train]`, by subset_id."""

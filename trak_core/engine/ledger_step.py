@@ -3,14 +3,16 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from trak_core.engine.retrained import train_in_parts
 from trak_core.engine.settings import BuildSettings
 from trak_core.methods import Examples
 from trak_core.seeds import derive_seed
 from trak_core.store.ledger import outcome_columns, target_outcome_columns
 from trak_core.tasks import Targets, Task
-from trak_core.training import OnShare, Trainer, diverged
+from trak_core.training import Ensemble, OnShare, Trainer, diverged
 
 __all__ = ["retrain_block"]
 
@@ -37,21 +39,28 @@ def retrain_block(
     """
     n_seeds, n_test = settings.n_seeds, len(test)
     members = [(subset_id, seed) for subset_id in block for seed in range(n_seeds)]
-    ensemble = trainer.train_subsets(
-        masks[[subset_id for subset_id, _ in members]],
-        [derive_seed(settings.seed, "ledger", subset_id, seed) for subset_id, seed in members],
-        on_share,
-    )
+    seeds = [derive_seed(settings.seed, "ledger", subset_id, seed) for subset_id, seed in members]
+    members_of_each = masks[[subset_id for subset_id, _ in members]]
+
+    def train(part: slice) -> Ensemble:
+        share = len(seeds[part]) / len(seeds)
+        return trainer.train_subsets(members_of_each[part], seeds[part], lambda done: on_share(share * done))
+
+    said, bad = [], []
+    for _, ensemble in train_in_parts(trainer, len(members), train):
+        given = ensemble.outputs(task, test.inputs)
+        first = given[0]
+        said.append(ensemble.of_each("model_outputs", task, given, Targets.of(task, first, test.targets).every))
+        bad.append(diverged(ensemble))
     # One seed that diverged takes its subset with it: an average over fewer seeds is another measurement.
-    lost = sorted({members[i][0] for i in np.flatnonzero(diverged(ensemble))})
+    lost = sorted({members[i][0] for i in np.flatnonzero(np.concatenate(bad))})
     kept = [i for i, (subset_id, _) in enumerate(members) if subset_id not in lost]
     if not kept:
         return {}, lost
     members = [members[i] for i in kept]
     subset_ids = [subset_id for subset_id in block if subset_id not in lost]
-    given = ensemble.outputs(task, test.inputs)
-    targets = Targets.of(task, given[0], test.targets)
-    outputs = ensemble.of_each("model_outputs", task, given, targets.every)[kept]  # [n_models, n_test, n_targets]
+    targets = Targets.of(task, first, test.targets)
+    outputs = torch.cat(said)[kept]  # [n_models, n_test, n_targets]
     of_default = outputs.gather(2, targets.default.expand(len(members), -1)[..., None])[..., 0]
     further = outputs[..., 1 - targets.first :]  # the default target is no further one where it stands first
     shape = (len(subset_ids), n_seeds, n_test)

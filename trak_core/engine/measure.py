@@ -19,7 +19,7 @@ from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
-from trak_core.subjects.of_run import can_be_made_again
+from trak_core.subjects.of_run import can_be_made_again, why_no_subject
 
 __all__ = ["measure_run"]
 
@@ -37,7 +37,7 @@ def measure_run(
         listener: called with the status whenever it changes.
 
     Raises:
-        NotInRunError: the run has no recipe, so that nothing can be retrained, or its build is not finished.
+        NotInRunError: data and model of the run cannot be had, or its build is not finished.
         InvalidSettingError: the run was built on a GPU, and there is none.
         RunMismatchError: the run was built by another version or from other data, or an unfinished measurement has
             other settings.
@@ -46,14 +46,16 @@ def measure_run(
         StorageError: the disk is full, read-only or failing.
     """
     with open_run(run_dir) as run:
-        can_be_retrained, came_about = can_be_made_again(run), run.info.came_about
+        reason, retrains = why_no_subject(run), can_be_made_again(run)
         is_projected = run.info.is_projected
         made, shape = run.info.provenance, Shape(run.info.n_train, len(run.info.class_names), max(1, run.info.proj_dim))
-    if not can_be_retrained:
+    if reason:
         raise NotInRunError(
-            f"run {run_dir.name!r} was {came_about}: nothing tells how its models were trained, so none can be "
-            "retrained. `python -m trak_core build RECIPE` makes a run that can be measured."
+            f"run {run_dir.name!r} {reason}. `python -m trak_core build RECIPE` makes a run that can be measured, and "
+            "attributor.measure(...) measures one where it was saved."
         )
+    if not retrains:
+        settings = settings.without_retraining()
     if is_projected:
         raise NotInRunError(
             f"run {run_dir.name!r} has {shape.n_train:,} train examples, or a large model: its kernel is projected, "

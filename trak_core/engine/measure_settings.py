@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from trak_core.engine.settings import METHOD_REVISION
 from trak_core.errors import InvalidSettingError
@@ -72,6 +72,10 @@ class MeasureSettings:
             raise InvalidSettingError(f"n_truth_subsets={self.n_truth_subsets}; it must be 0, or from 4 to 10,000.")
         if not self.removal_sizes or min(self.removal_sizes) < 1 or max(self.removal_sizes) > 100:
             raise InvalidSettingError(f"removal_sizes={self.removal_sizes}; give numbers from 1 to 100.")
+
+    def without_retraining(self) -> "MeasureSettings":
+        """The same where no model can be retrained: scores of methods alone."""
+        return replace(self, n_removal_tests=0, n_datamodel_subsets=0, n_truth_subsets=0)
 
     def fingerprint(self, run_fingerprint: str) -> str:
         """SHA-256 (hex) over these settings and what the run was made from."""

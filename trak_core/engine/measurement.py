@@ -1,5 +1,6 @@
 """What the steps of a measurement share: the run's data, models and ledger, and what is known of each along the way."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -8,18 +9,19 @@ import torch
 from numpy.typing import NDArray
 
 from trak_core.engine.checkpoints import load_checkpoints, load_logs
+from trak_core.engine.evidence_step import Reported
 from trak_core.engine.ledger import Outcomes, RunLedger
 from trak_core.engine.measure_settings import MeasureSettings, Truth
+from trak_core.engine.method_context import examples_of, lds_tuning, run_context
 from trak_core.engine.retrained import Answers, answers_of
 from trak_core.engine.settings import BuildSettings
-from trak_core.evidence import lds_per_test
-from trak_core.inputs import ArrayInputs, as_tensors, take
-from trak_core.methods import METHODS, Examples, Ledger, MethodContext, Tuning
+from trak_core.inputs import take
+from trak_core.methods import METHODS, Examples, Ledger, MethodContext
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Ensemble
+from trak_core.training import Ensemble, Trainer
 
 __all__ = ["Measurement"]
 
@@ -46,19 +48,13 @@ class Measurement:
         self.files = files
         self.writer = writer
         dataset = subject.dataset
-        self.train = self._examples(dataset.train.inputs, dataset.train.labels)
-        self.test = self._examples(dataset.test.inputs, dataset.test.labels)
+        self.train, self.test = (examples_of(split, build.device) for split in (dataset.train, dataset.test))
         self.n_train, self.n_test = len(self.train), len(self.test)
         self.ledger = RunLedger(writer, self.n_train, self.n_test, build.n_seeds)
-        self.trainer = subject.trainer(build.device)
         self.tuning = np.zeros(self.n_test, dtype=bool)
         self.tuning[writer.meta("tuning_tests") or []] = True
         # With very few test examples none are set apart, and settings are chosen on all of them.
         self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
-
-    def _examples(self, inputs: ArrayInputs, labels: NDArray[np.int64]) -> Examples:
-        device = self.build.device
-        return Examples(as_tensors(inputs, device), torch.from_numpy(labels).to(device))
 
     @property
     def is_every_method(self) -> bool:
@@ -69,6 +65,11 @@ class Measurement:
     def truths(self) -> list[tuple[int, Truth]]:
         """The further truths by truth_id; none where none are wanted."""
         return list(enumerate(self.settings.truths)) if self.settings.n_truth_subsets else []
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """What trains models of the subject."""
+        return self.subject.trainer(self.build.device)
 
     @cached_property
     def checkpoints(self) -> Ensemble:
@@ -82,28 +83,20 @@ class Measurement:
 
     def read_context(self) -> MethodContext:
         """All that methods may use: fitting subsets and tuning test examples, never those that are reported on."""
-        fit, outcomes = torch.from_numpy(self.ledger.masks("fit")), self.ledger.outcomes("fit")
-        actual, tuned = outcomes.mean(1), self.chosen_on
-
-        def quality(predicted: torch.Tensor) -> float:
-            lds = lds_per_test(predicted.double().cpu().numpy()[:, tuned], actual[:, tuned])
-            return float(np.nanmean(lds)) if np.isfinite(lds).any() else float("nan")
-
+        fit, outcomes = self.ledger.masks("fit"), self.ledger.outcomes("fit").mean(1)
         more, more_outcomes = self.ledger.datamodels()
-        known = torch.cat([fit, torch.from_numpy(more)])
-        answers = torch.from_numpy(np.concatenate([actual, more_outcomes]).astype(np.float32))
+        known = torch.from_numpy(np.concatenate([fit, more]))
+        answers = torch.from_numpy(np.concatenate([outcomes, more_outcomes]).astype(np.float32))
         device = self.build.device
-        return MethodContext(
-            task=self.subject.task,
-            architecture=self.checkpoints.architecture,
-            states=[self.checkpoints.state_dict(i) for i in range(len(self.checkpoints))],
-            train=self.train,
-            test=self.test,
-            seed=derive_seed(self.build.seed, "methods"),
-            weight_decay=self.subject.training.weight_decay,
-            logs=load_logs(self.writer, self.files, self.subject, device),
-            ledger=Ledger(known.to(device), answers.to(device)),
-            tuning=Tuning(fit.to(device), quality),
+        logs = load_logs(self.writer, self.files, self.subject, device)
+        seed = derive_seed(self.build.seed, "methods")
+        context = run_context(self.subject, self.checkpoints, self.train, self.test, seed)
+        return replace(
+            context,
+            weight_decay=logs[0].weight_decay if logs else context.weight_decay,
+            logs=logs,
+            ledger=Ledger(known.to(device), answers.to(device)) if len(known) else None,
+            tuning=lds_tuning(fit, outcomes, device, self.chosen_on) if len(fit) else None,
         )
 
     def train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:
@@ -148,6 +141,17 @@ class Measurement:
     def reporting(self) -> NDArray[np.bool_]:
         """Test examples that summaries are over, bool `[n_test]`."""
         return ~self.tuning
+
+    @cached_property
+    def reported(self) -> Reported:
+        """The halves that evidence is reported on."""
+        return Reported.of(*self.outcomes_of("eval"), self.reporting, self.build)
+
+    @property
+    def test_classes(self) -> NDArray[np.int64]:
+        """Classes of the test examples `[n_test]`; where there are none, the same for all."""
+        targets = self.test.targets.cpu().numpy()
+        return targets if self.subject.task.has_classes else np.zeros(self.n_test, dtype=np.int64)
 
     def outcomes_of(self, role: str) -> tuple[NDArray[np.bool_], Outcomes]:
         """Masks `[n_subsets, n_train]` and outcomes `[n_subsets, n_seeds, n_test]` of a role."""

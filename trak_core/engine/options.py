@@ -8,7 +8,7 @@ import torch
 
 from trak_core.errors import InvalidSettingError
 from trak_core.gradients import Precision
-from trak_core.methods import DEFAULT_RIDGE
+from trak_core.methods import DEFAULT_RIDGE, MethodInfo
 from trak_core.projection import PROJECTIONS
 
 __all__ = ["Options"]
@@ -56,6 +56,31 @@ class Options:
                 f"proj_dim={self.proj_dim} with projection='none'; whole gradients have no projection dimension. "
                 "Leave out one of the two."
             )
+
+    def check_method(self, info: MethodInfo, has_store: bool) -> None:
+        """Refuses settings that a method does not have.
+
+        Args:
+            info: of the method.
+            has_store: whether a store was given.
+
+        Raises:
+            InvalidSettingError: names the setting.
+        """
+        if info.name == "trak":
+            return
+        wrong = {
+            "store": has_store,
+            "ridge": self.ridge != DEFAULT_RIDGE and not info.has_ridge,
+            "proj_dim": self.proj_dim is not None and not info.has_ridge,
+            f"projection={self.projection!r}": self.projection not in ("auto", "none"),
+        }
+        for setting, is_wrong in wrong.items():
+            if is_wrong:
+                raise InvalidSettingError(
+                    f"{setting} is given, but method {info.name!r} has no such setting; leave it out, or use "
+                    "method='trak'."
+                )
 
     def _within(self, name: str, value: int | None, low: int, high: int) -> None:
         if value is None:

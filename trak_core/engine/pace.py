@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, is_projected, sketch_of
+from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, kernel_proj_dim
 from trak_core.inputs import as_tensors, take
 from trak_core.labels.witnesses import N_MODELS as N_LABEL_MODELS
+from trak_core.labels.witnesses import N_REPEATS
 from trak_core.methods import RIDGES, GradientRows
+from trak_core.projection import SjltProjection, SketchMap
 from trak_core.subjects import Subject
-from trak_core.training import train_ensemble
+from trak_core.training import TrainingSettings, train_ensemble
 from trak_core.training.ensemble import make_models
 
 __all__ = ["DIGITS_PACE", "Pace", "measure_pace"]
@@ -79,8 +81,13 @@ DIGITS_PACE = Pace(
 """Measured on two CPU cores with the digits recipe; elsewhere the proportions matter."""
 
 
-def measure_pace(subject: Subject, device: str) -> Pace:
+def measure_pace(subject: Subject, device: str, half_model: float | None = None) -> Pace:
     """The pace of a build of this subject, from a trial of some seconds.
+
+    Args:
+        subject: to be built.
+        device: to compute on.
+        half_model: seconds of training one model on half of the train examples, where they are known; None to try it.
 
     Steps of training cost the same however many of them there are, inner products grow with the number of pairs, and
     the kernel with the cube of its side; each is tried on a small piece and scaled. What draws on the store, the
@@ -88,36 +95,40 @@ def measure_pace(subject: Subject, device: str) -> Pace:
     """
     split = subject.dataset.train
     n_train, n_test = len(split), len(subject.dataset.test)
-    n_rows = n_test * len(subject.dataset.class_names)
-    a_batch = _seconds_a_batch(subject, device)
-    batches = subject.training.epochs * n_train / subject.training.batch_size
-    projected = is_projected(subject)
+    n_rows = n_test * max(1, len(subject.dataset.class_names))
+    n_label_models = N_LABEL_MODELS
+    if half_model is None:
+        assert subject.training is not None  # whoever trains otherwise has told the seconds
+        batches = subject.training.epochs * n_train / subject.training.batch_size
+        half_model = _seconds_a_batch(subject, subject.training, device) * batches / 2
+    else:
+        n_label_models //= N_REPEATS  # see label_step.py
+    projected = kernel_proj_dim(subject) is not None
     gradients, linear, pair, cholesky, solve = _seconds_of_kernels(subject, device, projected)
     side = FEATURES_WHEN_PROJECTED if projected else n_train
     # A projected kernel is solved in feature space, and its products with the train rows come on top.
     products = linear * (n_train + n_rows) + pair * (
         side * (side + n_train / side * n_rows) if projected else n_train * (n_train + n_rows)
     )
-    half_model = a_batch * batches / 2
     return Pace(
         data=2 + 2e-4 * (n_train + n_test),
-        model=a_batch * batches,
+        model=2 * half_model,
         half_model=half_model,
         features=gradients * (n_train + n_test),
         ridge=products / 3 + linear * n_train + len(RIDGES) * cholesky * side**3,
         scores=products + 2 * cholesky * side**3 + solve * side**2 * n_rows,
-        labels=2 + N_LABEL_MODELS * HALVES_A_LABEL_MODEL * half_model + 1e-7 * n_train**2,
+        labels=2 + n_label_models * HALVES_A_LABEL_MODEL * half_model + 1e-7 * n_train**2,
         lds=7 + 2e-8 * n_train * n_rows,
         map=9 + 5e-3 * n_train,
     )
 
 
-def _seconds_a_batch(subject: Subject, device: str) -> float:
+def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) -> float:
     """Of one model's training, among several that train together."""
-    split, batch_size = subject.dataset.train, subject.training.batch_size
+    split, batch_size = subject.dataset.train, training.batch_size
     n = min(len(split), TRIED_BATCHES * batch_size)
     inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
-    settings = replace(subject.training, epochs=1)
+    settings = replace(training, epochs=1)
 
     def train(n_models: int) -> float:
         masks = np.ones((n_models, n), dtype=bool)
@@ -139,9 +150,9 @@ def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple
     n = min(len(split), TRIED_EXAMPLES)
     inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
     model = make_models(subject.make_model, [0])[0].to(device)
-    weights = {name: value.detach() for name, value in model.named_parameters()}
+    weights = {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}
     rows = GradientRows(model, subject.task, weights, inputs, labels)
-    sketch = sketch_of(rows, FEATURES_WHEN_PROJECTED if projected else 128, 0)
+    sketch = SketchMap(rows.layers, SjltProjection(FEATURES_WHEN_PROJECTED if projected else 128, 0))
     few = slice(0, min(n, 256))
     rows.projected(weights, take(inputs, few), labels[few], sketch)
     projecting = _seconds(lambda: rows.projected(weights, take(inputs, few), labels[few], sketch), device) / few.stop

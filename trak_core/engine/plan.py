@@ -10,7 +10,7 @@ from trak_core.gradients import GradientComputer, GradientPath, Layer, PackedRow
 from trak_core.projection import ProjectionKind
 from trak_core.store.schema import MAX_ARRAY
 
-__all__ = ["EXACT_LIMIT", "Plan", "choose_plan"]
+__all__ = ["EXACT_LIMIT", "Plan", "choose_plan", "plan_for_method"]
 
 EXACT_LIMIT = 5000
 """Train examples up to which the exact kernel is cheaper than a projection and better."""
@@ -81,28 +81,47 @@ def choose_plan(options: Options, computer: GradientComputer, n_train: int | Non
         n_train: number of train examples, None where only reading will tell.
         batch_size: of the data.
     """
-    assert computer.path is not None  # chosen before
-    size = n_parameters(computer.layers)
     projection, proj_dim, reason = _projection(options, computer, n_train)
     if proj_dim is not None:
-        _check_proj_dim(proj_dim, size)
+        _check_proj_dim(proj_dim, n_parameters(computer.layers))
+    plan = _plan(options, computer, batch_size, projection, proj_dim, reason, _parameters(options, computer))
+    if n_train is not None:
+        plan.check_kernel(n_train, options.dtype.itemsize)  # before hours of gradients rather than after
+    return plan
+
+
+def plan_for_method(options: Options, computer: GradientComputer, batch_size: int, method: str) -> Plan:
+    """The plan for a method that sees the examples themselves; arguments as in `choose_plan`."""
+    kind: ProjectionKind = "none" if options.proj_dim is None else "sjlt"
+    reason = f"method {method} takes gradients as it needs them" if options.proj_dim is None else "asked for"
+    if options.proj_dim is not None:
+        _check_proj_dim(options.proj_dim, n_parameters(computer.layers))
+    return _plan(options, computer, batch_size, kind, options.proj_dim, reason, _parameters(options, computer))
+
+
+def _plan(
+    options: Options,
+    computer: GradientComputer,
+    batch_size: int,
+    projection: ProjectionKind,
+    proj_dim: int | None,
+    reason: str,
+    parameters: str,
+) -> Plan:
+    assert computer.path is not None  # chosen before
+    size = n_parameters(computer.layers)
     formed = size if computer.path != "hooks" or projection == "none" else _formed_by_hooks(computer.layers)
-    each = 3 * formed * options.dtype.itemsize
-    fitting = max(1, options.memory_budget // 4 // each)
-    wanted = options.batch_size or batch_size
-    plan = Plan(
-        parameters=_parameters(options, computer),
+    fitting = max(1, options.memory_budget // 4 // (3 * formed * options.dtype.itemsize))
+    return Plan(
+        parameters=parameters,
         gradients=computer.path,
         gradients_reason=computer.reason,
         projection=projection,
         proj_dim=proj_dim,
         projection_reason=reason,
-        batch_size=min(wanted, fitting),
+        batch_size=min(options.batch_size or batch_size, fitting),
         memory_budget=options.memory_budget,
     )
-    if n_train is not None:
-        plan.check_kernel(n_train, options.dtype.itemsize)  # before hours of gradients rather than after
-    return plan
 
 
 def _parameters(options: Options, computer: GradientComputer) -> str:

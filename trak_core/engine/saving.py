@@ -18,17 +18,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from trak_core.engine.batches import Block, Data, read_data
 from trak_core.engine.featurizer import Features
 from trak_core.engine.shown import digest_of, names_of_outputs, shown_by_split
-from trak_core.engine.stored_kernels import uses_dual
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
 from trak_core.media import first_picture
-from trak_core.methods import METHODS
 from trak_core.modalities import seen_in
-from trak_core.projection import SjltProjection, SketchMap, WholeMap
-from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, replace_file
@@ -49,6 +44,7 @@ from trak_core.store.run_tables import (
 from trak_core.store.schema import Shape
 from trak_core.store.targets import class_targets, target_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
+from trak_core.subjects.batches import Block, Data, read_data
 from trak_core.tasks import Task
 
 if TYPE_CHECKING:
@@ -122,11 +118,14 @@ class _Saver:
             class_names = class_names or ("model output",)
         self.class_names = names_of_outputs(class_names, n_outputs)
         size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
-        fits = size <= attributor.options.memory_budget
+        # Methods that see all test examples at once take as long for every further target as for the first.
+        fits = attributor.fitted.is_streaming and size <= attributor.options.memory_budget
         self.all_classes = self.has_classes and (targets == "all" or (targets == "auto" and fits))
-        projected = attributor.plan.projection != "none"
-        self.proj_dim = attributor.fitted.width if projected else min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
-        self.ridge = attributor.options.ridge if attributor.calibration is None else attributor.calibration.ridge
+        self.proj_dim = attributor.fitted.feature_width or min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
+        calibrated = None if attributor.calibration is None else attributor.calibration.ridge
+        self.ridge = attributor.options.ridge if calibrated is None else calibrated
+        self.method = attributor.method.info
+        self._whole: dict[bytes, NDArray[np.float32]] = {}
 
     def describe(
         self,
@@ -269,34 +268,14 @@ class _Saver:
         }
         if split == "test" and self.all_classes:
             tables["targets"] = target_columns(labels, self.class_names, block.start)
-        predictions, features = [], []
+        predictions, features, fitted = [], [], self.attributor.fitted
         for checkpoint_id in range(self.n_checkpoints):
-            computed = self._features(split, checkpoint_id, block)
-            task = self.attributor.fitted.task_at(checkpoint_id, split)
-            device = self.attributor.device
+            computed = fitted.features_of_run(split, checkpoint_id, block, torch.from_numpy(labels), self.proj_dim)
+            task, device = fitted.task_at(checkpoint_id, split), self.attributor.device
             predictions.append(_predictions(task, checkpoint_id, split, computed, labels, block.start, device))
             q, norm, phi = (values.float().numpy() for values in (computed.q, computed.norm, computed.rows))
             features.append(feature_columns(checkpoint_id, split, q, norm, phi, block.start))
         return {**tables, "predictions": joined(predictions), "features": joined(features)}
-
-    def _features(self, split: str, checkpoint_id: int, block: Block) -> Features:
-        """Features as the run holds them: those that are there for train examples, computed for test examples."""
-        attributor = self.attributor
-        if split == "train":
-            computed = attributor.fitted.stored(checkpoint_id, block)
-        else:
-            computed = attributor.fitted.features(
-                checkpoint_id, block, torch.from_numpy(self.labels[split][block.start : block.start + len(block)])
-            )
-        feature_map = attributor.fitted.maps[checkpoint_id]
-        if isinstance(feature_map, WholeMap):
-            seed = derive_seed(attributor.options.seed, "live projection", checkpoint_id)
-            sketch = SketchMap(attributor.layers, SjltProjection(self.proj_dim, seed))
-            rows = torch.cat(
-                [sketch.rows(feature_map.packed.unpack(part))[0] for part in torch.split(computed.rows, 64)]
-            )
-            computed = Features(rows, computed.q, computed.norm, computed.model_output, computed.outputs)
-        return computed
 
     def _scored_at_once(self) -> int:
         n_classes = len(self.class_names) if self.all_classes else 1
@@ -307,26 +286,33 @@ class _Saver:
     def _scores(self, block: Block) -> dict[str, Columns]:
         """Scores of some test examples for their labels, and for every other class where these are wanted."""
         labels = self.labels["test"][block.start : block.start + len(block)]
-        tables = score_tables("trak", self._scores_of(block, labels), block.start)
+        every, name = self.labels["test"], self.method.name
+        tables = score_tables(name, self._scores_of(block, every), block.start)
         if self.all_classes:
-            every = np.stack(
-                [self._scores_of(block, np.full(len(block), target)) for target in range(len(self.class_names))], axis=1
-            )  # [n_block, n_classes, n_train]
+            of_classes = [np.full(len(every), number) for number in range(len(self.class_names))]
+            # [n_block, n_classes, n_train]
+            scores = np.stack([self._scores_of(block, targets) for targets in of_classes], axis=1)
             test_idx, target = class_targets(labels, len(self.class_names), block.start)
-            values = every[test_idx - block.start, target - 1]
-            tables["target_scores"] = target_score_columns("trak", test_idx, target, values)
+            tables["target_scores"] = target_score_columns(
+                name, test_idx, target, scores[test_idx - block.start, target - 1]
+            )
         return tables
 
     def _scores_of(self, block: Block, targets: NDArray[Any]) -> NDArray[np.float32]:
-        data = Data(block.batches, "test")
-        return np.concatenate([*self.attributor.iter_scores(data, targets)])
+        """Scores of some test examples, for the targets of all of them `[n_test]`."""
+        where = slice(block.start, block.start + len(block))
+        if self.attributor.fitted.is_streaming:
+            return np.concatenate([*self.attributor.iter_scores(Data(block.batches, "test"), targets[where])])
+        if (key := targets.tobytes()) not in self._whole:
+            self._whole[key] = self.attributor.score(self.data["test"], targets)
+        return self._whole[key][where]
 
     def _class_influence(self, writer: StoreWriter) -> Columns:
         """Mean scores by class of the test examples; where there are no classes, over all of them."""
         labels = self.labels["test"] if self.has_classes else np.zeros(len(self.labels["test"]), dtype=np.int64)
         query = 'SELECT "values" FROM scores WHERE test_idx IN (SELECT unnest(?::INTEGER[])) ORDER BY test_idx'
         return class_influence_columns(
-            "trak", labels, lambda test_idx: writer.arrays(query, "values", [test_idx.tolist()])
+            self.method.name, labels, lambda test_idx: writer.arrays(query, "values", [test_idx.tolist()])
         )
 
     def _summary(self, writer: StoreWriter) -> None:
@@ -345,21 +331,22 @@ class _Saver:
                 },
             ),
             "methods": method_columns(
-                "trak",
-                METHODS["trak"].info.title,
-                METHODS["trak"].info.description,
-                score_fingerprint(self.fingerprint, sha256s, self.ridge, "trak"),
+                self.method.name,
+                self.method.title,
+                self.method.description,
+                score_fingerprint(self.fingerprint, sha256s, self.ridge, self.method.name),
+                is_baseline=self.method.is_baseline,
                 seconds=self.seconds,
             ),
         }
-        plan, fitted = attributor.plan, attributor.fitted
+        plan = attributor.plan
         meta = run_meta(
             recipe="python",
             title=self.title,
             modality=attributor.task.modality,
             class_names=self.class_names,
             task=attributor.task.name,
-            method="trak",
+            method=self.method.name,
             proj_dim=self.proj_dim,
             n_subsets=0,
             n_seeds=0,
@@ -371,7 +358,7 @@ class _Saver:
             calibration_of_other_targets=None,
             gradients=f"{plan.gradients} ({plan.gradients_reason})",
             projection=f"{plan.projection} ({plan.projection_reason})",
-            kernel="dual" if uses_dual(fitted.maps[0].is_linear, fitted.n_train, fitted.width) else "primal",
+            kernel=attributor.fitted.kernel,
             parameters=n_parameters(attributor.layers),
             complete=True,
         )

@@ -1,285 +1,181 @@
-"""Scores of every method over all checkpoints, with a ridge chosen on the ledger's fitting subsets."""
+"""Runs a method and makes rows of the store of its scores: one way for builds and for measurements."""
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from trak_core.engine.kernels import Kernels
-from trak_core.evidence import calibration_slope, lds_per_test, predicted_outcomes
-from trak_core.gradients import representations
-from trak_core.inputs import apply
-from trak_core.methods import (
-    METHODS,
-    RIDGES,
-    embedding_scores,
-    random_scores,
-    same_class_scores,
-)
+from trak_core.errors import NonFiniteGradientError, OutOfMemoryError, SingularKernelError
+from trak_core.evidence import Cost, calibration_slope, measured_cost, predicted_outcomes
+from trak_core.methods import METHODS, MethodContext, MethodInfo, Scores
 from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.run_tables import (
     joined,
     method_columns,
     score_tables,
     self_influence_columns,
-    target_score_columns,
 )
-from trak_core.tasks import Inputs, Targets, Task
-from trak_core.training import Ensemble
 
-__all__ = ["ScoringResult", "choose_ridge", "score_all_methods"]
+__all__ = [
+    "Scored",
+    "Tables",
+    "calibration_factor",
+    "checkpoint_prediction_columns",
+    "joined_tables",
+    "own_errors",
+]
 
-CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
-
-Examples = tuple[Inputs, Tensor]
-Scores = NDArray[np.float32]
-
-
-def choose_ridge(
-    checkpoints: Ensemble,
-    task: Task,
-    train: Examples,
-    test: Examples,
-    kernels: Kernels,
-    fit_masks: NDArray[np.bool_],
-    fit_outcomes: NDArray[np.float64],
-    on_checkpoint: Callable[[], None] = lambda: None,
-) -> tuple[float, dict[str, float]]:
-    """The candidate ridge with the highest LDS on the fitting subsets, and the LDS of every candidate.
-
-    Args:
-        checkpoints: models to average over.
-        task: what a prediction is.
-        train: inputs and labels of the train examples.
-        test: inputs and labels of the test examples.
-        kernels: of the checkpoints.
-        fit_masks: bool `[n_fit, n_train]`.
-        fit_outcomes: mean outcomes `[n_fit, n_test]`.
-        on_checkpoint: called after every checkpoint.
-    """
-    q = mean_out_to_loss(checkpoints, task, train)
-    weighted_masks = torch.from_numpy(fit_masks).to(q) * q
-    predicted = {ridge: np.zeros_like(fit_outcomes) for ridge in RIDGES}
-    for i in range(len(checkpoints)):
-        kernel = kernels[i]
-        test_rows = kernel.test_rows(*test)
-        for ridge in RIDGES:
-            predicted[ridge] += kernel.predict(test_rows, ridge, weighted_masks).T.cpu().numpy()
-        on_checkpoint()
-    lds = {ridge: float(np.nanmean(lds_per_test(predicted[ridge], fit_outcomes))) for ridge in RIDGES}
-    best = max(RIDGES, key=lambda ridge: lds[ridge])
-    return best, {f"{ridge:g}": value for ridge, value in lds.items()}
-
-
-def mean_out_to_loss(checkpoints: Ensemble, task: Task, examples: Examples) -> Tensor:
-    """Weights q of examples, averaged over checkpoints: `[n]`."""
-    return out_to_loss_of_each(checkpoints, task, examples).mean(0)
-
-
-def out_to_loss_of_each(checkpoints: Ensemble, task: Task, examples: Examples) -> Tensor:
-    """Weights q of train examples at each checkpoint: `[n_checkpoints, n]`."""
-    inputs, targets = examples
-    return checkpoints.of_each("out_to_loss", task, checkpoints.outputs(task, inputs), targets)
+Tables = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class ScoringResult:
-    """Scores of one run.
+class Scored:
+    """What a method gave, and what it cost.
 
     Attributes:
-        by_method: method to scores `[n_test, n_train]` for the labels.
-        class_scores: TRAK scores `[n_test, n_classes, n_train]` for every target.
-        test_labels: place of the default target among all `[n_test]`.
-        first_target: number of the target in the first place, 0 or 1.
-        predicted: number of checkpoints to the outcomes that TRAK predicts with so many: `[n_subsets, n_test]`.
-        seconds: method to CPU seconds.
-        calibration: the factor that brought TRAK's scores for labels to the unit of the model output; None when they
-            could not be brought there.
-        calibration_of_others: the same for classes other than the label.
-        gradient_path: how gradients were computed.
-        errors: method to standard errors of its scores over checkpoints `[n_test, n_train]`, where there are several.
-        self_influence: of the train examples by TRAK `[n_train]`, without calibration.
+        info: of the method.
+        scores: as the method gave them.
+        values: the scores `[n_test, n_train]`, without calibration.
+        cost: of the scores.
     """
 
-    by_method: dict[str, Scores]
-    class_scores: Scores
-    test_labels: NDArray[np.int64]
-    first_target: int
-    predicted: dict[int, NDArray[np.float64]]
-    seconds: dict[str, float]
-    calibration: float | None
-    calibration_of_others: float | None
-    gradient_path: str
-    errors: dict[str, Scores]
-    self_influence: Scores
+    info: MethodInfo
+    scores: Scores
+    values: NDArray[np.float32]
+    cost: Cost
 
-    def tables(self, fingerprints: dict[str, str]) -> dict[str, dict[str, Any]]:
-        """Rows for the store.
+    @classmethod
+    def by(cls, name: str, context: MethodContext, fit: Callable[[MethodContext], Scores] | None = None) -> "Scored":
+        """The scores of a method, whose needs are met.
 
         Args:
-            fingerprints: of what the scores of each method were made from.
+            name: of the method.
+            context: of the run; the method takes as many checkpoints as it averages over.
+            fit: what is done in place of the method's own `fit`.
+
+        Raises:
+            OutOfMemoryError: the method needs more memory than there is.
+            SingularKernelError: its equations have no solution.
+            NonFiniteGradientError: its scores are not finite.
         """
-        n_test, n_classes, _ = self.class_scores.shape
-        # The row of the default target is in `scores`.
-        test_idx, place = np.nonzero(np.arange(n_classes)[None] != self.test_labels[:, None])
-        predicted = [(m, values) for m, values in self.predicted.items()]
-        n_subsets = len(predicted[0][1])
-        of_methods = [
-            {
-                "methods": method_columns(
-                    name,
-                    METHODS[name].info.title,
-                    METHODS[name].info.description,
-                    fingerprints[name],
-                    is_baseline=METHODS[name].info.is_baseline,
-                    seconds=self.seconds[name],
-                    calibration=self.calibration if name == "trak" else None,
-                ),
-                **score_tables(name, scores, errors=self.errors.get(name)),
-                "class_influence": class_influence_columns(name, self.test_labels, scores.__getitem__),
-            }
-            for name, scores in self.by_method.items()
-        ]
-        return {
-            **{table: joined([of_one[table] for of_one in of_methods]) for table in of_methods[0]},
-            "target_scores": target_score_columns(
-                "trak", test_idx, place + self.first_target, self.class_scores[test_idx, place]
+        method = METHODS[name]
+        limit = method.info.max_checkpoints
+        with measured_cost() as cost, own_errors(name):
+            scores = (fit or method.fit)(context if limit is None else context.first(limit))
+            values = _dense(scores)
+        _check_finite(name, scores, values)
+        return cls(method.info, scores, values, cost)
+
+    def by_fewer(self, counts: tuple[int, ...]) -> dict[int, NDArray[np.float32]]:
+        """Scores by the first checkpoints alone, for those of some numbers of them that are smaller than all."""
+        return {n: _dense(self.scores.first(n)) for n in counts if n < self.scores.n_checkpoints}
+
+    def tables(
+        self,
+        test_classes: NDArray[np.int64],
+        fingerprint: str,
+        calibration: float | None = None,
+        settings: bool = False,
+    ) -> Tables:
+        """Rows of every table that holds scores.
+
+        Args:
+            test_classes: classes of the test examples `[n_test]`, over which influence is summed up.
+            fingerprint: of what the scores were made from.
+            calibration: the factor that brings them to the unit of the model output; None where there is none.
+            settings: whether to tell what the method chose.
+        """
+        name, factor = self.info.name, np.float32(calibration or 1)
+        values, error, own = self.values * factor, self.scores.standard_error(slice(None)), self.scores.self_influence()
+        errors = None if error is None else error.float().cpu().numpy() * factor
+        tables: Tables = {
+            "methods": method_columns(
+                name,
+                self.info.title,
+                self.info.description,
+                fingerprint,
+                is_baseline=self.info.is_baseline,
+                seconds=self.cost.seconds,
+                calibration=calibration,
+                settings=self.scores.settings if settings else None,
             ),
-            "self_influence": self_influence_columns("trak", self.self_influence),
-            "checkpoint_predictions": {
-                "n_checkpoints": np.repeat([m for m, _ in predicted], n_subsets * n_test),
-                "subset_id": np.tile(np.repeat(np.arange(n_subsets), n_test), len(predicted)),
-                "test_idx": np.tile(np.arange(n_test), len(predicted) * n_subsets),
-                "predicted": np.concatenate([values.reshape(-1) for _, values in predicted]),
-            },
+            **score_tables(name, values, errors=errors),
+            "class_influence": class_influence_columns(name, test_classes, values.__getitem__),
         }
+        if own is not None:
+            tables["self_influence"] = self_influence_columns(name, own.double().cpu().numpy())
+        return tables
 
 
-def score_all_methods(
-    checkpoints: Ensemble,
-    task: Task,
-    train: Examples,
-    test: Examples,
-    kernels: Kernels,
-    ridge: float,
-    masks: NDArray[np.bool_],
-    fit_masks: NDArray[np.bool_],
-    fit_outcomes: NDArray[np.float64],
-    fit_target_outcomes: NDArray[np.float64],
-    tuning: NDArray[np.bool_],
-    seed: int,
-    on_checkpoint: Callable[[], None] = lambda: None,
-) -> ScoringResult:
-    """TRAK scores for every target, calibrated on the fitting subsets, and the baselines.
+def joined_tables(of_each: list[Tables]) -> Tables:
+    """The tables of several methods as one; a method may lack some."""
+    names = dict.fromkeys(table for tables in of_each for table in tables)
+    return {name: joined([tables[name] for tables in of_each if name in tables]) for name in names}
+
+
+def checkpoint_prediction_columns(
+    by_count: dict[int, NDArray[np.float32]], masks: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """Columns of the table `checkpoint_predictions`.
 
     Args:
-        checkpoints: models to average over.
-        task: what a prediction is.
-        train: inputs and labels of the train examples.
-        test: inputs and labels of the test examples.
-        kernels: of the checkpoints.
-        ridge: relative to the mean squared gradient norm.
-        masks: all subsets of the ledger, bool `[n_subsets, n_train]`.
-        fit_masks: the fitting subsets, bool `[n_fit, n_train]`.
-        fit_outcomes: mean outcomes of the default targets on the fitting subsets `[n_fit, n_test]`.
-        fit_target_outcomes: of the targets 1, 2, ... `[n_fit, n_test, n_targets]`.
-        tuning: test examples to calibrate on, bool `[n_test]`.
-        seed: of the random baseline.
-        on_checkpoint: called after every checkpoint.
+        by_count: number of checkpoints to the scores of the first so many `[n_test, n_train]`.
+        masks: of all subsets, bool `[n_subsets, n_train]`.
     """
-    began = time.process_time()
-    (train_inputs, train_labels), (test_inputs, test_labels) = train, test
-    targets = Targets.of(task.query, checkpoints.outputs(task.query, test_inputs)[0], test_labels)
-    n_test, n_classes = targets.every.shape[:2]
-    every_class = targets.every.flatten(0, 1)
-    every_input = apply(lambda leaf: leaf.repeat_interleave(n_classes, dim=0), test_inputs)
-    own = torch.arange(n_test, device=test_labels.device) * n_classes + targets.default
-
-    q_of_each = out_to_loss_of_each(checkpoints, task, train)
-    # Like q rather than like the inputs, which are whole numbers where they are the numbers of words.
-    total = q_of_each.new_zeros(n_test * n_classes, len(train_labels))
-    own_squares = q_of_each.new_zeros(n_test, len(train_labels))
-    leverages = q_of_each.new_zeros(len(train_labels))
-    snapshots: dict[int, Scores] = {}
-    for i in range(len(checkpoints)):
-        kernel = kernels[i]
-        attribution = kernel.attribute(kernel.test_rows(every_input, every_class), ridge)
-        total += attribution
-        own_squares += attribution[own] ** 2
-        leverages += kernel.leverages(ridge)
-        if i + 1 in CHECKPOINT_COUNTS or i + 1 == len(checkpoints):
-            scores = total[own] / (i + 1) * q_of_each[: i + 1].mean(0)
-            snapshots[i + 1] = scores.cpu().numpy()
-        on_checkpoint()
-    class_scores = (total / len(checkpoints) * q_of_each.mean(0)).cpu().numpy().reshape(n_test, n_classes, -1)
-    predicted = {m: predicted_outcomes(scores, masks) for m, scores in snapshots.items()}
-
-    every_outcome = fit_target_outcomes
-    if targets.first == 0:  # the default target has a place of its own before the others
-        every_outcome = np.concatenate([fit_outcomes[..., None], fit_target_outcomes], axis=-1)
-    labels = targets.default.cpu().numpy()
-    is_label = targets.is_default.cpu().numpy()  # [n_test, n_classes]
-    calibrated_on = tuning if tuning.any() else np.ones(n_test, dtype=bool)
-    factors = {}
-    # Two factors: what moves the label's margin and what moves another class's differ in scale.
-    for name, chosen in (("label", is_label), ("others", ~is_label)):
-        used = chosen & calibrated_on[:, None]
-        of_class = predicted_outcomes(class_scores[used], fit_masks)
-        factors[name] = usable_slope(calibration_slope(of_class, every_outcome[:, used]))
-        if (factor := factors[name]) is not None:
-            class_scores[chosen] *= np.float32(factor)
-    seconds = {"trak": time.process_time() - began}
-    by_method = {"trak": class_scores[np.arange(n_test), labels]}
-    errors = {}
-    if len(checkpoints) > 1:
-        mean = total[own] / len(checkpoints)
-        variance = (own_squares / len(checkpoints) - mean**2).clamp_min(0) / (len(checkpoints) - 1)
-        errors["trak"] = (variance.sqrt() * q_of_each.mean(0)).cpu().numpy() * np.float32(factors["label"] or 1)
-
-    baselines: dict[str, Callable[[], Scores]] = {
-        "embedding": lambda: mean_embedding_scores(checkpoints, task, train_inputs, test_inputs),
-        "same_class": lambda: same_class_scores(labels, train_labels.cpu().numpy()),
-        "random": lambda: random_scores(n_test, len(train_labels), seed),
+    predicted = [predicted_outcomes(scores, masks) for scores in by_count.values()]
+    n_subsets, n_test = predicted[0].shape
+    return {
+        "n_checkpoints": np.repeat(list(by_count), n_subsets * n_test),
+        "subset_id": np.tile(np.repeat(np.arange(n_subsets), n_test), len(predicted)),
+        "test_idx": np.tile(np.arange(n_test), len(predicted) * n_subsets),
+        "predicted": np.concatenate([values.reshape(-1) for values in predicted]),
     }
-    if not task.has_classes:
-        del baselines["same_class"]
-    for name, compute in baselines.items():
-        began = time.process_time()
-        by_method[name] = compute()
-        seconds[name] = time.process_time() - began
-    return ScoringResult(
-        by_method=by_method,
-        class_scores=class_scores,
-        test_labels=labels,
-        first_target=targets.first,
-        predicted=predicted,
-        seconds=seconds,
-        calibration=factors["label"],
-        calibration_of_others=factors["others"],
-        gradient_path=kernels.gradient_path,
-        errors=errors,
-        self_influence=(leverages / len(checkpoints) * q_of_each.mean(0)).cpu().numpy(),
-    )
 
 
-def usable_slope(slope: float) -> float | None:
-    """The slope, or None where it is undefined or would turn every explanation round."""
+def calibration_factor(
+    scores: NDArray[np.float32], masks: NDArray[np.bool_], outcomes: NDArray[np.float64]
+) -> float | None:
+    """The factor that brings scores to the unit of the model output; None where it cannot be told.
+
+    It is None where the slope is undefined, or would turn every explanation round.
+
+    Args:
+        scores: of the questions to calibrate on `[m, n_train]`.
+        masks: of the fitting subsets, bool `[n_subsets, n_train]`.
+        outcomes: mean model outputs after retraining `[n_subsets, m]`.
+    """
+    slope = calibration_slope(predicted_outcomes(scores, masks), outcomes)
     return slope if math.isfinite(slope) and slope > 0 else None
 
 
-def mean_embedding_scores(checkpoints: Ensemble, task: Task, train_inputs: Inputs, test_inputs: Inputs) -> Scores:
-    """Embedding similarity `[n_test, n_train]`, averaged over checkpoints."""
-    similarities = []
-    for i in range(len(checkpoints)):
-        seen = [
-            representations(checkpoints.architecture, checkpoints.state_dict(i), inputs, task).cpu().numpy()
-            for inputs in (test_inputs, train_inputs)
-        ]
-        similarities.append(embedding_scores(*seen))
-    return np.asarray(np.mean(similarities, axis=0), dtype=np.float32)
+def _dense(scores: Scores) -> NDArray[np.float32]:
+    return np.concatenate([block.float().cpu().numpy() for block in scores.blocks()])
+
+
+@contextmanager
+def own_errors(method: str, advice: str = "leave it out with --method") -> Iterator[None]:
+    """Turns what linear algebra and memory say into one sentence, so that one method cannot stop all the others."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(f"method {method!r} needs more memory than there is; {advice}.") from error
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise SingularKernelError(
+            f"method {method!r} cannot solve its equations ({str(error).splitlines()[0]}); train with weight decay, or "
+            f"{advice}."
+        ) from error
+
+
+def _check_finite(method: str, scores: Scores, dense: NDArray[np.float32]) -> None:
+    own = scores.self_influence()
+    wrong = ~np.isfinite(dense).all(1)
+    if wrong.any() or (own is not None and not own.isfinite().all()):
+        raise NonFiniteGradientError(
+            f"method {method!r} gives scores that are not finite for {wrong.sum()} of {len(dense)} test examples, so "
+            "that none are kept; training was unstable: lower the learning rate of the recipe."
+        )

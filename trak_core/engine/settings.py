@@ -30,7 +30,7 @@ class BuildSettings:
         device: "cpu" or "cuda", resolved.
         n_checkpoints: models trained on all train examples.
         proj_dim: dimension of the stored features.
-        n_subsets: half-subsets of the ledger.
+        n_subsets: half-subsets of the ledger; 0, as `n_seeds`, where models cannot be retrained.
         n_seeds: models retrained on each subset.
         flip_labels: share of the train labels that are made wrong on purpose, 0 to 0.5.
         flip_kind: which wrong labels these get, "uniform" or "confusable"; "uniform" where none is made wrong.
@@ -67,6 +67,8 @@ class BuildSettings:
             "n_subsets": (MIN_SUBSETS, 10_000),
             "n_seeds": (1, 100),
         }
+        if self.n_subsets == self.n_seeds == 0:
+            del limits["n_subsets"], limits["n_seeds"]  # nothing is retrained
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -117,6 +119,8 @@ class BuildSettings:
 
     def fingerprint(self, subject: Subject) -> str:
         """SHA-256 (hex) over everything that the numbers of the run depend on."""
+        from trak_core.training.weights import digest_of  # torch takes seconds to import
+
         model = subject.make_model()
         own = without_paths(asdict(self))  # a folder may move: what lies in it is told by the sources
         parts = {
@@ -126,11 +130,12 @@ class BuildSettings:
             "settings": {name: value for name, value in own.items() if name != "model" or value},
             "fit_share": FIT_SHARE,
             "ridges": RIDGES,
-            "training": asdict(subject.training),
+            "training": subject.training_facts,
             "task": f"{type(subject.task).__name__}({subject.task.name})",
             "model": repr(model),
             "parameters": {name: list(value.shape) for name, value in model.named_parameters()},
             "data": subject.dataset.fingerprint(),
+            **({"checkpoints": [digest_of(state) for state in subject.checkpoints]} if subject.checkpoints else {}),
             **({"sources": dict(subject.sources)} if subject.sources else {}),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path
 
-from trak_core.engine.batches import Batch
 from trak_core.errors import ShapeMismatchError
+from trak_core.subjects.batches import Batch
 
 __all__ = ["Signature"]
 

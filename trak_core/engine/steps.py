@@ -1,41 +1,42 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import cached_property, partial
+from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
+from trak_core.engine.build_plan import FROM_THE_LEDGER
+from trak_core.engine.checkpoint_step import parts_of, write_checkpoints
 from trak_core.engine.checkpoints import load_checkpoints
-from trak_core.engine.evidence_step import evidence_tables
-from trak_core.engine.kernels import Kernels, is_projected
+from trak_core.engine.evidence_step import Reported, evidence_tables
+from trak_core.engine.kernels import kernel_proj_dim
 from trak_core.engine.label_step import label_tables
 from trak_core.engine.ledger import RunLedger
 from trak_core.engine.ledger_step import retrain_block
 from trak_core.engine.map_step import map_tables
-from trak_core.engine.pace import DIGITS_PACE, Pace
-from trak_core.engine.progress import ProgressReporter, Step, run_blocks
-from trak_core.engine.scoring import ScoringResult, choose_ridge, score_all_methods
+from trak_core.engine.method_context import examples_of, lds_tuning, run_context
+from trak_core.engine.progress import ProgressReporter
+from trak_core.engine.score_step import score_run
 from trak_core.engine.settings import BuildSettings
+from trak_core.engine.work import Executor, Inline, Kind, Work
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence import MIN_SUBSETS, tuning_tests
-from trak_core.inputs import as_tensors, take
-from trak_core.methods import Examples, GradientRows
+from trak_core.inputs import take
+from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
 from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
-from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256, score_fingerprint
 from trak_core.store.ledger import subset_columns
 from trak_core.store.local_paths import without_paths
 from trak_core.store.media_rows import media_columns
 from trak_core.store.run_tables import (
-    checkpoint_columns,
     example_columns,
     feature_columns,
     joined,
@@ -46,45 +47,15 @@ from trak_core.store.targets import listed_targets, target_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
-from trak_core.tasks import Answer, Inputs
-from trak_core.training import Ensemble, OnShare, draw_half_subsets
+from trak_core.tasks import Answer, Targets
+from trak_core.training import Ensemble, OnShare, Trainer, draw_half_subsets
 
-__all__ = ["BuildSteps", "plan"]
+__all__ = ["BuildSteps"]
+
 
 SUBSETS_A_BLOCK = 10
-N_LOGGED = 5
-"""Checkpoints whose training is recorded: as many as methods that look at training average over."""
-
-
-def plan(settings: BuildSettings, pace: Pace = DIGITS_PACE) -> list[Step]:
-    """The steps of a build with the seconds that they take at some pace."""
-    n_checkpoints = settings.n_checkpoints
-    n_models = settings.n_subsets * settings.n_seeds
-    fit_seconds = settings.n_fit * settings.n_seeds * pace.half_model
-    return [
-        Step("data", "reading the data", 1, pace.data, True),
-        Step(
-            "checkpoints",
-            f"training {n_checkpoints} checkpoints",
-            1,
-            pace.model * n_checkpoints,
-            True,
-        ),
-        Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
-        Step("features", "computing gradients", n_checkpoints, pace.features * n_checkpoints, True),
-        Step("ridge", "choosing the ridge", n_checkpoints, pace.ridge * n_checkpoints, True),
-        Step("scores", "scoring", n_checkpoints, pace.scores * n_checkpoints, True),
-        Step("labels", "looking for wrong labels", 1, pace.labels, False),
-        Step(
-            "eval",
-            f"retraining {n_models} models on random halves",
-            settings.n_subsets - settings.n_fit,
-            n_models * pace.half_model - fit_seconds,
-            False,
-        ),
-        Step("lds", "measuring the evidence", 1, pace.lds, False),
-        Step("map", "drawing the map", 1, pace.map, False),
-    ]
+PUBLISHED_BEFORE = {"labels": "labels", "eval": "lds", "map": "map"}
+"""Steps before which a run is published, unless a block is there that comes with or after them."""
 
 
 class BuildSteps:
@@ -117,45 +88,70 @@ class BuildSteps:
         self.files = files
         self.writer = writer
         self.progress = progress
-        self.trainer = subject.trainer(settings.device)
         n_train, n_test = len(subject.dataset.train), len(subject.dataset.test)
         self.ledger = RunLedger(writer, n_train, n_test, settings.n_seeds)
-        self.train_inputs, self.train_labels = self._tensors("train")
-        self.test_inputs, self.test_labels = self._tensors("test")
+        device, dataset = settings.device, subject.dataset
+        self.train, self.test = (examples_of(split, device) for split in (dataset.train, dataset.test))
+        self.executor: Executor = Inline(writer, progress)
 
-    def _tensors(self, split_name: str) -> tuple[Inputs, Tensor]:
-        split = getattr(self.subject.dataset, split_name)
-        device = self.settings.device
-        return as_tensors(split.inputs, device), torch.from_numpy(split.labels).to(device)
+    def work(self) -> dict[str, list[Work]]:
+        """All that there is to do, step by step; the names of the steps are those of `plan`."""
+        settings, fingerprint = self.settings, self.writer.meta("fingerprint")
+
+        def one(kind: Kind) -> list[Work]:
+            return [Work(kind, fingerprint)]
+
+        def retrained(subset_ids: range) -> list[Work]:
+            size = max(1, min(SUBSETS_A_BLOCK, self.trainer.at_once // settings.n_seeds)) if subset_ids else 1
+            blocks = [range(start, min(start + size, subset_ids.stop)) for start in subset_ids[::size]]
+            return [Work(Kind.RETRAIN, fingerprint, rows=block) for block in blocks]
+
+        trained = [Work(Kind.TRAIN, fingerprint, rows=part) for part in parts_of(self.subject, settings)]
+        steps = {
+            "data": one(Kind.DESCRIBE),
+            "checkpoints": [*trained, *one(Kind.PREDICT)],
+            "fit": retrained(range(settings.n_fit)),
+            "features": [Work(Kind.FEATURIZE, fingerprint, checkpoint=i) for i in range(settings.n_checkpoints)],
+            "ridge": one(Kind.GRAM),
+            "scores": one(Kind.SCORE),
+            "labels": one(Kind.LABEL_FOLD),
+            "eval": retrained(range(settings.n_fit, settings.n_subsets)),
+            "lds": one(Kind.MEASURE),
+            "map": one(Kind.MAP),
+        }
+        return {step: tasks for step, tasks in steps.items() if settings.n_subsets or step not in FROM_THE_LEDGER}
+
+    def do(self, work: Work) -> None:
+        """Does one task and writes its block."""
+        if work.kind == Kind.TRAIN:
+            assert work.rows is not None  # the checkpoints
+            self._checkpoints(work.rows)
+        elif work.kind == Kind.RETRAIN:
+            assert work.rows is not None  # the subsets
+            self._retrain(work.rows)
+        elif work.kind == Kind.FEATURIZE:
+            assert work.checkpoint is not None
+            self._features(work.checkpoint)
+        else:
+            whole: dict[Kind, Callable[[], None]] = {
+                Kind.DESCRIBE: self._data,
+                Kind.PREDICT: self._checkpoint_predictions,
+                Kind.GRAM: self._ridge,
+                Kind.SCORE: self._scores,
+                Kind.LABEL_FOLD: self._labels,
+                Kind.MEASURE: self._lds,
+                Kind.MAP: self._map,
+            }
+            whole[work.kind]()
 
     def run(self) -> None:
-        """Does what is left to do, in order."""
-        fit_ids = range(self.settings.n_fit)
-        eval_ids = range(self.settings.n_fit, self.settings.n_subsets)
-        self._step("data", {"data": self._data})
-        self._step("checkpoints", {"checkpoints": self._checkpoints})
-        self._step("fit", self._ledger_blocks(fit_ids))
-        self._step(
-            "features",
-            {f"features {i}": partial(self._features, i) for i in range(self.settings.n_checkpoints)},
-        )
-        self._step("ridge", {"ridge": self._ridge})
-        self._step("scores", {"scores": self._scores})
-        if not self.writer.has("labels"):
-            self.writer.publish()
-        self._step("labels", {"labels": self._labels})
-        if not self.writer.has("lds"):
-            self.writer.publish()
-        self._step("eval", self._ledger_blocks(eval_ids))
-        self._step("lds", {"lds": self._lds})
-        if not self.writer.has("map"):
-            self.writer.publish()
-        self._step("map", {"map": self._map})
+        """Does what is left to do, in order, and shows readers what is there before each of the later steps."""
+        for step, tasks in self.work().items():
+            if step in PUBLISHED_BEFORE and not self.writer.has(PUBLISHED_BEFORE[step]):
+                self.writer.publish()
+            self.executor.run(step, tasks, self.do)
         self.writer.publish()
         self.writer.finish()
-
-    def _step(self, name: str, blocks: dict[str, Callable[[], None]]) -> None:
-        run_blocks(self.writer, self.progress, name, blocks)
 
     # --- data and models ----------------------------------------------------------------------------------
 
@@ -165,12 +161,13 @@ class BuildSteps:
         examples = [self._examples(name, split) for name, split in splits.items()]
         media = [media_columns(name, split.further or ()) for name, split in splits.items()]
         roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(self.masks))]
+        without_ledger = {} if self.settings.n_subsets else {"ridge": DEFAULT_RIDGE}  # nothing to choose it on
         meta = run_meta(
-            **{**self.metadata, **asdict(self.settings)},
+            **{**self.metadata, **asdict(self.settings), **without_ledger},
             modality=dataset.modality,
             class_names=names,
             task=self.subject.task.name,
-            training=asdict(self.subject.training),
+            training=self.subject.training_facts,
             data_fingerprint=dataset.fingerprint(),
             method="trak",
             encoding=encoding_metadata(dataset.encoding),
@@ -204,34 +201,31 @@ class BuildSteps:
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """The ledger's subsets, bool `[n_subsets, n_train]`: the first `n_fit` are for fitting."""
-        return draw_half_subsets(self.settings.n_subsets, len(self.train_labels), self.settings.seed)
+        return draw_half_subsets(self.settings.n_subsets, len(self.train), self.settings.seed)
 
     @cached_property
     def tuning_tests(self) -> NDArray[np.bool_]:
         """Test examples that settings are chosen on, bool `[n_test]`; nothing is reported on them."""
-        return tuning_tests(len(self.test_labels), self.settings.seed)
+        return tuning_tests(len(self.test), self.settings.seed)
 
     def _advance(self, units: float) -> OnShare:
         return lambda share: self.progress.advance(units * share)
 
-    def _checkpoints(self) -> None:
-        n = self.settings.n_checkpoints
-        seeds = [derive_seed(self.settings.seed, "checkpoint", i) for i in range(n)]
-        trained = self.trainer.train_checkpoints(seeds, N_LOGGED, self._advance(1))
-        ensemble = trained.ensemble
-        for i in range(n):
-            state = {name: value.cpu().contiguous() for name, value in ensemble.state_dict(i).items()}
-            replace_file(self.files.checkpoint(i), partial(save_file, state))
-        for i, log in enumerate(trained.logs):
-            replace_file(self.files.training_log(i), log.save)
-        predictions, accuracy = self._predictions(ensemble)
-        checkpoints = checkpoint_columns(
-            [self._sha256(i) for i in range(n)],
-            seeds=seeds,
-            accuracy=accuracy,
-            log_sha256s=[file_sha256(self.files.training_log(i)) if i < N_LOGGED else None for i in range(n)],
-        )
-        self.writer.write("checkpoints", {"checkpoints": checkpoints, "predictions": predictions})
+    def _checkpoints(self, part: range) -> None:
+        """Trains as many models as the trainer takes at once, or takes those that were given."""
+        on_share = self._advance(len(part) / self.settings.n_checkpoints)
+        write_checkpoints(self.writer, self.files, self.subject, self.settings, part, on_share)
+
+    def _checkpoint_predictions(self) -> None:
+        predictions, accuracy = self._predictions(self.checkpoints)
+        measured = [
+            (
+                "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?",
+                [accuracy["train"][i], accuracy["test"][i], i],
+            )
+            for i in range(len(self.checkpoints))
+        ]
+        self.writer.write(str(Kind.PREDICT), {"predictions": predictions}, first=measured)
 
     def _sha256(self, checkpoint_id: int) -> str:
         return file_sha256(self.files.checkpoint(checkpoint_id))
@@ -239,8 +233,8 @@ class BuildSteps:
     def _predictions(self, ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, list[float | None]]]:
         parts, accuracy = [], {}
         splits = {
-            "train": (self.subject.task, self.train_inputs, self.train_labels),
-            "test": (self.subject.task.query, self.test_inputs, self.test_labels),
+            "train": (self.subject.task, self.train.inputs, self.train.targets),
+            "test": (self.subject.task.query, self.test.inputs, self.test.targets),
         }
         for name, (task, inputs, targets) in splits.items():
             outputs = ensemble.outputs(task, inputs)  # [n_checkpoints, n, ...]
@@ -258,35 +252,35 @@ class BuildSteps:
         return joined(parts), accuracy
 
     @cached_property
+    def trainer(self) -> Trainer:
+        """What trains models of the subject."""
+        return self.subject.trainer(self.settings.device)
+
+    @cached_property
     def checkpoints(self) -> Ensemble:
         """The checkpoints as written to disk, each checked against its fingerprint."""
         return load_checkpoints(self.writer, self.files, self.subject, self.settings.device)
 
     @cached_property
-    def kernels(self) -> Kernels:
-        """The kernels of the checkpoints."""
-        return Kernels(
+    def context(self) -> MethodContext:
+        """What methods may use, without the outcomes of the ledger."""
+        return run_context(
+            self.subject,
             self.checkpoints,
-            self.subject.task,
-            (self.train_inputs, self.train_labels),
-            is_projected(self.subject),
+            self.train,
+            self.test,
             self.settings.seed,
-            (self.test_inputs, self.test_labels),
+            kernel_proj_dim(self.subject),
         )
 
     # --- the ledger ---------------------------------------------------------------------------------------
-
-    def _ledger_blocks(self, subset_ids: range) -> dict[str, Callable[[], None]]:
-        starts = range(subset_ids.start, subset_ids.stop, SUBSETS_A_BLOCK)
-        blocks = [range(start, min(start + SUBSETS_A_BLOCK, subset_ids.stop)) for start in starts]
-        return {f"ledger {block.start}": partial(self._retrain, block) for block in blocks}
 
     def _retrain(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
         tables, lost = retrain_block(
             self.subject.task.query,
             self.trainer,
-            Examples(self.test_inputs, self.test_labels),
+            self.test,
             self.masks,
             block,
             self.settings,
@@ -310,13 +304,12 @@ class BuildSteps:
 
     def _features(self, checkpoint_id: int) -> None:
         seed = derive_seed(self.settings.seed, "projection", checkpoint_id)
-        parts = []
-        splits = {"train": (self.train_inputs, self.train_labels), "test": (self.test_inputs, self.test_labels)}
-        checkpoints, weights = self.checkpoints, self.checkpoints.state_dict(checkpoint_id)
-        sides = GradientRows.of_both_sides(checkpoints.architecture, self.subject.task, weights, *splits.values())
-        feature_map = SketchMap(sides[0].layers, SjltProjection(self.settings.proj_dim, seed))
-        for gradients, (name, (inputs, labels)) in zip(sides, splits.items(), strict=True):
-            phi, norm, q = gradients.projected(weights, inputs, labels, feature_map)
+        context, parts = self.context, []
+        weights = context.states[checkpoint_id]
+        feature_map = SketchMap(context.gradients.layers, SjltProjection(self.settings.proj_dim, seed))
+        sides = {"train": (context.gradients, self.train), "test": (context.query_gradients, self.test)}
+        for name, (gradients, examples) in sides.items():
+            phi, norm, q = gradients.projected(weights, examples.inputs, examples.targets, feature_map)
             parts.append(feature_columns(checkpoint_id, name, _array(q), _array(norm), _array(phi)))
         self.writer.write(f"features {checkpoint_id}", {"features": joined(parts)})
         self.progress.advance()
@@ -324,47 +317,26 @@ class BuildSteps:
     def _ridge(self) -> None:
         # With very few test examples none are set apart, and the ridge is chosen on all of them.
         chosen_on = self.tuning_tests if self.tuning_tests.any() else ~self.tuning_tests
-        ridge, lds_by_ridge = choose_ridge(
-            self.checkpoints,
-            self.subject.task,
-            (self.train_inputs, self.train_labels),
-            (take(self.test_inputs, chosen_on), self.test_labels[chosen_on]),
-            self.kernels,
-            self._kept_to_measure("fit"),
-            self.ledger.outcomes("fit").mean(1)[:, chosen_on],
-            on_checkpoint=self.progress.advance,
-        )
-        self.writer.write("ridge", {}, {"ridge": ridge, "lds_by_ridge_on_fit_subsets": lds_by_ridge})
+        masks, outcomes = self._kept_to_measure("fit"), self.ledger.outcomes("fit").mean(1)[:, chosen_on]
+        asked = Examples(take(self.test.inputs, chosen_on), self.test.targets[chosen_on])
+        tuning = lds_tuning(masks, outcomes, self.settings.device)
+        found = ridge_qualities(replace(self.context, test=asked, tuning=tuning), self.progress.advance)
+        told = {f"{ridge:g}": lds for ridge, lds in found.items()}
+        self.writer.write("ridge", {}, {"ridge": best(found, DEFAULT_RIDGE), "lds_by_ridge_on_fit_subsets": told})
 
     def _scores(self) -> None:
-        result: ScoringResult = score_all_methods(
-            self.checkpoints,
-            self.subject.task,
-            (self.train_inputs, self.train_labels),
-            (self.test_inputs, self.test_labels),
-            self.kernels,
-            ridge=self.writer.meta("ridge"),
-            masks=self.masks,
-            fit_masks=self.ledger.masks("fit"),
-            fit_outcomes=self.ledger.outcomes("fit").mean(1),
-            fit_target_outcomes=self.ledger.target_outcomes("fit").mean(1),
-            tuning=self.tuning_tests,
-            seed=self.settings.seed,
-            on_checkpoint=self.progress.advance,
-        )
-        ridge = self.writer.meta("ridge")
+        made_from, ridge, task = self.writer.meta("fingerprint"), self.writer.meta("ridge"), self.subject.task.query
         sha256s = [self._sha256(i) for i in range(self.settings.n_checkpoints)]
-        fingerprints = {
-            method: score_fingerprint(self.writer.meta("fingerprint"), sha256s, ridge, method)
-            for method in result.by_method
-        }
-        meta = {
-            "calibration": result.calibration,
-            "calibration_of_other_targets": result.calibration_of_others,
-            "gradients": result.gradient_path,
-            "kernel": self.kernels.description,
-        }
-        self.writer.write("scores", result.tables(fingerprints), meta)
+        tables, meta = score_run(
+            replace(self.context, ridge=ridge),
+            Targets.of(task, self.checkpoints.outputs(task, self.test.inputs)[0], self.test.targets),
+            self.ledger,
+            self.masks,
+            self.tuning_tests,
+            lambda method: score_fingerprint(made_from, sha256s, ridge, method),
+            self.progress.advance,
+        )
+        self.writer.write("scores", tables, meta)
 
     def _labels(self) -> None:
         tables, meta = label_tables(
@@ -380,13 +352,9 @@ class BuildSteps:
     # --- evidence -----------------------------------------------------------------------------------------
 
     def _lds(self) -> None:
-        tables, slope_of_others = evidence_tables(
-            self.writer,
-            self._kept_to_measure("eval"),
-            self.ledger.outcomes("eval"),
-            ~self.tuning_tests,
-            self.settings,
-        )
+        masks, outcomes = self._kept_to_measure("eval"), self.ledger.outcomes("eval")
+        reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.settings)
+        tables, slope_of_others = evidence_tables(self.writer, reported)
         self.writer.write("lds", tables, {"calibration_slope_of_other_targets": slope_of_others})
         self.progress.advance()
 

@@ -45,6 +45,10 @@ def retrain_truth(m: Measurement, truth_id: int, truth: Truth) -> None:
     n, root = m.settings.n_truth_subsets, m.build.seed
     n_members = m.n_train - max(1, round(truth.dropped * m.n_train))
     masks = draw_subsets(n, m.n_train, n_members, derive_seed(root, "truth", truth_id))
+    if truth.kind == "single model" and not m.trainer.weighs_losses:
+        logger.info("no truth of single models: the trainer gives no example a weight of its own")
+        m.writer.write(f"truth {truth_id}", {})
+        return
     if truth.kind == "single model":
         # The seed of checkpoint 0, so that its own training is what is asked about; the weights keep their sum.
         weights = masks.astype(np.float32) * np.float32(m.n_train / n_members)

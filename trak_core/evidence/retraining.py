@@ -25,11 +25,11 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.errors import InvalidSettingError, NotInRunError, TrainingDivergedError
+from trak_core.errors import InvalidSettingError, NeedNotMetError, NotInRunError, TrainingDivergedError
 from trak_core.seeds import derive_seed
 from trak_core.store.retrainings import Corrections, Estimate, LabelSet, LabelTrial, Retraining
 from trak_core.store.run import Run
-from trak_core.subjects.of_run import can_be_made_again
+from trak_core.subjects.of_run import why_not_made_again
 
 __all__ = [
     "N_SEEDS",
@@ -55,12 +55,8 @@ def why_labels_are_not_retrained(run: Run) -> str | None:
     """Why other labels cannot be tried on the run, in a sentence; None when they can."""
     if not run.info.has_classes:
         return f"run {run.info.name!r} has numbers as targets and no labels, so there are no others to retrain on."
-    if not can_be_made_again(run):
-        return (
-            f"run {run.info.name!r} was {run.info.came_about}: its models cannot be retrained here, because nothing "
-            "tells how they were trained. Build the run from a recipe to see what a review comes to."
-        )
-    return None
+    reason = why_not_made_again(run)
+    return None if reason is None else f"run {run.info.name!r} {reason}."
 
 
 def as_trial(run: Run, corrections: Corrections, n_seeds: int = N_SEEDS) -> LabelTrial:
@@ -73,6 +69,7 @@ def as_trial(run: Run, corrections: Corrections, n_seeds: int = N_SEEDS) -> Labe
 
     Raises:
         NotInRunError: the run cannot be retrained, or has no such train example or class.
+        NeedNotMetError: labels are to be others, and a loop of somebody's own trains the models.
         InvalidSettingError: nothing is corrected, or a train example twice, or so much is found wrong that less than a
             batch stays; or the number of seeds is out of range.
     """
@@ -97,7 +94,13 @@ def as_trial(run: Run, corrections: Corrections, n_seeds: int = N_SEEDS) -> Labe
             f"no label of run {run.info.name!r} was found wrong, so there is nothing to compare; relabel or exclude at "
             "least one train example on the page Label review, or give other labels with --labels."
         )
-    batch_size = run.info.provenance["training"]["batch_size"]
+    if relabelled and run.info.provenance["training"].get("by") == "train_model":
+        raise NeedNotMetError(
+            f"run {run.info.name!r} is trained by a train_model of your own, which reads its labels itself: models on "
+            f"other labels cannot be trained here. Leave the {len(relabelled):,} relabelled examples out instead, or "
+            "mend the labels in the file and build again under another name."
+        )
+    batch_size = run.info.provenance["training"].get("batch_size", 1)
     if n_train - n_wrong < batch_size:
         raise InvalidSettingError(
             f"{n_wrong:,} of {n_train:,} labels were found wrong, and the {n_train - n_wrong:,} others do not fill one "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidSettingError, NotInRunError, TrainingDivergedError
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified
-from trak_core.subjects.of_run import can_be_made_again
+from trak_core.subjects.of_run import why_not_made_again
 
 __all__ = ["N_SEEDS", "Pairs", "as_question", "compare_pairs", "read_removed", "why_not_retrained"]
 
@@ -26,12 +26,8 @@ Floats = NDArray[np.float64]
 
 def why_not_retrained(run: Run) -> str | None:
     """Why models of the run cannot be retrained here, in a sentence; None when they can."""
-    if can_be_made_again(run):
-        return None
-    return (
-        f"run {run.info.name!r} was {run.info.came_about}: its models cannot be retrained here, because nothing tells "
-        "how they were trained. Build the run from a recipe to verify what-ifs."
-    )
+    reason = why_not_made_again(run)
+    return None if reason is None else f"run {run.info.name!r} {reason}."
 
 
 def read_removed(text: str) -> list[int]:
@@ -83,7 +79,7 @@ def as_question(run: Run, test_idx: int, removed: Iterable[int], n_seeds: int = 
 
 def _check_what_stays(run: Run, gone: NDArray[np.int64]) -> None:
     n_stay = run.info.n_train - len(gone)
-    batch_size = run.info.provenance["training"]["batch_size"]
+    batch_size = run.info.provenance["training"].get("batch_size", 1)  # whoever trains by a loop fills it otherwise
     if n_stay < batch_size:
         raise InvalidSettingError(
             f"removed holds {len(gone):,} of {run.info.n_train:,} train examples, and the {n_stay:,} that would stay "

@@ -95,6 +95,7 @@ def hear_witnesses(
     n_classes: int,
     seed: int,
     on_share: OnShare = ignore_share,
+    n_repeats: int = N_REPEATS,
 ) -> Opinions:
     """The opinions on the labels of a train set.
 
@@ -106,6 +107,7 @@ def hear_witnesses(
         n_classes: number of classes.
         seed: of the folds and the models.
         on_share: progress of each of the two looks.
+        n_repeats: times that each look parts the data anew.
 
     Raises:
         InvalidSettingError: four fifths of the train set are less than a batch.
@@ -113,7 +115,7 @@ def hear_witnesses(
     """
     given = labels.cpu().numpy()
     seeds = [derive_seed(seed, name) for name in ("first look", "second look")]
-    folds = [draw_folds(given, N_FOLDS, N_REPEATS, own_seed) for own_seed in seeds]
+    folds = [draw_folds(given, N_FOLDS, n_repeats, own_seed) for own_seed in seeds]
 
     def look(number: int, trusted: NDArray[np.bool_] | None) -> _Look:
         models = train_folds(trainer, labels, folds[number], seeds[number], trusted, on_share)

@@ -1,93 +1,56 @@
-"""What one checkpoint contributes to the scores of new inputs, prepared once so that an input costs small products.
+"""One checkpoint ready for new inputs: what does not depend on them is prepared, so that an input costs small products.
 
-Two ways, both the attribution of `trak_core.methods.kernels` for one checkpoint:
+In two ways, both the attribution of `trak_core.methods.checkpoint_kernels`:
 
-- `ExactCheckpoint` keeps the whole gradients of the train examples and the inverse of their kernel, as stored TRAK
-  scores are made: k(z) (K + l I)^-1. Its memory grows with `n_train` squared.
-- `FeatureCheckpoint` starts from the stored features phi (projected gradients) and keeps
-  G = (Phi^T Phi + l I)^-1 Phi^T `[proj_dim, n_train]`, so that a new input costs phi(z) G. It takes runs of any size,
-  and pays with the noise of the projection.
+- from whole gradients of the train examples, as stored TRAK scores are made: k(z) (K + l I)^-1. Memory grows with
+  `n_train` squared.
+- from the stored features phi (projected gradients): phi(z) G, G = (Phi^T Phi + l I)^-1 Phi^T `[proj_dim, n_train]`. It
+  takes runs of any size, and pays with the noise of the projection.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from trak_core.gradients import Inputs, StateDict
-from trak_core.methods import DualKernel, GradientRows, PrimalKernel
+from trak_core.methods import CheckpointKernel, GradientRows, SolvedKernel
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 
-__all__ = ["ExactCheckpoint", "FeatureCheckpoint", "LiveCheckpoint", "exact_bytes", "feature_bytes", "feature_map"]
+__all__ = ["LiveCheckpoint", "exact_bytes", "exact_kernel", "feature_bytes", "feature_kernel", "feature_map"]
 
 BYTES = 4
 """Of a float32."""
 
 
-class LiveCheckpoint(Protocol):
-    """One checkpoint, ready to score new inputs."""
+@dataclass(frozen=True)
+class LiveCheckpoint:
+    """One checkpoint, ready to score new inputs.
+
+    Attributes:
+        weights: of the model.
+        kernel: over the train examples, with its ridge.
+    """
+
+    weights: StateDict
+    kernel: SolvedKernel
 
     def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
         """Attributions `[m, n_train]` float32 of m inputs and what is asked about them `[m, ...]`."""
-        ...
+        rows = gradients.blocks(self.weights, inputs, targets, self.kernel.feature_map)
+        return self.kernel.attribute(torch.cat(list(rows)))
 
 
-@dataclass(frozen=True)
-class ExactCheckpoint:
-    """A checkpoint with the exact kernel.
-
-    Attributes:
-        weights: of the model.
-        train_rows: packed whole gradients of the train examples `[n_train, width]`.
-        inverse: of the kernel with its ridge `[n_train, n_train]`.
-    """
-
-    weights: StateDict
-    train_rows: Tensor
-    inverse: Tensor
-
-    @classmethod
-    def of(
-        cls, gradients: GradientRows, weights: StateDict, inputs: Inputs, labels: Tensor, ridge: float
-    ) -> "ExactCheckpoint":
-        """The checkpoint with these weights over train inputs and labels; `ridge` is relative."""
-        rows = gradients.whole(weights, inputs, labels)
-        factor = DualKernel(gradients.inner_products(rows, rows)).factorize(ridge)
-        return cls(weights, rows, torch.cholesky_inverse(factor).float())
-
-    def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
-        """As in `LiveCheckpoint`."""
-        rows = gradients.whole(self.weights, inputs, targets)
-        return gradients.inner_products(rows, self.train_rows) @ self.inverse
+def exact_kernel(gradients: GradientRows, weights: StateDict, inputs: Inputs, labels: Tensor) -> CheckpointKernel:
+    """The kernel of whole gradients of train inputs and labels at some weights."""
+    return CheckpointKernel([gradients.whole(weights, inputs, labels)], gradients.whole_map, dual=True)
 
 
-@dataclass(frozen=True)
-class FeatureCheckpoint:
-    """A checkpoint with its stored features.
-
-    Attributes:
-        weights: of the model.
-        projection: the map that made the stored features.
-        operator: G `[proj_dim, n_train]`, float32.
-    """
-
-    weights: StateDict
-    projection: SketchMap
-    operator: Tensor
-
-    @classmethod
-    def of(cls, weights: StateDict, projection: SketchMap, phi: Tensor, ridge: float) -> "FeatureCheckpoint":
-        """The checkpoint with these weights and stored features `[n_train, proj_dim]`; `ridge` is relative."""
-        exact = phi.double()  # the solve loses digits, its result does not need them
-        factor = PrimalKernel.of([exact]).factorize(ridge)
-        return cls(weights, projection, torch.cholesky_solve(exact.T, factor).float())
-
-    def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
-        """As in `LiveCheckpoint`."""
-        phi, _, _ = gradients.projected(self.weights, inputs, targets, self.projection)
-        return phi @ self.operator
+def feature_kernel(projection: SketchMap, phi: Tensor) -> CheckpointKernel:
+    """The kernel of stored features `[n_train, proj_dim]`, which a projection made."""
+    # In float64: the solve loses digits, its result does not need them.
+    return CheckpointKernel([phi.double()], projection, dual=False)
 
 
 def feature_map(gradients: GradientRows, proj_dim: int, seed: int, checkpoint_id: int) -> SketchMap:
@@ -96,7 +59,7 @@ def feature_map(gradients: GradientRows, proj_dim: int, seed: int, checkpoint_id
 
 
 def exact_bytes(n_train: int, width: int) -> int:
-    """Memory of an exact checkpoint, with packed rows of that width."""
+    """Memory of a checkpoint with whole gradients, in packed rows of that width."""
     return BYTES * (n_train**2 + n_train * width)
 
 

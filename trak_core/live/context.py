@@ -15,8 +15,8 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.fingerprints import file_sha256
 from trak_core.store.run import Run
-from trak_core.subjects import Subject
-from trak_core.subjects.of_run import can_be_made_again, read_subject
+from trak_core.subjects import OWN_SUBJECT, Subject
+from trak_core.subjects.of_run import read_subject, why_no_subject
 from trak_core.training.ensemble import make_models
 
 __all__ = ["LiveContext", "read_context", "read_features"]
@@ -54,7 +54,10 @@ def read_context(run: Run) -> LiveContext:
         NeedNotMetError: the run has no recipe, no checkpoints or no stored features.
         RunMismatchError: the data or a checkpoint is not what the run was made with.
     """
-    if not can_be_made_again(run):
+    reason = why_no_subject(run)
+    if reason and run.info.recipe == OWN_SUBJECT:
+        raise NeedNotMetError(f"run {run.info.name!r} {reason}; then its model can be made again for new inputs.")
+    if reason:
         raise NeedNotMetError(
             f"run {run.info.name!r} was {run.info.came_about}, so its model cannot be made again for new inputs. Score "
             "them with what made the run; with an Attributor that is attributor.score(inputs)."

@@ -2,14 +2,15 @@
 
     scores(z) = factor * [mean over checkpoints of the attribution of z] * [mean over checkpoints of q]
 
-as in `trak_core.engine.scoring`. Where the exact kernel of at least one checkpoint fits into the memory set aside, it
-is used, with the ridge of the run: one checkpoint then follows the stored scores better than the projected features of
-all of them. In larger runs the stored features are used, with the ridge that agrees best with stored scores of some
+as in `trak_core.methods.trak_loop`. Where the exact kernel of at least one checkpoint fits into the memory set aside,
+it is used, with the ridge of the run: one checkpoint then follows the stored scores better than the projected features
+of all of them. In larger runs the stored features are used, with the ridge that agrees best with stored scores of some
 test examples. Either way a factor, fitted on those test examples, brings scores to the unit of the stored ones, and the
 agreement is measured on other test examples.
 """
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,18 +23,17 @@ from trak_core.errors import InvalidSettingError, NeedNotMetError
 from trak_core.inputs import ArrayInputs, apply, take
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
 from trak_core.live.checkpoints import (
-    ExactCheckpoint,
-    FeatureCheckpoint,
     LiveCheckpoint,
     exact_bytes,
+    exact_kernel,
     feature_bytes,
+    feature_kernel,
     feature_map,
 )
 from trak_core.live.context import LiveContext, read_context, read_features
 from trak_core.live.unlike import Likeness, Unlike
-from trak_core.methods import RIDGES, GradientRows, PrimalKernel
+from trak_core.methods import RIDGES, Average, CheckpointKernel, GradientRows, Kernels, mean_scores
 from trak_core.modalities import Encoding, find_modality
-from trak_core.projection import SketchMap
 from trak_core.store.run import Run
 from trak_core.tasks import Answer as Said
 from trak_core.tasks import Inputs, Targets, Task
@@ -166,8 +166,10 @@ def raw_scores(
     scores = np.empty((len(targets), len(q)), dtype=np.float32)
     for start in range(0, len(targets), BATCH):
         where = slice(start, start + BATCH)
-        total = sum(each.attribute(gradients, take(inputs, where), targets[where]) for each in checkpoints)
-        scores[where] = (total / len(checkpoints) * q).numpy()
+        found = Average()
+        for each in checkpoints:
+            found.add(each.attribute(gradients, take(inputs, where), targets[where]))
+        scores[where] = (found.mean * q).numpy()
     return scores
 
 
@@ -204,18 +206,20 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         n_used, size = min(n_exact, MAX_EXACT), exact_bytes(n_train, width)
         n_used = max(1, min(n_used, len(context.states)))
         ridge = float(run.info.provenance["ridge"])
-        checkpoints: list[LiveCheckpoint] = [
-            ExactCheckpoint.of(gradients, weights, context.train_inputs, context.train_labels, ridge)
-            for weights in context.states[:n_used]
-        ]
+
+        def kernel(index: int) -> CheckpointKernel:
+            return exact_kernel(gradients, context.states[index], context.train_inputs, context.train_labels)
     else:
         size = feature_bytes(n_train, run.info.proj_dim)
         n_used = max(1, min(memory_bytes // size, len(context.states)))
-        ridge = _best_ridge(run, context, queries, to_choose, n_used)
-        checkpoints = [
-            FeatureCheckpoint.of(context.states[i], _projection(run, gradients, i), read_features(run, i), ridge)
-            for i in range(n_used)
-        ]
+        seed = run.info.provenance["seed"]
+
+        def kernel(index: int) -> CheckpointKernel:
+            projection = feature_map(gradients, run.info.proj_dim, seed, index)
+            return feature_kernel(projection, read_features(run, index))
+
+        ridge = _best_ridge(context, queries, to_choose, Kernels(kernel, n_used))
+    checkpoints = [LiveCheckpoint(context.states[i], kernel(i).solved(ridge)) for i in range(n_used)]
 
     def scored(probe: Probe) -> NDArray[np.float32]:
         inputs = take(context.test_inputs, torch.from_numpy(probe.test_idx))
@@ -233,7 +237,9 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         q=context.q,
         task=context.subject.task.query,
         gradients=queries,
-        ensemble=Ensemble.from_state_dicts(context.architecture, context.states, "cpu"),
+        ensemble=Ensemble.from_state_dicts(
+            context.architecture, context.states, "cpu", context.subject.trains_together
+        ),
         likeness=_likeness(context),
         modality=run.info.modality,
         encoding=context.subject.dataset.encoding,
@@ -244,22 +250,16 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
     )
 
 
-def _projection(run: Run, gradients: GradientRows, checkpoint_id: int) -> SketchMap:
-    return feature_map(gradients, run.info.proj_dim, run.info.provenance["seed"], checkpoint_id)
-
-
-def _best_ridge(run: Run, context: LiveContext, gradients: GradientRows, probe: Probe, n_used: int) -> float:
+def _best_ridge(context: LiveContext, gradients: GradientRows, probe: Probe, kernels: Kernels) -> float:
     """The ridge whose scores agree best with stored ones."""
     inputs, targets = take(context.test_inputs, torch.from_numpy(probe.test_idx)), torch.from_numpy(probe.targets)
-    totals = {ridge: torch.zeros(probe.stored.shape) for ridge in RIDGES}
-    for checkpoint_id in range(n_used):
-        weights, projection = context.states[checkpoint_id], _projection(run, gradients, checkpoint_id)
-        train = read_features(run, checkpoint_id).double()
-        phi = gradients.projected(weights, inputs, targets, projection)[0].double()
-        kernel = PrimalKernel.of([train])
-        for ridge in RIDGES:
-            totals[ridge] += (kernel.precondition(phi, kernel.factorize(ridge)) @ train.T).float()
-    return max(RIDGES, key=lambda ridge: mean_spearman((totals[ridge] * context.q).numpy(), probe.stored))
+
+    def rows(index: int) -> Iterator[Tensor]:
+        for block in gradients.blocks(context.states[index], inputs, targets, kernels[index].feature_map):
+            yield block.double()
+
+    found = dict(zip(RIDGES, mean_scores(kernels, rows, RIDGES, context.q), strict=True))
+    return max(RIDGES, key=lambda ridge: mean_spearman(found[ridge].float().numpy(), probe.stored))
 
 
 def _likeness(context: LiveContext) -> Likeness:

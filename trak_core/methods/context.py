@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import Inputs, StateDict, is_matrix, n_parameters, prepared, run_model
+from trak_core.gradients import Inputs, StateDict, find_layers, is_matrix, n_parameters, prepared, run_model, take
 from trak_core.inputs import leaves
-from trak_core.methods.gradient_rows import GradientRows
+from trak_core.methods.gradient_rows import GradientRows, GradientSettings
+from trak_core.methods.kernels import DEFAULT_RIDGE
 from trak_core.tasks import Task
-from trak_core.training import TrainingLog
+from trak_core.training import Log, TrainingLog
 
 __all__ = ["Examples", "Ledger", "MethodContext", "Need", "Tuning"]
 
@@ -25,6 +26,7 @@ class Need(StrEnum):
     LOSS = "a task that tells its loss"
     EMBEDDINGS = "embeddings"
     TRAINING_LOG = "a training log"
+    REPLAY = "a training log that can be replayed step by step"
     LEDGER = "models retrained on random halves"
     SMALL_MODEL = "a model small enough for its whole Hessian"
     MATRIX_LAYERS = "Linear or Conv layers"
@@ -36,8 +38,9 @@ SUPPLY = {
     Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
     Need.LOSS: "define `loss` of the task (loss_function of a CustomTask), or use trak or grad_dot, which need none",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
-    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one; runs saved from Python have none",
-    Need.LEDGER: "`python -m trak_core build RECIPE` retrains them; runs saved from Python have none",
+    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one, or a train_model(indices, seed, log) keeps one",
+    Need.REPLAY: "`python -m trak_core build` records one where the built-in trainer trains, and no other does",
+    Need.LEDGER: "`python -m trak_core build` retrains them, where a recipe or a train_model(indices, seed) tells how",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
     Need.HIDDEN_UNITS: "use trak, which works with every model",
     Need.MATRIX_LAYERS: "use trak or grad_dot, which work with every layer",
@@ -102,7 +105,7 @@ class MethodContext:
     Attributes:
         task: what a prediction is.
         architecture: supplies the forward pass; its own weights are never used.
-        states: weights of the checkpoints, each trained on all train examples.
+        states: parameters and buffers of the checkpoints, each trained on all train examples.
         train: train examples.
         test: test examples, each with what is asked about it.
         seed: root of every random choice of a method.
@@ -110,6 +113,9 @@ class MethodContext:
         logs: training logs of the first checkpoints.
         ledger: retrained models to learn from.
         tuning: how settings are chosen; methods take their defaults without.
+        ridge: of TRAK where there is no tuning, relative to the mean squared norm of the gradients.
+        proj_dim: dimension that TRAK projects gradients to; None for whole gradients.
+        computing: how gradients are computed.
         memory: bytes that a method may take for what it could also compute again.
     """
 
@@ -120,9 +126,12 @@ class MethodContext:
     test: Examples
     seed: int = 0
     weight_decay: float = 0.0
-    logs: Sequence[TrainingLog] = ()
+    logs: Sequence[Log] = ()
     ledger: Ledger | None = None
     tuning: Tuning | None = None
+    ridge: float = DEFAULT_RIDGE
+    proj_dim: int | None = None
+    computing: GradientSettings = field(default_factory=GradientSettings)
     memory: int = 2**30
     _sides: list[GradientRows] = field(default_factory=list, repr=False)
 
@@ -139,8 +148,9 @@ class MethodContext:
             Need.LOSS: self.task.has_loss,
             Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
             Need.TRAINING_LOG: bool(self.logs),
+            Need.REPLAY: bool(self.logs) and all(isinstance(log, TrainingLog) for log in self.logs),
             Need.LEDGER: self.ledger is not None,
-            Need.SMALL_MODEL: sum(value.numel() for value in self.architecture.parameters()) <= MAX_HESSIAN,
+            Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: matrices,
             Need.HIDDEN_UNITS: sum(isinstance(module, nn.Linear) for module in self.architecture.modules()) > 1,
         }
@@ -153,9 +163,7 @@ class MethodContext:
             NeedNotMetError: says which need, and what supplies it.
         """
         for need in self.missing(needs):
-            raise NeedNotMetError(
-                f"method {method!r} needs {need.value}, which this run does not have; {SUPPLY[need]}."
-            )
+            raise NeedNotMetError(f"method {method!r} needs {need.value}, and has none here; {SUPPLY[need]}.")
 
     @property
     def gradients(self) -> GradientRows:
@@ -170,9 +178,11 @@ class MethodContext:
     @property
     def _both_sides(self) -> list[GradientRows]:
         if not self._sides:
-            weights = self.states[0] if self.states else self.logs[0].moments[-1].parameters
+            weights = self.states[0] if self.states else self.logs[0].ends[-1].parameters
             train, test = (self.train.inputs, self.train.targets), (self.test.inputs, self.test.targets)
-            self._sides.extend(GradientRows.of_both_sides(self.architecture, self.task, weights, train, test))
+            self._sides.extend(
+                GradientRows.of_both_sides(self.architecture, self.task, weights, train, test, self.computing)
+            )
         return self._sides
 
     @property
@@ -183,6 +193,10 @@ class MethodContext:
     def q(self, weights: StateDict) -> Tensor:
         """Weights q `[n_train]` of the train examples at a checkpoint."""
         task = prepared(self.task, self.architecture, weights)
+        found, size = [], self.computing.batch_size
         with torch.no_grad():
-            outputs = run_model(self.architecture, weights, self.train.inputs, task.outputs_of)
-            return task.out_to_loss(outputs, self.train.targets)
+            for start in range(0, len(self.train), size):
+                part = slice(start, start + size)
+                outputs = run_model(self.architecture, weights, take(self.train.inputs, part), task.outputs_of)
+                found.append(task.out_to_loss(outputs, self.train.targets[part]))
+        return torch.cat(found)

@@ -1,6 +1,7 @@
 """Gradients of one architecture at any weights, as the rows that methods work with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from trak_core.gradients import (
     GradientPath,
     Inputs,
     Layer,
+    Precision,
     StateDict,
     find_layers,
     form,
@@ -19,9 +21,27 @@ from trak_core.gradients import (
 from trak_core.projection import FeatureMap, WholeMap
 from trak_core.tasks import Task
 
-__all__ = ["GradientRows"]
+__all__ = ["GradientRows", "GradientSettings"]
 
-BATCH = 512
+MIN_ROWS, NUMBERS_AT_ONCE = 64, 2**27
+"""Whole gradients are computed so many at a time, or as many as have so many numbers."""
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """How gradients are computed.
+
+    Attributes:
+        parameters: shell patterns of the names of those that are differentiated; None for all.
+        precision: as in `GradientComputer`; None for that of the weights.
+        way: "auto" or one of `GradientPath`.
+        batch_size: the most examples at once.
+    """
+
+    parameters: str | Sequence[str] | None = None
+    precision: Precision | None = None
+    way: str = "auto"
+    batch_size: int = 512
 
 
 class GradientRows:
@@ -33,20 +53,26 @@ class GradientRows:
         weights: of one model, at which the way to compute gradients is chosen.
         inputs: some examples, on which it is chosen.
         targets: what is asked about them `[n, ...]`.
+        settings: how gradients are computed.
     """
 
     def __init__(
-        self, architecture: nn.Module, task: Task, weights: StateDict, inputs: Inputs, targets: Tensor
+        self,
+        architecture: nn.Module,
+        task: Task,
+        weights: StateDict,
+        inputs: Inputs,
+        targets: Tensor,
+        settings: GradientSettings = GradientSettings(),
     ) -> None:
-        self.layers: list[Layer] = find_layers(architecture)
+        self.layers: list[Layer] = find_layers(architecture, settings.parameters)
+        double = any(value.dtype == torch.float64 for value in weights.values())
         self.computer = GradientComputer(
-            architecture,
-            task,
-            self.layers,
-            "float64" if any(value.dtype == torch.float64 for value in weights.values()) else "float32",
+            architecture, task, self.layers, settings.precision or ("float64" if double else "float32")
         )
-        self.computer.choose(weights, inputs, targets)
-        self._whole = WholeMap(self.layers, self.computer.factored)
+        self.computer.choose(weights, inputs, targets, settings.way)
+        self.whole_map = WholeMap(self.layers, self.computer.factored)
+        self._batch_size = settings.batch_size
         self._ready: tuple[StateDict, GradientComputer] | None = None
 
     @classmethod
@@ -57,6 +83,7 @@ class GradientRows:
         weights: StateDict,
         train: tuple[Inputs, Tensor],
         test: tuple[Inputs, Tensor],
+        settings: GradientSettings = GradientSettings(),
     ) -> tuple["GradientRows", "GradientRows"]:
         """Gradients of train and of test examples, one object twice where the task has one side only.
 
@@ -66,15 +93,16 @@ class GradientRows:
             weights: of one model.
             train: inputs and targets of some train examples.
             test: inputs and targets of some test examples.
+            settings: how gradients are computed.
         """
-        train_side = cls(architecture, task, weights, *train)
+        train_side = cls(architecture, task, weights, *train, settings)
         if task.query is task:
             return train_side, train_side
-        test_side = cls(architecture, task.query, weights, *test)
+        test_side = cls(architecture, task.query, weights, *test, settings)
         # Inner products between the sides need rows of one form.
         both = train_side.computer.factored & test_side.computer.factored
         for side in (train_side, test_side):
-            side._whole = WholeMap(side.layers, both)
+            side.whole_map = WholeMap(side.layers, both)
         return train_side, test_side
 
     @property
@@ -85,7 +113,7 @@ class GradientRows:
 
     def whole(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
         """Whole gradients as packed rows `[n, width]`, for `inner_products`."""
-        return torch.cat([self._whole.rows(part.layers)[0] for part in self.batches(weights, inputs, targets)])
+        return torch.cat(list(self.blocks(weights, inputs, targets, self.whole_map)))
 
     def flat(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
         """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers."""
@@ -95,11 +123,19 @@ class GradientRows:
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products `[n_left, n_right]` of the gradients that packed rows stand for."""
-        return self._whole.inner_products(left, right)
+        return self.whole_map.inner_products(left, right)
 
     def squared_norms(self, packed: Tensor) -> Tensor:
         """Squared norms `[n]` of the gradients that packed rows stand for."""
-        return self._whole.packed.squared_norms(packed)
+        return self.whole_map.packed.squared_norms(packed)
+
+    def blocks(self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap) -> Iterator[Tensor]:
+        """Features batch by batch, `[n_batch, width]` each."""
+        size = self._batch_size
+        if not feature_map.is_linear:
+            size = min(size, max(MIN_ROWS, NUMBERS_AT_ONCE // feature_map.width))
+        for part in self.batches(weights, inputs, targets, size):
+            yield feature_map.rows(part.layers)[0]
 
     def projected(
         self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap
@@ -113,10 +149,13 @@ class GradientRows:
             q.append(part.q)
         return torch.cat(rows), torch.cat(norms), torch.cat(q)
 
-    def batches(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Iterator[BatchGradients]:
+    def batches(
+        self, weights: StateDict, inputs: Inputs, targets: Tensor, size: int | None = None
+    ) -> Iterator[BatchGradients]:
         """Gradients batch by batch, by the task made ready for these weights."""
         if self._ready is None or self._ready[0] is not weights:
             self._ready = weights, self.computer.prepared(weights)
-        for start in range(0, len(targets), BATCH):
-            where = slice(start, start + BATCH)
+        size = size or self._batch_size
+        for start in range(0, len(targets), size):
+            where = slice(start, start + size)
             yield self._ready[1].compute(weights, take(inputs, where), targets[where])

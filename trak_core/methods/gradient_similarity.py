@@ -14,7 +14,7 @@ from trak_core.gradients import StateDict
 from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo
 from trak_core.methods.product import ProductScores, Term
-from trak_core.training import TrainingLog
+from trak_core.training import Log
 
 __all__ = ["GradientCosine", "GradientDot", "GradientNorm", "TracIn"]
 
@@ -44,6 +44,7 @@ class GradientDot:
         "Gradient dot",
         "How much one more step on a training example would move the answer.",
         needs=(Need.CHECKPOINTS,),
+        keeps="packed",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
@@ -60,6 +61,7 @@ class GradientCosine:
         "Gradient cosine",
         "How alike the directions are in which two examples pull the model.",
         needs=(Need.CHECKPOINTS,),
+        keeps="packed",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
@@ -106,15 +108,12 @@ class TracIn:
         return ProductScores(terms)
 
 
-def _terms_of(context: MethodContext, log: TrainingLog) -> list[Term]:
-    """One term a recorded state; the state before the first step has learnt nothing and is left out."""
-    schedule = log.schedule
-    shares = []
-    for before, moment in zip(log.moments[:-1], log.moments[1:], strict=True):
-        # The sum of the learning rates of the steps that this state stands for, in updates of momentum's full size.
-        rates = sum(schedule.learning_rate(step) for step in range(before.step, moment.step))
-        shares.append(rates / (1 - schedule.settings.momentum) / len(context.train))
-    return [_dot(context, moment.parameters, share) for moment, share in zip(log.moments[1:], shares, strict=True)]
+def _terms_of(context: MethodContext, log: Log) -> list[Term]:
+    """One term a recorded state, weighed by the learning rates of the steps that it stands for."""
+    starts = [0, *(moment.step for moment in log.ends[:-1])]
+    stretches = zip(starts, log.ends, strict=True)
+    shares = [log.time(start, moment.step) / len(context.train) for start, moment in stretches]
+    return [_dot(context, moment.parameters, share) for moment, share in zip(log.ends, shares, strict=True)]
 
 
 def _joined(context: MethodContext, terms: Sequence[Term]) -> Term:

@@ -9,8 +9,8 @@ to invert in its place.
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,10 +27,12 @@ from trak_core.curvature import (
 )
 from trak_core.gradients import StateDict, form, prepared
 from trak_core.methods.context import Examples, MethodContext, Need
-from trak_core.methods.method import MethodInfo, choose
+from trak_core.methods.gradient_rows import NUMBERS_AT_ONCE
+from trak_core.methods.method import MethodInfo, ScoreMatrix, choose
 from trak_core.methods.product import ProductScores, Term
+from trak_core.methods.trak_loop import Average
 
-__all__ = ["InfluenceConjugateGradients", "InfluenceEkfac", "InfluenceExact", "rotated_term"]
+__all__ = ["InfluenceConjugateGradients", "InfluenceEkfac", "InfluenceExact"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class InfluenceExact:
         "How the answer moves when a training example counts for more, by the whole curvature of the loss.",
         needs=(Need.CHECKPOINTS, Need.LOSS, Need.SMALL_MODEL),
         max_checkpoints=3,
+        keeps="flat",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
@@ -91,6 +94,7 @@ class InfluenceConjugateGradients:
         "The same as exact influence, solved step by step without the whole matrix.",
         needs=(Need.CHECKPOINTS, Need.LOSS),
         max_checkpoints=1,
+        keeps="flat",
     )
 
     def fit(self, context: MethodContext) -> ProductScores:
@@ -156,40 +160,56 @@ class InfluenceEkfac:
         "Influence with a curvature that is taken layer by layer: close to exact, and cheap for large models.",
         needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS, Need.LOSS),
         max_checkpoints=5,
+        keeps="queries",
     )
 
-    def fit(self, context: MethodContext) -> ProductScores:
+    def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        parts = [_rotated(context, weights) for weights in context.states]
-        base = context.weight_decay or 0.1 * sum(_mean_eigenvalue(factors) for factors, _ in parts) / len(parts)
+        fitted = [_fitted(context, weights) for weights in context.states]
+        base = context.weight_decay or 0.1 * sum(map(_mean_eigenvalue, fitted)) / len(fitted)
+        dampings = [base] if context.tuning is None else [base * share for share in EKFAC_DAMPINGS]
+        of_each: dict[float, list[Tensor]] = {damping: [] for damping in dampings}
+        own = {damping: Average() for damping in dampings}
+        for factors, weights in zip(fitted, context.states, strict=True):
+            for damping, (scores, of_train) in _influence(context, factors, weights, dampings).items():
+                of_each[damping].append(scores)
+                own[damping].add(of_train)
+        found = {damping: ScoreMatrix.mean(scores, {"damping": damping}) for damping, scores in of_each.items()}
         predicted: dict[float, Tensor] = {}
         if context.tuning is not None:
-            for share in EKFAC_DAMPINGS:
-                terms = [rotated_term(factors, term, base * share) for factors, term in parts]
-                predicted[base * share] = ProductScores(terms).predict(context.tuning.masks)
+            predicted = {damping: scores.predict(context.tuning.masks) for damping, scores in found.items()}
         damping = choose(context, predicted, base)
-        terms = [rotated_term(factors, term, damping) for factors, term in parts]
-        return ProductScores(terms, settings={"damping": damping})
+        return replace(found[damping], own=own[damping].mean)
 
 
 def _mean_eigenvalue(factors: EkfacFactors) -> float:
     return sum(each.mean_eigenvalue * each.layer.size for each in factors.layers) / factors.width
 
 
-def _rotated(context: MethodContext, weights: StateDict) -> tuple[EkfacFactors, Term]:
-    rows = context.gradients
+def _fitted(context: MethodContext, weights: StateDict) -> EkfacFactors:
     inputs, targets = context.train.inputs, context.train.targets
-    factors = fit_ekfac(rows.computer, [weights], inputs, context.seed, draws=None, targets=targets)
-    test, train = (
-        torch.cat([factors.rotate(part.layers) for part in side.batches(weights, examples.inputs, examples.targets)])
-        for side, examples in ((context.query_gradients, context.test), (rows, context.train))
+    return fit_ekfac(context.gradients.computer, [weights], inputs, context.seed, draws=None, targets=targets)
+
+
+def _influence(
+    context: MethodContext, factors: EkfacFactors, weights: StateDict, dampings: Sequence[float]
+) -> dict[float, tuple[Tensor, Tensor]]:
+    """Scores `[n_test, n_train]` and self-influence `[n_train]` at one checkpoint, for each damping.
+
+    Gradients of train examples come in batches and are let go of, so that memory does not grow with their number.
+    """
+    test, train, rows = context.test, context.train, context.gradients
+    queries = torch.cat(
+        [factors.rotate(part.layers) for part in context.query_gradients.batches(weights, test.inputs, test.targets)]
     )
-    return factors, Term(test, train, context.q(weights) / len(context.train))
-
-
-def rotated_term(factors: EkfacFactors, term: Term, damping: float) -> Term:
-    """A term in the eigenbasis with its query divided by eigenvalues plus damping."""
-    assert term.train is not None
-    inverse = damped_inverse(damping)
-    own = term.weight * (factors.filter(term.train, inverse) * term.train).sum(1)
-    return Term(factors.filter(term.query, inverse), term.train, term.weight, own=own)
+    size, at = max(1, NUMBERS_AT_ONCE // factors.width), 0
+    found = {damping: (queries.new_empty(len(test), len(train)), queries.new_empty(len(train))) for damping in dampings}
+    for part in rows.batches(weights, train.inputs, train.targets, min(size, context.computing.batch_size)):
+        rotated, where = factors.rotate(part.layers), slice(at, at + len(part.q))
+        weight = part.q / len(train)
+        for damping, (scores, own) in found.items():
+            filtered = factors.filter(rotated, damped_inverse(damping))
+            scores[:, where] = queries @ filtered.T * weight
+            own[where] = weight * (filtered * rotated).sum(1)
+        at = where.stop
+    return found

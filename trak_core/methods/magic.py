@@ -51,13 +51,14 @@ class Magic:
         "magic",
         "MAGIC",
         "The exact effect of each training example, differentiated through the training run itself.",
-        needs=(Need.TRAINING_LOG, Need.LOSS),
+        needs=(Need.TRAINING_LOG, Need.REPLAY, Need.LOSS),
         max_checkpoints=4,
     )
 
     def fit(self, context: MethodContext) -> ScoreMatrix:
         """As in `Method`."""
-        return ScoreMatrix.mean([magic_scores(context, log) for log in context.logs])
+        logs = [log for log in context.logs if isinstance(log, TrainingLog)]  # all are: a need of the method
+        return ScoreMatrix.mean([magic_scores(context, log) for log in logs])
 
 
 class _Replay:

@@ -1,16 +1,17 @@
 """What every method says of itself, and what it gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from trak_core.methods.context import MethodContext, Need
+from trak_core.methods.context import MethodContext, Need, Tuning
 
-__all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "choose"]
+__all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "best", "choose", "qualities"]
 
+Keeps = Literal["nothing", "packed", "flat", "queries"]
 BLOCK = 256
 """Test examples whose scores are computed at once."""
 
@@ -26,6 +27,9 @@ class MethodInfo:
         is_baseline: True for methods that real attribution must beat.
         needs: what it cannot do without.
         max_checkpoints: how many it averages over at most, where each costs much; None for all.
+        has_ridge: True where `MethodContext.ridge` and `proj_dim` are settings of it.
+        keeps: what it holds at once of gradients: those of all examples at all its checkpoints, in packed rows or flat
+            ones of all parameters; flat ones of the test examples at one checkpoint; or nothing that grows with them.
     """
 
     name: str
@@ -34,6 +38,8 @@ class MethodInfo:
     is_baseline: bool = False
     needs: tuple[Need, ...] = ()
     max_checkpoints: int | None = None
+    has_ridge: bool = False
+    keeps: Keeps = "nothing"
 
     @property
     def uses_checkpoints(self) -> bool:
@@ -180,8 +186,15 @@ def choose(context: MethodContext, candidates: dict[float, Tensor], default: flo
         candidates: setting to the outcomes that it predicts `[n_subsets, n_test]`.
         default: where nothing can be measured.
     """
-    if context.tuning is None:
-        return default
-    quality = {setting: context.tuning.quality(predicted) for setting, predicted in candidates.items()}
+    return default if context.tuning is None else best(qualities(context.tuning, candidates), default)
+
+
+def qualities(tuning: Tuning, candidates: Mapping[float, Tensor]) -> dict[float, float]:
+    """Setting to the quality of the outcomes that it predicts, `[n_subsets, n_test]`; NaN where it has none."""
+    return {setting: tuning.quality(predicted) for setting, predicted in candidates.items()}
+
+
+def best(quality: Mapping[float, float], default: float) -> float:
+    """The setting with the highest quality that is defined, the first of equal ones; the default where none is."""
     defined = {setting: value for setting, value in quality.items() if value == value}
     return max(defined, key=lambda setting: defined[setting]) if defined else default

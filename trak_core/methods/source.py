@@ -20,7 +20,7 @@ from torch import Tensor
 from trak_core.curvature import fit_ekfac
 from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
-from trak_core.training import Moment, TrainingLog
+from trak_core.training import Log, Moment
 
 __all__ = ["Source", "response", "segments", "source_scores", "survival"]
 
@@ -60,9 +60,9 @@ class Segment:
     time: float
 
 
-def segments(log: TrainingLog, n_segments: int) -> list[Segment]:
+def segments(log: Log, n_segments: int) -> list[Segment]:
     """Training cut into stretches with as many recorded states each; fewer stretches where there are fewer states."""
-    ends = log.moments[1:]
+    ends = log.ends
     n_segments = min(n_segments, len(ends))
     size = len(ends) // n_segments
     found, start = [], 0
@@ -70,8 +70,7 @@ def segments(log: TrainingLog, n_segments: int) -> list[Segment]:
         last = len(ends) if number == n_segments - 1 else (number + 1) * size
         moments = ends[number * size : last]
         stop = moments[-1].step
-        rates = sum(log.schedule.learning_rate(step) for step in range(start, stop))
-        found.append(Segment(moments, rates / (1 - log.schedule.settings.momentum)))
+        found.append(Segment(moments, log.time(start, stop)))
         start = stop
     return found
 
@@ -92,10 +91,10 @@ def response(time: float, decay: float) -> Function:
     return function
 
 
-def source_scores(context: MethodContext, log: TrainingLog, n_segments: int) -> Tensor:
+def source_scores(context: MethodContext, log: Log, n_segments: int) -> Tensor:
     """Scores `[n_test, n_train]` of one training run."""
-    rows, decay = context.gradients, log.schedule.settings.weight_decay
-    queries = context.query_gradients.flat(log.moments[-1].parameters, context.test.inputs, context.test.targets)
+    rows, decay = context.gradients, log.weight_decay
+    queries = context.query_gradients.flat(log.ends[-1].parameters, context.test.inputs, context.test.targets)
     scores = queries.new_zeros(len(context.test), len(context.train))
     for segment in reversed(segments(log, n_segments)):
         weights = [moment.parameters for moment in segment.moments]

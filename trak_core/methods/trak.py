@@ -1,7 +1,7 @@
 """TRAK over checkpoints, and its cheaper ensembles (Park et al. 2023, arXiv 2303.14186; Deng et al., arXiv 2405.17293).
 
-The kernel is exact: inner products of whole gradients, no projection. The ridge, and the soft threshold where there is
-one, are chosen on the tuning subsets.
+By default the kernel is exact: inner products of whole gradients, no projection. The ridge, and the soft threshold
+where there is one, are chosen on the tuning subsets.
 
 A dropout ensemble stands in for more checkpoints: with some inputs of its later Linear layers switched off, one trained
 model is many. The same inputs are off for every example, as they must be for gradients to be comparable. The
@@ -10,20 +10,22 @@ takes forward passes only.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from trak_core.gradients import StateDict
-from trak_core.methods.context import MethodContext, Need
-from trak_core.methods.kernels import DEFAULT_RIDGE, RIDGES, DualKernel
-from trak_core.methods.method import MethodInfo, Scores, choose
-from trak_core.methods.product import ProductScores, Term
+from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
+from trak_core.methods.context import Examples, MethodContext, Need
+from trak_core.methods.kernels import RIDGES
+from trak_core.methods.method import MethodInfo, Scores, choose, qualities
+from trak_core.methods.trak_loop import TrakScores, average_trak, predict_subsets
+from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 
-__all__ = ["Trak", "TrakDropout", "TrakForwardOnly", "TrakThreshold"]
+__all__ = ["Trak", "TrakDropout", "TrakForwardOnly", "TrakThreshold", "fit_targets", "ridge_qualities"]
 
 DROPOUT = 0.1
 """Share of inputs that are off, as in the paper."""
@@ -33,50 +35,107 @@ THRESHOLDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Candidates for the soft threshold, relative to the median absolute score."""
 
 
-@dataclass(frozen=True)
-class _Kernel:
-    """One model's inner products.
+class _Models:
+    """The models that are averaged over: the checkpoints, or masked versions of each.
 
-    Attributes:
-        train: over the train examples.
-        test: `[n_test, n_train]`.
-        q: weights `[n_train]`.
+    Args:
+        context: with the checkpoints.
+        n_versions: of each checkpoint; 0 for the checkpoint itself.
     """
 
-    train: DualKernel
-    test: Tensor
-    q: Tensor
+    def __init__(self, context: MethodContext, n_versions: int = 0) -> None:
+        self._material, self._n_versions = context, n_versions
+        self.a_checkpoint = n_versions or 1
+        self.kernels = Kernels(self._kernel, self.a_checkpoint * len(context.states))
+
+    def rows(self, queries: Examples) -> Callable[[int], Iterator[Tensor]]:
+        """Features of queries in blocks, by number of the model."""
+
+        def rows_of(index: int) -> Iterator[Tensor]:
+            context, weights = self._model(index)
+            feature_map = self.kernels[index].feature_map
+            return context.query_gradients.blocks(weights, queries.inputs, queries.targets, feature_map)
+
+        return rows_of
+
+    def q(self) -> Tensor:
+        """Weights of the train examples `[n_models, n_train]`."""
+        every = (self._model(index) for index in range(len(self.kernels)))
+        return torch.stack([context.q(weights) for context, weights in every])
+
+    def _model(self, index: int) -> tuple[MethodContext, StateDict]:
+        checkpoint, version = divmod(index, self.a_checkpoint)
+        context = _version(self._material, checkpoint, version) if self._n_versions else self._material
+        return context, context.states[checkpoint]
+
+    def _kernel(self, index: int) -> CheckpointKernel:
+        context, weights = self._model(index)
+        rows, train = context.gradients, context.train
+        if context.proj_dim is None:
+            # In one piece: inner products of whole gradients are taken all at once.
+            whole = [rows.whole(weights, train.inputs, train.targets)]
+            return CheckpointKernel(whole, rows.whole_map, dual=True)
+        seed = derive_seed(context.seed, "kernel projection", index)
+        sketch = SketchMap(rows.layers, SjltProjection(context.proj_dim, seed))
+        projected = list(rows.blocks(weights, train.inputs, train.targets, sketch))
+        return CheckpointKernel(projected, sketch, dual=False)
 
 
-def _kernel(context: MethodContext, weights: StateDict) -> _Kernel:
-    rows = context.gradients
-    train_rows = rows.whole(weights, context.train.inputs, context.train.targets)
-    test_rows = context.query_gradients.whole(weights, context.test.inputs, context.test.targets)
-    return _Kernel(
-        DualKernel(rows.inner_products(train_rows, train_rows)),
-        rows.inner_products(test_rows, train_rows),
-        context.q(weights),
-    )
+def ridge_qualities(context: MethodContext, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
+    """The quality of every candidate ridge on the tuning subsets, which the context has.
+
+    Args:
+        context: whose test examples are asked about.
+        on_checkpoint: called after every checkpoint.
+    """
+    assert context.tuning is not None
+    models = _Models(context)
+    return qualities(context.tuning, _predicted(context, models, models.q().mean(0), on_checkpoint))
 
 
-def _choose_ridge(context: MethodContext, kernels: Iterator[_Kernel], q: Tensor) -> float:
+def fit_targets(
+    context: MethodContext, further: Examples, on_checkpoint: Callable[[], None] = lambda: None
+) -> tuple[TrakScores, Tensor]:
+    """Scores of the test examples, and plain ones `[n_further, n_train]` of further questions, in one pass.
+
+    Args:
+        context: as for `Trak.fit`.
+        further: more questions, about the same or other examples; their scores come without standard errors.
+        on_checkpoint: called after every checkpoint.
+    """
+    models = _Models(context)
+    q = models.q()
+    ridge = _choose_ridge(context, models, q.mean(0))
+    own, more = models.rows(context.test), models.rows(further)
+
+    def rows_of(index: int) -> Iterator[Tensor]:
+        yield from own(index)
+        if len(further):
+            yield from more(index)
+
+    return average_trak(models.kernels, rows_of, ridge, q, n_test=len(context.test), on_checkpoint=on_checkpoint)
+
+
+def _fit(models: _Models, context: MethodContext, q: Tensor, settings: dict[str, float] | None = None) -> TrakScores:
+    """Scores with weights q `[n_models, n_train]`, the ridge chosen with the mean of them."""
+    ridge, rows = _choose_ridge(context, models, q.mean(0)), models.rows(context.test)
+    scores, _ = average_trak(models.kernels, rows, ridge, q, len(context.test), models.a_checkpoint)
+    return replace(scores, settings={**scores.settings, **(settings or {})})
+
+
+def _choose_ridge(context: MethodContext, models: _Models, q: Tensor) -> float:
     """The ridge that predicts the tuning subsets best with weights q `[n_train]`, those of the final scores."""
     if context.tuning is None:
-        return DEFAULT_RIDGE
+        return context.ridge
+    return choose(context, _predicted(context, models, q), context.ridge)
+
+
+def _predicted(
+    context: MethodContext, models: _Models, q: Tensor, on_checkpoint: Callable[[], None] = lambda: None
+) -> dict[float, Tensor]:
+    assert context.tuning is not None
     weighted = context.tuning.masks.to(q) * q
-    predicted: dict[float, Tensor] = {}
-    for kernel in kernels:
-        for ridge in RIDGES:
-            outcome = kernel.train.predict(kernel.test, kernel.train.factorize(ridge), weighted).T
-            predicted[ridge] = predicted.get(ridge, 0) + outcome
-    return choose(context, predicted, DEFAULT_RIDGE)
-
-
-def _term(kernel: _Kernel, ridge: float, q: Tensor | None = None) -> Term:
-    factor = kernel.train.factorize(ridge)
-    weight = kernel.q if q is None else q
-    attribution = kernel.train.attribute(kernel.test, factor)
-    return Term(attribution, None, weight, own=kernel.train.leverages(factor))
+    return predict_subsets(models.kernels, models.rows(context.test), RIDGES, weighted, on_checkpoint)
 
 
 @dataclass(frozen=True)
@@ -88,14 +147,13 @@ class Trak:
         "TRAK",
         "Gradients of the model, averaged over independently trained checkpoints.",
         needs=(Need.CHECKPOINTS,),
+        has_ridge=True,
     )
 
-    def fit(self, context: MethodContext) -> ProductScores:
+    def fit(self, context: MethodContext) -> TrakScores:
         """As in `Method`."""
-        q = torch.stack([context.q(weights) for weights in context.states]).mean(0)
-        ridge = _choose_ridge(context, (_kernel(context, weights) for weights in context.states), q)
-        terms = [_term(_kernel(context, weights), ridge) for weights in context.states]
-        return ProductScores(terms, average_weights=True, settings={"ridge": ridge})
+        models = _Models(context)
+        return _fit(models, context, models.q())
 
 
 @dataclass(frozen=True)
@@ -107,12 +165,13 @@ class TrakThreshold:
         "TRAK, soft threshold",
         "TRAK with scores drawn towards 0, small ones set to 0.",
         needs=(Need.CHECKPOINTS,),
+        has_ridge=True,
     )
 
     def fit(self, context: MethodContext) -> Scores:
         """As in `Method`."""
         scores = Trak().fit(context)
-        middle = float(torch.cat([block.abs().flatten() for block in scores.blocks()]).median())
+        middle = float(scores.values.abs().median())
         predicted = {}
         if context.tuning is not None:
             for share in THRESHOLDS:
@@ -131,14 +190,13 @@ class TrakDropout:
         f"TRAK over {N_MASKS} versions of each checkpoint, each with some of its units off.",
         needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
         max_checkpoints=5,
+        has_ridge=True,
     )
 
-    def fit(self, context: MethodContext) -> ProductScores:
+    def fit(self, context: MethodContext) -> TrakScores:
         """As in `Method`."""
-        ridge = _choose_ridge(context, _masked_kernels(context), torch.stack(_masked_q(context)).mean(0))
-        terms = [_term(kernel, ridge) for kernel in _masked_kernels(context)]
-        settings = {"ridge": ridge, "dropout": DROPOUT}
-        return ProductScores(terms, average_weights=True, settings=settings, terms_a_checkpoint=N_MASKS)
+        models = _Models(context, N_MASKS)
+        return _fit(models, context, models.q(), {"dropout": DROPOUT})
 
 
 @dataclass(frozen=True)
@@ -151,38 +209,24 @@ class TrakForwardOnly:
         f"TRAK with its weights averaged over {N_MASKS} versions of each checkpoint with some units off.",
         needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
         max_checkpoints=5,
+        has_ridge=True,
     )
 
-    def fit(self, context: MethodContext) -> ProductScores:
+    def fit(self, context: MethodContext) -> TrakScores:
         """As in `Method`."""
-        of_each = _masked_q(context)
-        q = torch.stack(of_each).mean(0)
-        ridge = _choose_ridge(context, (_kernel(context, weights) for weights in context.states), q)
-        terms = [
-            _term(_kernel(context, weights), ridge, own) for weights, own in zip(context.states, of_each, strict=True)
-        ]
-        return ProductScores(terms, average_weights=True, settings={"ridge": ridge, "dropout": DROPOUT})
+        q = _Models(context, N_MASKS).q()
+        of_checkpoints = q.reshape(len(context.states), N_MASKS, -1).mean(1)
+        return _fit(_Models(context), context, of_checkpoints, {"dropout": DROPOUT})
 
 
-def _masked_q(context: MethodContext) -> list[Tensor]:
-    """Weights q `[n_train]` of each checkpoint, averaged over its masked versions."""
-    return [
-        torch.stack([masked.q(weights) for masked in _masked(context, index)]).mean(0)
-        for index, weights in enumerate(context.states)
-    ]
-
-
-def _masked_kernels(context: MethodContext) -> Iterator[_Kernel]:
-    for index, weights in enumerate(context.states):
-        for masked in _masked(context, index):
-            yield _kernel(masked, weights)
-
-
-def _masked(context: MethodContext, checkpoint: int) -> Iterator[MethodContext]:
+def _masked(context: MethodContext, checkpoint: int) -> Iterable[MethodContext]:
     """The context with versions of its model that have some units off, other ones for every checkpoint."""
-    for number in range(N_MASKS):
-        seed = derive_seed(context.seed, "dropout", checkpoint, number)
-        yield replace(context, architecture=_with_units_off(context.architecture, seed), _sides=[])
+    return (_version(context, checkpoint, number) for number in range(N_MASKS))
+
+
+def _version(context: MethodContext, checkpoint: int, number: int) -> MethodContext:
+    seed = derive_seed(context.seed, "dropout", checkpoint, number)
+    return replace(context, architecture=_with_units_off(context.architecture, seed), _sides=[])
 
 
 def _with_units_off(architecture: nn.Module, seed: int) -> nn.Module:

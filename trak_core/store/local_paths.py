@@ -14,7 +14,7 @@ from trak_core.store.run import Run
 
 __all__ = ["keep_local_paths", "metadata_here", "without_paths"]
 
-_KEYS = ("model", "weights", "encoding")
+_KEYS = ("model", "weights", "encoding", "subject")
 
 
 def without_paths(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from trak_core.media import Medium, Picture, Text, media_of
 if TYPE_CHECKING:
     from trak_core.store.run import Run
 
-__all__ = ["media_columns", "read_media"]
+__all__ = ["further_media", "media_columns", "read_media"]
 
 
 def media_columns(split: str, further: Sequence[Sequence[Medium]], first: int = 0) -> dict[str, Any]:
@@ -38,26 +38,30 @@ def media_columns(split: str, further: Sequence[Sequence[Medium]], first: int = 
     }
 
 
-def read_media(run: Run, split: str, idxs: Iterable[int] | None = None) -> dict[int, tuple[Medium, ...]]:
-    """What examples show, by their number: the picture, the text, then the further media.
+def read_media(run: Run, split: str) -> dict[int, tuple[Medium, ...]]:
+    """What all examples of a split show, by their number: the picture, the text, then the further media."""
+    further = further_media(run, split)
+    rows = run.rows("SELECT idx, thumbnail, text FROM examples WHERE split = ? ORDER BY idx", [split])
+    return {idx: media_of(thumbnail, text, further.get(idx, ())) for idx, thumbnail, text in rows}
+
+
+def further_media(run: Run, split: str, idxs: Iterable[int] | None = None) -> dict[int, list[Medium]]:
+    """What examples show besides their first picture and first text, by their number; nothing for most runs.
 
     Args:
         run: that holds them.
         split: "train" or "test".
         idxs: of the examples wanted; None for all of the split.
     """
-    where = "split = ?"
-    params: list[Any] = [split]
-    if idxs is not None:
-        where += " AND idx IN (SELECT unnest(?::INTEGER[]))"
-        params.append([int(idx) for idx in idxs])
-    further: dict[int, list[Medium]] = defaultdict(list)
+    if not run.rows("SELECT 1 FROM media LIMIT 1"):  # read once: short answers are remembered
+        return {}
+    where, params = ("", [split]) if idxs is None else (" AND idx IN (SELECT unnest(?::INTEGER[]))", [split, [*idxs]])
+    found: dict[int, list[Medium]] = defaultdict(list)
     for idx, name, text, content, marks in run.rows(
-        f"SELECT idx, name, text, content, marks FROM media WHERE {where} ORDER BY idx, place", params
+        f"SELECT idx, name, text, content, marks FROM media WHERE split = ?{where} ORDER BY idx, place", params
     ):
         if content is not None:
-            further[idx].append(Picture(content, name))
+            found[idx].append(Picture(content, name))
         else:
-            further[idx].append(Text(text, name, tuple((int(a), int(b), float(w)) for a, b, w in json.loads(marks))))
-    rows = run.rows(f"SELECT idx, thumbnail, text FROM examples WHERE {where} ORDER BY idx", params)
-    return {idx: media_of(thumbnail, text, further.get(idx, ())) for idx, thumbnail, text in rows}
+            found[idx].append(Text(text, name, tuple((int(a), int(b), float(w)) for a, b, w in json.loads(marks))))
+    return found

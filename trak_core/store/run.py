@@ -44,8 +44,8 @@ def is_finished(files: RunFiles, fingerprint: str, otherwise: str) -> bool:
     if not files.store.exists():
         return False
     with open_run(files.run_dir) as run:
-        if run.info.provenance["fingerprint"] == fingerprint:
-            return not files.build.exists()
+        if fingerprint in (run.info.provenance["fingerprint"], run.info.provenance.get("saved_as")):
+            return not files.build.exists() or files.plan.exists()  # with a plan, evidence is being built for it
     raise RunMismatchError(otherwise)
 
 

@@ -3,10 +3,13 @@
 from trak_core.subjects.custom_data import custom_recipe, custom_subject
 from trak_core.subjects.initial_weights import read_weights
 from trak_core.subjects.models_by_name import find_model, model_is_here
-from trak_core.subjects.recipe import Recipe, Subject
+from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.registry import RECIPES, find_recipe
+from trak_core.subjects.subject import Subject
+from trak_core.subjects.subject_file import OWN_SUBJECT, read_subject_file, remember, subject_recipe
 
 __all__ = [
+    "OWN_SUBJECT",
     "RECIPES",
     "Recipe",
     "Subject",
@@ -15,5 +18,8 @@ __all__ = [
     "find_model",
     "find_recipe",
     "model_is_here",
+    "read_subject_file",
     "read_weights",
+    "remember",
+    "subject_recipe",
 ]

@@ -28,7 +28,7 @@ from trak_core.modalities import Encoding, Modality
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["call_function", "code_digest", "encoding_for", "find_function", "is_own_code", "wanted"]
+__all__ = ["call_function", "code_digest", "encoding_for", "find_function", "is_own_code", "is_own_file", "wanted"]
 
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 N_CLASSES = "n_classes"
@@ -44,7 +44,7 @@ def is_own_code(name: str) -> bool:
 def code_digest(name: str) -> str | None:
     """SHA-256 (hex) of the file of the module, found without running anything; None when no own file is there."""
     path = _file_of(name.partition(":")[0])
-    if path is None or not _is_own(path):
+    if path is None or not is_own_file(path):
         return None
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -52,7 +52,7 @@ def code_digest(name: str) -> str | None:
         return None
 
 
-def _is_own(path: Path) -> bool:
+def is_own_file(path: Path) -> bool:
     """True for a file that is part neither of Python, nor of what is installed, nor of runs, nor of this program."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     others = [*installed, *site.getsitepackages(), site.getusersitepackages()]

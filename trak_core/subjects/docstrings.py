@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trak_core.subjects.recipe import Recipe, Subject
+from trak_core.subjects.recipe import Recipe
+from trak_core.subjects.subject import Subject
 
 if TYPE_CHECKING:
     from torch import nn

@@ -78,13 +78,13 @@ def begin_from(model: nn.Module, path: Path) -> nn.Module:
 
 def weights_digest(path: Path) -> str:
     """SHA-256 (hex) of the weights in a file, whatever its format; errors are those of `read_weights`."""
-    from trak_core.engine.weights import digest_of
+    from trak_core.training.weights import digest_of
 
     return digest_of(_read(path))
 
 
 def _read(path: Path) -> StateDict:
-    from trak_core.engine.weights import load_weights
+    from trak_core.training.weights import load_weights
 
     if not path.is_file():
         raise InvalidSettingError(f"weights={str(path)!r}: there is no such file; give the path of a checkpoint.")

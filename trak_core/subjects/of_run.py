@@ -1,4 +1,4 @@
-"""The subject of a run that is there: from its recipe, or, for custom data, from what the run itself holds.
+"""The subject of a run that is there: from its recipe, from somebody's own subject, or from what the run itself holds.
 
 The labels are those that the run's models were trained on, wrong ones that were planted included.
 """
@@ -20,21 +20,74 @@ from trak_core.store.run import Run
 from trak_core.subjects.custom_data import custom_subject
 from trak_core.subjects.models_by_name import find_model, model_is_here
 from trak_core.subjects.planting import plant_in
-from trak_core.subjects.recipe import Recipe, Subject
+from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.registry import RECIPES
+from trak_core.subjects.subject import ONE_FUNCTION, Subject
+from trak_core.subjects.subject_file import OWN_SUBJECT, find_subject, is_built_from, remember, why_not_here
 
 if TYPE_CHECKING:
     from trak_core.store.run import Run
 
-__all__ = ["can_be_made_again", "holds_its_data", "new_input_reader", "read_dataset", "read_subject"]
+__all__ = [
+    "can_be_made_again",
+    "has_subject",
+    "holds_its_data",
+    "new_input_reader",
+    "read_dataset",
+    "read_subject",
+    "use_subject",
+    "why_no_subject",
+    "why_not_made_again",
+]
 
 
-def can_be_made_again(run: Run) -> bool:
-    """True when models like those of the run can be trained: by its recipe, or by the data it holds and a model here.
+def has_subject(run: Run) -> bool:
+    """True when the data and the model of the run can be had: by its recipe, its own data, or its subject that is here.
 
     Quick, and runs nothing that the run names.
     """
-    return str(run.info.recipe) in RECIPES or _is_custom(metadata_here(run))
+    return why_no_subject(run) is None
+
+
+def can_be_made_again(run: Run) -> bool:
+    """True when models like those of the run can be trained; quick, and runs nothing that the run names."""
+    return why_not_made_again(run) is None
+
+
+def use_subject(run: Run, subject: Subject) -> None:
+    """From now on the run finds this subject in this process.
+
+    Raises:
+        RunMismatchError: the run was built from another one.
+    """
+    if not is_built_from(run.info.provenance, subject):
+        where = "the subject given" if subject.path is None else subject.path.name
+        raise RunMismatchError(
+            f"run {run.info.name!r} was built from another subject than {where}, or from it as it was before; give the "
+            "one that it was built from, with the same data."
+        )
+    remember(subject)
+
+
+def why_no_subject(run: Run) -> str | None:
+    """Why data and model of the run cannot be had, to go on from "run 'mine' ..."; None when they can."""
+    made, recipe = metadata_here(run), str(run.info.recipe)
+    if recipe in RECIPES or _is_custom(made):
+        return None
+    if recipe == OWN_SUBJECT:
+        return why_not_here(made)
+    if _is_kind(recipe) and made.get("model"):
+        return f"was built with the model {run.info.provenance['model']!r}, which is not here, or not as it was"
+    return (
+        f"was {run.info.came_about}: its models cannot be retrained here, because nothing tells how they were trained"
+    )
+
+
+def why_not_made_again(run: Run) -> str | None:
+    """Why models like those of the run cannot be trained, to go on from "run 'mine' ..."; None when they can."""
+    if run.info.recipe == OWN_SUBJECT and not run.info.provenance.get("training"):
+        return f"has a subject that trains no models. {ONE_FUNCTION}"
+    return why_no_subject(run)
 
 
 def holds_its_data(run: Run) -> bool:
@@ -77,13 +130,10 @@ def read_subject(run: Run) -> Subject:
             subject.dataset, made.get("flip_labels", 0.0), made.get("flip_kind", "uniform"), made["seed"]
         )
         return replace(subject, dataset=dataset)
-    if not _is_custom(made):
-        why = (
-            f"its model {run.info.provenance['model']!r} is not here, or not as it was"
-            if _is_kind(made.get("recipe")) and made.get("model")
-            else f"it was {run.info.came_about} or built by another version"
-        )
-        raise NotInRunError(f"run {run.info.name!r}: {why}, so that nothing here tells how its models were trained.")
+    if made.get("recipe") == OWN_SUBJECT and (found := find_subject(made)) is not None:
+        return found
+    if reason := why_no_subject(run):
+        raise NotInRunError(f"run {run.info.name!r} {reason}.")
     model = find_model(made["model"], run.info.modality, made.get("weights", ""))
     if model.sources != made.get("sources", {}):
         changed = [name for name in model.sources if model.sources[name] != made.get("sources", {}).get(name)]

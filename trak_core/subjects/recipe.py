@@ -1,4 +1,4 @@
-"""What is attributed, and a recipe that makes it."""
+"""A recipe that makes a subject."""
 
 from __future__ import annotations
 
@@ -6,44 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs none of it
-    from torch import nn
+from trak_core.subjects.subject import Subject
 
-    from trak_core.modalities import Dataset, NewInputReader
-    from trak_core.tasks import Task
-    from trak_core.training import Trainer, TrainingSettings
+if TYPE_CHECKING:
+    from trak_core.modalities import NewInputReader
 
-__all__ = ["Recipe", "Subject"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Everything that is attributed.
-
-    Attributes:
-        dataset: train and test examples.
-        make_model: gives a freshly initialised model, drawing from torch's global generator.
-        task: what a prediction is.
-        training: how checkpoints and subset models are trained.
-        sources: SHA-256 of what models come from besides all this: a person's code, weights to begin from.
-    """
-
-    dataset: Dataset
-    make_model: Callable[[], nn.Module]
-    task: Task
-    training: TrainingSettings
-    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-    def trainer(self, device: str) -> Trainer:
-        """What trains models of this subject on a device."""
-        import torch
-
-        from trak_core.inputs import as_tensors
-        from trak_core.training import VmapTrainer
-
-        split = self.dataset.train
-        inputs, labels = as_tensors(split.inputs, device), torch.from_numpy(split.labels).to(device)
-        return VmapTrainer(self.make_model, self.task, inputs, labels, self.training)
+__all__ = ["Recipe"]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """Trains checkpoints and subset models, many at once, keeps their logs, and draws the subsets of the ledger."""
 
 from trak_core.training.ensemble import Ensemble
-from trak_core.training.log import Moment, TrainingLog, recorded_steps
+from trak_core.training.log import Log, Moment, TrainingLog, recorded_steps
+from trak_core.training.loop_trainer import LoopTrainer, TrainModel
 from trak_core.training.schedule import Schedule, TrainingSettings
+from trak_core.training.states import fitting_state
+from trak_core.training.step_log import StepLog
 from trak_core.training.subsets import draw_half_subsets, draw_subsets
 from trak_core.training.trainer import (
     Trained,
@@ -16,9 +19,13 @@ from trak_core.training.trainers import OnShare, Trainer, VmapTrainer, ignore_sh
 
 __all__ = [
     "Ensemble",
+    "Log",
+    "LoopTrainer",
     "Moment",
     "OnShare",
     "Schedule",
+    "StepLog",
+    "TrainModel",
     "Trained",
     "Trainer",
     "TrainingLog",
@@ -27,6 +34,7 @@ __all__ = [
     "diverged",
     "draw_half_subsets",
     "draw_subsets",
+    "fitting_state",
     "ignore_share",
     "recorded_steps",
     "removal_weights",

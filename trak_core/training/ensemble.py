@@ -1,6 +1,6 @@
-"""Many models of one architecture, held as stacked parameters so that they run as one."""
+"""Many models of one architecture, held as stacked weights so that they run as one where `vmap` can do that."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -47,11 +47,21 @@ class Ensemble:
     Attributes:
         architecture: a module that supplies the forward pass; its own weights are never used.
         parameters: name to tensor `[n_models, *shape]`, float32.
+        buffers: the same for buffers of which each model has its own, such as the statistics of BatchNorm.
+        together: whether they run as one; else one after another, which takes every architecture.
     """
 
-    def __init__(self, architecture: nn.Module, parameters: StateDict) -> None:
+    def __init__(
+        self,
+        architecture: nn.Module,
+        parameters: StateDict,
+        buffers: StateDict | None = None,
+        together: bool = True,
+    ) -> None:
         self.architecture = architecture.eval()
         self.parameters = parameters
+        self.buffers = buffers or {}
+        self.together = together
 
     @classmethod
     def from_models(cls, models: Sequence[nn.Module], device: str) -> "Ensemble":
@@ -67,22 +77,30 @@ class Ensemble:
         if unsupported:
             raise InvalidSettingError(
                 f"models with {', '.join(unsupported)} cannot be trained together: their state or noise "
-                "is not carried through training yet. Use a model without BatchNorm and dropout."
+                "is not carried through training. Use a model without BatchNorm and dropout, or train it by a "
+                "train_model of your own."
             )
         return cls(models[0].to(device), {name: value.detach().clone().to(device) for name, value in stacked.items()})
 
     @classmethod
-    def from_state_dicts(cls, architecture: nn.Module, states: Sequence[StateDict], device: str) -> "Ensemble":
-        """The ensemble of the given state dicts of `architecture` on `device`."""
-        stacked = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
-        return cls(architecture.to(device), stacked)
+    def from_state_dicts(
+        cls, architecture: nn.Module, states: Sequence[StateDict], device: str, together: bool = True
+    ) -> "Ensemble":
+        """The ensemble of the given state dicts of `architecture` on `device`; a shared tensor has its first name."""
+
+        def stacked(named: Iterable[tuple[str, Tensor]]) -> StateDict:
+            names = [name for name, _ in named if name in states[0]]
+            return {name: torch.stack([state[name] for state in states]).to(device) for name in names}
+
+        parameters, buffers = stacked(architecture.named_parameters()), stacked(architecture.named_buffers())
+        return cls(architecture.to(device), parameters, buffers, together)
 
     def __len__(self) -> int:
         return len(next(iter(self.parameters.values())))
 
     def state_dict(self, index: int) -> StateDict:
-        """Parameters of one model, by name; tensors share memory with the ensemble."""
-        return {name: value[index] for name, value in self.parameters.items()}
+        """Parameters and buffers of one model, by name; tensors share memory with the ensemble."""
+        return {name: value[index] for name, value in {**self.parameters, **self.buffers}.items()}
 
     def outputs(self, task: Task, inputs: Inputs) -> Tensor:
         """Outputs of every model for every input, as the task reads them: `[n_models, n, ...]`."""
@@ -93,10 +111,12 @@ class Ensemble:
             return torch.cat([self._forward(task, batch) for batch in batches], dim=1)
 
     def _forward(self, task: Task, inputs: Inputs) -> Tensor:
-        def forward(parameters: StateDict) -> Tensor:
-            return task.outputs_of(at_weights(self.architecture, parameters), inputs)
+        def forward(weights: StateDict) -> Tensor:
+            return task.outputs_of(at_weights(self.architecture, weights), inputs)
 
-        return vmap(forward)(self.parameters)
+        if not self.together:
+            return torch.stack([forward(self.state_dict(i)) for i in range(len(self))])
+        return vmap(forward)({**self.parameters, **self.buffers})
 
     def of_each(self, what: Asked, task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
         """What the task says of the outputs of each model, made ready for it: `[n_models, ...]`.

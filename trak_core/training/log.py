@@ -7,6 +7,7 @@ some steps along the way: from each of them the run can be replayed up to the ne
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,7 @@ from torch import Tensor
 from trak_core.errors import RunMismatchError
 from trak_core.training.schedule import Schedule
 
-__all__ = ["Moment", "TrainingLog", "recorded_steps"]
+__all__ = ["Log", "Moment", "TrainingLog", "recorded_steps"]
 
 StateDict = dict[str, Tensor]
 N_RECORDED = 6
@@ -33,12 +34,37 @@ class Moment:
     Attributes:
         step: number of the step, from 0; `n_steps` after the last.
         parameters: by name.
-        velocities: momentum of the optimizer, by name.
+        velocities: momentum of the optimizer, by name; empty where nobody kept it.
     """
 
     step: int
     parameters: StateDict
-    velocities: StateDict
+    velocities: StateDict = field(default_factory=dict)
+
+
+class Log(Protocol):
+    """What methods need to know of a training, whoever led it."""
+
+    @property
+    def ends(self) -> Sequence[Moment]:
+        """States along the way in order, the last at the end of training; not the start, which has learnt nothing."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the optimizer."""
+        ...
+
+    def time(self, start: int, stop: int) -> float:
+        """Sum of the learning rates of the steps from `start` on, before `stop`, in steps that momentum has made full.
+
+        Both are numbers of steps before which a state was recorded, or 0.
+        """
+        ...
+
+    def save(self, path: Path) -> None:
+        """Writes the log as one safetensors file."""
+        ...
 
 
 @dataclass
@@ -58,6 +84,21 @@ class TrainingLog:
     def batches(self) -> Tensor:
         """Numbers of train examples `[n_steps, batch_size]`."""
         return self.schedule.batches(self.seed)
+
+    @property
+    def ends(self) -> Sequence[Moment]:
+        """As in `Log`."""
+        return self.moments[1:]
+
+    @property
+    def weight_decay(self) -> float:
+        """As in `Log`."""
+        return self.schedule.settings.weight_decay
+
+    def time(self, start: int, stop: int) -> float:
+        """As in `Log`."""
+        rates = sum(self.schedule.learning_rate(step) for step in range(start, stop))
+        return rates / (1 - self.schedule.settings.momentum)
 
     def save(self, path: Path) -> None:
         """Writes the states as one safetensors file."""

@@ -17,7 +17,7 @@ from trak_core.errors import InvalidSettingError, TrainingDivergedError
 from trak_core.inputs import leaves, take
 from trak_core.tasks import Inputs, Task, at_weights
 from trak_core.training.ensemble import Ensemble, StateDict, make_models
-from trak_core.training.log import Moment, TrainingLog, recorded_steps
+from trak_core.training.log import Log, Moment, TrainingLog, recorded_steps
 from trak_core.training.schedule import Schedule, TrainingSettings
 
 __all__ = ["Trained", "diverged", "sgd_step", "train_ensemble", "train_recorded", "train_reweighted"]
@@ -33,7 +33,7 @@ class Trained:
     """
 
     ensemble: Ensemble
-    logs: list[TrainingLog]
+    logs: Sequence[Log]
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,12 @@ def sgd_step(
 
 
 def diverged(ensemble: Ensemble) -> NDArray[np.bool_]:
-    """Bool `[n_models]`: which models have weights that are not finite."""
-    finite = torch.stack([value.flatten(1).isfinite().all(1) for value in ensemble.parameters.values()]).all(0)
-    return ~finite.cpu().numpy()
+    """Bool `[n_models]`: which models have weights that are not finite, or buffers that are NaN."""
+    n = len(ensemble)
+    lost = [~value.reshape(n, -1).isfinite().all(1) for value in ensemble.parameters.values()]
+    # A mask that is kept as a buffer may well hold infinity.
+    lost += [value.reshape(n, -1).isnan().any(1) for value in ensemble.buffers.values()]
+    return np.asarray(torch.stack(lost).any(0).cpu().numpy())
 
 
 def _check_finite(ensemble: Ensemble, seeds: Sequence[int]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trak_core.media import Medium, Text
-from trak_core.store.media_rows import read_media
+from trak_core.media import Medium, Text, media_of
+from trak_core.store.media_rows import further_media
 from trak_core.store.run import Run
 
 __all__ = ["Example", "read_examples", "shows_texts"]
@@ -38,15 +38,18 @@ def read_examples(run: Run, split: str, idxs: Sequence[int]) -> list[Example]:
     """The examples of the given numbers, in the order given; numbers must be valid."""
     wanted = [int(idx) for idx in idxs]
     rows = run.rows(
-        "SELECT idx, coalesce(label, 0), label_name FROM examples "
+        "SELECT idx, coalesce(label, 0), label_name, thumbnail, text FROM examples "
         "WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
         [split, wanted],
     )
-    media = read_media(run, split, wanted)
-    by_idx = {idx: Example(split, idx, label, name, media[idx]) for idx, label, name in rows}
+    further = further_media(run, split, wanted)
+    by_idx = {
+        idx: Example(split, idx, label, name, media_of(thumbnail, text, further.get(idx, ())))
+        for idx, label, name, thumbnail, text in rows
+    }
     return [by_idx[idx] for idx in wanted]
 
 
 def shows_texts(run: Run) -> bool:
     """True where examples of the run show a text, which takes more room on a page than a picture."""
-    return any(isinstance(one, Text) for one in read_media(run, "train", [0]).get(0, ()))
+    return any(isinstance(one, Text) for example in read_examples(run, "train", [0]) for one in example.media)

@@ -5,8 +5,9 @@ import pickle
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
-from trak_core.gradients import StateDict
+from trak_core.training.ensemble import StateDict
 
 __all__ = ["Checkpoint", "Checkpoints", "digest_of", "load_weights"]
 
@@ -101,6 +102,10 @@ class Checkpoints:
             self._recent = (index, moved)
         return self._recent[1]
 
+    def all_weights(self) -> Sequence[StateDict]:
+        """`weights` of all checkpoints in order, each read when it is asked for."""
+        return _Loaded(self, range(len(self)))
+
     def _check(self, state: StateDict, what: str) -> StateDict:
         for name, first in self._aliases.items():
             # A shared tensor may be saved under any one of its names.
@@ -124,6 +129,28 @@ class Checkpoints:
         if unexpected and all(name.startswith("module.") for name in unexpected):
             hint = " The keys begin with 'module.', as DistributedDataParallel writes them: remove that from each."
         raise CheckpointMismatchError(f"{what} does not fit the model; {'; '.join(problems)}.{hint}")
+
+
+@dataclass(frozen=True)
+class _Loaded(Sequence[StateDict]):
+    """Weights of some checkpoints; a slice is of the same kind."""
+
+    checkpoints: Checkpoints
+    which: range
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @overload
+    def __getitem__(self, place: int) -> StateDict: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[StateDict]: ...
+
+    def __getitem__(self, place: int | slice) -> StateDict | Sequence[StateDict]:
+        if isinstance(place, slice):
+            return _Loaded(self.checkpoints, self.which[place])
+        return self.checkpoints.weights(self.which[place])
 
 
 def load_weights(source: Any, what: str) -> StateDict:

@@ -24,7 +24,8 @@ from torch.utils.data import (
 )
 
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, ShuffledDataError
-from trak_core.gradients import Inputs, count, take
+from trak_core.inputs import count, take
+from trak_core.tasks import Inputs
 
 __all__ = ["Batch", "Block", "Data", "read_data"]
 

@@ -1,0 +1,239 @@
+"""Any method for an `Attributor`: the train examples lie in memory, and a method sees them with the test examples."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trak_core.engine.featurizer import Features
+from trak_core.engine.fitted import Fitted, Question, range_of
+from trak_core.engine.options import Options
+from trak_core.engine.plan import plan_for_method
+from trak_core.engine.scoring import own_errors
+from trak_core.errors import InvalidDataError, NeedNotMetError, NonFiniteGradientError, OutOfMemoryError
+from trak_core.gradients import Layer, PackedRows, n_parameters
+from trak_core.inputs import leaves, take
+from trak_core.methods import Examples, GradientSettings, Method, MethodContext, Scores
+from trak_core.projection import SjltProjection, SketchMap
+from trak_core.seeds import derive_seed
+from trak_core.subjects.batches import Batch, Block, Data
+from trak_core.tasks import Task
+from trak_core.training.weights import Checkpoints
+
+__all__ = ["FittedExamples"]
+
+ADVICE = "use fewer examples, or select fewer parameters with parameters=..."
+
+
+class FittedExamples(Fitted):
+    """All train examples, for a method of the registry.
+
+    Args:
+        method: that gives scores; its needs are met.
+        model: supplies the forward pass.
+        task: what a prediction is.
+        layers: what to differentiate with respect to.
+        checkpoints: weights.
+        options: settings of the attributor.
+        device: that computes.
+        first: the first batch of the train examples, on which everything is chosen.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        model: nn.Module,
+        task: Task,
+        layers: list[Layer],
+        checkpoints: Checkpoints,
+        options: Options,
+        device: torch.device,
+        first: Batch,
+    ) -> None:
+        super().__init__(model, task, layers, checkpoints, options, device, first)
+        self._method = method
+        plan = plan_for_method(options, self._computer, len(first), method.info.name)
+        self.settings |= {"method": method.info.name, "proj_dim": options.proj_dim}
+        self._settle(plan, first, row_bytes=1)
+        self._digests: list[str] = []
+        self._context: MethodContext | None = None
+        self._last: tuple[tuple[object, ...], Scores] | None = None
+
+    @property
+    def n_passes(self) -> int:
+        """As in `Fitted`."""
+        return 1
+
+    def compute(self, data: Data, on_examples: Callable[[int], object]) -> None:
+        """As in `Fitted`: reads the train examples.
+
+        Raises:
+            OutOfMemoryError: they do not fit into the memory budget.
+            InvalidDataError: they have no labels, or differ in length.
+            LabelError: a label is of the wrong kind or out of range.
+        """
+        questions: list[Question] = []
+        for block in data.blocks(self.block_size):
+            if block.labels is None:
+                raise InvalidDataError(f"train examples {range_of(block)} have no labels; give one for each.")
+            self._check_room(block, "train")
+            self._check_targets(block, block.labels, "train")
+            questions.append((block, block.labels))
+            self._digests.append(block.digest)
+            on_examples(len(block))
+        train = self._examples(questions, "train")
+        self.n_train, options = len(train), self.options
+        self._check_rows(0)
+        self._context = MethodContext(
+            task=self.task,
+            architecture=self._model,
+            states=self.checkpoints.all_weights(),
+            train=train,
+            test=train,
+            seed=options.seed,
+            ridge=options.ridge,
+            proj_dim=options.proj_dim,
+            computing=GradientSettings(options.parameters, options.precision, options.gradients, self.plan.batch_size),
+            memory=options.memory_budget,
+        )
+
+    @property
+    def context(self) -> MethodContext:
+        """What the method is given, once `compute` is through; its test examples are the train examples."""
+        assert self._context is not None
+        return self._context
+
+    def digests(self) -> list[str]:
+        """As in `Fitted`."""
+        return self._digests
+
+    def iter_scores(self, questions: Iterable[Question], ridge: float) -> Iterator[Tensor]:
+        """As in `Fitted`; the test examples are read whole before the first block comes."""
+        scores = self._scores(questions, ridge)
+        size, start = max(1, self.options.memory_budget // 8 // (4 * self.n_train)), 0
+        for block in scores.blocks(min(256, size)):
+            if not block.isfinite().all():
+                place = start + int((~block.isfinite().all(1)).nonzero()[0, 0])
+                raise NonFiniteGradientError(
+                    f"method {self._method.info.name!r} gives scores that are not finite for test example {place}; "
+                    "look at its input and at the checkpoints' weights."
+                )
+            yield block
+            start += len(block)
+
+    def predict(
+        self, questions: Iterable[Question], masks: NDArray[np.bool_], ridges: Sequence[float]
+    ) -> dict[float, NDArray[np.float64]]:
+        """As in `Fitted`."""
+        asked, given = list(questions), torch.from_numpy(masks).to(self.device)
+        return {ridge: self._scores(asked, ridge).predict(given).double().cpu().numpy() for ridge in ridges}
+
+    def self_influence(self, ridge: float) -> Tensor:
+        """As in `Fitted`.
+
+        Raises:
+            NeedNotMetError: the method gives no train example a score for itself.
+        """
+        if self._last is None or self._last[0][0] != ridge:
+            train = self.context.train
+            one = Examples(take(train.inputs, slice(1)), train.targets[:1])
+            self._last = ((ridge,), self._fit(replace(self.context, test=one, ridge=ridge)))
+        own = self._last[1].self_influence()
+        if own is None:
+            raise NeedNotMetError(
+                f"method {self._method.info.name!r} gives no scores of train examples for themselves; use trak, "
+                "grad_dot or influence_ekfac."
+            )
+        return own.double()
+
+    def features_of_run(self, split: str, checkpoint_id: int, block: Block, targets: Tensor, proj_dim: int) -> Features:
+        """As in `Fitted`: computed, whatever the method."""
+        seed = derive_seed(self.options.seed, "live projection", checkpoint_id)
+        sketch = SketchMap(self.layers, SjltProjection(proj_dim, seed))
+        return self._features(checkpoint_id, sketch, block, targets, split)
+
+    def close(self) -> None:
+        """As in `Fitted`."""
+        self._context = self._last = None
+
+    # --- a method at work ---------------------------------------------------------------------------------
+
+    def _scores(self, questions: Iterable[Question], ridge: float) -> Scores:
+        """Scores of all questions; those of the last ones are kept, for who asks for both ends of them."""
+        asked = []
+        for block, targets in questions:
+            self._check_room(block, "test")
+            self._check_targets(block, targets, "test")
+            asked.append((block, targets))
+        key = (ridge, *(block.digest for block, _ in asked), *(targets.cpu().numpy().tobytes() for _, targets in asked))
+        if self._last is None or self._last[0] != key:
+            self._last = None
+            test = self._examples(asked, "test")
+            self._check_rows(len(test))
+            self._last = (key, self._fit(replace(self.context, test=test, ridge=ridge)))
+        return self._last[1]
+
+    def _fit(self, context: MethodContext) -> Scores:
+        info = self._method.info
+        limit = info.max_checkpoints
+        with own_errors(info.name, ADVICE):
+            return self._method.fit(context if limit is None else context.first(limit))
+
+    def _examples(self, questions: Sequence[Question], what: str) -> Examples:
+        """The examples of several blocks in one piece, on the device."""
+        batches = [batch.inputs for block, _ in questions for batch in block.batches]
+        shapes = {tuple(tuple(leaf.shape[1:]) for leaf in leaves(inputs)) for inputs in batches}
+        if len(shapes) > 1:
+            raise InvalidDataError(
+                f"{what} examples come in batches of different lengths, and method {self._method.info.name!r} takes "
+                "all of them at once; pad them to one length."
+            )
+        return Examples(*self._moved(_joined(batches), torch.cat([targets for _, targets in questions])))
+
+    def _check_targets(self, block: Block, targets: Tensor, what: str) -> None:
+        """Refuses what the task cannot work with, by the exceptions of its `check`."""
+        self.task_at(0, what).check(self.outputs(0, block, what), targets, block.start)
+
+    def _check_room(self, block: Block, what: str) -> None:
+        """Refuses examples that do not fit into memory, before they are read."""
+        size, budget = block.batches[0].bytes_an_example, self.options.memory_budget
+        if (block.start + len(block)) * size > budget:
+            raise OutOfMemoryError(
+                f"method {self._method.info.name!r} holds all {what} examples in memory, and the first "
+                f"{block.start + len(block):,} of {size:,} bytes each are more than memory_budget={budget:,}. Raise "
+                "the budget, use fewer, or use method='trak', which reads them block by block."
+            )
+
+    def _check_rows(self, n_test: int) -> None:
+        """Refuses gradients that do not fit into memory, before they are computed."""
+        info, budget, n_all = self._method.info, self.options.memory_budget, len(self.checkpoints)
+        n_checkpoints, flat = min(n_all, info.max_checkpoints or n_all), n_parameters(self.layers)
+        packed = PackedRows(tuple(self.layers), self._computer.factored).width
+        numbers = {
+            "nothing": 0,
+            "packed": (self.n_train + n_test) * n_checkpoints * packed,
+            "flat": (self.n_train + n_test) * n_checkpoints * flat,
+            "queries": n_test * flat,
+        }
+        if info.has_ridge:
+            self.plan.check_kernel(self.n_train, self.dtype.itemsize)
+        if (size := numbers[info.keeps] * self.dtype.itemsize) > budget:
+            raise OutOfMemoryError(
+                f"method {info.name!r} holds gradients of {self.n_train:,} train and {n_test:,} test examples in "
+                f"memory, {size / 1e6:,.0f} MB at {n_checkpoints} checkpoint(s), more than memory_budget={budget:,}. "
+                f"Raise the budget; {ADVICE}; or use method='trak', which keeps them in a file."
+            )
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """Inputs of several batches, one after another, in the same form."""
+    first = batches[0]
+    if isinstance(first, dict):
+        return {name: _joined([inputs[name] for inputs in batches]) for name in first}
+    if isinstance(first, tuple):
+        return tuple(_joined(of_part) for of_part in zip(*batches, strict=True))
+    return torch.cat(list(batches))

@@ -1,0 +1,203 @@
+"""Builds a run from a subject of somebody's own: tried first, sized to a budget of time, then built as recipes are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trak_core.engine.budget import BuildPlan, Sizes, read_plan, sizes_within
+from trak_core.engine.build import build_run
+from trak_core.engine.pace import DIGITS_PACE, measure_pace
+from trak_core.engine.settings import BuildSettings, resolve_device
+from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
+from trak_core.inputs import as_tensors, take
+from trak_core.methods import GradientRows
+from trak_core.store.catalog import check_run_name
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus
+from trak_core.store.run import open_run
+from trak_core.subjects import Subject, remember, subject_recipe
+from trak_core.subjects.custom_data import MAX_MINUTES
+from trak_core.subjects.trial import try_model
+from trak_core.training import LoopTrainer
+from trak_core.training.ensemble import StateDict, make_models
+from trak_core.training.loop_trial import IGNORES_SEED, try_loop
+
+__all__ = ["SubjectBuild", "build_subject"]
+
+N_TRIED = 4
+BY_A_LOOP = (
+    "Trained by a train_model, one model after another. It weighs and relabels no example, so that MAGIC, truths of "
+    "single models and retraining on corrected labels are left out; labels are looked at once, not four times."
+)
+
+
+@dataclass(frozen=True)
+class SubjectBuild:
+    """What is asked for besides the subject.
+
+    Attributes:
+        minutes: that the whole build may take, the trial included.
+        seed: root of every random choice.
+        device: "auto", "cpu" or "cuda".
+        n_checkpoints: instead of what the minutes pay for; likewise the next two.
+        n_subsets: random halves.
+        n_seeds: models retrained on each half.
+
+    Raises:
+        InvalidSettingError: `minutes` cannot be.
+    """
+
+    minutes: float = 10.0
+    seed: int = 0
+    device: str = "auto"
+    n_checkpoints: int | None = None
+    n_subsets: int | None = None
+    n_seeds: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= MAX_MINUTES:
+            raise InvalidSettingError(f"minutes={self.minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes that are given instead of a budget."""
+        given = {name: getattr(self, name) for name in Sizes.__dataclass_fields__}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def words(self) -> list[str]:
+        """The options of `build` that ask for this."""
+        words = []
+        for name, default in SubjectBuild.__dataclass_fields__.items():
+            if (value := getattr(self, name)) != default.default:
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        return words
+
+
+def build_subject(
+    subject: Subject,
+    name: str,
+    asked: SubjectBuild,
+    runs_dir: Path,
+    on_sizes: Callable[[Sizes], None] = lambda sizes: None,
+    on_note: Callable[[str], None] = lambda note: None,
+    listener: Callable[[BuildStatus], None] = lambda status: None,
+    metadata: dict[str, Any] | None = None,
+    replaces: str = "",
+) -> Path:
+    """Builds a run from a subject, or finishes it, or finds it finished; returns its directory.
+
+    Args:
+        subject: to build from.
+        name: of the run.
+        asked: how much to compute.
+        runs_dir: the directory of all runs.
+        on_sizes: called with how much will be computed.
+        on_note: called with what people should know, a sentence each.
+        listener: called with the status of the build whenever it changes.
+        metadata: for provenance, besides those of the subject.
+        replaces: as `build_run`.
+
+    Raises:
+        InvalidModelError, CheckpointMismatchError: the model or the training function cannot be used.
+        InvalidSettingError: the name or a setting cannot work, or the minutes are too few.
+        RunBusyError, RunMismatchError, StorageError, StoreDamagedError: as `build_run`.
+    """
+    began = time.monotonic()
+    files = RunFiles(runs_dir / check_run_name(name))
+    asked = replace(asked, device=resolve_device(asked.device))
+    plan = _settled(files, subject, asked) or _plan(subject, asked, files, began)
+    on_sizes(plan.sizes)
+    notes = [*plan.notes, *([BY_A_LOOP] if subject.train_model is not None else [])]
+    for note in notes:
+        on_note(note)
+    recipe = subject_recipe(
+        subject,
+        {
+            "minutes": asked.minutes,
+            "sizes_given": asked.sizes,
+            "seconds_a_model": plan.pace.model,
+            **({"notes": notes} if notes else {}),
+            **(metadata or {}),
+        },
+    )
+    settings = BuildSettings.of(recipe, asked.seed, asked.device, **asdict(plan.sizes))
+    command = ["build", str(subject.path or "my_subject.py"), "--name", name, *asked.words()]
+    remember(subject)
+    return build_run(settings, name, runs_dir, listener, command, recipe, plan.pace, plan, replaces)
+
+
+def _settled(files: RunFiles, subject: Subject, asked: SubjectBuild) -> BuildPlan | None:
+    """The plan of a build that was begun with the same, or the sizes of the run that is there; else None."""
+    key = _key(subject, asked)
+    if (planned := read_plan(files, key)) is not None:
+        return planned
+    try:
+        with open_run(files.run_dir) as run:
+            made = run.info.provenance
+    except TrakCoreError:
+        return None  # nothing there, or nothing that can be read: the build itself says what is wrong
+    told = {"minutes": asked.minutes, "sizes_given": asked.sizes, "seed": asked.seed, "device": asked.device}
+    if any(made.get(name) != value for name, value in told.items()):
+        return None
+    pace = replace(DIGITS_PACE, model=float(made.get("seconds_a_model") or DIGITS_PACE.model))
+    sizes = Sizes(**{name: int(made[name]) for name in Sizes.__dataclass_fields__})
+    return BuildPlan(key, sizes, pace, [note for note in made.get("notes", []) if note == IGNORES_SEED])
+
+
+def _key(subject: Subject, asked: SubjectBuild) -> dict[str, Any]:
+    return {**asdict(asked), "sources": dict(subject.sources), "data": subject.dataset.fingerprint()}
+
+
+def _plan(subject: Subject, asked: SubjectBuild, files: RunFiles, began: float) -> BuildPlan:
+    """Tries the subject and chooses sizes for it."""
+    if files.working_store.exists():
+        raise RunMismatchError(
+            f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or another subject; "
+            f"finish it with the command that began it, give this one another name, or delete the folder {files.build} "
+            "to give it up."
+        )
+    given, notes, key = asked.sizes, [], _key(subject, asked)
+    if subject.checkpoints:
+        if given.setdefault("n_checkpoints", len(subject.checkpoints)) != len(subject.checkpoints):
+            raise InvalidSettingError(
+                f"n_checkpoints={asked.n_checkpoints}, but subject {subject.name!r} comes with "
+                f"{len(subject.checkpoints)} checkpoints; leave n_checkpoints out."
+            )
+    if not subject.can_train:
+        _try_gradients(subject, subject.checkpoints[0])
+        return BuildPlan(key, Sizes(len(subject.checkpoints), 0, 0), DIGITS_PACE)
+    half_model = None
+    trainer = subject.trainer(asked.device)
+    if isinstance(trainer, LoopTrainer):
+        trial = try_loop(trainer, asked.seed)
+        _try_gradients(subject, {name: value.cpu() for name, value in trial.state.items()})
+        half_model = trial.seconds
+        if trial.ignores_seed:
+            notes.append(IGNORES_SEED)
+            given |= {"n_seeds": 1, **({} if subject.checkpoints else {"n_checkpoints": 1})}
+    else:
+        split = subject.dataset.train
+        n_classes = len(subject.dataset.class_names)
+        try_model("make_model", subject.make_model, split.inputs, split.labels, n_classes, subject.task)
+    pace = DIGITS_PACE
+    if len(given) == len(Sizes.__dataclass_fields__):
+        if half_model is not None:
+            pace = replace(pace, model=2 * half_model, half_model=half_model)
+        return BuildPlan(key, Sizes(**given), pace, notes)
+    pace = measure_pace(subject, asked.device, half_model)
+    return BuildPlan(key, sizes_within(asked.minutes, time.monotonic() - began, pace, given), pace, notes)
+
+
+def _try_gradients(subject: Subject, weights: StateDict) -> None:
+    """Refuses a model of which no gradients of single examples can be had."""
+    split = subject.dataset.train
+    inputs = as_tensors(take(split.inputs, slice(N_TRIED)))
+    labels = torch.from_numpy(split.labels[:N_TRIED])
+    architecture = make_models(subject.make_model, [0])[0]
+    GradientRows(architecture, subject.task, weights, inputs, labels).whole(weights, inputs, labels)

@@ -1,0 +1,97 @@
+"""Work as a list of tasks without state: each says what is to be done and on what, and nothing else.
+
+Whoever has the run's directory can do a task, in any process, and doing it twice is harmless: its block is written in
+one transaction together with its name in the journal of the store, which is the record of what is done. `Inline` does
+tasks one after the other where it stands; an executor for processes or machines takes the same list.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Protocol
+
+from trak_core.engine.progress import ProgressReporter, run_blocks
+from trak_core.errors import RunMismatchError
+from trak_core.store.writer import StoreWriter
+
+__all__ = ["Executor", "Inline", "Kind", "Work"]
+
+
+class Kind(StrEnum):
+    """What is to be done; the value begins the name of the block."""
+
+    DESCRIBE = "data"
+    TRAIN = "checkpoints"
+    PREDICT = "predictions"
+    RETRAIN = "ledger"
+    FEATURIZE = "features"
+    GRAM = "ridge"
+    SCORE = "scores"
+    LABEL_FOLD = "labels"
+    MEASURE = "lds"
+    MAP = "map"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One task.
+
+    Attributes:
+        kind: what is to be done.
+        fingerprint: of the run that it is a part of.
+        checkpoint: that it is done at; None where it is for all of them, or for none.
+        rows: that it is done for, such as subsets of the ledger; None for all.
+    """
+
+    kind: Kind
+    fingerprint: str
+    checkpoint: int | None = None
+    rows: range | None = None
+
+    @property
+    def block(self) -> str:
+        """The name in the journal of what it writes."""
+        numbers = [self.checkpoint, None if self.rows is None else self.rows.start]
+        return " ".join([self.kind, *(str(number) for number in numbers if number is not None)])
+
+
+class Executor(Protocol):
+    """Gets tasks done."""
+
+    def run(self, step: str, tasks: Sequence[Work], do: Callable[[Work], None]) -> None:
+        """Returns when the tasks of a step are done, those included that were done before.
+
+        Args:
+            step: name of the step, for progress.
+            tasks: of the step, in order; neighbours of one kind need not wait for each other.
+            do: does one task and writes its block.
+        """
+        ...
+
+
+class Inline:
+    """Does tasks in this process, one after the other.
+
+    Args:
+        writer: the working store; its journal tells what is done.
+        progress: told of every step.
+    """
+
+    def __init__(self, writer: StoreWriter, progress: ProgressReporter) -> None:
+        self._writer, self._progress = writer, progress
+
+    def run(self, step: str, tasks: Sequence[Work], do: Callable[[Work], None]) -> None:
+        """As in `Executor`.
+
+        Raises:
+            RunMismatchError: a task is part of another run.
+        """
+        of_run = self._writer.meta("fingerprint")
+        for work in tasks:
+            if work.fingerprint != of_run:
+                raise RunMismatchError(
+                    f"task {work.block!r} is part of the run {work.fingerprint[:12]}, but this is {of_run[:12]}; do it "
+                    "in its own directory."
+                )
+        run_blocks(self._writer, self._progress, step, {work.block: partial(do, work) for work in tasks})

@@ -1,0 +1,208 @@
+"""Data, checkpoints and code that somebody gave a `Subject` from Python, brought into form and checked."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from trak_core.errors import (
+    CheckpointMismatchError,
+    InvalidDataError,
+    InvalidModelError,
+    InvalidSettingError,
+    LabelError,
+    ShapeMismatchError,
+    TrakCoreError,
+)
+from trak_core.inputs import take
+from trak_core.media import first_picture
+from trak_core.modalities import Dataset, Split, seen_in
+from trak_core.subjects.batches import Batch, read_data
+from trak_core.tasks import Inputs, Task, at_weights
+from trak_core.training.ensemble import StateDict, make_models
+from trak_core.training.loop_trainer import in_words
+from trak_core.training.states import expected_shapes, is_finite
+from trak_core.training.weights import Checkpoint, Checkpoints
+
+__all__ = ["code_sources", "given_checkpoints", "given_dataset", "read_examples"]
+
+N_TRIED = 4
+MOST_SHOWN = 12
+"""Numbers of an example that a text of them shows."""
+Pictures = tuple[Sequence[bytes], Sequence[bytes]]
+Texts = tuple[Sequence[str], Sequence[str]]
+
+
+def given_dataset(
+    title: str,
+    train: Any,
+    test: Any,
+    task: Task,
+    make_model: Callable[[], nn.Module],
+    class_names: Sequence[str] | None,
+    texts: Texts | None,
+    pictures: Pictures | None,
+    modality: str | None,
+) -> Dataset:
+    """The data set of a subject; arguments and errors are those of `Subject`."""
+    batches = {"train": read_examples(train, "train"), "test": read_examples(test, "test")}
+    if (train_form := _form(batches["train"].inputs)) != (test_form := _form(batches["test"].inputs)):
+        raise ShapeMismatchError(f"train inputs are {train_form}, and test inputs are {test_form}; give both alike.")
+    n_outputs = _try_model(make_model, task, batches)
+    names = _class_names(class_names, n_outputs) if n_outputs else ()
+    shown = {
+        split: _shown(batch, split, None if texts is None else texts[i], None if pictures is None else pictures[i])
+        for i, (split, batch) in enumerate(batches.items())
+    }
+    has_pictures = all(of_split["thumbnails"] is not None for of_split in shown.values())
+    if modality is None:
+        modality = "image" if has_pictures else "text" if texts is not None else "numbers"
+
+    def split(name: str) -> Split:
+        batch = batches[name]
+        assert batch.labels is not None  # checked when read
+        inputs = tree_map(lambda leaf: np.ascontiguousarray(leaf.numpy()), batch.inputs)
+        return Split(inputs, np.ascontiguousarray(batch.labels.numpy()), **shown[name])
+
+    return Dataset(title, modality, names, split("train"), split("test"))
+
+
+def read_examples(source: Any, what: str) -> Batch:
+    """All examples of a source in one batch on the CPU, floating-point numbers in float32."""
+    data = read_data(source, what)
+    data.first()  # refuses a loader that gives other examples each time
+    parts = list(data.batches())
+    if any(part.labels is None for part in parts):
+        raise InvalidDataError(f"{what} has no labels; a subject needs the label of every example.")
+    forms = {_form(part.inputs) for part in parts}
+    if len(forms) > 1:
+        raise ShapeMismatchError(
+            f"the inputs of {what} come in several shapes ({', '.join(sorted(forms)[:3])}); give all one shape, texts "
+            "padded to one length."
+        )
+    leaves = [tree_flatten(part.inputs)[0] for part in parts]
+    _, spec = tree_flatten(parts[0].inputs)
+    joined = [_plain(torch.cat(list(same))) for same in zip(*leaves, strict=True)]
+    labels = _plain(torch.cat([part.labels for part in parts if part.labels is not None]))
+    return Batch(torch.utils._pytree.tree_unflatten(joined, spec), labels)
+
+
+def _plain(values: Tensor) -> Tensor:
+    values = values.detach().cpu()
+    return values.float() if values.is_floating_point() else values
+
+
+def _form(inputs: Inputs) -> str:
+    """The kind and the shape of one example, in words."""
+
+    def of(leaf: Tensor) -> str:
+        return f"{str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape[1:])}"
+
+    if isinstance(inputs, dict):
+        return "{" + ", ".join(f"{name}: {of(leaf)}" for name, leaf in sorted(inputs.items())) + "}"
+    return f"({', '.join(map(of, inputs))})" if isinstance(inputs, tuple) else of(inputs)
+
+
+def _try_model(make_model: Callable[[], nn.Module], task: Task, batches: dict[str, Batch]) -> int:
+    """Number of classes that the model tells apart, 0 where the task has none; refuses a model that cannot be asked."""
+    try:
+        model = make_models(make_model, [0])[0]
+    except TrakCoreError:
+        raise
+    except Exception as error:
+        raise InvalidModelError(f"make_model() fails with {in_words(error)}; mend that.") from error
+    if not isinstance(model, nn.Module):
+        raise InvalidModelError(f"make_model() returns a {type(model).__name__}; it must return an nn.Module.")
+    few, labels = take(batches["train"].inputs, slice(N_TRIED)), batches["train"].labels
+    assert labels is not None
+    try:
+        with torch.no_grad():
+            outputs = task.outputs_of(at_weights(model.eval(), dict(model.state_dict())), few)
+    except TrakCoreError:
+        raise
+    except Exception as error:
+        raise InvalidModelError(
+            f"the model fails on {N_TRIED} train examples, {_form(few)} each ({in_words(error)}); give inputs as its "
+            "forward takes them: a tensor, a tuple of arguments, or a dict of keyword arguments."
+        ) from error
+    task.check(outputs, labels[:N_TRIED])
+    if not task.has_classes:
+        return 0
+    for what, batch in batches.items():
+        assert batch.labels is not None
+        try:
+            task.check(torch.zeros(len(batch), outputs.shape[-1]), batch.labels)
+        except LabelError as error:
+            raise LabelError(f"{what}: {error}") from error
+    return int(outputs.shape[-1])
+
+
+def _class_names(given: Sequence[str] | None, n_outputs: int) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise InvalidSettingError(f"class_names={given!r}; give a list of names.")
+    names = tuple(map(str, range(n_outputs) if given is None else given))
+    if len(names) != n_outputs or len(set(names)) != n_outputs:
+        raise InvalidSettingError(
+            f"class_names holds {len(names)} names, {len(set(names))} of them different, but the model has {n_outputs} "
+            "outputs to explain; give each a name of its own."
+        )
+    return names
+
+
+def _shown(
+    batch: Batch, split: str, texts: Sequence[str] | None, pictures: Sequence[bytes] | None
+) -> dict[str, list[Any] | None]:
+    """What people see of the examples of a split: pictures or texts that were given, or what the inputs make."""
+    for what, given in (("texts", texts), ("thumbnails", pictures)):
+        if given is not None and len(given) != len(batch):
+            raise InvalidDataError(
+                f"{what} hold {len(given)} entries for {len(batch)} {split} examples; give one each."
+            )
+    made = list(pictures) if pictures is not None else [] if texts is not None else _pictures(batch)
+    is_picture = bool(made) and all(one is not None for one in made)
+    if texts is None and not is_picture:
+        texts = _in_numbers(batch, split)
+    return {"thumbnails": made if is_picture else None, "texts": None if texts is None else list(map(str, texts))}
+
+
+def _pictures(batch: Batch) -> list[bytes | None]:
+    return [first_picture(media) for media in seen_in(batch.inputs) or [()] * len(batch)]
+
+
+def _in_numbers(batch: Batch, split: str) -> list[str]:
+    """A text of each example: its numbers, where these are few."""
+    if isinstance(batch.inputs, Tensor) and batch.inputs.dim() == 2 and batch.inputs.shape[1] <= MOST_SHOWN:
+        return [", ".join(f"{value:.4g}" for value in row) for row in batch.inputs.tolist()]
+    return [f"{split} example {i}" for i in range(len(batch))]
+
+
+def given_checkpoints(given: Sequence[Checkpoint] | None, make_model: Callable[[], nn.Module]) -> tuple[StateDict, ...]:
+    """The checkpoints of a subject as state dicts; arguments and errors are those of `Subject`."""
+    if given is None:
+        return ()
+    architecture = make_model()
+    read = Checkpoints(architecture, given, torch.device("cpu"), torch.float32)
+    states = [{name: read.weights(i)[name] for name in expected_shapes(architecture)} for i in range(len(read))]
+    for i, state in enumerate(states):
+        if not is_finite(state, architecture):
+            raise CheckpointMismatchError(
+                f"checkpoint {i} holds weights that are not finite; give one that trained well."
+            )
+    return tuple(states)
+
+
+def code_sources(**functions: Any) -> dict[str, str]:
+    """SHA-256 (hex) of the source of functions by name; those whose source cannot be read are left out."""
+    digests = {}
+    for name, function in functions.items():
+        try:
+            source = inspect.getsource(function if inspect.isroutine(function) else type(function))
+        except (OSError, TypeError):
+            continue  # typed at a prompt, or written in C
+        digests[name] = hashlib.sha256(source.encode()).hexdigest()
+    return digests

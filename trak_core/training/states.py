@@ -1,0 +1,82 @@
+"""Weights that somebody's own code gave, looked at before anything rests on them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trak_core.errors import CheckpointMismatchError, InvalidModelError
+from trak_core.training.ensemble import StateDict
+
+__all__ = ["expected_shapes", "fitting_state", "is_finite"]
+
+SHOWN = 3
+
+
+def expected_shapes(architecture: nn.Module) -> dict[str, torch.Size]:
+    """Shapes of the parameters and the buffers that a state dict of the architecture holds, shared ones once."""
+    kept = architecture.state_dict()
+    named = (*architecture.named_parameters(), *architecture.named_buffers())
+    return {name: value.shape for name, value in named if name in kept}
+
+
+def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = "cpu") -> StateDict:
+    """A copy of given weights on a device, floating-point ones in float32, names in the order of the architecture.
+
+    Args:
+        given: a state dict, or a module that holds the weights.
+        architecture: that they have to fit.
+        what: gave them, for messages, such as "train_model(718 indices, seed 3)".
+        device: to put them on.
+
+    Raises:
+        InvalidModelError: it is neither.
+        CheckpointMismatchError: a parameter or a buffer is missing or has another shape, or there is one too many.
+    """
+    state = given.state_dict() if isinstance(given, nn.Module) else given
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise InvalidModelError(
+            f"{what} returns {_kind(given)}; it must return the trained weights: model.state_dict(), or the model."
+        )
+    expected = expected_shapes(architecture)
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in architecture.state_dict()]
+    shapes = [
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in state and state[name].shape != shape
+    ]
+    problems = [
+        f"{title}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
+        for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointMismatchError(
+            f"{what} returns weights that do not fit make_model(); {'; '.join(problems)}. Train the architecture that "
+            "make_model gives, the same for every seed and subset."
+        )
+    # Copies, because the next training may go on with the very tensors; float32 as methods compute.
+    return {
+        name: state[name].detach().to(device, torch.float32 if state[name].is_floating_point() else None, copy=True)
+        for name in expected
+    }
+
+
+def is_finite(state: StateDict, architecture: nn.Module) -> bool:
+    """False where a parameter is NaN or infinite, or a buffer is NaN."""
+    parameters = {name for name, _ in architecture.named_parameters()}
+    return all(
+        bool(value.isfinite().all() if name in parameters else not value.isnan().any()) for name, value in state.items()
+    )
+
+
+def _kind(given: Any) -> str:
+    if isinstance(given, dict):
+        if not given:
+            return "an empty dict"
+        key, value = next((key, value) for key, value in given.items() if not isinstance(value, Tensor))
+        return f"a dict whose {key!r} is a {type(value).__name__}"
+    if callable(given):
+        return "a function (call it: model.state_dict())"
+    return "nothing" if given is None else f"a {type(given).__name__}"
