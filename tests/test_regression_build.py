@@ -42,7 +42,8 @@ def load() -> Subject:
     train, test = (
         Split(inputs[part], labels[part], texts=texts[part]) for part in (slice(N_TRAIN), slice(N_TRAIN, None))
     )
-    return Subject(Dataset("sums", "numbers", (), train, test), make_model, find_task("regression"), TRAINING)
+    dataset = Dataset("sums", "numbers", (), train, test)
+    return Subject(dataset=dataset, make_model=make_model, task=find_task("regression"), training=TRAINING)
 
 
 SUMS = Recipe("sums", "Weighted sums", "Numbers with a number each.", load, 2, 8, 20, 2, 3)
@@ -68,6 +69,7 @@ def run(run_dir: Path, monkeypatch: pytest.MonkeyPatch):
 def test_every_method_but_those_of_classes_is_measured(run: tc.Run):
     of_classes = {name for name, method in METHODS.items() if Need.CLASSES in method.info.needs}
     assert set(run.info.provenance["methods_left_out"]) == of_classes
+    assert {name for (name,) in run.rows("SELECT method FROM methods")} == set(METHODS) - of_classes
     for name in set(METHODS) - of_classes:
         assert np.isfinite(run.scores(name)).all(), name
     assert not run.info.has_classes and run.rows("SELECT count(*) FROM target_scores") == [(0,)]
