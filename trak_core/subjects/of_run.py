@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def use_subject(run: Run, subject: Subject) -> None:
 
 def why_no_subject(run: Run) -> str | None:
     """Why data and model of the run cannot be had, to go on from "run 'mine' ..."; None when they can."""
-    made, recipe = facts_here(run), str(run.info.recipe)
+    made, recipe = _facts(run), str(run.info.recipe)
     if recipe in RECIPES or _is_own(made):
         return None
     if recipe == OWN_SUBJECT:
@@ -85,6 +86,12 @@ def why_not_made_again(run: Run) -> str | None:
     return why_no_subject(run)
 
 
+def _facts(run: Run) -> dict[str, Any]:
+    """What the run tells of itself; where its subject's file lies only `sources.json` may say, never the run."""
+    made, told = facts_here(run), run.info.provenance.get("subject")
+    return {**made, "subject": Path(str(told)).name} if told and made.get("subject") == told else made
+
+
 def _is_own(made: dict[str, Any]) -> bool:
     name, weights, sources = made.get("model", ""), made.get("weights", ""), made.get("sources", {})
     # A run from elsewhere may say anything, of any type.
@@ -100,7 +107,7 @@ def read_subject(run: Run) -> Subject:
         NotInRunError: nothing tells how the run's models were trained.
         StoreDamagedError: the examples that it holds cannot be read.
     """
-    made = facts_here(run)
+    made = _facts(run)
     if str(made["recipe"]) in RECIPES:
         subject = _load(RECIPES[made["recipe"]])
         dataset, _ = plant_in(
