@@ -73,7 +73,7 @@ def why_no_subject(run: Run) -> str | None:
     if recipe == OWN_SUBJECT:
         return why_not_here(made)
     if recipe in OWN_DATA and made.get("model"):
-        return f"was built with the model {run.info.provenance['model']!r}, which is not here, or not as it was"
+        return f"was built from own data, and its model {run.info.provenance['model']!r} is not here, or not as it was"
     return (
         f"was {run.info.came_about}: its models cannot be retrained here, because nothing tells how they were trained"
     )
