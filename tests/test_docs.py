@@ -3,20 +3,15 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-import streamlit as st
 import torch
 from safetensors.torch import save_file
-from streamlit.testing.v1 import AppTest
 from torch.utils.data import DataLoader, TensorDataset
 
 import trak_core as tc
-from tests.pretrained import write_tiny_bert
 from tests.subjects import TEST, TRAIN, make_net
 from trak_core.methods import METHODS, Examples, MethodContext
 from trak_core.store.schema import SCHEMA_VERSION
-from trak_core.subjects import find_model
 from trak_core.tasks import Classification
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,52 +49,6 @@ def test_python_of_the_readme_runs(runs, tmp_path, monkeypatch):
     exec(of_a_model, names)
     with tc.open_run(tmp_path / "data" / "runs" / "mine") as run:
         assert run.info.class_names == ("cat", "dog")
-
-
-def test_python_of_the_guide_to_own_models_runs(tmp_path, monkeypatch):
-    pytest.importorskip("transformers", reason="transformers is not installed")
-    monkeypatch.chdir(tmp_path)
-    write_tiny_bert(tmp_path / "my-bert")
-    for name, n in (("train", 40), ("test", 10)):
-        rows = [f"{('bad', 'good')[i % 2]} film {i},{i % 2}" for i in range(n)]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    guide = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
-    every = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    images, methods, texts, numbers, outputs, own_code, calibration = every
-    for code, name, n_train in ((images, "mine", 1400), (texts, "my-texts", 40), (numbers, "my-numbers", 200)):
-        exec(code, {})
-        with tc.open_run(tmp_path / "data" / "runs" / name) as run:
-            assert run.info.n_train == n_train
-            assert "spoke for" in repr(tc.show(run, 0))
-    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path / "data" / "runs"))
-    for name in ("mine", "my-texts", "my-numbers"):
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
-        app.query_params["run"] = name
-        app.run()
-        for page in ("explore", "training_item"):
-            app.switch_page(f"pages/{page}.py").run()
-            assert not app.exception
-            assert not app.error
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    first: dict[str, object] = {}
-    exec(images.partition("attributor.save")[0], first)
-    masks = np.random.default_rng(0).uniform(size=(30, 1400)) < 0.5
-    outcomes = masks @ first["scores"].T  # type: ignore[attr-defined]
-    exec(calibration, {**first, "masks": masks, "outcomes": outcomes})
-    exec(methods, first)
-    with tc.open_run(tmp_path / "data" / "runs" / "mine-by-influence") as run:
-        assert run.info.method == "influence_ekfac"
-        assert "spoke for" in repr(tc.show(run, 0))
-    other: dict[str, object] = {}
-    exec(outputs, other)
-    assert other["scores"].shape == (5, 60)  # type: ignore[attr-defined]
-    assert other["attributor"].plan.gradients == "hooks"  # type: ignore[attr-defined]
-    (tmp_path / "guide_nets.py").write_text(own_code, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sizes = {"channels": 3, "height": 8, "width": 8, "n_classes": 4}
-    model = find_model("guide_nets:small", "image").make(sizes)
-    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
 
 
 def test_the_method_of_the_guide_works_and_is_like_the_registered_ones():

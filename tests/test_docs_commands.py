@@ -16,7 +16,7 @@ from trak_core.__main__ import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
-ELSEWHERE = ("custom-data.md", "scores-from-elsewhere.md")
+ELSEWHERE = ("custom-data.md", "scores-from-elsewhere.md", "your-own-model.md")
 """Guides whose every command is run by a test of their own."""
 SYNOPSIS = GUIDES["command-line.md"].split("```")[1]
 HOURS = ("evidence",)

@@ -72,7 +72,7 @@ def test_a_function_goes_to_every_array():
         ((), "holds nothing among its inputs"),
         ((ROWS, 3), "holds int among its inputs"),
         ({"rows": ROWS, "text": "abcd"}, "holds str among its inputs"),
-        (torch.tensor(1.0), "holds Tensor among its inputs"),
+        (torch.tensor(1.0), "holds a single number among its inputs"),
     ],
 )
 def test_what_is_no_batch_is_refused(wrong: Any, message: str):

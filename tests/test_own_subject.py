@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trak_core as tc
 from trak_core.__main__ import cli
+from trak_core.engine.budget import Sizes
 from trak_core.engine.measure_budget import LADDER, measure_within, models_of
 from trak_core.engine.subject_build import SubjectBuild
 from trak_core.errors import (
@@ -348,6 +349,7 @@ def test_without_a_training_function_methods_give_scores_and_what_is_missing_is_
         tc.measure(path, methods=["datamodel_ridge"], progress=False)
 
 
+@pytest.mark.slow
 def test_the_built_in_trainer_trains_a_subject_with_settings(tmp_path):
     def plain() -> nn.Module:
         return nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, N_CLASSES))
@@ -362,7 +364,9 @@ def test_the_built_in_trainer_trains_a_subject_with_settings(tmp_path):
         tc.build(a_subject(train_model=None, training=settings), "other", runs_dir=tmp_path, **SIZES)
 
 
-def test_a_saved_run_gets_evidence_from_the_attributor_that_saved_it(tmp_path):
+def test_a_saved_run_gets_evidence_from_the_attributor_that_saved_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("trak_core.engine.subject_build.sizes_within", lambda *_: Sizes(2, 20, 2))
+    monkeypatch.setattr("trak_core.engine.saved_run.measure_within", lambda *_: LADDER[-1])
     models = [train_model(np.arange(N_TRAIN), seed) for seed in (1, 2)]
 
     def save() -> tc.Attributor:
@@ -373,13 +377,13 @@ def test_a_saved_run_gets_evidence_from_the_attributor_that_saved_it(tmp_path):
     attributor = save()
     with pytest.raises(InvalidSettingError, match="saved no run there"):
         attributor.measure(tmp_path / "elsewhere", train_model)
-    attributor.measure(tmp_path / "saved", train_model, minutes=1.0, methods=["trak", "grad_dot"])
+    attributor.measure(tmp_path / "saved", train_model, methods=["trak", "grad_dot"])
     with open_run(tmp_path / "saved") as run:
         assert run.info.title == "Mine" and run.info.class_names == ("a", "b", "c")
         assert np.isfinite(run.lds("trak").mean) and np.isfinite(run.lds("grad_dot").mean)
         assert run.info.n_checkpoints == 2 and [each for each in verify(run) if not each.ok] == []
         scores = run.scores("trak")
-    save().measure(tmp_path / "saved", train_model, minutes=1.0, methods=["trak", "grad_dot"])  # the script once more
+    save().measure(tmp_path / "saved", train_model, methods=["trak", "grad_dot"])  # the script once more
     with open_run(tmp_path / "saved") as run:
         assert np.array_equal(run.scores("trak"), scores)
 

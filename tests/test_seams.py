@@ -30,7 +30,6 @@ ALLOWED = {
     "trak_core/views/stories.py": "the test example or pair that makes the best story",
     "trak_core/evidence/retraining.py": "the answer that most models give",
     "trak_core/evidence/what_if.py": "the answer that most models give",
-    "trak_core/engine/calibration.py": "the ridge with the highest LDS",
     # Files of people, and no model at all.
     "trak_core/exchange/predictions.py": "imported probabilities of classes",
     "trak_core/exchange/score_tables.py": "the first row that is wrong",

@@ -156,7 +156,8 @@ def test_conjugate_gradients_reach_exact_influence_for_every_loss(case: str, mon
 def ekfac_matrix(context: MethodContext, states: list[dict[str, Tensor]]) -> Tensor:
     train = context.train
     factors = fit_ekfac(context.gradients.computer, states, train.inputs, 0, draws=None, targets=train.targets)
-    return factors.apply(torch.eye(factors.width, dtype=torch.float64), lambda eigenvalues: eigenvalues)
+    rotated = factors.rotate_rows(torch.eye(factors.width, dtype=torch.float64))
+    return factors.rotate_back(factors.filter(rotated, lambda eigenvalues: eigenvalues))
 
 
 @ALL_CASES

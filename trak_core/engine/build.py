@@ -88,7 +88,8 @@ def build_run(
         with StoreWriter(files, shape, fingerprint) as writer:
             keep_local_paths(files, paths)
             metadata = {"title": recipe.title, **recipe.metadata}
-            progress = ProgressReporter(files, plan(settings, pace), command or settings.command(name), listener)
+            command = settings.command(name) if command is None else command
+            progress = ProgressReporter(files, plan(settings, pace), command, listener)
             try:
                 BuildSteps(settings, subject, planted, metadata, files, writer, progress).run()
             except BaseException as error:

@@ -5,29 +5,27 @@ from functools import partial
 
 from safetensors.torch import save_file
 
-from trak_core.engine.settings import BuildSettings
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles, replace_file
 from trak_core.store.fingerprints import file_sha256
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Log, OnShare
+from trak_core.training import Log, OnShare, Trainer
 
-__all__ = ["parts_of", "write_checkpoints"]
+__all__ = ["write_checkpoints"]
 
 N_LOGGED = 5
 """Checkpoints whose training is recorded: as many as methods that look at training average over."""
 
 
-def parts_of(subject: Subject, settings: BuildSettings) -> list[range]:
-    """Numbers of the checkpoints, in parts that are trained and written together."""
-    n = settings.n_checkpoints
-    size = n if subject.checkpoints else subject.trainer(settings.device).at_once
-    return [range(start, min(n, start + size)) for start in range(0, n, size)]
-
-
 def write_checkpoints(
-    writer: StoreWriter, files: RunFiles, subject: Subject, settings: BuildSettings, part: range, on_share: OnShare
+    writer: StoreWriter,
+    files: RunFiles,
+    subject: Subject,
+    trainer: Trainer | None,
+    seed: int,
+    part: range,
+    on_share: OnShare,
 ) -> None:
     """Writes the files of some checkpoints and of their logs, and their rows, yet without accuracies.
 
@@ -35,7 +33,8 @@ def write_checkpoints(
         writer: the working store.
         files: of the run.
         subject: that is built.
-        settings: of the build.
+        trainer: of its models; None where it comes with checkpoints.
+        seed: of the build.
         part: numbers of the checkpoints.
         on_share: progress.
 
@@ -44,12 +43,12 @@ def write_checkpoints(
     """
     seeds: list[int | None] = [None] * len(part)
     logs: Sequence[Log] = ()
-    if subject.checkpoints:
+    if trainer is None:
         states = [subject.checkpoints[i] for i in part]
         on_share(1)
     else:
-        drawn = [derive_seed(settings.seed, "checkpoint", i) for i in part]
-        trained = subject.trainer(settings.device).train_checkpoints(drawn, max(0, N_LOGGED - part.start), on_share)
+        drawn = [derive_seed(seed, "checkpoint", i) for i in part]
+        trained = trainer.train_checkpoints(drawn, max(0, N_LOGGED - part.start), on_share)
         states, logs = [trained.ensemble.state_dict(i) for i in range(len(part))], trained.logs
         seeds = [*drawn]
     for i, state in zip(part, states, strict=True):

@@ -44,7 +44,9 @@ class RunLedger:
             [role],
         )
         flat, starts = from_arrow_lists(table, "model_outputs")
-        n_targets = len(flat) // max(1, len(starts))
+        if not len(starts):  # nothing but the default targets can be asked about
+            return np.empty((len(self.masks(role)), self._n_seeds, self._n_test, 0))
+        n_targets = len(flat) // len(starts)
         return flat.astype(np.float64).reshape(-1, self._n_seeds, self._n_test, n_targets)
 
     def datamodels(self) -> tuple[Masks, Outcomes]:

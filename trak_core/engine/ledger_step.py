@@ -64,9 +64,9 @@ def retrain_block(
     of_default = outputs.gather(2, targets.default.expand(len(members), -1)[..., None])[..., 0]
     further = outputs[..., 1 - targets.first :]  # the default target is no further one where it stands first
     shape = (len(subset_ids), n_seeds, n_test)
-    by_seed = further.reshape(*shape, further.shape[-1]).cpu().numpy()
-    return {
-        "outcomes": outcome_columns(subset_ids, of_default.reshape(shape).cpu().numpy()),
-        "target_outcomes": target_outcome_columns(subset_ids, by_seed),
-        "target_outcomes_by_seed": target_outcome_columns(subset_ids, by_seed, by_seed=True),
-    }, lost
+    tables = {"outcomes": outcome_columns(subset_ids, of_default.reshape(shape).cpu().numpy())}
+    if further.shape[-1]:
+        by_seed = further.reshape(*shape, further.shape[-1]).cpu().numpy()
+        tables["target_outcomes"] = target_outcome_columns(subset_ids, by_seed)
+        tables["target_outcomes_by_seed"] = target_outcome_columns(subset_ids, by_seed, by_seed=True)
+    return tables, lost

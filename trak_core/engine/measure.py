@@ -64,9 +64,10 @@ def measure_run(
         )
     if not made.get("complete"):
         data = " PATH ..." if made.get("model") else ""
+        what = made.get("subject") or made["recipe"]
         raise NotInRunError(
             f"run {run_dir.name!r} is not finished; finish it first: "
-            f"`python -m trak_core build {made['recipe']}{data} --name {run_dir.name}`."
+            f"`python -m trak_core build {what}{data} --name {run_dir.name}`."
         )
     with open_run(run_dir) as run:
         build_settings, subject = read_build(run)

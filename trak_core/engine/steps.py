@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trak_core.engine.build_plan import FROM_THE_LEDGER
-from trak_core.engine.checkpoint_step import parts_of, write_checkpoints
+from trak_core.engine.checkpoint_step import write_checkpoints
 from trak_core.engine.checkpoints import load_checkpoints
 from trak_core.engine.evidence_step import Reported, evidence_tables
 from trak_core.engine.kernels import kernel_proj_dim
@@ -106,7 +106,10 @@ class BuildSteps:
             blocks = [range(start, min(start + size, subset_ids.stop)) for start in subset_ids[::size]]
             return [Work(Kind.RETRAIN, fingerprint, rows=block) for block in blocks]
 
-        trained = [Work(Kind.TRAIN, fingerprint, rows=part) for part in parts_of(self.subject, settings)]
+        n_models = settings.n_checkpoints
+        size = n_models if self.subject.checkpoints else self.trainer.at_once
+        parts = [range(start, min(start + size, n_models)) for start in range(0, n_models, size)]
+        trained = [Work(Kind.TRAIN, fingerprint, rows=part) for part in parts]
         steps = {
             "data": one(Kind.DESCRIBE),
             "checkpoints": [*trained, *one(Kind.PREDICT)],
@@ -213,8 +216,9 @@ class BuildSteps:
 
     def _checkpoints(self, part: range) -> None:
         """Trains as many models as the trainer takes at once, or takes those that were given."""
+        trainer = None if self.subject.checkpoints else self.trainer
         on_share = self._advance(len(part) / self.settings.n_checkpoints)
-        write_checkpoints(self.writer, self.files, self.subject, self.settings, part, on_share)
+        write_checkpoints(self.writer, self.files, self.subject, trainer, self.settings.seed, part, on_share)
 
     def _checkpoint_predictions(self) -> None:
         predictions, accuracy = self._predictions(self.checkpoints)

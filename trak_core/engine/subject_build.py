@@ -127,7 +127,8 @@ def build_subject(
         },
     )
     settings = BuildSettings.of(recipe, asked.seed, asked.device, **asdict(plan.sizes))
-    command = ["build", str(subject.path or "my_subject.py"), "--name", name, *asked.words()]
+    # What a script began only the script can go on with.
+    command = [] if subject.path is None else ["build", str(subject.path), "--name", name, *asked.words()]
     remember(subject)
     return build_run(settings, name, runs_dir, listener, command, recipe, plan.pace, plan, replaces)
 

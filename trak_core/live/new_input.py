@@ -14,7 +14,8 @@ from trak_core.live import LIVE_METHOD
 from trak_core.media import Medium
 from trak_core.modalities import MODALITIES, Field
 from trak_core.store.run import Run
-from trak_core.subjects.of_run import can_be_made_again, holds_its_data, new_input_reader
+from trak_core.subjects import OWN_SUBJECT
+from trak_core.subjects.of_run import holds_its_data, new_input_reader, why_no_subject
 
 if TYPE_CHECKING:
     from trak_core.live.scorer import Answer
@@ -41,10 +42,16 @@ def why_not_live(run: Run) -> str | None:
     """Why new inputs cannot be read for a run, in a sentence; None when they can. Quick: nothing is prepared."""
     if LIVE_METHOD not in run.info.methods:
         return "New inputs are scored by TRAK, of which this run has no scores."
-    if not can_be_made_again(run):
-        return _why_no_model(run)
+    is_own = run.info.recipe == OWN_SUBJECT
+    if reason := why_no_subject(run):
+        return f"This run {reason}." if is_own else _why_no_model(run)
     if new_input_reader(run) is not None:
         return None
+    if is_own:
+        return (
+            "The subject of this run turns its data into inputs itself, so give a new input from Python, as inputs: "
+            f"trak_core.open_run({run.info.name!r}).attribute(inputs)."
+        )
     modality = MODALITIES.get(run.info.modality)
     noun, plural = ("example", "examples") if modality is None else (modality.noun, modality.plural)
     return f"This run does not tell how its {plural} become inputs, so a new {noun} cannot be turned into one."

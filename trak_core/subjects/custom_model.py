@@ -28,7 +28,16 @@ from trak_core.modalities import Encoding, Modality
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["call_function", "code_digest", "encoding_for", "find_function", "is_own_code", "is_own_file", "wanted"]
+__all__ = [
+    "call_function",
+    "code_digest",
+    "encoding_for",
+    "find_function",
+    "in_words",
+    "is_own_code",
+    "is_own_file",
+    "wanted",
+]
 
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 N_CLASSES = "n_classes"
@@ -98,7 +107,7 @@ def find_function(name: str) -> tuple[Callable[..., Any], str]:
         found = getattr(imported, function, None)
     except (Exception, SystemExit) as error:
         raise InvalidSettingError(
-            f"model={name!r}: importing {module} fails with {_in_words(error)}; mend that."
+            f"model={name!r}: importing {module} fails with {in_words(error)}; mend that."
         ) from error
     if _READ.setdefault(imported, digest) != digest:
         raise InvalidSettingError(
@@ -192,12 +201,13 @@ def call_function(name: str, function: Callable[..., Any], given: Mapping[str, i
     except TrakCoreError:
         raise
     except Exception as error:
-        raise InvalidSettingError(f"{called} fails with {_in_words(error)}; mend that.") from error
+        raise InvalidSettingError(f"{called} fails with {in_words(error)}; mend that.") from error
     if not isinstance(model, nn.Module):
         raise InvalidSettingError(f"{called} returns a {type(model).__name__}; it must return an nn.Module.")
     return model
 
 
-def _in_words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0].rstrip('.')}" if said else type(error).__name__

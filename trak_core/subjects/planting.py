@@ -122,9 +122,18 @@ def plant_in(dataset: Dataset, share: float, kind: str, seed: int) -> tuple[Data
         seed: root of the random choice.
 
     Raises:
-        InvalidSettingError: as `plant_errors`.
+        InvalidSettingError: as `plant_errors`, or labels are to be made wrong that are no classes.
     """
     train = dataset.train
+    if not dataset.class_names:
+        check_planting(share, kind)
+        if share:
+            raise InvalidSettingError(
+                f"share={share} of the labels cannot be made wrong: those of {dataset.name!r} are numbers, and errors "
+                "are planted among classes only. Plant no errors."
+            )
+        nothing = np.array([], dtype=np.int64)
+        return dataset, PlantedErrors(nothing, nothing)
     labels = plant_errors(flat_rows(train.inputs), train.labels, len(dataset.class_names), share, kind, seed)
     wrong = np.flatnonzero(labels != train.labels)
     planted = PlantedErrors(wrong, train.labels[wrong].astype(np.int64))

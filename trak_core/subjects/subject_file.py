@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from trak_core.errors import InvalidSettingError, TrakCoreError
-from trak_core.subjects.custom_model import is_own_file
+from trak_core.subjects.custom_model import in_words, is_own_file
 from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.subject import ONE_FUNCTION, Subject
 
@@ -71,7 +71,7 @@ def _run_file(path: Path, content: bytes, digest: str) -> ModuleType:
     except TrakCoreError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidSettingError(f"{path.name} fails with {_in_words(error)}; mend that.") from error
+        raise InvalidSettingError(f"{path.name} fails with {in_words(error)}; mend that.") from error
     return module
 
 
@@ -85,15 +85,10 @@ def _defined(module: ModuleType, path: Path) -> Subject:
         except TrakCoreError:
             raise
         except (Exception, SystemExit) as error:
-            raise InvalidSettingError(f"subject() of {path.name} fails with {_in_words(error)}; mend that.") from error
+            raise InvalidSettingError(f"subject() of {path.name} fails with {in_words(error)}; mend that.") from error
     if not isinstance(found, Subject):
         raise InvalidSettingError(f"subject of {path.name} is a {type(found).__name__}; {wanted}.")
     return found
-
-
-def _in_words(error: BaseException) -> str:
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0].rstrip('.')}" if said else type(error).__name__
 
 
 def remember(subject: Subject) -> None:

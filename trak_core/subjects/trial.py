@@ -13,6 +13,7 @@ from trak_core.errors import InvalidModelError, TrakCoreError
 from trak_core.inputs import ArrayInputs, as_tensors, leaves, take
 from trak_core.tasks import Inputs, Task, at_weights, call
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
+from trak_core.training.loop_trainer import in_words
 
 __all__ = ["MODELS_AT_ONCE", "try_model"]
 
@@ -21,7 +22,6 @@ MODELS_AT_ONCE = 20
 """Models that a build trains together, about."""
 COPIES = 3
 """Of each weight while a model trains: itself, its gradient, its velocity."""
-LONGEST_REASON = 120
 OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines (docs/your-own-model.md)"
 
 
@@ -101,7 +101,7 @@ def _forward(name: str, model: nn.Module, inputs: Inputs) -> Tensor:
     except Exception as error:
         raise InvalidModelError(
             f"model={name!r} cannot take inputs {_plain(inputs)} "
-            f"({_in_words(error)}); take a model that can, or read images in another size."
+            f"({in_words(error)}); take a model that can, or read images in another size."
         ) from error
     if not isinstance(logits, Tensor):
         raise InvalidModelError(
@@ -135,7 +135,7 @@ def _step(name: str, model: nn.Module, task: Task, inputs: Inputs, targets: Tens
         ensemble.outputs(task, inputs)
     except Exception as error:
         raise InvalidModelError(
-            f"model={name!r} works by itself, but torch.func.vmap cannot train several at once ({_in_words(error)}), "
+            f"model={name!r} works by itself, but torch.func.vmap cannot train several at once ({in_words(error)}), "
             f"as a build does; take another model, {OWN_SCRIPT}."
         ) from error
 
@@ -150,7 +150,7 @@ def _gradients(name: str, model: nn.Module, task: Task, inputs: Inputs, targets:
         raise InvalidModelError(f"model={name!r} cannot be attributed: {error}") from error
     except Exception as error:
         raise InvalidModelError(
-            f"model={name!r} trains, but the gradients of single examples cannot be computed ({_in_words(error)}); "
+            f"model={name!r} trains, but the gradients of single examples cannot be computed ({in_words(error)}); "
             "take another model."
         ) from error
 
@@ -159,10 +159,3 @@ def _plain(inputs: Inputs) -> str:
     return " and ".join(
         f"of shape {tuple(leaf.shape)} in {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves(inputs)
     )
-
-
-def _in_words(error: Exception) -> str:
-    said = str(error).strip().splitlines()
-    first = said[0].rstrip(".") if said else ""
-    first = first if len(first) <= LONGEST_REASON else first[:LONGEST_REASON].rsplit(" ", 1)[0] + " ..."
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

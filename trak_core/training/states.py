@@ -1,5 +1,6 @@
 """Weights that somebody's own code gave, looked at before anything rests on them."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor, nn
 from trak_core.errors import CheckpointMismatchError, InvalidModelError
 from trak_core.training.ensemble import StateDict
 
-__all__ = ["expected_shapes", "fitting_state", "is_finite"]
+__all__ = ["expected_shapes", "fitting_state", "is_finite", "misfits"]
 
-SHOWN = 3
+SHOWN = 5
 
 
 def expected_shapes(architecture: nn.Module) -> dict[str, torch.Size]:
@@ -18,6 +19,34 @@ def expected_shapes(architecture: nn.Module) -> dict[str, torch.Size]:
     kept = architecture.state_dict()
     named = (*architecture.named_parameters(), *architecture.named_buffers())
     return {name: value.shape for name, value in named if name in kept}
+
+
+def misfits(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], known: Collection[str]) -> str:
+    """What does not fit, as "missing: ...; unexpected: ...; of another shape: ..."; empty when everything does.
+
+    Args:
+        state: weights by name.
+        expected: shapes that there must be, by name.
+        known: names that there may be.
+    """
+    shapes = [
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in state and state[name].shape != shape
+    ]
+    kinds = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in known],
+        "of another shape": shapes,
+    }
+    found = "; ".join(
+        f"{title}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
+        for title, names in kinds.items()
+        if names
+    )
+    if kinds["unexpected"] and all(str(name).startswith("module.") for name in kinds["unexpected"]):
+        found += " (keys begin with 'module.', as DistributedDataParallel writes them: remove that from each)"
+    return found
 
 
 def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = "cpu") -> StateDict:
@@ -39,22 +68,10 @@ def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = 
             f"{what} returns {_kind(given)}; it must return the trained weights: model.state_dict(), or the model."
         )
     expected = expected_shapes(architecture)
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in architecture.state_dict()]
-    shapes = [
-        f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in state and state[name].shape != shape
-    ]
-    problems = [
-        f"{title}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
-        for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if names
-    ]
-    if problems:
+    if problems := misfits(state, expected, set(architecture.state_dict())):
         raise CheckpointMismatchError(
-            f"{what} returns weights that do not fit make_model(); {'; '.join(problems)}. Train the architecture that "
-            "make_model gives, the same for every seed and subset."
+            f"{what} returns weights that do not fit make_model(); {problems}. Train the architecture that make_model "
+            "gives, the same for every seed and subset."
         )
     # Copies, because the next training may go on with the very tensors; float32 as methods compute.
     return {

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
 from trak_core.training.ensemble import StateDict
+from trak_core.training.states import misfits
 
 __all__ = ["Checkpoint", "Checkpoints", "digest_of", "load_weights"]
 
 Checkpoint = StateDict | str | Path | nn.Module
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
-SHOWN = 5
 
 
 class Checkpoints:
@@ -111,24 +111,9 @@ class Checkpoints:
             # A shared tensor may be saved under any one of its names.
             if (name in state) != (first in state):
                 state = {**state, name: state.get(name, state.get(first)), first: state.get(first, state.get(name))}  # type: ignore[dict-item]
-        missing = [name for name in self._expected if name not in state]
-        unexpected = [name for name in state if name not in self._expected]
-        shapes = [
-            f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
-            for name, shape in self._expected.items()
-            if name in state and state[name].shape != shape
-        ]
-        problems = [
-            f"{title}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
-            for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-            if names
-        ]
-        if not problems:
-            return state
-        hint = ""
-        if unexpected and all(name.startswith("module.") for name in unexpected):
-            hint = " The keys begin with 'module.', as DistributedDataParallel writes them: remove that from each."
-        raise CheckpointMismatchError(f"{what} does not fit the model; {'; '.join(problems)}.{hint}")
+        if problems := misfits(state, self._expected, self._expected):
+            raise CheckpointMismatchError(f"{what} does not fit the model; {problems}.")
+        return state
 
 
 @dataclass(frozen=True)
