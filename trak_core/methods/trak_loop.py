@@ -54,10 +54,11 @@ class Average:
         if self._mean is None:
             self._mean = values
             self._squares = torch.zeros_like(values) if self._spread else None
-            return
-        apart = values - self._mean
-        self._mean.add_(apart, alpha=1 / self.n)
-        if self._squares is not None:
+        elif self._squares is None:
+            self._mean.lerp_(values, 1 / self.n)
+        else:
+            apart = values - self._mean
+            self._mean.add_(apart, alpha=1 / self.n)
             self._squares.addcmul_(apart, values - self._mean)
 
     @property
@@ -151,7 +152,7 @@ def mean_scores(kernels: Kernels, rows: Rows, ridges: Sequence[float], q: Tensor
     for kernel, test in _each(kernels, rows):
         for ridge, average in zip(ridges, averages, strict=True):
             average.add(kernel.attribute(test, ridge))
-    return [average.mean * q.to(average.mean) for average in averages]
+    return [average.mean.mul_(q.to(average.mean)) for average in averages]
 
 
 def mean_self_influence(kernels: Kernels, ridge: float, q: Tensor) -> Tensor:
