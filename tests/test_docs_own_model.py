@@ -24,9 +24,8 @@ from trak_core.training.loop_trial import try_loop
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
-(WHOLE, LOG, BUILT_IN, TRAINED, ATTRIBUTOR, MEASURE, TEXTS, NUMBERS, OWN_CODE, CALIBRATION) = re.findall(
-    r"```python\n(.*?)```", GUIDE, re.DOTALL
-)
+PARTS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+WHOLE, LOG, BUILT_IN, TRAINED, ATTRIBUTOR, MEASURE, METHODS, TEXTS, NUMBERS, OUTPUTS, OWN_CODE, CALIBRATION = PARTS
 # What is tried here is that the lines work, not how good the evidence is that their minutes give.
 QUICKLY = {"tc.build(subject, minutes=10)": "tc.build(subject, n_checkpoints=2, n_subsets=20, n_seeds=2)"}
 QUICKLY["tc.build(plain, minutes=10)"] = "tc.build(plain, n_checkpoints=2, n_subsets=20, n_seeds=1)"
@@ -95,6 +94,10 @@ def test_weights_that_are_trained_already_give_scores_and_later_evidence(desk, m
     assert names["scores"].shape == (60, 500)
     with open_run(desk / "data" / "runs" / "saved") as run:
         assert "spoke for" in repr(tc.show(run, 0)) and not run.has_lds
+    exec(METHODS, names)
+    with open_run(desk / "data" / "runs" / "mine-by-influence") as run:
+        assert run.info.method == "influence_ekfac"
+        assert "spoke for" in repr(tc.show(run, 0))
     exec(quick(MEASURE), names)
     with open_run(desk / "data" / "runs" / "saved") as run:
         assert np.isfinite(run.lds("grad_dot").mean)
@@ -139,8 +142,15 @@ def test_texts_and_numbers_are_saved_and_shown(desk):
     st.cache_data.clear()
 
 
+def test_other_outputs_than_logits_are_explained():
+    names: dict[str, Any] = {}
+    exec(OUTPUTS, names)
+    assert names["scores"].shape == (5, 60)
+    assert names["attributor"].plan.gradients == "hooks"
+
+
 def test_a_network_of_ones_own_is_found_by_its_name(desk, monkeypatch):
     (desk / "guide_nets.py").write_text(OWN_CODE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(desk))
-    model = find_model("guide_nets:small", "image").make((3, 8, 8), 0, 4)
+    model = find_model("guide_nets:small", "image").make({"channels": 3, "height": 8, "width": 8, "n_classes": 4})
     assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 4)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import trak_core as tc
 from tests import own_subject
 from tests.conftest import OWN_METHODS, OWN_SIZES
+from tests.test_what_if import set_meta
 from trak_core.__main__ import cli
 from trak_core.engine.what_if import verify_what_if
 from trak_core.errors import NeedNotMetError, NotInRunError
@@ -168,6 +169,14 @@ def test_a_file_that_is_gone_is_named_and_one_in_the_current_folder_is_found(own
         monkeypatch.chdir(own_copy / "runs" / "mine")
         with pytest.raises(NotInRunError, match="not here"):
             as_question(run, 1, [2])
+
+
+def test_a_run_from_elsewhere_cannot_point_at_files_of_this_machine(own_copy, monkeypatch):
+    (own_copy / "runs" / "mine" / "sources.json").unlink()
+    set_meta(own_copy / "runs" / "mine", "subject", str(own_copy / "my_subject.py"))
+    monkeypatch.chdir(own_copy / "runs")
+    with tc.open_run("mine") as run, pytest.raises(NotInRunError, match="not here"):
+        as_question(run, 1, [2])
 
 
 def test_a_run_does_not_hold_where_its_file_lies(own_runs, own_desk):

@@ -67,7 +67,7 @@ def label_tables(
             derive_seed(seed, "labels"),
             on_share,
             # One after another, models are dear, and four fifths as good a witness.
-            n_repeats=N_REPEATS if subject.trains_together else 1,
+            N_REPEATS if subject.trains_together else 1,
         )
         signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
         tables = _suspects(opinions, signals, labels)

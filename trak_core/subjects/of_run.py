@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def use_subject(run: Run, subject: Subject) -> None:
 
 def why_no_subject(run: Run) -> str | None:
     """Why data and model of the run cannot be had, to go on from "run 'mine' ..."; None when they can."""
-    made, recipe = metadata_here(run), str(run.info.recipe)
+    made, recipe = _metadata(run), str(run.info.recipe)
     if recipe in RECIPES or _is_custom(made):
         return None
     if recipe == OWN_SUBJECT:
@@ -108,6 +109,12 @@ def _is_kind(recipe: object) -> bool:
     return isinstance(recipe, str) and recipe in DATA_KINDS  # a run from elsewhere may say anything, of any type
 
 
+def _metadata(run: Run) -> dict[str, Any]:
+    """What the run tells of itself; where its subject's file lies only `sources.json` may say, never the run."""
+    made, told = metadata_here(run), run.info.provenance.get("subject")
+    return {**made, "subject": Path(str(told)).name} if told and made.get("subject") == told else made
+
+
 def _is_custom(made: dict[str, Any]) -> bool:
     name, weights, sources = made.get("model", ""), made.get("weights", ""), made.get("sources", {})
     # A run from elsewhere may say anything, of any type.
@@ -123,7 +130,7 @@ def read_subject(run: Run) -> Subject:
         NotInRunError: nothing tells how the run's models were trained.
         StoreDamagedError: the examples that it holds cannot be read.
     """
-    made = metadata_here(run)
+    made = _metadata(run)
     if str(made["recipe"]) in RECIPES:
         subject = _load(RECIPES[made["recipe"]])
         dataset, _ = plant_in(
