@@ -261,7 +261,7 @@ def test_pairs_of_a_cell_are_the_strongest_of_the_top_lists(small_run, side):
     ]
     expected = sorted(listed, reverse=True)[:10]
     assert [(sign * pair.score, -pair.test.idx, -pair.train.idx) for pair in found] == expected
-    assert all(pair.train.thumbnail and pair.test.thumbnail for pair in found)
+    assert all(pair.train.media and pair.test.media for pair in found)
 
 
 # --- colours and lines ----------------------------------------------------------------------------------------

@@ -59,15 +59,15 @@ def test_rows_are_ranked_from_one_by_signal_ties_by_number():
     suggested, confidence = np.array([7, 8, 9]), np.array([0.7, 0.8, 0.9])
     columns = suspect_columns(signals, suggested, confidence, np.array([False, True, False]))
     rows = list(zip(*(columns[name].tolist() for name in columns), strict=True))
-    names = ["train_idx", "signal", "score", "rank", "suggested_label", "suggested_confidence", "is_likely"]
+    names = ["train_idx", "signal", "score", "rank", "suggested_label", "suggested_confidence", "is_likely", "split"]
     assert list(columns) == names
     assert rows == [
-        (1, "a", 3.0, 1, 8, 0.8, True),
-        (2, "a", 3.0, 2, 9, 0.9, False),
-        (0, "a", 1.0, 3, 7, 0.7, False),
-        (2, "b", 0.9, 1, 9, 0.9, False),
-        (0, "b", 0.5, 2, 7, 0.7, False),
-        (1, "b", 0.1, 3, 8, 0.8, True),
+        (1, "a", 3.0, 1, 8, 0.8, True, "train"),
+        (2, "a", 3.0, 2, 9, 0.9, False, "train"),
+        (0, "a", 1.0, 3, 7, 0.7, False, "train"),
+        (2, "b", 0.9, 1, 9, 0.9, False, "train"),
+        (0, "b", 0.5, 2, 7, 0.7, False, "train"),
+        (1, "b", 0.1, 3, 8, 0.8, True, "train"),
     ]
 
 
