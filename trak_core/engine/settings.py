@@ -9,6 +9,7 @@ from trak_core.methods import RIDGES
 from trak_core.store.local_paths import without_paths
 from trak_core.subjects import Recipe, Subject
 from trak_core.subjects.planting import check_planting
+from trak_core.tasks import Task
 
 __all__ = ["BuildSettings"]
 
@@ -131,7 +132,7 @@ class BuildSettings:
             "fit_share": FIT_SHARE,
             "ridges": RIDGES,
             "training": subject.training_facts,
-            "task": f"{type(subject.task).__name__}({subject.task.name})",
+            "task": _task_in_words(subject.task),
             "model": repr(model),
             "parameters": {name: list(value.shape) for name, value in model.named_parameters()},
             "data": subject.dataset.fingerprint(),
@@ -139,6 +140,14 @@ class BuildSettings:
             **({"sources": dict(subject.sources)} if subject.sources else {}),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _task_in_words(task: Task) -> str:
+    """The task with its settings where these are plain values, which say the same in every process; else its name."""
+    is_plain = hasattr(task, "__dataclass_fields__") and all(
+        isinstance(value, str | int | float) for value in vars(task).values()
+    )
+    return repr(task) if is_plain else f"{type(task).__name__}({task.name})"
 
 
 def resolve_device(device: str) -> str:
