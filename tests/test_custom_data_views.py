@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -191,9 +191,9 @@ def test_pictures_of_a_run_that_are_none_are_a_damaged_store():
     info = SimpleNamespace(
         name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"encoding": pixels}
     )
-    answers = {"label": [(0,)], "idx, thumbnail": [(0, b"no picture", None)], "idx, name": []}
+    answers = {"label": [(0,)], "idx, thumbnail": [(0, b"no picture", None)], "1 FROM media": []}
 
-    def rows(query: str, params: list[object]) -> list[tuple[object, ...]]:
+    def rows(query: str, params: Sequence[object] = ()) -> list[tuple[object, ...]]:
         return next(found for start, found in answers.items() if query.startswith(f"SELECT {start}"))
 
     run = SimpleNamespace(path=Path("nowhere"), info=info, rows=rows)

@@ -420,7 +420,7 @@ def test_a_run_of_own_code_and_weights_says_whether_it_can_be_trained_again(nets
             read_subject(run)
         path.unlink()
         assert not can_be_made_again(run)
-        with pytest.raises(NotInRunError, match="its model 'people_nets:small' is not here, or not as it was"):
+        with pytest.raises(NotInRunError, match="the model 'people_nets:small', which is not here, or not as it was"):
             read_subject(run)
 
 

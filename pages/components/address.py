@@ -130,7 +130,7 @@ def choose_target(run: Run, test_idx: int, has_answer: bool) -> int | None:
         has_answer: True where the model's own answer is one of the targets.
     """
     numbers = {name: number for number, name in run.targets(test_idx).items()}
-    names = sorted(numbers, key=run.info.class_names.index) if has_answer else [*numbers]
+    names = sorted(numbers, key=[*run.info.class_names, *numbers].index) if has_answer else [*numbers]
     options = [ANSWER, *names] if has_answer else names
     _check_option("target", options, "target")
     if len(numbers) == 1:

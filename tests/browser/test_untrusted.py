@@ -27,6 +27,9 @@ def evil(explorer: App) -> App:
         store.execute("UPDATE meta SET value = ? WHERE key = 'title'", [json.dumps(EVIL)])
         store.execute("UPDATE meta SET value = '\"text\"' WHERE key = 'modality'")
         store.execute("UPDATE examples SET label_name = list_extract(?, label + 1), thumbnail = NULL", [NAMES])
+        label = "SELECT label + 1 FROM examples WHERE split = 'test' AND idx = test_idx"
+        name = f"list_extract(?, CASE WHEN target = 0 THEN ({label}) ELSE target END)"
+        store.execute(f"UPDATE targets SET name = {name}", [NAMES])
         store.execute("UPDATE examples SET text = ? || idx", [f"{EVIL} {MARKDOWN} {RIGHT_TO_LEFT} "])
     return explorer
 
