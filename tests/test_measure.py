@@ -40,9 +40,9 @@ from trak_core.methods import METHODS, MethodContext, MethodInfo, ScoreMatrix
 from trak_core.methods.method import choose
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
-from trak_core.store.files import RunFiles
+from trak_core.store.files import RunFiles, generation
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import Run, generation, open_run
+from trak_core.store.run import Run, open_run
 from trak_core.store.run_evidence import mean_outcomes, reported_tests, subset_masks
 from trak_core.store.schema import ORDER_BY
 from trak_core.store.writer import StoreWriter

@@ -24,9 +24,9 @@ from trak_core.errors import (
     StoreDamagedError,
     StoreVersionError,
 )
-from trak_core.store.files import RunFiles, replace_file
+from trak_core.store.files import RunFiles, generation, replace_file
 from trak_core.store.progress import is_being_built
-from trak_core.store.run import generation, open_run
+from trak_core.store.run import open_run
 from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION, Shape
 from trak_core.store.writer import StoreWriter, build_lock
 from trak_core.subjects import find_recipe

@@ -8,8 +8,6 @@ looks anew, so that a change of either counts from then on.
 import os
 from pathlib import Path
 
-__all__ = ["PACKAGE_DIR", "runs_dir", "sources_dir"]
-
 PACKAGE_DIR = Path(__file__).resolve().parent
 """The folder of trak_core, in a checkout or among installed packages."""
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["ArrayInputs", "apply", "as_tensors", "count", "flat_rows", "leaves", "take", "to_device"]
-
 ArrayInputs = NDArray[Any] | tuple[NDArray[Any], ...] | dict[str, NDArray[Any]]
 """The inputs of a split as numpy arrays: one, positional ones, or named ones."""
 Form = TypeVar("Form")

@@ -23,8 +23,6 @@ from typing import Literal
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import is_being_built
 
-__all__ = ["JobState", "JobStatus", "Jobs", "last_words", "package_environment", "report_progress"]
-
 JobState = Literal["waiting", "running", "done", "stopped", "failed"]
 
 AT_ONCE = 2
@@ -41,27 +39,16 @@ _STATUS_FILE = "TRAK_JOB_STATUS"
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A moment of a job.
+    """A moment of a job."""
 
-    Attributes:
-        state: "waiting" for others to end, "running", or how it ended.
-        fraction: done, 0 to 1.
-        step: what is being done, in words; empty until it tells.
-        seconds_left: estimate, None while unknown.
-        message: why it failed, else empty.
-        n_before: jobs that wait in front of it.
-        output: what a job that is done said on its standard output, where it was started to keep that.
-        is_stopping: whether it was asked to stop and has not ended yet.
-    """
-
-    state: JobState
-    fraction: float = 0.0
-    step: str = ""
-    seconds_left: float | None = None
-    message: str = ""
-    n_before: int = 0
-    output: str = ""
-    is_stopping: bool = False
+    state: JobState  # "waiting" for others to end, "running", or how it ended
+    fraction: float = 0.0  # done, 0 to 1
+    step: str = ""  # what is being done, in words; empty until it tells
+    seconds_left: float | None = None  # estimate, None while unknown
+    message: str = ""  # why it failed, else empty
+    n_before: int = 0  # jobs that wait in front of it
+    output: str = ""  # what a job that is done said on its standard output, where it was started to keep that
+    is_stopping: bool = False  # whether it was asked to stop and has not ended yet
 
     @property
     def is_under_way(self) -> bool:

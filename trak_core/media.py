@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Medium", "Picture", "Text", "first_picture", "first_text", "media_of", "split_media"]
-
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture.
+    """A picture."""
 
-    Attributes:
-        content: PNG or WebP bytes.
-        name: what it shows, for screen readers and below it where an example has several; empty where that is clear.
-    """
-
-    content: bytes
+    content: bytes  # PNG or WebP bytes
+    # what it shows, for screen readers and below it where an example has several; empty where that is clear
     name: str = ""
 
     @property
@@ -28,16 +22,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Text:
-    """A text.
+    """A text."""
 
-    Attributes:
-        text: plain, never Markdown or HTML.
-        name: what it is, where an example has several; empty where that is clear.
-        marks: marked stretches as start, end (characters) and weight from -1 to 1; empty where nothing is marked.
-    """
-
-    text: str
-    name: str = ""
+    text: str  # plain, never Markdown or HTML
+    name: str = ""  # what it is, where an example has several; empty where that is clear
+    # marked stretches as start, end (characters) and weight from -1 to 1; empty where nothing is marked
     marks: tuple[tuple[int, int, float], ...] = ()
 
 

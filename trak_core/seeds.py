@@ -2,8 +2,6 @@
 
 import hashlib
 
-__all__ = ["derive_seed"]
-
 
 def derive_seed(root: int, *path: str | int) -> int:
     """Seed in [0, 2**62) for the random choice named by `path` under the root seed.

@@ -4,8 +4,6 @@ import signal
 import threading
 from types import FrameType
 
-__all__ = ["is_stop", "raise_if_asked_to_stop", "stop_when_asked"]
-
 _asked = threading.Event()
 
 

@@ -3,8 +3,6 @@
 import importlib.metadata
 import platform
 
-__all__ = ["versions"]
-
 PACKAGES = ("torch", "numpy", "duckdb", "scikit-learn", "scipy")
 
 

@@ -17,22 +17,6 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages.components.text import plain
 from trak_core.store.run import Run
 
-__all__ = [
-    "ANSWER",
-    "bring_along",
-    "choose_method",
-    "choose_other_method",
-    "choose_target",
-    "choose_test",
-    "choose_train",
-    "choose_train_item",
-    "go_to_test",
-    "go_to_train",
-    "leave_out",
-    "put_right",
-    "show_notices",
-]
-
 ANSWER = "its answer"
 MANY_CLASSES = 12
 _NOTICES = "notices"

@@ -3,8 +3,6 @@
 from functools import cache
 from pathlib import Path
 
-__all__ = ["asset"]
-
 _HERE = Path(__file__).parent
 
 

@@ -32,8 +32,6 @@ from trak_core.views import (
     why_changed,
 )
 
-__all__ = ["before_after_panel"]
-
 SEEDS = (5, 10, 20, 50, 100)
 _CHOSEN = "changed test"
 """Session key of the changed test example whose reasons are shown."""

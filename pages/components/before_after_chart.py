@@ -7,8 +7,6 @@ import plotly.graph_objects as go
 from pages.components.colours import BLUE, GREY, LINES
 from trak_core.views import LabelSetRow
 
-__all__ = ["before_after_chart"]
-
 _COLOURS = (GREY, BLUE, LINES[1])
 
 

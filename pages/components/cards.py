@@ -15,8 +15,6 @@ from trak_core.store.ranking import Side
 from trak_core.store.run import Run
 from trak_core.views import Attributed, Explanation, TrainingItem, train_role
 
-__all__ = ["side_card", "side_items", "test_card", "train_card", "train_item_card"]
-
 _SIDES = {
     "proponent": (
         ":blue[▲ **Proponents**]: spoke for it",

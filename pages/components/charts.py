@@ -11,17 +11,6 @@ from pages.components.text import in_html
 from pages.components.view import Figure, note
 from trak_core.views import Board, Explanation, Fit, RemovalCurve
 
-__all__ = [
-    "checkpoints_chart",
-    "fit_chart",
-    "lds_histogram",
-    "methods_chart",
-    "removal_chart",
-    "ridge_chart",
-    "score_histogram",
-    "show",
-]
-
 _CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": {"scale": 2}}
 
 

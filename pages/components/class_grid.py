@@ -10,8 +10,6 @@ from pages.components.assets import asset
 from pages.components.colours import BLUE, ORANGE
 from trak_core.views import ClassMatrix
 
-__all__ = ["class_grid"]
-
 _GRID = st.components.v2.component(
     "class_grid",
     html='<div class="scroll"></div>',

@@ -1,7 +1,5 @@
 """The colours that charts and components share. Blue helps, orange hurts, on every page; a sign says so besides."""
 
-__all__ = ["BLUE", "CLASS_COLOURS", "DIVERGING", "GREY", "LINES", "ORANGE", "class_colour"]
-
 BLUE, ORANGE, GREY = "#3d7fc4", "#d97a2b", "#8a949c"
 LINES = ("#3d7fc4", "#7a5ab5", "#2a9d8f", "#8a949c", "#b5852a", "#a8577e")
 """One colour a line, where lines are methods and nothing helps or hurts."""

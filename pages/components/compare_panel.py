@@ -27,8 +27,6 @@ from trak_core.views.compare import (
     side_facts,
 )
 
-__all__ = ["choose_sides", "compare_panel"]
-
 N_WORST = 12
 RANK_HELP = (
     "Spearman correlation, over all training examples, of the two rows of scores of one test example. 1: the same "

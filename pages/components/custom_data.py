@@ -20,8 +20,6 @@ from trak_core.modalities import MODALITIES
 from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.views.custom_data import columns_of, typed_path
 
-__all__ = ["custom_data_panel"]
-
 USUAL = "the one that usually suits"
 NO_COLUMN = ""
 MAX_NUMBER = 1024

@@ -11,8 +11,6 @@ from trak_core.datasets.report import DataReport
 from trak_core.errors import TrakCoreError
 from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
 
-__all__ = ["checked_report", "is_checking", "show_check", "start_check"]
-
 _CHECK = "data check"
 _REPORT = "data report"
 TABLE_HEIGHT = 300

@@ -11,8 +11,6 @@ import streamlit as st
 from pages.components.assets import asset
 from trak_core.errors import InvalidDataError
 
-__all__ = ["drawing_sheet", "png_of"]
-
 PREFIX = "data:image/png;base64,"
 LONGEST = 500_000
 """Letters of an address; a drawing has some thousands."""

@@ -28,21 +28,6 @@ from trak_core.views import (
 )
 from trak_core.views.own_subject import what_is_left_to_measure
 
-__all__ = [
-    "LDS_HELP",
-    "checkpoints_panel",
-    "choose_by_picture",
-    "cost_panel",
-    "example_panel",
-    "headline",
-    "measure_panel",
-    "method_panel",
-    "removal_panel",
-    "ridge_panel",
-    "truth_panel",
-    "why_panel",
-]
-
 N_ENDS = 12
 LDS_HELP = (
     "Linear datamodeling score: the Spearman correlation, over random halves of the training data, between the sum "

@@ -14,8 +14,6 @@ from pages.components.view import Words, note
 from trak_core.store.run import Run
 from trak_core.views import Explanation, TestOverview, explain, read_examples, side_by_side, window_around
 
-__all__ = ["browse", "closer_panel", "default_target", "headline", "put_beside", "scores_panel"]
-
 
 def headline(explanation: Explanation) -> None:
     """What the model says of the test example, in one sentence."""

@@ -11,8 +11,6 @@ from pages.components.assets import asset
 from pages.components.html_view import html_page
 from pages.components.view import noted
 
-__all__ = ["share_link", "take_away"]
-
 _COPY = st.components.v2.component(
     "copy_link", html='<button type="button">Copy link</button>', css=asset("button.css"), js=asset("copy_link.js")
 )

@@ -9,8 +9,6 @@ from pages.components.text import plain
 from trak_core.store.run import Run
 from trak_core.views import TestFilter, TestOverview, find_tests, shows_texts
 
-__all__ = ["filter_bar", "neighbours_shown"]
-
 
 def filter_bar(run: Run, tests: TestOverview) -> list[int]:
     """The filters, and the numbers of the test examples that pass them; all when none does."""

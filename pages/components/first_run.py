@@ -11,8 +11,6 @@ from trak_core.folders import runs_dir
 from trak_core.store.catalog import published_runs, run_dirs
 from trak_core.store.progress import BuildStatus, read_status
 
-__all__ = ["first_run", "is_first_run"]
-
 NAME = "digits"
 COMMAND = ["build", NAME]
 

@@ -14,8 +14,6 @@ from pages.components.media import for_script
 from pages.components.view import Card, Cards, note
 from trak_core.views import Example
 
-__all__ = ["MAX_ITEMS", "GalleryItem", "gallery"]
-
 MAX_ITEMS = 60
 MAX_LETTERS = 400
 """Of a text: more than its button has room for."""
@@ -30,27 +28,16 @@ _COMPONENT = st.components.v2.component(
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One button of a gallery.
+    """One button of a gallery."""
 
-    Attributes:
-        example: what it shows.
-        name: what a screen reader says and the pointer shows.
-        caption: below the image.
-        score: below the image, with its sign.
-        side: "proponent" or "opponent", the colour of the score.
-        other: True marks an example of another class than the one that is explained.
-        chosen: True marks an example that was put aside.
-        badge: a word or two in the corner.
-    """
-
-    example: Example
-    name: str
-    caption: str = ""
-    score: str = ""
-    side: str = ""
-    other: bool = False
-    chosen: bool = False
-    badge: str = ""
+    example: Example  # what it shows
+    name: str  # what a screen reader says and the pointer shows
+    caption: str = ""  # below the image
+    score: str = ""  # below the image, with its sign
+    side: str = ""  # "proponent" or "opponent", the colour of the score
+    other: bool = False  # True marks an example of another class than the one that is explained
+    chosen: bool = False  # True marks an example that was put aside
+    badge: str = ""  # a word or two in the corner
 
 
 def gallery(

@@ -4,8 +4,6 @@ import streamlit as st
 
 from pages.components.assets import asset
 
-__all__ = ["help_panel"]
-
 _BUTTON = st.components.v2.component(
     "help_panel",
     html='<button type="button">Keys and words (?)</button>',

@@ -11,8 +11,6 @@ from pages.components.view import Block, Card, Figure, Table, Words
 from trak_core.media import Medium, Picture
 from trak_core.views.media_html import data_uri, text_in_html
 
-__all__ = ["html_page"]
-
 
 def html_page(title: str, blocks: Sequence[Block]) -> bytes:
     """The blocks as a self-contained page, UTF-8; all text from data is escaped."""

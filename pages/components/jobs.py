@@ -4,8 +4,6 @@ import streamlit as st
 
 from trak_core.jobs import Jobs
 
-__all__ = ["background_jobs", "watch_job"]
-
 
 @st.cache_resource(show_spinner=False)
 def background_jobs() -> Jobs:

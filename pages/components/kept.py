@@ -7,8 +7,6 @@ import streamlit as st
 
 from trak_core.store.run import Run
 
-__all__ = ["kept_per_run"]
-
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 

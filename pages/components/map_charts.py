@@ -11,8 +11,6 @@ from pages.components.scatter import palette
 from pages.components.text import in_html
 from trak_core.views import STEPS, ClassMatrix, Colouring, MapPoints
 
-__all__ = ["group_chart", "map_figure", "matrix_figure"]
-
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 
 

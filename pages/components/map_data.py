@@ -23,8 +23,6 @@ from trak_core.views import (
     train_answers,
 )
 
-__all__ = ["colours_of", "influence_of", "matrix_of", "points_of"]
-
 
 @kept_per_run(max_entries=8)
 def points_of(run: Run) -> MapPoints | None:

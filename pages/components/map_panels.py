@@ -34,8 +34,6 @@ from trak_core.views import (
     strongest_cell,
 )
 
-__all__ = ["choose_colour", "map_panel", "matrix_panel", "no_map", "picked_panel", "say"]
-
 MANY_CLASSES = 25
 _COLOUR_HELP = (
     "class: the label. prediction: the model's answer. loss: how hard the model finds it. self-influence: how much a "

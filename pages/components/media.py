@@ -9,8 +9,6 @@ from trak_core.media import Medium, Picture, Text
 from trak_core.views.media_html import data_uri, text_in_html
 from trak_core.views.thumbnails import enlarged
 
-__all__ = ["for_script", "show_media", "show_short_text", "show_text"]
-
 LONG_TEXT = 600
 """Letters from which on a text gets a frame that scrolls, so that it does not push everything else off the page."""
 FRAME_HEIGHT = 340

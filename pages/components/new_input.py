@@ -26,8 +26,6 @@ from trak_core.store.run import Run
 from trak_core.views import shows_texts
 from trak_core.views.new_input import answer_sentences, sides
 
-__all__ = ["new_input_panel"]
-
 _WAYS = {Upload: "Upload", Draw: "Draw", Type: "Type"}
 _LAST = "new input explained"
 _SIDES: dict[Literal["proponent", "opponent"], str] = {

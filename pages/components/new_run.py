@@ -13,8 +13,6 @@ from trak_core.store.archive import import_run
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, MAX_SHARE
 
-__all__ = ["new_run_panel", "open_file_panel"]
-
 SOURCES = ("A recipe", "Your own data")
 _MINUTES = {"digits": ("about a minute", "10 to 20 minutes"), "docstrings": ("1 to 2 minutes", "30 to 50 minutes")}
 _KIND_TITLES = {"uniform": "of any other class", "confusable": "of classes that look alike"}

@@ -6,8 +6,6 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-__all__ = ["EXPLORE", "HOME", "PRESENT", "REVIEW", "RUNS", "TRAIN", "fresh_pages", "page_address"]
-
 _FOLDER = Path(__file__).resolve().parents[1]
 _FACTS: dict[str, tuple[str, str, str]] = {
     "home": ("Home", "home", "Your runs, how far their builds are, and stories to begin with."),

@@ -11,8 +11,6 @@ from pages.components.view import Card, Cards, note
 from trak_core.store.run import Run
 from trak_core.views import Example, Pair
 
-__all__ = ["pair_gallery"]
-
 LETTERS = 120
 """Of a text: more than a pair has room for."""
 

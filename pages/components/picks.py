@@ -13,17 +13,6 @@ from pages.components.address import leave_out
 from pages.components.text import plain
 from trak_core.store.run import Run
 
-__all__ = [
-    "MOST_IN_ADDRESS",
-    "clear_picks",
-    "pick_button",
-    "pick_many",
-    "picked_train",
-    "picks_are_in_address",
-    "replace_picks",
-    "toggle_pick",
-]
-
 KEY = "picked"
 MOST_IN_ADDRESS = 500
 _BASKET = "basket of picks"
@@ -31,19 +20,12 @@ _BASKET = "basket of picks"
 
 @dataclass(frozen=True)
 class _Basket:
-    """Picks of one run.
+    """Picks of one run."""
 
-    Attributes:
-        run: its name.
-        idxs: sorted numbers of train examples.
-        address: what the address says of them; None where nothing.
-        is_new: True from a change until the address has been brought in step.
-    """
-
-    run: str | None
-    idxs: tuple[int, ...] = ()
-    address: str | None = None
-    is_new: bool = False
+    run: str | None  # its name
+    idxs: tuple[int, ...] = ()  # sorted numbers of train examples
+    address: str | None = None  # what the address says of them; None where nothing
+    is_new: bool = False  # True from a change until the address has been brought in step
 
 
 def picked_train(run: Run) -> list[int]:

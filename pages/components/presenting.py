@@ -4,8 +4,6 @@ import streamlit as st
 
 from pages.components.assets import asset
 
-__all__ = ["full_screen_button", "large"]
-
 _FULL = st.components.v2.component(
     "full_screen",
     html='<button type="button">Full screen</button>',

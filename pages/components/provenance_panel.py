@@ -15,8 +15,6 @@ from trak_core.store.archive import export_run, run_bytes
 from trak_core.store.run import Run
 from trak_core.views.provenance import checkpoints_table, metadata_table, methods_table, sizes_table
 
-__all__ = ["provenance_panel"]
-
 LARGEST_MB = 200
 """Of a run file that goes out through the browser; the server holds it in memory meanwhile."""
 _FORMATS = {

@@ -12,8 +12,6 @@ from trak_core.store.reviews import LONGEST_NOTE, ReviewLog, Verdict, VerdictKin
 from trak_core.store.run import Run
 from trak_core.views import SuspectEvidence, SuspectQueue, class_keys
 
-__all__ = ["show_problem", "undo", "undo_button", "verdict_keys"]
-
 _PROBLEM = "review problem"
 """Session key of what could not be written by the last press."""
 

@@ -15,8 +15,6 @@ from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
 from trak_core.views import Oddity, SuspectEvidence, Suspects, Witness, oddities
 
-__all__ = ["evidence_strip", "headline", "suspect_card"]
-
 _LIKELY_HELP = "So much speaks against the label that it is called wrong. Look at it before you believe that."
 
 

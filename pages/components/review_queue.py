@@ -29,8 +29,6 @@ from trak_core.views import (
     suspect_signals,
 )
 
-__all__ = ["PASSED", "choose_queue", "choose_suspect", "log_as_of_now", "progress_bar", "read_log", "reviews_of"]
-
 PASSED = "passed"
 """Session key of the train example that was just judged: the next one in the queue comes up."""
 _QUEUE = "queue that was shown"

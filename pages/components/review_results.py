@@ -18,8 +18,6 @@ from trak_core.store.run import Run
 from trak_core.views import cleaned_labels, removal_list, reviewers_in_words, suspect_signals
 from trak_core.views.label_quality import planted_quality
 
-__all__ = ["last_verdicts", "planted_errors", "results", "says"]
-
 N_LAST = 6
 _MEASURES = {
     "AUROC": "Chance that a wrong label is ranked above a right one.",

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import streamlit as st
 
-__all__ = ["ROUTED", "through_app"]
-
 ROUTED = "routed"
 _APP = Path(__file__).resolve().parents[2] / "app.py"
 

@@ -9,8 +9,6 @@ from trak_core.errors import InvalidSettingError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import check_run_name
 
-__all__ = ["free_name", "name_and_seed", "new_run_dir"]
-
 MAX_SEED = 2**53 - 1  # what a browser can count to
 
 

@@ -15,8 +15,6 @@ from trak_core.store.catalog import RunSummary, published_runs, run_dirs
 from trak_core.store.deletion import delete_run
 from trak_core.views.custom_data import run_in_words
 
-__all__ = ["STATES", "runs_panel", "runs_table", "say", "show_said", "something_moves"]
-
 STATES = {
     "ready": ("ready", "green", ":material/check_circle:"),
     "waiting": ("waiting", "gray", ":material/schedule:"),

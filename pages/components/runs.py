@@ -11,26 +11,11 @@ from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.jobs import Jobs
 from trak_core.store.catalog import RunSummary, published_runs, summarize
-from trak_core.store.files import RunFiles
+from trak_core.store.files import RunFiles, generation
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
-from trak_core.store.run import Run, generation, open_run
+from trak_core.store.run import Run, open_run
 from trak_core.subjects.of_run import has_subject
 from trak_core.views import FeatureSpace, Story, TestOverview, feature_space, find_stories, overview
-
-__all__ = [
-    "builds",
-    "can_be_measured",
-    "current_run",
-    "feature_directions",
-    "is_busy",
-    "open_cached",
-    "pick_run",
-    "place_in_line",
-    "refresh_when_published",
-    "stories_of",
-    "summary_of",
-    "test_overview",
-]
 
 
 @st.cache_resource(show_spinner=False)

@@ -17,8 +17,6 @@ from pages.components.assets import asset
 from pages.components.colours import class_colour
 from trak_core.views import NO_STEP, STEPS, Colouring, MapPoints
 
-__all__ = ["palette", "scatter"]
-
 _CARRIER = st.components.v2.component(
     "scatter_carrier", html="<span></span>", js=asset("unpack.js", "scatter_carrier.js")
 )

@@ -8,8 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["APP", "main"]
-
 APP = Path(__file__).resolve().parents[2] / "app.py"
 """Beside `pages` in a checkout and where it is installed. Streamlit takes the `.streamlit/config.toml` beside it."""
 

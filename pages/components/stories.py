@@ -8,8 +8,6 @@ from pages.components.text import plain
 from trak_core.store.run import Run
 from trak_core.views import Story, read_examples
 
-__all__ = ["story_card", "story_link"]
-
 
 def story_card(run: Run, story: Story) -> None:
     """What the story is about, in a picture and a sentence, with a link to it."""

@@ -5,8 +5,6 @@ import re
 import textwrap
 import unicodedata
 
-__all__ = ["apart", "in_html", "plain", "shortened"]
-
 _MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 _WORD_JOINER = "\u2060"
 LONGEST = 300

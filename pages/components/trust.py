@@ -4,8 +4,6 @@ import streamlit as st
 
 from trak_core.views import Trust
 
-__all__ = ["TRUST_HELP", "trust_badge"]
-
 TRUST_HELP = (
     "Models were really retrained on random halves of the training data. LDS, from -1 to 1, tells how well the scores "
     "predicted which halves make the model more sure of this example: 1 is a perfect order, 0 is chance. High: even "

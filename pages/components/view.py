@@ -7,74 +7,47 @@ import streamlit as st
 
 from trak_core.media import Medium
 
-__all__ = ["Block", "Card", "Cards", "Figure", "Table", "Words", "begin_view", "note", "noted"]
-
 _NOTED = "shown on this page"
 
 
 @dataclass(frozen=True)
 class Words:
-    """A paragraph, or a heading.
+    """A paragraph, or a heading."""
 
-    Attributes:
-        text: as data has it, not escaped.
-        is_heading: True for a heading.
-    """
-
-    text: str
-    is_heading: bool = False
+    text: str  # as data has it, not escaped
+    is_heading: bool = False  # True for a heading
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure.
+    """A figure."""
 
-    Attributes:
-        title: what it shows.
-        figure: a plotly figure.
-    """
-
-    title: str
-    figure: Any
+    title: str  # what it shows
+    figure: Any  # a plotly figure
 
 
 @dataclass(frozen=True)
 class Card:
-    """An example among others.
+    """An example among others."""
 
-    Attributes:
-        media: what it shows.
-        captions: lines below it.
-    """
-
-    media: tuple[Medium, ...]
-    captions: tuple[str, ...]
+    media: tuple[Medium, ...]  # what it shows
+    captions: tuple[str, ...]  # lines below it
 
 
 @dataclass(frozen=True)
 class Cards:
-    """A gallery.
+    """A gallery."""
 
-    Attributes:
-        title: what it shows.
-        items: in order.
-    """
-
-    title: str
-    items: tuple[Card, ...]
+    title: str  # what it shows
+    items: tuple[Card, ...]  # in order
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """A table."""
 
-    Attributes:
-        title: what it shows.
-        frame: a pandas data frame.
-    """
-
-    title: str
-    frame: Any
+    title: str  # what it shows
+    frame: Any  # a pandas data frame
 
 
 Block = Words | Figure | Cards | Table

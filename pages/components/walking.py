@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import streamlit as st
 
-__all__ = ["walk_buttons"]
-
 
 def walk_buttons(before: int | None, after: int | None, go_to: Callable[[int], None], back: str = "Previous") -> None:
     """Two buttons that lead to the neighbours of what is shown.

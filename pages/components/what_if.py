@@ -43,8 +43,6 @@ from trak_core.views import (
     with_what_ifs,
 )
 
-__all__ = ["what_if_panel"]
-
 N_TOP = 10
 MANY_IMAGES, MANY_TEXTS = 24, 6
 """Picks beyond which the gallery scrolls."""

@@ -9,8 +9,6 @@ from pages.components.text import in_html, shortened
 from trak_core.store.what_ifs import Verified
 from trak_core.views import Point, Prediction
 
-__all__ = ["change_chart", "history_chart"]
-
 _HOVER = "test #%{customdata[0]} without %{customdata[1]}: predicted %{x:+.2f}, actual %{y:+.2f}<extra></extra>"
 
 

@@ -3,8 +3,6 @@
 from trak_core.store.what_ifs import Verified
 from trak_core.views import Prediction, Scale
 
-__all__ = ["actual_sentence", "history_sentence", "predicted_sentence", "trust_sentence"]
-
 
 def _these(n: int) -> str:
     return "this one" if n == 1 else f"these {n:,}"

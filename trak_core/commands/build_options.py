@@ -4,8 +4,6 @@ import click
 
 from trak_core.subjects.planting import KINDS
 
-__all__ = ["planting_options", "seed_and_device", "size_options"]
-
 
 def seed_and_device() -> list[click.Parameter]:
     """The root of random choices, and where to compute."""

@@ -18,8 +18,6 @@ from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, Recipe, find_recipe
 from trak_core.views.board_text import board_text
 
-__all__ = ["build", "evidence", "map_command", "recipes"]
-
 
 class BuildGroup(click.Group):
     """`build`: one subcommand a recipe, made from the registry, and one a kind of own data."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from trak_core.datasets.report import DataReport
     from trak_core.engine.budget import Sizes
 
-__all__ = ["build_commands", "check", "custom_data", "download_command", "reading_options"]
-
 
 def reading_options(kind: DataKind) -> list[click.Parameter]:
     """The argument and the options that say where data of a kind lie and how they are read."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from trak_core.exchange import Imported
     from trak_core.modalities import RawData
 
-__all__ = ["export_table_command", "import_scores_command"]
-
 
 @click.group(name="import-scores")
 @click.argument("scores", type=click.Path(path_type=Path))

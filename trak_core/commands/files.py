@@ -10,8 +10,6 @@ from trak_core.stopping import stop_when_asked
 from trak_core.store.archive import export_run, import_run
 from trak_core.store.catalog import find_run
 
-__all__ = ["export", "import_command"]
-
 
 @click.command()
 @click.argument("run")

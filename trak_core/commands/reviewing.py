@@ -26,8 +26,6 @@ from trak_core.views.suspects_text import suspects_text
 from trak_core.views.what_if import predict_question
 from trak_core.views.what_if_text import what_if_text
 
-__all__ = ["labels", "retrain", "suspects", "what_if"]
-
 
 @click.command()
 @click.argument("run")

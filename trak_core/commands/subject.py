@@ -19,8 +19,6 @@ from trak_core.subjects.of_run import use_subject
 if TYPE_CHECKING:
     from trak_core.engine.budget import Sizes
 
-__all__ = ["read_subject", "subject_command", "subject_option"]
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

@@ -15,17 +15,6 @@ from trak_core.stopping import is_stop
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 
-__all__ = [
-    "BEGINS_AGAIN",
-    "GOES_ON",
-    "LOOK_AT_IT",
-    "clear_errors",
-    "number",
-    "progress_bar",
-    "retraining_bar",
-    "say_complete",
-]
-
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
 INPUT_ERROR_STATUS = 2

@@ -37,8 +37,6 @@ from trak_core.gradients import (
 )
 from trak_core.seeds import derive_seed
 
-__all__ = ["DAMPING_SHARE", "EkfacFactors", "EkfacLayer", "damped_inverse", "fit_ekfac"]
-
 DAMPING_SHARE = 0.1
 """Damping where none is given, relative to the mean eigenvalue of a layer (Grosse et al. 2023)."""
 
@@ -73,19 +71,13 @@ def damped_inverse(damping: float | None = None) -> Function:
 
 @dataclass(frozen=True)
 class EkfacLayer:
-    """The curvature of one layer.
+    """The curvature of one layer."""
 
-    Attributes:
-        layer: the layer.
-        rows: Q_G `[n_rows, n_rows]`, one eigenvector a column; None where the curvature is a diagonal.
-        columns: Q_A `[n_columns, n_columns]`, the bias last among the inputs; None where the curvature is a diagonal.
-        eigenvalues: Lambda `[n_rows, n_columns]`.
-    """
-
-    layer: Layer
-    rows: Tensor | None
+    layer: Layer  # the layer
+    rows: Tensor | None  # Q_G `[n_rows, n_rows]`, one eigenvector a column; None where the curvature is a diagonal
+    # Q_A `[n_columns, n_columns]`, the bias last among the inputs; None where the curvature is a diagonal
     columns: Tensor | None
-    eigenvalues: Tensor
+    eigenvalues: Tensor  # Lambda `[n_rows, n_columns]`
 
     @property
     def mean_eigenvalue(self) -> float:
@@ -133,12 +125,9 @@ class EkfacFactors:
 
     Rows of gradients are `[n, n_parameters]`: layer after layer, and inside a layer its matrix row by row, the order
     of `trak_core/gradients/layers.py`.
-
-    Attributes:
-        layers: in that order.
     """
 
-    layers: tuple[EkfacLayer, ...]
+    layers: tuple[EkfacLayer, ...]  # in that order
 
     @property
     def width(self) -> int:

@@ -19,8 +19,6 @@ from trak_core.errors import SingularKernelError
 from trak_core.gradients import Inputs, StateDict, count, run_model, take
 from trak_core.tasks import Task
 
-__all__ = ["conjugate_gradients", "fisher_matrix", "gauss_newton_products", "solve_damped"]
-
 VECTORS = 64
 """Vectors that are multiplied at once: enough to keep a processor busy, few enough for activations to fit."""
 

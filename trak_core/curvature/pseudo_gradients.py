@@ -10,22 +10,14 @@ from trak_core.errors import NonFiniteGradientError
 from trak_core.gradients import GradientComputer, Inputs, LayerGradients, StateDict, count, take
 from trak_core.seeds import derive_seed
 
-__all__ = ["PseudoGradients", "pseudo_gradients"]
-
 
 @dataclass(frozen=True)
 class PseudoGradients:
-    """Gradients of one part of the curvature of n examples.
+    """Gradients of one part of the curvature of n examples."""
 
-    Attributes:
-        layers: gradients, layer by layer.
-        scale: factors `[n]`.
-        is_first: False where the same examples came before with other parts, and so with the same activations.
-    """
-
-    layers: Sequence[LayerGradients]
-    scale: Tensor
-    is_first: bool
+    layers: Sequence[LayerGradients]  # gradients, layer by layer
+    scale: Tensor  # factors `[n]`
+    is_first: bool  # False where the same examples came before with other parts, and so with the same activations
 
 
 def pseudo_gradients(

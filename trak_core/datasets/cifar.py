@@ -13,8 +13,6 @@ from trak_core.datasets.image_arrays import ArrayPart, from_arrays
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
 
-__all__ = ["read_cifar_folder"]
-
 SIDE, CHANNELS = 32, 3
 RECORD = 1 + CHANNELS * SIDE * SIDE
 MAX_FILE_BYTES = 2**30

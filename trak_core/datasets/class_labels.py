@@ -10,8 +10,6 @@ from typing import Any
 from trak_core.datasets.sources import natural_key
 from trak_core.errors import EmptyDataError, LabelError
 
-__all__ = ["MAX_CLASSES", "name_classes"]
-
 MAX_CLASSES = 1000
 FEW_CLASSES = 20
 """So many are never too many, however few the rows are."""

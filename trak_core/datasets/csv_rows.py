@@ -17,8 +17,6 @@ from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, o
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import LeftOut
 
-__all__ = ["csv_columns", "read_csv_rows"]
-
 DELIMITERS = (",", "\t", ";", "|")
 N_SAMPLED = 50
 MAX_LINES_LOST = 100

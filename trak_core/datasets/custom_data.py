@@ -11,8 +11,6 @@ from trak_core.datasets.kinds import DATA_KINDS, DataKind, find_data_kind
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.raw import RawData
 
-__all__ = ["CustomData"]
-
 
 class CustomData:
     """A person's data, not read yet.

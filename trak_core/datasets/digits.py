@@ -13,8 +13,6 @@ from PIL import Image
 
 from trak_core.modalities import Dataset, Encoding, Split
 
-__all__ = ["Ink", "ink_thumbnail", "load_digits"]
-
 N_TEST = 360
 SPLIT_SEED = 0
 FULL_INK = 16.0
@@ -23,19 +21,14 @@ THUMBNAIL_PIXELS = 64
 
 @dataclass(frozen=True)
 class Ink(Encoding):
-    """Levels of ink, standardised over all pixels at once and flattened.
-
-    Attributes:
-        mean: over the train pixels, where 0 is paper and 1 is full ink.
-        deviation: standard deviation, likewise.
-    """
+    """Levels of ink, standardised over all pixels at once and flattened."""
 
     kind = "ink"
     size_names = ("n_pixels",)
     form = "images come as standardised levels of ink, float32 [n, 64]"
 
-    mean: float
-    deviation: float
+    mean: float  # over the train pixels, where 0 is paper and 1 is full ink
+    deviation: float  # standard deviation, likewise
 
     def inputs(self, contents: NDArray[np.float32]) -> NDArray[np.float32]:
         """Levels float32 `[n, 8, 8]` as inputs float32 `[n, 64]`."""

@@ -15,8 +15,6 @@ from trak_core.modalities.dataset import Dataset, Split
 from trak_core.modalities.text.vocabulary import WORD_PATTERN, Vocabulary, encode_texts
 from trak_core.seeds import derive_seed
 
-__all__ = ["load_docstrings", "read_docstrings"]
-
 # The name of each class, and the name by which Python finds the package.
 PACKAGES = {
     "torch": "torch",

@@ -26,8 +26,6 @@ from filelock import FileLock
 
 from trak_core.errors import DownloadError, InvalidSettingError, StorageError
 
-__all__ = ["COLLECTIONS", "Collection", "RemoteFile", "download"]
-
 TIMEOUT = 30.0
 """Seconds without a byte after which a server counts as gone."""
 BLOCK = 2**18
@@ -38,31 +36,20 @@ _WEB = ("http://", "https://")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as it should come.
+    """A file as it should come."""
 
-    Attributes:
-        name: of the file, below the address of its collection and in the folder it is put into.
-        n_bytes: its size.
-        sha256: in hexadecimal digits.
-    """
-
-    name: str
-    n_bytes: int
-    sha256: str
+    name: str  # of the file, below the address of its collection and in the folder it is put into
+    n_bytes: int  # its size
+    sha256: str  # in hexadecimal digits
 
 
 @dataclass(frozen=True)
 class Collection:
-    """The files of a data set.
+    """The files of a data set."""
 
-    Attributes:
-        base: address of the folder they lie in, with a slash at the end.
-        files: all of them.
-        members: the size of each file that is taken out of an archive, by its name there. Archives do not stay.
-    """
-
-    base: str
-    files: tuple[RemoteFile, ...]
+    base: str  # address of the folder they lie in, with a slash at the end
+    files: tuple[RemoteFile, ...]  # all of them
+    # the size of each file that is taken out of an archive, by its name there. Archives do not stay.
     members: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -14,8 +14,6 @@ from trak_core.datasets.text_files import file_errors, find_encoding, is_gzip, i
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import LeftOut
 
-__all__ = ["json_columns", "parquet_columns", "read_json_rows", "read_parquet_rows"]
-
 N_FETCHED = 1000
 N_SAMPLED = 50
 """Objects that the names of columns are taken from."""

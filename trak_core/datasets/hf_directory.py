@@ -27,8 +27,6 @@ from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingErr
 from trak_core.modalities.image.image_files import Content, ImageFileError
 from trak_core.modalities.raw import RawData
 
-__all__ = ["hf_columns", "read_hf_directory"]
-
 _SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d{5})-of-(?P<count>\d{5}).*)?")
 
 

@@ -17,8 +17,6 @@ from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arr
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
 
-__all__ = ["CLOTHES", "read_idx", "read_idx_folder"]
-
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 """The classes of Fashion-MNIST."""
 SPLITS = {"train": "train", "test": "t10k"}

@@ -10,26 +10,18 @@ from trak_core.datasets.placing import Example, place
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.raw import RawData, RawSplit
 
-__all__ = ["MAX_ARRAY_BYTES", "ArrayPart", "from_arrays"]
-
 MAX_ARRAY_BYTES = 4 * 2**30
 """More than this in one array is refused unread."""
 
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """Images of one file or array.
+    """Images of one file or array."""
 
-    Attributes:
-        where: what holds the labels, for messages.
-        pixels: uint8 `[n, height, width, channels]`.
-        labels: numbers or names, one for each image.
-        splits: the split of each image; one for all of them, or None where there are no splits.
-    """
-
-    where: str
-    pixels: NDArray[np.uint8]
-    labels: Sequence[int | float | str]
+    where: str  # what holds the labels, for messages
+    pixels: NDArray[np.uint8]  # uint8 `[n, height, width, channels]`
+    labels: Sequence[int | float | str]  # numbers or names, one for each image
+    # the split of each image; one for all of them, or None where there are no splits
     splits: Sequence[str] | str | None
 
 

@@ -23,8 +23,6 @@ from trak_core.modalities.image.image_files import (
 )
 from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
-__all__ = ["FoundImage", "ImageSettings", "images_from", "read_headers"]
-
 SIDE = 64
 """The longer side that images may have before they are scaled, and the side they are scaled to."""
 MAX_SIDE = 1024
@@ -40,21 +38,16 @@ CHUNK = 1000
 class ImageSettings:
     """How images are read.
 
-    Attributes:
-        size: height and width of all images in pixels, one number for a square; None to keep the size that all have,
-            if it is at most 64 on the longer side, and otherwise to take 64; at most 1,024.
-        channels: 1 for grey, 3 for colours; None for grey where all images are.
-        test_share: of each class, put aside where there is no test split.
-        seed: of that draw.
-
     Raises:
         InvalidSettingError: one of them cannot be.
     """
 
+    # height and width of all images in pixels, one number for a square; None to keep the size that all have, if it is
+    # at most 64 on the longer side, and otherwise to take 64; at most 1,024
     size: int | tuple[int, int] | None = None
-    channels: int | None = None
-    test_share: float = 0.2
-    seed: int = 0
+    channels: int | None = None  # 1 for grey, 3 for colours; None for grey where all images are
+    test_share: float = 0.2  # of each class, put aside where there is no test split
+    seed: int = 0  # of that draw
 
     def __post_init__(self) -> None:
         check_share(self.test_share)
@@ -68,15 +61,10 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image that has a header.
+    """An image that has a header."""
 
-    Attributes:
-        example: its content gives the file when it is called, from any thread.
-        header: what the file says about it.
-    """
-
-    example: Example
-    header: ImageHeader
+    example: Example  # its content gives the file when it is called, from any thread
+    header: ImageHeader  # what the file says about it
 
 
 def read_headers(

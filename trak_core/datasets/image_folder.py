@@ -13,8 +13,6 @@ from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
 from trak_core.modalities.raw import LeftOut, RawData
 
-__all__ = ["read_image_folder"]
-
 NAMED = 10
 """Classes that a note names."""
 

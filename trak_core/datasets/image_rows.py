@@ -8,8 +8,6 @@ from trak_core.datasets.placing import Example
 from trak_core.errors import EmptyDataError
 from trak_core.modalities.raw import LeftOut, RawData
 
-__all__ = ["images_of"]
-
 
 def images_of(
     name: str,

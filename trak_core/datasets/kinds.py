@@ -28,8 +28,6 @@ from trak_core.datasets.options import (
 from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import RawData
 
-__all__ = ["DATA_KINDS", "DataKind", "Progress", "find_data_kind", "register_data_kind"]
-
 Progress = Callable[[int, int], object]
 """Told of the steps done and of all steps."""
 HELD_OUT = 0.2
@@ -38,42 +36,26 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class DataKind:
-    """One kind of data.
+    """One kind of data."""
 
-    Attributes:
-        name: on the command line, and in the place of a recipe's name in runs.
-        title: what people call it.
-        holds: what it is, after "From ...".
-        made_from: of a run of it, between its examples and the name of the data, as "from the folder".
-        modalities: of its examples; where there are several, the column that is named decides.
-        read: gives the data from their path, the options by name, the seed of what is held out, and who is told how
-            far reading is.
-        options: that it takes.
-        required: names of those that must be given.
-        columns: gives the names of the columns, from the path and the options so far; None for data without columns.
-        metavar: what stands for the path in usage lines.
-        path_title: above the field for the path.
-        path_example: in that field while it is empty.
-        path_caption: below it.
-        uploads: endings of files that may be uploaded; empty where a path has to be typed.
-        upload_title: above the field for the upload.
-    """
-
-    name: str
-    title: str
-    holds: str
-    made_from: str
-    modalities: tuple[str, ...]
+    name: str  # on the command line, and in the place of a recipe's name in runs
+    title: str  # what people call it
+    holds: str  # what it is, after "From ..."
+    made_from: str  # of a run of it, between its examples and the name of the data, as "from the folder"
+    modalities: tuple[str, ...]  # of its examples; where there are several, the column that is named decides
+    # gives the data from their path, the options by name, the seed of what is held out, and who is told how far reading
+    # is
     read: Callable[[Path, Mapping[str, Any], int, Progress], RawData]
-    options: tuple[Option, ...] = (TEST_SHARE,)
-    required: tuple[str, ...] = ()
+    options: tuple[Option, ...] = (TEST_SHARE,)  # that it takes
+    required: tuple[str, ...] = ()  # names of those that must be given
+    # gives the names of the columns, from the path and the options so far; None for data without columns
     columns: Callable[[Path, Mapping[str, Any]], list[str]] | None = None
-    metavar: str = "PATH"
-    path_title: str = "File or folder"
-    path_example: str = ""
-    path_caption: str = ""
-    uploads: tuple[str, ...] = ()
-    upload_title: str = "File"
+    metavar: str = "PATH"  # what stands for the path in usage lines
+    path_title: str = "File or folder"  # above the field for the path
+    path_example: str = ""  # in that field while it is empty
+    path_caption: str = ""  # below it
+    uploads: tuple[str, ...] = ()  # endings of files that may be uploaded; empty where a path has to be typed
+    upload_title: str = "File"  # above the field for the upload
 
     def modality(self, options: Mapping[str, Any]) -> str:
         """The modality of the examples that these options name; the first one where they do not say."""

@@ -14,8 +14,6 @@ from trak_core.datasets.sources import check_packing
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
 
-__all__ = ["read_npz"]
-
 LAYOUTS: tuple[dict[str, tuple[str, str]], ...] = (
     {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")},
     {

@@ -6,47 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "CHANNELS",
-    "DELIMITER",
-    "ENCODING",
-    "IMAGE",
-    "LABEL",
-    "LABEL_COLUMNS",
-    "NO_HEADER",
-    "SIZE",
-    "SPLIT",
-    "TEST",
-    "TEST_SHARE",
-    "TEXT",
-    "Option",
-]
-
 
 @dataclass(frozen=True)
 class Option:
-    """One option of reading.
+    """One option of reading."""
 
-    Attributes:
-        name: in Python; with dashes, on the command line.
-        help: a line for the command line.
-        values: the type of its values: bool for a switch.
-        choices: the values that there are, by what people call them; empty for any.
-        title: of its field on a page; empty where pages leave the option as it is.
-        empty: what it means, in the field, to give nothing; a column without it has to be chosen.
-        hint: more about it, a sentence or two.
-        likely: what columns for it are called, the likeliest first; None for what is no column.
-        contents_of: name of the modality whose examples stand in the column; empty for what is said about examples.
-    """
-
-    name: str
-    help: str
-    values: type = str
-    choices: tuple[tuple[str, Any], ...] = ()
-    title: str = ""
-    empty: str = ""
-    hint: str = ""
+    name: str  # in Python; with dashes, on the command line
+    help: str  # a line for the command line
+    values: type = str  # the type of its values: bool for a switch
+    choices: tuple[tuple[str, Any], ...] = ()  # the values that there are, by what people call them; empty for any
+    title: str = ""  # of its field on a page; empty where pages leave the option as it is
+    empty: str = ""  # what it means, in the field, to give nothing; a column without it has to be chosen
+    hint: str = ""  # more about it, a sentence or two
+    # what columns for it are called, the likeliest first; None for what is no column
     likely: tuple[str, ...] | None = None
+    # name of the modality whose examples stand in the column; empty for what is said about examples
     contents_of: str = ""
 
     @property

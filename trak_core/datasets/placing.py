@@ -13,8 +13,6 @@ from trak_core.datasets.splitting import check_classes, check_share, split_note,
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError
 from trak_core.modalities.raw import LeftOut
 
-__all__ = ["Example", "Placed", "place", "split_kind"]
-
 SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing"),
@@ -25,42 +23,25 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Example:
-    """An example with its label as it was found.
+    """An example with its label as it was found."""
 
-    Attributes:
-        where: the file and the row.
-        content: a text, or what an image is read from.
-        label: a name or number; None where it is missing.
-        split: the name of its split, in any case; None where the source has no splits.
-    """
-
-    where: str
-    content: Any
-    label: Any
-    split: str | None = None
+    where: str  # the file and the row
+    content: Any  # a text, or what an image is read from
+    label: Any  # a name or number; None where it is missing
+    split: str | None = None  # the name of its split, in any case; None where the source has no splits
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Examples in their splits.
+    """Examples in their splits."""
 
-    Attributes:
-        class_names: of the labels 0, 1, ...
-        train: in the order of the source.
-        train_labels: int64 `[n_train]`.
-        test: likewise.
-        test_labels: int64 `[n_test]`.
-        left_out: examples without a label, a known split or a class to learn.
-        notes: what was decided, a sentence each.
-    """
-
-    class_names: tuple[str, ...]
-    train: list[Example]
-    train_labels: NDArray[np.int64]
-    test: list[Example]
-    test_labels: NDArray[np.int64]
-    left_out: tuple[LeftOut, ...]
-    notes: tuple[str, ...]
+    class_names: tuple[str, ...]  # of the labels 0, 1, ..
+    train: list[Example]  # in the order of the source
+    train_labels: NDArray[np.int64]  # int64 `[n_train]`
+    test: list[Example]  # likewise
+    test_labels: NDArray[np.int64]  # int64 `[n_test]`
+    left_out: tuple[LeftOut, ...]  # examples without a label, a known split or a class to learn
+    notes: tuple[str, ...]  # what was decided, a sentence each
 
 
 def place(

@@ -10,8 +10,6 @@ import numpy as np
 
 from trak_core.modalities import LeftOut, RawData, find_modality
 
-__all__ = ["DataReport", "Repeated", "report_on"]
-
 SHOWN = 5
 """Examples of each finding that the text names; the JSON has all of them."""
 REVERSING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -19,44 +17,26 @@ REVERSING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 @dataclass(frozen=True)
 class Repeated:
-    """An input that occurs more than once.
+    """An input that occurs more than once."""
 
-    Attributes:
-        train: the train examples that have it, in ascending order.
-        test: the test examples that have it.
-        labels: the different labels that they bear.
-    """
-
-    train: tuple[int, ...]
-    test: tuple[int, ...]
-    labels: tuple[int, ...]
+    train: tuple[int, ...]  # the train examples that have it, in ascending order
+    test: tuple[int, ...]  # the test examples that have it
+    labels: tuple[int, ...]  # the different labels that they bear
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What is in a data set.
+    """What is in a data set."""
 
-    Attributes:
-        name: of the data set.
-        modality: name of the modality of its examples.
-        class_names: of the labels 0, 1, ...
-        n_train: train examples of each class.
-        n_test: test examples of each class.
-        sizes: of the examples, in words.
-        repeated: inputs that occur more than once, in the order of their first example.
-        left_out: what could not be read.
-        notes: what the reader decided by itself.
-    """
-
-    name: str
-    modality: str
-    class_names: tuple[str, ...]
-    n_train: tuple[int, ...]
-    n_test: tuple[int, ...]
-    sizes: str
-    repeated: tuple[Repeated, ...]
-    left_out: tuple[LeftOut, ...]
-    notes: tuple[str, ...]
+    name: str  # of the data set
+    modality: str  # name of the modality of its examples
+    class_names: tuple[str, ...]  # of the labels 0, 1, ..
+    n_train: tuple[int, ...]  # train examples of each class
+    n_test: tuple[int, ...]  # test examples of each class
+    sizes: str  # of the examples, in words
+    repeated: tuple[Repeated, ...]  # inputs that occur more than once, in the order of their first example
+    left_out: tuple[LeftOut, ...]  # what could not be read
+    notes: tuple[str, ...]  # what the reader decided by itself
 
     @property
     def plural(self) -> str:

@@ -9,36 +9,24 @@ from typing import Any
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.raw import LeftOut
 
-__all__ = ["Row", "Rows", "counted", "find_column", "refuse_if_most_are_lost"]
-
 N_LISTED, N_SHOWN = 20, 40
 """Columns named in a message, and characters of each: a file without a header has texts in their place."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a row holds in the columns that were asked for.
+    """What a row holds in the columns that were asked for."""
 
-    Attributes:
-        where: the file and the number of the row, from 1.
-        values: of those columns, in their order; None where there is nothing.
-    """
-
-    where: str
-    values: tuple[Any, ...]
+    where: str  # the file and the number of the row, from 1
+    values: tuple[Any, ...]  # of those columns, in their order; None where there is nothing
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a file.
+    """The rows of a file."""
 
-    Attributes:
-        items: rows and what was left out, in the order of the file.
-        notes: what the reader decided by itself, a sentence each.
-    """
-
-    items: list[Row | LeftOut] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
+    items: list[Row | LeftOut] = field(default_factory=list)  # rows and what was left out, in the order of the file
+    notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each
 
 
 def counted(number: int, noun: str) -> str:

@@ -9,8 +9,6 @@ from trak_core.datasets.splitting import draw
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.raw import RawData
 
-__all__ = ["MAX_TRAIN", "sampled"]
-
 MAX_TRAIN = 100_000
 """Train examples that a run may have."""
 USUAL_N_TEST = 1500

@@ -18,8 +18,6 @@ from trak_core.datasets.text_files import file_errors
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.raw import LeftOut
 
-__all__ = ["Listing", "SourceFile", "check_packing", "is_capped", "is_clutter", "natural_key", "open_source", "tidy"]
-
 # What systems and programs put into folders by themselves; so are all names that begin with a dot.
 CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r"))
 MAX_MEMBER_BYTES = 100 * 2**20
@@ -30,29 +28,20 @@ CAPPED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to read.
+    """A file to read."""
 
-    Attributes:
-        where: its name below the folder or in the archive, with "/" between the parts.
-        content: gives its path, or its bytes out of the archive; may be called in any thread, and raises
-            InvalidDataError, a clause, where the archive is damaged there.
-    """
-
-    where: str
+    where: str  # its name below the folder or in the archive, with "/" between the parts
+    # gives its path, or its bytes out of the archive; may be called in any thread, and raises InvalidDataError, a
+    # clause, where the archive is damaged there
     content: Callable[[], Path | bytes]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds.
+    """What a source holds."""
 
-    Attributes:
-        files: in natural order, the same on every machine.
-        left_out: what is no file, or leads elsewhere.
-    """
-
-    files: tuple[SourceFile, ...]
-    left_out: tuple[LeftOut, ...]
+    files: tuple[SourceFile, ...]  # in natural order, the same on every machine
+    left_out: tuple[LeftOut, ...]  # what is no file, or leads elsewhere
 
 
 @contextmanager

@@ -6,8 +6,6 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.seeds import derive_seed
 
-__all__ = ["check_classes", "check_share", "draw", "split_note", "split_off"]
-
 
 def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows to train on and the rows put aside as test examples: two int64 arrays in ascending order.

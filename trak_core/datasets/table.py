@@ -11,8 +11,6 @@ from trak_core.datasets.rows import Row, Rows
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
-__all__ = ["MAX_CHARACTERS", "read_table", "table_columns", "texts_of"]
-
 MAX_CHARACTERS = 1_000_000
 """Of a text."""
 CSV = (".csv", ".tsv", ".tab", ".txt")

@@ -11,8 +11,6 @@ from typing import BinaryIO, TextIO, cast
 
 from trak_core.errors import InvalidDataError, InvalidSettingError
 
-__all__ = ["MAX_LINE", "file_errors", "find_encoding", "is_gzip", "iter_lines", "open_text"]
-
 MAX_TEXT = 2 * 10**9
 """Characters of a file, unpacked: texts are held in memory."""
 MAX_LINE = 2**26

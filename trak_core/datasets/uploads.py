@@ -11,8 +11,6 @@ from trak_core.datasets.sources import open_source
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.store.files import storage_errors
 
-__all__ = ["keep_upload"]
-
 LONGEST_NAME = 120
 """Bytes: disks take 255 or less, and what makes a name free or temporary is added."""
 

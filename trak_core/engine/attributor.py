@@ -46,8 +46,6 @@ from trak_core.tasks import Task, find_task
 from trak_core.training import TrainModel
 from trak_core.training.weights import Checkpoint, Checkpoints
 
-__all__ = ["Attributor"]
-
 Scores = NDArray[np.float32]
 
 

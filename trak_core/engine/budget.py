@@ -10,25 +10,17 @@ from trak_core.engine.pace import Pace
 from trak_core.errors import InvalidSettingError
 from trak_core.store.files import RunFiles, write_text
 
-__all__ = ["BuildPlan", "Sizes", "read_plan", "sizes_within"]
-
 IN_RESERVE = 0.15
 """Share of the budget that is left for what was predicted too low."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is computed.
+    """How much is computed."""
 
-    Attributes:
-        n_checkpoints: models that attribution averages over.
-        n_subsets: random halves to retrain on.
-        n_seeds: models retrained on each half.
-    """
-
-    n_checkpoints: int
-    n_subsets: int
-    n_seeds: int
+    n_checkpoints: int  # models that attribution averages over
+    n_subsets: int  # random halves to retrain on
+    n_seeds: int  # models retrained on each half
 
 
 LADDER = (
@@ -78,18 +70,12 @@ def sizes_within(minutes: float, seconds_gone: float, pace: Pace, given: dict[st
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What a budget came to, kept beside the build so that the same command goes on with it.
+    """What a budget came to, kept beside the build so that the same command goes on with it."""
 
-    Attributes:
-        key: what the command asked for, as JSON has it; another command makes another plan.
-        sizes: that were chosen.
-        pace: that they were chosen by.
-        notes: what was found out meanwhile that people should read, a sentence each.
-    """
-
-    key: dict[str, Any]
-    sizes: Sizes
-    pace: Pace
+    key: dict[str, Any]  # what the command asked for, as JSON has it; another command makes another plan
+    sizes: Sizes  # that were chosen
+    pace: Pace  # that they were chosen by
+    # what was found out meanwhile that people should read, a sentence each
     notes: list[str] = field(default_factory=list)
 
     def write(self, files: RunFiles) -> None:

@@ -26,8 +26,6 @@ from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 from trak_core.subjects import Recipe, find_recipe
 
-__all__ = ["build_run", "report_end"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -4,8 +4,6 @@ from trak_core.engine.pace import DIGITS_PACE, Pace
 from trak_core.engine.progress import Step
 from trak_core.engine.settings import BuildSettings
 
-__all__ = ["FROM_THE_LEDGER", "plan"]
-
 FROM_THE_LEDGER = ("fit", "ridge", "eval", "lds")
 """Steps that need models retrained on random halves; a subject that trains no models goes without."""
 

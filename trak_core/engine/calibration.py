@@ -12,8 +12,6 @@ from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.evidence import calibration_slope, lds_per_test
 from trak_core.methods import best
 
-__all__ = ["Calibration", "calibrate", "check_masks"]
-
 
 @dataclass(frozen=True)
 class Calibration:

@@ -12,8 +12,6 @@ from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.training import Log, OnShare, Trainer
 
-__all__ = ["write_checkpoints"]
-
 N_LOGGED = 5
 """Checkpoints whose training is recorded: as many as methods that look at training average over."""
 

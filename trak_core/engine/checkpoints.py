@@ -9,8 +9,6 @@ from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.training import Ensemble, Log, Schedule, StepLog, TrainingLog
 
-__all__ = ["load_checkpoints", "load_logs"]
-
 
 def load_checkpoints(writer: StoreWriter, files: RunFiles, subject: Subject, device: str) -> Ensemble:
     """The checkpoints of a run, by checkpoint_id.

@@ -25,43 +25,27 @@ from trak_core.store.run import open_run
 from trak_core.subjects import Recipe, custom_recipe, find_model
 from trak_core.subjects.custom_data import MAX_MINUTES
 
-__all__ = ["CustomBuild", "build_custom_data"]
-
 
 @dataclass(frozen=True)
 class CustomBuild:
     """What is asked for besides the data.
 
-    Attributes:
-        model: its name, see `models.find_model`; None for the one that usually suits.
-        weights: file of the weights that training begins from; None to begin from random ones.
-        minutes: that the whole build may take.
-        n_train: train examples to draw; None for all.
-        n_test: test examples to explain; None for all up to fifteen hundred.
-        seed: root of every random choice.
-        device: "auto", "cpu" or "cuda".
-        flip_labels: share of the train labels that are made wrong on purpose, 0 to 0.5.
-        flip_kind: which wrong label these get.
-        n_checkpoints: instead of what the minutes pay for; likewise the next two.
-        n_subsets: random halves.
-        n_seeds: models retrained on each half.
-
     Raises:
         InvalidSettingError: `minutes` cannot be.
     """
 
-    model: str | None = None
-    weights: str | None = None
-    minutes: float = 10.0
-    n_train: int | None = None
-    n_test: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    flip_labels: float = 0.0
-    flip_kind: str = "uniform"
-    n_checkpoints: int | None = None
-    n_subsets: int | None = None
-    n_seeds: int | None = None
+    model: str | None = None  # its name, see `models.find_model`; None for the one that usually suits
+    weights: str | None = None  # file of the weights that training begins from; None to begin from random ones
+    minutes: float = 10.0  # that the whole build may take
+    n_train: int | None = None  # train examples to draw; None for all
+    n_test: int | None = None  # test examples to explain; None for all up to fifteen hundred
+    seed: int = 0  # root of every random choice
+    device: str = "auto"  # "auto", "cpu" or "cuda"
+    flip_labels: float = 0.0  # share of the train labels that are made wrong on purpose, 0 to 0.5
+    flip_kind: str = "uniform"  # which wrong label these get
+    n_checkpoints: int | None = None  # instead of what the minutes pay for; likewise the next two
+    n_subsets: int | None = None  # random halves
+    n_seeds: int | None = None  # models retrained on each half
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= MAX_MINUTES:

@@ -23,8 +23,6 @@ from trak_core.subjects import Subject
 from trak_core.subjects.of_run import use_subject
 from trak_core.training.loop_trial import IGNORES_SEED
 
-__all__ = ["build", "measure", "progress_of", "settings_of", "warn_of"]
-
 USUAL_MINUTES = 20.0
 
 

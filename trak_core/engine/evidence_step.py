@@ -24,30 +24,19 @@ from trak_core.store.ledger import read_target_outcomes
 from trak_core.store.targets import read_target_scores
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["Reported", "columns_of", "evidence_tables", "lds_columns", "or_null"]
-
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Reported:
-    """The subsets that evidence is reported on, and what models retrained on them said.
+    """The subsets that evidence is reported on, and what models retrained on them said."""
 
-    Attributes:
-        masks: bool `[n_subsets, n_train]`.
-        actual: mean model outputs after retraining `[n_subsets, n_test]`.
-        ceiling: the highest mean LDS that can be reached over the reported test examples.
-        ceilings: the same for each test example `[n_test]`.
-        tests: the test examples that summaries are over, bool `[n_test]`.
-        settings: of the build.
-    """
-
-    masks: NDArray[np.bool_]
-    actual: Floats
-    ceiling: float
-    ceilings: Floats
-    tests: NDArray[np.bool_]
-    settings: BuildSettings
+    masks: NDArray[np.bool_]  # bool `[n_subsets, n_train]`
+    actual: Floats  # mean model outputs after retraining `[n_subsets, n_test]`
+    ceiling: float  # the highest mean LDS that can be reached over the reported test examples
+    ceilings: Floats  # the same for each test example `[n_test]`
+    tests: NDArray[np.bool_]  # the test examples that summaries are over, bool `[n_test]`
+    settings: BuildSettings  # of the build
 
     @classmethod
     def of(

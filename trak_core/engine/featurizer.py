@@ -11,28 +11,18 @@ from trak_core.gradients import BatchGradients, GradientComputer, StateDict, for
 from trak_core.projection import FeatureMap
 from trak_core.subjects.batches import Batch, Block
 
-__all__ = ["Features", "Featurizer"]
-
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of n examples at one checkpoint, on the CPU.
+    """What is known of n examples at one checkpoint, on the CPU."""
 
-    Attributes:
-        rows: features `[n, width]`.
-        q: weights `[n]`.
-        norm: norms of the gradients `[n]`.
-        model_output: f `[n]`.
-        outputs: of the model `[n, ...]`.
-    """
-
-    rows: Tensor
-    q: Tensor
-    norm: Tensor
-    model_output: Tensor
-    outputs: Tensor
+    rows: Tensor  # features `[n, width]`
+    q: Tensor  # weights `[n]`
+    norm: Tensor  # norms of the gradients `[n]`
+    model_output: Tensor  # f `[n]`
+    outputs: Tensor  # of the model `[n, ...]`
 
 
 class Featurizer:

@@ -21,8 +21,6 @@ from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Answer, Task
 from trak_core.training.weights import Checkpoints, digest_of
 
-__all__ = ["BLOCK", "BLOCK_BYTES", "Fitted", "Question", "range_of"]
-
 BLOCK = 1024
 """Train examples whose features are written at once; fewer where inputs or rows are large."""
 BLOCK_BYTES = 2**26

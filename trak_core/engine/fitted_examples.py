@@ -24,8 +24,6 @@ from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Task
 from trak_core.training.weights import Checkpoints
 
-__all__ = ["FittedExamples"]
-
 ADVICE = "use fewer examples, or select fewer parameters with parameters=..."
 
 

@@ -36,8 +36,6 @@ from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Task
 from trak_core.training.weights import Checkpoints
 
-__all__ = ["FittedFeatures"]
-
 FEATURES_REVISION = 2
 """Raise it with any change of the code that changes features."""
 

@@ -14,8 +14,6 @@ from trak_core.methods import Examples, GradientSettings, MethodContext, MethodI
 from trak_core.tasks import Task
 from trak_core.training.weights import Checkpoints
 
-__all__ = ["check_needs", "copied", "find_device", "target_tensor"]
-
 
 def find_device(device: str) -> torch.device:
     """The device by name: what "auto" means here, or the one asked for; InvalidSettingError where it is not there."""

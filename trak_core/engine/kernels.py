@@ -3,8 +3,6 @@
 from trak_core.subjects import Subject
 from trak_core.training.ensemble import make_models
 
-__all__ = ["FEATURES_WHEN_PROJECTED", "kernel_proj_dim"]
-
 FEATURES_WHEN_PROJECTED = 2048
 """Dimension of projected gradients; see docs/methods.md for what it costs in LDS."""
 MAX_WHOLE_TRAIN = 8000

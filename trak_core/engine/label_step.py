@@ -21,8 +21,6 @@ from trak_core.subjects import Subject
 from trak_core.tasks import Inputs
 from trak_core.training import Ensemble, OnShare, ignore_share
 
-__all__ = ["label_tables"]
-
 Tables = dict[str, dict[str, Any]]
 
 

@@ -8,8 +8,6 @@ from trak_core.store.ledger import read_masks, read_outcomes
 from trak_core.store.masks import unpack_masks
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["Masks", "Outcomes", "RunLedger"]
-
 Masks = NDArray[np.bool_]
 Outcomes = NDArray[np.float64]
 

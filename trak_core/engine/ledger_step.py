@@ -14,8 +14,6 @@ from trak_core.store.ledger import outcome_columns, target_outcome_columns
 from trak_core.tasks import Targets, Task
 from trak_core.training import Ensemble, OnShare, Trainer, diverged
 
-__all__ = ["retrain_block"]
-
 
 def retrain_block(
     task: Task,

@@ -15,8 +15,6 @@ from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 
-__all__ = ["map_run"]
-
 REVISION = 1
 """Raise it with any change of the code that moves the points."""
 

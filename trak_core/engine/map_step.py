@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from trak_core.seeds import derive_seed
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["SPACE", "lay_out", "map_tables"]
-
 SPACE = "gradients"
 MAX_CHECKPOINTS = 4
 DIRECTIONS = 128

@@ -21,8 +21,6 @@ from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 from trak_core.subjects.of_run import can_be_made_again, why_no_subject
 
-__all__ = ["measure_run"]
-
 
 def measure_run(
     run_dir: Path,

@@ -2,8 +2,6 @@
 
 from trak_core.engine.measure_settings import MeasureSettings
 
-__all__ = ["measure_within", "models_of"]
-
 IN_RESERVE = 0.4
 """Share of the budget that is left for the methods themselves and for what was predicted too low."""
 METHODS_REMOVED = 4

@@ -8,45 +8,31 @@ from trak_core.engine.settings import METHOD_REVISION
 from trak_core.errors import InvalidSettingError
 from trak_core.methods import METHODS, find_method
 
-__all__ = ["MeasureSettings", "Truth"]
-
 
 @dataclass(frozen=True)
 class Truth:
-    """One way to ask retraining what is true.
+    """One way to ask retraining what is true."""
 
-    Attributes:
-        kind: "multi-seed" retrains on what is left, with several seeds; "single model" gives one checkpoint's own
-            training other weights: 0 for what is dropped, more for the rest, all else the same.
-        dropped: share of the train examples that is dropped.
-    """
-
+    # "multi-seed" retrains on what is left, with several seeds; "single model" gives one checkpoint's own training
+    # other weights: 0 for what is dropped, more for the rest, all else the same
     kind: str
-    dropped: float
+    dropped: float  # share of the train examples that is dropped
 
 
 @dataclass(frozen=True)
 class MeasureSettings:
     """The settings of further evidence.
 
-    Attributes:
-        methods: names of the methods.
-        n_removal_tests: test examples that removal is measured on; 0 for none.
-        removal_sizes: how many train examples are removed.
-        n_removal_seeds: models retrained for each removal.
-        n_datamodel_subsets: random halves, one model each, for methods that learn from retrained models.
-        n_truth_subsets: random subsets of each further truth; 0 for none.
-
     Raises:
         InvalidSettingError: a setting is out of its range.
     """
 
-    methods: tuple[str, ...] = tuple(METHODS)
-    n_removal_tests: int = 100
-    removal_sizes: tuple[int, ...] = (5, 10, 20, 40, 80)
-    n_removal_seeds: int = 3
-    n_datamodel_subsets: int = 400
-    n_truth_subsets: int = 50
+    methods: tuple[str, ...] = tuple(METHODS)  # names of the methods
+    n_removal_tests: int = 100  # test examples that removal is measured on; 0 for none
+    removal_sizes: tuple[int, ...] = (5, 10, 20, 40, 80)  # how many train examples are removed
+    n_removal_seeds: int = 3  # models retrained for each removal
+    n_datamodel_subsets: int = 400  # random halves, one model each, for methods that learn from retrained models
+    n_truth_subsets: int = 50  # random subsets of each further truth; 0 for none
 
     truths = (
         Truth("single model", 0.5),

@@ -12,8 +12,6 @@ from trak_core.engine.removal_step import RemovalStep
 from trak_core.engine.truth_step import retrain_datamodels, retrain_truth
 from trak_core.methods import METHODS
 
-__all__ = ["MeasureSteps", "plan"]
-
 PUBLISH_EVERY_SECONDS = 60
 N_FLIP_ROUNDS = 4
 SECONDS = {"magic": 120.0, "influence_exact": 90.0, "influence_cg": 40.0, "datamodel_lasso": 50.0, "trak_dropout": 8.0}

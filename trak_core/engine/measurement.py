@@ -23,8 +23,6 @@ from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.training import Ensemble, Trainer
 
-__all__ = ["Measurement"]
-
 Floats = NDArray[np.float64]
 
 

@@ -12,8 +12,6 @@ from trak_core.modalities import Split
 from trak_core.subjects import Subject
 from trak_core.training import Ensemble
 
-__all__ = ["examples_of", "lds_tuning", "run_context"]
-
 
 def examples_of(split: Split, device: str) -> Examples:
     """The examples of a split on a device, each with its label."""

@@ -14,8 +14,6 @@ from trak_core.evidence import measure_lds, predicted_outcomes
 from trak_core.methods import CHECKPOINT_COUNTS, METHODS
 from trak_core.store.fingerprints import score_fingerprint
 
-__all__ = ["measure_method"]
-
 logger = logging.getLogger(__name__)
 
 TRUTH_BOOTSTRAP = 200

@@ -11,8 +11,6 @@ from trak_core.gradients import Precision
 from trak_core.methods import DEFAULT_RIDGE, MethodInfo
 from trak_core.projection import PROJECTIONS
 
-__all__ = ["Options"]
-
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32", "bfloat16", "float16")
 MIN_BUDGET = 2**24
 

@@ -21,8 +21,6 @@ from trak_core.subjects import Subject
 from trak_core.training import TrainingSettings, train_ensemble
 from trak_core.training.ensemble import make_models
 
-__all__ = ["DIGITS_PACE", "Pace", "measure_pace"]
-
 TRIED_TOGETHER = 20
 """Models that are trained at once when their speed is tried; blocks of the ledger hold about as many."""
 TRIED_BATCHES = 20
@@ -36,29 +34,17 @@ HALVES_A_LABEL_MODEL = 1.6
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that parts of a build take.
+    """Seconds that parts of a build take."""
 
-    Attributes:
-        data: reading and storing.
-        model: training one model on all train examples.
-        half_model: training one on a half, among many.
-        features: projecting the gradients of one checkpoint.
-        ridge: one checkpoint's part in choosing the ridge.
-        scores: scoring with one checkpoint.
-        labels: looking for wrong labels.
-        lds: measuring the evidence.
-        map: drawing the map.
-    """
-
-    data: float
-    model: float
-    half_model: float
-    features: float
-    ridge: float
-    scores: float
-    labels: float
-    lds: float
-    map: float
+    data: float  # reading and storing
+    model: float  # training one model on all train examples
+    half_model: float  # training one on a half, among many
+    features: float  # projecting the gradients of one checkpoint
+    ridge: float  # one checkpoint's part in choosing the ridge
+    scores: float  # scoring with one checkpoint
+    labels: float  # looking for wrong labels
+    lds: float  # measuring the evidence
+    map: float  # drawing the map
 
     def build(self, n_checkpoints: int, n_subsets: int, n_seeds: int) -> float:
         """Seconds that a whole build of these sizes takes."""

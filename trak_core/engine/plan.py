@@ -10,8 +10,6 @@ from trak_core.gradients import GradientComputer, GradientPath, Layer, PackedRow
 from trak_core.projection import ProjectionKind
 from trak_core.store.schema import MAX_ARRAY
 
-__all__ = ["EXACT_LIMIT", "Plan", "choose_plan", "plan_for_method"]
-
 EXACT_LIMIT = 5000
 """Train examples up to which the exact kernel is cheaper than a projection and better."""
 USUAL_PROJ_DIM = 2048
@@ -20,27 +18,16 @@ MIN_USEFUL_PROJ_DIM = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """How an attribution is computed.
+    """How an attribution is computed."""
 
-    Attributes:
-        parameters: which of the model's parameters are differentiated.
-        gradients: the way to compute gradients.
-        gradients_reason: why that way.
-        projection: the kind of projection.
-        proj_dim: dimension of projected gradients; None without a projection.
-        projection_reason: why these.
-        batch_size: examples at once.
-        memory_budget: bytes.
-    """
-
-    parameters: str
-    gradients: GradientPath
-    gradients_reason: str
-    projection: ProjectionKind
-    proj_dim: int | None
-    projection_reason: str
-    batch_size: int
-    memory_budget: int
+    parameters: str  # which of the model's parameters are differentiated
+    gradients: GradientPath  # the way to compute gradients
+    gradients_reason: str  # why that way
+    projection: ProjectionKind  # the kind of projection
+    proj_dim: int | None  # dimension of projected gradients; None without a projection
+    projection_reason: str  # why these
+    batch_size: int  # examples at once
+    memory_budget: int  # bytes
 
     def __str__(self) -> str:
         kind = self.projection if self.proj_dim is None else f"{self.projection}, proj_dim {self.proj_dim}"

@@ -9,28 +9,18 @@ from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildState, BuildStatus, write_status
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["ProgressReporter", "Step", "run_blocks"]
-
 WRITE_EVERY_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Step:
-    """A part of a build.
+    """A part of a build."""
 
-    Attributes:
-        name: its key.
-        label: in words.
-        units: how many times it advances.
-        seconds: what it takes on two CPU cores; only the proportions matter.
-        before_scores: True when the run cannot be browsed before it is done.
-    """
-
-    name: str
-    label: str
-    units: int
-    seconds: float
-    before_scores: bool
+    name: str  # its key
+    label: str  # in words
+    units: int  # how many times it advances
+    seconds: float  # what it takes on two CPU cores; only the proportions matter
+    before_scores: bool  # True when the run cannot be browsed before it is done
 
 
 class ProgressReporter:

@@ -8,8 +8,6 @@ from trak_core.engine.fitted import Fitted, Question
 from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.subjects.batches import Block, Data
 
-__all__ = ["iter_questions"]
-
 
 def iter_questions(fitted: Fitted, data: Data, targets: Tensor | None) -> Iterator[Question]:
     """Blocks of test examples, small enough for their scores to take an eighth of the memory budget.

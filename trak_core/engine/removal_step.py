@@ -15,8 +15,6 @@ from trak_core.evidence import choose_tests, midpoints, summarize_removal
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Answer
 
-__all__ = ["RemovalStep"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -11,22 +11,16 @@ from trak_core.methods import Examples
 from trak_core.tasks import Task
 from trak_core.training import Ensemble, Trainer, diverged
 
-__all__ = ["Answers", "answers_of", "train_in_parts"]
-
 
 @dataclass(frozen=True)
 class Answers:
-    """What models say of test examples.
+    """What models say of test examples."""
 
-    Attributes:
-        margins: model outputs of the targets, float64 `[n_models, n_tests]`; NaN for models that diverged.
-        values: the answers, classes or numbers `[n_models, n_tests]`; None where the task has none of its own.
-        right: whether the answer is right, True where that means nothing, bool `[n_models, n_tests]`.
-    """
-
+    # model outputs of the targets, float64 `[n_models, n_tests]`; NaN for models that diverged
     margins: NDArray[np.float64]
+    # the answers, classes or numbers `[n_models, n_tests]`; None where the task has none of its own
     values: NDArray[Any] | None
-    right: NDArray[np.bool_]
+    right: NDArray[np.bool_]  # whether the answer is right, True where that means nothing, bool `[n_models, n_tests]`
 
 
 def train_in_parts(

@@ -30,8 +30,6 @@ from trak_core.store.run import open_run
 from trak_core.subjects import Subject
 from trak_core.training import Ensemble, Trainer
 
-__all__ = ["retrain_on_labels"]
-
 
 def retrain_on_labels(
     run_dir: Path,

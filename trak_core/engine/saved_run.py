@@ -22,8 +22,6 @@ from trak_core.training import TrainModel
 if TYPE_CHECKING:
     from trak_core.engine.attributor import Attributor
 
-__all__ = ["SAVED_AS", "Saved", "measure_saved"]
-
 SAVED_AS = "saved_as"
 """Key of a run's meta table: the fingerprint of the saved run in whose place it was built."""
 SHARE_OF_BUILD = 0.6
@@ -32,15 +30,10 @@ SHARE_OF_BUILD = 0.6
 
 @dataclass(frozen=True)
 class Saved:
-    """What a run was saved with.
+    """What a run was saved with."""
 
-    Attributes:
-        train: the train examples, as `save` was given them.
-        test: the test examples, likewise.
-    """
-
-    train: Any
-    test: Any
+    train: Any  # the train examples, as `save` was given them
+    test: Any  # the test examples, likewise
 
 
 def measure_saved(

@@ -50,8 +50,6 @@ from trak_core.tasks import Task
 if TYPE_CHECKING:
     from trak_core.engine.attributor import Attributor
 
-__all__ = ["save_run"]
-
 LIVE_PROJ_DIM = 256
 """Dimension of the features in a run whose scores come from whole gradients; for looking at new inputs only."""
 

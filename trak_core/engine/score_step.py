@@ -20,8 +20,6 @@ from trak_core.methods import CHECKPOINT_COUNTS, METHODS, Examples, MethodContex
 from trak_core.store.run_tables import target_score_columns
 from trak_core.tasks import Targets
 
-__all__ = ["score_run"]
-
 BASELINES = ("embedding", "same_class", "random")
 
 

@@ -21,33 +21,17 @@ from trak_core.store.run_tables import (
     self_influence_columns,
 )
 
-__all__ = [
-    "Scored",
-    "Tables",
-    "calibration_factor",
-    "checkpoint_prediction_columns",
-    "joined_tables",
-    "own_errors",
-]
-
 Tables = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a method gave, and what it cost.
+    """What a method gave, and what it cost."""
 
-    Attributes:
-        info: of the method.
-        scores: as the method gave them.
-        values: the scores `[n_test, n_train]`, without calibration.
-        cost: of the scores.
-    """
-
-    info: MethodInfo
-    scores: Scores
-    values: NDArray[np.float32]
-    cost: Cost
+    info: MethodInfo  # of the method
+    scores: Scores  # as the method gave them
+    values: NDArray[np.float32]  # the scores `[n_test, n_train]`, without calibration
+    cost: Cost  # of the scores
 
     @classmethod
     def by(cls, name: str, context: MethodContext, fit: Callable[[MethodContext], Scores] | None = None) -> "Scored":

@@ -11,8 +11,6 @@ from trak_core.subjects import Recipe, Subject
 from trak_core.subjects.planting import check_planting
 from trak_core.tasks import Task
 
-__all__ = ["BuildSettings"]
-
 FIT_SHARE = 0.2
 MIN_SUBSETS = 20
 METHOD_REVISION = 4
@@ -25,32 +23,21 @@ FIRST_SCHEMA = 4
 class BuildSettings:
     """The settings that decide the numbers of a run.
 
-    Attributes:
-        recipe: its name, or what kind of own data it is.
-        seed: root of every random choice.
-        device: "cpu" or "cuda", resolved.
-        n_checkpoints: models trained on all train examples.
-        proj_dim: dimension of the stored features.
-        n_subsets: half-subsets of the ledger; 0, as `n_seeds`, where models cannot be retrained.
-        n_seeds: models retrained on each subset.
-        flip_labels: share of the train labels that are made wrong on purpose, 0 to 0.5.
-        flip_kind: which wrong labels these get, "uniform" or "confusable"; "uniform" where none is made wrong.
-        model: name of the ready model that own data is built with; empty where the recipe brings a model.
-
     Raises:
         InvalidSettingError: a setting is out of its range.
     """
 
-    recipe: str
-    seed: int
-    device: str
-    n_checkpoints: int
-    proj_dim: int
-    n_subsets: int
-    n_seeds: int
-    flip_labels: float = 0.0
+    recipe: str  # its name, or what kind of own data it is
+    seed: int  # root of every random choice
+    device: str  # "cpu" or "cuda", resolved
+    n_checkpoints: int  # models trained on all train examples
+    proj_dim: int  # dimension of the stored features
+    n_subsets: int  # half-subsets of the ledger; 0, as `n_seeds`, where models cannot be retrained
+    n_seeds: int  # models retrained on each subset
+    flip_labels: float = 0.0  # share of the train labels that are made wrong on purpose, 0 to 0.5
+    # which wrong labels these get, "uniform" or "confusable"; "uniform" where none is made wrong
     flip_kind: str = "uniform"
-    model: str = ""
+    model: str = ""  # name of the ready model that own data is built with; empty where the recipe brings a model
 
     def __post_init__(self) -> None:
         # 0, 0.0 and -0.0 are the same setting, so they must have the same fingerprint.

@@ -6,8 +6,6 @@ from typing import Any
 
 from trak_core.errors import InvalidDataError, InvalidSettingError
 
-__all__ = ["digest_of", "names_of_outputs", "shown_by_split"]
-
 
 def shown_by_split(
     pictures: tuple[Sequence[bytes], Sequence[bytes]] | None,

@@ -8,17 +8,12 @@ from torch.utils._pytree import tree_flatten_with_path
 from trak_core.errors import ShapeMismatchError
 from trak_core.subjects.batches import Batch
 
-__all__ = ["Signature"]
-
 
 @dataclass(frozen=True)
 class Signature:
-    """Shapes of the inputs of one example, by name.
+    """Shapes of the inputs of one example, by name."""
 
-    Attributes:
-        shapes: name of each input to its shape; a whole-number input, such as token numbers, may vary in length.
-    """
-
+    # name of each input to its shape; a whole-number input, such as token numbers, may vary in length
     shapes: dict[str, tuple[int | str, ...]]
 
     @classmethod

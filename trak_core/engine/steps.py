@@ -50,9 +50,6 @@ from trak_core.subjects.planting import PlantedErrors
 from trak_core.tasks import Answer, Targets
 from trak_core.training import Ensemble, OnShare, Trainer, draw_half_subsets
 
-__all__ = ["BuildSteps"]
-
-
 SUBSETS_A_BLOCK = 10
 PUBLISHED_BEFORE = {"labels": "labels", "eval": "lds", "map": "map"}
 """Steps before which a run is published, unless a block is there that comes with or after them."""

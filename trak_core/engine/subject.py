@@ -10,8 +10,6 @@ from trak_core.subjects import Recipe, Subject, find_recipe
 from trak_core.subjects.of_run import read_subject
 from trak_core.subjects.planting import PlantedErrors, plant_in
 
-__all__ = ["load_subject", "read_build"]
-
 
 def load_subject(settings: BuildSettings, recipe: Recipe | None = None) -> tuple[Subject, PlantedErrors]:
     """What is trained on under these settings, and which of its train labels were made wrong on purpose.

@@ -28,8 +28,6 @@ from trak_core.training import LoopTrainer
 from trak_core.training.ensemble import StateDict, make_models
 from trak_core.training.loop_trial import IGNORES_SEED, try_loop
 
-__all__ = ["SubjectBuild", "build_subject"]
-
 N_TRIED = 4
 BY_A_LOOP = (
     "Trained by a train_model, one model after another. It weighs and relabels no example, so that MAGIC, truths of "
@@ -41,24 +39,16 @@ BY_A_LOOP = (
 class SubjectBuild:
     """What is asked for besides the subject.
 
-    Attributes:
-        minutes: that the whole build may take, the trial included.
-        seed: root of every random choice.
-        device: "auto", "cpu" or "cuda".
-        n_checkpoints: instead of what the minutes pay for; likewise the next two.
-        n_subsets: random halves.
-        n_seeds: models retrained on each half.
-
     Raises:
         InvalidSettingError: `minutes` cannot be.
     """
 
-    minutes: float = 10.0
-    seed: int = 0
-    device: str = "auto"
-    n_checkpoints: int | None = None
-    n_subsets: int | None = None
-    n_seeds: int | None = None
+    minutes: float = 10.0  # that the whole build may take, the trial included
+    seed: int = 0  # root of every random choice
+    device: str = "auto"  # "auto", "cpu" or "cuda"
+    n_checkpoints: int | None = None  # instead of what the minutes pay for; likewise the next two
+    n_subsets: int | None = None  # random halves
+    n_seeds: int | None = None  # models retrained on each half
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= MAX_MINUTES:

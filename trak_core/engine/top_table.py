@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidSettingError
 from trak_core.store.ranking import Side, strongest
 
-__all__ = ["top_table"]
-
 
 def top_table(blocks: Iterator[NDArray[np.float32]], side: Side, k: int) -> pd.DataFrame:
     """The `k` train examples at one end of the scores of each test example.

@@ -13,8 +13,6 @@ from trak_core.seeds import derive_seed
 from trak_core.store.masks import pack_masks
 from trak_core.training import draw_half_subsets, draw_subsets
 
-__all__ = ["retrain_datamodels", "retrain_truth"]
-
 logger = logging.getLogger(__name__)
 
 

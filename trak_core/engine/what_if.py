@@ -26,8 +26,6 @@ from trak_core.subjects import Subject
 from trak_core.tasks import Targets
 from trak_core.training import Ensemble, diverged
 
-__all__ = ["verify_what_if"]
-
 
 def verify_what_if(
     run_dir: Path,

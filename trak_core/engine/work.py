@@ -15,8 +15,6 @@ from trak_core.engine.progress import ProgressReporter, run_blocks
 from trak_core.errors import RunMismatchError
 from trak_core.store.writer import StoreWriter
 
-__all__ = ["Executor", "Inline", "Kind", "Work"]
-
 
 class Kind(StrEnum):
     """What is to be done; the value begins the name of the block."""
@@ -35,19 +33,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Work:
-    """One task.
+    """One task."""
 
-    Attributes:
-        kind: what is to be done.
-        fingerprint: of the run that it is a part of.
-        checkpoint: that it is done at; None where it is for all of them, or for none.
-        rows: that it is done for, such as subsets of the ledger; None for all.
-    """
-
-    kind: Kind
-    fingerprint: str
-    checkpoint: int | None = None
-    rows: range | None = None
+    kind: Kind  # what is to be done
+    fingerprint: str  # of the run that it is a part of
+    checkpoint: int | None = None  # that it is done at; None where it is for all of them, or for none
+    rows: range | None = None  # that it is done for, such as subsets of the ledger; None for all
 
     @property
     def block(self) -> str:

@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["calibration_slope"]
-
 
 def calibration_slope(predicted: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
     """Slope of actual against predicted outcomes `[n_subsets, n_test]`, each test example about its own mean.

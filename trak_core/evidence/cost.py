@@ -8,22 +8,16 @@ from dataclasses import dataclass
 
 import psutil
 
-__all__ = ["Cost", "measured_cost"]
-
 LOOK_EVERY_SECONDS = 0.005
 
 
 @dataclass
 class Cost:
-    """The cost of a block of code, filled in when it ends.
+    """The cost of a block of code, filled in when it ends."""
 
-    Attributes:
-        seconds: CPU seconds of all threads of the process.
-        peak_megabytes: by how much the resident memory of the process grew at its peak, looked at every 5 ms; memory
-            that was taken before and is used again does not count.
-    """
-
-    seconds: float = 0.0
+    seconds: float = 0.0  # CPU seconds of all threads of the process
+    # by how much the resident memory of the process grew at its peak, looked at every 5 ms; memory that was taken
+    # before and is used again does not count
     peak_megabytes: float = 0.0
 
 

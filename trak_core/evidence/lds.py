@@ -24,17 +24,6 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidSettingError
 from trak_core.seeds import derive_seed
 
-__all__ = [
-    "MIN_SUBSETS",
-    "LdsEvidence",
-    "lds_interval",
-    "lds_per_test",
-    "measure_lds",
-    "noise_ceiling",
-    "noise_ceiling_per_test",
-    "predicted_outcomes",
-]
-
 Floats = NDArray[np.float64]
 MIN_SUBSETS = 4
 """Fewer give no rank correlation worth the name."""
@@ -44,23 +33,14 @@ N_BOOTSTRAP = 1000
 
 @dataclass(frozen=True)
 class LdsEvidence:
-    """The LDS of one method over a set of subsets.
+    """The LDS of one method over a set of subsets."""
 
-    Attributes:
-        mean: over test examples.
-        ci_low: lower end of the 95% bootstrap interval of the mean.
-        ci_high: upper end.
-        per_test: `[n_test]`, NaN where undefined.
-        per_test_low: `[n_test]`, lower ends of the 95% intervals of `per_test`.
-        per_test_high: `[n_test]`, upper ends.
-    """
-
-    mean: float
-    ci_low: float
-    ci_high: float
-    per_test: Floats
-    per_test_low: Floats
-    per_test_high: Floats
+    mean: float  # over test examples
+    ci_low: float  # lower end of the 95% bootstrap interval of the mean
+    ci_high: float  # upper end
+    per_test: Floats  # `[n_test]`, NaN where undefined
+    per_test_low: Floats  # `[n_test]`, lower ends of the 95% intervals of `per_test`
+    per_test_high: Floats  # `[n_test]`, upper ends
 
 
 def predicted_outcomes(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Floats:

@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["row_correlations"]
-
 
 def row_correlations(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
     """Rank correlation of every row of two `[n, n_train]`, ties sharing their mean rank; NaN where all is the same."""

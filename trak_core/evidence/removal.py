@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from trak_core.seeds import derive_seed
 
-__all__ = ["Removal", "choose_tests", "compare_removals", "midpoints", "summarize_removal"]
-
 
 def choose_tests(candidates: NDArray[np.bool_], n: int, seed: int) -> NDArray[np.int64]:
     """Numbers of at most `n` of the candidate test examples, drawn at random, in order."""
@@ -26,21 +24,13 @@ def choose_tests(candidates: NDArray[np.bool_], n: int, seed: int) -> NDArray[np
 
 @dataclass(frozen=True)
 class Removal:
-    """One removal after retraining with several seeds.
+    """One removal after retraining with several seeds."""
 
-    Attributes:
-        model_output: margin without the removed examples, mean over seeds.
-        unremoved: margin of the same seeds with everything, mean.
-        standard_error: of the difference over seeds; NaN with one seed.
-        flipped: True when fewer than half of the models still get it right.
-        n_seeds: models that did not diverge.
-    """
-
-    model_output: float
-    unremoved: float
-    standard_error: float
-    flipped: bool
-    n_seeds: int
+    model_output: float  # margin without the removed examples, mean over seeds
+    unremoved: float  # margin of the same seeds with everything, mean
+    standard_error: float  # of the difference over seeds; NaN with one seed
+    flipped: bool  # True when fewer than half of the models still get it right
+    n_seeds: int  # models that did not diverge
 
 
 def summarize_removal(

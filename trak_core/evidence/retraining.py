@@ -31,16 +31,6 @@ from trak_core.store.retrainings import Corrections, Estimate, LabelSet, LabelTr
 from trak_core.store.run import Run
 from trak_core.subjects.of_run import why_not_made_again
 
-__all__ = [
-    "N_SEEDS",
-    "LabelSetName",
-    "TestAnswers",
-    "as_trial",
-    "compare_label_sets",
-    "crossed_estimates",
-    "why_labels_are_not_retrained",
-]
-
 N_SEEDS, FEWEST_SEEDS, MOST_SEEDS = 10, 2, 100
 CONFIDENCE = 0.95
 N_DRAWS = 10_000
@@ -111,15 +101,10 @@ def as_trial(run: Run, corrections: Corrections, n_seeds: int = N_SEEDS) -> Labe
 
 @dataclass(frozen=True)
 class TestAnswers:
-    """What models that learned from one set of labels say of the test examples.
+    """What models that learned from one set of labels say of the test examples."""
 
-    Attributes:
-        margins: of the labels, float64 `[n_seeds, n_test]`; not finite for models that diverged.
-        answers: the most probable classes, int64 `[n_seeds, n_test]`.
-    """
-
-    margins: Floats
-    answers: NDArray[np.int64]
+    margins: Floats  # of the labels, float64 `[n_seeds, n_test]`; not finite for models that diverged
+    answers: NDArray[np.int64]  # the most probable classes, int64 `[n_seeds, n_test]`
 
     __test__ = False  # the name is no pytest class
 

@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 from trak_core.seeds import derive_seed
 
-__all__ = ["tuning_tests"]
-
 TUNING_SHARE = 0.25
 
 

@@ -3,8 +3,6 @@
 import math
 from typing import Literal
 
-__all__ = ["TRUST_HIGH", "TRUST_MODERATE", "TrustLevel", "trust_level"]
-
 TrustLevel = Literal["high", "moderate", "low", "not measured"]
 
 TRUST_HIGH = 0.5

@@ -25,24 +25,16 @@ from trak_core.store.run_evidence import outcomes, reported_tests, subset_masks
 from trak_core.store.schema import ORDER_BY, TOP_K
 from trak_core.store.targets import read_target_scores
 
-__all__ = ["Check", "verify", "verify_apart"]
-
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a run.
+    """One check of a run."""
 
-    Attributes:
-        name: what is claimed.
-        ok: whether it holds.
-        detail: what was found instead, empty when it holds.
-    """
-
-    name: str
-    ok: bool
-    detail: str
+    name: str  # what is claimed
+    ok: bool  # whether it holds
+    detail: str  # what was found instead, empty when it holds
 
 
 def verify(run: Run) -> list[Check]:

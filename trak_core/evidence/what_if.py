@@ -16,8 +16,6 @@ from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified
 from trak_core.subjects.of_run import why_not_made_again
 
-__all__ = ["N_SEEDS", "Pairs", "as_question", "compare_pairs", "read_removed", "why_not_retrained"]
-
 N_SEEDS = 10
 MOST_SEEDS = 200
 CONFIDENCE = 0.95
@@ -99,16 +97,11 @@ def _check_what_stays(run: Run, gone: NDArray[np.int64]) -> None:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What pairs of models say of one test example.
+    """What pairs of models say of one test example."""
 
-    Attributes:
-        before: model outputs with everything `[n_seeds, n_classes]`; NaN for models that diverged.
-        after: model outputs without the removed examples, seed by seed.
-        answers: what the models answer, before and after: classes `[2, n_seeds]`, or zeros where there are none.
-    """
-
-    before: Floats
-    after: Floats
+    before: Floats  # model outputs with everything `[n_seeds, n_classes]`; NaN for models that diverged
+    after: Floats  # model outputs without the removed examples, seed by seed
+    # what the models answer, before and after: classes `[2, n_seeds]`, or zeros where there are none
     answers: NDArray[np.int64]
 
 

@@ -20,8 +20,6 @@ from trak_core.store.schema import TOP_K
 from trak_core.views.review import data_fingerprint
 from trak_core.views.review_tables import verdict_table
 
-__all__ = ["EXPORTS", "Export", "export_table"]
-
 Export = Literal["scores", "top", "verdicts"]
 EXPORTS: tuple[Export, ...] = get_args(Export)
 FORMATS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER true", ".json": "FORMAT json, ARRAY true"}

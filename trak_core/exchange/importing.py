@@ -38,8 +38,6 @@ from trak_core.store.run_tables import example_columns, method_columns, run_meta
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 
-__all__ = ["IMPORTED", "Imported", "import_scores"]
-
 IMPORTED = "imported"
 """In the place of a recipe's name."""
 EXAMPLES_AT_ONCE = 1024

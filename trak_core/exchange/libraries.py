@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["LIBRARIES", "ORIENTATIONS", "Library", "Orientation", "find_library"]
-
 Orientation = Literal["test-by-train", "train-by-test"]
 ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 """What the rows of a matrix are, and what its columns: `[n_test, n_train]` or `[n_train, n_test]`."""
@@ -12,15 +10,10 @@ ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 
 @dataclass(frozen=True)
 class Library:
-    """A library whose scores can be told apart.
+    """A library whose scores can be told apart."""
 
-    Attributes:
-        name: as people write it.
-        orientation: of its matrices, as the library gives them.
-    """
-
-    name: str
-    orientation: Orientation
+    name: str  # as people write it
+    orientation: Orientation  # of its matrices, as the library gives them
 
 
 LIBRARIES = {

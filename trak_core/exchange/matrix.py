@@ -12,26 +12,17 @@ from trak_core.errors import InvalidDataError, InvalidSettingError, ShapeMismatc
 from trak_core.exchange.libraries import ORIENTATIONS, Library, Orientation
 from trak_core.exchange.score_files import Found
 
-__all__ = ["ScoreMatrix", "read_matrix"]
-
 BLOCK_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
 class ScoreMatrix:
-    """Scores of all train examples for all test examples.
+    """Scores of all train examples for all test examples."""
 
-    Attributes:
-        where: they come from, for messages.
-        array: `[n_test, n_train]`, or `[n_train, n_test]`, as they were found; may lie on the disk.
-        orientation: which of the two.
-        is_reversed: True to turn the sign of every score round.
-    """
-
-    where: str
-    array: NDArray[Any]
-    orientation: Orientation
-    is_reversed: bool = False
+    where: str  # they come from, for messages
+    array: NDArray[Any]  # `[n_test, n_train]`, or `[n_train, n_test]`, as they were found; may lie on the disk
+    orientation: Orientation  # which of the two
+    is_reversed: bool = False  # True to turn the sign of every score round
 
     @property
     def n_test(self) -> int:

@@ -10,8 +10,6 @@ from trak_core.errors import InvalidDataError, ShapeMismatchError
 from trak_core.exchange.score_files import Found, from_array, open_scores
 from trak_core.store.run_tables import prediction_columns
 
-__all__ = ["answer_columns", "read_probabilities"]
-
 TOLERANCE = 1e-2
 """Of the sum of probabilities: those in half precision are that far off."""
 _TINY = 1e-37

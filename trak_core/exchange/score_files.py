@@ -21,8 +21,6 @@ from trak_core.errors import EmptyDataError, InvalidDataError, TrakCoreError
 from trak_core.exchange.libraries import LIBRARIES, Library
 from trak_core.exchange.score_tables import is_long, read_long, read_wide, wide_shape
 
-__all__ = ["Found", "from_array", "open_scores"]
-
 ENDINGS = ".npy, .mmap, .npz, .safetensors, .pt, .pth or .parquet"
 EXPERIMENTS = "experiments.json"
 """By it a folder is known as one that traker saved to."""
@@ -38,22 +36,15 @@ NAMED = 8
 
 @dataclass(frozen=True)
 class Found:
-    """A matrix that was found and not loaded yet.
+    """A matrix that was found and not loaded yet."""
 
-    Attributes:
-        where: the file, and the array in it where it has several; for messages.
-        file: its name without the folders.
-        shape: of the matrix; None for a table with a row for each pair, which has none.
-        load: gives the matrix, `[rows, columns]`; for a table of pairs, from the counts of test and train examples,
-            `[n_test, n_train]`.
-        library: that made it, where the file shows that.
-    """
-
-    where: str
-    file: str
-    shape: tuple[int, int] | None
+    where: str  # the file, and the array in it where it has several; for messages
+    file: str  # its name without the folders
+    shape: tuple[int, int] | None  # of the matrix; None for a table with a row for each pair, which has none
+    # gives the matrix, `[rows, columns]`; for a table of pairs, from the counts of test and train examples, `[n_test,
+    # n_train]`
     load: Callable[[int, int], NDArray[Any]]
-    library: Library | None = None
+    library: Library | None = None  # that made it, where the file shows that
 
 
 def open_scores(path: Path, key: str | None = None) -> Found:

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from trak_core.errors import EmptyDataError, InvalidDataError
 
-__all__ = ["is_long", "read_long", "read_wide", "wide_shape"]
-
 PAIR = ("test_idx", "train_idx", "score")
 NAMED = 8
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.exchange.matrix import ScoreMatrix
 
-__all__ = ["SIGNS", "Sign", "SignCheck", "check_sign", "choose_sign"]
-
 Sign = Literal["check", "as-is", "reversed"]
 SIGNS: tuple[Sign, ...] = get_args(Sign)
 CLEAR = 3.0
@@ -29,17 +27,11 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class SignCheck:
-    """What the labels say about the sign.
+    """What the labels say about the sign."""
 
-    Attributes:
-        n: test examples with train examples of their class and of others.
-        mean: of `d` over them; NaN where there are none.
-        t: its mean over its standard error; NaN where there are fewer than five.
-    """
-
-    n: int
-    mean: float
-    t: float
+    n: int  # test examples with train examples of their class and of others
+    mean: float  # of `d` over them; NaN where there are none
+    t: float  # its mean over its standard error; NaN where there are fewer than five
 
     @property
     def verdict(self) -> Literal["right", "reversed", "unclear"]:

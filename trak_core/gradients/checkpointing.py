@@ -18,8 +18,6 @@ from torch.overrides import TorchFunctionMode
 from trak_core.errors import InvalidModelError
 from trak_core.gradients.forward import with_weights
 
-__all__ = ["refusing_hidden_weights"]
-
 ADVICE = (
     "so gradients of single examples would be lost there. For activation checkpointing give use_reentrant=False, or "
     "switch it off (model.gradient_checkpointing_disable()): attribution does not need it. An autograd Function of "

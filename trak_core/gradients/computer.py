@@ -18,14 +18,14 @@ from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.errors import InvalidModelError, InvalidSettingError, TrakCoreError
 from trak_core.gradients.checkpointing import refusing_hidden_weights
-from trak_core.gradients.forward import Inputs, StateDict, count, prepared, run_model, take
+from trak_core.gradients.forward import StateDict, run_model
 from trak_core.gradients.functional import loop_gradients, vmap_gradients
-from trak_core.gradients.hooks import HookedModules, UnhookableError, hooked_gradients
+from trak_core.gradients.hooks import HookedModules, hooked_gradients
 from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
 from trak_core.gradients.layers import Layer
-from trak_core.tasks import Task
-
-__all__ = ["WAYS", "BatchGradients", "GradientComputer", "GradientPath", "Precision"]
+from trak_core.gradients.module_gradients import UnhookableError
+from trak_core.inputs import count, take
+from trak_core.tasks import Inputs, Task, prepared
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +49,12 @@ ALONE = (
 
 @dataclass(frozen=True)
 class BatchGradients:
-    """Everything that one pass over a batch of n examples gives.
+    """Everything that one pass over a batch of n examples gives."""
 
-    Attributes:
-        outputs: of the model `[n, ...]`.
-        model_output: f `[n]`.
-        q: weights `[n]`.
-        layers: gradients of f, layer by layer.
-    """
-
-    outputs: Tensor
-    model_output: Tensor
-    q: Tensor
-    layers: Sequence[LayerGradients]
+    outputs: Tensor  # of the model `[n, ...]`
+    model_output: Tensor  # f `[n]`
+    q: Tensor  # weights `[n]`
+    layers: Sequence[LayerGradients]  # gradients of f, layer by layer
 
 
 class GradientComputer:

@@ -8,23 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from trak_core.errors import NoLogitsError
-from trak_core.inputs import count, take, to_device
-from trak_core.tasks import Inputs, Model, call, prepared, read_logits
-
-__all__ = [
-    "Inputs",
-    "OutputsOf",
-    "StateDict",
-    "call",
-    "count",
-    "dtype_of",
-    "prepared",
-    "read_outputs",
-    "run_model",
-    "take",
-    "to_device",
-    "with_weights",
-]
+from trak_core.tasks import Inputs, Model, read_logits
 
 StateDict = dict[str, Tensor]
 OutputsOf = Callable[[Model, Inputs], Tensor]

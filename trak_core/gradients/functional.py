@@ -8,20 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from trak_core.gradients.forward import (
-    Inputs,
-    StateDict,
-    dtype_of,
-    read_outputs,
-    run_model,
-    take,
-    with_weights,
-)
+from trak_core.gradients.forward import StateDict, dtype_of, read_outputs, run_model, with_weights
 from trak_core.gradients.layer_gradients import ExplicitGradients
 from trak_core.gradients.layers import Layer
-from trak_core.tasks import Task
-
-__all__ = ["loop_gradients", "mapped", "vmap_gradients"]
+from trak_core.inputs import take
+from trak_core.tasks import Inputs, Task
 
 Computed = tuple[Tensor, list[ExplicitGradients]]
 

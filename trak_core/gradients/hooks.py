@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._pytree import tree_flatten
 
-from trak_core.gradients.forward import Inputs, StateDict, count, dtype_of, read_outputs, with_weights
+from trak_core.gradients.forward import StateDict, dtype_of, read_outputs, with_weights
 from trak_core.gradients.layer_gradients import ExplicitGradients, LayerGradients, SummedGradients, TableRows
 from trak_core.gradients.layers import Layer, is_transposed
 from trak_core.gradients.module_gradients import ModuleRun, UnhookableError, has_formula, module_gradients
 from trak_core.gradients.shared_layers import SharedLayers
-from trak_core.tasks import Task
-
-__all__ = ["HookedModules", "UnhookableError", "hooked_gradients"]
+from trak_core.inputs import count
+from trak_core.tasks import Inputs, Task
 
 
 class HookedModules:

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from trak_core.gradients.layers import Layer
 
-__all__ = ["ExplicitGradients", "LayerGradients", "OuterProducts", "SummedGradients", "TableRows", "form"]
-
 
 class LayerGradients(Protocol):
     """Gradients of n examples with respect to one layer."""
@@ -42,15 +40,10 @@ class LayerGradients(Protocol):
 
 @dataclass(frozen=True)
 class ExplicitGradients:
-    """Gradients that are formed already.
+    """Gradients that are formed already."""
 
-    Attributes:
-        layer: the layer.
-        values: `[n, layer.size]`, rows of the layer's matrix one after another.
-    """
-
-    layer: Layer
-    values: Tensor
+    layer: Layer  # the layer
+    values: Tensor  # `[n, layer.size]`, rows of the layer's matrix one after another
 
     def write(self, out: Tensor, start: int, stop: int) -> None:
         """As in `LayerGradients`."""
@@ -69,22 +62,17 @@ class ExplicitGradients:
 
 @dataclass(frozen=True)
 class OuterProducts:
-    """Gradients of a Linear or Conv layer: `sum over t of delta_t (activation_t, 1)^T`.
+    """Gradients of a Linear or Conv layer: `sum over t of delta_t (activation_t, 1)^T`."""
 
-    Attributes:
-        layer: the layer.
-        deltas: gradients of the model output with respect to the layer's outputs `[n, groups, T, n_rows / groups]`.
-        make_inputs: gives what the weights are multiplied with `[n, groups, T, n_columns]`, without the column of ones
-            for the bias. A function, because the patches of a Conv layer are many times its input.
-        is_single: True when each example has one outer product (T = 1, one group).
-        project: for a Conv layer of one group, gives the activations times a matrix `[n_columns, r]` without forming
-            patches: `[n, 1, T, r]`; None elsewhere.
-    """
-
-    layer: Layer
+    layer: Layer  # the layer
+    # gradients of the model output with respect to the layer's outputs `[n, groups, T, n_rows / groups]`
     deltas: Tensor
+    # gives what the weights are multiplied with `[n, groups, T, n_columns]`, without the column of ones for the bias. A
+    # function, because the patches of a Conv layer are many times its input.
     make_inputs: Callable[[], Tensor]
-    is_single: bool
+    is_single: bool  # True when each example has one outer product (T = 1, one group)
+    # for a Conv layer of one group, gives the activations times a matrix `[n_columns, r]` without forming patches: `[n,
+    # 1, T, r]`; None elsewhere
     project: Callable[[Tensor], Tensor] | None = None
 
     def write(self, out: Tensor, start: int, stop: int) -> None:
@@ -130,17 +118,11 @@ class OuterProducts:
 
 @dataclass(frozen=True)
 class TableRows:
-    """Gradients of an Embedding: the output gradient of each position belongs to the row that it looked up.
+    """Gradients of an Embedding: the output gradient of each position belongs to the row that it looked up."""
 
-    Attributes:
-        layer: the layer.
-        indices: rows looked up `[n, T]` int64.
-        deltas: output gradients `[n, T, n_columns]`, zero for the padding row.
-    """
-
-    layer: Layer
-    indices: Tensor
-    deltas: Tensor
+    layer: Layer  # the layer
+    indices: Tensor  # rows looked up `[n, T]` int64
+    deltas: Tensor  # output gradients `[n, T, n_columns]`, zero for the padding row
 
     def write(self, out: Tensor, start: int, stop: int) -> None:
         """As in `LayerGradients`."""
@@ -181,14 +163,10 @@ class TableRows:
 
 @dataclass(frozen=True)
 class SummedGradients:
-    """Gradients of a layer whose parameters are shared: the sum over the modules that use them.
+    """Gradients of a layer whose parameters are shared: the sum over the modules that use them."""
 
-    Attributes:
-        layer: the layer.
-        parts: of each module. Those of a module that has another bias, or none, lack the last column.
-    """
-
-    layer: Layer
+    layer: Layer  # the layer
+    # of each module. Those of a module that has another bias, or none, lack the last column.
     parts: tuple[LayerGradients, ...]
 
     def write(self, out: Tensor, start: int, stop: int) -> None:

@@ -14,33 +14,23 @@ from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError
 
-__all__ = ["Layer", "LayerKind", "find_layers", "is_matrix", "is_transposed", "n_parameters"]
-
 LayerKind = Literal["matrix", "table", "vector"]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The selected parameters of one module, seen as a matrix `[n_rows, n_columns]`.
+    """The selected parameters of one module, seen as a matrix `[n_rows, n_columns]`."""
 
-    Attributes:
-        name: of the module; empty for the model itself.
-        kind: "matrix" for Linear and Conv (a row is an output, the bias is the last column) and for an Embedding that
-            shares its weight with one of them, "table" for any other Embedding (a row is an entry), "vector" for
-            everything else (one column).
-        parameters: full names of the parameters, weight before bias.
-        n_rows: rows of the matrix.
-        n_columns: columns of the matrix.
-        start: number of parameters in the layers before this one.
-        transposed: True where the module keeps its weight as `[n_inputs, n_rows]`, as `Conv1D` of Hugging Face does.
-    """
-
-    name: str
+    name: str  # of the module; empty for the model itself
+    # "matrix" for Linear and Conv (a row is an output, the bias is the last column) and for an Embedding that shares
+    # its weight with one of them, "table" for any other Embedding (a row is an entry), "vector" for everything else
+    # (one column)
     kind: LayerKind
-    parameters: tuple[str, ...]
-    n_rows: int
-    n_columns: int
-    start: int
+    parameters: tuple[str, ...]  # full names of the parameters, weight before bias
+    n_rows: int  # rows of the matrix
+    n_columns: int  # columns of the matrix
+    start: int  # number of parameters in the layers before this one
+    # True where the module keeps its weight as `[n_inputs, n_rows]`, as `Conv1D` of Hugging Face does
     transposed: bool = False
 
     @property

@@ -22,8 +22,6 @@ from trak_core.gradients.layer_gradients import (
 )
 from trak_core.gradients.layers import Layer, is_transposed
 
-__all__ = ["ModuleRun", "UnhookableError", "has_formula", "module_gradients"]
-
 _CHANNELS_FIRST = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)
 _NORMS = (nn.LayerNorm, nn.RMSNorm, *_CHANNELS_FIRST)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -35,21 +33,15 @@ class UnhookableError(TrakCoreError, ValueError):
 
 @dataclass(frozen=True)
 class ModuleRun:
-    """One run of a module.
+    """One run of a module."""
 
-    Attributes:
-        arguments: positional and then keyword arguments, tensors detached.
-        keywords: names of the latter.
-        delta: gradient of the model output at the module's output, in the type of the weights. `[n, ...]`, or
-            `[n * k, ...]` where the module ran on k rows of each example; for a module that ran once for the whole
-            batch `[n, *shape of the output]`.
-        is_shared: True where it ran once for the whole batch.
-    """
-
-    arguments: list[Any]
-    keywords: tuple[str, ...]
+    arguments: list[Any]  # positional and then keyword arguments, tensors detached
+    keywords: tuple[str, ...]  # names of the latter
+    # gradient of the model output at the module's output, in the type of the weights. `[n, ...]`, or `[n * k, ...]`
+    # where the module ran on k rows of each example; for a module that ran once for the whole batch `[n, *shape of the
+    # output]`.
     delta: Tensor
-    is_shared: bool
+    is_shared: bool  # True where it ran once for the whole batch
 
     @property
     def inputs(self) -> Tensor:

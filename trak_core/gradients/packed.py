@@ -15,20 +15,13 @@ from trak_core.errors import InvalidModelError
 from trak_core.gradients.layer_gradients import ExplicitGradients, LayerGradients, OuterProducts, form
 from trak_core.gradients.layers import Layer
 
-__all__ = ["PackedRows"]
-
 
 @dataclass(frozen=True)
 class PackedRows:
-    """How gradients lie in packed rows.
+    """How gradients lie in packed rows."""
 
-    Attributes:
-        layers: all layers, in order.
-        factored: names of the layers that are kept as factors; the others are kept whole.
-    """
-
-    layers: tuple[Layer, ...]
-    factored: frozenset[str]
+    layers: tuple[Layer, ...]  # all layers, in order
+    factored: frozenset[str]  # names of the layers that are kept as factors; the others are kept whole
 
     @property
     def width(self) -> int:

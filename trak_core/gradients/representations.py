@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError
-from trak_core.gradients.forward import Inputs, StateDict, call, count, take, with_weights
-from trak_core.tasks import Task
-
-__all__ = ["representations"]
+from trak_core.gradients.forward import StateDict, with_weights
+from trak_core.inputs import count, take
+from trak_core.tasks import Inputs, Task, call
 
 BATCH = 2048
 """Inputs that go through the model at once."""

@@ -19,9 +19,7 @@ from torch.autograd.graph import GradientEdge
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from trak_core.gradients.forward import Inputs
-
-__all__ = ["SharedLayers"]
+from trak_core.tasks import Inputs
 
 MARK = "_trak_batch"
 

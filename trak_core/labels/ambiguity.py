@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-__all__ = ["ambiguous", "calibrated"]
-
 IN_THE_RUNNING = 0.5
 SMALLEST_PROBABILITY = 1e-12
 WIDEST = 4.0

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from trak_core.errors import NeedNotMetError
 
-__all__ = ["cleanlab_signals"]
-
 METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 
 

@@ -20,25 +20,17 @@ from numpy.typing import NDArray
 
 from trak_core.labels.nearest import nearest, unit_rows
 
-__all__ = ["CLOSE", "Twins", "find_twins"]
-
 CLOSE = 0.25
 """Of the usual distance to the nearest neighbour: what is closer is nearly the same."""
 
 
 @dataclass(frozen=True)
 class Twins:
-    """Train examples that have a twin, by number.
+    """Train examples that have a twin, by number."""
 
-    Attributes:
-        train_idx: int64 `[n]`, rising.
-        other_idx: the nearest one, of the lowest number among copies: int64 `[n]`.
-        likeness: 1 for a copy, 1 - 0.25 at the most distant that counts: float64 `[n]`.
-    """
-
-    train_idx: NDArray[np.int64]
-    other_idx: NDArray[np.int64]
-    likeness: NDArray[np.float64]
+    train_idx: NDArray[np.int64]  # int64 `[n]`, rising
+    other_idx: NDArray[np.int64]  # the nearest one, of the lowest number among copies: int64 `[n]`
+    likeness: NDArray[np.float64]  # 1 for a copy, 1 - 0.25 at the most distant that counts: float64 `[n]`
 
 
 def find_twins(train: NDArray[Any], test: NDArray[Any]) -> tuple[Twins, Twins]:

@@ -21,29 +21,19 @@ from trak_core.labels.ambiguity import ambiguous
 from trak_core.labels.duplicates import Twins, find_twins
 from trak_core.labels.rarity import outliers, under_represented
 
-__all__ = ["FINDING_KINDS", "Finding", "FindingKind", "find_oddities", "finding_columns"]
-
 FindingKind = Literal["near_duplicate", "leak", "outlier", "ambiguous", "under_represented"]
 FINDING_KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is odd about a train example.
+    """One thing that is odd about a train example."""
 
-    Attributes:
-        kind: what is odd.
-        train_idx: of the train example.
-        score: higher for what is odder; its unit differs by kind.
-        other_split: "train" or "test", where the other example of a pair is; None for what is no pair.
-        other_idx: its number there; None likewise.
-    """
-
-    kind: FindingKind
-    train_idx: int
-    score: float
-    other_split: str | None = None
-    other_idx: int | None = None
+    kind: FindingKind  # what is odd
+    train_idx: int  # of the train example
+    score: float  # higher for what is odder; its unit differs by kind
+    other_split: str | None = None  # "train" or "test", where the other example of a pair is; None for what is no pair
+    other_idx: int | None = None  # its number there; None likewise
 
 
 def find_oddities(

@@ -16,16 +16,6 @@ from trak_core.seeds import derive_seed
 from trak_core.tasks import Inputs, Targets, Task
 from trak_core.training import Ensemble, OnShare, Trainer, ignore_share
 
-__all__ = [
-    "ALWAYS_IN",
-    "FoldModels",
-    "assign_folds",
-    "class_log_probabilities",
-    "draw_folds",
-    "train_folds",
-    "training_sets",
-]
-
 ALWAYS_IN = -1
 """The fold of an example that is its whole class: without it no model would know that there is such a class."""
 
@@ -54,17 +44,11 @@ def assign_folds(labels: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[
 
 @dataclass(frozen=True)
 class FoldModels:
-    """Models that each left a fold out, repetition by repetition.
+    """Models that each left a fold out, repetition by repetition."""
 
-    Attributes:
-        ensemble: the models: fold after fold of the first repetition, then of the second, and so on.
-        folds: of every example, by repetition: int64 `[n_repeats, n]`.
-        n_folds: in each repetition.
-    """
-
-    ensemble: Ensemble
-    folds: NDArray[np.int64]
-    n_folds: int
+    ensemble: Ensemble  # the models: fold after fold of the first repetition, then of the second, and so on
+    folds: NDArray[np.int64]  # of every example, by repetition: int64 `[n_repeats, n]`
+    n_folds: int  # in each repetition
 
     @property
     def judges(self) -> NDArray[np.int64]:

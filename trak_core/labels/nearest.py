@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["nearest", "unit_rows"]
-
 PAIRS_AT_ONCE = 2**22
 """Cosines that are held at a time: 17 MB, and twice as much for the numbers of the nearest."""
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from trak_core.labels.signals import log_probabilities
 
-__all__ = ["pool_opinions"]
-
 N_STEPS = 100
 
 

@@ -12,35 +12,22 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError
 
-__all__ = ["Quality", "auroc", "average_precision", "inspected_for", "quality", "ranked", "recall_at"]
-
 Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What a ranking of labels is worth.
+    """What a ranking of labels is worth."""
 
-    Attributes:
-        n: labels ranked.
-        n_wrong: of them, those that are wrong.
-        auroc: chance that a wrong label is ranked above a right one; 0.5 for a ranking that knows nothing.
-        average_precision: mean over the wrong labels of the share of wrong ones down to each; `n_wrong / n` for a
-            ranking that knows nothing.
-        recall_at_10: share of the wrong labels among the first 10%; likewise the next two.
-        recall_at_15: among the first 15%.
-        recall_at_20: among the first 20%.
-        inspected_for_95: share that must be inspected to find 95% of the wrong labels.
-    """
-
-    n: int
-    n_wrong: int
-    auroc: float
+    n: int  # labels ranked
+    n_wrong: int  # of them, those that are wrong
+    auroc: float  # chance that a wrong label is ranked above a right one; 0.5 for a ranking that knows nothing
+    # mean over the wrong labels of the share of wrong ones down to each; `n_wrong / n` for a ranking that knows nothing
     average_precision: float
-    recall_at_10: float
-    recall_at_15: float
-    recall_at_20: float
-    inspected_for_95: float
+    recall_at_10: float  # share of the wrong labels among the first 10%; likewise the next two
+    recall_at_15: float  # among the first 15%
+    recall_at_20: float  # among the first 20%
+    inspected_for_95: float  # share that must be inspected to find 95% of the wrong labels
 
 
 def quality(scores: NDArray[Any], wrong: Booleans) -> Quality:

@@ -21,8 +21,6 @@ from scipy.sparse.csgraph import connected_components
 
 from trak_core.labels.nearest import nearest, unit_rows
 
-__all__ = ["outliers", "under_represented"]
-
 N_NEIGHBOURS = 10
 FENCE = 1.5
 MOST_OUTLIERS = 0.02

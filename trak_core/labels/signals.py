@@ -26,18 +26,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "FLOOR",
-    "SMALL_CLASS",
-    "label_margins",
-    "likely_wrong",
-    "log_probabilities",
-    "log_votes",
-    "own_class_harm",
-    "suggested_labels",
-    "suspect_columns",
-]
-
 FLOOR = 1e-6
 """A model is taken to be never more certain than this."""
 PRIOR_VOTES = 0.5

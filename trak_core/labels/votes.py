@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["neighbour_votes"]
-
 N_NEIGHBOURS = 20
 SHARPNESS = 10.0
 """A neighbour whose cosine is higher by .1 counts e times as much."""

@@ -28,8 +28,6 @@ from trak_core.seeds import derive_seed
 from trak_core.tasks import Inputs, Task
 from trak_core.training import OnShare, Trainer, diverged, ignore_share
 
-__all__ = ["N_FOLDS", "N_MODELS", "N_REPEATS", "Opinions", "hear_witnesses"]
-
 N_FOLDS, N_REPEATS = 5, 4
 N_MODELS = 2 * N_FOLDS * N_REPEATS
 """Models trained, in both looks together."""
@@ -37,45 +35,35 @@ N_MODELS = 2 * N_FOLDS * N_REPEATS
 
 @dataclass(frozen=True)
 class Opinions:
-    """What is said of every train example by witnesses that were not told its label.
+    """What is said of every train example by witnesses that were not told its label."""
 
-    Attributes:
-        folds: int64 `[n_train]`, of the first repetition of the first look; -1 for the only example of a class.
-        out_of_fold: probabilities by the models of the first look that left the example out, averaged over repetitions:
-            float64 `[n_train, n_classes]`.
-        pooled: probabilities of all witnesses in one, likewise.
-        weights: of the witnesses in the pool, by name.
-        signals: to scores `[n_train]`, higher for a more suspicious label: "combined", "out_of_fold", "second_look",
-            "neighbours" and "disagreement".
-        left_nothing_out: whether the second look was trained on everything, because without what the first look finds
-            wrong some model would have had less than a batch.
-        n_diverged: how many models diverged and are heard nowhere, by look; looks without any are left out.
-    """
-
+    # int64 `[n_train]`, of the first repetition of the first look; -1 for the only example of a class
     folds: NDArray[np.int64]
+    # probabilities by the models of the first look that left the example out, averaged over repetitions: float64
+    # `[n_train, n_classes]`
     out_of_fold: NDArray[np.float64]
-    pooled: NDArray[np.float64]
-    weights: dict[str, float]
+    pooled: NDArray[np.float64]  # probabilities of all witnesses in one, likewise
+    weights: dict[str, float]  # of the witnesses in the pool, by name
+    # to scores `[n_train]`, higher for a more suspicious label: "combined", "out_of_fold", "second_look", "neighbours"
+    # and "disagreement"
     signals: dict[str, NDArray[np.float64]]
+    # whether the second look was trained on everything, because without what the first look finds wrong some model
+    # would have had less than a batch
     left_nothing_out: bool = False
+    # how many models diverged and are heard nowhere, by look; looks without any are left out
     n_diverged: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What models say that left the example out.
+    """What models say that left the example out."""
 
-    Attributes:
-        models: all of them, those that diverged included.
-        logits: of the model that judges each example, by repetition: float32 `[n_repeats, n_train, n_classes]`.
-        heard: whether that model did not diverge, bool `[n_repeats, n_train]`; of each example one at least.
-        n_diverged: how many models did.
-    """
-
-    models: FoldModels
+    models: FoldModels  # all of them, those that diverged included
+    # of the model that judges each example, by repetition: float32 `[n_repeats, n_train, n_classes]`
     logits: NDArray[np.float32]
+    # whether that model did not diverge, bool `[n_repeats, n_train]`; of each example one at least
     heard: NDArray[np.bool_]
-    n_diverged: int
+    n_diverged: int  # how many models did
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:

@@ -12,8 +12,6 @@ from trak_core.store.ranking import strongest
 from trak_core.store.run import Run
 from trak_core.store.run_evidence import reported_tests
 
-__all__ = ["Agreement", "Probe", "compare", "draw_probes", "mean_spearman", "slope"]
-
 Scores = NDArray[np.float32]
 N_PROBES = 40
 """Test examples of each kind: enough for a mean correlation to two digits, few enough to score in a second."""
@@ -22,34 +20,21 @@ TOP = 20
 
 @dataclass(frozen=True)
 class Agreement:
-    """Live scores beside stored ones.
+    """Live scores beside stored ones."""
 
-    Attributes:
-        spearman: rank correlation over the train examples, mean over test examples.
-        top_overlap: how many of the 20 strongest proponents are the same, mean over test examples.
-        n_top: 20, or fewer where there are fewer train examples.
-        n_test: test examples that it is measured on; no setting was chosen on them.
-    """
-
-    spearman: float
-    top_overlap: float
-    n_top: int
-    n_test: int
+    spearman: float  # rank correlation over the train examples, mean over test examples
+    top_overlap: float  # how many of the 20 strongest proponents are the same, mean over test examples
+    n_top: int  # 20, or fewer where there are fewer train examples
+    n_test: int  # test examples that it is measured on; no setting was chosen on them
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Test examples with their stored scores, to choose settings by or to measure on.
+    """Test examples with their stored scores, to choose settings by or to measure on."""
 
-    Attributes:
-        test_idx: int64 `[n]`.
-        targets: the class that is explained of each, int64 `[n]`.
-        stored: scores `[n, n_train]`.
-    """
-
-    test_idx: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    stored: Scores
+    test_idx: NDArray[np.int64]  # int64 `[n]`
+    targets: NDArray[np.int64]  # the class that is explained of each, int64 `[n]`
+    stored: Scores  # scores `[n, n_train]`
 
 
 def draw_probes(run: Run, other_class: bool) -> tuple[Probe, Probe]:

@@ -18,8 +18,6 @@ from trak_core.live.scorer import LiveScorer, prepare_scorer
 from trak_core.modalities import find_modality
 from trak_core.store.run import Run
 
-__all__ = ["attribute_inputs", "encode_inputs", "live_scorer"]
-
 N_KEPT = 2
 """Scorers in memory; the one used longest ago goes first."""
 

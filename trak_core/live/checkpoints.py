@@ -18,23 +18,16 @@ from trak_core.methods import CheckpointKernel, GradientRows, SolvedKernel
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 
-__all__ = ["LiveCheckpoint", "exact_bytes", "exact_kernel", "feature_bytes", "feature_kernel", "feature_map"]
-
 BYTES = 4
 """Of a float32."""
 
 
 @dataclass(frozen=True)
 class LiveCheckpoint:
-    """One checkpoint, ready to score new inputs.
+    """One checkpoint, ready to score new inputs."""
 
-    Attributes:
-        weights: of the model.
-        kernel: over the train examples, with its ridge.
-    """
-
-    weights: StateDict
-    kernel: SolvedKernel
+    weights: StateDict  # of the model
+    kernel: SolvedKernel  # over the train examples, with its ridge
 
     def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
         """Attributions `[m, n_train]` float32 of m inputs and what is asked about them `[m, ...]`."""

@@ -19,32 +19,19 @@ from trak_core.subjects import OWN_SUBJECT, Subject
 from trak_core.subjects.of_run import read_subject, why_no_subject
 from trak_core.training.ensemble import make_models
 
-__all__ = ["LiveContext", "read_context", "read_features"]
-
 
 @dataclass(frozen=True)
 class LiveContext:
-    """A run's model, data and weights, on the CPU.
+    """A run's model, data and weights, on the CPU."""
 
-    Attributes:
-        subject: with the labels that the checkpoints were trained on.
-        architecture: supplies the forward pass.
-        states: weights of the checkpoints, by checkpoint_id.
-        train_inputs: as the model takes them, `[n_train, ...]` each.
-        train_labels: `[n_train]`, the ones that the checkpoints were trained on.
-        test_inputs: likewise, `[n_test, ...]` each.
-        test_labels: `[n_test]`.
-        q: weights of the train examples, mean over checkpoints `[n_train]`, float32.
-    """
-
-    subject: Subject
-    architecture: nn.Module
-    states: list[StateDict]
-    train_inputs: Inputs
-    train_labels: Tensor
-    test_inputs: Inputs
-    test_labels: Tensor
-    q: Tensor
+    subject: Subject  # with the labels that the checkpoints were trained on
+    architecture: nn.Module  # supplies the forward pass
+    states: list[StateDict]  # weights of the checkpoints, by checkpoint_id
+    train_inputs: Inputs  # as the model takes them, `[n_train, ...]` each
+    train_labels: Tensor  # `[n_train]`, the ones that the checkpoints were trained on
+    test_inputs: Inputs  # likewise, `[n_test, ...]` each
+    test_labels: Tensor  # `[n_test]`
+    q: Tensor  # weights of the train examples, mean over checkpoints `[n_train]`, float32
 
 
 def read_context(run: Run) -> LiveContext:

@@ -20,22 +20,14 @@ from trak_core.subjects.of_run import holds_its_data, new_input_reader, why_no_s
 if TYPE_CHECKING:
     from trak_core.live.scorer import Answer
 
-__all__ = ["ExplainedInput", "example_text", "explain_new", "fields_of", "invitation_of", "why_not_live"]
-
 
 @dataclass(frozen=True)
 class ExplainedInput:
-    """A new input, and the answer to it.
+    """A new input, and the answer to it."""
 
-    Attributes:
-        media: what it looks like to the model.
-        steps: what was done to bring it to the look of the data, a sentence each.
-        answer: of the model, with scores.
-    """
-
-    media: tuple[Medium, ...]
-    steps: tuple[str, ...]
-    answer: Answer
+    media: tuple[Medium, ...]  # what it looks like to the model
+    steps: tuple[str, ...]  # what was done to bring it to the look of the data, a sentence each
+    answer: Answer  # of the model, with scores
 
 
 def why_not_live(run: Run) -> str | None:

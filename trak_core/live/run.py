@@ -10,8 +10,6 @@ from trak_core.live import LIVE_METHOD
 from trak_core.store.catalog import find_run
 from trak_core.store.run import Run
 
-__all__ = ["LiveRun", "open_run"]
-
 
 class LiveRun(Run):
     """A published run that also scores new inputs. Made by `open_run`; can be used from many threads at once."""

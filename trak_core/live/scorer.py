@@ -39,8 +39,6 @@ from trak_core.tasks import Answer as Said
 from trak_core.tasks import Inputs, Targets, Task
 from trak_core.training import Ensemble
 
-__all__ = ["MEMORY_BYTES", "Answer", "LiveScorer", "Way", "prepare_scorer"]
-
 Way = Literal["exact", "features"]
 MEMORY_BYTES = 160 * 2**20
 """For what checkpoints keep; fewer checkpoints are used where it is too little for all of them."""
@@ -51,23 +49,15 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says of one new input, and why.
+    """What the model says of one new input, and why."""
 
-    Attributes:
-        predicted: the class that it answers.
-        probabilities: of all classes, mean over checkpoints `[n_classes]`, float32.
-        scores: `[n_classes, n_train]` float32, in the unit of the stored ones: row c explains class c.
-        agreement: of live with stored scores, for labels; None where it could not be measured.
-        agreement_of_others: the same for classes other than the label.
-        unlike: how far the input is from the train examples.
-    """
-
-    predicted: int
-    probabilities: NDArray[np.float32]
+    predicted: int  # the class that it answers
+    probabilities: NDArray[np.float32]  # of all classes, mean over checkpoints `[n_classes]`, float32
+    # `[n_classes, n_train]` float32, in the unit of the stored ones: row c explains class c
     scores: NDArray[np.float32]
-    agreement: Agreement | None
-    agreement_of_others: Agreement | None
-    unlike: Unlike
+    agreement: Agreement | None  # of live with stored scores, for labels; None where it could not be measured
+    agreement_of_others: Agreement | None  # the same for classes other than the label
+    unlike: Unlike  # how far the input is from the train examples
 
     def agreement_for(self, target: int) -> Agreement | None:
         """The agreement that holds for scores that explain a class."""
@@ -76,43 +66,24 @@ class Answer:
 
 @dataclass(frozen=True)
 class LiveScorer:
-    """Ready to score inputs of one run. Made by `prepare_scorer`; threads may share it and take turns.
+    """Ready to score inputs of one run. Made by `prepare_scorer`; threads may share it and take turns."""
 
-    Attributes:
-        way: "exact" or "features".
-        checkpoints: in use, by checkpoint_id from 0.
-        ridge: relative to the mean squared norm.
-        factor: to the unit of stored scores for labels.
-        factor_of_others: the same for other classes.
-        q: weights of the train examples `[n_train]`.
-        task: on the query side.
-        gradients: of the model output, on the query side.
-        ensemble: all checkpoints, for probabilities.
-        likeness: to the train examples.
-        modality: name of the modality of its examples.
-        encoding: what turns new examples into inputs; None where the run does not tell.
-        example: inputs of one train example, whose form new inputs must have.
-        agreement: for labels.
-        agreement_of_others: for other classes.
-        n_bytes: memory that `checkpoints` keep.
-    """
-
-    way: Way
-    checkpoints: list[LiveCheckpoint]
-    ridge: float
-    factor: float
-    factor_of_others: float
-    q: Tensor
-    task: Task
-    gradients: GradientRows
-    ensemble: Ensemble
-    likeness: Likeness
-    modality: str
-    encoding: Encoding | None
-    example: ArrayInputs
-    agreement: Agreement | None
-    agreement_of_others: Agreement | None
-    n_bytes: int
+    way: Way  # "exact" or "features"
+    checkpoints: list[LiveCheckpoint]  # in use, by checkpoint_id from 0
+    ridge: float  # relative to the mean squared norm
+    factor: float  # to the unit of stored scores for labels
+    factor_of_others: float  # the same for other classes
+    q: Tensor  # weights of the train examples `[n_train]`
+    task: Task  # on the query side
+    gradients: GradientRows  # of the model output, on the query side
+    ensemble: Ensemble  # all checkpoints, for probabilities
+    likeness: Likeness  # to the train examples
+    modality: str  # name of the modality of its examples
+    encoding: Encoding | None  # what turns new examples into inputs; None where the run does not tell
+    example: ArrayInputs  # inputs of one train example, whose form new inputs must have
+    agreement: Agreement | None  # for labels
+    agreement_of_others: Agreement | None  # for other classes
+    n_bytes: int  # memory that `checkpoints` keep
     # Gradients are caught by hooks on one shared module, so two threads must not compute them at once.
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

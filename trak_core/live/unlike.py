@@ -16,27 +16,18 @@ from torch import Tensor, nn
 from trak_core.gradients import Inputs, StateDict, representations
 from trak_core.inputs import count
 
-__all__ = ["Likeness", "Unlike"]
-
 N_CHECKPOINTS = 5
 PERCENTILE = 99.0
 
 
 @dataclass(frozen=True)
 class Unlike:
-    """How far an input is from the train examples.
+    """How far an input is from the train examples."""
 
-    Attributes:
-        distance: to the nearest train example, 0 to 2.
-        usual: the 99th percentile of that distance over the run's test examples.
-        known: share of its words that the model knows, 0 to 1; None where it takes everything.
-        usual_known: the 1st percentile of that share over the run's test examples; None likewise.
-    """
-
-    distance: float
-    usual: float
-    known: float | None = None
-    usual_known: float | None = None
+    distance: float  # to the nearest train example, 0 to 2
+    usual: float  # the 99th percentile of that distance over the run's test examples
+    known: float | None = None  # share of its words that the model knows, 0 to 1; None where it takes everything
+    usual_known: float | None = None  # the 1st percentile of that share over the run's test examples; None likewise
 
     @property
     def is_far(self) -> bool:
@@ -51,18 +42,14 @@ class Unlike:
 
 @dataclass(frozen=True)
 class Likeness:
-    """What new inputs are compared with.
-
-    Attributes:
-        train: representations of the train examples of length 1, `[n_train, n_features]` for each checkpoint.
-        distances: of the test examples `[n_test]`, float32.
-        known: share of known words in each test text `[n_test]`; None where the model takes everything.
-    """
+    """What new inputs are compared with."""
 
     architecture: nn.Module
     states: list[StateDict]
+    # representations of the train examples of length 1, `[n_train, n_features]` for each checkpoint
     train: list[Tensor]
-    distances: NDArray[np.float32]
+    distances: NDArray[np.float32]  # of the test examples `[n_test]`, float32
+    # share of known words in each test text `[n_test]`; None where the model takes everything
     known: NDArray[np.float64] | None
 
     @classmethod

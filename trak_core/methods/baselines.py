@@ -9,8 +9,6 @@ from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 from trak_core.seeds import derive_seed
 
-__all__ = ["RandomScores", "SameClass"]
-
 
 @dataclass(frozen=True)
 class RandomScores:

@@ -13,8 +13,6 @@ from torch import Tensor
 from trak_core.methods.kernels import DualKernel, PrimalKernel
 from trak_core.projection import FeatureMap
 
-__all__ = ["CheckpointKernel", "Kernels", "SolvedKernel", "is_dual"]
-
 
 def is_dual(feature_map: FeatureMap, n_train: int) -> bool:
     """True where a kernel is cheaper, or only to be had, over train examples rather than over feature dimensions."""
@@ -115,17 +113,12 @@ class CheckpointKernel:
 
 @dataclass(frozen=True)
 class SolvedKernel:
-    """A kernel with its ridge: attributions are one product away.
+    """A kernel with its ridge: attributions are one product away."""
 
-    Attributes:
-        feature_map: whose inner products rows have.
-        train: features of the train examples `[n_train, width]` where inner products with them come first, else None.
-        operator: `[n_train, n_train]` or, without `train`, `[width, n_train]`; float32.
-    """
-
-    feature_map: FeatureMap
+    feature_map: FeatureMap  # whose inner products rows have
+    # features of the train examples `[n_train, width]` where inner products with them come first, else None
     train: Tensor | None
-    operator: Tensor
+    operator: Tensor  # `[n_train, n_train]` or, without `train`, `[width, n_train]`; float32
 
     def attribute(self, rows: Tensor) -> Tensor:
         """Attributions `[m, n_train]` float32 of features `[m, width]`, not yet weighted."""

@@ -15,8 +15,6 @@ from trak_core.methods.kernels import DEFAULT_RIDGE
 from trak_core.tasks import Task
 from trak_core.training import Log, TrainingLog
 
-__all__ = ["Examples", "Ledger", "MethodContext", "Need", "Tuning"]
-
 
 class Need(StrEnum):
     """What a method cannot do without; the value is what people read."""
@@ -53,15 +51,10 @@ MAX_HESSIAN = 10_000
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples of one split.
+    """Examples of one split."""
 
-    Attributes:
-        inputs: as the model takes them, each tensor `[n, ...]`.
-        targets: what is asked about each `[n, ...]`; of train examples, what the model was trained on.
-    """
-
-    inputs: Inputs
-    targets: Tensor
+    inputs: Inputs  # as the model takes them, each tensor `[n, ...]`
+    targets: Tensor  # what is asked about each `[n, ...]`; of train examples, what the model was trained on
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -74,28 +67,18 @@ class Examples:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Retrained models to learn from.
+    """Retrained models to learn from."""
 
-    Attributes:
-        masks: members of each subset, bool `[n_subsets, n_train]`.
-        outcomes: model outputs after retraining `[n_subsets, n_test]`, averaged over seeds.
-    """
-
-    masks: Tensor
-    outcomes: Tensor
+    masks: Tensor  # members of each subset, bool `[n_subsets, n_train]`
+    outcomes: Tensor  # model outputs after retraining `[n_subsets, n_test]`, averaged over seeds
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a method chooses its settings: on subsets and test examples that nothing is reported on.
+    """How a method chooses its settings: on subsets and test examples that nothing is reported on."""
 
-    Attributes:
-        masks: members of each subset, bool `[n_subsets, n_train]`.
-        quality: the higher the better; takes predicted outcomes `[n_subsets, n_test]`.
-    """
-
-    masks: Tensor
-    quality: Callable[[Tensor], float]
+    masks: Tensor  # members of each subset, bool `[n_subsets, n_train]`
+    quality: Callable[[Tensor], float]  # the higher the better; takes predicted outcomes `[n_subsets, n_test]`
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from torch import Tensor
 from trak_core.methods.context import Ledger, MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 
-__all__ = ["DataBanzhaf", "DatamodelLasso", "DatamodelRidge", "EmpiricalInfluence", "lasso", "ridge_regression"]
-
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Candidates, relative to the mean eigenvalue of the masks' kernel."""
 SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03)

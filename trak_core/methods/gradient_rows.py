@@ -21,27 +21,19 @@ from trak_core.gradients import (
 from trak_core.projection import FeatureMap, WholeMap
 from trak_core.tasks import Task
 
-__all__ = ["GradientRows", "GradientSettings"]
-
 MIN_ROWS, NUMBERS_AT_ONCE = 64, 2**27
 """Whole gradients are computed so many at a time, or as many as have so many numbers."""
 
 
 @dataclass(frozen=True)
 class GradientSettings:
-    """How gradients are computed.
+    """How gradients are computed."""
 
-    Attributes:
-        parameters: shell patterns of the names of those that are differentiated; None for all.
-        precision: as in `GradientComputer`; None for that of the weights.
-        way: "auto" or one of `GradientPath`.
-        batch_size: the most examples at once.
-    """
-
+    # shell patterns of the names of those that are differentiated; None for all
     parameters: str | Sequence[str] | None = None
-    precision: Precision | None = None
-    way: str = "auto"
-    batch_size: int = 512
+    precision: Precision | None = None  # as in `GradientComputer`; None for that of the weights
+    way: str = "auto"  # "auto" or one of `GradientPath`
+    batch_size: int = 512  # the most examples at once
 
 
 class GradientRows:

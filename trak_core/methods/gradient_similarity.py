@@ -16,8 +16,6 @@ from trak_core.methods.method import MethodInfo
 from trak_core.methods.product import ProductScores, Term
 from trak_core.training import Log
 
-__all__ = ["GradientCosine", "GradientDot", "GradientNorm", "TracIn"]
-
 
 def _both(context: MethodContext, weights: StateDict) -> tuple[Tensor, Tensor]:
     """Packed gradients of the test and of the train examples."""

@@ -32,8 +32,6 @@ from trak_core.methods.method import MethodInfo, ScoreMatrix, choose
 from trak_core.methods.product import ProductScores, Term
 from trak_core.methods.trak_loop import Average
 
-__all__ = ["InfluenceConjugateGradients", "InfluenceEkfac", "InfluenceExact"]
-
 logger = logging.getLogger(__name__)
 
 LEAST_DAMPING = 1e-3

@@ -26,8 +26,6 @@ from torch import Tensor
 
 from trak_core.errors import AttributionWarning, InvalidSettingError, SingularKernelError
 
-__all__ = ["DEFAULT_RIDGE", "RIDGES", "DualKernel", "PrimalKernel", "check_ridge", "soft_threshold"]
-
 DEFAULT_RIDGE = 3.0
 """Where no retrained models are at hand to choose by: on two reference networks the LDS is flat from 1 to 5, and
 falls on both sides."""
@@ -105,15 +103,10 @@ def _ridged(matrix: Tensor, ridge: float, n_train: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PrimalKernel:
-    """The kernel of one checkpoint in feature space.
+    """The kernel of one checkpoint in feature space."""
 
-    Attributes:
-        gram: `Phi^T Phi` `[k, k]`, float64.
-        n_train: number of train examples.
-    """
-
-    gram: Tensor
-    n_train: int
+    gram: Tensor  # `Phi^T Phi` `[k, k]`, float64
+    n_train: int  # number of train examples
 
     @classmethod
     def of(cls, blocks: Iterable[Tensor]) -> "PrimalKernel":
@@ -152,13 +145,9 @@ class PrimalKernel:
 
 @dataclass(frozen=True)
 class DualKernel:
-    """The kernel of one checkpoint over the training set.
+    """The kernel of one checkpoint over the training set."""
 
-    Attributes:
-        kernel: inner products of the gradients of the train examples `[n_train, n_train]`, float32 or float64.
-    """
-
-    kernel: Tensor
+    kernel: Tensor  # inner products of the gradients of the train examples `[n_train, n_train]`, float32 or float64
 
     def factorize(self, ridge: float) -> Tensor:
         """Lower Cholesky factor `[n_train, n_train]` of the kernel plus its relative ridge.

@@ -19,8 +19,6 @@ from trak_core.methods.product import ProductScores, Term
 from trak_core.projection import KroneckerMap
 from trak_core.seeds import derive_seed
 
-__all__ = ["LoGra"]
-
 PROJ_DIM = 1024
 DAMPINGS = (0.01, 0.1, 1.0, 10.0)
 DEFAULT_DAMPING = 0.1

@@ -35,8 +35,6 @@ from trak_core.methods.method import MethodInfo, ScoreMatrix
 from trak_core.tasks import at_weights
 from trak_core.training import Moment, TrainingLog, sgd_step
 
-__all__ = ["Magic", "magic_scores"]
-
 QUERIES = 512
 """Test examples whose direction is taken at once; it bounds the memory for activations."""
 REPLAY_TOLERANCE = 1e-2

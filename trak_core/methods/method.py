@@ -9,8 +9,6 @@ from torch import Tensor
 
 from trak_core.methods.context import MethodContext, Need, Tuning
 
-__all__ = ["Method", "MethodInfo", "ScoreMatrix", "Scores", "best", "choose", "qualities"]
-
 Keeps = Literal["nothing", "packed", "flat", "queries"]
 BLOCK = 256
 """Test examples whose scores are computed at once."""
@@ -18,27 +16,17 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What people read about a method, and what it needs.
+    """What people read about a method, and what it needs."""
 
-    Attributes:
-        name: the key in columns, addresses and the command line.
-        title: the name on pages.
-        description: one plain sentence.
-        is_baseline: True for methods that real attribution must beat.
-        needs: what it cannot do without.
-        max_checkpoints: how many it averages over at most, where each costs much; None for all.
-        has_ridge: True where `MethodContext.ridge` and `proj_dim` are settings of it.
-        keeps: what it holds at once of gradients: those of all examples at all its checkpoints, in packed rows or flat
-            ones of all parameters; flat ones of the test examples at one checkpoint; or nothing that grows with them.
-    """
-
-    name: str
-    title: str
-    description: str
-    is_baseline: bool = False
-    needs: tuple[Need, ...] = ()
-    max_checkpoints: int | None = None
-    has_ridge: bool = False
+    name: str  # the key in columns, addresses and the command line
+    title: str  # the name on pages
+    description: str  # one plain sentence
+    is_baseline: bool = False  # True for methods that real attribution must beat
+    needs: tuple[Need, ...] = ()  # what it cannot do without
+    max_checkpoints: int | None = None  # how many it averages over at most, where each costs much; None for all
+    has_ridge: bool = False  # True where `MethodContext.ridge` and `proj_dim` are settings of it
+    # what it holds at once of gradients: those of all examples at all its checkpoints, in packed rows or flat ones of
+    # all parameters; flat ones of the test examples at one checkpoint; or nothing that grows with them
     keeps: Keeps = "nothing"
 
     @property
@@ -128,21 +116,13 @@ class BaseScores:
 
 @dataclass
 class ScoreMatrix(BaseScores):
-    """Scores that lie in memory.
+    """Scores that lie in memory."""
 
-    Attributes:
-        values: `[n_test, n_train]`.
-        settings: what was chosen, by name.
-        errors: standard errors of `values`, None where unknown.
-        own: self-influence `[n_train]`, None where there is none.
-        of_each: scores `[n_test, n_train]` by each checkpoint; empty where none are used.
-    """
-
-    values: Tensor
-    settings: dict[str, float] = field(default_factory=dict)
-    errors: Tensor | None = None
-    own: Tensor | None = None
-    of_each: Sequence[Tensor] = ()
+    values: Tensor  # `[n_test, n_train]`
+    settings: dict[str, float] = field(default_factory=dict)  # what was chosen, by name
+    errors: Tensor | None = None  # standard errors of `values`, None where unknown
+    own: Tensor | None = None  # self-influence `[n_train]`, None where there is none
+    of_each: Sequence[Tensor] = ()  # scores `[n_test, n_train]` by each checkpoint; empty where none are used
 
     @property
     def n_checkpoints(self) -> int:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from trak_core.methods.method import BaseScores
 
-__all__ = ["ProductScores", "Term"]
-
 Inner = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -26,21 +24,14 @@ def plain_inner(left: Tensor, right: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Term:
-    """What one checkpoint gives.
+    """What one checkpoint gives."""
 
-    Attributes:
-        query: features of the test examples with the operator applied `[n_test, k]`.
-        train: features of the train examples `[n_train, k]`; None where `query` is over train examples already.
-        weight: of each train example `[n_train]`.
-        inner: inner products of rows.
-        own: self-influence `[n_train]` at this checkpoint, None where the method has none.
-    """
-
-    query: Tensor
+    query: Tensor  # features of the test examples with the operator applied `[n_test, k]`
+    # features of the train examples `[n_train, k]`; None where `query` is over train examples already
     train: Tensor | None
-    weight: Tensor
-    inner: Inner = plain_inner
-    own: Tensor | None = None
+    weight: Tensor  # of each train example `[n_train]`
+    inner: Inner = plain_inner  # inner products of rows
+    own: Tensor | None = None  # self-influence `[n_train]` at this checkpoint, None where the method has none
 
     def product(self, rows: slice) -> Tensor:
         """Scores without the weight `[n_rows, n_train]`."""
@@ -49,15 +40,10 @@ class Term:
 
 @dataclass
 class ProductScores(BaseScores):
-    """Scores of one or several checkpoints.
+    """Scores of one or several checkpoints."""
 
-    Attributes:
-        terms: one a checkpoint.
-        settings: what was chosen, by name.
-    """
-
-    terms: Sequence[Term]
-    settings: dict[str, float] = field(default_factory=dict)
+    terms: Sequence[Term]  # one a checkpoint
+    settings: dict[str, float] = field(default_factory=dict)  # what was chosen, by name
 
     @property
     def n_test(self) -> int:  # type: ignore[override]

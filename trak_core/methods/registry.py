@@ -12,8 +12,6 @@ from trak_core.methods.similarity import EmbeddingSimilarity, NearestOfClass
 from trak_core.methods.source import Source
 from trak_core.methods.trak import Trak, TrakDropout, TrakForwardOnly, TrakThreshold
 
-__all__ = ["METHODS", "find_method"]
-
 _ALL: tuple[Method, ...] = (
     Trak(),
     TrakThreshold(),

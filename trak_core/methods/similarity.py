@@ -14,8 +14,6 @@ from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo
 from trak_core.methods.product import ProductScores, Term
 
-__all__ = ["EmbeddingSimilarity", "NearestOfClass"]
-
 
 def _unit(context: MethodContext, weights: StateDict, inputs: Inputs) -> Tensor:
     rows = representations(context.architecture, weights, inputs, context.task)

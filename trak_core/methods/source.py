@@ -22,8 +22,6 @@ from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 from trak_core.training import Log, Moment
 
-__all__ = ["Source", "response", "segments", "source_scores", "survival"]
-
 N_SEGMENTS = 3
 Function = Callable[[Tensor], Tensor]
 
@@ -49,15 +47,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of training.
+    """A stretch of training."""
 
-    Attributes:
-        moments: states recorded in it, its end included and its start not.
-        time: sum of its learning rates, in steps that momentum has made their full length.
-    """
-
-    moments: Sequence[Moment]
-    time: float
+    moments: Sequence[Moment]  # states recorded in it, its end included and its start not
+    time: float  # sum of its learning rates, in steps that momentum has made their full length
 
 
 def segments(log: Log, n_segments: int) -> list[Segment]:

@@ -25,8 +25,6 @@ from trak_core.methods.trak_loop import TrakScores, average_trak, predict_subset
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 
-__all__ = ["Trak", "TrakDropout", "TrakForwardOnly", "TrakThreshold", "fit_targets", "ridge_qualities"]
-
 DROPOUT = 0.1
 """Share of inputs that are off, as in the paper."""
 N_MASKS = 4

@@ -17,17 +17,6 @@ from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
 from trak_core.methods.kernels import soft_threshold
 from trak_core.methods.method import BaseScores
 
-__all__ = [
-    "CHECKPOINT_COUNTS",
-    "Average",
-    "Rows",
-    "TrakScores",
-    "average_trak",
-    "mean_scores",
-    "mean_self_influence",
-    "predict_subsets",
-]
-
 CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of checkpoints for which the scores of the first so many are kept."""
 
@@ -76,24 +65,15 @@ class Average:
 
 @dataclass
 class TrakScores(BaseScores):
-    """Scores of TRAK.
+    """Scores of TRAK."""
 
-    Attributes:
-        values: `[n_test, n_train]`, without the threshold.
-        n_checkpoints: that they are averaged over.
-        own: self-influence `[n_train]`, without the threshold.
-        errors: standard errors of `values` over checkpoints; None where there is one.
-        settings: what was chosen, by name.
-        threshold: scores are drawn towards 0 by so much.
-        fewer: scores by the first checkpoints alone, by their number.
-    """
-
-    values: Tensor
-    n_checkpoints: int
-    own: Tensor
-    errors: Tensor | None = None
-    settings: dict[str, float] = field(default_factory=dict)
-    threshold: float = 0.0
+    values: Tensor  # `[n_test, n_train]`, without the threshold
+    n_checkpoints: int  # that they are averaged over
+    own: Tensor  # self-influence `[n_train]`, without the threshold
+    errors: Tensor | None = None  # standard errors of `values` over checkpoints; None where there is one
+    settings: dict[str, float] = field(default_factory=dict)  # what was chosen, by name
+    threshold: float = 0.0  # scores are drawn towards 0 by so much
+    # scores by the first checkpoints alone, by their number
     fewer: Mapping[int, "TrakScores"] = field(default_factory=dict, repr=False)
 
     @property

@@ -16,27 +16,20 @@ from trak_core.media import Medium, media_of, split_media
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.registry import find_modality
 
-__all__ = ["Dataset", "Split"]
-
 
 @dataclass(frozen=True)
 class Split:
-    """The examples of one split, in the order that gives each its `idx`.
+    """The examples of one split, in the order that gives each its `idx`."""
 
-    Attributes:
-        inputs: as the model takes them: an array `[n, ...]`, a tuple or a dict of such; float32, or int64 for ids.
-        labels: int64 `[n]` from 0 to `n_classes - 1`; floats where there are no classes.
-        thumbnails: PNG or WebP bytes of the first picture of each example; None where they have none.
-        texts: the first text of each example; None where they have none.
-        further: what each example shows besides these two; None where it is nothing.
-        origins: where each example comes from, such as the name of its source; None where nothing tells.
-    """
-
+    # as the model takes them: an array `[n, ...]`, a tuple or a dict of such; float32, or int64 for ids
     inputs: ArrayInputs
-    labels: NDArray[Any]
+    labels: NDArray[Any]  # int64 `[n]` from 0 to `n_classes - 1`; floats where there are no classes
+    # PNG or WebP bytes of the first picture of each example; None where they have none
     thumbnails: list[bytes] | None = None
-    texts: list[str] | None = None
+    texts: list[str] | None = None  # the first text of each example; None where they have none
+    # what each example shows besides these two; None where it is nothing
     further: list[tuple[Medium, ...]] | None = None
+    # where each example comes from, such as the name of its source; None where nothing tells
     origins: list[str] | None = None
 
     @classmethod

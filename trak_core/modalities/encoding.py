@@ -12,24 +12,16 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidDataError, NeedNotMetError
 from trak_core.inputs import ArrayInputs, count, leaves
 
-__all__ = ["Encoding", "Learner"]
-
 
 class Encoding(ABC):
-    """What turns the contents of examples into inputs; a run keeps it as `metadata()` and reads it back.
+    """What turns the contents of examples into inputs; a run keeps it as `metadata()` and reads it back."""
 
-    Attributes:
-        kind: its name in a run, one word.
-        size_names: of the sizes that a model for such inputs has to know, the telling one first.
-        form: what inputs are, one clause for people who write a model.
-        is_learnt: whether it is learnt from examples; False where it comes with a model.
-        has_unknowns: whether examples may hold what it does not know, such as words; then `known_share` tells how much.
-    """
-
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # its name in a run, one word
+    # of the sizes that a model for such inputs has to know, the telling one first
     size_names: ClassVar[tuple[str, ...]] = ()
-    form: ClassVar[str] = ""
-    is_learnt: ClassVar[bool] = True
+    form: ClassVar[str] = ""  # what inputs are, one clause for people who write a model
+    is_learnt: ClassVar[bool] = True  # whether it is learnt from examples; False where it comes with a model
+    # whether examples may hold what it does not know, such as words; then `known_share` tells how much
     has_unknowns: ClassVar[bool] = False
 
     @classmethod

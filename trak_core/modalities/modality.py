@@ -22,8 +22,6 @@ from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.new_input import NewInputReader
 from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
 
-__all__ = ["Modality"]
-
 
 class Modality(ABC):
     """One kind of example. A subclass says what differs; the defaults are those of plain numbers.

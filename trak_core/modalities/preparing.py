@@ -7,8 +7,6 @@ from trak_core.modalities.encoding import Learner
 from trak_core.modalities.raw import RawData, RawSplit
 from trak_core.modalities.registry import find_modality
 
-__all__ = ["prepare"]
-
 
 def prepare(raw: RawData, takes: str | Learner | None = None) -> Dataset:
     """The data set that a model takes; what is measured for it is measured on the train examples alone.

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from trak_core.inputs import take
 
-__all__ = ["LeftOut", "RawData", "RawSplit"]
-
 
 @dataclass(frozen=True)
 class RawSplit:
@@ -34,35 +32,20 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file or a row that was not taken.
+    """A file or a row that was not taken."""
 
-    Attributes:
-        where: the file, below the folder given, or the file and the row.
-        why: a clause without a full stop.
-    """
-
-    where: str
-    why: str
+    where: str  # the file, below the folder given, or the file and the row
+    why: str  # a clause without a full stop
 
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as it was read.
+    """A data set as it was read."""
 
-    Attributes:
-        name: of the folder or file.
-        modality: name of the modality of its examples.
-        class_names: of the labels 0, 1, ...; empty where the data have no classes.
-        train: examples to train on.
-        test: examples to explain.
-        left_out: what could not be read.
-        notes: what the reader decided by itself, a sentence each.
-    """
-
-    name: str
-    modality: str
-    class_names: tuple[str, ...]
-    train: RawSplit
-    test: RawSplit
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
+    name: str  # of the folder or file
+    modality: str  # name of the modality of its examples
+    class_names: tuple[str, ...]  # of the labels 0, 1, ...; empty where the data have no classes
+    train: RawSplit  # examples to train on
+    test: RawSplit  # examples to explain
+    left_out: tuple[LeftOut, ...] = ()  # what could not be read
+    notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each

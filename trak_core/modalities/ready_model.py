@@ -12,61 +12,39 @@ from trak_core.modalities.encoding import Learner
 if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
     from torch import nn
 
-__all__ = ["HowTrained", "ModelLibrary", "ReadyModel"]
-
 
 @dataclass(frozen=True)
 class HowTrained:
-    """How a model is trained where there are examples enough.
+    """How a model is trained where there are examples enough."""
 
-    Attributes:
-        epochs: passes over the train examples.
-        batch_size: examples in a batch; small train sets get smaller ones.
-        learning_rate: at the beginning.
-        weight_decay: pull of every weight towards zero.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
+    epochs: int  # passes over the train examples
+    batch_size: int  # examples in a batch; small train sets get smaller ones
+    learning_rate: float  # at the beginning
+    weight_decay: float  # pull of every weight towards zero
 
 
 @dataclass(frozen=True)
 class ReadyModel:
-    """A model that trains on any data of its modality.
+    """A model that trains on any data of its modality."""
 
-    Attributes:
-        name: on the command line.
-        title: for people, one clause.
-        takes: kind of encoding that it takes; or what learns its encoding, for a model that brings its own tokenizer.
-        make: gives a freshly initialised one, from the sizes that its encoding names and "n_classes".
-        trained: how it is trained.
-        weights: the file that training begins from; empty where it begins from fresh weights.
-        sources: SHA-256 of what the model comes from besides its name: "code", "pretrained", "weights".
-    """
-
-    name: str
-    title: str
+    name: str  # on the command line
+    title: str  # for people, one clause
+    # kind of encoding that it takes; or what learns its encoding, for a model that brings its own tokenizer
     takes: str | Learner
+    # gives a freshly initialised one, from the sizes that its encoding names and "n_classes"
     make: Callable[[Mapping[str, int]], nn.Module]
-    trained: HowTrained
-    weights: str = ""
+    trained: HowTrained  # how it is trained
+    weights: str = ""  # the file that training begins from; empty where it begins from fresh weights
+    # SHA-256 of what the model comes from besides its name: "code", "pretrained", "weights"
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class ModelLibrary(ABC):
-    """Where models come from by name, as `torchvision:resnet18`.
+    """Where models come from by name, as `torchvision:resnet18`."""
 
-    Attributes:
-        prefix: before the colon.
-        example: of what stands behind it, as "NAME".
-        takes_weights: whether training may begin from a file of weights.
-    """
-
-    prefix: ClassVar[str]
-    example: ClassVar[str] = "NAME"
-    takes_weights: ClassVar[bool] = True
+    prefix: ClassVar[str]  # before the colon
+    example: ClassVar[str] = "NAME"  # of what stands behind it, as "NAME"
+    takes_weights: ClassVar[bool] = True  # whether training may begin from a file of weights
 
     @abstractmethod
     def find(self, name: str) -> ReadyModel:

@@ -13,8 +13,6 @@ from trak_core.modalities.modality import Modality
 from trak_core.modalities.numbers import NumberModality
 from trak_core.modalities.text import TextModality
 
-__all__ = ["MODALITIES", "encoding_metadata", "find_modality", "read_encoding", "register_modality", "seen_in"]
-
 MODALITIES: dict[str, Modality] = {}
 
 

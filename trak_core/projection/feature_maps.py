@@ -21,8 +21,6 @@ from trak_core.projection.projection import BlockProjection
 from trak_core.projection.rademacher import RademacherProjection
 from trak_core.projection.sjlt import SjltProjection
 
-__all__ = ["PROJECTIONS", "FeatureMap", "ProjectionKind", "SketchMap", "WholeMap", "make_feature_map"]
-
 ProjectionKind = Literal["none", "sjlt", "rademacher", "kronecker"]
 PROJECTIONS: tuple[ProjectionKind, ...] = ("none", "sjlt", "rademacher", "kronecker")
 BUFFER_PARAMETERS = 2**17

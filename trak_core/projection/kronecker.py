@@ -24,24 +24,15 @@ from trak_core.gradients import (
 )
 from trak_core.projection.rademacher import RademacherProjection
 
-__all__ = ["KroneckerProjection"]
-
 
 @dataclass(frozen=True)
 class KroneckerProjection:
-    """The projection of one Linear or Conv layer, or of an Embedding that shares its weight with one.
+    """The projection of one Linear or Conv layer, or of an Embedding that shares its weight with one."""
 
-    Attributes:
-        layer: the layer.
-        n_left: length of a projected output gradient.
-        n_right: length of projected activations.
-        seed: of the signs of all layers; each layer and side draws its own.
-    """
-
-    layer: Layer
-    n_left: int
-    n_right: int
-    seed: int
+    layer: Layer  # the layer
+    n_left: int  # length of a projected output gradient
+    n_right: int  # length of projected activations
+    seed: int  # of the signs of all layers; each layer and side draws its own
 
     @classmethod
     def fit_into(

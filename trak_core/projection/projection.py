@@ -4,8 +4,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["BlockProjection"]
-
 
 class BlockProjection(Protocol):
     """A linear map `phi = P^T g` that takes the gradient block by block of parameters.

@@ -12,8 +12,6 @@ from torch import Tensor
 from trak_core.projection.random_words import MASK, Stream, philox
 from trak_core.projection.triton_support import runs_fused
 
-__all__ = ["RademacherProjection"]
-
 WORD = 32
 COLUMNS_A_DRAW = 128
 BLOCK = 4096
@@ -26,16 +24,11 @@ class RademacherProjection:
 
     The sign of parameter j and column c is bit `c % 32` of word `(c % 128) // 32` of
     `philox((j mod 2^32, j div 2^32, c // 128, SIGNS), seed)`; a set bit is -1.
-
-    Attributes:
-        proj_dim: length of a projected gradient.
-        seed: of the signs.
-        cache_bytes: memory for signs drawn before, as bits; beyond it they are drawn again for every batch.
     """
 
-    proj_dim: int
-    seed: int
-    cache_bytes: int = 2**26
+    proj_dim: int  # length of a projected gradient
+    seed: int  # of the signs
+    cache_bytes: int = 2**26  # memory for signs drawn before, as bits; beyond it they are drawn again for every batch
     _cache: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def accumulate(self, projected: Tensor, gradients: Tensor, start: int) -> None:

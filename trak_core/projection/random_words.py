@@ -10,8 +10,6 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-__all__ = ["Stream", "philox", "words", "words_at"]
-
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)

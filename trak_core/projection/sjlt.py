@@ -14,8 +14,6 @@ from torch import Tensor
 from trak_core.projection.random_words import Stream, words, words_at
 from trak_core.projection.triton_support import runs_fused
 
-__all__ = ["SjltProjection"]
-
 
 @dataclass(frozen=True)
 class SjltProjection:
@@ -23,17 +21,12 @@ class SjltProjection:
 
     Copy r of parameter j takes word j of part r of the stream BUCKETS: its lowest bit is the sign (set: -1), the
     other 31 bits times `proj_dim` / 2^31 the bucket.
-
-    Attributes:
-        proj_dim: number of buckets.
-        seed: of buckets and signs.
-        n_copies: buckets a parameter goes to.
-        cache_bytes: memory for the matrices of blocks seen before; beyond it they are made again for every batch.
     """
 
-    proj_dim: int
-    seed: int
-    n_copies: int = 1
+    proj_dim: int  # number of buckets
+    seed: int  # of buckets and signs
+    n_copies: int = 1  # buckets a parameter goes to
+    # memory for the matrices of blocks seen before; beyond it they are made again for every batch
     cache_bytes: int = 2**28
     _cache: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict, repr=False, compare=False)
 

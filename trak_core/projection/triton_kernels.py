@@ -13,8 +13,6 @@ from torch import Tensor
 
 from trak_core.projection.random_words import Stream
 
-__all__ = ["rademacher", "sjlt"]
-
 COLUMNS_A_DRAW = 128
 """Signs in the four words of one Philox call."""
 SAMPLES = 64

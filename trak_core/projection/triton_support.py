@@ -6,8 +6,6 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-__all__ = ["runs_fused"]
-
 
 def runs_fused(gradients: Tensor) -> bool:
     """True for float32 gradients on a GPU where the package triton is installed.

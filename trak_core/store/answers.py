@@ -6,8 +6,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Answers"]
-
 Rows = list[tuple[Any, ...]]
 MOST = 256
 LONGEST = 100

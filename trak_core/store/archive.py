@@ -38,8 +38,6 @@ from trak_core.store.review_file import ReviewFile
 from trak_core.store.run import Run, open_run
 from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION
 
-__all__ = ["ARCHIVE_VERSION", "MANIFEST", "default_limit", "export_run", "import_run", "run_bytes"]
-
 ARCHIVE_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_MEMBERS = 5_000

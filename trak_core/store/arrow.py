@@ -6,8 +6,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["from_arrow_arrays", "from_arrow_lists", "to_arrow"]
-
 
 def to_arrow(columns: dict[str, Any]) -> pa.Table:
     """An Arrow table of columns: 1-D arrays and lists as they are, `[n, width]` arrays as fixed-size lists."""

@@ -11,18 +11,8 @@ from trak_core.errors import InvalidSettingError, RunNotFoundError, RunNotReadyE
 from trak_core.folders import runs_dir
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import RunInfo, open_run
-
-__all__ = [
-    "RunState",
-    "RunSummary",
-    "check_run_name",
-    "find_run",
-    "list_runs",
-    "published_runs",
-    "run_dirs",
-    "summarize",
-]
+from trak_core.store.run import open_run
+from trak_core.store.run_info import RunInfo
 
 RunState = Literal["ready", "building", "stopped", "failed", "damaged"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -30,34 +20,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One line about a run.
+    """One line about a run."""
 
-    Attributes:
-        name: of its directory.
-        path: of its directory.
-        state: "ready" when it is whole and nothing builds it; "building", "stopped" or "failed" tell of its build;
-            "damaged" when the store cannot be read.
-        can_open: True when a store is published, also while a build goes on.
-        problem: why it cannot be opened or why its build failed, else empty.
-        build: its build, if one is under way or waiting to go on.
-        n_train: number of train examples, None when it cannot be opened; likewise the rest.
-        n_test: number of test examples.
-        lds: mean LDS of the run's own method, None without evidence.
-        noise_ceiling: of that LDS.
-        info: what the run is, None when it cannot be opened.
-    """
-
-    name: str
-    path: Path
+    name: str  # of its directory
+    path: Path  # of its directory
+    # "ready" when it is whole and nothing builds it; "building", "stopped" or "failed" tell of its build; "damaged"
+    # when the store cannot be read
     state: RunState
-    can_open: bool
-    problem: str
-    build: BuildStatus | None
-    n_train: int | None = None
-    n_test: int | None = None
-    lds: float | None = None
-    noise_ceiling: float | None = None
-    info: RunInfo | None = None
+    can_open: bool  # True when a store is published, also while a build goes on
+    problem: str  # why it cannot be opened or why its build failed, else empty
+    build: BuildStatus | None  # its build, if one is under way or waiting to go on
+    n_train: int | None = None  # number of train examples, None when it cannot be opened; likewise the rest
+    n_test: int | None = None  # number of test examples
+    lds: float | None = None  # mean LDS of the run's own method, None without evidence
+    noise_ceiling: float | None = None  # of that LDS
+    info: RunInfo | None = None  # what the run is, None when it cannot be opened
 
 
 def check_run_name(name: str) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["class_influence_columns"]
-
 TESTS_AT_ONCE = 64
 
 

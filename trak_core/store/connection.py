@@ -8,8 +8,6 @@ import duckdb
 
 from trak_core.errors import StoreDamagedError, StoreVersionError
 
-__all__ = ["attach", "is_damage", "is_disk_trouble", "open_quietly", "reading"]
-
 Result = TypeVar("Result")
 _OF_THE_FILE = (
     duckdb.IOException,

@@ -9,8 +9,6 @@ from trak_core.store.files import RunFiles, storage_errors
 from trak_core.store.progress import is_being_built
 from trak_core.store.writer import build_lock
 
-__all__ = ["delete_run"]
-
 _TRASH = ".deleted-"
 
 

@@ -26,31 +26,20 @@ from trak_core.errors import (
 from trak_core.store.connection import is_damage, is_disk_trouble, open_quietly
 from trak_core.store.files import storage_errors
 
-__all__ = ["FeatureBlock", "FeatureStore", "FileFeatures", "MemoryFeatures"]
-
 Array = NDArray[Any]
 ALL = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class FeatureBlock:
-    """Rows of neighbouring examples.
+    """Rows of neighbouring examples."""
 
-    Attributes:
-        start: number of the first example.
-        rows: features `[n, width]`, float32 or float64.
-        q: weights `[n]`.
-        norm: gradient norms `[n]`.
-        model_output: f `[n]`.
-        digest: fingerprint of the examples.
-    """
-
-    start: int
-    rows: Array
-    q: Array
-    norm: Array
-    model_output: Array
-    digest: str
+    start: int  # number of the first example
+    rows: Array  # features `[n, width]`, float32 or float64
+    q: Array  # weights `[n]`
+    norm: Array  # gradient norms `[n]`
+    model_output: Array  # f `[n]`
+    digest: str  # fingerprint of the examples
 
     def __len__(self) -> int:
         return len(self.q)

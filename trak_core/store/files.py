@@ -8,8 +8,6 @@ from pathlib import Path
 
 from trak_core.errors import StorageError
 
-__all__ = ["RunFiles", "generation", "replace_file", "storage_errors", "write_text"]
-
 
 class RunFiles:
     """Paths inside a run directory.

@@ -5,8 +5,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["file_sha256", "score_fingerprint"]
-
 
 def file_sha256(path: Path) -> str:
     """SHA-256 (hex) of the content of a file."""

@@ -13,15 +13,6 @@ from numpy.typing import NDArray
 from trak_core.store.arrow import from_arrow_lists
 from trak_core.store.masks import pack_masks, unpack_masks
 
-__all__ = [
-    "outcome_columns",
-    "read_masks",
-    "read_outcomes",
-    "read_target_outcomes",
-    "subset_columns",
-    "target_outcome_columns",
-]
-
 Columns = dict[str, Any]
 
 

@@ -12,8 +12,6 @@ from typing import Any
 from trak_core.store.files import RunFiles, write_text
 from trak_core.store.run import Run
 
-__all__ = ["keep_local_paths", "metadata_here", "without_paths"]
-
 _KEYS = ("model", "weights", "encoding", "subject")
 
 

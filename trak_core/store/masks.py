@@ -5,8 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pack_masks", "unpack_masks"]
-
 
 def pack_masks(masks: Iterable[NDArray[np.bool_]]) -> list[bytes]:
     """One blob a subset, `numpy.packbits` of bool `[n_train]`."""

@@ -12,8 +12,6 @@ from trak_core.media import Medium, Picture, Text, media_of
 if TYPE_CHECKING:
     from trak_core.store.run import Run
 
-__all__ = ["further_media", "media_columns", "read_media"]
-
 
 def media_columns(split: str, further: Sequence[Sequence[Medium]], first: int = 0) -> dict[str, Any]:
     """Columns of the table `media`: what examples show besides their first picture and first text.

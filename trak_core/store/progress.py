@@ -9,34 +9,21 @@ from typing import Literal
 
 from trak_core.store.files import RunFiles, write_text
 
-__all__ = ["BuildState", "BuildStatus", "is_being_built", "read_status", "write_status"]
-
 BuildState = Literal["running", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
 class BuildStatus:
-    """A moment of a build.
+    """A moment of a build."""
 
-    Attributes:
-        state: "running", "stopped" (interrupted or killed; the same command goes on) or "failed".
-        step: what is being done, in words.
-        fraction: of the whole work, 0 to 1.
-        seconds_left: estimate for the whole build, None while unknown.
-        seconds_to_scores: estimate until the run can be browsed, 0 when it can, None while unknown.
-        message: why it failed, else empty.
-        command: the arguments of `python -m trak_core` that go on with it.
-        updated_at: seconds since 1970.
-    """
-
-    state: BuildState
-    step: str
-    fraction: float
-    seconds_left: float | None
-    seconds_to_scores: float | None
-    message: str
-    command: list[str]
-    updated_at: float
+    state: BuildState  # "running", "stopped" (interrupted or killed; the same command goes on) or "failed"
+    step: str  # what is being done, in words
+    fraction: float  # of the whole work, 0 to 1
+    seconds_left: float | None  # estimate for the whole build, None while unknown
+    seconds_to_scores: float | None  # estimate until the run can be browsed, 0 when it can, None while unknown
+    message: str  # why it failed, else empty
+    command: list[str]  # the arguments of `python -m trak_core` that go on with it
+    updated_at: float  # seconds since 1970
 
     @property
     def time_left(self) -> str:

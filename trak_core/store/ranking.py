@@ -5,8 +5,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIDES", "Side", "strongest"]
-
 Side = Literal["proponent", "opponent"]
 SIDES: tuple[Side, Side] = ("proponent", "opponent")
 

@@ -21,8 +21,6 @@ from trak_core.store.files import RunFiles, generation
 from trak_core.store.schema import SCHEMA_VERSION
 from trak_core.store.upgrade import can_be_upgraded, upgraded_store
 
-__all__ = ["StoreReader"]
-
 Fetched = TypeVar("Fetched")
 
 

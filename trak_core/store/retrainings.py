@@ -17,20 +17,13 @@ from typing import Any
 from trak_core.errors import StoreDamagedError
 from trak_core.store.review_file import ReviewFile
 
-__all__ = ["Corrections", "Estimate", "LabelSet", "LabelTrial", "Retraining", "RetrainingHistory"]
-
 
 @dataclass(frozen=True)
 class Corrections:
-    """What was found wrong with the labels of the train examples.
+    """What was found wrong with the labels of the train examples."""
 
-    Attributes:
-        relabelled: train example and its new label, by train example.
-        excluded: numbers of the train examples that belong to no class, in order.
-    """
-
-    relabelled: tuple[tuple[int, int], ...] = ()
-    excluded: tuple[int, ...] = ()
+    relabelled: tuple[tuple[int, int], ...] = ()  # train example and its new label, by train example
+    excluded: tuple[int, ...] = ()  # numbers of the train examples that belong to no class, in order
 
     @cached_property
     def new_labels(self) -> dict[int, int | None]:
@@ -51,17 +44,11 @@ class Corrections:
 
 @dataclass(frozen=True)
 class LabelTrial:
-    """What is asked: how good are models that learn from corrected labels?
+    """What is asked: how good are models that learn from corrected labels?"""
 
-    Attributes:
-        fingerprint: of the run's data, model and settings.
-        corrections: of its labels.
-        n_seeds: models to train on each set of labels.
-    """
-
-    fingerprint: str
-    corrections: Corrections
-    n_seeds: int
+    fingerprint: str  # of the run's data, model and settings
+    corrections: Corrections  # of its labels
+    n_seeds: int  # models to train on each set of labels
 
     @property
     def retraining_id(self) -> str:
@@ -72,21 +59,13 @@ class LabelTrial:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over models and test examples, with two 95% intervals.
+    """A mean over models and test examples, with two 95% intervals."""
 
-    Attributes:
-        mean: over all of them.
-        low: lower end of the interval that holds for other seeds and other test examples.
-        high: its upper end.
-        seeds_low: lower end of the interval that holds for other seeds and these very test examples.
-        seeds_high: its upper end.
-    """
-
-    mean: float
-    low: float
-    high: float
-    seeds_low: float
-    seeds_high: float
+    mean: float  # over all of them
+    low: float  # lower end of the interval that holds for other seeds and other test examples
+    high: float  # its upper end
+    seeds_low: float  # lower end of the interval that holds for other seeds and these very test examples
+    seeds_high: float  # its upper end
 
     @property
     def is_clear(self) -> bool:
@@ -101,48 +80,29 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """What models learned from one set of labels.
+    """What models learned from one set of labels."""
 
-    Attributes:
-        accuracy: share of the test examples that they get right, 0 to 1.
-        by_seed: the accuracy of each model.
-        n_right: models that get a test example right, one number each.
-        margins: mean margin of the label of each test example.
-        answers: the answer that most models give to each; where as many give the label, it is the other one.
-    """
-
-    accuracy: Estimate
-    by_seed: tuple[float, ...]
-    n_right: tuple[int, ...]
-    margins: tuple[float, ...]
+    accuracy: Estimate  # share of the test examples that they get right, 0 to 1
+    by_seed: tuple[float, ...]  # the accuracy of each model
+    n_right: tuple[int, ...]  # models that get a test example right, one number each
+    margins: tuple[float, ...]  # mean margin of the label of each test example
+    # the answer that most models give to each; where as many give the label, it is the other one
     answers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """What retraining answered. Models of one seed begin alike and see the same batches, whatever the labels.
+    """What retraining answered. Models of one seed begin alike and see the same batches, whatever the labels."""
 
-    Attributes:
-        trial: that was asked.
-        asked_at: UTC.
-        kept: models that learned from the labels as given.
-        cleaned: from the new labels, without what is excluded.
-        excluded: from the labels as given, without all that was found wrong.
-        gain_cleaned: accuracy of `cleaned` less that of `kept`, seed by seed.
-        gain_excluded: accuracy of `excluded` less that of `kept`, seed by seed.
-        n_models: models on each set of labels, without the seeds of which one diverged.
-        seconds: that training took.
-    """
-
-    trial: LabelTrial
-    asked_at: datetime
-    kept: LabelSet
-    cleaned: LabelSet
-    excluded: LabelSet
-    gain_cleaned: Estimate
-    gain_excluded: Estimate
-    n_models: int
-    seconds: float
+    trial: LabelTrial  # that was asked
+    asked_at: datetime  # UTC
+    kept: LabelSet  # models that learned from the labels as given
+    cleaned: LabelSet  # from the new labels, without what is excluded
+    excluded: LabelSet  # from the labels as given, without all that was found wrong
+    gain_cleaned: Estimate  # accuracy of `cleaned` less that of `kept`, seed by seed
+    gain_excluded: Estimate  # accuracy of `excluded` less that of `kept`, seed by seed
+    n_models: int  # models on each set of labels, without the seeds of which one diverged
+    seconds: float  # that training took
 
 
 class RetrainingHistory:

@@ -23,8 +23,6 @@ from trak_core.errors import StorageError, StoreDamagedError
 from trak_core.store.connection import is_damage, is_disk_trouble
 from trak_core.store.files import RunFiles, storage_errors
 
-__all__ = ["ReviewFile"]
-
 PATIENCE_SECONDS = 10.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS verdicts(

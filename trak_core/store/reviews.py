@@ -16,8 +16,6 @@ from typing import Literal, get_args
 from trak_core.errors import InvalidSettingError
 from trak_core.store.review_file import ReviewFile
 
-__all__ = ["LONGEST_NAME", "LONGEST_NOTE", "ReviewLog", "Reviews", "Verdict", "VerdictKind"]
-
 VerdictKind = Literal["keep", "relabel", "exclude", "unsure"]
 UNDO = "undo"
 LONGEST_NOTE, LONGEST_NAME = 2000, 100
@@ -59,27 +57,16 @@ FROM verdicts WHERE split = 'train' ORDER BY verdict_id
 
 @dataclass(frozen=True)
 class Verdict:
-    """One verdict of the log.
+    """One verdict of the log."""
 
-    Attributes:
-        verdict_id: its number, rising in the order of recording.
-        train_idx: the train example it is about.
-        verdict: "keep", "relabel", "exclude" or "unsure".
-        new_label: the right label, for "relabel" alone.
-        reviewer: who said so.
-        note: why, perhaps empty.
-        reviewed_at: when, in UTC.
-        is_undone: True when its reviewer took it back.
-    """
-
-    verdict_id: int
-    train_idx: int
-    verdict: VerdictKind
-    new_label: int | None
-    reviewer: str
-    note: str
-    reviewed_at: datetime
-    is_undone: bool = False
+    verdict_id: int  # its number, rising in the order of recording
+    train_idx: int  # the train example it is about
+    verdict: VerdictKind  # "keep", "relabel", "exclude" or "unsure"
+    new_label: int | None  # the right label, for "relabel" alone
+    reviewer: str  # who said so
+    note: str  # why, perhaps empty
+    reviewed_at: datetime  # when, in UTC
+    is_undone: bool = False  # True when its reviewer took it back
 
     @property
     def says(self) -> tuple[str, int | None]:
@@ -94,16 +81,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ReviewLog:
-    """Everything that was said about the data of a run.
+    """Everything that was said about the data of a run."""
 
-    Attributes:
-        verdicts: oldest first, those that were undone among them.
-        n_of_other_data: verdicts in the file that are about other data; they are kept there and never used here.
-        n_not_in_run: verdicts that were left out because the run has no such example or class; kept in the file too.
-    """
-
-    verdicts: tuple[Verdict, ...] = ()
-    n_of_other_data: int = 0
+    verdicts: tuple[Verdict, ...] = ()  # oldest first, those that were undone among them
+    n_of_other_data: int = 0  # verdicts in the file that are about other data; they are kept there and never used here
+    # verdicts that were left out because the run has no such example or class; kept in the file too
     n_not_in_run: int = 0
 
     @cached_property

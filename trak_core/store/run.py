@@ -8,13 +8,11 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError, NotInRunError, RunMismatchError
 from trak_core.store.arrow import from_arrow_arrays
-from trak_core.store.files import RunFiles, generation
+from trak_core.store.files import RunFiles
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run_evidence import Lds, read_lds
-from trak_core.store.run_info import RunInfo, RunWithInfo
+from trak_core.store.run_info import RunWithInfo
 from trak_core.store.targets import DEFAULT, class_of_target, target_of_class
-
-__all__ = ["Lds", "Run", "RunInfo", "generation", "is_finished", "open_run"]
 
 
 def open_run(run_dir: str | Path) -> "Run":

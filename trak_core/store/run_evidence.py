@@ -10,8 +10,6 @@ from trak_core.errors import NotInRunError
 from trak_core.store.ledger import read_masks, read_outcomes
 from trak_core.store.run_info import RunWithInfo
 
-__all__ = ["Lds", "mean_outcomes", "outcomes", "read_lds", "reported_tests", "subset_masks"]
-
 
 @dataclass(frozen=True)
 class Lds:

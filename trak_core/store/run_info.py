@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from trak_core.errors import NotInRunError, StoreDamagedError, TrakCoreError
 from trak_core.store.reader import StoreReader
 
-__all__ = ["RunInfo", "RunWithInfo"]
-
 
 @dataclass(frozen=True)
 class RunInfo:

@@ -16,19 +16,6 @@ from numpy.typing import NDArray
 from trak_core.store.topk import topk_columns
 from trak_core.versions import versions
 
-__all__ = [
-    "checkpoint_columns",
-    "example_columns",
-    "feature_columns",
-    "joined",
-    "method_columns",
-    "prediction_columns",
-    "run_meta",
-    "score_tables",
-    "self_influence_columns",
-    "target_score_columns",
-]
-
 Columns = dict[str, Any]
 Numbers = NDArray[Any] | None
 

@@ -4,16 +4,6 @@ from dataclasses import dataclass
 
 from trak_core.errors import InvalidSettingError
 
-__all__ = [
-    "ORDER_BY",
-    "SCHEMA_VERSION",
-    "TOP_K",
-    "Shape",
-    "create_evidence_tables",
-    "create_tables",
-    "create_working_tables",
-]
-
 SCHEMA_VERSION = 5
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
@@ -27,18 +17,13 @@ TOP_K = 100
 class Shape:
     """The lengths of the fixed-size arrays of a store.
 
-    Attributes:
-        n_train: train examples: the length of a row of scores.
-        n_classes: the length of probabilities; 0 or 1 where there are no classes.
-        proj_dim: the length of features.
-
     Raises:
         InvalidSettingError: a length does not fit into a DuckDB array.
     """
 
-    n_train: int
-    n_classes: int
-    proj_dim: int
+    n_train: int  # train examples: the length of a row of scores
+    n_classes: int  # the length of probabilities; 0 or 1 where there are no classes
+    proj_dim: int  # the length of features
 
     def __post_init__(self) -> None:
         for name, length in (

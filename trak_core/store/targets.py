@@ -14,17 +14,6 @@ from numpy.typing import NDArray
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.ledger import Reader
 
-__all__ = [
-    "DEFAULT",
-    "TargetScores",
-    "class_of_target",
-    "class_targets",
-    "listed_targets",
-    "read_target_scores",
-    "target_columns",
-    "target_of_class",
-]
-
 DEFAULT = 0
 """The target that `scores`, `topk`, `lds` and `outcomes` are of."""
 NUMBERS_AT_ONCE = 2**25
@@ -87,19 +76,12 @@ def target_columns(labels: NDArray[np.int64], class_names: Sequence[str], first:
 
 @dataclass(frozen=True)
 class TargetScores:
-    """Scores of one method for all further targets of some test examples.
+    """Scores of one method for all further targets of some test examples."""
 
-    Attributes:
-        method: that made them.
-        test_idx: of the test examples, rising `[n]`.
-        target: of each, from 1, rising within a test example `[n]`.
-        scores: `[n, n_train]` float32.
-    """
-
-    method: str
-    test_idx: NDArray[np.int64]
-    target: NDArray[np.int64]
-    scores: NDArray[np.float32]
+    method: str  # that made them
+    test_idx: NDArray[np.int64]  # of the test examples, rising `[n]`
+    target: NDArray[np.int64]  # of each, from 1, rising within a test example `[n]`
+    scores: NDArray[np.float32]  # `[n, n_train]` float32
 
 
 def read_target_scores(reader: Reader, n_train: int) -> Iterator[TargetScores]:

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from trak_core.store.ranking import SIDES, strongest
 from trak_core.store.schema import TOP_K
 
-__all__ = ["topk_columns"]
-
 
 def topk_columns(
     by_method: dict[str, NDArray[np.float32]],

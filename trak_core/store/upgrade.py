@@ -25,8 +25,6 @@ from trak_core.store.files import RunFiles, generation, replace_file, storage_er
 from trak_core.store.schema import SCHEMA_VERSION
 from trak_core.store.upgrade_4 import upgrade_4
 
-__all__ = ["UPGRADES", "Upgrade", "can_be_upgraded", "upgraded_store"]
-
 PATIENCE_SECONDS = 300.0
 """How long another process may take for the same upgrade; then this one makes a copy of its own."""
 
@@ -35,17 +33,12 @@ Connection = duckdb.DuckDBPyConnection
 
 @dataclass(frozen=True)
 class Upgrade:
-    """How a store of one version becomes one of the next.
+    """How a store of one version becomes one of the next."""
 
-    Attributes:
-        apply: carries it out, inside a transaction.
-        renamed: tables that get another name, old to new.
-        changed: columns whose content it changes, by the old name of their table; all others must come out as they
-            went in. An empty set stands for a table that changes altogether.
-    """
-
-    apply: Callable[[Connection], None]
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    apply: Callable[[Connection], None]  # carries it out, inside a transaction
+    renamed: Mapping[str, str] = field(default_factory=dict)  # tables that get another name, old to new
+    # columns whose content it changes, by the old name of their table; all others must come out as they went in. An
+    # empty set stands for a table that changes altogether.
     changed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import duckdb
 
-__all__ = ["upgrade_4"]
-
 _STATEMENTS = """
 ALTER TABLE examples ADD COLUMN origin VARCHAR;
 CREATE TABLE media(

@@ -14,24 +14,15 @@ from pathlib import Path
 from trak_core.errors import StoreDamagedError
 from trak_core.store.review_file import ReviewFile
 
-__all__ = ["Question", "Verified", "WhatIfHistory"]
-
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: how would the answer change without some train examples?
+    """What is asked: how would the answer change without some train examples?"""
 
-    Attributes:
-        fingerprint: of the run's data, model and settings.
-        test_idx: of the test example.
-        removed: numbers of the train examples, in order.
-        n_seeds: pairs of models to train.
-    """
-
-    fingerprint: str
-    test_idx: int
-    removed: tuple[int, ...]
-    n_seeds: int
+    fingerprint: str  # of the run's data, model and settings
+    test_idx: int  # of the test example
+    removed: tuple[int, ...]  # numbers of the train examples, in order
+    n_seeds: int  # pairs of models to train
 
     @property
     def what_if_id(self) -> str:
@@ -42,33 +33,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Verified:
-    """What retraining answered. Lists have an entry for each class, or one where there are no classes.
+    """What retraining answered. Lists have an entry for each class, or one where there are no classes."""
 
-    Attributes:
-        question: that was asked.
-        asked_at: UTC.
-        before: model outputs with all train examples, mean over seeds.
-        after: model outputs without the removed ones, with the same seeds.
-        low: lower ends of the 95% intervals of `after - before`.
-        high: upper ends.
-        answer_before: the class that most models with everything give.
-        answer_after: the class that most models without the removed ones give.
-        share_flipped: of the seeds whose answer changed, 0 to 1.
-        n_pairs: seeds of which neither model diverged.
-        seconds: that training took.
-    """
-
-    question: Question
-    asked_at: datetime
-    before: tuple[float, ...]
-    after: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    answer_before: int
-    answer_after: int
-    share_flipped: float
-    n_pairs: int
-    seconds: float
+    question: Question  # that was asked
+    asked_at: datetime  # UTC
+    before: tuple[float, ...]  # model outputs with all train examples, mean over seeds
+    after: tuple[float, ...]  # model outputs without the removed ones, with the same seeds
+    low: tuple[float, ...]  # lower ends of the 95% intervals of `after - before`
+    high: tuple[float, ...]  # upper ends
+    answer_before: int  # the class that most models with everything give
+    answer_after: int  # the class that most models without the removed ones give
+    share_flipped: float  # of the seeds whose answer changed, 0 to 1
+    n_pairs: int  # seeds of which neither model diverged
+    seconds: float  # that training took
 
     @property
     def change(self) -> tuple[float, ...]:

@@ -32,8 +32,6 @@ from trak_core.store.schema import (
     create_working_tables,
 )
 
-__all__ = ["StoreWriter", "build_lock", "clear_site"]
-
 LOCK_PATIENCE_SECONDS = 3.0
 """Longer than a reader's glance at the lock, shorter than a person's patience."""
 

@@ -27,23 +27,16 @@ from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, Shuff
 from trak_core.inputs import count, take
 from trak_core.tasks import Inputs
 
-__all__ = ["Batch", "Block", "Data", "read_data"]
-
 DEFAULT_BATCH = 64
 _RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples.
+    """Some examples."""
 
-    Attributes:
-        inputs: as the model takes them, each tensor `[n, ...]`.
-        labels: `[n]`, or None where nothing was said.
-    """
-
-    inputs: Inputs
-    labels: Tensor | None
+    inputs: Inputs  # as the model takes them, each tensor `[n, ...]`
+    labels: Tensor | None  # `[n]`, or None where nothing was said
 
     def __len__(self) -> int:
         return count(self.inputs)
@@ -63,17 +56,12 @@ class Batch:
 
 @dataclass
 class Block:
-    """Neighbouring examples whose features are written together.
+    """Neighbouring examples whose features are written together."""
 
-    Attributes:
-        start: number of the first example.
-        batches: its examples, in order; batches may differ in the length of their texts.
-        digest: SHA-256 (hex) of the content, whatever the batches were.
-    """
-
-    start: int
+    start: int  # number of the first example
+    # its examples, in order; batches may differ in the length of their texts
     batches: list[Batch] = field(default_factory=list)
-    digest: str = ""
+    digest: str = ""  # SHA-256 (hex) of the content, whatever the batches were
 
     def __len__(self) -> int:
         return sum(len(batch) for batch in self.batches)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trak_core.modalities import find_modality
+from trak_core.modalities import ReadyModel, find_modality
 from trak_core.subjects.models_by_name import find_model
-from trak_core.subjects.ready_model import ReadyModel, is_known_to_train, training_of
+from trak_core.subjects.ready_model import is_known_to_train, training_of
 from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.subject import Subject
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trak_core.modalities import Dataset
-
-__all__ = ["MAX_MINUTES", "custom_recipe", "custom_subject"]
 
 MAX_MINUTES = 7 * 24 * 60
 """That a build of custom data may be given."""

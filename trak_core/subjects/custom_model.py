@@ -28,17 +28,6 @@ from trak_core.modalities import Encoding, Modality
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = [
-    "call_function",
-    "code_digest",
-    "encoding_for",
-    "find_function",
-    "in_words",
-    "is_own_code",
-    "is_own_file",
-    "wanted",
-]
-
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 N_CLASSES = "n_classes"
 _READ: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()

@@ -19,8 +19,6 @@ from trak_core.subjects.subject import Subject
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["DIGITS"]
-
 N_PIXELS = 64
 N_HIDDEN = 128
 N_CLASSES = 10

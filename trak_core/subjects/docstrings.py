@@ -16,8 +16,6 @@ from trak_core.subjects.subject import Subject
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["DOCSTRINGS"]
-
 N_HIDDEN = 16
 
 

@@ -18,8 +18,6 @@ from scipy import ndimage
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.image.grey_picture import GreyPicture, read_grey
 
-__all__ = ["DigitImage", "read_digit"]
-
 SIDE = 8
 LEVELS = 16
 FINE = 128
@@ -33,15 +31,10 @@ SPECK = 0.02
 
 @dataclass(frozen=True)
 class DigitImage:
-    """A digit as the model sees it.
+    """A digit as the model sees it."""
 
-    Attributes:
-        ink: float32 `[8, 8]`, 0 paper to 1 full ink, in steps of 1/16 as the data.
-        steps: what was done to the picture, a sentence each.
-    """
-
-    ink: NDArray[np.float32]
-    steps: tuple[str, ...]
+    ink: NDArray[np.float32]  # float32 `[8, 8]`, 0 paper to 1 full ink, in steps of 1/16 as the data
+    steps: tuple[str, ...]  # what was done to the picture, a sentence each
 
 
 def read_digit(content: bytes) -> DigitImage:

@@ -29,8 +29,6 @@ from trak_core.training.loop_trainer import in_words
 from trak_core.training.states import expected_shapes, is_finite
 from trak_core.training.weights import Checkpoint, Checkpoints
 
-__all__ = ["code_sources", "given_checkpoints", "given_dataset", "read_examples"]
-
 N_TRIED = 4
 MOST_SHOWN = 12
 """Numbers of an example that a text of them shows."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from trak_core.gradients import StateDict
 
-__all__ = ["begin_from", "read_weights", "weights_digest"]
-
 
 def read_weights(path: Path, model: nn.Module) -> StateDict:
     """The weights of a file, by name, each of the shape that the model has.

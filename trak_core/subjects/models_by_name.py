@@ -15,8 +15,6 @@ from trak_core.subjects.ready_model import ready_models
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["find_model", "model_is_here"]
-
 OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines (docs/your-own-model.md)"
 
 

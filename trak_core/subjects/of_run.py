@@ -29,18 +29,6 @@ from trak_core.subjects.subject_file import OWN_SUBJECT, find_subject, is_built_
 if TYPE_CHECKING:
     from trak_core.store.run import Run
 
-__all__ = [
-    "can_be_made_again",
-    "has_subject",
-    "holds_its_data",
-    "new_input_reader",
-    "read_dataset",
-    "read_subject",
-    "use_subject",
-    "why_no_subject",
-    "why_not_made_again",
-]
-
 
 def has_subject(run: Run) -> bool:
     """True when the data and the model of the run can be had: by its recipe, its own data, or its subject that is here.

@@ -29,8 +29,6 @@ from trak_core.seeds import derive_seed
 if TYPE_CHECKING:
     from trak_core.modalities import Dataset
 
-__all__ = ["KINDS", "MAX_SHARE", "PlantedErrors", "check_planting", "plant_errors", "plant_in"]
-
 KINDS = ("uniform", "confusable")
 MAX_SHARE = 0.5
 MAX_WIDTH = 1024
@@ -42,15 +40,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PlantedErrors:
-    """Train examples whose label was made wrong, and what it was.
+    """Train examples whose label was made wrong, and what it was."""
 
-    Attributes:
-        train_idx: int64 `[n_wrong]`, rising.
-        true_label: int64 `[n_wrong]`.
-    """
-
-    train_idx: NDArray[np.int64]
-    true_label: NDArray[np.int64]
+    train_idx: NDArray[np.int64]  # int64 `[n_wrong]`, rising
+    true_label: NDArray[np.int64]  # int64 `[n_wrong]`
 
 
 def check_planting(share: float, kind: str, share_name: str = "share", kind_name: str = "kind") -> None:

@@ -10,8 +10,6 @@ from trak_core.modalities import MODALITIES, ReadyModel
 if TYPE_CHECKING:
     from trak_core.training import TrainingSettings
 
-__all__ = ["ReadyModel", "is_known_to_train", "ready_models", "training_of"]
-
 MOMENTUM = 0.9
 
 

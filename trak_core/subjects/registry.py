@@ -7,8 +7,6 @@ from trak_core.subjects.digits import DIGITS
 from trak_core.subjects.docstrings import DOCSTRINGS
 from trak_core.subjects.recipe import Recipe
 
-__all__ = ["RECIPES", "find_recipe"]
-
 RECIPES = {recipe.name: recipe for recipe in (DIGITS, DOCSTRINGS)}
 
 

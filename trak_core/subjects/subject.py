@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs no
     from trak_core.training import Trainer, TrainingSettings, TrainModel
     from trak_core.training.weights import Checkpoint
 
-__all__ = ["Subject"]
-
 ONE_FUNCTION = (
     "One function would add the evidence: train_model(indices, seed), which trains your model on these train examples "
     "and returns its state dict"

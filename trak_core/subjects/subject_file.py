@@ -22,16 +22,6 @@ from trak_core.subjects.custom_model import in_words, is_own_file
 from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.subject import ONE_FUNCTION, Subject
 
-__all__ = [
-    "OWN_SUBJECT",
-    "find_subject",
-    "is_built_from",
-    "read_subject_file",
-    "remember",
-    "subject_recipe",
-    "why_not_here",
-]
-
 OWN_SUBJECT = "subject"
 """In the place of a recipe's name, for runs that were built from a subject of somebody's own."""
 N_REMEMBERED = 8

@@ -15,8 +15,6 @@ from trak_core.tasks import Inputs, Task, at_weights, call
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 from trak_core.training.loop_trainer import in_words
 
-__all__ = ["MODELS_AT_ONCE", "try_model"]
-
 N_TRIED = 4
 MODELS_AT_ONCE = 20
 """Models that a build trains together, about."""

@@ -6,22 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Answer"]
-
 
 @dataclass(frozen=True)
 class Answer:
-    """The answers for n examples; for several models at once, with the models in front.
+    """The answers for n examples; for several models at once, with the models in front."""
 
-    Attributes:
-        value: the numbers of classes, int64, or numbers `[..., n]`; as a target, it asks for the answer itself.
-        confidence: how sure the model is, 0 to 1 `[..., n]`; None where it does not say.
-        probabilities: of all classes `[..., n, n_classes]`; None where there are none.
-    """
-
-    value: Tensor
-    confidence: Tensor | None = None
-    probabilities: Tensor | None = None
+    value: Tensor  # the numbers of classes, int64, or numbers `[..., n]`; as a target, it asks for the answer itself
+    confidence: Tensor | None = None  # how sure the model is, 0 to 1 `[..., n]`; None where it does not say
+    probabilities: Tensor | None = None  # of all classes `[..., n, n_classes]`; None where there are none
 
     @classmethod
     def of_classes(cls, probabilities: Tensor) -> "Answer":

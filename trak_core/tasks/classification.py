@@ -17,22 +17,16 @@ from trak_core.tasks.answer import Answer
 from trak_core.tasks.curvature import CurvaturePart, draw_parts
 from trak_core.tasks.task import Task
 
-__all__ = ["Classification"]
-
 ROUNDING = 5e-3
 """How far sums of probabilities may lie from 1, half precision included."""
 
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """The classification task; every method takes logits `[..., n_classes]` and classes `[...]` int64.
+    """The classification task; every method takes logits `[..., n_classes]` and classes `[...]` int64."""
 
-    Attributes:
-        modality: what is classified.
-        name: the word for the task in settings and stores; it follows from the modality.
-    """
-
-    modality: str = "image"
+    modality: str = "image"  # what is classified
+    # the word for the task in settings and stores; it follows from the modality
     name: str = field(init=False, repr=False, default="")
 
     has_classes = True

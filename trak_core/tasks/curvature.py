@@ -24,22 +24,14 @@ from torch.func import grad, hessian, jvp, vmap
 if TYPE_CHECKING:
     from trak_core.tasks.task import Task
 
-__all__ = ["CurvaturePart", "draw_parts", "hessian_product", "spectrum"]
-
 
 @dataclass(frozen=True)
 class CurvaturePart:
-    """One part of the curvature of n examples.
+    """One part of the curvature of n examples."""
 
-    Attributes:
-        task: whose model output g is differentiated.
-        target: what it is asked for `[n, ...]`.
-        scale: factors of the gradients `[n]`.
-    """
-
-    task: "Task"
-    target: Tensor
-    scale: Tensor
+    task: "Task"  # whose model output g is differentiated
+    target: Tensor  # what it is asked for `[n, ...]`
+    scale: Tensor  # factors of the gradients `[n]`
 
 
 def draw_parts(shares: Tensor, draws: int | None, uniform: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:

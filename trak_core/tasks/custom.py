@@ -9,8 +9,6 @@ from trak_core.tasks.answer import Answer
 from trak_core.tasks.outputs import Inputs, Model
 from trak_core.tasks.task import Task, check_one_number_each
 
-__all__ = ["CustomTask"]
-
 
 @dataclass(frozen=True)
 class CustomTask(Task):

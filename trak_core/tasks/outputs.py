@@ -8,8 +8,6 @@ from torch.func import functional_call
 
 from trak_core.errors import NoLogitsError
 
-__all__ = ["Inputs", "Model", "at_weights", "call", "read_logits"]
-
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 """A batch as the model takes it: a tensor, positional arguments or keyword arguments, each `[n, ...]`."""
 Model = Callable[..., Any]

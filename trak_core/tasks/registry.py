@@ -7,8 +7,6 @@ from trak_core.tasks.classification import Classification
 from trak_core.tasks.regression import Regression
 from trak_core.tasks.task import Task
 
-__all__ = ["TASKS", "find_task", "label_task", "register_task"]
-
 TASKS: dict[str, Task] = {}
 """The registered tasks by name."""
 

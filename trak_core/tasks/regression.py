@@ -14,18 +14,12 @@ from trak_core.tasks.answer import Answer
 from trak_core.tasks.curvature import CurvaturePart
 from trak_core.tasks.task import Task
 
-__all__ = ["Regression"]
-
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """The regression task for models with one output, `[n]` or `[n, 1]`, and targets `[n]`.
+    """The regression task for models with one output, `[n]` or `[n, 1]`, and targets `[n]`."""
 
-    Attributes:
-        modality: what the examples are.
-    """
-
-    modality: str = "numbers"
+    modality: str = "numbers"  # what the examples are
 
     name = "regression"
     is_quadratic = True

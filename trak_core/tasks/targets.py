@@ -7,22 +7,15 @@ from torch import Tensor
 
 from trak_core.tasks.task import Task
 
-__all__ = ["Targets"]
-
 
 @dataclass(frozen=True)
 class Targets:
-    """The targets of n examples.
+    """The targets of n examples."""
 
-    Attributes:
-        every: the default target of each example and all further ones, each once `[n, n_targets, ...]`.
-        default: place of the default target among them, int64 `[n]`.
-        first: number of the target in the first place. Target 0 is the default one and further ones are numbered from
-            1, so it is 1 where the default target is one of them and has no place of its own.
-    """
-
-    every: Tensor
-    default: Tensor
+    every: Tensor  # the default target of each example and all further ones, each once `[n, n_targets, ...]`
+    default: Tensor  # place of the default target among them, int64 `[n]`
+    # number of the target in the first place. Target 0 is the default one and further ones are numbered from 1, so it
+    # is 1 where the default target is one of them and has no place of its own.
     first: int
 
     @classmethod

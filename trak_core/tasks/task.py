@@ -19,8 +19,6 @@ from trak_core.tasks.answer import Answer
 from trak_core.tasks.curvature import CurvaturePart, draw_parts, spectrum
 from trak_core.tasks.outputs import Inputs, Model, at_weights, read_logits
 
-__all__ = ["Task", "check_one_number_each", "prepared"]
-
 
 class Task(ABC):
     """What a prediction is.

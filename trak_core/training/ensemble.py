@@ -13,8 +13,6 @@ from trak_core.errors import InvalidSettingError
 from trak_core.inputs import count, leaves, take
 from trak_core.tasks import Answer, Inputs, Task, at_weights, prepared
 
-__all__ = ["Ensemble", "chance_of", "make_models"]
-
 StateDict = dict[str, Tensor]
 Asked = Literal["model_output", "model_outputs", "out_to_loss", "loss"]
 NUMBERS_AT_ONCE = 2**24

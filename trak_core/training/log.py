@@ -16,8 +16,6 @@ from torch import Tensor
 from trak_core.errors import RunMismatchError
 from trak_core.training.schedule import Schedule
 
-__all__ = ["Log", "Moment", "TrainingLog", "recorded_steps"]
-
 StateDict = dict[str, Tensor]
 N_RECORDED = 6
 
@@ -29,16 +27,11 @@ def recorded_steps(schedule: Schedule, n: int = N_RECORDED) -> list[int]:
 
 @dataclass(frozen=True)
 class Moment:
-    """The state of one model before a step.
+    """The state of one model before a step."""
 
-    Attributes:
-        step: number of the step, from 0; `n_steps` after the last.
-        parameters: by name.
-        velocities: momentum of the optimizer, by name; empty where nobody kept it.
-    """
-
-    step: int
-    parameters: StateDict
+    step: int  # number of the step, from 0; `n_steps` after the last
+    parameters: StateDict  # by name
+    # momentum of the optimizer, by name; empty where nobody kept it
     velocities: StateDict = field(default_factory=dict)
 
 
@@ -69,16 +62,11 @@ class Log(Protocol):
 
 @dataclass
 class TrainingLog:
-    """The training of one checkpoint on all train examples.
+    """The training of one checkpoint on all train examples."""
 
-    Attributes:
-        seed: decides the initial weights and the order of batches.
-        schedule: learning rates and batches.
-        moments: recorded states, in order; the first is the start of training and the last its end.
-    """
-
-    seed: int
-    schedule: Schedule
+    seed: int  # decides the initial weights and the order of batches
+    schedule: Schedule  # learning rates and batches
+    # recorded states, in order; the first is the start of training and the last its end
     moments: list[Moment] = field(default_factory=list)
 
     def batches(self) -> Tensor:

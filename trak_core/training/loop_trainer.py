@@ -25,8 +25,6 @@ from trak_core.training.step_log import StepLog
 from trak_core.training.trainer import Trained
 from trak_core.training.trainers import Masks, OnShare, ignore_share
 
-__all__ = ["LoopTrainer", "TrainModel", "in_words", "takes_log"]
-
 TrainModel = Callable[..., Any]
 """`train_model(indices, seed)` or `train_model(indices, seed, log)`; gives a state dict, or the trained module.
 

@@ -15,8 +15,6 @@ from trak_core.training.loop_trainer import LoopTrainer
 from trak_core.training.states import is_finite
 from trak_core.training.step_log import StepLog
 
-__all__ = ["IGNORES_SEED", "LoopTrial", "try_loop"]
-
 logger = logging.getLogger(__name__)
 
 FEW = 256
@@ -29,17 +27,11 @@ IGNORES_SEED = (
 
 @dataclass(frozen=True)
 class LoopTrial:
-    """What was found out.
+    """What was found out."""
 
-    Attributes:
-        seconds: that training one model on half of the train examples takes.
-        ignores_seed: whether two seeds gave the same model.
-        state: weights of a model of the trial.
-    """
-
-    seconds: float
-    ignores_seed: bool
-    state: StateDict
+    seconds: float  # that training one model on half of the train examples takes
+    ignores_seed: bool  # whether two seeds gave the same model
+    state: StateDict  # weights of a model of the trial
 
 
 def try_loop(trainer: LoopTrainer, seed: int) -> LoopTrial:

@@ -8,8 +8,6 @@ from torch import Tensor
 from trak_core.errors import InvalidSettingError
 from trak_core.seeds import derive_seed
 
-__all__ = ["Schedule", "TrainingSettings"]
-
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -34,16 +32,12 @@ class TrainingSettings:
 class Schedule:
     """The steps of one training run over `n_members` examples.
 
-    Attributes:
-        settings: of the optimizer.
-        n_members: examples that are trained on.
-
     Raises:
         InvalidSettingError: there are fewer examples than a batch holds.
     """
 
-    settings: TrainingSettings
-    n_members: int
+    settings: TrainingSettings  # of the optimizer
+    n_members: int  # examples that are trained on
 
     def __post_init__(self) -> None:
         if self.n_members < self.settings.batch_size:

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from trak_core.errors import CheckpointMismatchError, InvalidModelError
 from trak_core.training.ensemble import StateDict
 
-__all__ = ["expected_shapes", "fitting_state", "is_finite", "misfits"]
-
 SHOWN = 5
 
 

@@ -16,8 +16,6 @@ from trak_core.errors import InvalidSettingError, RunMismatchError
 from trak_core.training.log import Moment
 from trak_core.training.states import fitting_state
 
-__all__ = ["StepLog"]
-
 MOST_STATES = 64
 _FACTS = "steps"
 

@@ -6,8 +6,6 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidSettingError
 from trak_core.seeds import derive_seed
 
-__all__ = ["draw_half_subsets", "draw_subsets"]
-
 
 def draw_half_subsets(n_subsets: int, n_train: int, seed: int) -> NDArray[np.bool_]:
     """Bool masks `[n_subsets, n_train]`, each with `n_train // 2` members drawn without replacement.

@@ -20,33 +20,21 @@ from trak_core.training.ensemble import Ensemble, StateDict, make_models
 from trak_core.training.log import Log, Moment, TrainingLog, recorded_steps
 from trak_core.training.schedule import Schedule, TrainingSettings
 
-__all__ = ["Trained", "diverged", "sgd_step", "train_ensemble", "train_recorded", "train_reweighted"]
-
 
 @dataclass(frozen=True)
 class Trained:
-    """Checkpoints with what their training left behind.
+    """Checkpoints with what their training left behind."""
 
-    Attributes:
-        ensemble: the trained models.
-        logs: one a model, or of the first models only.
-    """
-
-    ensemble: Ensemble
-    logs: Sequence[Log]
+    ensemble: Ensemble  # the trained models
+    logs: Sequence[Log]  # one a model, or of the first models only
 
 
 @dataclass(frozen=True)
 class _Record:
-    """Which states are kept.
+    """Which states are kept."""
 
-    Attributes:
-        steps: before which they are.
-        n_models: of the first models.
-    """
-
-    steps: Sequence[int] = ()
-    n_models: int = 0
+    steps: Sequence[int] = ()  # before which they are
+    n_models: int = 0  # of the first models
 
 
 def train_ensemble(

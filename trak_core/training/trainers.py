@@ -17,8 +17,6 @@ from trak_core.training.ensemble import Ensemble
 from trak_core.training.schedule import TrainingSettings
 from trak_core.training.trainer import Trained, train_ensemble, train_recorded, train_reweighted
 
-__all__ = ["OnShare", "Trainer", "VmapTrainer", "ignore_share", "removal_weights"]
-
 OnShare = Callable[[float], None]
 """Called along the way with the share of the whole call, 0 to 1, that was done since it was called last."""
 Masks = NDArray[np.bool_]
@@ -103,23 +101,14 @@ def removal_weights(removed: Sequence[NDArray[np.int64]], n_train: int) -> NDArr
 
 @dataclass(frozen=True)
 class VmapTrainer:
-    """Trains all models of a call at once, by the built-in optimizer.
+    """Trains all models of a call at once, by the built-in optimizer."""
 
-    Attributes:
-        make_model: gives a freshly initialised model, drawing from torch's global generator.
-        task: supplies the loss.
-        inputs: of the train examples `[n_train, ...]`, on the device to train on.
-        labels: of the train examples `[n_train]`, on the same device.
-        settings: of the optimizer.
-        at_once: as in `Trainer`.
-    """
-
-    make_model: Callable[[], nn.Module]
-    task: Task
-    inputs: Inputs
-    labels: Tensor
-    settings: TrainingSettings
-    at_once: int = 100
+    make_model: Callable[[], nn.Module]  # gives a freshly initialised model, drawing from torch's global generator
+    task: Task  # supplies the loss
+    inputs: Inputs  # of the train examples `[n_train, ...]`, on the device to train on
+    labels: Tensor  # of the train examples `[n_train]`, on the same device
+    settings: TrainingSettings  # of the optimizer
+    at_once: int = 100  # as in `Trainer`
 
     @property
     def smallest_subset(self) -> int:

@@ -18,8 +18,6 @@ from trak_core.errors import AttributionWarning, CheckpointMismatchError, Invali
 from trak_core.training.ensemble import StateDict
 from trak_core.training.states import misfits
 
-__all__ = ["Checkpoint", "Checkpoints", "digest_of", "load_weights"]
-
 Checkpoint = StateDict | str | Path | nn.Module
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
 

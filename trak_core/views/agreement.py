@@ -7,26 +7,17 @@ from trak_core.evidence import row_correlations
 from trak_core.store.run import Run
 from trak_core.views.explanation import Attributed, Explanation
 
-__all__ = ["SideBySide", "side_by_side"]
-
 
 @dataclass(frozen=True)
 class SideBySide:
-    """How far two explanations of the same test example and target agree.
+    """How far two explanations of the same test example and target agree."""
 
-    Attributes:
-        rank_correlation: Spearman correlation of all scores; None where one method scores all train examples alike.
-        shared_proponents: train examples among the proponents of both.
-        shared_opponents: train examples among the opponents of both.
-        contrary: train examples that are a proponent of one and an opponent of the other.
-        k: length of the lists that were compared.
-    """
-
+    # Spearman correlation of all scores; None where one method scores all train examples alike
     rank_correlation: float | None
-    shared_proponents: frozenset[int]
-    shared_opponents: frozenset[int]
-    contrary: frozenset[int]
-    k: int
+    shared_proponents: frozenset[int]  # train examples among the proponents of both
+    shared_opponents: frozenset[int]  # train examples among the opponents of both
+    contrary: frozenset[int]  # train examples that are a proponent of one and an opponent of the other
+    k: int  # length of the lists that were compared
 
 
 def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:

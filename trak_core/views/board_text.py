@@ -5,8 +5,6 @@ import math
 from trak_core.store.run import Run
 from trak_core.views.evidence import board, removal_comparison, removal_curves, truth_rows, truth_table
 
-__all__ = ["board_text"]
-
 
 def board_text(run: Run) -> str:
     """Tables of the methods, of further truths and of removal."""

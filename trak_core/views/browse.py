@@ -8,48 +8,31 @@ from numpy.typing import NDArray
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 
-__all__ = ["TestFilter", "TestOverview", "find_tests", "overview", "window_around"]
-
 
 @dataclass(frozen=True)
 class TestFilter:
-    """Which test examples to show; the default shows all.
+    """Which test examples to show; the default shows all."""
 
-    Attributes:
-        classes: labels to keep, all when empty.
-        only_mistakes: keep only those that the model gets wrong.
-        confidence: lowest and highest probability of the model's answer, 0 to 1.
-        text: letters that the text must contain, in any case.
-    """
-
-    classes: tuple[int, ...] = ()
-    only_mistakes: bool = False
-    confidence: tuple[float, float] = (0.0, 1.0)
-    text: str = ""
+    classes: tuple[int, ...] = ()  # labels to keep, all when empty
+    only_mistakes: bool = False  # keep only those that the model gets wrong
+    confidence: tuple[float, float] = (0.0, 1.0)  # lowest and highest probability of the model's answer, 0 to 1
+    text: str = ""  # letters that the text must contain, in any case
 
     __test__ = False  # the name is no pytest class
 
 
 @dataclass(frozen=True)
 class TestOverview:
-    """What the model says of every test example, averaged over its checkpoints.
+    """What the model says of every test example, averaged over its checkpoints."""
 
-    Attributes:
-        labels: int64 `[n_test]`; all 0 where there are no classes.
-        answers: the model's answers in words: a class, or a number where there are no classes; "not known" where the
-            run does not hold them.
-        loss: float64 `[n_test]`, NaN where unknown.
-        probabilities: float32 `[n_test, n_classes]`, NaN where they are not known.
-        predicted: the model's answers, int64 `[n_test]`; -1 where they are not known.
-        confidence: probability of the answer, float32 `[n_test]`, NaN where it is not known.
-    """
-
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # int64 `[n_test]`; all 0 where there are no classes
+    # the model's answers in words: a class, or a number where there are no classes; "not known" where the run does not
+    # hold them
     answers: list[str]
-    loss: NDArray[np.float64]
-    probabilities: NDArray[np.float32]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.float32]
+    loss: NDArray[np.float64]  # float64 `[n_test]`, NaN where unknown
+    probabilities: NDArray[np.float32]  # float32 `[n_test, n_classes]`, NaN where they are not known
+    predicted: NDArray[np.int64]  # the model's answers, int64 `[n_test]`; -1 where they are not known
+    confidence: NDArray[np.float32]  # probability of the answer, float32 `[n_test]`, NaN where it is not known
 
     __test__ = False
 

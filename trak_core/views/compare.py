@@ -18,19 +18,6 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.views.provenance import SETTING_TITLES
 
-__all__ = [
-    "Agreement",
-    "SideFacts",
-    "agreement",
-    "agreement_table",
-    "differing_settings",
-    "facts_side_by_side",
-    "have_same_data",
-    "mean_accuracy",
-    "rank_correlation",
-    "side_facts",
-]
-
 MAX_TESTS, FEWEST_TESTS = 200, 50
 MAX_NUMBERS = 5_000_000
 """Scores of one side that are ranked, about a second of work."""
@@ -42,33 +29,21 @@ _OUTCOMES = {"calibration", "calibration_of_other_targets", "fingerprint", "sche
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the scores of two methods are, for the label of each test example.
+    """How alike the scores of two methods are, for the label of each test example."""
 
-    Attributes:
-        test_idx: the test examples that were looked at, rising, int64 `[n]`.
-        rank_correlation: Spearman correlation of their two score rows, float64 `[n]`, NaN where undefined.
-        shared_proponents: of the strongest `k` of either side, how many are the same, int64 `[n]`.
-        shared_opponents: likewise.
-        k: 20, or fewer where there are fewer train examples.
-        lds: LDS of the first side for these test examples, float64 `[n]`, NaN where not measured or undefined.
-        other_lds: of the second side.
-        n_test: test examples that there are.
-        mean_proponents: mean number of shared proponents over all test examples, not the sample alone.
-        mean_opponents: likewise.
-        by_chance: how many two random choices of `k` would share on average.
-    """
-
-    test_idx: NDArray[np.int64]
+    test_idx: NDArray[np.int64]  # the test examples that were looked at, rising, int64 `[n]`
+    # Spearman correlation of their two score rows, float64 `[n]`, NaN where undefined
     rank_correlation: NDArray[np.float64]
-    shared_proponents: NDArray[np.int64]
-    shared_opponents: NDArray[np.int64]
-    k: int
+    shared_proponents: NDArray[np.int64]  # of the strongest `k` of either side, how many are the same, int64 `[n]`
+    shared_opponents: NDArray[np.int64]  # likewise
+    k: int  # 20, or fewer where there are fewer train examples
+    # LDS of the first side for these test examples, float64 `[n]`, NaN where not measured or undefined
     lds: NDArray[np.float64]
-    other_lds: NDArray[np.float64]
-    n_test: int
-    mean_proponents: float
-    mean_opponents: float
-    by_chance: float
+    other_lds: NDArray[np.float64]  # of the second side
+    n_test: int  # test examples that there are
+    mean_proponents: float  # mean number of shared proponents over all test examples, not the sample alone
+    mean_opponents: float  # likewise
+    by_chance: float  # how many two random choices of `k` would share on average
 
     @property
     def mean_correlation(self) -> float | None:
@@ -93,31 +68,18 @@ class Agreement:
 
 @dataclass(frozen=True)
 class SideFacts:
-    """One side of a comparison.
+    """One side of a comparison."""
 
-    Attributes:
-        run: its name.
-        method: title of the method.
-        n_train: train examples.
-        n_test: test examples.
-        n_checkpoints: models that attribution averages over.
-        accuracy: mean test accuracy of the checkpoints, 0 to 1, None where unknown.
-        lds: mean LDS of the method, None where not measured or undefined; likewise the rest.
-        ci_low: lower end of its 95% interval.
-        ci_high: upper end.
-        noise_ceiling: the highest LDS that any method can reach against the ledger of the run.
-    """
-
-    run: str
-    method: str
-    n_train: int
-    n_test: int
-    n_checkpoints: int
-    accuracy: float | None
-    lds: float | None
-    ci_low: float | None
-    ci_high: float | None
-    noise_ceiling: float | None
+    run: str  # its name
+    method: str  # title of the method
+    n_train: int  # train examples
+    n_test: int  # test examples
+    n_checkpoints: int  # models that attribution averages over
+    accuracy: float | None  # mean test accuracy of the checkpoints, 0 to 1, None where unknown
+    lds: float | None  # mean LDS of the method, None where not measured or undefined; likewise the rest
+    ci_low: float | None  # lower end of its 95% interval
+    ci_high: float | None  # upper end
+    noise_ceiling: float | None  # the highest LDS that any method can reach against the ledger of the run
 
 
 def have_same_data(run: Run, other: Run) -> bool:

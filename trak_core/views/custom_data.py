@@ -7,10 +7,8 @@ from typing import Any
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.errors import InvalidDataError
 from trak_core.modalities import MODALITIES
-from trak_core.store.run import RunInfo
+from trak_core.store.run_info import RunInfo
 from trak_core.subjects.ready_model import ready_models
-
-__all__ = ["columns_of", "made_from", "model_in_words", "run_in_words", "typed_path"]
 
 
 def typed_path(typed: str) -> Path | None:

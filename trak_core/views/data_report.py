@@ -10,16 +10,6 @@ from trak_core.datasets.report import DataReport, Repeated
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.raw import LeftOut
 
-__all__ = [
-    "Finding",
-    "class_table",
-    "findings_of",
-    "left_out_table",
-    "read_report",
-    "repeated_table",
-    "report_sentences",
-]
-
 N_MEMBERS = 8
 """Examples of one repeated input that a table names."""
 MAX_ROWS = 1000
@@ -28,17 +18,11 @@ MAX_ROWS = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a person should look at before training.
+    """Something that a person should look at before training."""
 
-    Attributes:
-        title: short, with its number.
-        help: what it means for a run, a sentence.
-        table: the examples, a row each, at most a thousand.
-    """
-
-    title: str
-    help: str
-    table: pd.DataFrame
+    title: str  # short, with its number
+    help: str  # what it means for a run, a sentence
+    table: pd.DataFrame  # the examples, a row each, at most a thousand
 
 
 def read_report(text: str) -> DataReport:

@@ -11,55 +11,22 @@ from trak_core.evidence import compare_removals, lds_interval, lds_per_test, pre
 from trak_core.store.run import Run
 from trak_core.store.run_evidence import mean_outcomes, reported_tests, subset_masks
 
-__all__ = [
-    "Board",
-    "BoardRow",
-    "Fit",
-    "RemovalComparison",
-    "RemovalCurve",
-    "TruthRow",
-    "board",
-    "board_table",
-    "flip_sizes",
-    "lds_values",
-    "predicted_against_actual",
-    "ranked_by_lds",
-    "removal_comparison",
-    "removal_curves",
-    "truth_rows",
-    "truth_table",
-]
-
 
 @dataclass(frozen=True)
 class BoardRow:
-    """One method on the board.
+    """One method on the board."""
 
-    Attributes:
-        method: its key.
-        title: its name.
-        description: one sentence.
-        is_baseline: True for methods that real attribution must beat.
-        lds: mean over test examples, None when undefined.
-        ci_low: lower end of the 95% interval.
-        ci_high: upper end.
-        share: of the noise ceiling.
-        seconds: CPU seconds to compute its scores.
-        n_checkpoints: that it is averaged over, 0 where it uses none.
-        peak_megabytes: by how much memory grew at its peak, None where it was not measured.
-    """
-
-    method: str
-    title: str
-    description: str
-    is_baseline: bool
-    lds: float | None
-    ci_low: float | None
-    ci_high: float | None
-    share: float | None
-    seconds: float
-    n_checkpoints: int = 0
-    peak_megabytes: float | None = None
+    method: str  # its key
+    title: str  # its name
+    description: str  # one sentence
+    is_baseline: bool  # True for methods that real attribution must beat
+    lds: float | None  # mean over test examples, None when undefined
+    ci_low: float | None  # lower end of the 95% interval
+    ci_high: float | None  # upper end
+    share: float | None  # of the noise ceiling
+    seconds: float  # CPU seconds to compute its scores
+    n_checkpoints: int = 0  # that it is averaged over, 0 where it uses none
+    peak_megabytes: float | None = None  # by how much memory grew at its peak, None where it was not measured
 
     @property
     def below(self) -> float:
@@ -74,39 +41,23 @@ class BoardRow:
 
 @dataclass(frozen=True)
 class Board:
-    """The evidence of a run at a glance.
+    """The evidence of a run at a glance."""
 
-    Attributes:
-        rows: methods with all their checkpoints, best first.
-        rows_with_one_or_all: the same, and those of single checkpoints, best first.
-        by_checkpoints: number of checkpoints to (lds, ci_low, ci_high) of the run's own method.
-        noise_ceiling: the highest LDS that any method can reach against this ledger.
-        n_subsets: reporting subsets.
-        n_seeds: models retrained on each.
-        n_models: models retrained for the whole ledger, fitting subsets included.
-        slope: actual change for each unit of change that the run's own method predicts for labels.
-        slope_of_others: the same for classes other than the label.
-        n_reported: test examples that means are over.
-        n_test: all of them; where it is the same number, settings were chosen on the same ones.
-        left_out: methods that could not be had, with the reason.
-        n_diverged: random halves, subsets and removals that were left out because a model of them diverged.
-        is_measured: True when every method was asked for.
-    """
-
-    rows: list[BoardRow]
-    rows_with_one_or_all: list[BoardRow]
+    rows: list[BoardRow]  # methods with all their checkpoints, best first
+    rows_with_one_or_all: list[BoardRow]  # the same, and those of single checkpoints, best first
+    # number of checkpoints to (lds, ci_low, ci_high) of the run's own method
     by_checkpoints: dict[int, tuple[float, float, float]]
-    noise_ceiling: float | None
-    n_subsets: int
-    n_seeds: int
-    n_models: int
-    slope: float | None
-    slope_of_others: float | None
-    n_reported: int
-    n_test: int
-    left_out: dict[str, str]
-    n_diverged: int
-    is_measured: bool
+    noise_ceiling: float | None  # the highest LDS that any method can reach against this ledger
+    n_subsets: int  # reporting subsets
+    n_seeds: int  # models retrained on each
+    n_models: int  # models retrained for the whole ledger, fitting subsets included
+    slope: float | None  # actual change for each unit of change that the run's own method predicts for labels
+    slope_of_others: float | None  # the same for classes other than the label
+    n_reported: int  # test examples that means are over
+    n_test: int  # all of them; where it is the same number, settings were chosen on the same ones
+    left_out: dict[str, str]  # methods that could not be had, with the reason
+    n_diverged: int  # random halves, subsets and removals that were left out because a model of them diverged
+    is_measured: bool  # True when every method was asked for
 
 
 def _one_or_all(rows: list[BoardRow]) -> list[BoardRow]:
@@ -186,33 +137,19 @@ def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list
 
 @dataclass(frozen=True)
 class TruthRow:
-    """LDS of one method against one further truth.
+    """LDS of one method against one further truth."""
 
-    Attributes:
-        truth_id: of the truth.
-        kind: "multi-seed" or "single model".
-        dropped: share of the train examples that is dropped.
-        title: of the method.
-        n_checkpoints: that it is averaged over, 0 where it uses none.
-        lds: mean over test examples, None when undefined.
-        ci_low: lower end of the 95% interval.
-        ci_high: upper end.
-        noise_ceiling: None for a single model, whose outcomes have no noise.
-        n_subsets: subsets retrained on.
-        n_seeds: models a subset.
-    """
-
-    truth_id: int
-    kind: str
-    dropped: float
-    title: str
-    n_checkpoints: int
-    lds: float | None
-    ci_low: float | None
-    ci_high: float | None
-    noise_ceiling: float | None
-    n_subsets: int
-    n_seeds: int
+    truth_id: int  # of the truth
+    kind: str  # "multi-seed" or "single model"
+    dropped: float  # share of the train examples that is dropped
+    title: str  # of the method
+    n_checkpoints: int  # that it is averaged over, 0 where it uses none
+    lds: float | None  # mean over test examples, None when undefined
+    ci_low: float | None  # lower end of the 95% interval
+    ci_high: float | None  # upper end
+    noise_ceiling: float | None  # None for a single model, whose outcomes have no noise
+    n_subsets: int  # subsets retrained on
+    n_seeds: int  # models a subset
 
 
 def truth_rows(run: Run) -> list[TruthRow]:
@@ -247,25 +184,15 @@ def truth_table(rows: list[TruthRow]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class RemovalCurve:
-    """What removing the first k train examples of a method does, over the test examples that it was measured on.
+    """What removing the first k train examples of a method does, over the test examples that it was measured on."""
 
-    Attributes:
-        method: its key.
-        title: its name.
-        sizes: how many were removed.
-        falls: mean fall of the margin for each size.
-        lows: lower ends of the 95% intervals of the mean.
-        highs: upper ends.
-        flipped: share of the test examples whose answer flipped.
-    """
-
-    method: str
-    title: str
-    sizes: list[int]
-    falls: list[float]
-    lows: list[float]
-    highs: list[float]
-    flipped: list[float]
+    method: str  # its key
+    title: str  # its name
+    sizes: list[int]  # how many were removed
+    falls: list[float]  # mean fall of the margin for each size
+    lows: list[float]  # lower ends of the 95% intervals of the mean
+    highs: list[float]  # upper ends
+    flipped: list[float]  # share of the test examples whose answer flipped
 
 
 def removal_curves(run: Run) -> list[RemovalCurve]:
@@ -293,23 +220,15 @@ def removal_curves(run: Run) -> list[RemovalCurve]:
 
 @dataclass(frozen=True)
 class RemovalComparison:
-    """How often one removal lowers the margin more than another of the same size.
+    """How often one removal lowers the margin more than another of the same size."""
 
-    Attributes:
-        title: of the method whose removal is compared.
-        k: how many are removed.
-        share: of the test examples for which it lowers the margin more than removing nearest neighbours of the class.
-        ci_low: lower end of the 95% interval over test examples.
-        ci_high: upper end.
-        n_tests: test examples.
-    """
-
-    title: str
-    k: int
+    title: str  # of the method whose removal is compared
+    k: int  # how many are removed
+    # of the test examples for which it lowers the margin more than removing nearest neighbours of the class
     share: float
-    ci_low: float
-    ci_high: float
-    n_tests: int
+    ci_low: float  # lower end of the 95% interval over test examples
+    ci_high: float  # upper end
+    n_tests: int  # test examples
 
 
 def removal_comparison(run: Run, k: int) -> RemovalComparison | None:
@@ -343,23 +262,16 @@ def flip_sizes(run: Run) -> tuple[str, list[int], int] | None:
 
 @dataclass(frozen=True)
 class Fit:
-    """Prediction and actual outcomes of one test example over the reporting subsets.
+    """Prediction and actual outcomes of one test example over the reporting subsets."""
 
-    Attributes:
-        predicted: predicted model outputs `[n_subsets]`: the sum of scores, moved to the mean of the actual ones.
-        actual: model outputs after retraining, averaged over seeds `[n_subsets]`.
-        line: the ends of the least-squares line, ((x0, y0), (x1, y1)); None when all predictions are the same.
-        lds: Spearman correlation, None when undefined.
-        ci_low: lower end of its 95% interval.
-        ci_high: upper end.
-    """
-
+    # predicted model outputs `[n_subsets]`: the sum of scores, moved to the mean of the actual ones
     predicted: NDArray[np.float64]
-    actual: NDArray[np.float64]
+    actual: NDArray[np.float64]  # model outputs after retraining, averaged over seeds `[n_subsets]`
+    # the ends of the least-squares line, ((x0, y0), (x1, y1)); None when all predictions are the same
     line: tuple[tuple[float, float], tuple[float, float]] | None
-    lds: float | None
-    ci_low: float | None
-    ci_high: float | None
+    lds: float | None  # Spearman correlation, None when undefined
+    ci_low: float | None  # lower end of its 95% interval
+    ci_high: float | None  # upper end
 
 
 def predicted_against_actual(run: Run, test_idx: int, method: str | None = None) -> Fit:

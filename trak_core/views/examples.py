@@ -7,26 +7,16 @@ from trak_core.media import Medium, Text, media_of
 from trak_core.store.media_rows import further_media
 from trak_core.store.run import Run
 
-__all__ = ["Example", "read_examples", "shows_texts"]
-
 
 @dataclass(frozen=True)
 class Example:
-    """One example.
+    """One example."""
 
-    Attributes:
-        split: "train" or "test".
-        idx: its number in the split.
-        label: its label; 0 where there are no classes.
-        label_name: the name of its label.
-        media: what it shows: its picture, its text, then further ones.
-    """
-
-    split: str
-    idx: int
-    label: int
-    label_name: str
-    media: tuple[Medium, ...]
+    split: str  # "train" or "test"
+    idx: int  # its number in the split
+    label: int  # its label; 0 where there are no classes
+    label_name: str  # the name of its label
+    media: tuple[Medium, ...]  # what it shows: its picture, its text, then further ones
 
     @property
     def text(self) -> str:

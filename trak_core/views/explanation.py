@@ -15,8 +15,6 @@ from trak_core.store.targets import DEFAULT
 from trak_core.views.browse import TestOverview
 from trak_core.views.examples import Example, read_examples
 
-__all__ = ["Attributed", "Explanation", "TrainRole", "Trust", "explain", "explanation_table", "train_role"]
-
 _WORD = re.compile(r"\w+")
 TOP_SHARE = 10
 N_BINS = 61
@@ -25,80 +23,47 @@ HUB_DEPTH = 20
 
 @dataclass(frozen=True)
 class Trust:
-    """How well the method predicted retrained models for this very test example and class.
+    """How well the method predicted retrained models for this very test example and class."""
 
-    Attributes:
-        level: "high", "moderate", "low" or "not measured".
-        lds: the LDS, None when not measured or undefined.
-        ci_low: lower end of its 95% interval.
-        ci_high: upper end.
-        noise_ceiling: the highest LDS attainable for this example, None where unknown.
-    """
-
-    level: TrustLevel
-    lds: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    noise_ceiling: float | None = None
+    level: TrustLevel  # "high", "moderate", "low" or "not measured"
+    lds: float | None = None  # the LDS, None when not measured or undefined
+    ci_low: float | None = None  # lower end of its 95% interval
+    ci_high: float | None = None  # upper end
+    noise_ceiling: float | None = None  # the highest LDS attainable for this example, None where unknown
 
 
 @dataclass(frozen=True)
 class Attributed:
-    """A train example in an explanation.
+    """A train example in an explanation."""
 
-    Attributes:
-        rank: from 1, on its side.
-        score: of the method, in units of the model output unless the explanation says otherwise.
-        example: the train example.
-        is_target_class: True when its label is the class that is explained, and where there are no classes.
-    """
-
-    rank: int
-    score: float
-    example: Example
-    is_target_class: bool
+    rank: int  # from 1, on its side
+    score: float  # of the method, in units of the model output unless the explanation says otherwise
+    example: Example  # the train example
+    is_target_class: bool  # True when its label is the class that is explained, and where there are no classes
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Everything that is shown about one test example and one target.
+    """Everything that is shown about one test example and one target."""
 
-    Attributes:
-        example: the test example.
-        predicted: the model's answer; -1 where the run does not hold it.
-        predicted_name: the answer in words.
-        confidence: its probability, averaged over checkpoints; None where there are no classes or it is not known.
-        probabilities: of all classes `[n_classes]`.
-        target: whose model output is explained; 0 is the default of the test example.
-        target_name: its name.
-        target_class: the class that it asks about; None where there are no classes.
-        method: that made the scores.
-        in_model_units: True when scores estimate changes of the margin; baselines' scores have no unit.
-        proponents: highest scores, best first.
-        opponents: lowest scores, lowest first.
-        bin_edges: of the histogram over all train examples `[n_bins + 1]`.
-        bin_counts: train examples in each bin `[n_bins]`.
-        top_share: part of the sum of absolute scores that the 10 strongest train examples carry, 0 to 1.
-        trust: of this explanation.
-        words: of the test example's text in small letters, rare ones only, to be marked where they come again.
-    """
-
-    example: Example
-    predicted: int
-    predicted_name: str
+    example: Example  # the test example
+    predicted: int  # the model's answer; -1 where the run does not hold it
+    predicted_name: str  # the answer in words
+    # its probability, averaged over checkpoints; None where there are no classes or it is not known
     confidence: float | None
-    probabilities: NDArray[np.float32]
-    target: int
-    target_name: str
-    target_class: int | None
-    method: str
-    in_model_units: bool
-    proponents: list[Attributed]
-    opponents: list[Attributed]
-    bin_edges: NDArray[np.float64]
-    bin_counts: NDArray[np.int64]
-    top_share: float
-    trust: Trust
+    probabilities: NDArray[np.float32]  # of all classes `[n_classes]`
+    target: int  # whose model output is explained; 0 is the default of the test example
+    target_name: str  # its name
+    target_class: int | None  # the class that it asks about; None where there are no classes
+    method: str  # that made the scores
+    in_model_units: bool  # True when scores estimate changes of the margin; baselines' scores have no unit
+    proponents: list[Attributed]  # highest scores, best first
+    opponents: list[Attributed]  # lowest scores, lowest first
+    bin_edges: NDArray[np.float64]  # of the histogram over all train examples `[n_bins + 1]`
+    bin_counts: NDArray[np.int64]  # train examples in each bin `[n_bins]`
+    top_share: float  # part of the sum of absolute scores that the 10 strongest train examples carry, 0 to 1
+    trust: Trust  # of this explanation
+    # of the test example's text in small letters, rare ones only, to be marked where they come again
     words: tuple[str, ...] = ()
 
     @property
@@ -215,25 +180,15 @@ def _trust(run: Run, test_idx: int, method: str, target: int) -> Trust:
 
 @dataclass(frozen=True)
 class TrainRole:
-    """The part that one train example plays in an explanation and in the run.
+    """The part that one train example plays in an explanation and in the run."""
 
-    Attributes:
-        example: the train example.
-        score: in this explanation.
-        rank: of that score among all train examples, 1 for the strongest proponent.
-        n_train: number of train examples.
-        n_helped: test examples that have it among their 20 strongest proponents.
-        n_hurt: test examples that have it among their 20 strongest opponents.
-        standard_error: of the score over checkpoints; None where it is not kept.
-    """
-
-    example: Example
-    score: float
-    rank: int
-    n_train: int
-    n_helped: int
-    n_hurt: int
-    standard_error: float | None = None
+    example: Example  # the train example
+    score: float  # in this explanation
+    rank: int  # of that score among all train examples, 1 for the strongest proponent
+    n_train: int  # number of train examples
+    n_helped: int  # test examples that have it among their 20 strongest proponents
+    n_hurt: int  # test examples that have it among their 20 strongest opponents
+    standard_error: float | None = None  # of the score over checkpoints; None where it is not kept
 
 
 def train_role(run: Run, train_idx: int, test_idx: int, target: int = DEFAULT, method: str | None = None) -> TrainRole:

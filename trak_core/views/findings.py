@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples
 
-__all__ = ["Oddity", "found_counts", "found_examples", "oddities"]
-
 _WORDS = {
     "near_duplicate": ("near-duplicates", "near-duplicate"),
     "leak": ("leaks", "leak"),
@@ -26,21 +24,13 @@ _HELP = {
 
 @dataclass(frozen=True)
 class Oddity:
-    """One thing that is odd about a train example.
+    """One thing that is odd about a train example."""
 
-    Attributes:
-        kind: as the table `findings` calls it.
-        name: what it is called.
-        help: what that means.
-        other: the other example of a pair, None for what is no pair.
-        differs: True where the other example has another label.
-    """
-
-    kind: str
-    name: str
-    help: str
-    other: Example | None = None
-    differs: bool = False
+    kind: str  # as the table `findings` calls it
+    name: str  # what it is called
+    help: str  # what that means
+    other: Example | None = None  # the other example of a pair, None for what is no pair
+    differs: bool = False  # True where the other example has another label
 
     @property
     def words(self) -> str:

@@ -14,59 +14,32 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples
 
-__all__ = [
-    "CELL_PAIRS",
-    "ClassInfluence",
-    "ClassMatrix",
-    "Pair",
-    "cell_pairs",
-    "class_influence",
-    "class_matrix",
-    "group_influence",
-    "strongest_cell",
-]
-
 CELL_PAIRS = 24
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ClassInfluence:
-    """What every train example does to the test examples of each class, on average.
+    """What every train example does to the test examples of each class, on average."""
 
-    Attributes:
-        method: that made the scores.
-        names: of the classes that have test examples.
-        classes: their numbers, int64 `[n]`.
-        n_tests: how many test examples each has, int64 `[n]`.
-        values: mean score over those, float32 `[n, n_train]`.
-    """
-
-    method: str
-    names: tuple[str, ...]
-    classes: NDArray[np.int64]
-    n_tests: NDArray[np.int64]
-    values: NDArray[np.float32]
+    method: str  # that made the scores
+    names: tuple[str, ...]  # of the classes that have test examples
+    classes: NDArray[np.int64]  # their numbers, int64 `[n]`
+    n_tests: NDArray[np.int64]  # how many test examples each has, int64 `[n]`
+    values: NDArray[np.float32]  # mean score over those, float32 `[n, n_train]`
 
 
 @dataclass(frozen=True)
 class ClassMatrix:
-    """How the training class of a row moves the test class of a column.
+    """How the training class of a row moves the test class of a column."""
 
-    Attributes:
-        rows: numbers of the classes that have train examples, int64 `[n_rows]`.
-        columns: numbers of the classes that have test examples, int64 `[n_columns]`.
-        names: of all classes.
-        values: change of the model output of a test example of the column, on average, by the scores; of all train
-            examples of the row together, or of one of them on average. float64 `[n_rows, n_columns]`.
-        per: "together" or "example".
-    """
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    names: tuple[str, ...]
+    rows: NDArray[np.int64]  # numbers of the classes that have train examples, int64 `[n_rows]`
+    columns: NDArray[np.int64]  # numbers of the classes that have test examples, int64 `[n_columns]`
+    names: tuple[str, ...]  # of all classes
+    # change of the model output of a test example of the column, on average, by the scores; of all train examples of
+    # the row together, or of one of them on average. float64 `[n_rows, n_columns]`.
     values: Floats
-    per: Literal["together", "example"]
+    per: Literal["together", "example"]  # "together" or "example"
 
     def strongest(self, n: int) -> "ClassMatrix":
         """The rows and columns of up to `n` classes each, those that move others, or are moved, most."""
@@ -81,17 +54,11 @@ class ClassMatrix:
 
 @dataclass(frozen=True)
 class Pair:
-    """A train example and a test example that it moves.
+    """A train example and a test example that it moves."""
 
-    Attributes:
-        score: of the train example for the label of the test example.
-        train: the train example.
-        test: the test example.
-    """
-
-    score: float
-    train: Example
-    test: Example
+    score: float  # of the train example for the label of the test example
+    train: Example  # the train example
+    test: Example  # the test example
 
 
 def class_influence(run: Run, method: str | None = None) -> ClassInfluence:

@@ -14,8 +14,6 @@ from trak_core.views.examples import Example
 from trak_core.views.explanation import Attributed, Explanation, explain
 from trak_core.views.media_html import data_uri, text_in_html
 
-__all__ = ["Inline", "show"]
-
 SIDE = 84
 """Of pictures, in pixels; small ones are enlarged so that every pixel is visible."""
 LONG_TEXT = 300
@@ -27,15 +25,10 @@ _PICTURE = f"display:block;width:{SIDE}px;height:{SIDE}px;object-fit:contain;ima
 
 @dataclass(frozen=True)
 class Inline:
-    """An explanation that shows itself: in a notebook with pictures, elsewhere as lines of text.
+    """An explanation that shows itself: in a notebook with pictures, elsewhere as lines of text."""
 
-    Attributes:
-        explanation: what is shown.
-        has_classes: False where the model gives a number.
-    """
-
-    explanation: Explanation
-    has_classes: bool
+    explanation: Explanation  # what is shown
+    has_classes: bool  # False where the model gives a number
 
     def _repr_html_(self) -> str:
         """HTML that a notebook shows."""

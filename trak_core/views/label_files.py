@@ -20,8 +20,6 @@ from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
 from trak_core.views.review_tables import cleaned_labels
 
-__all__ = ["read_label_file", "write_label_file"]
-
 _COLUMNS = ("train_idx", "new_label")
 _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
 """Tables with empty cells come back from other programs with 3.0 for 3."""

@@ -14,49 +14,30 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.views.review import command_to_go_on, suspect_signals, why_no_suspects
 
-__all__ = ["FirstSuspects", "Suspect", "first_suspects", "planted_in_words", "planted_quality"]
-
 
 @dataclass(frozen=True)
 class Suspect:
-    """A train example whose label looks wrong.
+    """A train example whose label looks wrong."""
 
-    Attributes:
-        rank: from 1, the most suspicious.
-        train_idx: its number.
-        label: given.
-        suggested_label: another one.
-        suggested_confidence: how probable models that did not see it find that, 0 to 1; None where not measured.
-        score: higher for a more suspicious label.
-        is_likely: True where the label is called likely wrong; None where nothing was called.
-    """
-
-    rank: int
-    train_idx: int
-    label: int
-    suggested_label: int
+    rank: int  # from 1, the most suspicious
+    train_idx: int  # its number
+    label: int  # given
+    suggested_label: int  # another one
+    # how probable models that did not see it find that, 0 to 1; None where not measured
     suggested_confidence: float | None
-    score: float
-    is_likely: bool | None
+    score: float  # higher for a more suspicious label
+    is_likely: bool | None  # True where the label is called likely wrong; None where nothing was called
 
 
 @dataclass(frozen=True)
 class FirstSuspects:
-    """The first suspects by one signal.
+    """The first suspects by one signal."""
 
-    Attributes:
-        signal: its name.
-        title: its name for people.
-        suspects: the most suspicious first.
-        n: train examples that the signal ranks.
-        n_likely: of them, those whose label is called likely wrong; None where nothing was called.
-    """
-
-    signal: str
-    title: str
-    suspects: tuple[Suspect, ...]
-    n: int
-    n_likely: int | None
+    signal: str  # its name
+    title: str  # its name for people
+    suspects: tuple[Suspect, ...]  # the most suspicious first
+    n: int  # train examples that the signal ranks
+    n_likely: int | None  # of them, those whose label is called likely wrong; None where nothing was called
 
 
 def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from trak_core.store.run import Run
 from trak_core.views.evidence import Board
 
-__all__ = ["Cause", "lds_by_ridge", "lds_causes"]
-
 LOW_CEILING = 0.9
 STILL_RISING = 0.01
 FEW_FEATURES = 4
@@ -18,15 +16,10 @@ GAP = 0.03
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause.
+    """One cause."""
 
-    Attributes:
-        title: what holds LDS back, in a few words.
-        text: what the data shows, and what would help.
-    """
-
-    title: str
-    text: str
+    title: str  # what holds LDS back, in a few words
+    text: str  # what the data shows, and what would help
 
 
 def lds_by_ridge(run: Run) -> dict[float, float]:

@@ -14,21 +14,6 @@ from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
 from trak_core.views.explanation import answer_target
 
-__all__ = [
-    "NO_STEP",
-    "STEPS",
-    "Colour",
-    "Colouring",
-    "MapPoints",
-    "answer_scores",
-    "colour_options",
-    "colouring",
-    "map_points",
-    "map_table",
-    "points_inside",
-    "train_answers",
-]
-
 Colour = Literal["class", "prediction", "loss", "self-influence", "verdict", "score"]
 STEPS = 255
 """Steps of a colour scale, from 0 to 254."""
@@ -42,40 +27,26 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MapPoints:
-    """Where every example lies: train examples first, then test examples, each by idx.
+    """Where every example lies: train examples first, then test examples, each by idx."""
 
-    Attributes:
-        xy: coordinates, float32 `[n_train + n_test, 2]`; only nearness means anything.
-        labels: int64 `[n_train + n_test]`.
-        n_train: number of train examples.
-        kind: what made the coordinates, "UMAP" or, for very few examples, "PCA".
-    """
-
-    xy: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    n_train: int
-    kind: str
+    xy: NDArray[np.float32]  # coordinates, float32 `[n_train + n_test, 2]`; only nearness means anything
+    labels: NDArray[np.int64]  # int64 `[n_train + n_test]`
+    n_train: int  # number of train examples
+    kind: str  # what made the coordinates, "UMAP" or, for very few examples, "PCA"
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """One colour an example, by class or by value.
+    """One colour an example, by class or by value."""
 
-    Attributes:
-        by: what decides the colour.
-        codes: of classes, places in `names`; of values, steps from 0 to 254, and 255 where there is none. int64 `[n]`.
-        names: of the classes; empty for values.
-        values: float32 `[n]`, NaN where there is none; None for classes.
-        ends: the values at both ends of the scale; what lies beyond has the colour of the end.
-        is_signed: True when the middle of the scale is zero.
-    """
-
-    by: Colour
+    by: Colour  # what decides the colour
+    # of classes, places in `names`; of values, steps from 0 to 254, and 255 where there is none. int64 `[n]`.
     codes: NDArray[np.int64]
-    names: tuple[str, ...] = ()
-    values: NDArray[np.float32] | None = None
+    names: tuple[str, ...] = ()  # of the classes; empty for values
+    values: NDArray[np.float32] | None = None  # float32 `[n]`, NaN where there is none; None for classes
+    # the values at both ends of the scale; what lies beyond has the colour of the end
     ends: tuple[float, float] = (0.0, 0.0)
-    is_signed: bool = False
+    is_signed: bool = False  # True when the middle of the scale is zero
 
 
 def map_points(run: Run) -> MapPoints | None:

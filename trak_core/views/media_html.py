@@ -5,8 +5,6 @@ import html
 
 from trak_core.media import Picture, Text
 
-__all__ = ["data_uri", "text_in_html"]
-
 FOR, AGAINST = "#1c83e1", "#e8820c"
 """Colours of marks: what speaks for, and what speaks against."""
 STRONGEST = 45

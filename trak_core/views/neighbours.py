@@ -11,36 +11,24 @@ from numpy.typing import NDArray
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 
-__all__ = ["DUPLICATE_COSINE", "FeatureSpace", "Neighbour", "feature_space", "nearest_train"]
-
 DUPLICATE_COSINE = 0.99
 """Train examples this alike teach the model the same: near-duplicates."""
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Directions of the features of all examples.
+    """Directions of the features of all examples."""
 
-    Attributes:
-        train: float32 `[n_train, proj_dim]`, rows of length 1, or 0 where a gradient vanishes.
-        test: likewise `[n_test, proj_dim]`.
-    """
-
-    train: NDArray[np.float32]
-    test: NDArray[np.float32]
+    train: NDArray[np.float32]  # float32 `[n_train, proj_dim]`, rows of length 1, or 0 where a gradient vanishes
+    test: NDArray[np.float32]  # likewise `[n_test, proj_dim]`
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A train example near another example.
+    """A train example near another example."""
 
-    Attributes:
-        train_idx: its number.
-        cosine: of the angle between the features, -1 to 1.
-    """
-
-    train_idx: int
-    cosine: float
+    train_idx: int  # its number
+    cosine: float  # of the angle between the features, -1 to 1
 
     @property
     def is_duplicate(self) -> bool:

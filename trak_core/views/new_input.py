@@ -17,8 +17,6 @@ from trak_core.views.explanation import Attributed
 if TYPE_CHECKING:
     from trak_core.live.scorer import Answer
 
-__all__ = ["AnswerWords", "answer_sentences", "sides"]
-
 
 def sides(run: Run, answer: Answer, target_class: int, side: Side, k: int = 12) -> list[Attributed]:
     """The train examples at one end of the scores for a class, strongest first."""
@@ -32,17 +30,11 @@ def sides(run: Run, answer: Answer, target_class: int, side: Side, k: int = 12) 
 
 @dataclass(frozen=True)
 class AnswerWords:
-    """What is said of a new input.
+    """What is said of a new input."""
 
-    Attributes:
-        answer: what the model says, and what is explained.
-        warning: that the input is unlike the data; empty when it is not.
-        trust: how far the scores can be believed.
-    """
-
-    answer: str
-    warning: str
-    trust: str
+    answer: str  # what the model says, and what is explained
+    warning: str  # that the input is unlike the data; empty when it is not
+    trust: str  # how far the scores can be believed
 
 
 def answer_sentences(run: Run, new: ExplainedInput, target_class: int) -> AnswerWords:

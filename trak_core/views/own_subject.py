@@ -4,8 +4,6 @@ from trak_core.store.run import Run
 from trak_core.subjects import OWN_SUBJECT
 from trak_core.subjects.subject import ONE_FUNCTION
 
-__all__ = ["notes_of", "what_is_left_to_measure", "why_no_evidence"]
-
 
 def notes_of(run: Run) -> list[str]:
     """What was left out of a run's evidence and why, a sentence or two each."""

@@ -11,8 +11,6 @@ from trak_core.store.files import RunFiles
 from trak_core.store.run import Run
 from trak_core.views.custom_data import made_from, model_in_words
 
-__all__ = ["SETTING_TITLES", "checkpoints_table", "metadata_table", "methods_table", "sizes_table"]
-
 _DATA = {
     "title": "name of the data",
     "recipe": "recipe",

@@ -13,18 +13,6 @@ from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples
 from trak_core.views.review import standing_log
 
-__all__ = [
-    "ChangedTest",
-    "LabelSetRow",
-    "Reason",
-    "changed_table",
-    "changed_tests",
-    "corrections_of",
-    "label_set_rows",
-    "nearest_retraining",
-    "why_changed",
-]
-
 MOST_REASONS = 5
 
 
@@ -59,19 +47,12 @@ def nearest_retraining(history: Sequence[Retraining], corrections: Corrections) 
 
 @dataclass(frozen=True)
 class LabelSetRow:
-    """One set of labels that models learned from.
+    """One set of labels that models learned from."""
 
-    Attributes:
-        title: what it is, in a few words.
-        n_relabelled: train examples with a new label.
-        n_left_out: train examples that the models did not learn from.
-        found: what they got right.
-    """
-
-    title: str
-    n_relabelled: int
-    n_left_out: int
-    found: LabelSet
+    title: str  # what it is, in a few words
+    n_relabelled: int  # train examples with a new label
+    n_left_out: int  # train examples that the models did not learn from
+    found: LabelSet  # what they got right
 
 
 def label_set_rows(retraining: Retraining) -> list[LabelSetRow]:
@@ -89,27 +70,16 @@ def label_set_rows(retraining: Retraining) -> list[LabelSetRow]:
 
 @dataclass(frozen=True)
 class ChangedTest:
-    """A test example that most models get right before and wrong after, or the other way round.
+    """A test example that most models get right before and wrong after, or the other way round."""
 
-    Attributes:
-        example: itself.
-        came_right: True when it is right with the cleaned labels.
-        answer_before: what most models say that learned from the labels as given.
-        answer_after: what most models say that learned from the cleaned ones.
-        n_right_before: models that get it right before; n_right_after likewise.
-        n_right_after: models that get it right after.
-        n_models: models on either side.
-        change: of the margin of its label, mean over the models.
-    """
-
-    example: Example
-    came_right: bool
-    answer_before: str
-    answer_after: str
-    n_right_before: int
-    n_right_after: int
-    n_models: int
-    change: float
+    example: Example  # itself
+    came_right: bool  # True when it is right with the cleaned labels
+    answer_before: str  # what most models say that learned from the labels as given
+    answer_after: str  # what most models say that learned from the cleaned ones
+    n_right_before: int  # models that get it right before; n_right_after likewise
+    n_right_after: int  # models that get it right after
+    n_models: int  # models on either side
+    change: float  # of the margin of its label, mean over the models
 
 
 def changed_tests(run: Run, retraining: Retraining) -> list[ChangedTest]:
@@ -140,17 +110,11 @@ def _right(run: Run, found: LabelSet) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Reason:
-    """A train example that was found wrong and had a say in a test example.
+    """A train example that was found wrong and had a say in a test example."""
 
-    Attributes:
-        example: itself, with its label as given.
-        score: for the label of the test example, with the label as given.
-        new_name: what it is labelled now; None where it is left out.
-    """
-
-    example: Example
-    score: float
-    new_name: str | None
+    example: Example  # itself, with its label as given
+    score: float  # for the label of the test example, with the label as given
+    new_name: str | None  # what it is labelled now; None where it is left out
 
     @property
     def became(self) -> str:

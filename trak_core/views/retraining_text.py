@@ -14,16 +14,6 @@ from trak_core.views.retraining import (
     why_changed,
 )
 
-__all__ = [
-    "gain_sentence",
-    "here_sentence",
-    "left_aside_sentence",
-    "models_sentence",
-    "retraining_facts",
-    "retraining_text",
-    "second_sentence",
-]
-
 MOST_LISTED = 20
 _NO_DIFFERENCE = "no difference that could be told from chance"
 

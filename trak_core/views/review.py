@@ -13,22 +13,6 @@ from trak_core.store.progress import read_status
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
 
-__all__ = [
-    "Show",
-    "SuspectFilter",
-    "SuspectQueue",
-    "Suspects",
-    "class_keys",
-    "command_to_go_on",
-    "data_fingerprint",
-    "find_suspects",
-    "only_given_label",
-    "read_suspects",
-    "standing_log",
-    "suspect_signals",
-    "why_no_suspects",
-]
-
 RECENT = 50
 """Verdicts that the precision of late is taken over."""
 _TITLES = {
@@ -136,24 +120,16 @@ def class_keys(class_names: Sequence[str]) -> list[str | None]:
 
 @dataclass(frozen=True)
 class Suspects:
-    """Train examples by one signal, the most suspicious first.
+    """Train examples by one signal, the most suspicious first."""
 
-    Attributes:
-        signal: its name.
-        train_idx: int64 `[n]`.
-        score: float64 `[n]`, higher for a more suspicious label.
-        suggested: int64 `[n]`, another label for each.
-        n_train: number of train examples of the run.
-        confidence: in the other label, float64 `[n]`, 0 to 1 and NaN where it is not known; None where it never is.
-        likely: True for labels that are likely wrong, bool `[n]`; None where nobody has judged that.
-    """
-
-    signal: str
-    train_idx: NDArray[np.int64]
-    score: NDArray[np.float64]
-    suggested: NDArray[np.int64]
-    n_train: int
+    signal: str  # its name
+    train_idx: NDArray[np.int64]  # int64 `[n]`
+    score: NDArray[np.float64]  # float64 `[n]`, higher for a more suspicious label
+    suggested: NDArray[np.int64]  # int64 `[n]`, another label for each
+    n_train: int  # number of train examples of the run
+    # in the other label, float64 `[n]`, 0 to 1 and NaN where it is not known; None where it never is
     confidence: NDArray[np.float64] | None = None
+    # True for labels that are likely wrong, bool `[n]`; None where nobody has judged that
     likely: NDArray[np.bool_] | None = None
 
     @cached_property
@@ -211,49 +187,30 @@ def read_suspects(run: Run, signal: str) -> Suspects:
 
 @dataclass(frozen=True)
 class SuspectFilter:
-    """Which suspects make up the queue.
+    """Which suspects make up the queue."""
 
-    Attributes:
-        classes: given labels to keep, all when empty.
-        length: the first so many of those; None for all.
-        show: which of these to walk through: "to review" by anybody, "to review by me", those that somebody is
-            "unsure" of, those "disputed" between reviewers, or "all".
-        reviewer: who "me" is.
-        only_likely: True to keep labels that are likely wrong.
-        among: train examples to keep, as those with a finding of some kind; None for all.
-    """
-
-    classes: tuple[int, ...] = ()
-    length: int | None = 200
+    classes: tuple[int, ...] = ()  # given labels to keep, all when empty
+    length: int | None = 200  # the first so many of those; None for all
+    # which of these to walk through: "to review" by anybody, "to review by me", those that somebody is "unsure" of,
+    # those "disputed" between reviewers, or "all"
     show: Show = "to review"
-    reviewer: str = ""
-    only_likely: bool = False
-    among: frozenset[int] | None = None
+    reviewer: str = ""  # who "me" is
+    only_likely: bool = False  # True to keep labels that are likely wrong
+    among: frozenset[int] | None = None  # train examples to keep, as those with a finding of some kind; None for all
 
 
 @dataclass(frozen=True)
 class SuspectQueue:
-    """The suspects to walk through, and how far their review is.
+    """The suspects to walk through, and how far their review is."""
 
-    Attributes:
-        shown: numbers of the train examples to walk through, the most suspicious first.
-        n: suspects in the queue, shown or not.
-        n_reviewed: of them, those with a verdict of anybody.
-        n_decided: of them, those whose last verdict is not "unsure".
-        n_errors: of them, those whose last verdict finds the label wrong.
-        n_recent: the last decided ones, at most 50.
-        n_recent_errors: of them, those found wrong.
-        place: of every train example in the ranking `[n_train]`.
-    """
-
-    shown: list[int]
-    n: int
-    n_reviewed: int
-    n_decided: int
-    n_errors: int
-    n_recent: int
-    n_recent_errors: int
-    place: NDArray[np.int64]
+    shown: list[int]  # numbers of the train examples to walk through, the most suspicious first
+    n: int  # suspects in the queue, shown or not
+    n_reviewed: int  # of them, those with a verdict of anybody
+    n_decided: int  # of them, those whose last verdict is not "unsure"
+    n_errors: int  # of them, those whose last verdict finds the label wrong
+    n_recent: int  # the last decided ones, at most 50
+    n_recent_errors: int  # of them, those found wrong
+    place: NDArray[np.int64]  # of every train example in the ranking `[n_train]`
 
     @property
     def precision(self) -> float | None:

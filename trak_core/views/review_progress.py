@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from trak_core.store.reviews import ReviewLog
 from trak_core.views.review import RECENT, SuspectQueue
 
-__all__ = ["StopAdvice", "reviewers_in_words", "stop_advice"]
-
 FEW = 2
 """Errors among the last 50 that still say: stop."""
 SURE = 0.95
@@ -16,19 +14,12 @@ MOST_NAMES = 5
 
 @dataclass(frozen=True)
 class StopAdvice:
-    """What the last verdicts say of going on.
+    """What the last verdicts say of going on."""
 
-    Attributes:
-        n: verdicts that it rests on.
-        n_errors: of them, those that found the label wrong.
-        upper: share of errors among such labels that is exceeded with a chance of 5% at most.
-        may_stop: True when reviewing on finds few.
-    """
-
-    n: int
-    n_errors: int
-    upper: float
-    may_stop: bool
+    n: int  # verdicts that it rests on
+    n_errors: int  # of them, those that found the label wrong
+    upper: float  # share of errors among such labels that is exceeded with a chance of 5% at most
+    may_stop: bool  # True when reviewing on finds few
 
     @property
     def in_words(self) -> str:

@@ -8,8 +8,6 @@ from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
 from trak_core.views.review import standing_log
 
-__all__ = ["cleaned_labels", "removal_list", "verdict_table"]
-
 _COLUMNS = {
     "train_idx": "int64",
     "label": "int64",

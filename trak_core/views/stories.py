@@ -8,8 +8,6 @@ from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
 from trak_core.views.neighbours import DUPLICATE_COSINE, FeatureSpace
 
-__all__ = ["Story", "find_stories", "first_test"]
-
 CLOSE = 0.95
 """An answer that is surer is no close call."""
 SURE = 0.5
@@ -20,19 +18,12 @@ MAX_TESTS = 200
 
 @dataclass(frozen=True)
 class Story:
-    """A way into a run.
+    """A way into a run."""
 
-    Attributes:
-        title: a few words.
-        text: one sentence that says what is to be seen.
-        test_idx: the test example that it is about; None for stories about a train example.
-        train_idx: the train example that it is about, or that is to be looked at closely.
-    """
-
-    title: str
-    text: str
-    test_idx: int | None = None
-    train_idx: int | None = None
+    title: str  # a few words
+    text: str  # one sentence that says what is to be seen
+    test_idx: int | None = None  # the test example that it is about; None for stories about a train example
+    train_idx: int | None = None  # the train example that it is about, or that is to be looked at closely
 
 
 def first_test(run: Run, tests: TestOverview) -> int:

@@ -10,51 +10,31 @@ from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples, shows_texts
 from trak_core.views.neighbours import FeatureSpace
 
-__all__ = ["SuspectEvidence", "Witness", "suspect_evidence"]
-
 
 @dataclass(frozen=True)
 class Witness:
-    """An example that says something about a suspect.
+    """An example that says something about a suspect."""
 
-    Attributes:
-        example: a test example that it moves, or a train example that looks like it.
-        value: the score of the suspect for the test example, or how much alike the train example is, 0 to 1.
-    """
-
-    example: Example
-    value: float
+    example: Example  # a test example that it moves, or a train example that looks like it
+    value: float  # the score of the suspect for the test example, or how much alike the train example is, 0 to 1
 
 
 @dataclass(frozen=True)
 class SuspectEvidence:
-    """What speaks for and against the label of one train example.
+    """What speaks for and against the label of one train example."""
 
-    Attributes:
-        example: the suspect.
-        suggested_label: the other label, None where the ranking has none.
-        suggested_name: its name.
-        p_label: probability of the given label, averaged over checkpoints; None where it is not known.
-        top_label: the class that the checkpoints find most probable; None where it is not known.
-        p_top: its probability, likewise.
-        hurts: test examples whose label it lowers most, of those that have it among their strongest opponents.
-        helps: test examples whose label it raises most, likewise.
-        like_given: train examples of the given label that the model learns from most alike.
-        like_suggested: those of the suggested label, likewise.
-        names: of all classes.
-    """
-
-    example: Example
-    suggested_label: int | None
-    suggested_name: str | None
-    p_label: float | None
-    top_label: int | None
-    p_top: float | None
+    example: Example  # the suspect
+    suggested_label: int | None  # the other label, None where the ranking has none
+    suggested_name: str | None  # its name
+    p_label: float | None  # probability of the given label, averaged over checkpoints; None where it is not known
+    top_label: int | None  # the class that the checkpoints find most probable; None where it is not known
+    p_top: float | None  # its probability, likewise
+    # test examples whose label it lowers most, of those that have it among their strongest opponents
     hurts: list[Witness]
-    helps: list[Witness]
-    like_given: list[Witness]
-    like_suggested: list[Witness]
-    names: tuple[str, ...]
+    helps: list[Witness]  # test examples whose label it raises most, likewise
+    like_given: list[Witness]  # train examples of the given label that the model learns from most alike
+    like_suggested: list[Witness]  # those of the suggested label, likewise
+    names: tuple[str, ...]  # of all classes
 
     @property
     def models_disagree(self) -> bool:

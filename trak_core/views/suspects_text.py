@@ -5,8 +5,6 @@ from trak_core.store.run import Run
 from trak_core.views.label_quality import FirstSuspects, planted_in_words, planted_quality
 from trak_core.views.review import suspect_signals
 
-__all__ = ["NOTHING_TO_COMPARE", "suspects_text"]
-
 WIDTH = 24
 """Letters of the name of a class."""
 NOTHING_TO_COMPARE = (

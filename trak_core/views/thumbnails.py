@@ -4,8 +4,6 @@ import io
 
 from PIL import Image
 
-__all__ = ["enlarged"]
-
 
 def enlarged(content: bytes, width: int) -> bytes:
     """The image with every pixel as a square of whole pixels, so that it does not blur at that width; PNG bytes.

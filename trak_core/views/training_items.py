@@ -11,63 +11,39 @@ from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples
 from trak_core.views.explanation import HUB_DEPTH
 
-__all__ = ["Moved", "TrainingItem", "first_item", "training_item", "training_item_table"]
-
 READ_WHOLE = 20_000_000
 """Up to so many scores a method, the scores of one train example are all read; above, only where they are strong."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A test example that a train example moves.
+    """A test example that a train example moves."""
 
-    Attributes:
-        example: the test example.
-        score: of the train example for its label.
-        rank: of the train example among the test example's proponents or opponents; None where it is none of the 100
-            strongest.
-    """
-
-    example: Example
-    score: float
+    example: Example  # the test example
+    score: float  # of the train example for its label
+    # of the train example among the test example's proponents or opponents; None where it is none of the 100 strongest
     rank: int | None
 
 
 @dataclass(frozen=True)
 class TrainingItem:
-    """Everything that is shown about one train example.
+    """Everything that is shown about one train example."""
 
-    Attributes:
-        example: the train example.
-        method: that made the scores.
-        helped: test examples whose label it raises most, strongest first.
-        hurt: test examples whose label it lowers most, strongest first.
-        covers_all: False when only test examples were looked at that have it among their 100 strongest.
-        n_helped: test examples that have it among their 20 strongest proponents.
-        n_hurt: test examples that have it among their 20 strongest opponents.
-        hub_rank: place among all train examples by how often they stand in such a list, 1 for the most often.
-        self_influence: by the run's own method, None where it was not computed.
-        self_influence_rank: 1 for the highest self-influence; None likewise.
-        n_train: number of train examples.
-        n_test: number of test examples.
-        guess_name: what the checkpoints answer for it on average; None where there are no classes or it is not kept.
-        p_label: probability of its own label, averaged over checkpoints; None likewise.
-    """
-
-    example: Example
-    method: str
-    helped: list[Moved]
-    hurt: list[Moved]
-    covers_all: bool
-    n_helped: int
-    n_hurt: int
-    hub_rank: int
-    self_influence: float | None
-    self_influence_rank: int | None
-    n_train: int
-    n_test: int
+    example: Example  # the train example
+    method: str  # that made the scores
+    helped: list[Moved]  # test examples whose label it raises most, strongest first
+    hurt: list[Moved]  # test examples whose label it lowers most, strongest first
+    covers_all: bool  # False when only test examples were looked at that have it among their 100 strongest
+    n_helped: int  # test examples that have it among their 20 strongest proponents
+    n_hurt: int  # test examples that have it among their 20 strongest opponents
+    hub_rank: int  # place among all train examples by how often they stand in such a list, 1 for the most often
+    self_influence: float | None  # by the run's own method, None where it was not computed
+    self_influence_rank: int | None  # 1 for the highest self-influence; None likewise
+    n_train: int  # number of train examples
+    n_test: int  # number of test examples
+    # what the checkpoints answer for it on average; None where there are no classes or it is not kept
     guess_name: str | None
-    p_label: float | None
+    p_label: float | None  # probability of its own label, averaged over checkpoints; None likewise
 
     @property
     def looks_wrong(self) -> bool:

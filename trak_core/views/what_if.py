@@ -23,36 +23,18 @@ from trak_core.views.what_if_scale import (
     with_what_ifs,
 )
 
-__all__ = [
-    "ClassChange",
-    "Point",
-    "Prediction",
-    "history_points",
-    "history_table",
-    "points_of_test",
-    "predict_question",
-    "predict_removal",
-]
-
 MOST_CLASSES = 12
 """Classes that are shown; where there are more, those with the highest probability, and the label."""
 
 
 @dataclass(frozen=True)
 class ClassChange:
-    """What is predicted for one class.
+    """What is predicted for one class."""
 
-    Attributes:
-        number: of the class.
-        name: its name.
-        before: model output with all train examples, mean over checkpoints.
-        change: of it without the removed ones; None where the method says nothing about this class in units of the
-            model output.
-    """
-
-    number: int
-    name: str
-    before: float
+    number: int  # of the class
+    name: str  # its name
+    before: float  # model output with all train examples, mean over checkpoints
+    # of it without the removed ones; None where the method says nothing about this class in units of the model output
     change: float | None
 
     @property
@@ -63,27 +45,16 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the scores predict for one test example.
+    """What the scores predict for one test example."""
 
-    Attributes:
-        test_idx: of the test example.
-        removed: numbers of the train examples.
-        method: whose scores are summed.
-        classes: in their order; a single entry where there are no classes.
-        target: the one among them that is explained.
-        answer: name of the model's answer now.
-        answer_after: name of its predicted answer; None where there are no classes or nothing is predicted.
-        scale: that turned sums of scores into changes.
-    """
-
-    test_idx: int
-    removed: tuple[int, ...]
-    method: str
-    classes: tuple[ClassChange, ...]
-    target: ClassChange
-    answer: str
-    answer_after: str | None
-    scale: Scale
+    test_idx: int  # of the test example
+    removed: tuple[int, ...]  # numbers of the train examples
+    method: str  # whose scores are summed
+    classes: tuple[ClassChange, ...]  # in their order; a single entry where there are no classes
+    target: ClassChange  # the one among them that is explained
+    answer: str  # name of the model's answer now
+    answer_after: str | None  # name of its predicted answer; None where there are no classes or nothing is predicted
+    scale: Scale  # that turned sums of scores into changes
 
     @property
     def is_flipped(self) -> bool:
@@ -233,23 +204,14 @@ def _answer_after(p: NDArray[np.float32], changes: dict[int, float]) -> int:
 
 @dataclass(frozen=True)
 class Point:
-    """One verified what-if, for the margin of the label.
+    """One verified what-if, for the margin of the label."""
 
-    Attributes:
-        verified: the answer of retrained models.
-        label: of the test example.
-        predicted: change, by a scale that has not seen this what-if; None where scores have no unit.
-        actual: change, mean over seeds.
-        low: lower end of its 95% interval.
-        high: upper end.
-    """
-
-    verified: Verified
-    label: int
-    predicted: float | None
-    actual: float
-    low: float
-    high: float
+    verified: Verified  # the answer of retrained models
+    label: int  # of the test example
+    predicted: float | None  # change, by a scale that has not seen this what-if; None where scores have no unit
+    actual: float  # change, mean over seeds
+    low: float  # lower end of its 95% interval
+    high: float  # upper end
 
 
 def history_points(run: Run, method: str, known: Known, history: Sequence[Verified]) -> list[Point]:

@@ -24,8 +24,6 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Verified
 
-__all__ = ["DEFAULT_FACTOR", "Known", "Scale", "estimate_scale", "known_removals", "removal_units", "with_what_ifs"]
-
 Floats = NDArray[np.float64]
 DEFAULT_FACTOR = 0.65
 """Of scores calibrated on random halves; TRAK, MAGIC, EK-FAC and SOURCE have .61 to .78 on both recipes."""
@@ -47,17 +45,11 @@ def removal_units(rows: NDArray[np.floating], removed: Sequence[int]) -> Floats:
 
 @dataclass(frozen=True)
 class Known:
-    """Removals of which retraining has told what they did to the margin of the label.
+    """Removals of which retraining has told what they did to the margin of the label."""
 
-    Attributes:
-        test_idx: of the test examples `[n]`.
-        units: predicted changes with factor 1 `[n]`.
-        changes: actual changes `[n]`.
-    """
-
-    test_idx: NDArray[np.int64]
-    units: Floats
-    changes: Floats
+    test_idx: NDArray[np.int64]  # of the test examples `[n]`
+    units: Floats  # predicted changes with factor 1 `[n]`
+    changes: Floats  # actual changes `[n]`
 
 
 def known_removals(run: Run, method: str) -> Known:
@@ -118,20 +110,14 @@ def _label_rows(run: Run, method: str, tests: list[int]) -> Iterator[tuple[int, 
 
 @dataclass(frozen=True)
 class Scale:
-    """What turns sums of scores of one method into changes of the margin.
+    """What turns sums of scores of one method into changes of the margin."""
 
-    Attributes:
-        factor: of the curve; None where scores have no unit and nothing was measured to give them one.
-        n_known: removals that it was estimated from; 0 where it is the default.
-        typical_error: the median of |predicted - actual| over them, each half of the test examples predicted by the
-            factor of the other half; None where it is the default.
-        correlation: of predicted and actual changes, likewise.
-    """
-
-    factor: float | None
-    n_known: int = 0
+    factor: float | None  # of the curve; None where scores have no unit and nothing was measured to give them one
+    n_known: int = 0  # removals that it was estimated from; 0 where it is the default
+    # the median of |predicted - actual| over them, each half of the test examples predicted by the factor of the other
+    # half; None where it is the default
     typical_error: float | None = None
-    correlation: float | None = None
+    correlation: float | None = None  # of predicted and actual changes, likewise
 
 
 def default_factor(run: Run, method: str) -> float | None:

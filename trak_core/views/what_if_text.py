@@ -3,8 +3,6 @@
 from trak_core.store.what_ifs import Verified
 from trak_core.views.what_if import Prediction
 
-__all__ = ["what_if_text"]
-
 NAMED = 12
 
 

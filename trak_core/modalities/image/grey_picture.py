@@ -13,8 +13,6 @@ from PIL import Image
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.image.image_files import ImageFileError, check_pixels, eight_bits, open_image, upright
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "GreyPicture", "read_grey", "refuse_drawings"]
-
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 20_000_000
 """More than this would need over 200 MB to decode: four bytes a pixel, and a copy."""
@@ -24,16 +22,12 @@ WORKING_PIXELS = 256
 
 @dataclass(frozen=True)
 class GreyPicture:
-    """A picture, ready to be looked at.
+    """A picture, ready to be looked at."""
 
-    Attributes:
-        tones: float32 `[height, width]`, 0 black to 1 white; the longer side has at most 256 pixels, unless the
-            picture has the small size that data has.
-        steps: what was done to the file, a sentence each.
-    """
-
+    # float32 `[height, width]`, 0 black to 1 white; the longer side has at most 256 pixels, unless the picture has the
+    # small size that data has
     tones: NDArray[np.float32]
-    steps: tuple[str, ...]
+    steps: tuple[str, ...]  # what was done to the file, a sentence each
 
 
 def read_grey(content: bytes) -> GreyPicture:

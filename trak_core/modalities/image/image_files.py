@@ -22,24 +22,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from trak_core.errors import InvalidDataError, InvalidSettingError
 
-__all__ = [
-    "FORMATS",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "Content",
-    "ImageFileError",
-    "ImageHeader",
-    "check_pixels",
-    "decode_image",
-    "decode_images",
-    "eight_bits",
-    "height_and_width",
-    "open_image",
-    "quiet_decoders",
-    "read_header",
-    "upright",
-]
-
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 ALLOWED = "a PNG, JPEG, GIF, WebP, BMP or TIFF"
 MAX_BYTES = 100 * 2**20
@@ -78,17 +60,11 @@ class ImageFileError(InvalidDataError):
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says about its image.
+    """What a file says about its image."""
 
-    Attributes:
-        size: height and width of the image as it stands upright, in pixels.
-        is_grey: whether it is stored without colours; a palette may hold greys all the same.
-        has_more: whether the file holds further pictures; this is the first.
-    """
-
-    size: tuple[int, int]
-    is_grey: bool
-    has_more: bool
+    size: tuple[int, int]  # height and width of the image as it stands upright, in pixels
+    is_grey: bool  # whether it is stored without colours; a palette may hold greys all the same
+    has_more: bool  # whether the file holds further pictures; this is the first
 
 
 @contextmanager

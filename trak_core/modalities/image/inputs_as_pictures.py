@@ -9,8 +9,6 @@ from PIL import Image
 
 from trak_core.inputs import leaves
 
-__all__ = ["inputs_as_pictures"]
-
 ENLARGED = 64
 """Pixels that small images are enlarged to, by whole factors, so that browsers do not blur them."""
 

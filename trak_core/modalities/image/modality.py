@@ -22,8 +22,6 @@ from trak_core.modalities.ready_model import HowTrained, ReadyModel
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ImageModality"]
-
 SMALL_GREY = 32
 """Grey images of up to so many pixels a side are told apart well by a network without convolutions."""
 

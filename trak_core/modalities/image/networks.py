@@ -6,8 +6,6 @@ None has BatchNorm or dropout: with either, what a model says of one example dep
 
 from torch import Tensor, nn
 
-__all__ = ["CompactCnn", "ResNet9", "small_mlp"]
-
 HIDDEN = 128
 GROUPS = 8
 

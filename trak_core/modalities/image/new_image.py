@@ -19,8 +19,6 @@ from trak_core.modalities.image.image_files import (
 from trak_core.modalities.image.pixels import Pixels, thumbnail
 from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Upload
 
-__all__ = ["FIELD", "IMAGE_TYPES", "NewImages", "prepare_image"]
-
 FIELD = "image"
 """Name of the field that asks for an image."""
 IMAGE_TYPES = ("png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff")

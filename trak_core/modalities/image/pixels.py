@@ -14,8 +14,6 @@ from PIL import Image
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.encoding import Encoding
 
-__all__ = ["Pixels", "measure_pixels", "read_thumbnails", "thumbnail"]
-
 WHITE = 255.0
 LEAST_DEVIATION = 1e-3
 """Where all train pixels of a channel are the same there is nothing to standardise by."""
@@ -23,23 +21,16 @@ LEAST_DEVIATION = 1e-3
 
 @dataclass(frozen=True)
 class Pixels(Encoding):
-    """What turns the pixels of an image into the inputs of a model.
-
-    Attributes:
-        height: of the images that the model takes.
-        width: likewise.
-        mean: of each channel over the train pixels, from 0 to 1.
-        deviation: standard deviation, likewise.
-    """
+    """What turns the pixels of an image into the inputs of a model."""
 
     kind = "pixels"
     size_names = ("channels", "height", "width")
     form = "images come as standardised pixels, float32 [n, channels, height, width]"
 
-    height: int
-    width: int
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    height: int  # of the images that the model takes
+    width: int  # likewise
+    mean: tuple[float, ...]  # of each channel over the train pixels, from 0 to 1
+    deviation: tuple[float, ...]  # standard deviation, likewise
 
     @classmethod
     def learn(cls, contents: NDArray[np.uint8], source: str) -> Pixels:

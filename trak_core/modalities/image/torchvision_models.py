@@ -20,8 +20,6 @@ from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyMode
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Torchvision", "check_image_name", "make_torchvision"]
-
 MOST_GROUPS = 32
 LEAST_CHANNELS = 4
 COLOURS = 3

@@ -15,8 +15,6 @@ from trak_core.modalities.modality import Modality
 from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Type
 from trak_core.modalities.numbers.standardised import Standardised
 
-__all__ = ["NewNumbers", "NumberModality", "numbers_in", "numbers_in_words"]
-
 FIELD = "numbers"
 
 

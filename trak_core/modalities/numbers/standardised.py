@@ -11,27 +11,20 @@ from numpy.typing import NDArray
 
 from trak_core.modalities.encoding import Encoding
 
-__all__ = ["Standardised"]
-
 LEAST_DEVIATION = 1e-6
 """Where all train numbers of a column are the same there is nothing to standardise by."""
 
 
 @dataclass(frozen=True)
 class Standardised(Encoding):
-    """Each column less its mean, over its standard deviation.
-
-    Attributes:
-        mean: of each column over the train rows.
-        deviation: standard deviation, likewise.
-    """
+    """Each column less its mean, over its standard deviation."""
 
     kind = "standardised"
     size_names = ("n_numbers",)
     form = "rows come as standardised numbers, float32 [n, n_numbers]"
 
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    mean: tuple[float, ...]  # of each column over the train rows
+    deviation: tuple[float, ...]  # standard deviation, likewise
 
     @classmethod
     def learn(cls, contents: NDArray[np.float32], source: str) -> Standardised:

@@ -5,8 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TokenClassifier"]
-
 
 class TokenClassifier(nn.Module):
     """Takes tokens `[n, length]` (int64), gives logits `[n, n_classes]`, without dropout.

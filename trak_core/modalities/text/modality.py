@@ -23,8 +23,6 @@ from trak_core.modalities.text.word_ids import WordIds
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["TextModality"]
-
 
 def _words(sizes: Mapping[str, int]) -> nn.Module:
     from trak_core.modalities.text.networks import words_mlp

@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PADDING", "SmallTransformer", "words_mlp"]
-
 PADDING = 0
 """The token that fills short texts up."""
 HIDDEN = 32

@@ -15,8 +15,6 @@ from trak_core.modalities.text.subword_tokens import SubwordTokens
 from trak_core.modalities.text.vocabulary import WORD_PATTERN, KnownWords
 from trak_core.modalities.text.word_ids import WordIds
 
-__all__ = ["FIELD", "MAX_CHARACTERS", "NewTexts", "TypedText", "read_text"]
-
 FIELD = "text"
 """Name of the field that asks for a text."""
 MAX_CHARACTERS = 20_000
@@ -45,19 +43,13 @@ class NewTexts(NewInputReader):
 
 @dataclass(frozen=True)
 class TypedText:
-    """A text as the model sees it.
+    """A text as the model sees it."""
 
-    Attributes:
-        text: what is encoded.
-        known: the known words in it, each once, in the order of the text; none where the model reads subword tokens.
-        n_known: how many of its words are known, repeated ones counted each time.
-        steps: what was done to the text, a sentence each.
-    """
-
-    text: str
+    text: str  # what is encoded
+    # the known words in it, each once, in the order of the text; none where the model reads subword tokens
     known: tuple[str, ...]
-    n_known: int
-    steps: tuple[str, ...]
+    n_known: int  # how many of its words are known, repeated ones counted each time
+    steps: tuple[str, ...]  # what was done to the text, a sentence each
 
 
 def read_text(text: str, encoding: Encoding) -> TypedText:

@@ -17,8 +17,6 @@ from trak_core.modalities.encoding import Encoding
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Stamp", "SubwordTokens", "Tokenizer", "stamp_of"]
-
 AT_ONCE = 1024
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -37,20 +35,15 @@ def stamp_of(source: str | Path) -> Stamp:
 
 @dataclass(frozen=True)
 class SubwordTokens(Encoding):
-    """Texts as ids of subword tokens, for a pretrained model.
-
-    Attributes:
-        source: the folder, or the name on Hugging Face, of the tokenizer.
-        length: how many tokens of a text are read.
-    """
+    """Texts as ids of subword tokens, for a pretrained model."""
 
     kind = "subword_tokens"
     size_names = ("length",)
     form = "texts come as ids of subword tokens, int64 [n, length]"
     is_learnt = False
 
-    source: str
-    length: int
+    source: str  # the folder, or the name on Hugging Face, of the tokenizer
+    length: int  # how many tokens of a text are read
 
     def metadata(self) -> dict[str, Any]:
         """Tokenizer and length."""
@@ -88,15 +81,10 @@ class SubwordTokens(Encoding):
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """The tokenizer of a pretrained model.
+    """The tokenizer of a pretrained model."""
 
-    Attributes:
-        source: its folder, or its name on Hugging Face.
-        longest: the most tokens that the model reads.
-    """
-
-    source: str
-    longest: int
+    source: str  # its folder, or its name on Hugging Face
+    longest: int  # the most tokens that the model reads
 
     def learn(self, contents: Sequence[str], source: str) -> SubwordTokens:
         """Tokens of a length that holds 95% of the texts whole, and no more than the model reads."""

@@ -20,8 +20,6 @@ from trak_core.modalities.text.subword_tokens import Stamp, Tokenizer, stamp_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["HuggingFace", "make_pretrained", "pretrained_digest", "source_of", "tokenizer_of"]
-
 LONGEST = 128
 """Tokens of a text that are read at most: the cost of training grows with them."""
 HEADROOM = 2

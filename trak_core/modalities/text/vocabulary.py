@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from trak_core.errors import EmptyDataError, ShapeMismatchError
 from trak_core.modalities.encoding import Encoding
 
-__all__ = ["WORD_PATTERN", "KnownWords", "Vocabulary", "encode_texts"]
-
 # Two letters or more. Digits and underscores part words, so that `n_components` counts as "components".
 WORD_PATTERN = r"[^\W\d_]{2,}"
 
@@ -27,15 +25,11 @@ N_WORDS = 2000
 
 
 class KnownWords(Encoding):
-    """An encoding that knows some words, and nothing of all others.
-
-    Attributes:
-        words: the known words, lower case.
-    """
+    """An encoding that knows some words, and nothing of all others."""
 
     has_unknowns = True
 
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # the known words, lower case
 
     def known_share(self, contents: Sequence[str]) -> NDArray[np.float64]:
         """Share of the words of each text that are known; 0 for a text without words."""
@@ -58,19 +52,14 @@ class KnownWords(Encoding):
 
 @dataclass(frozen=True)
 class Vocabulary(KnownWords):
-    """Texts as weights of words, whatever their order.
-
-    Attributes:
-        words: the words, lower case, in the order of the columns.
-        idf: float32 `[n_words]`, the inverse document frequency of each word over the train texts.
-    """
+    """Texts as weights of words, whatever their order."""
 
     kind = "vocabulary"
     size_names = ("n_words",)
     form = "texts come as weights of words, float32 [n, n_words]"
 
-    words: tuple[str, ...]
-    idf: NDArray[np.float32]
+    words: tuple[str, ...]  # the words, lower case, in the order of the columns
+    idf: NDArray[np.float32]  # float32 `[n_words]`, the inverse document frequency of each word over the train texts
 
     @classmethod
     def learn(cls, contents: Sequence[str], source: str) -> Vocabulary:

@@ -15,8 +15,6 @@ from trak_core.errors import InvalidDataError
 from trak_core.inputs import ArrayInputs, leaves
 from trak_core.modalities.text.vocabulary import WORD_PATTERN, KnownWords
 
-__all__ = ["WordIds", "learn_word_ids"]
-
 PADDING, UNKNOWN = 0, 1
 N_RESERVED = 2
 N_WORDS = 10_000
@@ -27,19 +25,15 @@ LONGEST = 64
 
 @dataclass(frozen=True)
 class WordIds(KnownWords):
-    """Texts as ids of words, for a model that reads them in their order.
-
-    Attributes:
-        words: the known words, lower case; the first has the id 2. 0 fills short texts up, 1 stands for any other.
-        length: how many words of a text are read.
-    """
+    """Texts as ids of words, for a model that reads them in their order."""
 
     kind = "word_ids"
     size_names = ("n_tokens", "length")
     form = "texts come as ids of words in their order, int64 [n, length], 0 is padding"
 
+    # the known words, lower case; the first has the id 2. 0 fills short texts up, 1 stands for any other.
     words: tuple[str, ...]
-    length: int
+    length: int  # how many words of a text are read
 
     @classmethod
     def learn(cls, contents: Sequence[str], source: str) -> WordIds:
