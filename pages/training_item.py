@@ -78,14 +78,14 @@ def actions(run: Run, item: TrainingItem) -> None:
 
 def neighbours(run: Run, item: TrainingItem) -> None:
     near = nearest_train(feature_directions(run), item.example.idx)
-    twins = sum(neighbour.is_duplicate for neighbour in near)
+    duplicates = sum(neighbour.is_duplicate for neighbour in near)
     st.markdown(
         "**Teaches alike**: nearest training examples",
         help="Nearest by the angle between stored features, the projected gradients of the first checkpoint: what the "
         "model learns from them is alike. At .99 and above they are near-duplicates.",
     )
-    if twins:
-        st.caption(f"{twins} near-duplicate{'s' if twins > 1 else ''}: to the model, the same example again.")
+    if duplicates:
+        st.caption(f"{duplicates} near-duplicate{'s' if duplicates > 1 else ''}: to the model, the same example again.")
     gallery(
         "nearest training examples",
         [

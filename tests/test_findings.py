@@ -11,12 +11,12 @@ from trak_core.datasets import load_digits
 from trak_core.errors import InvalidSettingError
 from trak_core.labels import nearest as nearest_module
 from trak_core.labels.ambiguity import ambiguous, calibrated
-from trak_core.labels.duplicates import CLOSE, find_twins
-from trak_core.labels.findings import FINDING_KINDS, Finding, find_oddities, finding_columns
+from trak_core.labels.duplicates import CLOSE, find_near_duplicates
+from trak_core.labels.findings import FINDING_KINDS, Finding, find_all, finding_columns
 from trak_core.labels.nearest import nearest, unit_rows
 from trak_core.labels.rarity import outliers, under_represented
 from trak_core.store.run import open_run
-from trak_core.views import found_counts, found_examples, oddities
+from trak_core.views import findings_of, found_counts, found_examples
 
 RANDOM = np.random.default_rng
 
@@ -26,8 +26,8 @@ def cloud(n, d=20, seed=0):
     return RANDOM(seed).standard_normal((n, d)).astype(np.float32)
 
 
-def pairs(twins):
-    return dict(zip(twins.train_idx.tolist(), twins.other_idx.tolist(), strict=True))
+def pairs(duplicates):
+    return dict(zip(duplicates.train_idx.tolist(), duplicates.other_idx.tolist(), strict=True))
 
 
 # --- nearest neighbours -----------------------------------------------------------------------------------
@@ -59,17 +59,17 @@ def test_copies_are_found_on_both_sides_and_name_the_first_of_them():
     train, test = cloud(60), cloud(20, seed=1)
     train[40] = train[50] = train[7]
     test[[3, 9]] = train[12]
-    within, leaked = find_twins(train, test)
+    within, leaked = find_near_duplicates(train, test)
     assert pairs(within) == {7: 40, 40: 7, 50: 7}
     assert pairs(leaked) == {12: 3}
-    assert within.likeness.tolist() == [1, 1, 1]
+    assert within.similarity.tolist() == [1, 1, 1]
 
 
 def test_near_duplicates_are_closer_than_a_quarter_of_the_usual_distance():
     train = cloud(80).reshape(80, 4, 5)
     for idx, noise in ((70, 0.02), (71, 0.1), (72, 0.4), (73, 1.0)):
         train[idx] = train[idx - 70] + noise * cloud(1, seed=idx).reshape(4, 5)
-    within, _ = find_twins(train, cloud(5, seed=1).reshape(5, 4, 5))
+    within, _ = find_near_duplicates(train, cloud(5, seed=1).reshape(5, 4, 5))
     flat = train.reshape(80, -1).astype(float)
     directions = flat - flat.mean(0)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -79,31 +79,31 @@ def test_near_duplicates_are_closer_than_a_quarter_of_the_usual_distance():
     expected = {i: int(row.argmin()) for i, row in enumerate(distances) if row.min() < CLOSE * usual}
     assert pairs(within) == expected
     assert {0, 70, 1, 71} <= set(expected) and not {2, 72, 3, 73} & set(expected)
-    np.testing.assert_allclose(within.likeness, 1 - distances.min(1)[within.train_idx] / usual, atol=1e-5)
-    assert within.likeness.min() > 1 - CLOSE
+    np.testing.assert_allclose(within.similarity, 1 - distances.min(1)[within.train_idx] / usual, atol=1e-5)
+    assert within.similarity.min() > 1 - CLOSE
 
 
 def test_a_paler_picture_is_the_same_picture():
     train = cloud(100, 64)
     train[99] = 0.5 * train[0]
-    assert pairs(find_twins(train, cloud(3, 64, seed=1))[0]) == {0: 99, 99: 0}
+    assert pairs(find_near_duplicates(train, cloud(3, 64, seed=1))[0]) == {0: 99, 99: 0}
 
 
 def test_separate_examples_are_no_duplicates_in_few_dimensions_or_many():
     for d in (8, 64, 500):
-        within, leaked = find_twins(cloud(400, d), cloud(100, d, seed=1))
+        within, leaked = find_near_duplicates(cloud(400, d), cloud(100, d, seed=1))
         assert len(within.train_idx) + len(leaked.train_idx) == 0
 
 
 def test_digits_hold_no_image_twice():
     digits = load_digits()
-    within, leaked = find_twins(digits.train.inputs, digits.test.inputs)
+    within, leaked = find_near_duplicates(digits.train.inputs, digits.test.inputs)
     assert len(within.train_idx) + len(leaked.train_idx) == 0
 
 
 def test_where_everything_is_there_twice_copies_are_found_still():
     train = np.repeat(cloud(10), 2, axis=0)
-    within, leaked = find_twins(train, train[:1])
+    within, leaked = find_near_duplicates(train, train[:1])
     assert pairs(within) == {i: i ^ 1 for i in range(20)}
     assert pairs(leaked) == {0: 0, 1: 0}
 
@@ -214,7 +214,7 @@ def test_a_small_group_apart_from_its_class_is_found_and_a_clump_of_copies_is_no
 
 
 def everything(n=300):
-    """Data with one oddity of each kind, and which example has it."""
+    """Data with one finding of each kind, and which example has it."""
     random = RANDOM(3)
     labels = np.arange(n) % 3
     labels[10] = 3
@@ -235,7 +235,7 @@ def everything(n=300):
 
 
 def test_one_of_each_kind_is_found_and_named():
-    found = find_oddities(**everything())
+    found = find_all(**everything())
     assert [f for f in found if f.kind in ("near_duplicate", "leak")] == [
         Finding("near_duplicate", 20, 1.0, "train", 21),
         Finding("near_duplicate", 21, 1.0, "train", 20),
@@ -244,12 +244,12 @@ def test_one_of_each_kind_is_found_and_named():
     assert next(f.train_idx for f in found if f.kind == "outlier") == 40
     assert [f.train_idx for f in found if f.kind == "ambiguous"] == [50]
     assert [f.train_idx for f in found if f.kind == "under_represented"] == [10]
-    assert found == find_oddities(**everything())
+    assert found == find_all(**everything())
     assert max(Counter((f.kind, f.train_idx) for f in found).values()) == 1
 
 
 def test_columns_are_ranked_within_each_kind_the_oddest_first():
-    found = find_oddities(**everything())
+    found = find_all(**everything())
     columns = finding_columns(found)
     assert {len(column) for column in columns.values()} == {len(found)}
     for kind in FINDING_KINDS:
@@ -261,18 +261,18 @@ def test_columns_are_ranked_within_each_kind_the_oddest_first():
 
 def test_one_train_example_and_labels_of_one_class_are_no_errors():
     one = {name: array[:1] for name, array in everything().items()}
-    assert find_oddities(**one) == []
+    assert find_all(**one) == []
     data = everything()
     data["labels_train"] = np.zeros(300, dtype=int)
     data["probabilities"] = None
-    assert {f.kind for f in find_oddities(**data)} <= {"near_duplicate", "leak", "outlier"}
+    assert {f.kind for f in find_all(**data)} <= {"near_duplicate", "leak", "outlier"}
 
 
 def test_arguments_that_differ_in_length_are_refused():
     data = everything()
     data["embeddings_train"] = data["embeddings_train"][:299]
     with pytest.raises(InvalidSettingError, match="embeddings_train has 299 rows for 300 labels"):
-        find_oddities(**data)
+        find_all(**data)
 
 
 # --- what pages read of them ------------------------------------------------------------------------------
@@ -302,18 +302,18 @@ def test_kinds_come_in_their_order_with_the_number_of_examples(found_run):
     assert found_examples(found_run, "near_duplicate") == {4, 12}
 
 
-def test_oddities_say_in_words_what_was_found_with_the_other_example(found_run):
+def test_findings_say_in_words_what_was_found_with_the_other_example(found_run):
     def name(split, idx):
         return found_run.info.class_names[found_run.label(split, idx)]
 
-    assert [oddity.words for oddity in oddities(found_run, 4)] == [
+    assert [finding.words for finding in findings_of(found_run, 4)] == [
         f"near-duplicate of train example 12, labelled “{name('train', 12)}”",
         f"leak of test example 7, labelled “{name('test', 7)}”",
         "outlier",
     ]
-    near, leak, outlier = oddities(found_run, 4)
+    near, leak, outlier = findings_of(found_run, 4)
     assert (near.other.split, near.other.idx, leak.other.split, leak.other.idx) == ("train", 12, "test", 7)
     assert outlier.other is None
     assert near.differs == (name("train", 4) != name("train", 12))
-    assert [oddity.words for oddity in oddities(found_run, 9)] == ["odd size"]
-    assert oddities(found_run, 5) == []
+    assert [finding.words for finding in findings_of(found_run, 9)] == ["odd size"]
+    assert findings_of(found_run, 5) == []

@@ -1,4 +1,4 @@
-"""What bears witness on labels: folds, votes of neighbours, the pool of opinions, and what a build stores of them."""
+"""What labels are judged by: folds, votes of neighbours, their pool, and what a build stores of them."""
 
 import dataclasses
 import math
@@ -14,11 +14,19 @@ from tests.tiny import N_TEST, N_TRAIN, SETTINGS, TINY
 from trak_core.engine import build_run
 from trak_core.engine.subject import load_subject
 from trak_core.evidence.verification import verify
-from trak_core.labels import votes as votes_module
+from trak_core.labels import label_scores
 from trak_core.labels.findings import FINDING_KINDS
 from trak_core.labels.folds import ALWAYS_IN, FoldModels, assign_folds, draw_folds, train_folds
+from trak_core.labels.label_scores import (
+    N_FOLDS,
+    N_NEIGHBOURS,
+    N_REPEATS,
+    SHARPNESS,
+    neighbour_votes,
+    pool_votes,
+    score_labels,
+)
 from trak_core.labels.nearest import nearest, unit_rows
-from trak_core.labels.pool import pool_opinions
 from trak_core.labels.signals import (
     LIKELY_GAP,
     PRIOR_VOTES,
@@ -28,8 +36,6 @@ from trak_core.labels.signals import (
     log_votes,
     suggested_labels,
 )
-from trak_core.labels.votes import N_NEIGHBOURS, SHARPNESS, neighbour_votes
-from trak_core.labels.witnesses import N_FOLDS, N_REPEATS, hear_witnesses
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
@@ -230,7 +236,7 @@ def test_blocks_of_any_size_vote_alike(monkeypatch):
     rows, labels = (torch.from_numpy(part) for part in vote_material())
     votes = neighbour_votes(rows, labels, 4)
     for cells in (1, 50, 7 * 50, 50 * 50):
-        monkeypatch.setattr(votes_module, "_CELLS", cells)
+        monkeypatch.setattr(label_scores, "_CELLS", cells)
         assert neighbour_votes(rows, labels, 4).numpy() == pytest.approx(votes.numpy(), abs=1e-6)
 
 
@@ -271,64 +277,62 @@ def test_nearest_neighbours_take_no_more_memory_than_is_promised(n, n_others, k)
 # --- the pool -------------------------------------------------------------------------------------------------
 
 
-def witness(labels: np.ndarray, skill: float, seed: int, n_classes: int = 4) -> np.ndarray:
-    """Log-probabilities of a witness that is right more often the higher its skill; 0 is noise."""
+def voter(labels: np.ndarray, skill: float, seed: int, n_classes: int = 4) -> np.ndarray:
+    """Log-probabilities of a voter that is right more often the higher its skill; 0 is noise."""
     logits = np.random.default_rng(seed).normal(size=(len(labels), n_classes))
     logits[np.arange(len(labels)), labels] += skill
     return log_probabilities(logits)
 
 
-def surprise(opinions, labels, weights) -> float:
+def negative_log_likelihood(votes, labels, weights) -> float:
     """Minus the mean log-likelihood of the labels in the weighted pool, example by example."""
     total = 0.0
     for idx, label in enumerate(labels):
-        pooled = [
-            sum(w * o[idx][c] for w, o in zip(weights, opinions, strict=True)) for c in range(len(opinions[0][0]))
-        ]
+        pooled = [sum(w * o[idx][c] for w, o in zip(weights, votes, strict=True)) for c in range(len(votes[0][0]))]
         total -= pooled[label] - math.log(sum(math.exp(value) for value in pooled))
     return total / len(labels)
 
 
-def test_a_pooled_opinion_is_the_weighted_sum_of_logarithms_and_sums_to_one():
+def test_pooled_votes_are_the_weighted_sum_of_logarithms_and_sums_to_one():
     labels = some_labels(0, n=40)
-    opinions = [witness(labels, 1.0, 1), witness(labels, 2.0, 2)]
-    pooled, weights = pool_opinions(opinions, labels)
+    votes = [voter(labels, 1.0, 1), voter(labels, 2.0, 2)]
+    pooled, weights = pool_votes(votes, labels)
     assert np.exp(pooled).sum(axis=1) == pytest.approx(1)
     for idx in range(40):
-        sums = [sum(w * o[idx, c] for w, o in zip(weights, opinions, strict=True)) for c in range(4)]
+        sums = [sum(w * o[idx, c] for w, o in zip(weights, votes, strict=True)) for c in range(4)]
         expected = [math.exp(value) / sum(math.exp(other) for other in sums) for value in sums]
         assert np.exp(pooled[idx]) == pytest.approx(expected)
 
 
 def test_no_weights_make_the_labels_clearly_more_likely_than_those_of_the_pool():
     labels = some_labels(0, n=150)
-    opinions = [witness(labels, 1.0, 1), witness(labels, 2.0, 2)]
-    _, weights = pool_opinions(opinions, labels)
-    best = surprise(opinions, labels, weights)
+    votes = [voter(labels, 1.0, 1), voter(labels, 2.0, 2)]
+    _, weights = pool_votes(votes, labels)
+    best = negative_log_likelihood(votes, labels, weights)
     grid = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.5]
     # The pull of the weights towards 1 costs the likelihood less than that.
-    assert best <= min(surprise(opinions, labels, (a, b)) for a in grid for b in grid) + 1e-4
-    assert best < surprise(opinions, labels, (1, 0))
-    assert best < surprise(opinions, labels, (0, 1))
+    assert best <= min(negative_log_likelihood(votes, labels, (a, b)) for a in grid for b in grid) + 1e-4
+    assert best < negative_log_likelihood(votes, labels, (1, 0))
+    assert best < negative_log_likelihood(votes, labels, (0, 1))
 
 
-def test_a_witness_that_knows_nothing_is_hardly_heard():
+def test_a_voter_that_knows_nothing_hardly_counts():
     labels = some_labels(0, n=400)
-    skilled = witness(labels, 2.0, 1)
-    alone, _ = pool_opinions([skilled], labels)
-    pooled, weights = pool_opinions([skilled, witness(labels, 0.0, 2)], labels)
+    skilled = voter(labels, 2.0, 1)
+    alone, _ = pool_votes([skilled], labels)
+    pooled, weights = pool_votes([skilled, voter(labels, 0.0, 2)], labels)
     assert weights[0] > 0.7
     assert 0 < weights[1] < 0.1
-    undecided, _ = pool_opinions([skilled, np.full((400, 4), math.log(0.25))], labels)
+    undecided, _ = pool_votes([skilled, np.full((400, 4), math.log(0.25))], labels)
     assert np.exp(undecided) == pytest.approx(np.exp(alone), abs=1e-3)
     assert np.abs(np.exp(pooled) - np.exp(alone)).mean() < 0.02
 
 
-def test_two_equal_witnesses_share_the_weight_of_one():
+def test_two_equal_voters_share_the_weight_of_one():
     labels = some_labels(0, n=400)
-    skilled = witness(labels, 2.0, 1)
-    alone, (weight,) = pool_opinions([skilled], labels)
-    pooled, weights = pool_opinions([skilled, skilled], labels)
+    skilled = voter(labels, 2.0, 1)
+    alone, (weight,) = pool_votes([skilled], labels)
+    pooled, weights = pool_votes([skilled, skilled], labels)
     assert weights[0] == pytest.approx(weights[1])
     assert weights.sum() == pytest.approx(weight, rel=0.01)
     assert np.exp(pooled) == pytest.approx(np.exp(alone), abs=1e-2)
@@ -337,7 +341,7 @@ def test_two_equal_witnesses_share_the_weight_of_one():
 def test_labels_told_without_doubt_give_finite_weights():
     labels = some_labels(0, n=60)
     sure = log_probabilities(20.0 * np.eye(4)[labels])
-    pooled, weights = pool_opinions([sure, sure], labels)
+    pooled, weights = pool_votes([sure, sure], labels)
     assert np.isfinite(pooled).all()
     assert np.isfinite(weights).all()
     assert (pooled.argmax(axis=1) == labels).all()
@@ -367,14 +371,14 @@ def test_log_votes_share_half_a_vote_among_the_classes():
 
 def test_label_margins_are_those_of_a_loop():
     generator = np.random.default_rng(0)
-    opinions, labels = generator.normal(size=(3, 7, 4)), generator.integers(0, 4, 7)
-    kept = opinions.copy()
-    margins = label_margins(opinions, labels)
+    logits, labels = generator.normal(size=(3, 7, 4)), generator.integers(0, 4, 7)
+    kept = logits.copy()
+    margins = label_margins(logits, labels)
     for model, idx in np.ndindex(3, 7):
-        others = [opinions[model, idx, label] for label in range(4) if label != labels[idx]]
-        assert margins[model, idx] == opinions[model, idx, labels[idx]] - max(others)
-    assert np.array_equal(label_margins(opinions[1], labels), margins[1])
-    assert np.array_equal(opinions, kept)
+        others = [logits[model, idx, label] for label in range(4) if label != labels[idx]]
+        assert margins[model, idx] == logits[model, idx, labels[idx]] - max(others)
+    assert np.array_equal(label_margins(logits[1], labels), margins[1])
+    assert np.array_equal(logits, kept)
 
 
 def test_a_label_is_likely_wrong_where_another_is_more_probable_by_the_gap():
@@ -391,20 +395,20 @@ def test_a_label_is_likely_wrong_where_another_is_more_probable_by_the_gap():
     assert likely_wrong(limits, np.zeros(6, dtype=np.int64)).tolist() == [True, False] * 3
 
 
-# --- all witnesses --------------------------------------------------------------------------------------------
+# --- all votes together --------------------------------------------------------------------------------------------
 
 
-def hear(labels: np.ndarray, seed: int = 0, keep: np.ndarray | None = None):
+def judge(labels: np.ndarray, seed: int = 0, keep: np.ndarray | None = None):
     inputs = TINY.load().dataset.train.inputs
     taken, given = torch.from_numpy(inputs if keep is None else inputs[keep]), torch.from_numpy(labels)
     subject = TINY.load()
     trainer = VmapTrainer(subject.make_model, subject.task, taken, given, subject.training)
-    return hear_witnesses(subject.task, trainer, taken, given, 10, seed)
+    return score_labels(subject.task, trainer, taken, given, 10, seed)
 
 
-def test_the_same_labels_and_seed_give_the_same_opinions():
+def test_the_same_labels_and_seed_give_the_same_scores():
     labels = TINY.load().dataset.train.labels
-    first, second, other = hear(labels), hear(labels), hear(labels, seed=1)
+    first, second, other = judge(labels), judge(labels), judge(labels, seed=1)
     assert np.array_equal(first.folds, second.folds)
     assert np.array_equal(first.out_of_fold, second.out_of_fold)
     assert np.array_equal(first.pooled, second.pooled)
@@ -413,16 +417,16 @@ def test_the_same_labels_and_seed_give_the_same_opinions():
     assert not np.array_equal(first.folds, other.folds)
 
 
-def test_opinions_are_probabilities_and_signals_margins_of_them():
+def test_votes_are_probabilities_and_signals_margins_of_them():
     labels = TINY.load().dataset.train.labels
-    opinions = hear(labels)
-    assert set(opinions.signals) == {"combined", "out_of_fold", "second_look", "neighbours", "disagreement"}
-    assert set(opinions.folds.tolist()) == set(range(N_FOLDS))
-    for probabilities in (opinions.out_of_fold, opinions.pooled):
+    found = judge(labels)
+    assert set(found.signals) == {"combined", "out_of_fold", "second_look", "neighbours", "disagreement"}
+    assert set(found.folds.tolist()) == set(range(N_FOLDS))
+    for probabilities in (found.out_of_fold, found.pooled):
         assert probabilities.shape == (N_TRAIN, 10)
         assert probabilities.sum(axis=1) == pytest.approx(1)
-    assert opinions.signals["combined"] == pytest.approx(-label_margins(np.log(opinions.pooled), labels))
-    shares = opinions.signals["disagreement"] * 2 * N_REPEATS
+    assert found.signals["combined"] == pytest.approx(-label_margins(np.log(found.pooled), labels))
+    shares = found.signals["disagreement"] * 2 * N_REPEATS
     assert shares == pytest.approx(shares.round())
     assert 0 <= shares.min() < shares.max() <= 2 * N_REPEATS
 
@@ -430,26 +434,26 @@ def test_opinions_are_probabilities_and_signals_margins_of_them():
 @pytest.mark.parametrize("seed", range(3))
 def test_most_labels_that_were_made_wrong_come_first(seed):
     dataset, planted = plant_in(TINY.load().dataset, 0.1, "uniform", seed)
-    opinions = hear(dataset.train.labels, seed)
+    found = judge(dataset.train.labels, seed)
     wrong = np.isin(np.arange(N_TRAIN), planted.train_idx)
-    combined = opinions.signals["combined"]
+    combined = found.signals["combined"]
     pairs = (combined[wrong][:, None] > combined[~wrong][None, :]).mean()
     # Measured: .979 to .994 of the pairs; 10 or 11 of the 12 among the first 12; nothing right is called likely wrong.
     assert pairs > 0.95
     assert wrong[np.argsort(-combined)[: wrong.sum()]].sum() >= 9
-    assert wrong[likely_wrong(opinions.pooled, dataset.train.labels)].all()
+    assert wrong[likely_wrong(found.pooled, dataset.train.labels)].all()
 
 
-def test_the_only_example_of_a_class_is_heard_and_not_called_likely_wrong():
+def test_the_only_example_of_a_class_counts_and_not_called_likely_wrong():
     labels = TINY.load().dataset.train.labels
     for label in range(10):
         keep = labels != label
         keep[np.flatnonzero(~keep)[0]] = True
         place = int(np.flatnonzero(labels[keep] == label)[0])
-        opinions = hear(labels[keep], keep=keep)
-        assert opinions.folds[place] == ALWAYS_IN
-        assert not likely_wrong(opinions.pooled, labels[keep])[place]
-        assert all(np.isfinite(scores).all() for scores in opinions.signals.values())
+        found = judge(labels[keep], keep=keep)
+        assert found.folds[place] == ALWAYS_IN
+        assert not likely_wrong(found.pooled, labels[keep])[place]
+        assert all(np.isfinite(scores).all() for scores in found.signals.values())
 
 
 # --- in a build -----------------------------------------------------------------------------------------------
@@ -492,10 +496,10 @@ def test_every_signal_ranks_every_train_example_once(flipped):
     assert all(suggested != flipped.train_labels[idx] for idx, suggested, _, _ in facts)
 
 
-def test_opinions_of_a_build_are_those_of_its_labels_and_seed(flipped):
+def test_label_scores_of_a_build_are_those_of_its_labels_and_seed(flipped):
     subject, _ = load_subject(FLIPPED)
     train = subject.dataset.train
-    opinions = hear_witnesses(
+    found = score_labels(
         subject.task,
         subject.trainer("cpu"),
         torch.from_numpy(train.inputs),
@@ -507,18 +511,18 @@ def test_opinions_of_a_build_are_those_of_its_labels_and_seed(flipped):
     rows = flipped.rows("SELECT probabilities FROM out_of_fold ORDER BY train_idx")
     probabilities = np.array([probabilities for (probabilities,) in rows])
     assert stored["train_idx"].tolist() == list(range(N_TRAIN))
-    assert stored["fold"].tolist() == opinions.folds.tolist()
+    assert stored["fold"].tolist() == found.folds.tolist()
     assert set(stored["fold"].tolist()) == set(range(N_FOLDS))
     assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert probabilities == pytest.approx(opinions.out_of_fold, abs=1e-6)  # stored as float32
-    for signal, scores in opinions.signals.items():
+    assert probabilities == pytest.approx(found.out_of_fold, abs=1e-6)  # stored as float32
+    for signal, scores in found.signals.items():
         query = "SELECT score FROM suspects WHERE signal = ? ORDER BY train_idx"
         assert flipped.columns(query, [signal])["score"] == pytest.approx(scores)
     rows = flipped.columns("SELECT * FROM suspects WHERE signal = 'combined' ORDER BY train_idx")
-    suggested = suggested_labels(opinions.pooled, train.labels)
+    suggested = suggested_labels(found.pooled, train.labels)
     assert rows["suggested_label"].tolist() == suggested.tolist()
-    assert rows["suggested_confidence"] == pytest.approx(opinions.pooled[np.arange(N_TRAIN), suggested])
-    assert rows["is_likely"].tolist() == likely_wrong(opinions.pooled, train.labels).tolist()
+    assert rows["suggested_confidence"] == pytest.approx(found.pooled[np.arange(N_TRAIN), suggested])
+    assert rows["is_likely"].tolist() == likely_wrong(found.pooled, train.labels).tolist()
 
 
 def logged_margins(run_dir, subject):
@@ -590,9 +594,9 @@ def test_a_train_set_of_one_class_has_findings_and_no_suspects(tmp_path, monkeyp
     with open_run(tmp_path / "one") as run:
         assert run.rows("SELECT count(*) FROM suspects") == [(0,)]
         assert run.rows("SELECT count(*) FROM out_of_fold") == [(0,)]
-        twins = "SELECT train_idx, other_split, other_idx, score FROM findings WHERE kind = 'near_duplicate'"
-        assert (7, "train", 70, 1.0) in run.rows(twins)
-        assert (70, "train", 7, 1.0) in run.rows(twins)
+        duplicates = "SELECT train_idx, other_split, other_idx, score FROM findings WHERE kind = 'near_duplicate'"
+        assert (7, "train", 70, 1.0) in run.rows(duplicates)
+        assert (70, "train", 7, 1.0) in run.rows(duplicates)
         # Without models that left examples out, nobody wavers; what else is odd does not depend on labels.
         assert run.rows("SELECT count(*) FROM findings WHERE kind = 'ambiguous'") == [(0,)]
         assert "weights_of_label_witnesses" not in run.info.provenance

@@ -305,19 +305,19 @@ def as_input(digits, ink: np.ndarray) -> torch.Tensor:
 
 def test_noise_and_inverted_digits_are_unlike_and_digits_are_not(digits, exact):
     random = np.random.default_rng(0)
-    likeness = exact.likeness
-    usual = np.percentile(likeness.distances, 99)
+    similarity = exact.similarity
+    usual = np.percentile(similarity.distances, 99)
     noise = as_input(digits, random.integers(0, 17, (100, 8, 8)) / 16)
-    assert (likeness.measure(noise) > usual).mean() == 1
+    assert (similarity.measure(noise) > usual).mean() == 1
     low, high = digits.train.inputs.min(), digits.train.inputs.max()
     inverted = torch.from_numpy(low + high - digits.test.inputs)
-    assert (likeness.measure(inverted) > usual).mean() == 1
+    assert (similarity.measure(inverted) > usual).mean() == 1
     assert exact.answer(noise[:1]).unlike.is_far
     assert not exact.answer(given(digits, 17)).unlike.is_far
 
 
 def test_false_alarms_on_examples_that_the_limit_was_not_taken_from_are_few(exact):
-    distances = np.random.default_rng(0).permutation(exact.likeness.distances)
+    distances = np.random.default_rng(0).permutation(exact.similarity.distances)
     alarms = [
         (there > np.percentile(here, 99)).mean()
         for here, there in ((distances[::2], distances[1::2]), (distances[1::2], distances[::2]))

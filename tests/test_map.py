@@ -105,10 +105,10 @@ def test_nearest_neighbours_are_those_of_all_pairs(monkeypatch):
     rows = unit_rows(50, 4)
     found, distances = map_step._neighbours(rows, 7)
     for i in range(50):
-        likeness = [2.0 if i == j else abs(float(rows[i] @ rows[j])) for j in range(50)]
-        expected = sorted(range(50), key=lambda j: -likeness[j])[:7]
+        similarity = [2.0 if i == j else abs(float(rows[i] @ rows[j])) for j in range(50)]
+        expected = sorted(range(50), key=lambda j: -similarity[j])[:7]
         assert found[i].tolist() == expected
-        assert distances[i] == pytest.approx([max(0, 1 - likeness[j]) for j in expected], abs=1e-5)
+        assert distances[i] == pytest.approx([max(0, 1 - similarity[j]) for j in expected], abs=1e-5)
 
 
 def test_folding_keeps_inner_products_on_average():

@@ -94,7 +94,7 @@ def test_a_what_if_on_the_command_line_takes_the_file_that_the_run_names_or_the_
         assert "Test example 1 without 3 train examples" in done.output
 
 
-def test_suspects_oddities_and_the_map_are_there(own_runs):
+def test_suspects_findings_and_the_map_are_there(own_runs):
     with open_run(own_runs / "mine") as run:
         n_train, n = run.info.n_train, run.info.n_train + run.info.n_test
         signals = dict(run.rows("SELECT signal, count(*) FROM suspects GROUP BY signal"))

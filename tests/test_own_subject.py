@@ -174,7 +174,7 @@ def keeps_nothing(indices: Any, seed: int, log: StepLog) -> Any:
 
 
 BAD: list[tuple[Any, type[Exception], str]] = [
-    (fails, InvalidModelError, "fails with KeyError: 'epochs'; mend that"),
+    (fails, InvalidModelError, "fails with KeyError: 'epochs'; fix that"),
     (returning(lambda *_: None), InvalidModelError, "returns nothing; it must return the trained weights"),
     (returning(lambda model, *_: model.state_dict), InvalidModelError, "returns a function (call it"),
     (returning(lambda *_: {"loss": 0.3}), InvalidModelError, "returns a dict whose 'loss' is a float"),

@@ -237,13 +237,13 @@ def test_evidence_is_what_the_store_says(small_run):
     scores = small_run.scores("trak")
     listed = (strongest(scores, "opponent", 100) == idx).any(axis=1) & (scores[:, idx] < 0)
     hurt = sorted(np.flatnonzero(listed).tolist(), key=lambda i: scores[i, idx])[:5]
-    assert [witness.example.idx for witness in evidence.hurts] == hurt
-    assert [witness.value for witness in evidence.hurts] == pytest.approx(scores[hurt, idx].tolist())
-    assert all(witness.value > 0 for witness in evidence.helps)
+    assert [one.example.idx for one in evidence.hurts] == hurt
+    assert [one.value for one in evidence.hurts] == pytest.approx(scores[hurt, idx].tolist())
+    assert all(one.value > 0 for one in evidence.helps)
     labels = small_run.train_labels
-    for witnesses, label in ((evidence.like_given, evidence.example.label), (evidence.like_suggested, other)):
+    for scored, label in ((evidence.like_given, evidence.example.label), (evidence.like_suggested, other)):
         alike = {i: abs(float(space.train[i] @ space.train[idx])) for i in np.flatnonzero(labels == label) if i != idx}
-        assert [witness.example.idx for witness in witnesses] == sorted(alike, key=alike.__getitem__, reverse=True)[:5]
+        assert [one.example.idx for one in scored] == sorted(alike, key=alike.__getitem__, reverse=True)[:5]
     found = small_run.rows("SELECT probabilities FROM predictions WHERE split = 'train' AND idx = ?", [idx])
     mean = np.mean([row for (row,) in found], axis=0)
     assert (evidence.p_label, evidence.p_top) == pytest.approx((mean[evidence.example.label], mean.max()))

@@ -13,13 +13,12 @@ TASKS = "trak_core/tasks"
 KINDS = {"Classification", "Regression", "CustomTask"}
 RANKING = {"softmax", "log_softmax", "argmax"}
 ALLOWED = {
-    # The labels of a train set: probabilities of classes, and votes, that witnesses give.
+    # The labels of a train set: probabilities of classes, and votes, of models that were not told them.
     "trak_core/labels/ambiguity.py": "temperature scaling of label probabilities, of which nobody knows the model",
     "trak_core/labels/folds.py": "the commonest label",
     "trak_core/labels/quality.py": "where a recall is reached first",
-    "trak_core/labels/signals.py": "the class with the second opinion on a label",
-    "trak_core/labels/votes.py": "weights of neighbours by their cosine",
-    "trak_core/labels/witnesses.py": "which class a label should rather be",
+    "trak_core/labels/signals.py": "the most probable class other than the label",
+    "trak_core/labels/label_scores.py": "which class a label should rather be; votes of neighbours",
     # Numbers that lie in a run already, read without torch; the pages that show them are for tasks with classes.
     "trak_core/views/browse.py": "stored probabilities",
     "trak_core/views/map.py": "stored probabilities",

@@ -150,14 +150,14 @@ def test_stories_are_what_they_say(measured_run):
     assert odd == by_label[0][0]
 
 
-def test_a_twin_is_told_only_where_there_is_one(small_run):
+def test_a_near_duplicate_is_told_only_where_there_is_one(small_run):
     tests, space = overview(small_run), feature_space(small_run)
     with_copy = FeatureSpace(np.vstack([space.train[:-1], space.test[40]]), space.test[[40, 41]])
-    told = [story for story in find_stories(small_run, tests, with_copy) if "twin" in story.title]
+    told = [story for story in find_stories(small_run, tests, with_copy) if "near-duplicate" in story.title]
     assert [(story.test_idx, story.train_idx) for story in told] == [(0, len(space.train) - 1)]
     far = FeatureSpace(space.train, -np.abs(space.test))
     if float((far.test @ far.train.T).max()) < DUPLICATE_COSINE:
-        assert not [story for story in find_stories(small_run, tests, far) if "twin" in story.title]
+        assert not [story for story in find_stories(small_run, tests, far) if "near-duplicate" in story.title]
 
 
 def test_causes_of_a_low_lds_are_those_that_the_run_shows(measured_run):

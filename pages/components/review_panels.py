@@ -13,7 +13,7 @@ from pages.components.text import plain
 from pages.components.view import Card, Cards, Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
-from trak_core.views import Oddity, SuspectEvidence, Suspects, Witness, oddities
+from trak_core.views import ExampleFinding, ScoredExample, SuspectEvidence, Suspects, findings_of
 
 _LIKELY_HELP = "So much speaks against the label that it is called wrong. Look at it before you believe that."
 
@@ -55,32 +55,32 @@ def suspect_card(run: Run, evidence: SuspectEvidence, suspects: Suspects, log: R
         st.caption(f"Train example {example.idx}, number {place:,} by this signal{by}")
         captions = (f"labelled {example.label_name}", f"suggested {suggested}")
         note("suspect", Cards("The example", (Card(example.media, captions),)))
-        odd = oddities(run, example.idx)
+        odd = findings_of(run, example.idx)
         with st.container(horizontal=True, gap="xsmall"):
             if suspects.is_likely(example.idx):
                 st.badge("likely wrong", color="red", icon=":material/report:", help=_LIKELY_HELP)
             if example.idx in log.disputed:
                 help_text = "Reviewers differ; the last one counts."
                 st.badge("disputed", color="orange", icon=":material/forum:", help=help_text)
-            for oddity in odd:
-                st.badge(plain(oddity.name), color="orange" if oddity.differs else "blue", help=oddity.help)
-        for oddity in odd:
-            _pair(run, example.idx, oddity)
+            for finding in odd:
+                st.badge(plain(finding.name), color="orange" if finding.differs else "blue", help=finding.help)
+        for finding in odd:
+            _pair(run, example.idx, finding)
         for verdict in log.of(example.idx):
             st.text(f"{verdict.reviewer}: {says(verdict, evidence.names)}" + (f". {verdict.note}" * bool(verdict.note)))
 
 
-def _pair(run: Run, train_idx: int, oddity: Oddity) -> None:
+def _pair(run: Run, train_idx: int, finding: ExampleFinding) -> None:
     """What else is odd in words, and the other example of a pair, one click away."""
-    note(f"odd {oddity.kind}", Words(oddity.words))
-    if oddity.other is None:
+    note(f"odd {finding.kind}", Words(finding.words))
+    if finding.other is None:
         return
-    st.text(oddity.words[0].upper() + oddity.words[1:])
-    of_test = oddity.other.split == "test"
+    st.text(finding.words[0].upper() + finding.words[1:])
+    of_test = finding.other.split == "test"
     gallery(
-        oddity.name,
-        [GalleryItem(oddity.other, oddity.words, caption=oddity.other.label_name)],
-        key=f"review odd {oddity.kind}",
+        finding.name,
+        [GalleryItem(finding.other, finding.words, caption=finding.other.label_name)],
+        key=f"review odd {finding.kind}",
         on_pick=go_to_train,
         link=(lambda idx: page_address(EXPLORE, run=run.info.name, test=idx, train=train_idx)) if of_test else None,
         size=64,
@@ -134,9 +134,9 @@ _ALIKE_HELP = (
 )
 
 
-def _strip(run: Run, train_idx: int, title: str, help_text: str, witnesses: Sequence[Witness], side: str) -> None:
+def _strip(run: Run, train_idx: int, title: str, help_text: str, scored: Sequence[ScoredExample], side: str) -> None:
     st.markdown(title, help=help_text)
-    if not witnesses:
+    if not scored:
         st.caption("None.")
         return
     of_tests = side in ("proponent", "opponent")
@@ -145,13 +145,13 @@ def _strip(run: Run, train_idx: int, title: str, help_text: str, witnesses: Sequ
         f"{side}s" if of_tests else f"most alike, {side} label",
         [
             GalleryItem(
-                witness.example,
-                f"{kind} example {witness.example.idx}, label {witness.example.label_name}, {witness.value:{form}}",
-                caption=witness.example.label_name,
-                score=f"{witness.value:{form}}",
+                one.example,
+                f"{kind} example {one.example.idx}, label {one.example.label_name}, {one.value:{form}}",
+                caption=one.example.label_name,
+                score=f"{one.value:{form}}",
                 side=side if of_tests else "",
             )
-            for witness in witnesses
+            for one in scored
         ],
         key=f"review {side}",
         on_pick=go_to_train,

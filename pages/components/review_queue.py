@@ -36,9 +36,9 @@ LENGTHS = {"first 200": 200, "first 50": 50, "first 1,000": 1000, "all": None}
 LIKELY = "likely wrong"
 EVERYTHING = "wrong labels"
 _SIGNAL_HELP = """What makes a label suspicious.
-- Combined: one opinion of all who were not told the label, the models of the next two and the neighbours.
+- Combined: the pooled votes of all that was not told the label, the models of the next two and the neighbours.
 - Out-of-fold confidence: models that never saw the example doubt its label.
-- Second look: so do new models, trained without what the first ones found wrong.
+- Round 2: so do new models, trained without what the first ones found wrong.
 - Neighbours' labels: what looks most alike, to the eye and to the models, is labelled otherwise.
 - Margin over training: the label was learned late, or never.
 - Ensemble disagreement: models differ on it.

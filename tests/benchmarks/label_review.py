@@ -27,9 +27,9 @@ from trak_core.engine import BuildSettings, build_run
 from trak_core.engine.retraining import retrain_on_labels
 from trak_core.evidence.retraining import crossed_estimates
 from trak_core.labels.cleanlab_baseline import cleanlab_signals
+from trak_core.labels.label_scores import LabelScores, score_labels
 from trak_core.labels.quality import quality, ranked
 from trak_core.labels.signals import likely_wrong, suggested_labels
-from trak_core.labels.witnesses import Opinions, hear_witnesses
 from trak_core.seeds import derive_seed
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
@@ -46,13 +46,13 @@ N_MODELS = 10
 N_SHOWN = 24
 
 
-def witnesses(subject: Subject, labels: NDArray[np.int64], seed: int) -> tuple[Opinions, float]:
-    """The opinions on some labels of a subject, and the CPU seconds that they took."""
+def scored(subject: Subject, labels: NDArray[np.int64], seed: int) -> tuple[LabelScores, float]:
+    """The label scores of some labels of a subject, and the CPU seconds that they took."""
     began = time.process_time()
     inputs, given = torch.from_numpy(subject.dataset.train.inputs), torch.from_numpy(labels)
     n_classes = len(subject.dataset.class_names)
     trainer = subject.trainer("cpu").with_labels(given)
-    return hear_witnesses(subject.task, trainer, inputs, given, n_classes, seed), time.process_time() - began
+    return score_labels(subject.task, trainer, inputs, given, n_classes, seed), time.process_time() - began
 
 
 def find_errors(name: str, subject: Subject, n_seeds: int) -> None:
@@ -66,9 +66,9 @@ def find_errors(name: str, subject: Subject, n_seeds: int) -> None:
     for seed in range(n_seeds):
         labels = plant_errors(subject.dataset.train.inputs, truth, n_classes, 0.1, KINDS[name], seed)
         wrong = labels != truth
-        opinions, seconds = witnesses(subject, labels, seed)
-        found = {**opinions.signals, **cleanlab_signals(labels, opinions.out_of_fold)}
-        measured = {signal: quality(scores, wrong) for signal, scores in found.items()}
+        found, seconds = scored(subject, labels, seed)
+        rankings = {**found.signals, **cleanlab_signals(labels, found.out_of_fold)}
+        measured = {signal: quality(scores, wrong) for signal, scores in rankings.items()}
         for signal, of in measured.items():
             print(
                 f"{seed:>4} {signal:42} {of.auroc:7.4f} {of.recall_at_10:18.1%} {of.recall_at_15:6.1%} "
@@ -76,8 +76,8 @@ def find_errors(name: str, subject: Subject, n_seeds: int) -> None:
             )
         theirs = [of for signal, of in measured.items() if signal.startswith("cleanlab")]
         ours = measured["combined"]
-        likely = likely_wrong(opinions.pooled, labels)
-        right = suggested_labels(opinions.pooled, labels)[wrong] == truth[wrong]
+        likely = likely_wrong(found.pooled, labels)
+        right = suggested_labels(found.pooled, labels)[wrong] == truth[wrong]
         print(
             f"{seed:>4} combined less cleanlab's best: AUROC {ours.auroc - max(of.auroc for of in theirs):+.4f}, "
             f"10% {100 * (ours.recall_at_10 - max(of.recall_at_10 for of in theirs)):+.1f} points, "
@@ -87,8 +87,8 @@ def find_errors(name: str, subject: Subject, n_seeds: int) -> None:
             flush=True,
         )
     for seed in range(min(n_seeds, 2)):
-        opinions, _ = witnesses(subject, truth, seed)
-        print(f"nothing planted, seed {seed}: {likely_wrong(opinions.pooled, truth).mean():.2%} called likely wrong")
+        found, _ = scored(subject, truth, seed)
+        print(f"nothing planted, seed {seed}: {likely_wrong(found.pooled, truth).mean():.2%} called likely wrong")
 
 
 def accuracies(subject: Subject, labels: NDArray[np.int64], seeds: list[int]) -> NDArray[np.float64]:
@@ -116,8 +116,8 @@ def mend(subject: Subject, n_seeds: int) -> None:
     print(f"{'seed':>4} {'found':>9} {'before':>22} {'after':>22} {'never wrong':>22} {'clean less after':>24}")
     for seed in range(n_seeds):
         labels = plant_errors(subject.dataset.train.inputs, truth, n_classes, 0.2, "uniform", seed)
-        opinions, _ = witnesses(subject, labels, seed)
-        first = ranked(opinions.signals["combined"])[: round(0.15 * len(labels))]
+        found, _ = scored(subject, labels, seed)
+        first = ranked(found.signals["combined"])[: round(0.15 * len(labels))]
         mended = labels.copy()
         mended[first] = truth[first]
         seeds = [derive_seed(seed, "mend", i) for i in range(N_MODELS)]
@@ -164,13 +164,13 @@ def whole() -> None:
 def contact_sheet(file: Path) -> None:
     """The first of plain digits by the combined ranking, each with its label and what is suggested."""
     subject = RECIPES["digits"].load()
-    opinions, _ = witnesses(subject, subject.dataset.train.labels, 0)
+    found, _ = scored(subject, subject.dataset.train.labels, 0)
     labels = subject.dataset.train.labels
-    suggested = suggested_labels(opinions.pooled, labels)
+    suggested = suggested_labels(found.pooled, labels)
     side, columns = 88, 8
     sheet = Image.new("RGB", (columns * side, -(-N_SHOWN // columns) * (side + 14)), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, idx in enumerate(ranked(opinions.signals["combined"])[:N_SHOWN]):
+    for place, idx in enumerate(ranked(found.signals["combined"])[:N_SHOWN]):
         left, top = place % columns * side, place // columns * (side + 14)
         picture = Image.open(io.BytesIO(subject.dataset.train.thumbnails[idx])).convert("RGB")
         sheet.paste(picture.resize((72, 72), Image.Resampling.NEAREST), (left + 8, top + 2))

@@ -124,11 +124,11 @@ def timed(what: str, calls: list[Callable[[], object]]) -> None:
 def warnings_given(run: Run) -> None:
     """How often an input is called unlike the data."""
     scorer, random = live_scorer(run), np.random.default_rng(0)
-    distances = scorer.likeness.distances[random.permutation(run.info.n_test)]
+    distances = scorer.similarity.distances[random.permutation(run.info.n_test)]
     halves = (distances[::2], distances[1::2])
     alarms = [(one > np.percentile(other, 99)).mean() for one, other in (halves, halves[::-1])]
     print(f"false alarms by distance {np.mean(alarms):.1%}", end="; ")
-    if scorer.likeness.known is not None:
+    if scorer.similarity.known is not None:
         texts_unlike(scorer, random)
         return
     paper, full = (float(scorer.encoding.inputs(np.full((1, 8, 8), ink))[0, 0]) for ink in (0, 1))
@@ -141,16 +141,16 @@ def warnings_given(run: Run) -> None:
         "digits on their side": np.rot90(ink, 1, (1, 2)),
         "letters": np.stack(letters),
     }
-    usual = np.percentile(scorer.likeness.distances, 99)
+    usual = np.percentile(scorer.similarity.distances, 99)
     for name, inks in sets.items():
         inputs = torch.from_numpy(scorer.encoding.inputs(np.asarray(inks, dtype=np.float32)))
-        print(f"{name} {(scorer.likeness.measure(inputs) > usual).mean():.0%}", end="; ")
+        print(f"{name} {(scorer.similarity.measure(inputs) > usual).mean():.0%}", end="; ")
     print()
 
 
 def texts_unlike(scorer: LiveScorer, random: np.random.Generator) -> None:
-    assert scorer.likeness.known is not None and scorer.encoding is not None
-    known = scorer.likeness.known[random.permutation(len(scorer.likeness.known))]
+    assert scorer.similarity.known is not None and scorer.encoding is not None
+    known = scorer.similarity.known[random.permutation(len(scorer.similarity.known))]
     halves = (known[::2], known[1::2])
     alarms = [(one < np.percentile(other, 1)).mean() for one, other in (halves, halves[::-1])]
     shares = scorer.encoding.known_share(TEXTS)

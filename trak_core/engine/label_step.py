@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from trak_core.engine.checkpoints import load_checkpoints, load_logs
 from trak_core.gradients.representations import representations
 from trak_core.inputs import as_tensors
-from trak_core.labels.findings import find_oddities, finding_columns
+from trak_core.labels.findings import find_all, finding_columns
 from trak_core.labels.folds import class_log_probabilities
+from trak_core.labels.label_scores import N_REPEATS, LabelScores, score_labels
 from trak_core.labels.signals import label_margins, likely_wrong, own_class_harm, suggested_labels, suspect_columns
-from trak_core.labels.witnesses import N_REPEATS, Opinions, hear_witnesses
 from trak_core.modalities import find_modality
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
@@ -43,20 +43,20 @@ def label_tables(
         subject: data, model, task and training settings.
         seed: of the build.
         device: to train on.
-        on_share: progress of each of two looks.
+        on_share: progress of each of two rounds.
 
     Raises:
         RunMismatchError: checkpoints or training logs are not those of the store.
-        InvalidSettingError, TrainingDivergedError: as `hear_witnesses`.
+        InvalidSettingError, TrainingDivergedError: as `score_labels`.
     """
     dataset = subject.dataset
     inputs = as_tensors(dataset.train.inputs, device)
     labels = dataset.train.labels
     tables: Tables = {}
     meta: dict[str, Any] = {}
-    opinions = None
+    scores = None
     if subject.can_train and subject.task.has_classes and 1 < len(np.unique(labels)) < len(labels):
-        opinions = hear_witnesses(
+        scores = score_labels(
             subject.task,
             subject.trainer(device),
             inputs,
@@ -64,46 +64,46 @@ def label_tables(
             len(dataset.class_names),
             derive_seed(seed, "labels"),
             on_share,
-            # One after another, models are dear, and four fifths as good a witness.
+            # One after another, models are dear, and four fifths as good a score.
             N_REPEATS if subject.trains_together else 1,
         )
-        signals = {**opinions.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
-        tables = _suspects(opinions, signals, labels)
-        meta = {"weights_of_label_witnesses": opinions.weights, **_what_went_otherwise(opinions)}
+        signals = {**scores.signals, **_signals_of_the_build(writer, files, subject, inputs, device)}
+        tables = _suspects(scores, signals, labels)
+        meta = {"weights_of_label_witnesses": scores.weights, **_what_went_otherwise(scores)}
     checkpoints = load_checkpoints(writer, files, subject, device)
     seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs, subject.task)
     compared = find_modality(dataset.modality).compared
-    found = find_oddities(
+    found = find_all(
         inputs_train=compared(dataset.train.inputs),
         inputs_test=compared(dataset.test.inputs),
         labels_train=labels,
         embeddings_train=seen.cpu().numpy(),
-        probabilities=None if opinions is None else opinions.out_of_fold,
+        probabilities=None if scores is None else scores.out_of_fold,
     )
     return {**tables, "findings": finding_columns(found)}, meta
 
 
-def _what_went_otherwise(opinions: Opinions) -> dict[str, Any]:
+def _what_went_otherwise(scores: LabelScores) -> dict[str, Any]:
     """Entries of `meta` that ordinary runs do not have; provenance shows them by these names."""
     told: dict[str, Any] = {}
-    if opinions.left_nothing_out:
+    if scores.round_2_on_all:
         told["second_look_at_labels"] = "left nothing out: some model would have had less than a batch to train on"
-    if opinions.n_diverged:
-        told["diverged_label_models"] = opinions.n_diverged
+    if scores.n_diverged:
+        told["diverged_label_models"] = scores.n_diverged
     return told
 
 
-def _suspects(opinions: Opinions, signals: dict[str, NDArray[np.float64]], labels: NDArray[np.int64]) -> Tables:
-    suggested = suggested_labels(opinions.pooled, labels)
+def _suspects(scores: LabelScores, signals: dict[str, NDArray[np.float64]], labels: NDArray[np.int64]) -> Tables:
+    suggested = suggested_labels(scores.pooled, labels)
     places = np.arange(len(labels))
     return {
         "suspects": suspect_columns(
-            signals, suggested, opinions.pooled[places, suggested], likely_wrong(opinions.pooled, labels)
+            signals, suggested, scores.pooled[places, suggested], likely_wrong(scores.pooled, labels)
         ),
         "out_of_fold": {
             "train_idx": places,
-            "fold": opinions.folds,
-            "probabilities": opinions.out_of_fold.astype(np.float32),
+            "fold": scores.folds,
+            "probabilities": scores.out_of_fold.astype(np.float32),
         },
     }
 

@@ -131,15 +131,15 @@ def lay_out(rows: Rows, seed: int) -> tuple[NDArray[np.float32], str]:
 
 
 def _first_guess(rows: Rows, seed: int) -> NDArray[np.float32]:
-    """The two main directions `[n, 2]` of likeness to a few examples, from -10 to 10."""
+    """The two main directions `[n, 2]` of similarity to a few examples, from -10 to 10."""
     n = len(rows)
     random = np.random.default_rng(seed)
     landmarks = random.choice(n, min(n, N_LANDMARKS), replace=False)
-    likeness = np.abs(rows @ rows[landmarks].T)
-    likeness -= likeness.mean(0)
-    _, directions = np.linalg.eigh(likeness.T.astype(np.float64) @ likeness)
+    similarity = np.abs(rows @ rows[landmarks].T)
+    similarity -= similarity.mean(0)
+    _, directions = np.linalg.eigh(similarity.T.astype(np.float64) @ similarity)
     points = np.zeros((n, 2))
-    main = likeness @ directions[:, ::-1][:, :2]
+    main = similarity @ directions[:, ::-1][:, :2]
     points[:, : main.shape[1]] = main
     # Doubles begin side by side rather than in one place, which UMAP divides by.
     jitter = random.normal(0, 1e-3, (n, 2))
@@ -152,11 +152,11 @@ def _neighbours(rows: Rows, k: int) -> tuple[NDArray[np.int64], NDArray[np.float
     found, distances = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=np.float32)
     step = max(1, NUMBERS_AT_ONCE // n)
     for start in range(0, n, step):
-        likeness = np.abs(rows[start : start + step] @ rows.T)
-        at = np.arange(len(likeness))
-        likeness[at, start + at] = 2  # before its doubles
-        nearest = np.argpartition(-likeness, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(likeness, nearest, axis=1)
+        similarity = np.abs(rows[start : start + step] @ rows.T)
+        at = np.arange(len(similarity))
+        similarity[at, start + at] = 2  # before its doubles
+        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(similarity, nearest, axis=1)
         order = np.lexsort((nearest, -values), axis=1)
         found[start : start + step] = np.take_along_axis(nearest, order, axis=1)
         distances[start : start + step] = np.clip(1 - np.take_along_axis(values, order, axis=1), 0, 1)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, kernel_proj_dim
 from trak_core.inputs import as_tensors, take
-from trak_core.labels.witnesses import N_MODELS as N_LABEL_MODELS
-from trak_core.labels.witnesses import N_REPEATS
+from trak_core.labels.label_scores import N_MODELS as N_LABEL_MODELS
+from trak_core.labels.label_scores import N_REPEATS
 from trak_core.methods import RIDGES, GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.subjects import Subject

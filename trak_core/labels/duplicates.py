@@ -1,8 +1,8 @@
 """Examples that are there twice: within the training set, and once on either side of the split.
 
 Two inputs are copies where they are equal byte by byte. They are nearly the same where the distance between them is
-below a quarter of what is usual between an example and its nearest neighbour: the median over the training set, copies
-left out. Distances are those of directions from the mean input, so that a picture that is merely paler counts as the
+below a quarter of what is usual between an example and its nearest neighbour: the median over the training set without
+copies. Distances are those of directions from the mean input, so that a picture that is merely paler counts as the
 same, and so do tf-idf rows whatever the length of the text. In spaces of many dimensions distances between separate
 examples hardly spread, so that a quarter of the usual one means a common origin. That scale is cleanlab's idea (Datalab
 takes .13 of the median); the factor is fixed and chosen on no data that is looked at.
@@ -25,16 +25,16 @@ CLOSE = 0.25
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Train examples that have a twin, by number."""
+class NearDuplicates:
+    """Train examples that have a near-duplicate, by number."""
 
     train_idx: NDArray[np.int64]  # int64 `[n]`, rising
     other_idx: NDArray[np.int64]  # the nearest one, of the lowest number among copies: int64 `[n]`
-    likeness: NDArray[np.float64]  # 1 for a copy, 1 - 0.25 at the most distant that counts: float64 `[n]`
+    similarity: NDArray[np.float64]  # 1 for a copy, 1 - 0.25 at the most distant that counts: float64 `[n]`
 
 
-def find_twins(train: NDArray[Any], test: NDArray[Any]) -> tuple[Twins, Twins]:
-    """Train examples with a twin in the training set, and those with a twin in the test set.
+def find_near_duplicates(train: NDArray[Any], test: NDArray[Any]) -> tuple[NearDuplicates, NearDuplicates]:
+    """Train examples with a near-duplicate in the training set, and those with one in the test set.
 
     It costs `n_train * (n_train + n_test) * d` products, and memory for both sets once more.
 
@@ -51,8 +51,8 @@ def find_twins(train: NDArray[Any], test: NDArray[Any]) -> tuple[Twins, Twins]:
     if neighbour.shape[1] and single.any():
         usual = float(np.median(_distances(cosine[single, 0])))
     return (
-        _twins(rows, rows, in_train, neighbour, cosine, usual),
-        _twins(rows, tests, in_test, *nearest(rows, tests), usual),
+        _near_duplicates(rows, rows, in_train, neighbour, cosine, usual),
+        _near_duplicates(rows, tests, in_test, *nearest(rows, tests), usual),
     )
 
 
@@ -77,20 +77,20 @@ def _distances(cosines: NDArray[Any]) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(2 - 2 * cosines.astype(np.float64), 0))
 
 
-def _twins(
+def _near_duplicates(
     rows: NDArray[np.float32],
     others: NDArray[np.float32],
     copies: NDArray[np.int64],
     neighbour: NDArray[np.int64],
     cosine: NDArray[np.float32],
     usual: float,
-) -> Twins:
-    """Twins from the copies and the nearest neighbour of each example `[n, 1]`, `[n, 0]` where there are no others."""
-    twin, distance = copies.copy(), np.where(copies >= 0, 0.0, np.inf)
+) -> NearDuplicates:
+    """From the copies and the nearest neighbour of each example `[n, 1]`, `[n, 0]` where there are no others."""
+    other, distance = copies.copy(), np.where(copies >= 0, 0.0, np.inf)
     if neighbour.shape[1] and usual > 0:
         # Twice as far as counts, then exactly: the last digits of float32 products are no digits of a small distance.
         near = np.flatnonzero((copies < 0) & (_distances(cosine[:, 0]) < 2 * CLOSE * usual))
-        twin[near] = neighbour[near, 0]
-        distance[near] = np.linalg.norm(rows[near].astype(np.float64) - others[twin[near]], axis=1)
+        other[near] = neighbour[near, 0]
+        distance[near] = np.linalg.norm(rows[near].astype(np.float64) - others[other[near]], axis=1)
     found = np.flatnonzero(distance < CLOSE * usual if usual > 0 else copies >= 0)
-    return Twins(found, twin[found], 1 - distance[found] / (usual or 1.0))
+    return NearDuplicates(found, other[found], 1 - distance[found] / (usual or 1.0))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError
 from trak_core.labels.ambiguity import ambiguous
-from trak_core.labels.duplicates import Twins, find_twins
+from trak_core.labels.duplicates import NearDuplicates, find_near_duplicates
 from trak_core.labels.rarity import outliers, under_represented
 
 FindingKind = Literal["near_duplicate", "leak", "outlier", "ambiguous", "under_represented"]
@@ -36,7 +36,7 @@ class Finding:
     other_idx: int | None = None  # its number there; None likewise
 
 
-def find_oddities(
+def find_all(
     *,
     inputs_train: NDArray[Any],
     inputs_test: NDArray[Any],
@@ -67,7 +67,7 @@ def find_oddities(
                 f"{name} has {length:,} rows for {len(labels_train):,} labels; give one row for each train example."
             )
     labels = np.asarray(labels_train, dtype=np.int64)
-    duplicates, leaks = find_twins(inputs_train, inputs_test)
+    duplicates, leaks = find_near_duplicates(inputs_train, inputs_test)
     copies = duplicates.train_idx[duplicates.other_idx < duplicates.train_idx]  # the first of several stays
     unsure = () if probabilities is None else ambiguous(probabilities, labels)
     return [
@@ -93,9 +93,9 @@ def finding_columns(findings: Sequence[Finding]) -> dict[str, list[Any]]:
     return columns
 
 
-def _pairs(kind: FindingKind, twins: Twins, split: str) -> Iterator[Finding]:
-    for idx, other, likeness in zip(twins.train_idx, twins.other_idx, twins.likeness, strict=True):
-        yield Finding(kind, int(idx), float(likeness), split, int(other))
+def _pairs(kind: FindingKind, duplicates: NearDuplicates, split: str) -> Iterator[Finding]:
+    for idx, other, similarity in zip(duplicates.train_idx, duplicates.other_idx, duplicates.similarity, strict=True):
+        yield Finding(kind, int(idx), float(similarity), split, int(other))
 
 
 def _single(

@@ -1,7 +1,7 @@
-"""What models say of examples that they were not trained on: every example is left out by some, by folds.
+"""What models say of examples that they were not trained on: every example is held out by some, by folds.
 
 Each repetition parts the data anew into folds, class by class, and trains a model for each fold on all the others; all
-models train at once. A model that has seen an example may know its label by heart; one that has not is a witness.
+models train at once. A model that has seen an example may know its label by heart; one that has not is asked.
 """
 
 from collections.abc import Sequence

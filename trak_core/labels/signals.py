@@ -3,10 +3,10 @@
 A signal is a name and its scores; what reads suspects needs to know no more of it, so a new signal is nothing but
 further rows.
 
-`combined`            minus the margin of the label in the one opinion that is pooled of the next four (`pool.py`).
+`combined`            minus the margin of the label in the pool of the votes of the next three (`label_scores.py`).
 `out_of_fold`         minus the margin that models give the label which were not trained on the example: on the scale of
                       log-probabilities, the normalised margin of cleanlab (Northcutt, Jiang, Chuang 2021).
-`second_look`         the same by new models, from whose training what the first look finds wrong was left out.
+`second_look`         the same by new models, trained without what the first ones found wrong (round 2).
 `neighbours`          how far a vote of the nearest neighbours is from the label, by inputs and by what a model sees.
 `training_margin`     minus the margin of the label, averaged over training: what is wrong is learnt late, if ever
                       (area under the margin; Pleiss, Zhang, Elenberg, Weinberger 2020).
@@ -54,14 +54,14 @@ def log_votes(votes: NDArray[Any], n_voters: int) -> NDArray[np.float64]:
     return np.asarray(np.log((votes * n_voters + PRIOR_VOTES / n_classes) / (n_voters + PRIOR_VOTES)))
 
 
-def label_margins(opinions: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """By how much each opinion on the label exceeds that on the best other class: float64 `[..., n]`.
+def label_margins(votes: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """By how much each vote for the label exceeds that for the best other class: float64 `[..., n]`.
 
     Args:
-        opinions: logits, log-probabilities or shares `[..., n, n_classes]`, at least two classes.
+        votes: logits, log-probabilities or shares `[..., n, n_classes]`, at least two classes.
         labels: given `[n]`.
     """
-    others = np.array(opinions, dtype=np.float64)
+    others = np.array(votes, dtype=np.float64)
     places = np.arange(len(labels))
     own = others[..., places, labels]
     others[..., places, labels] = -np.inf

@@ -31,7 +31,7 @@ from trak_core.live.checkpoints import (
     feature_map,
 )
 from trak_core.live.context import LiveContext, read_context, read_features
-from trak_core.live.unlike import Likeness, Unlike
+from trak_core.live.unlike import Similarity, Unlike
 from trak_core.methods import RIDGES, Average, CheckpointKernel, GradientRows, Kernels, mean_scores
 from trak_core.modalities import Encoding, find_modality
 from trak_core.store.run import Run
@@ -77,7 +77,7 @@ class LiveScorer:
     task: Task  # on the query side
     gradients: GradientRows  # of the model output, on the query side
     ensemble: Ensemble  # all checkpoints, for probabilities
-    likeness: Likeness  # to the train examples
+    similarity: Similarity  # to the train examples
     modality: str  # name of the modality of its examples
     encoding: Encoding | None  # what turns new examples into inputs; None where the run does not tell
     example: ArrayInputs  # inputs of one train example, whose form new inputs must have
@@ -126,7 +126,7 @@ class LiveScorer:
         if contents is not None and self.encoding is not None and self.encoding.has_unknowns:
             known = float(self.encoding.known_share(contents)[0])
         with self._turn:
-            unlike = self.likeness.judge(inputs, known)
+            unlike = self.similarity.judge(inputs, known)
         return Answer(predicted, probabilities, scores, self.agreement, self.agreement_of_others, unlike)
 
 
@@ -211,7 +211,7 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         ensemble=Ensemble.from_state_dicts(
             context.architecture, context.states, "cpu", context.subject.trains_together
         ),
-        likeness=_likeness(context),
+        similarity=_similarity(context),
         modality=run.info.modality,
         encoding=context.subject.dataset.encoding,
         example=take(context.subject.dataset.train.inputs, slice(1)),
@@ -233,9 +233,9 @@ def _best_ridge(context: LiveContext, gradients: GradientRows, probe: Probe, ker
     return max(RIDGES, key=lambda ridge: mean_spearman(found[ridge].float().numpy(), probe.stored))
 
 
-def _likeness(context: LiveContext) -> Likeness:
+def _similarity(context: LiveContext) -> Similarity:
     dataset = context.subject.dataset
     encoding, known = dataset.encoding, None
     if encoding is not None and encoding.has_unknowns:
         known = encoding.known_share(find_modality(dataset.modality).contents(dataset.test.media, encoding))
-    return Likeness.of(context.architecture, context.states, context.train_inputs, context.test_inputs, known)
+    return Similarity.of(context.architecture, context.states, context.train_inputs, context.test_inputs, known)

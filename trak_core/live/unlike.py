@@ -41,7 +41,7 @@ class Unlike:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """What new inputs are compared with."""
 
     architecture: nn.Module
@@ -60,8 +60,8 @@ class Likeness:
         train_inputs: Inputs,
         test_inputs: Inputs,
         known: NDArray[np.float64] | None,
-    ) -> "Likeness":
-        """The likeness to these train inputs, with the usual distances of these test inputs."""
+    ) -> "Similarity":
+        """The similarity to these train inputs, with the usual distances of these test inputs."""
         states = states[:N_CHECKPOINTS]
         train = [_directions(architecture, weights, train_inputs) for weights in states]
         bare = cls(architecture, states, train, np.empty(0, dtype=np.float32), known)

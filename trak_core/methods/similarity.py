@@ -1,4 +1,4 @@
-"""Likeness in the eyes of the model: cosines of what it sees just before its last layer.
+"""Similarity in the eyes of the model: cosines of what it sees just before its last layer.
 
 Nearest neighbours of the same class are strong where a question is about a class at all (Singla et al. 2023, arXiv
 2311.03386): a sanity check that every method which looks at gradients has to pass.

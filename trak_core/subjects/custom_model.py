@@ -96,7 +96,7 @@ def find_function(name: str) -> tuple[Callable[..., Any], str]:
         found = getattr(imported, function, None)
     except (Exception, SystemExit) as error:
         raise InvalidSettingError(
-            f"model={name!r}: importing {module} fails with {in_words(error)}; mend that."
+            f"model={name!r}: importing {module} fails with {in_words(error)}; fix that."
         ) from error
     if _READ.setdefault(imported, digest) != digest:
         raise InvalidSettingError(
@@ -190,7 +190,7 @@ def call_function(name: str, function: Callable[..., Any], given: Mapping[str, i
     except TrakCoreError:
         raise
     except Exception as error:
-        raise InvalidSettingError(f"{called} fails with {in_words(error)}; mend that.") from error
+        raise InvalidSettingError(f"{called} fails with {in_words(error)}; fix that.") from error
     if not isinstance(model, nn.Module):
         raise InvalidSettingError(f"{called} returns a {type(model).__name__}; it must return an nn.Module.")
     return model

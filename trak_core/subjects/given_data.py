@@ -113,7 +113,7 @@ def _try_model(make_model: Callable[[], nn.Module], task: Task, batches: dict[st
     except TrakCoreError:
         raise
     except Exception as error:
-        raise InvalidModelError(f"make_model() fails with {in_words(error)}; mend that.") from error
+        raise InvalidModelError(f"make_model() fails with {in_words(error)}; fix that.") from error
     if not isinstance(model, nn.Module):
         raise InvalidModelError(f"make_model() returns a {type(model).__name__}; it must return an nn.Module.")
     few, labels = take(batches["train"].inputs, slice(N_TRIED)), batches["train"].labels

@@ -61,7 +61,7 @@ def _run_file(path: Path, content: bytes, digest: str) -> ModuleType:
     except TrakCoreError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidSettingError(f"{path.name} fails with {in_words(error)}; mend that.") from error
+        raise InvalidSettingError(f"{path.name} fails with {in_words(error)}; fix that.") from error
     return module
 
 
@@ -75,7 +75,7 @@ def _defined(module: ModuleType, path: Path) -> Subject:
         except TrakCoreError:
             raise
         except (Exception, SystemExit) as error:
-            raise InvalidSettingError(f"subject() of {path.name} fails with {in_words(error)}; mend that.") from error
+            raise InvalidSettingError(f"subject() of {path.name} fails with {in_words(error)}; fix that.") from error
     if not isinstance(found, Subject):
         raise InvalidSettingError(f"subject of {path.name} is a {type(found).__name__}; {wanted}.")
     return found

@@ -117,7 +117,7 @@ class LoopTrainer:
             except TrakCoreError:
                 raise
             except Exception as error:
-                raise InvalidModelError(f"{what} fails with {in_words(error)}; mend that.") from error
+                raise InvalidModelError(f"{what} fails with {in_words(error)}; fix that.") from error
         return fitting_state(given, self.architecture, what, self.device)
 
     def train_subsets(self, masks: Masks, seeds: Sequence[int], on_share: OnShare = ignore_share) -> Ensemble:

@@ -31,7 +31,7 @@ from trak_core.views.explanation import (
     explanation_table,
     train_role,
 )
-from trak_core.views.findings import Oddity, found_counts, found_examples, oddities
+from trak_core.views.findings import ExampleFinding, findings_of, found_counts, found_examples
 from trak_core.views.groups import (
     ClassInfluence,
     ClassMatrix,
@@ -88,7 +88,7 @@ from trak_core.views.review import (
 from trak_core.views.review_progress import StopAdvice, reviewers_in_words, stop_advice
 from trak_core.views.review_tables import cleaned_labels, removal_list, verdict_table
 from trak_core.views.stories import Story, find_stories, first_test
-from trak_core.views.suspect_evidence import SuspectEvidence, Witness, suspect_evidence
+from trak_core.views.suspect_evidence import ScoredExample, SuspectEvidence, suspect_evidence
 from trak_core.views.training_items import Moved, TrainingItem, first_item, training_item, training_item_table
 from trak_core.views.what_if import (
     ClassChange,
@@ -116,6 +116,7 @@ __all__ = [
     "Colour",
     "Colouring",
     "Example",
+    "ExampleFinding",
     "Explanation",
     "FeatureSpace",
     "Fit",
@@ -124,7 +125,6 @@ __all__ = [
     "MapPoints",
     "Moved",
     "Neighbour",
-    "Oddity",
     "Pair",
     "Point",
     "Prediction",
@@ -132,6 +132,7 @@ __all__ = [
     "RemovalComparison",
     "RemovalCurve",
     "Scale",
+    "ScoredExample",
     "Show",
     "SideBySide",
     "StopAdvice",
@@ -146,7 +147,6 @@ __all__ = [
     "TrainingItem",
     "Trust",
     "TruthRow",
-    "Witness",
     "answer_scores",
     "answer_target",
     "board",
@@ -171,6 +171,7 @@ __all__ = [
     "find_stories",
     "find_suspects",
     "find_tests",
+    "findings_of",
     "first_item",
     "first_test",
     "flip_sizes",
@@ -191,7 +192,6 @@ __all__ = [
     "models_sentence",
     "nearest_retraining",
     "nearest_train",
-    "oddities",
     "only_given_label",
     "overview",
     "points_inside",

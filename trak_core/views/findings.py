@@ -23,7 +23,7 @@ _HELP = {
 
 
 @dataclass(frozen=True)
-class Oddity:
+class ExampleFinding:
     """One thing that is odd about a train example."""
 
     kind: str  # as the table `findings` calls it
@@ -55,22 +55,22 @@ def found_examples(run: Run, kind: str) -> frozenset[int]:
     return frozenset(idx for (idx,) in run.rows("SELECT DISTINCT train_idx FROM findings WHERE kind = ?", [kind]))
 
 
-def oddities(run: Run, train_idx: int) -> list[Oddity]:
+def findings_of(run: Run, train_idx: int) -> list[ExampleFinding]:
     """Everything else that is odd about a train example, in the order of the kinds; `train_idx` must be valid."""
     rows = run.rows(
         "SELECT kind, other_split, other_idx FROM findings WHERE train_idx = ? ORDER BY kind, rank", [train_idx]
     )
     places = {kind: place for place, kind in enumerate(_WORDS)}
     label = run.label("train", train_idx)
-    return [_oddity(run, label, *row) for row in sorted(rows, key=lambda row: places.get(row[0], len(places)))]
+    return [_example_finding(run, label, *row) for row in sorted(rows, key=lambda row: places.get(row[0], len(places)))]
 
 
-def _oddity(run: Run, label: int, kind: str, split: str | None, idx: int | None) -> Oddity:
+def _example_finding(run: Run, label: int, kind: str, split: str | None, idx: int | None) -> ExampleFinding:
     name, help_text = _words(kind)[1], _HELP.get(kind, "")
     if split is None or idx is None:
-        return Oddity(kind, name, help_text)
+        return ExampleFinding(kind, name, help_text)
     other = read_examples(run, split, [idx])[0]
-    return Oddity(kind, name, help_text, other, other.label != label)
+    return ExampleFinding(kind, name, help_text, other, other.label != label)
 
 
 def _words(kind: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ RECENT = 50
 _TITLES = {
     "combined": "Combined",
     "out_of_fold": "Out-of-fold confidence",
-    "second_look": "Second look",
+    "second_look": "Round 2",
     "neighbours": "Neighbours' labels",
     "training_margin": "Margin over training",
     "disagreement": "Ensemble disagreement",
@@ -79,7 +79,7 @@ def why_no_suspects(run: Run) -> str:
             "to compare labels with. Add train examples of another class, then build the run again."
         )
     if n_given == run.info.n_train:
-        return "its train examples have a class each, and nothing else bears witness on any of them."
+        return "its train examples have a class each, and there is nothing else to judge any of them by."
     if command_to_go_on(run) is not None:
         return "its build was stopped before it looked for wrong labels; go on with it."
     return (

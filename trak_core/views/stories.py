@@ -13,7 +13,7 @@ CLOSE = 0.95
 SURE = 0.5
 """An answer less sure than this needs no story to be called brittle."""
 MAX_TESTS = 200
-"""Test examples among which a twin in the training data is looked for."""
+"""Test examples among which a near-duplicate in the training data is looked for."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
     """Up to six stories; one that the data does not tell is left out.
 
     A mistake, a confident hit, a close call, an answer that a few train examples carry, a label that looks wrong, and a
-    test example with a twin in the training data. Without classes: the worst and the best answer, and the twin. Where
-    the model's answers are not known: the first test example, and a train example that speaks against its own class.
+    test example with a near-duplicate in the training data. Without classes: the worst and the best
+    answer, and the near-duplicate. Where the model's answers are not known: the first test example, and a train example that speaks against its own class.
 
     Args:
         run: with scores.
         tests: `overview` of the run.
-        space: `feature_space` of the run, for finding the twin.
+        space: `feature_space` of the run, for finding the near-duplicate.
     """
     if not tests.is_known:
         stories = [Story("The first test example", f"Its label is {run.info.class_names[tests.labels[0]]}.", 0)]
@@ -52,8 +52,8 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
         if run.info.has_classes
         else _by_loss(tests)
     )
-    twin = None if space is None else _twin(space)
-    return [story for story in (*found, twin) if story is not None]
+    duplicate = None if space is None else _near_duplicate(space)
+    return [story for story in (*found, duplicate) if story is not None]
 
 
 def _mistake(run: Run, tests: TestOverview) -> Story | None:
@@ -149,7 +149,7 @@ def _against_its_own(run: Run) -> list[Story]:
     ]
 
 
-def _twin(space: FeatureSpace) -> Story | None:
+def _near_duplicate(space: FeatureSpace) -> Story | None:
     """The test example that is nearest to a train example; not told unless they are near-duplicates."""
     if not len(space.test) or not len(space.train):
         return None
@@ -159,7 +159,7 @@ def _twin(space: FeatureSpace) -> Story | None:
     if cosines[place, train_idx] < DUPLICATE_COSINE:
         return None
     return Story(
-        "A twin in the training data",
+        "A near-duplicate in the training data",
         f"To the model, training example {train_idx} is this test example again: its answer is partly memory.",
         int(place) * step,
         int(train_idx),

@@ -12,7 +12,7 @@ from trak_core.views.neighbours import FeatureSpace
 
 
 @dataclass(frozen=True)
-class Witness:
+class ScoredExample:
     """An example that says something about a suspect."""
 
     example: Example  # a test example that it moves, or a train example that looks like it
@@ -30,10 +30,10 @@ class SuspectEvidence:
     top_label: int | None  # the class that the checkpoints find most probable; None where it is not known
     p_top: float | None  # its probability, likewise
     # test examples whose label it lowers most, of those that have it among their strongest opponents
-    hurts: list[Witness]
-    helps: list[Witness]  # test examples whose label it raises most, likewise
-    like_given: list[Witness]  # train examples of the given label that the model learns from most alike
-    like_suggested: list[Witness]  # those of the suggested label, likewise
+    hurts: list[ScoredExample]
+    helps: list[ScoredExample]  # test examples whose label it raises most, likewise
+    like_given: list[ScoredExample]  # train examples of the given label that the model learns from most alike
+    like_suggested: list[ScoredExample]  # those of the suggested label, likewise
     names: tuple[str, ...]  # of all classes
 
     @property
@@ -86,21 +86,23 @@ def _probabilities(run: Run, example: Example) -> NDArray[np.float64] | None:
     return np.mean(known, axis=0) if known else None
 
 
-def _moved(run: Run, train_idx: int, side: str, k: int) -> list[Witness]:
+def _moved(run: Run, train_idx: int, side: str, k: int) -> list[ScoredExample]:
     """Test examples that have it in a top list, the most moved first; only scores of that side's sign count."""
     rows = run.rows(
         "SELECT test_idx, score FROM topk WHERE method = ? AND train_idx = ? AND side = ? AND (score < 0) = ? "
         "ORDER BY abs(score) DESC, test_idx LIMIT ?",
         [run.info.method, train_idx, side, side == "opponent", k],
     )
-    return _witnesses(run, "test", [idx for idx, _ in rows], [score for _, score in rows])
+    return _scored(run, "test", [idx for idx, _ in rows], [score for _, score in rows])
 
 
-def _alike(run: Run, alike: NDArray[np.float32], label: int, k: int) -> list[Witness]:
+def _alike(run: Run, alike: NDArray[np.float32], label: int, k: int) -> list[ScoredExample]:
     members = np.flatnonzero((run.train_labels == label) & (alike >= 0))
     nearest = members[np.argsort(-alike[members], kind="stable")[:k]]
-    return _witnesses(run, "train", nearest.tolist(), np.minimum(alike[nearest], 1).tolist())
+    return _scored(run, "train", nearest.tolist(), np.minimum(alike[nearest], 1).tolist())
 
 
-def _witnesses(run: Run, split: str, idxs: Sequence[int], values: Sequence[float]) -> list[Witness]:
-    return [Witness(example, value) for example, value in zip(read_examples(run, split, idxs), values, strict=True)]
+def _scored(run: Run, split: str, idxs: Sequence[int], values: Sequence[float]) -> list[ScoredExample]:
+    return [
+        ScoredExample(example, value) for example, value in zip(read_examples(run, split, idxs), values, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""That witnesses of labels were not told them; what becomes of small classes and sets, and of models that diverge."""
+"""That what scores labels was not told them; what becomes of small classes and sets, and of models that diverge."""
 
 import dataclasses
 from functools import cache
@@ -10,11 +10,10 @@ import torch
 from tests.tiny import N_TRAIN, SETTINGS, TINY
 from trak_core.engine import build_run
 from trak_core.errors import TrainingDivergedError
-from trak_core.labels import witnesses
+from trak_core.labels import label_scores
 from trak_core.labels.folds import FoldModels, draw_folds, train_folds, training_sets
+from trak_core.labels.label_scores import N_FOLDS, N_REPEATS, neighbour_votes, score_labels
 from trak_core.labels.signals import LIKELY_GAP, SMALL_CLASS, label_margins, likely_wrong
-from trak_core.labels.votes import neighbour_votes
-from trak_core.labels.witnesses import N_FOLDS, N_REPEATS, hear_witnesses
 from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, Subject
@@ -26,10 +25,10 @@ from trak_core.views.provenance import metadata_table
 N_MODELS = N_FOLDS * N_REPEATS
 
 
-def hear(subject: Subject, seed: int = 0):
+def score(subject: Subject, seed: int = 0):
     train = subject.dataset.train
     inputs, labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
-    return hear_witnesses(subject.task, subject.trainer("cpu"), inputs, labels, len(subject.dataset.class_names), seed)
+    return score_labels(subject.task, subject.trainer("cpu"), inputs, labels, len(subject.dataset.class_names), seed)
 
 
 def with_train(subject: Subject, labels: np.ndarray, keep: np.ndarray) -> Subject:
@@ -45,21 +44,21 @@ def flipped_tiny(seed: int = 0) -> Subject:
 
 
 @pytest.fixture
-def looks(monkeypatch):
-    """What `train_folds` is given, look by look: folds, seed and trusted examples."""
+def rounds(monkeypatch):
+    """What `train_folds` is given, round by round: folds, seed and trusted examples."""
     caught = []
 
     def note(trainer, labels, folds, seed, trusted, on_share):
         caught.append((folds.copy(), seed, None if trusted is None else trusted.copy()))
         return train_folds(trainer, labels, folds, seed, trusted, on_share)
 
-    monkeypatch.setattr(witnesses, "train_folds", note)
+    monkeypatch.setattr(label_scores, "train_folds", note)
     return caught
 
 
 @pytest.fixture
 def trained_on(monkeypatch):
-    """The masks that models are trained on, look by look: `[n_models, n]` each."""
+    """The masks that models are trained on, round by round: `[n_models, n]` each."""
     caught = []
     real = trainers.train_ensemble
 
@@ -94,8 +93,8 @@ def seen_before_the_last_layer(models: FoldModels, number: int, inputs: torch.Te
 def test_neighbours_vote_by_the_model_that_left_the_example_out_among_what_it_was_trained_on(lost):
     models, inputs, labels = fold_models()
     n_folds, n = models.n_folds, len(labels)
-    heard = ~np.isin(models.judges, lost)
-    found = witnesses._votes_by_models(models, heard, TINY.load().task, inputs, labels, 6)
+    counted = ~np.isin(models.judges, lost)
+    found = label_scores._votes_by_models(models, counted, TINY.load().task, inputs, labels, 6)
     for idx in range(n):
         by_repeat = []
         for repeat in range(2):
@@ -129,28 +128,28 @@ def test_confidently_another_class_is_what_a_loop_finds(seed):
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, 200)
     probabilities = generator.dirichlet([0.5] * 5, 200)  # nothing is labelled as the fifth class
-    found = witnesses._confidently_other(probabilities, labels)
+    found = label_scores._confidently_other(probabilities, labels)
     assert found.tolist() == confidently_other(probabilities, labels)
     assert 20 < found.sum() < 180
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_second_look_is_trained_on_all_but_what_the_first_takes_for_another_class(looks, seed):
+def test_the_second_round_is_trained_on_all_but_what_the_first_takes_for_another_class(rounds, seed):
     subject = flipped_tiny(seed)
     labels = subject.dataset.train.labels
-    opinions = hear(subject, seed)
-    (first_folds, first_seed, everybody), (second_folds, second_seed, trusted) = looks
+    scores = score(subject, seed)
+    (first_folds, first_seed, everybody), (second_folds, second_seed, trusted) = rounds
     assert everybody is None
-    assert np.array_equal(first_folds[0], opinions.folds)
+    assert np.array_equal(first_folds[0], scores.folds)
     assert first_seed != second_seed
     assert not np.array_equal(first_folds, second_folds)
-    distrusted = np.array(confidently_other(opinions.out_of_fold, labels))
-    margins = label_margins(opinions.out_of_fold, labels)
+    distrusted = np.array(confidently_other(scores.out_of_fold, labels))
+    margins = label_margins(scores.out_of_fold, labels)
     for label in range(10):  # all but the handful of each class that is trusted in any case
         distrusted[sorted(np.flatnonzero(labels == label), key=lambda idx: -margins[idx])[:SMALL_CLASS]] = False
     assert np.flatnonzero(~trusted).tolist() == np.flatnonzero(distrusted).tolist()
     assert distrusted.sum() >= 10
-    assert not opinions.left_nothing_out
+    assert not scores.round_2_on_all
 
 
 # --- small classes --------------------------------------------------------------------------------------------
@@ -162,8 +161,8 @@ def test_a_handful_of_every_class_is_trusted_in_any_case():
     probabilities[labels == 1] = [0.9, 0.1, 0.0]
     probabilities[30:42, 1] += np.arange(12) * 1e-3  # the last five of class 1 are the least distrusted
     probabilities[labels == 2] = [0.8, 0.2, 0.0]
-    trusted = witnesses._trusted(probabilities, labels)
-    other = witnesses._confidently_other(probabilities, labels)
+    trusted = label_scores._trusted(probabilities, labels)
+    other = label_scores._confidently_other(probabilities, labels)
     assert other[30:].all()
     assert np.flatnonzero(trusted[30:42]).tolist() == [7, 8, 9, 10, 11]
     assert trusted[42:].all()
@@ -185,17 +184,17 @@ def digits() -> Subject:
 
 
 @pytest.mark.parametrize(("label", "size"), [(8, 2), (1, 2), (8, 3)])
-def test_right_labels_of_a_class_of_two_or_three_are_trusted_and_not_called_wrong(label, size, looks, trained_on):
+def test_right_labels_of_a_class_of_two_or_three_are_trusted_and_not_called_wrong(label, size, rounds, trained_on):
     labels = digits().dataset.train.labels
     keep = labels != label
     keep[np.flatnonzero(~keep)[:size]] = True
     subject = with_train(digits(), labels, keep)
-    opinions = hear(subject)
+    scores = score(subject)
     ours = labels[keep] == label
     # Measured: the pool gives another class so much more, because it cannot know this one.
-    assert (-label_margins(opinions.pooled, labels[keep])[ours] >= LIKELY_GAP).any()
-    assert not likely_wrong(opinions.pooled, labels[keep])[ours].any()
-    assert looks[1][2][ours].all()
+    assert (-label_margins(scores.pooled, labels[keep])[ours] >= LIKELY_GAP).any()
+    assert not likely_wrong(scores.pooled, labels[keep])[ours].any()
+    assert rounds[1][2][ours].all()
     assert len(trained_on) == 2
     for masks in trained_on:
         assert masks[:, ours].any(axis=1).all()
@@ -242,8 +241,8 @@ def crowded_in_one_fold(labels: np.ndarray, folds: np.ndarray, n_trusted: int) -
 
 
 @pytest.mark.parametrize("n_trusted", [43, 44])
-def test_where_a_set_would_be_less_than_a_batch_the_second_look_leaves_nothing_out_and_says_so(
-    n_trusted, looks, monkeypatch
+def test_where_a_set_would_be_less_than_a_batch_round_2_is_trained_on_everything_and_says_so(
+    n_trusted, rounds, monkeypatch
 ):
     subject = TINY.load()
     labels = subject.dataset.train.labels
@@ -251,19 +250,19 @@ def test_where_a_set_would_be_less_than_a_batch_the_second_look_leaves_nothing_o
     trusted = crowded_in_one_fold(labels, folds, n_trusted)
     smallest = n_trusted - int((folds[0] == 0).sum())
     assert smallest == n_trusted - 24
-    monkeypatch.setattr(witnesses, "_trusted", lambda probabilities, labels: trusted)
-    opinions = hear(subject)
-    given = looks[1][2]
+    monkeypatch.setattr(label_scores, "_trusted", lambda probabilities, labels: trusted)
+    scores = score(subject)
+    given = rounds[1][2]
     if smallest < subject.training.batch_size:
-        assert opinions.left_nothing_out
+        assert scores.round_2_on_all
         assert given is None
     else:
-        assert not opinions.left_nothing_out
+        assert not scores.round_2_on_all
         assert np.array_equal(given, trusted)
-    assert np.isfinite(opinions.signals["second_look"]).all()
+    assert np.isfinite(scores.signals["second_look"]).all()
 
 
-def test_whatever_is_trusted_of_small_data_the_second_look_can_be_trained(monkeypatch):
+def test_whatever_is_trusted_of_small_data_round_2_can_be_trained(monkeypatch):
     """Every draw of folds and trusted examples: the set is large enough, or nothing is left out."""
     trained = []
 
@@ -278,16 +277,16 @@ def test_whatever_is_trusted_of_small_data_the_second_look_can_be_trained(monkey
         raise EnoughError
 
     real = train_folds
-    monkeypatch.setattr(witnesses, "train_folds", note)
+    monkeypatch.setattr(label_scores, "train_folds", note)
     quick = TrainingSettings(epochs=1, batch_size=60, learning_rate=0.1, momentum=0.9, weight_decay=0.0)
     subject = dataclasses.replace(TINY.load(), training=quick)
     generator = np.random.default_rng(0)
     for seed in range(40):
         kept = np.zeros(N_TRAIN, dtype=bool)
         kept[generator.choice(N_TRAIN, int(generator.integers(78, 86)), replace=False)] = True
-        monkeypatch.setattr(witnesses, "_trusted", lambda probabilities, labels, kept=kept: kept)
+        monkeypatch.setattr(label_scores, "_trusted", lambda probabilities, labels, kept=kept: kept)
         with pytest.raises(EnoughError):
-            hear(subject, seed)
+            score(subject, seed)
     sizes = np.array(trained[1::2])
     assert sizes.min() >= 60
     assert (sizes == 96).any() and (sizes < 96).any()  # both branches
@@ -297,7 +296,7 @@ def test_whatever_is_trusted_of_small_data_the_second_look_can_be_trained(monkey
 
 
 def diverging(subject: Subject, *numbers: int) -> Subject:
-    """The subject with models that diverge: those made in these places, counted from 0 over both looks."""
+    """The subject with models that diverge: those made in these places, counted from 0 over both rounds."""
     made = []
 
     def make_model():
@@ -311,21 +310,21 @@ def diverging(subject: Subject, *numbers: int) -> Subject:
     return dataclasses.replace(subject, make_model=make_model)
 
 
-def test_a_model_that_diverged_is_heard_nowhere_and_the_others_are(monkeypatch):
+def test_a_model_that_diverged_counts_nowhere_and_the_others_do(monkeypatch):
     subject = flipped_tiny()
     labels = subject.dataset.train.labels
     kept = []
-    real = witnesses._ask
+    real = label_scores._ask
 
     def note(models, task, inputs, labels):
         kept.append(real(models, task, inputs, labels))
         return kept[-1]
 
-    monkeypatch.setattr(witnesses, "_ask", note)
-    usual = hear(subject)
-    opinions = hear(diverging(subject, 2, 2 * N_FOLDS, N_MODELS + 7))
+    monkeypatch.setattr(label_scores, "_ask", note)
+    usual = score(subject)
+    scores = score(diverging(subject, 2, 2 * N_FOLDS, N_MODELS + 7))
     assert usual.n_diverged == {}
-    assert opinions.n_diverged == {"first look": 2, "second look": 1}
+    assert scores.n_diverged == {"first look": 2, "second look": 1}
     inputs = torch.from_numpy(subject.dataset.train.inputs)
     before, _, first, second = kept
     # The models that did not diverge are the same as ever, and so is what they say.
@@ -346,33 +345,33 @@ def test_a_model_that_diverged_is_heard_nowhere_and_the_others_are(monkeypatch):
         out_of_fold[idx] = torch.stack(said[0]).double().softmax(1).mean(0).numpy()
         wrong = [float(logits.argmax() != int(labels[idx])) for logits in [*said[0], *said[1]]]
         disagreement[:, idx] = np.mean(wrong), len(wrong)
-    assert opinions.out_of_fold == pytest.approx(out_of_fold, abs=1e-5)
-    assert opinions.signals["disagreement"] == pytest.approx(disagreement[0])
+    assert scores.out_of_fold == pytest.approx(out_of_fold, abs=1e-5)
+    assert scores.signals["disagreement"] == pytest.approx(disagreement[0])
     assert disagreement[1].min() < 8 == disagreement[1].max()
-    for probabilities in (opinions.out_of_fold, opinions.pooled):
+    for probabilities in (scores.out_of_fold, scores.pooled):
         assert probabilities.sum(axis=1) == pytest.approx(1)
-    assert all(np.isfinite(scores).all() for scores in opinions.signals.values())
+    assert all(np.isfinite(signal).all() for signal in scores.signals.values())
 
 
 def test_where_no_model_is_left_for_an_example_the_step_and_the_way_out_are_named():
     subject = TINY.load()
     folds = draw_folds(subject.dataset.train.labels, N_FOLDS, N_REPEATS, derive_seed(0, "first look"))
     lost = [N_FOLDS * repeat + int(folds[repeat, 9]) for repeat in range(N_REPEATS)]
-    assert hear(diverging(subject, *lost[1:])).n_diverged == {"first look": 3}
+    assert score(diverging(subject, *lost[1:])).n_diverged == {"first look": 3}
     with pytest.raises(
         TrainingDivergedError, match=r"'labels'.* 4 of 20 models.*Lower the learning rate of the recipe"
     ):
-        hear(diverging(subject, *lost))
+        score(diverging(subject, *lost))
 
 
 def test_models_that_are_finite_but_say_nothing_finite_are_lost_too():
     models, inputs, labels = fold_models()
     models.ensemble.parameters["2.weight"][4] = 3e38
     models.ensemble.parameters["2.bias"][4] = 3e38
-    look = witnesses._ask(models, TINY.load().task, inputs, labels)
-    assert look.n_diverged == 1
-    assert np.array_equal(look.heard, models.judges != 4)
-    assert np.isfinite(look.logits).all()
+    of_round = label_scores._ask(models, TINY.load().task, inputs, labels)
+    assert of_round.n_diverged == 1
+    assert np.array_equal(of_round.counted, models.judges != 4)
+    assert np.isfinite(of_round.logits).all()
 
 
 def test_a_build_goes_on_without_a_model_that_diverged_and_says_what_went_otherwise(tmp_path, monkeypatch):
@@ -380,13 +379,13 @@ def test_a_build_goes_on_without_a_model_that_diverged_and_says_what_went_otherw
         return dataclasses.replace(TINY.load(), dataset=dataclasses.replace(TINY.load().dataset, name="one lost"))
 
     monkeypatch.setitem(RECIPES, "lost", dataclasses.replace(TINY, name="lost", load=load))
-    real = hear_witnesses
+    real = score_labels
 
     def one_lost(task, trainer, *further):
-        monkeypatch.setattr(witnesses, "_trusted", lambda probabilities, labels: np.zeros(len(labels), dtype=bool))
+        monkeypatch.setattr(label_scores, "_trusted", lambda probabilities, labels: np.zeros(len(labels), dtype=bool))
         return real(task, diverging(load(), 3).trainer("cpu"), *further)
 
-    monkeypatch.setattr("trak_core.engine.label_step.hear_witnesses", one_lost)
+    monkeypatch.setattr("trak_core.engine.label_step.score_labels", one_lost)
     build_run(dataclasses.replace(SETTINGS, recipe="lost"), "lost", tmp_path)
     with open_run(tmp_path / "lost") as run:
         assert run.info.provenance["complete"]
