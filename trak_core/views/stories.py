@@ -36,8 +36,9 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
     """Up to six stories; one that the data does not tell is left out.
 
     A mistake, a confident hit, a close call, an answer that a few train examples carry, a label that looks wrong, and a
-    test example with a near-duplicate in the training data. Without classes: the worst and the best
-    answer, and the near-duplicate. Where the model's answers are not known: the first test example, and a train example that speaks against its own class.
+    test example with a near-duplicate in the training data. Without classes: the worst and the best answer, and the
+    near-duplicate. Where the model's answers are not known: the first test example, and a train example that speaks
+    against its own class.
 
     Args:
         run: with scores.
