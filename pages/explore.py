@@ -21,7 +21,8 @@ from pages.components.runs import current_run, refresh_when_published, test_over
 from pages.components.text import plain
 from pages.components.walking import walk_buttons
 from pages.components.what_if import what_if_panel
-from trak_core.views import explain, explanation_table, first_test
+from trak_core.views.explanation import explain, explanation_table
+from trak_core.views.stories import first_test
 
 through_app()
 

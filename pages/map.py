@@ -12,7 +12,8 @@ from pages.components.picks import picked_train
 from pages.components.routing import through_app
 from pages.components.runs import current_run, refresh_when_published, test_overview
 from pages.components.what_if import what_if_panel
-from trak_core.views import colour_options, first_test, map_table
+from trak_core.views.map import colour_options, map_table
+from trak_core.views.stories import first_test
 
 through_app()
 

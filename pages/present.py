@@ -17,7 +17,10 @@ from pages.components.trust import trust_badge
 from pages.components.view import Words, note
 from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
-from trak_core.views import Attributed, Example, Story, explain, explanation_table, training_item, training_item_table
+from trak_core.views.examples import Example
+from trak_core.views.explanation import Attributed, explain, explanation_table
+from trak_core.views.stories import Story
+from trak_core.views.training_items import training_item, training_item_table
 
 through_app()
 

@@ -14,18 +14,18 @@ from pages.components.runs import current_run, feature_directions, is_busy, refr
 from pages.components.view import Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
-from trak_core.views import (
+from trak_core.views.review import (
     SuspectFilter,
     SuspectQueue,
     Suspects,
     command_to_go_on,
     find_suspects,
     only_given_label,
-    suspect_evidence,
     suspect_signals,
-    verdict_table,
     why_no_suspects,
 )
+from trak_core.views.review_tables import verdict_table
+from trak_core.views.suspect_evidence import suspect_evidence
 
 through_app()
 

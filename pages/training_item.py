@@ -14,15 +14,9 @@ from pages.components.text import apart
 from pages.components.view import Words, note
 from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
-from trak_core.views import (
-    Moved,
-    TrainingItem,
-    first_item,
-    nearest_train,
-    read_examples,
-    training_item,
-    training_item_table,
-)
+from trak_core.views.examples import read_examples
+from trak_core.views.neighbours import nearest_train
+from trak_core.views.training_items import Moved, TrainingItem, first_item, training_item, training_item_table
 
 through_app()
 

@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import CHEAP
 from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.store.run import open_run
-from trak_core.views import (
+from trak_core.views.board_text import board_text
+from trak_core.views.evidence import (
     board,
     board_table,
     flip_sizes,
@@ -19,7 +20,6 @@ from trak_core.views import (
     truth_rows,
     truth_table,
 )
-from trak_core.views.board_text import board_text
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
 from trak_core.store.run_evidence import mean_outcomes, subset_masks
 from trak_core.subjects import find_recipe
-from trak_core.views import board
+from trak_core.views.evidence import board
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = find_recipe("digits")

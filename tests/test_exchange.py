@@ -32,8 +32,10 @@ from trak_core.exchange.signs import check_sign
 from trak_core.modalities import RawData, RawSplit
 from trak_core.store.archive import export_run, import_run
 from trak_core.store.reviews import Reviews
-from trak_core.views import browse, data_fingerprint, verdict_table
+from trak_core.views import browse
 from trak_core.views.compare import agreement, have_same_data
+from trak_core.views.review import data_fingerprint
+from trak_core.views.review_tables import verdict_table
 
 ROOT = Path(__file__).resolve().parents[1]
 N_TRAIN, N_TEST, CLASSES = 30, 12, ("ant", "bee", "cat")

@@ -16,7 +16,7 @@ from trak_core.labels.findings import FINDING_KINDS, Finding, find_all, finding_
 from trak_core.labels.nearest import nearest, unit_rows
 from trak_core.labels.rarity import outliers, under_represented
 from trak_core.store.run import open_run
-from trak_core.views import findings_of, found_counts, found_examples
+from trak_core.views.findings import findings_of, found_counts, found_examples
 
 RANDOM = np.random.default_rng
 

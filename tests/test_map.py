@@ -14,20 +14,16 @@ from trak_core.evidence.verification import verify
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
-from trak_core.views import (
+from trak_core.views.browse import overview
+from trak_core.views.groups import cell_pairs, class_influence, class_matrix, group_influence, strongest_cell
+from trak_core.views.map import (
     NO_STEP,
     answer_scores,
-    cell_pairs,
-    class_influence,
-    class_matrix,
     colour_options,
     colouring,
-    group_influence,
     map_points,
     map_table,
-    overview,
     points_inside,
-    strongest_cell,
     train_answers,
 )
 

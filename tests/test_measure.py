@@ -48,8 +48,8 @@ from trak_core.store.schema import ORDER_BY
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import RECIPES, Recipe, find_recipe
 from trak_core.training import Ensemble, draw_subsets, train_reweighted
-from trak_core.views import board, truth_rows, truth_table
 from trak_core.views.board_text import board_text
+from trak_core.views.evidence import board, truth_rows, truth_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = find_recipe("digits")

@@ -34,7 +34,7 @@ from trak_core.store.archive import export_run, import_run
 from trak_core.subjects import RECIPES, Recipe, Subject
 from trak_core.tasks import TASKS, Answer, Task, register_task
 from trak_core.training import TrainingSettings
-from trak_core.views import read_examples
+from trak_core.views.examples import read_examples
 
 MOST_LINES = 150
 ROOT = Path(__file__).resolve().parents[1]

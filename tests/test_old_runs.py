@@ -31,7 +31,7 @@ from trak_core.store.schema import SCHEMA_VERSION, Shape
 from trak_core.store.what_ifs import WhatIfHistory
 from trak_core.store.writer import StoreWriter, build_lock
 from trak_core.subjects import RECIPES, Recipe, Subject
-from trak_core.views import data_fingerprint
+from trak_core.views.review import data_fingerprint
 
 NAMES = ["digits", "prices"]
 

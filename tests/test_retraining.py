@@ -38,19 +38,17 @@ from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import RECIPES
 from trak_core.training import Schedule, VmapTrainer, train_ensemble
-from trak_core.views import (
+from trak_core.views.label_files import read_label_file, write_label_file
+from trak_core.views.retraining import (
     changed_table,
     changed_tests,
     corrections_of,
-    data_fingerprint,
-    gain_sentence,
-    here_sentence,
     label_set_rows,
     nearest_retraining,
-    second_sentence,
     why_changed,
 )
-from trak_core.views.label_files import read_label_file, write_label_file
+from trak_core.views.retraining_text import gain_sentence, here_sentence, second_sentence
+from trak_core.views.review import data_fingerprint
 
 FLIPPED = replace(SETTINGS, flip_labels=0.3)
 TRAINING_NOISE = 2e-4

@@ -13,23 +13,20 @@ from trak_core.errors import NotInRunError
 from trak_core.store.ranking import strongest
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import open_run
-from trak_core.views import (
+from trak_core.views.neighbours import feature_space
+from trak_core.views.review import (
     SuspectFilter,
     Suspects,
     class_keys,
-    cleaned_labels,
-    feature_space,
     find_suspects,
     only_given_label,
     read_suspects,
-    removal_list,
-    reviewers_in_words,
     standing_log,
-    stop_advice,
-    suspect_evidence,
     suspect_signals,
-    verdict_table,
 )
+from trak_core.views.review_progress import reviewers_in_words, stop_advice
+from trak_core.views.review_tables import cleaned_labels, removal_list, verdict_table
+from trak_core.views.suspect_evidence import suspect_evidence
 
 # Train examples 4, 0, 3, 1 in the order of suspicion; 2 is in no ranking.
 SUSPECTS = Suspects(

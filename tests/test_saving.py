@@ -25,7 +25,7 @@ from trak_core.engine import fitted as fitted_module
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.evidence.verification import verify
 from trak_core.store.writer import StoreWriter
-from trak_core.views import overview
+from trak_core.views.browse import overview
 
 NAMES = ["ant", "bee", "cat", "dog"]
 

@@ -9,7 +9,7 @@ from trak_core.engine import BuildSettings, build_run
 from trak_core.labels.signals import LIKELY_GAP, own_class_harm, suggested_labels, suspect_columns
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, find_recipe
-from trak_core.views import suspect_signals
+from trak_core.views.review import suspect_signals
 
 SIGNALS = [
     "combined",

@@ -5,23 +5,14 @@ import pytest
 from scipy.stats import spearmanr
 
 from trak_core.errors import NotInRunError
-from trak_core.views import (
-    DUPLICATE_COSINE,
-    board,
-    explain,
-    feature_space,
-    find_stories,
-    first_item,
-    first_test,
-    lds_by_ridge,
-    lds_causes,
-    nearest_train,
-    overview,
-    side_by_side,
-    training_item,
-    training_item_table,
-)
-from trak_core.views.neighbours import FeatureSpace
+from trak_core.views.agreement import side_by_side
+from trak_core.views.browse import overview
+from trak_core.views.evidence import board
+from trak_core.views.explanation import explain
+from trak_core.views.lds_causes import lds_by_ridge, lds_causes
+from trak_core.views.neighbours import DUPLICATE_COSINE, FeatureSpace, feature_space, nearest_train
+from trak_core.views.stories import find_stories, first_test
+from trak_core.views.training_items import first_item, training_item, training_item_table
 
 
 def test_a_training_item_helps_and_hurts_what_its_column_of_scores_says(small_run):

@@ -32,18 +32,18 @@ from trak_core.store.run import Run, open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.subjects import RECIPES
 from trak_core.training import Schedule, VmapTrainer
-from trak_core.views import (
+from trak_core.views.browse import overview
+from trak_core.views.what_if import history_points, history_table, points_of_test, predict_removal
+from trak_core.views.what_if_scale import (
+    DEFAULT_FACTOR,
     Known,
+    Scale,
     estimate_scale,
-    history_points,
-    history_table,
     known_removals,
-    overview,
-    points_of_test,
-    predict_removal,
+    leave_one_out,
+    removal_units,
     with_what_ifs,
 )
-from trak_core.views.what_if_scale import DEFAULT_FACTOR, Scale, leave_one_out, removal_units
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING_NOISE = 2e-4

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from pages.components.colours import BLUE, GREY, LINES
-from trak_core.views import LabelSetRow
+from trak_core.views.retraining import LabelSetRow
 
 _COLOURS = (GREY, BLUE, LINES[1])
 

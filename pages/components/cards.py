@@ -13,7 +13,8 @@ from pages.components.view import Card, Cards, note
 from trak_core.media import Picture
 from trak_core.store.ranking import Side
 from trak_core.store.run import Run
-from trak_core.views import Attributed, Explanation, TrainingItem, train_role
+from trak_core.views.explanation import Attributed, Explanation, train_role
+from trak_core.views.training_items import TrainingItem
 
 _SIDES = {
     "proponent": (

@@ -9,7 +9,8 @@ import streamlit as st
 from pages.components.colours import BLUE, GREY, LINES, ORANGE
 from pages.components.text import in_html
 from pages.components.view import Figure, note
-from trak_core.views import Board, Explanation, Fit, RemovalCurve
+from trak_core.views.evidence import Board, Fit, RemovalCurve
+from trak_core.views.explanation import Explanation
 
 _CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": {"scale": 2}}
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.components.assets import asset
 from pages.components.colours import BLUE, ORANGE
-from trak_core.views import ClassMatrix
+from trak_core.views.groups import ClassMatrix
 
 _GRID = st.components.v2.component(
     "class_grid",

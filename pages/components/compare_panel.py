@@ -16,7 +16,6 @@ from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import published_runs
 from trak_core.store.run import Run
-from trak_core.views import read_examples
 from trak_core.views.compare import (
     Agreement,
     agreement,
@@ -26,6 +25,7 @@ from trak_core.views.compare import (
     rank_correlation,
     side_facts,
 )
+from trak_core.views.examples import read_examples
 
 N_WORST = 12
 RANK_HELP = (

@@ -12,20 +12,19 @@ from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.store.progress import read_status
 from trak_core.store.run import Run
-from trak_core.views import (
+from trak_core.views.evidence import (
     Board,
     board_table,
     flip_sizes,
-    lds_by_ridge,
-    lds_causes,
     predicted_against_actual,
     ranked_by_lds,
-    read_examples,
     removal_comparison,
     removal_curves,
     truth_rows,
     truth_table,
 )
+from trak_core.views.examples import read_examples
+from trak_core.views.lds_causes import lds_by_ridge, lds_causes
 from trak_core.views.own_subject import what_is_left_to_measure
 
 N_ENDS = 12

@@ -7,7 +7,8 @@ import streamlit as st
 from pages.components.address import put_right
 from pages.components.text import plain
 from trak_core.store.run import Run
-from trak_core.views import TestFilter, TestOverview, find_tests, shows_texts
+from trak_core.views.browse import TestFilter, TestOverview, find_tests
+from trak_core.views.examples import shows_texts
 
 
 def filter_bar(run: Run, tests: TestOverview) -> list[int]:

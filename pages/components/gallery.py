@@ -12,7 +12,7 @@ import streamlit as st
 from pages.components.assets import asset
 from pages.components.media import for_script
 from pages.components.view import Card, Cards, note
-from trak_core.views import Example
+from trak_core.views.examples import Example
 
 MAX_ITEMS = 60
 MAX_LETTERS = 400

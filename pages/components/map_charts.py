@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pages.components.colours import BLUE, DIVERGING, ORANGE
 from pages.components.scatter import palette
 from pages.components.text import in_html
-from trak_core.views import STEPS, ClassMatrix, Colouring, MapPoints
+from trak_core.views.groups import ClassMatrix
+from trak_core.views.map import STEPS, Colouring, MapPoints
 
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 

@@ -9,19 +9,8 @@ from pages.components.kept import kept_per_run
 from pages.components.review_queue import read_log
 from pages.components.runs import test_overview
 from trak_core.store.run import Run
-from trak_core.views import (
-    ClassInfluence,
-    ClassMatrix,
-    Colour,
-    Colouring,
-    MapPoints,
-    answer_scores,
-    class_influence,
-    class_matrix,
-    colouring,
-    map_points,
-    train_answers,
-)
+from trak_core.views.groups import ClassInfluence, ClassMatrix, class_influence, class_matrix
+from trak_core.views.map import Colour, Colouring, MapPoints, answer_scores, colouring, map_points, train_answers
 
 
 @kept_per_run(max_entries=8)

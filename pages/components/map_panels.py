@@ -20,19 +20,9 @@ from pages.components.scatter import scatter
 from pages.components.text import plain
 from pages.components.view import Figure, Words, note
 from trak_core.store.run import Run
-from trak_core.views import (
-    ClassMatrix,
-    Colour,
-    Colouring,
-    MapPoints,
-    answer_scores,
-    cell_pairs,
-    group_influence,
-    points_inside,
-    read_examples,
-    shows_texts,
-    strongest_cell,
-)
+from trak_core.views.examples import read_examples, shows_texts
+from trak_core.views.groups import ClassMatrix, cell_pairs, group_influence, strongest_cell
+from trak_core.views.map import Colour, Colouring, MapPoints, answer_scores, points_inside
 
 MANY_CLASSES = 25
 _COLOUR_HELP = (

@@ -23,7 +23,7 @@ from trak_core.live.new_input import (
 )
 from trak_core.modalities import Draw, Field, Type, Upload
 from trak_core.store.run import Run
-from trak_core.views import shows_texts
+from trak_core.views.examples import shows_texts
 from trak_core.views.new_input import answer_sentences, sides
 
 _WAYS = {Upload: "Upload", Draw: "Draw", Type: "Type"}

@@ -9,7 +9,8 @@ from pages.components.media import for_script
 from pages.components.pages import EXPLORE, page_address
 from pages.components.view import Card, Cards, note
 from trak_core.store.run import Run
-from trak_core.views import Example, Pair
+from trak_core.views.examples import Example
+from trak_core.views.groups import Pair
 
 LETTERS = 120
 """Of a text: more than a pair has room for."""

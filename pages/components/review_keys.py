@@ -10,7 +10,8 @@ from pages.components.text import plain, shortened
 from trak_core.errors import TrakCoreError
 from trak_core.store.reviews import LONGEST_NOTE, ReviewLog, Verdict, VerdictKind
 from trak_core.store.run import Run
-from trak_core.views import SuspectEvidence, SuspectQueue, class_keys
+from trak_core.views.review import SuspectQueue, class_keys
+from trak_core.views.suspect_evidence import SuspectEvidence
 
 _PROBLEM = "review problem"
 """Session key of what could not be written by the last press."""

@@ -13,7 +13,9 @@ from pages.components.text import plain
 from pages.components.view import Card, Cards, Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
-from trak_core.views import ExampleFinding, ScoredExample, SuspectEvidence, Suspects, findings_of
+from trak_core.views.findings import ExampleFinding, findings_of
+from trak_core.views.review import Suspects
+from trak_core.views.suspect_evidence import ScoredExample, SuspectEvidence
 
 _LIKELY_HELP = "So much speaks against the label that it is called wrong. Look at it before you believe that."
 

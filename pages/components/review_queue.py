@@ -16,18 +16,17 @@ from pages.components.view import Words, note
 from trak_core.errors import TrakCoreError
 from trak_core.store.reviews import LONGEST_NAME, ReviewLog, Reviews
 from trak_core.store.run import Run
-from trak_core.views import (
+from trak_core.views.findings import found_counts, found_examples
+from trak_core.views.review import (
     SuspectFilter,
     SuspectQueue,
     Suspects,
     data_fingerprint,
-    found_counts,
-    found_examples,
     read_suspects,
     standing_log,
-    stop_advice,
     suspect_signals,
 )
+from trak_core.views.review_progress import stop_advice
 
 PASSED = "passed"
 """Session key of the train example that was just judged: the next one in the queue comes up."""

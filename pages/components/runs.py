@@ -15,7 +15,9 @@ from trak_core.store.files import RunFiles, generation
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, open_run
 from trak_core.subjects.of_run import has_subject
-from trak_core.views import FeatureSpace, Story, TestOverview, feature_space, find_stories, overview
+from trak_core.views.browse import TestOverview, overview
+from trak_core.views.neighbours import FeatureSpace, feature_space
+from trak_core.views.stories import Story, find_stories
 
 
 @st.cache_resource(show_spinner=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pages.components.assets import asset
 from pages.components.colours import class_colour
-from trak_core.views import NO_STEP, STEPS, Colouring, MapPoints
+from trak_core.views.map import NO_STEP, STEPS, Colouring, MapPoints
 
 _CARRIER = st.components.v2.component(
     "scatter_carrier", html="<span></span>", js=asset("unpack.js", "scatter_carrier.js")

@@ -6,7 +6,8 @@ from pages.components.media import show_media, show_short_text
 from pages.components.pages import EXPLORE, TRAIN
 from pages.components.text import plain
 from trak_core.store.run import Run
-from trak_core.views import Story, read_examples
+from trak_core.views.examples import read_examples
+from trak_core.views.stories import Story
 
 
 def story_card(run: Run, story: Story) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from trak_core.views import Trust
+from trak_core.views.explanation import Trust
 
 TRUST_HELP = (
     "Models were really retrained on random halves of the training data. LDS, from -1 to 1, tells how well the scores "

@@ -26,22 +26,10 @@ from trak_core.evidence.what_if import N_SEEDS, as_question
 from trak_core.store.files import RunFiles
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
-from trak_core.views import (
-    Known,
-    Point,
-    Scale,
-    answer_target,
-    default_factor,
-    estimate_scale,
-    history_points,
-    history_table,
-    known_removals,
-    points_of_test,
-    predict_removal,
-    read_examples,
-    shows_texts,
-    with_what_ifs,
-)
+from trak_core.views.examples import read_examples, shows_texts
+from trak_core.views.explanation import answer_target
+from trak_core.views.what_if import Point, history_points, history_table, points_of_test, predict_removal
+from trak_core.views.what_if_scale import Known, Scale, default_factor, estimate_scale, known_removals, with_what_ifs
 
 N_TOP = 10
 MANY_IMAGES, MANY_TEXTS = 24, 6

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from pages.components.colours import BLUE, GREY, ORANGE
 from pages.components.text import in_html, shortened
 from trak_core.store.what_ifs import Verified
-from trak_core.views import Point, Prediction
+from trak_core.views.what_if import Point, Prediction
 
 _HOVER = "test #%{customdata[0]} without %{customdata[1]}: predicted %{x:+.2f}, actual %{y:+.2f}<extra></extra>"
 

@@ -1,7 +1,8 @@
 """What the what-if panel says, in sentences."""
 
 from trak_core.store.what_ifs import Verified
-from trak_core.views import Prediction, Scale
+from trak_core.views.what_if import Prediction
+from trak_core.views.what_if_scale import Scale
 
 
 def _these(n: int) -> str:

@@ -18,7 +18,7 @@ from tests.killing import kill_and_go_on
 from trak_core.engine import BuildSettings, build_run
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import find_recipe
-from trak_core.views import board
+from trak_core.views.evidence import board
 
 SEEDS = (0, 1, 2)
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks.core_report import Report
 from trak_core.store.run import Run, open_run
-from trak_core.views import board, removal_comparison, truth_rows
+from trak_core.views.evidence import board, removal_comparison, truth_rows
 
 SHARES = {"digits": 0.93, "docstrings": 0.85}
 MIN_ROWS = 15

@@ -12,7 +12,7 @@ from tests.browser.conftest import App, screenshot, settled
 from tests.browser.driver import running_app
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
-from trak_core.views import data_fingerprint
+from trak_core.views.review import data_fingerprint
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 RETRAINING_MS = 240_000

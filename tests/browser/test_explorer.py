@@ -12,7 +12,11 @@ from tests.tiny import SETTINGS, TINY
 from trak_core.engine import build_run
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
-from trak_core.views import answer_target, feature_space, find_stories, overview, training_item
+from trak_core.views.browse import overview
+from trak_core.views.explanation import answer_target
+from trak_core.views.neighbours import feature_space
+from trak_core.views.stories import find_stories
+from trak_core.views.training_items import training_item
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect.set_options(timeout=30_000)

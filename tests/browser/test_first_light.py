@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import App, screenshot
 from tests.browser.driver import ROOT, app_command, running_app
 from trak_core.store.run import open_run
-from trak_core.views import find_stories, overview
+from trak_core.views.browse import overview
+from trak_core.views.stories import find_stories
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.browser.conftest import App, screenshot, settled
 from trak_core.store.run import open_run
-from trak_core.views import MapPoints, cell_pairs, class_influence, class_matrix, map_points, strongest_cell
+from trak_core.views.groups import cell_pairs, class_influence, class_matrix, strongest_cell
+from trak_core.views.map import MapPoints, map_points
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect.set_options(timeout=60_000)  # machines that run tests are busy

@@ -15,7 +15,7 @@ from tests.browser.conftest import App, screenshot, settled
 from tests.browser.driver import running_app
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import open_run
-from trak_core.views import data_fingerprint, read_suspects, suspect_signals
+from trak_core.views.review import data_fingerprint, read_suspects, suspect_signals
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -15,7 +15,7 @@ from trak_core.media import Picture, Text
 from trak_core.modalities import MODALITIES
 from trak_core.subjects import RECIPES
 from trak_core.subjects.of_run import read_dataset
-from trak_core.views import read_examples
+from trak_core.views.examples import read_examples
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "adding-a-modality.md").read_text(encoding="utf-8")
 FOLDER, LINE, DATA = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)

@@ -9,7 +9,7 @@ from trak_core.engine import MeasureSettings, measure_run
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
 from trak_core.store.writer import build_lock
-from trak_core.views import board, board_table, removal_comparison, truth_rows, truth_table
+from trak_core.views.evidence import board, board_table, removal_comparison, truth_rows, truth_table
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import words
 from trak_core.store.run import open_run
-from trak_core.views import answer_target, overview
+from trak_core.views.browse import overview
+from trak_core.views.explanation import answer_target
 
 
 def gallery_ids(app: AppTest, key: str) -> list[int]:

@@ -9,7 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import words
 from trak_core.store.run import open_run
-from trak_core.views import answer_scores, cell_pairs, class_influence, group_influence, map_points, overview
+from trak_core.views.browse import overview
+from trak_core.views.groups import cell_pairs, class_influence, group_influence
+from trak_core.views.map import answer_scores, map_points
 
 
 def messages(app: AppTest) -> list[dict]:

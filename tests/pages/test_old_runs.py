@@ -6,7 +6,8 @@ from tests.old_runs import restore_run
 from tests.pages.conftest import words
 from tests.pages.test_explore import gallery_ids
 from trak_core.store.run import open_run
-from trak_core.views import answer_target, overview
+from trak_core.views.browse import overview
+from trak_core.views.explanation import answer_target
 
 
 @pytest.fixture

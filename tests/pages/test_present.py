@@ -2,7 +2,9 @@ import json
 
 from tests.pages.conftest import words
 from trak_core.store.run import open_run
-from trak_core.views import feature_space, find_stories, overview
+from trak_core.views.browse import overview
+from trak_core.views.neighbours import feature_space
+from trak_core.views.stories import find_stories
 
 
 def large_words(app) -> str:

@@ -11,7 +11,7 @@ from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
-from trak_core.views import data_fingerprint, read_suspects, suspect_signals
+from trak_core.views.review import data_fingerprint, read_suspects, suspect_signals
 
 
 def first_signal(run):

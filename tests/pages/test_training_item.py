@@ -1,7 +1,7 @@
 from tests.pages.conftest import words
 from tests.pages.test_explore import gallery_ids
 from trak_core.store.run import open_run
-from trak_core.views import first_item, training_item
+from trak_core.views.training_items import first_item, training_item
 
 
 def test_the_page_shows_what_the_example_helps_and_hurts(runs, open_page):

@@ -18,7 +18,8 @@ from tests.test_saving import make_regression
 from trak_core.jobs import Jobs, JobStatus
 from trak_core.store.run import open_run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
-from trak_core.views import answer_target, overview
+from trak_core.views.browse import overview
+from trak_core.views.explanation import answer_target
 
 PICKS = "Picked training examples"
 
