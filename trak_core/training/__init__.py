@@ -7,14 +7,7 @@ from trak_core.training.schedule import Schedule, TrainingSettings
 from trak_core.training.states import fitting_state
 from trak_core.training.step_log import StepLog
 from trak_core.training.subsets import draw_half_subsets, draw_subsets
-from trak_core.training.trainer import (
-    Trained,
-    diverged,
-    sgd_step,
-    train_ensemble,
-    train_recorded,
-    train_reweighted,
-)
+from trak_core.training.trainer import Trained, diverged, sgd_step, train_ensemble, train_recorded, train_reweighted
 from trak_core.training.trainers import OnShare, Trainer, VmapTrainer, ignore_share, removal_weights
 
 __all__ = [

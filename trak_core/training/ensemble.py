@@ -50,11 +50,7 @@ class Ensemble:
     """
 
     def __init__(
-        self,
-        architecture: nn.Module,
-        parameters: StateDict,
-        buffers: StateDict | None = None,
-        together: bool = True,
+        self, architecture: nn.Module, parameters: StateDict, buffers: StateDict | None = None, together: bool = True
     ) -> None:
         self.architecture = architecture.eval()
         self.parameters = parameters
