@@ -30,12 +30,13 @@ from trak_core.modalities.text import SubwordTokens, Tokenizer, subword_tokens
 from trak_core.store.files import RunFiles
 from trak_core.store.local_paths import keep_local_paths, metadata_here, without_paths
 from trak_core.store.run import open_run
-from trak_core.subjects import custom_recipe, custom_subject, find_model, model_is_here, read_weights
+from trak_core.subjects import custom_recipe, custom_subject, find_model, model_is_here
 from trak_core.subjects.of_run import can_be_made_again, read_subject
 from trak_core.subjects.ready_model import ready_models
 from trak_core.subjects.trial import try_model
 from trak_core.tasks import label_task
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
+from trak_core.training.weights import read_weights
 
 NETS = """
 from torch import nn
@@ -330,10 +331,10 @@ def test_training_begins_from_the_weights_of_a_file(nets, tmp_path, kind):
     [
         (
             {"1.weight": torch.zeros(3, 16)},
-            r"parameter '1.weight' has shape \(3, 16\) in the file and \(2, 16\) in the model, and 1 of its 2",
+            r"of another shape: 1.weight is \(3, 16\) instead of \(2, 16\), and 1 of its 2",
         ),
-        ({"1.bias": None}, r"parameter '1.bias' of shape \(2,\) is missing in the file, and 1 of its 2"),
-        ({"extra": torch.zeros(5)}, r"the file holds 'extra' of shape \(5,\), which the model has not, and 2 of its 2"),
+        ({"1.bias": None}, r"missing: 1.bias of shape \(2,\), and 1 of its 2"),
+        ({"extra": torch.zeros(5)}, r"unexpected: extra of shape \(5,\), and 2 of its 2"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_the_first_parameter(nets, tmp_path, change, message):
@@ -398,7 +399,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_weights_of_wrapped_models_get_a_hint(tmp_path):
     state = {f"module.{name}": value for name, value in nn.Linear(2, 2).state_dict().items()}
-    with pytest.raises(CheckpointMismatchError, match=r"names begin with 'module\.'"):
+    with pytest.raises(CheckpointMismatchError, match=r"keys begin with 'module\.'"):
         read_weights(saved(tmp_path, "safetensors", state), nn.Linear(2, 2))
 
 

@@ -33,6 +33,11 @@ Every message names what was got, what is allowed and what to do next, because t
 pages show it as it is.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LONGEST_REASON = 160
+
 
 class TrakCoreError(Exception):
     """Anything that trak_core refuses to do; the text is meant for the person who asked."""
@@ -140,3 +145,22 @@ class OutOfMemoryError(TrakCoreError, MemoryError):
 
 class AttributionWarning(UserWarning):
     """A setting that works, but hardly as hoped; the text names the numbers."""
+
+
+def in_words(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
+    said = str(error).strip().splitlines()
+    first = said[0].rstrip(".") if said else ""
+    first = first if len(first) <= LONGEST_REASON else first[:LONGEST_REASON].rsplit(" ", 1)[0] + " ..."
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+@contextmanager
+def running_own_code(what: str, kind: type[TrakCoreError]) -> Iterator[None]:
+    """Whatever somebody's own code raises in here is raised as an error of this kind, which says what failed."""
+    try:
+        yield
+    except TrakCoreError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise kind(f"{what} fails with {in_words(error)}; fix that.") from error

@@ -1,7 +1,6 @@
 """What is attributed, under one name: data, model, task and training; recipes, custom data and the subject of a run."""
 
 from trak_core.subjects.custom_data import custom_recipe, custom_subject
-from trak_core.subjects.initial_weights import read_weights
 from trak_core.subjects.models_by_name import find_model, model_is_here
 from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.registry import RECIPES, find_recipe
@@ -19,7 +18,6 @@ __all__ = [
     "find_recipe",
     "model_is_here",
     "read_subject_file",
-    "read_weights",
     "remember",
     "subject_recipe",
 ]

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from trak_core.errors import InvalidSettingError, TrakCoreError
+from trak_core.errors import InvalidSettingError, running_own_code
 from trak_core.folders import PACKAGE_DIR, runs_dir
 from trak_core.modalities import Encoding, Modality
 
@@ -91,13 +91,9 @@ def find_function(name: str) -> tuple[Callable[..., Any], str]:
     digest = code_digest(name)
     if digest is None:
         raise InvalidSettingError(_why_not_here(name, module))
-    try:
+    with running_own_code(f"model={name!r}: importing {module}", InvalidSettingError):
         imported = importlib.import_module(module)
         found = getattr(imported, function, None)
-    except (Exception, SystemExit) as error:
-        raise InvalidSettingError(
-            f"model={name!r}: importing {module} fails with {in_words(error)}; fix that."
-        ) from error
     if _READ.setdefault(imported, digest) != digest:
         raise InvalidSettingError(
             f"model={name!r}: the file of {module} changed since this program read it; restart the explorer, or "
@@ -185,18 +181,8 @@ def call_function(name: str, function: Callable[..., Any], given: Mapping[str, i
     from torch import nn
 
     called = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
-    try:
+    with running_own_code(called, InvalidSettingError):
         model = function(**given)
-    except TrakCoreError:
-        raise
-    except Exception as error:
-        raise InvalidSettingError(f"{called} fails with {in_words(error)}; fix that.") from error
     if not isinstance(model, nn.Module):
         raise InvalidSettingError(f"{called} returns a {type(model).__name__}; it must return an nn.Module.")
     return model
-
-
-def in_words(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0].rstrip('.')}" if said else type(error).__name__

@@ -18,6 +18,8 @@ from trak_core.errors import (
     LabelError,
     ShapeMismatchError,
     TrakCoreError,
+    in_words,
+    running_own_code,
 )
 from trak_core.inputs import take
 from trak_core.media import first_picture
@@ -25,7 +27,6 @@ from trak_core.modalities import Dataset, Split, seen_in
 from trak_core.subjects.batches import Batch, read_data
 from trak_core.tasks import Inputs, Task, at_weights
 from trak_core.training.ensemble import StateDict, make_models
-from trak_core.training.loop_trainer import in_words
 from trak_core.training.states import expected_shapes, is_finite
 from trak_core.training.weights import Checkpoint, Checkpoints
 
@@ -108,12 +109,8 @@ def _form(inputs: Inputs) -> str:
 
 def _try_model(make_model: Callable[[], nn.Module], task: Task, batches: dict[str, Batch]) -> int:
     """Number of classes that the model tells apart, 0 where the task has none; refuses a model that cannot be asked."""
-    try:
+    with running_own_code("make_model()", InvalidModelError):
         model = make_models(make_model, [0])[0]
-    except TrakCoreError:
-        raise
-    except Exception as error:
-        raise InvalidModelError(f"make_model() fails with {in_words(error)}; fix that.") from error
     if not isinstance(model, nn.Module):
         raise InvalidModelError(f"make_model() returns a {type(model).__name__}; it must return an nn.Module.")
     few, labels = take(batches["train"].inputs, slice(N_TRIED)), batches["train"].labels

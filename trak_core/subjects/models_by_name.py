@@ -104,7 +104,7 @@ def _of_own_code(name: str, modality: Modality) -> ReadyModel:
 
 
 def _with_weights(model: ReadyModel, path: Path) -> ReadyModel:
-    from trak_core.subjects.initial_weights import begin_from, weights_digest
+    from trak_core.training.weights import begin_from, weights_digest
 
     if (known := _library(model.name)) is not None and not known[1].takes_weights:
         raise InvalidSettingError(

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trak_core.errors import InvalidSettingError, TrakCoreError
-from trak_core.subjects.custom_model import in_words, is_own_file
+from trak_core.errors import InvalidSettingError, running_own_code
+from trak_core.subjects.custom_model import is_own_file
 from trak_core.subjects.recipe import Recipe
 from trak_core.subjects.subject import ONE_FUNCTION, Subject
 
@@ -56,12 +56,8 @@ def _run_file(path: Path, content: bytes, digest: str) -> ModuleType:
     sys.modules[module.__name__] = module  # for code that looks itself up there, as dataclasses do
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # at the end, so that nothing here is hidden by what lies beside the file
-    try:
+    with running_own_code(path.name, InvalidSettingError):
         exec(compile(content, str(path), "exec"), module.__dict__)
-    except TrakCoreError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InvalidSettingError(f"{path.name} fails with {in_words(error)}; fix that.") from error
     return module
 
 
@@ -70,12 +66,8 @@ def _defined(module: ModuleType, path: Path) -> Subject:
     if (found := getattr(module, "subject", None)) is None:
         raise InvalidSettingError(f"{path.name} defines no subject; {wanted}.")
     if not isinstance(found, Subject) and callable(found):
-        try:
+        with running_own_code(f"subject() of {path.name}", InvalidSettingError):
             found = found()
-        except TrakCoreError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise InvalidSettingError(f"subject() of {path.name} fails with {in_words(error)}; fix that.") from error
     if not isinstance(found, Subject):
         raise InvalidSettingError(f"subject of {path.name} is a {type(found).__name__}; {wanted}.")
     return found

@@ -9,18 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from trak_core.errors import InvalidModelError, TrakCoreError
+from trak_core.errors import InvalidModelError, TrakCoreError, in_words
 from trak_core.inputs import ArrayInputs, as_tensors, leaves, take
+from trak_core.subjects.models_by_name import OWN_SCRIPT
 from trak_core.tasks import Inputs, Task, at_weights, call
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
-from trak_core.training.loop_trainer import in_words
 
 N_TRIED = 4
 MODELS_AT_ONCE = 20
 """Models that a build trains together, about."""
 COPIES = 3
 """Of each weight while a model trains: itself, its gradient, its velocity."""
-OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines (docs/your-own-model.md)"
 
 
 def try_model(

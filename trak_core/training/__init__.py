@@ -3,10 +3,8 @@
 from trak_core.training.ensemble import Ensemble
 from trak_core.training.log import Log, Moment, TrainingLog, recorded_steps
 from trak_core.training.loop_trainer import LoopTrainer, TrainModel
-from trak_core.training.schedule import Schedule, TrainingSettings
-from trak_core.training.states import fitting_state
+from trak_core.training.schedule import Schedule, TrainingSettings, draw_half_subsets, draw_subsets
 from trak_core.training.step_log import StepLog
-from trak_core.training.subsets import draw_half_subsets, draw_subsets
 from trak_core.training.trainer import Trained, diverged, sgd_step, train_ensemble, train_recorded, train_reweighted
 from trak_core.training.trainers import OnShare, Trainer, VmapTrainer, ignore_share, removal_weights
 
@@ -27,7 +25,6 @@ __all__ = [
     "diverged",
     "draw_half_subsets",
     "draw_subsets",
-    "fitting_state",
     "ignore_share",
     "recorded_steps",
     "removal_weights",

@@ -41,23 +41,19 @@ class Log(Protocol):
     @property
     def ends(self) -> Sequence[Moment]:
         """States along the way in order, the last at the end of training; not the start, which has learnt nothing."""
-        ...
 
     @property
     def weight_decay(self) -> float:
         """Of the optimizer."""
-        ...
 
     def time(self, start: int, stop: int) -> float:
         """Sum of the learning rates of the steps from `start` on, before `stop`, in steps that momentum has made full.
 
         Both are numbers of steps before which a state was recorded, or 0.
         """
-        ...
 
     def save(self, path: Path) -> None:
         """Writes the log as one safetensors file."""
-        ...
 
 
 @dataclass
@@ -89,7 +85,7 @@ class TrainingLog:
         return rates / (1 - self.schedule.settings.momentum)
 
     def save(self, path: Path) -> None:
-        """Writes the states as one safetensors file."""
+        """As in `Log`."""
         tensors = {}
         for moment in self.moments:
             for kind, state in (("parameters", moment.parameters), ("velocities", moment.velocities)):
@@ -121,18 +117,9 @@ class TrainingLog:
     @classmethod
     def of_each(cls, seeds: Sequence[int], schedule: Schedule, stacked: Sequence[Moment]) -> list["TrainingLog"]:
         """One log a model, from moments whose tensors are stacked over models."""
-        return [
-            cls(
-                seed,
-                schedule,
-                [
-                    Moment(
-                        moment.step,
-                        {name: value[index] for name, value in moment.parameters.items()},
-                        {name: value[index] for name, value in moment.velocities.items()},
-                    )
-                    for moment in stacked
-                ],
-            )
-            for index, seed in enumerate(seeds)
-        ]
+
+        def of_model(moment: Moment, index: int) -> Moment:
+            states = (moment.parameters, moment.velocities)
+            return Moment(moment.step, *({name: value[index] for name, value in state.items()} for state in states))
+
+        return [cls(seed, schedule, [of_model(each, index) for each in stacked]) for index, seed in enumerate(seeds)]

@@ -17,13 +17,13 @@ from trak_core.errors import (
     InvalidSettingError,
     NeedNotMetError,
     TrainingDivergedError,
-    TrakCoreError,
+    running_own_code,
 )
 from trak_core.training.ensemble import Ensemble, StateDict
 from trak_core.training.states import expected_shapes, fitting_state, is_finite
 from trak_core.training.step_log import StepLog
 from trak_core.training.trainer import Trained
-from trak_core.training.trainers import Masks, OnShare, ignore_share
+from trak_core.training.trainers import Masks, OnShare, ignore_share, removal_weights
 
 TrainModel = Callable[..., Any]
 """`train_model(indices, seed)` or `train_model(indices, seed, log)`; gives a state dict, or the trained module.
@@ -35,7 +35,6 @@ SEEDS = 2**31
 MOST_AT_ONCE = 8
 MEMORY = 2**30
 """Bytes that the models of one call may take together."""
-LONGEST_REASON = 160
 
 
 def takes_log(train_model: TrainModel) -> bool:
@@ -68,18 +67,12 @@ class LoopTrainer:
 
     Random numbers of torch, NumPy and Python begin at the seed whenever the function is called, so that one that draws
     from them without a thought to `seed` still gives the same model for the same seed.
-
-    Attributes:
-        train_model: see `TrainModel`.
-        architecture: of its models.
-        n_train: number of train examples.
-        device: that the trained weights are put on; the function trains wherever it likes.
     """
 
     train_model: TrainModel
-    architecture: nn.Module
-    n_train: int
-    device: str = "cpu"
+    architecture: nn.Module  # of its models
+    n_train: int  # number of train examples
+    device: str = "cpu"  # that the trained weights are put on; the function trains wherever it likes
     takes_log: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,13 +104,8 @@ class LoopTrainer:
         seed %= SEEDS
         what = f"train_model({len(indices):,} indices, seed {seed})"
         more = (log or StepLog(self.architecture, is_kept=False),) if self.takes_log else ()
-        with _seeded(seed):
-            try:
-                given = self.train_model(indices.copy(), seed, *more)
-            except TrakCoreError:
-                raise
-            except Exception as error:
-                raise InvalidModelError(f"{what} fails with {in_words(error)}; fix that.") from error
+        with _seeded(seed), running_own_code(what, InvalidModelError):
+            given = self.train_model(indices.copy(), seed, *more)
         return fitting_state(given, self.architecture, what, self.device)
 
     def train_subsets(self, masks: Masks, seeds: Sequence[int], on_share: OnShare = ignore_share) -> Ensemble:
@@ -131,10 +119,7 @@ class LoopTrainer:
         self, removed: Sequence[NDArray[np.int64]], seeds: Sequence[int], on_share: OnShare = ignore_share
     ) -> Ensemble:
         """As in `Trainer`: models trained on the others."""
-        masks = np.ones((len(removed), self.n_train), dtype=bool)
-        for mask, gone in zip(masks, removed, strict=True):
-            mask[gone] = False
-        return self.train_subsets(masks, seeds, on_share)
+        return self.train_subsets(removal_weights(removed, self.n_train) > 0, seeds, on_share)
 
     def train_checkpoints(self, seeds: Sequence[int], n_logged: int, on_share: OnShare = ignore_share) -> Trained:
         """As in `Trainer`; logs are those that the function keeps."""
@@ -154,25 +139,17 @@ class LoopTrainer:
     def train_weighted(
         self, weights: NDArray[np.float32], seeds: Sequence[int], on_share: OnShare = ignore_share
     ) -> Ensemble:
-        """As in `Trainer`: it cannot.
-
-        Raises:
-            NeedNotMetError: always.
-        """
+        """As in `Trainer`: it cannot."""
         raise NeedNotMetError(
             "train_model(indices, seed) gives no example a weight of its own; a subject with "
             "training=TrainingSettings(...) can."
         )
 
     def with_labels(self, labels: Tensor) -> "LoopTrainer":
-        """As in `Trainer`: it cannot.
-
-        Raises:
-            NeedNotMetError: always.
-        """
+        """As in `Trainer`: it cannot."""
         raise NeedNotMetError(
             "train_model(indices, seed) reads its labels itself, so that models on other labels cannot be trained "
-            "here; leave examples out instead, or give the subject training=TrainingSettings(...)."
+            "here; remove examples instead, or give the subject training=TrainingSettings(...)."
         )
 
     def _one(
@@ -200,11 +177,3 @@ def _seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(of_python)
             np.random.set_state(of_numpy)  # noqa: NPY002
-
-
-def in_words(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
-    said = str(error).strip().splitlines()
-    first = said[0].rstrip(".") if said else ""
-    first = first if len(first) <= LONGEST_REASON else first[:LONGEST_REASON].rsplit(" ", 1)[0] + " ..."
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -27,22 +27,22 @@ def misfits(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], kno
         expected: shapes that there must be, by name.
         known: names that there may be.
     """
-    shapes = [
-        f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in state and state[name].shape != shape
-    ]
+    unexpected = [name for name in state if name not in known]
     kinds = {
-        "missing": [name for name in expected if name not in state],
-        "unexpected": [name for name in state if name not in known],
-        "of another shape": shapes,
+        "missing": [f"{name} of shape {tuple(shape)}" for name, shape in expected.items() if name not in state],
+        "unexpected": [f"{name} of shape {tuple(state[name].shape)}" for name in unexpected],
+        "of another shape": [
+            f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
+            for name, shape in expected.items()
+            if name in state and state[name].shape != shape
+        ],
     }
     found = "; ".join(
         f"{title}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
         for title, names in kinds.items()
         if names
     )
-    if kinds["unexpected"] and all(str(name).startswith("module.") for name in kinds["unexpected"]):
+    if unexpected and all(str(name).startswith("module.") for name in unexpected):
         found += " (keys begin with 'module.', as DistributedDataParallel writes them: remove that from each)"
     return found
 
@@ -81,9 +81,13 @@ def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = 
 def is_finite(state: StateDict, architecture: nn.Module) -> bool:
     """False where a parameter is NaN or infinite, or a buffer is NaN."""
     parameters = {name for name, _ in architecture.named_parameters()}
-    return all(
-        bool(value.isfinite().all() if name in parameters else not value.isnan().any()) for name, value in state.items()
-    )
+    return not any(not_finite(name, value, parameters).any() for name, value in state.items())
+
+
+def not_finite(name: str, value: Tensor, parameters: Collection[str]) -> Tensor:
+    """Where a parameter is NaN or infinite, or a buffer is NaN; a mask that is kept as a buffer may hold infinity."""
+    numbers = value.float() if value.is_floating_point() else value
+    return ~numbers.isfinite() if name in parameters else numbers.isnan()
 
 
 def _kind(given: Any) -> str:

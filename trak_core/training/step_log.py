@@ -17,7 +17,7 @@ from trak_core.training.log import Moment
 from trak_core.training.states import fitting_state
 
 MOST_STATES = 64
-_FACTS = "steps"
+_METADATA = "steps"
 
 
 @dataclass
@@ -31,18 +31,12 @@ class StepLog:
     ```
 
     and, where the optimizer has them, once `log.optimizer(momentum=0.9, weight_decay=5e-4)`.
-
-    Attributes:
-        architecture: that the states have to fit.
-        is_kept: False where nobody will read the log; nothing is kept then.
-        momentum: of the optimizer.
-        weight_decay: of the optimizer.
     """
 
-    architecture: nn.Module
-    is_kept: bool = True
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    architecture: nn.Module  # that the states have to fit
+    is_kept: bool = True  # False where nobody will read the log; nothing is kept then
+    momentum: float = 0.0  # of the optimizer
+    weight_decay: float = 0.0  # likewise
     _ends: list[Moment] = field(default_factory=list)
     _rates: list[float] = field(default_factory=list)
 
@@ -88,8 +82,6 @@ class StepLog:
         self._ends.append(Moment(int(step), fitting_state(state, self.architecture, f"log.keep(step={step})")))
         self._rates.append(float(learning_rate))
 
-    # --- what methods read --------------------------------------------------------------------------------
-
     @property
     def ends(self) -> Sequence[Moment]:
         """As in `Log`."""
@@ -102,8 +94,6 @@ class StepLog:
         rates = sum(rate * (moment.step - before) for before, moment, rate in stretches if start < moment.step <= stop)
         return rates / (1 - self.momentum)
 
-    # --- files --------------------------------------------------------------------------------------------
-
     def save(self, path: Path) -> None:
         """As in `Log`."""
         tensors = {
@@ -111,13 +101,9 @@ class StepLog:
             for moment in self._ends
             for name, value in moment.parameters.items()
         }
-        facts = {
-            "steps": [moment.step for moment in self._ends],
-            "learning_rates": self._rates,
-            "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
-        }
-        save_file(tensors, path, metadata={_FACTS: json.dumps(facts)})
+        optimizer = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        metadata = {"steps": [moment.step for moment in self._ends], "learning_rates": self._rates, **optimizer}
+        save_file(tensors, path, metadata={_METADATA: json.dumps(metadata)})
 
     @classmethod
     def load(cls, path: Path, architecture: nn.Module, device: str | torch.device = "cpu") -> "StepLog":
@@ -130,13 +116,13 @@ class StepLog:
             raise RunMismatchError(f"the training log {path} is missing; build the run again to train it anew.")
         try:
             with safe_open(path, framework="pt", device=str(device)) as file:
-                facts = json.loads((file.metadata() or {})[_FACTS])
-                states: dict[int, dict[str, torch.Tensor]] = {int(step): {} for step in facts["steps"]}
+                metadata = json.loads((file.metadata() or {})[_METADATA])
+                states: dict[int, dict[str, torch.Tensor]] = {int(step): {} for step in metadata["steps"]}
                 for key in file.keys():
                     step, _, name = key.split("/", 2)
                     states[int(step)][name] = file.get_tensor(key)
         except (KeyError, ValueError) as error:
             raise RunMismatchError(f"{path} is no training log of a loop; build the run again.") from error
         ends = [Moment(step, state) for step, state in states.items()]
-        rates = [float(rate) for rate in facts["learning_rates"]]
-        return cls(architecture, True, float(facts["momentum"]), float(facts["weight_decay"]), ends, rates)
+        rates = [float(rate) for rate in metadata["learning_rates"]]
+        return cls(architecture, True, float(metadata["momentum"]), float(metadata["weight_decay"]), ends, rates)

@@ -29,14 +29,6 @@ class Trained:
     logs: Sequence[Log]  # one a model, or of the first models only
 
 
-@dataclass(frozen=True)
-class _Record:
-    """Which states are kept."""
-
-    steps: Sequence[int] = ()  # before which they are
-    n_models: int = 0  # of the first models
-
-
 def train_ensemble(
     make_model: Callable[[], nn.Module],
     task: Task,
@@ -73,7 +65,7 @@ def train_ensemble(
         )
     schedule = Schedule(settings, int(sizes[0]))
     members = torch.stack([torch.from_numpy(np.flatnonzero(mask)) for mask in masks])  # [n_models, n_members]
-    ensemble, _ = _train(make_model, task, inputs, targets, members, None, seeds, schedule, _Record(), on_epoch)
+    ensemble, _ = _train(make_model, task, inputs, targets, seeds, schedule, on_epoch, members=members)
     if not allow_diverged:
         _check_finite(ensemble, seeds)
     return ensemble
@@ -94,11 +86,8 @@ def train_recorded(
     The other arguments and the errors are those of `train_ensemble`.
     """
     schedule = Schedule(settings, len(targets))
-    everybody = torch.arange(len(targets)).expand(len(seeds), -1)
-    steps = recorded_steps(schedule)
     logged = len(seeds) if n_logged is None else n_logged
-    record = _Record(steps, logged)
-    ensemble, moments = _train(make_model, task, inputs, targets, everybody, None, seeds, schedule, record, on_epoch)
+    ensemble, moments = _train(make_model, task, inputs, targets, seeds, schedule, on_epoch, n_logged=logged)
     _check_finite(ensemble, seeds)
     return Trained(ensemble, TrainingLog.of_each(seeds[:logged], schedule, moments))
 
@@ -120,13 +109,8 @@ def train_reweighted(
 
     `weights` are float32 `[n_models, n_train]`; the other arguments are those of `train_ensemble`.
     """
-    schedule = Schedule(settings, len(targets))
-    everybody = torch.arange(len(targets)).expand(len(seeds), -1)
-    loss_weights = torch.from_numpy(weights)
-    ensemble, _ = _train(
-        make_model, task, inputs, targets, everybody, loss_weights, seeds, schedule, _Record(), on_epoch
-    )
-    return ensemble
+    schedule, loss_weights = Schedule(settings, len(targets)), torch.from_numpy(weights)
+    return _train(make_model, task, inputs, targets, seeds, schedule, on_epoch, weights=loss_weights)[0]
 
 
 def _train(
@@ -134,14 +118,17 @@ def _train(
     task: Task,
     inputs: Inputs,
     targets: Tensor,
-    members: Tensor,
-    weights: Tensor | None,
     seeds: Sequence[int],
     schedule: Schedule,
-    record: _Record,
     on_epoch: Callable[[], None],
+    members: Tensor | None = None,
+    weights: Tensor | None = None,
+    n_logged: int = 0,
 ) -> tuple[Ensemble, list[Moment]]:
-    """Trains in place of all the above; also returns the stacked states to record."""
+    """Trains in place of all the above; also returns the recorded states of the first `n_logged` models, stacked.
+
+    `members` are int64 `[n_models, n_members]`, everybody when None; `weights` of the losses `[n_models, n_train]`.
+    """
     device = leaves(inputs)[0].device
     ensemble = Ensemble.from_models(make_models(make_model, seeds), str(device))
     batches = torch.stack([schedule.batches(seed) for seed in seeds], dim=1)  # [n_steps, n_models, batch_size]
@@ -154,28 +141,26 @@ def _train(
     parameters = ensemble.parameters
     velocities = {name: torch.zeros_like(value) for name, value in parameters.items()}
     moments: list[Moment] = []
+    recorded = recorded_steps(schedule) if n_logged else []
 
-    def remember(step: int) -> None:
-        if step in record.steps:
-            copies = [
-                {name: value[: record.n_models].clone() for name, value in state.items()}
-                for state in (parameters, velocities)
-            ]
-            moments.append(Moment(step, *copies))
+    def record(step: int) -> None:
+        if step in recorded:
+            states = (parameters, velocities)
+            moments.append(Moment(step, *({k: v[:n_logged].clone() for k, v in state.items()} for state in states)))
 
     # In the type of the parameters: inputs may be tokens.
     like = next(iter(parameters.values()))
     ones = like.new_ones(len(seeds), schedule.settings.batch_size)
     weights = None if weights is None else weights.to(like)
     for step, places in enumerate(batches):
-        remember(step)
-        batch = members.gather(1, places).to(device)
+        record(step)
+        batch = (places if members is None else members.gather(1, places)).to(device)
         batch_weights = ones if weights is None else weights.gather(1, batch)
         gradients = gradients_of_all(parameters, take(inputs, batch), targets[batch], batch_weights)
         sgd_step(parameters, velocities, gradients, schedule.learning_rate(step), schedule.settings)
         if (step + 1) % schedule.steps_an_epoch == 0:
             on_epoch()
-    remember(schedule.n_steps)
+    record(schedule.n_steps)
     return ensemble, moments
 
 

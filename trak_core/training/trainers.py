@@ -32,17 +32,14 @@ class Trainer(Protocol):
     @property
     def at_once(self) -> int:
         """Models that should be asked for in one call at most, so that they fit into memory."""
-        ...
 
     @property
     def smallest_subset(self) -> int:
         """Members that a subset needs at least."""
-        ...
 
     @property
     def weighs_losses(self) -> bool:
         """True when `train_weighted` can give each example's loss a weight."""
-        ...
 
     def train_subsets(self, masks: Masks, seeds: Sequence[int], on_share: OnShare = ignore_share) -> Ensemble:
         """One model for each row of `masks`, bool `[n_models, n_train]`, trained on its members alone.
@@ -50,7 +47,6 @@ class Trainer(Protocol):
         Raises:
             InvalidSettingError: a subset is too small to be trained on.
         """
-        ...
 
     def train_without(
         self, removed: Sequence[NDArray[np.int64]], seeds: Sequence[int], on_share: OnShare = ignore_share
@@ -62,7 +58,6 @@ class Trainer(Protocol):
             seeds: one a model; models of one seed are to be compared.
             on_share: progress.
         """
-        ...
 
     def train_checkpoints(self, seeds: Sequence[int], n_logged: int, on_share: OnShare = ignore_share) -> Trained:
         """Models trained on all train examples, with the training logs of the first of them where logs are kept.
@@ -70,7 +65,6 @@ class Trainer(Protocol):
         Raises:
             TrainingDivergedError: a trained weight is not finite.
         """
-        ...
 
     def train_weighted(
         self, weights: NDArray[np.float32], seeds: Sequence[int], on_share: OnShare = ignore_share
@@ -80,7 +74,6 @@ class Trainer(Protocol):
         Raises:
             NeedNotMetError: the trainer cannot, see `weighs_losses`.
         """
-        ...
 
     def with_labels(self, labels: Tensor) -> "Trainer":
         """The trainer of the same examples with other labels `[n_train]`.
@@ -88,7 +81,6 @@ class Trainer(Protocol):
         Raises:
             NeedNotMetError: the labels are out of its reach.
         """
-        ...
 
 
 def removal_weights(removed: Sequence[NDArray[np.int64]], n_train: int) -> NDArray[np.float32]:
@@ -125,17 +117,8 @@ class VmapTrainer:
 
         Initial weights and batches follow from the seed and the size of the subset.
         """
-        return train_ensemble(
-            self.make_model,
-            self.task,
-            self.inputs,
-            self.labels,
-            masks,
-            seeds,
-            self.settings,
-            self._on_epoch(on_share),
-            allow_diverged=True,
-        )
+        data = (self.make_model, self.task, self.inputs, self.labels)
+        return train_ensemble(*data, masks, seeds, self.settings, self._on_epoch(on_share), allow_diverged=True)
 
     def train_without(
         self, removed: Sequence[NDArray[np.int64]], seeds: Sequence[int], on_share: OnShare = ignore_share
@@ -145,19 +128,15 @@ class VmapTrainer:
 
     def train_checkpoints(self, seeds: Sequence[int], n_logged: int, on_share: OnShare = ignore_share) -> Trained:
         """As in `Trainer`."""
-        on_epoch = self._on_epoch(on_share)
-        return train_recorded(
-            self.make_model, self.task, self.inputs, self.labels, seeds, self.settings, n_logged, on_epoch
-        )
+        data = (self.make_model, self.task, self.inputs, self.labels)
+        return train_recorded(*data, seeds, self.settings, n_logged, self._on_epoch(on_share))
 
     def train_weighted(
         self, weights: NDArray[np.float32], seeds: Sequence[int], on_share: OnShare = ignore_share
     ) -> Ensemble:
         """As in `Trainer`."""
-        on_epoch = self._on_epoch(on_share)
-        return train_reweighted(
-            self.make_model, self.task, self.inputs, self.labels, weights, seeds, self.settings, on_epoch
-        )
+        data = (self.make_model, self.task, self.inputs, self.labels)
+        return train_reweighted(*data, weights, seeds, self.settings, self._on_epoch(on_share))
 
     def with_labels(self, labels: Tensor) -> "VmapTrainer":
         """As in `Trainer`."""

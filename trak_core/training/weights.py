@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
 from trak_core.training.ensemble import StateDict
-from trak_core.training.states import misfits
+from trak_core.training.states import misfits, not_finite
 
 Checkpoint = StateDict | str | Path | nn.Module
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
@@ -244,3 +244,50 @@ def digest_of(state: StateDict) -> str:
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def read_weights(path: Path, model: nn.Module) -> StateDict:
+    """The weights of a file that training begins from, by name, each of the shape that the model has.
+
+    Raises:
+        InvalidSettingError: there is no such file, or its name ends otherwise.
+        CheckpointMismatchError: the file cannot be read as plain weights, does not fit the model, or holds weights
+            that are complex or not finite.
+    """
+    state, what = _read_named(path), f"weights={str(path)!r}"
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    if problems := misfits(state, expected, expected):
+        n_fitting = sum(name in state and state[name].shape == shape for name, shape in expected.items())
+        raise CheckpointMismatchError(
+            f"{what} does not fit the model; {problems}, and {n_fitting} of its {len(expected)} parameters fit; give "
+            "weights of this very architecture, trained on examples of this shape and as many classes."
+        )
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name, value in state.items():
+        if value.is_complex():
+            raise CheckpointMismatchError(
+                f"{what}: {name!r} holds complex numbers ({value.dtype}); give weights that are real."
+            )
+        if n_bad := int(not_finite(name, value, parameters).sum()):
+            raise CheckpointMismatchError(
+                f"{what}: {n_bad:,} of the {value.numel():,} values of {name!r} are NaN or infinite; give weights of a "
+                "training that went well."
+            )
+    return state
+
+
+def begin_from(model: nn.Module, path: Path) -> nn.Module:
+    """The model itself, with the weights of the file; errors are those of `read_weights`."""
+    model.load_state_dict(read_weights(path, model))
+    return model
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 (hex) of the weights in a file, whatever its format; errors are those of `read_weights`."""
+    return digest_of(_read_named(path))
+
+
+def _read_named(path: Path) -> StateDict:
+    if not path.is_file():
+        raise InvalidSettingError(f"weights={str(path)!r}: there is no such file; give the path of a checkpoint.")
+    return load_weights(path, f"weights={str(path)!r}")
