@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from tests.test_training import N_TRAIN, SETTINGS, TASK, data, make_model
 from trak_core.errors import RunMismatchError
 from trak_core.gradients import run_model
-from trak_core.methods import Examples, MethodContext, find_method, magic, magic_scores
+from trak_core.methods import Examples, MethodContext, find_method, magic
+from trak_core.methods.magic import magic_scores
 from trak_core.training import TrainingLog, TrainingSettings, train_recorded, train_reweighted
 
 # torch's own, when it takes its first forward derivative.

@@ -540,31 +540,25 @@ def test_a_method_asked_for_by_name_that_cannot_be_had_is_refused_before_anythin
     measure_run(tiny, replace(SCORES_ALONE, methods=("random",)))
 
 
-class Unsolvable:
+@MethodInfo("unsolvable", "Unsolvable", "Fails.")
+def unsolvable(context: MethodContext) -> ScoreMatrix:
     """As a method whose linear algebra fails."""
-
-    info = MethodInfo("unsolvable", "Unsolvable", "Fails.")
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        return ScoreMatrix(torch.linalg.cholesky(-torch.eye(3)))
+    return ScoreMatrix(torch.linalg.cholesky(-torch.eye(3)))
 
 
-class Wild:
+@MethodInfo("wild", "Wild", "Not a number.")
+def wild(context: MethodContext) -> ScoreMatrix:
     """As a method whose models are at the edge of divergence: one score is not a number."""
-
-    info = MethodInfo("wild", "Wild", "Not a number.")
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        values = torch.ones(len(context.test), len(context.train))
-        values[3, 5] = float("nan")
-        return ScoreMatrix(values)
+    values = torch.ones(len(context.test), len(context.train))
+    values[3, 5] = float("nan")
+    return ScoreMatrix(values)
 
 
 def test_of_all_methods_those_that_fail_are_left_out_and_named_until_they_can_be_had(tiny, monkeypatch):
     names = set(METHODS)
     with monkeypatch.context() as patch:
         patch.setattr("trak_core.methods.context.MAX_HESSIAN", 10)
-        for method in (Unsolvable(), Wild()):
+        for method in (unsolvable, wild):
             patch.setitem(METHODS, method.info.name, method)
         every = MeasureSettings(tuple(METHODS), n_removal_tests=0, n_datamodel_subsets=6, n_truth_subsets=0)
         measure_run(tiny, every)
@@ -587,7 +581,7 @@ def test_of_all_methods_those_that_fail_are_left_out_and_named_until_they_can_be
 
 
 def test_a_method_asked_for_by_name_whose_scores_are_not_finite_is_an_error(tiny, monkeypatch):
-    monkeypatch.setitem(METHODS, "wild", Wild())
+    monkeypatch.setitem(METHODS, "wild", wild)
     with pytest.raises(NonFiniteGradientError, match="'wild' gives scores that are not finite"):
         measure_run(tiny, replace(SCORES_ALONE, methods=("wild",)))
     assert read_status(tiny).state == "failed"
@@ -596,19 +590,16 @@ def test_a_method_asked_for_by_name_whose_scores_are_not_finite_is_an_error(tiny
         assert "wild" not in run.info.methods
 
 
-class Constant:
+@MethodInfo("constant", "All the same", "One number.")
+def constant(context: MethodContext) -> ScoreMatrix:
     """Scores that predict the same for every half; its setting makes no difference either."""
-
-    info = MethodInfo("constant", "All the same", "One number.")
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        values = torch.ones(len(context.test), len(context.train))
-        predicted = context.tuning.masks.float() @ values.T
-        return ScoreMatrix(values, {"level": choose(context, {0.5: predicted, 1.0: 2 * predicted}, default=0.25)})
+    values = torch.ones(len(context.test), len(context.train))
+    level = choose(context, (0.5, 1.0), 0.25, lambda level, masks: 2 * level * masks.float() @ values.T)
+    return ScoreMatrix(values, {"level": level})
 
 
 def test_a_method_that_predicts_nothing_has_an_undefined_lds_and_never_a_number(tiny, monkeypatch):
-    monkeypatch.setitem(METHODS, "constant", Constant())
+    monkeypatch.setitem(METHODS, "constant", constant)
     settings = replace(QUICK, methods=("constant", "random"), n_removal_tests=0, n_datamodel_subsets=0)
     measure_run(tiny, settings)
     with open_run(tiny) as run:

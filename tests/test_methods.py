@@ -30,7 +30,7 @@ from trak_core.methods import (
     soft_threshold,
     trak,
 )
-from trak_core.methods.checkpoint_kernels import Kernels
+from trak_core.methods.kernels import Kernels
 from trak_core.methods.method import choose
 from trak_core.methods.trak_loop import average_trak
 from trak_core.seeds import derive_seed
@@ -316,8 +316,12 @@ def tuned_by(context: MethodContext, quality: Callable[[Tensor], float]) -> Meth
 
 
 def test_the_setting_with_the_best_quality_is_chosen_and_undefined_ones_never(untuned: MethodContext):
-    predicted = {setting: torch.tensor([setting]) for setting in (0.1, 1.0, 10.0)}
-    assert choose(untuned, predicted, 3.0) == 3.0
+    settings = (0.1, 1.0, 10.0)
+
+    def predict(setting: float, masks: Tensor) -> Tensor:
+        return torch.tensor([setting])
+
+    assert choose(untuned, settings, 3.0, predict) == 3.0
     for qualities, expected in (
         ({0.1: 0.2, 1.0: 0.5, 10.0: 0.3}, 1.0),
         ({0.1: -0.2, 1.0: math.nan, 10.0: -0.3}, 0.1),
@@ -327,8 +331,8 @@ def test_the_setting_with_the_best_quality_is_chosen_and_undefined_ones_never(un
     ):
         by_number = {round(setting, 3): quality for setting, quality in qualities.items()}
         context = tuned_by(untuned, lambda outcome, by_number=by_number: by_number[round(float(outcome), 3)])
-        assert choose(context, predicted, 3.0) == expected
-    assert choose(context, {}, 3.0) == 3.0
+        assert choose(context, settings, 3.0, predict) == expected
+    assert choose(context, (), 3.0, predict) == 3.0
 
 
 def with_wanted(context: MethodContext, wanted: Tensor) -> MethodContext:
@@ -397,7 +401,7 @@ def test_the_threshold_that_predicts_best_is_taken(exact: MethodContext, share: 
 
 
 def masked_versions(context: MethodContext, checkpoint: int) -> list[nn.Module]:
-    return [version.architecture for version in trak._masked(context, checkpoint)]
+    return [trak._version(context, checkpoint, number).architecture for number in range(trak.N_MASKS)]
 
 
 def scales(architecture: nn.Module, context: MethodContext) -> list[Tensor]:

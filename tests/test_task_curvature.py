@@ -11,7 +11,8 @@ from torch.func import functional_call, hessian, jacrev, vmap
 
 from trak_core.curvature import fisher_matrix, fit_ekfac
 from trak_core.errors import NeedNotMetError
-from trak_core.methods import Examples, MethodContext, Need, find_method, influence, magic_scores
+from trak_core.methods import Examples, MethodContext, Need, find_method, influence
+from trak_core.methods.magic import magic_scores
 from trak_core.methods.source import source_scores
 from trak_core.tasks import Classification, CustomTask, Regression, Task, draw_parts
 from trak_core.training import Moment, Schedule, TrainingLog, TrainingSettings, train_recorded, train_reweighted

@@ -8,7 +8,8 @@ import torch
 
 from tests.oracles import primal_trak
 from trak_core.errors import InvalidSettingError, SingularKernelError
-from trak_core.methods import DualKernel, Examples, MethodContext, find_method
+from trak_core.methods import CheckpointKernel, Examples, MethodContext, find_method
+from trak_core.projection import SjltProjection, SketchMap
 from trak_core.tasks import Classification
 
 N_TRAIN, N_TEST, N_PARAMETERS = 23, 7, 40
@@ -19,9 +20,14 @@ def features(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return generator.normal(size=(N_TRAIN, N_PARAMETERS)), generator.normal(size=(N_TEST, N_PARAMETERS))
 
 
+def dual_kernel(train: np.ndarray) -> CheckpointKernel:
+    sketch = SketchMap([], SjltProjection(train.shape[1], 0))  # for its inner products, the plain ones
+    return CheckpointKernel([torch.from_numpy(train)], sketch, dual=True)
+
+
 def dual_trak(train: np.ndarray, test: np.ndarray, ridge: float) -> np.ndarray:
-    kernel = DualKernel(torch.from_numpy(train @ train.T))
-    return kernel.attribute(torch.from_numpy(test @ train.T), kernel.factorize(ridge)).numpy()
+    kernel = dual_kernel(train)
+    return kernel.attribute(kernel.read([torch.from_numpy(test)]), ridge).numpy()
 
 
 @pytest.mark.parametrize("ridge", [0.01, 1.0, 30.0])
@@ -49,23 +55,21 @@ def test_predictions_for_subsets_equal_summed_scores():
     train, test = features(0)
     q = np.random.default_rng(9).uniform(size=N_TRAIN)
     masks = np.random.default_rng(2).uniform(size=(5, N_TRAIN)) < 0.5
-    kernel = DualKernel(torch.from_numpy(train @ train.T))
-    predicted = kernel.predict(
-        torch.from_numpy(test @ train.T), kernel.factorize(1.0), torch.from_numpy(masks * q)
-    ).numpy()
+    kernel = dual_kernel(train)
+    predicted = kernel.predict(kernel.read([torch.from_numpy(test)]), 1.0, torch.from_numpy(masks * q)).numpy()
     np.testing.assert_allclose(predicted, (dual_trak(train, test, 1.0) * q) @ masks.T, rtol=1e-9)
 
 
 def test_a_singular_kernel_is_refused_with_its_numbers():
-    kernel = DualKernel(torch.ones(5, 5, dtype=torch.float64))
+    kernel = dual_kernel(np.ones((5, 1)))
     with pytest.raises(SingularKernelError, match=r"5 train examples with ridge=0 .*larger ridge"):
-        kernel.factorize(0)
+        kernel.leverages(0)
 
 
 @pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf")])
 def test_an_impossible_ridge_is_refused(ridge):
     with pytest.raises(InvalidSettingError, match="ridge="):
-        DualKernel(torch.eye(3)).factorize(ridge)
+        dual_kernel(np.eye(3)).leverages(ridge)
 
 
 def context_of(train: list[list[float]], labels: list[int], test: list[list[float]], targets: list[int]):
@@ -103,7 +107,6 @@ def test_single_precision_keeps_its_digits_down_to_small_ridges(ridge):
     """Float32 inner products carry 7 digits; a kernel of many more examples than dimensions must not lose more."""
     generator = np.random.default_rng(0)
     train, test = generator.normal(size=(400, 30)), generator.normal(size=(9, 30))
-    single = DualKernel(torch.from_numpy((train @ train.T).astype(np.float32)))
-    scores = single.attribute(torch.from_numpy((test @ train.T).astype(np.float32)), single.factorize(ridge)).numpy()
+    scores = dual_trak(train.astype(np.float32), test.astype(np.float32), ridge)
     exact = dual_trak(train, test, ridge)
     assert np.abs(scores - exact).max() / np.abs(exact).max() < 1e-3

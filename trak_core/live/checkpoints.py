@@ -1,6 +1,6 @@
 """One checkpoint ready for new inputs: what does not depend on them is prepared, so that an input costs small products.
 
-In two ways, both the attribution of `trak_core.methods.checkpoint_kernels`:
+In two ways, both the attribution of `trak_core.methods.kernels`:
 
 - from whole gradients of the train examples, as stored TRAK scores are made: k(z) (K + l I)^-1. Memory grows with
   `n_train` squared.

@@ -83,39 +83,22 @@ class Tuning:
 
 @dataclass(frozen=True)
 class MethodContext:
-    """All that a run offers to methods.
+    """All that a run offers to methods."""
 
-    Attributes:
-        task: what a prediction is.
-        architecture: supplies the forward pass; its own weights are never used.
-        states: parameters and buffers of the checkpoints, each trained on all train examples.
-        train: train examples.
-        test: test examples, each with what is asked about it.
-        seed: root of every random choice of a method.
-        weight_decay: that the checkpoints were trained with; it adds to the curvature of the loss.
-        logs: training logs of the first checkpoints.
-        ledger: retrained models to learn from.
-        tuning: how settings are chosen; methods take their defaults without.
-        ridge: of TRAK where there is no tuning, relative to the mean squared norm of the gradients.
-        proj_dim: dimension that TRAK projects gradients to; None for whole gradients.
-        computing: how gradients are computed.
-        memory: bytes that a method may take for what it could also compute again.
-    """
-
-    task: Task
-    architecture: nn.Module
-    states: Sequence[StateDict]
+    task: Task  # what a prediction is
+    architecture: nn.Module  # supplies the forward pass; its own weights are never used
+    states: Sequence[StateDict]  # parameters and buffers of the checkpoints, each trained on all train examples
     train: Examples
-    test: Examples
-    seed: int = 0
-    weight_decay: float = 0.0
-    logs: Sequence[Log] = ()
-    ledger: Ledger | None = None
-    tuning: Tuning | None = None
-    ridge: float = DEFAULT_RIDGE
-    proj_dim: int | None = None
-    computing: GradientSettings = field(default_factory=GradientSettings)
-    memory: int = 2**30
+    test: Examples  # each with what is asked about it
+    seed: int = 0  # root of every random choice of a method
+    weight_decay: float = 0.0  # that the checkpoints were trained with; it adds to the curvature of the loss
+    logs: Sequence[Log] = ()  # training logs of the first checkpoints
+    ledger: Ledger | None = None  # retrained models to learn from
+    tuning: Tuning | None = None  # how settings are chosen; methods take their defaults without
+    ridge: float = DEFAULT_RIDGE  # of TRAK without tuning, relative to the mean squared norm of the gradients
+    proj_dim: int | None = None  # dimension that TRAK projects gradients to; None for whole gradients
+    computing: GradientSettings = field(default_factory=GradientSettings)  # how gradients are computed
+    memory: int = 2**30  # bytes that a method may take for what it could also compute again
     _sides: list[GradientRows] = field(default_factory=list, repr=False)
 
     def first(self, n_checkpoints: int) -> "MethodContext":
@@ -124,18 +107,19 @@ class MethodContext:
 
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """Which of the needs are not met."""
-        matrices = any(is_matrix(module) for module in self.architecture.modules())
+        modules = list(self.architecture.modules())
+        n_linear = sum(isinstance(module, nn.Linear) for module in modules)
         met = {
             Need.CHECKPOINTS: bool(self.states),
             Need.CLASSES: self.task.has_classes,
             Need.LOSS: self.task.has_loss,
-            Need.EMBEDDINGS: any(isinstance(module, nn.Linear) for module in self.architecture.modules()),
+            Need.EMBEDDINGS: n_linear > 0,
             Need.TRAINING_LOG: bool(self.logs),
             Need.REPLAY: bool(self.logs) and all(isinstance(log, TrainingLog) for log in self.logs),
             Need.LEDGER: self.ledger is not None,
             Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
-            Need.MATRIX_LAYERS: matrices,
-            Need.HIDDEN_UNITS: sum(isinstance(module, nn.Linear) for module in self.architecture.modules()) > 1,
+            Need.MATRIX_LAYERS: any(map(is_matrix, modules)),
+            Need.HIDDEN_UNITS: n_linear > 1,
         }
         return [need for need in needs if not met[need]]
 

@@ -11,7 +11,6 @@ gradients and no smoothness, only very many retrained models.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -39,22 +38,17 @@ def _centred(ledger: Ledger) -> tuple[Tensor, Tensor]:
     return masks - masks.mean(0), ledger.outcomes - ledger.outcomes.mean(0)
 
 
-@dataclass(frozen=True)
-class DatamodelRidge:
+@MethodInfo(
+    "datamodel_ridge",
+    "Datamodel, ridge",
+    "A linear fit to retrained models: which halves of the data did a test example do well with?",
+    needs=(Need.LEDGER,),
+)
+def datamodel_ridge(context: MethodContext) -> ScoreMatrix:
     """Ridge regression of outcomes on membership."""
-
-    info = MethodInfo(
-        "datamodel_ridge",
-        "Datamodel, ridge",
-        "A linear fit to retrained models: which halves of the data did a test example do well with?",
-        needs=(Need.LEDGER,),
-    )
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        """As in `Method`."""
-        masks, outcomes = _centred(_ledger(context))
-        ridge = min(RIDGES, key=lambda candidate: _left_out_error(masks, outcomes, candidate))
-        return ScoreMatrix(ridge_regression(masks, outcomes, ridge), {"ridge": ridge})
+    masks, outcomes = _centred(_ledger(context))
+    ridge = min(RIDGES, key=lambda candidate: _left_out_error(masks, outcomes, candidate))
+    return ScoreMatrix(ridge_regression(masks, outcomes, ridge), {"ridge": ridge})
 
 
 def ridge_regression(masks: Tensor, outcomes: Tensor, ridge: float) -> Tensor:
@@ -81,31 +75,26 @@ def _left_out_error(masks: Tensor, outcomes: Tensor, ridge: float) -> float:
     return float((left_out**2).mean())
 
 
-@dataclass(frozen=True)
-class DatamodelLasso:
+@MethodInfo(
+    "datamodel_lasso",
+    "Datamodel, sparse",
+    "A linear fit to retrained models that gives most training examples a score of 0.",
+    needs=(Need.LEDGER,),
+)
+def datamodel_lasso(context: MethodContext) -> ScoreMatrix:
     """Sparse regression of outcomes on membership, the penalty chosen for each test example by cross-validation."""
-
-    info = MethodInfo(
-        "datamodel_lasso",
-        "Datamodel, sparse",
-        "A linear fit to retrained models that gives most training examples a score of 0.",
-        needs=(Need.LEDGER,),
-    )
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        """As in `Method`."""
-        masks, outcomes = _centred(_ledger(context))
-        folds = torch.arange(len(masks), device=masks.device) % N_FOLDS
-        errors = torch.zeros(len(SHARES), outcomes.shape[1], dtype=outcomes.dtype, device=outcomes.device)
-        for fold in range(N_FOLDS):
-            known, left_out = folds != fold, folds == fold
-            for number, found in enumerate(lasso(masks[known], outcomes[known], SHARES, CHOOSING_STEPS)):
-                errors[number] += ((outcomes[left_out] - masks[left_out] @ found.T) ** 2).sum(0)
-        best = errors.argmin(0)  # [n_test]
-        scores = torch.zeros(outcomes.shape[1], masks.shape[1], dtype=outcomes.dtype, device=outcomes.device)
-        for number, found in enumerate(lasso(masks, outcomes, SHARES)):
-            scores[best == number] = found[best == number]
-        return ScoreMatrix(scores, {"median_share": float(torch.tensor(SHARES)[best.cpu()].median())})
+    masks, outcomes = _centred(_ledger(context))
+    folds = torch.arange(len(masks), device=masks.device) % N_FOLDS
+    errors = torch.zeros(len(SHARES), outcomes.shape[1], dtype=outcomes.dtype, device=outcomes.device)
+    for fold in range(N_FOLDS):
+        known, left_out = folds != fold, folds == fold
+        for number, found in enumerate(lasso(masks[known], outcomes[known], SHARES, CHOOSING_STEPS)):
+            errors[number] += ((outcomes[left_out] - masks[left_out] @ found.T) ** 2).sum(0)
+    best = errors.argmin(0)  # [n_test]
+    scores = torch.zeros(outcomes.shape[1], masks.shape[1], dtype=outcomes.dtype, device=outcomes.device)
+    for number, found in enumerate(lasso(masks, outcomes, SHARES)):
+        scores[best == number] = found[best == number]
+    return ScoreMatrix(scores, {"median_share": float(torch.tensor(SHARES)[best.cpu()].median())})
 
 
 def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float], n_steps: int = LASSO_STEPS) -> list[Tensor]:
@@ -138,47 +127,37 @@ def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float], n_steps: int
     return path
 
 
-@dataclass(frozen=True)
-class EmpiricalInfluence:
+@MethodInfo(
+    "empirical",
+    "Empirical influence",
+    "How much better retrained models did with a training example than without it.",
+    needs=(Need.LEDGER,),
+)
+def empirical_influence(context: MethodContext) -> ScoreMatrix:
     """Difference of mean outcomes with and without an example."""
-
-    info = MethodInfo(
-        "empirical",
-        "Empirical influence",
-        "How much better retrained models did with a training example than without it.",
-        needs=(Need.LEDGER,),
-    )
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        """As in `Method`."""
-        ledger = _ledger(context)
-        inside = ledger.masks.to(ledger.outcomes)
-        n_inside = inside.sum(0).clamp_min(1)
-        n_outside = (len(inside) - inside.sum(0)).clamp_min(1)
-        # Less their mean, so that an example which is in every subset, or in none, gets 0.
-        outcomes = ledger.outcomes - ledger.outcomes.mean(0)
-        with_it = outcomes.T @ inside / n_inside
-        without = outcomes.T @ (1 - inside) / n_outside
-        return ScoreMatrix(with_it - without)
+    ledger = _ledger(context)
+    inside = ledger.masks.to(ledger.outcomes)
+    n_inside = inside.sum(0).clamp_min(1)
+    n_outside = (len(inside) - inside.sum(0)).clamp_min(1)
+    # Less their mean, so that an example which is in every subset, or in none, gets 0.
+    outcomes = ledger.outcomes - ledger.outcomes.mean(0)
+    with_it = outcomes.T @ inside / n_inside
+    without = outcomes.T @ (1 - inside) / n_outside
+    return ScoreMatrix(with_it - without)
 
 
-@dataclass(frozen=True)
-class DataBanzhaf:
+@MethodInfo(
+    "banzhaf",
+    "Data Banzhaf",
+    "The value of a training example for a random half of the data, from retrained models.",
+    needs=(Need.LEDGER,),
+)
+def data_banzhaf(context: MethodContext) -> ScoreMatrix:
     """Banzhaf values by least squares; the solution of least norm where there are fewer subsets than examples."""
-
-    info = MethodInfo(
-        "banzhaf",
-        "Data Banzhaf",
-        "The value of a training example for a random half of the data, from retrained models.",
-        needs=(Need.LEDGER,),
-    )
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        """As in `Method`."""
-        ledger = _ledger(context)
-        # In float64 from the start: centred in float32, masks have a direction that is nearly but not quite 0, and the
-        # inverse of that is all that the solution would show.
-        masks, outcomes = _centred(Ledger(ledger.masks, ledger.outcomes.double()))
-        # On the CPU, which alone has a driver for masks of less than full rank, as those of equal size are.
-        solved: Tensor = torch.linalg.lstsq(masks.cpu(), outcomes.cpu(), driver="gelsd").solution
-        return ScoreMatrix(solved.T.to(ledger.outcomes))
+    ledger = _ledger(context)
+    # In float64 from the start: centred in float32, masks have a direction that is nearly but not quite 0, and the
+    # inverse of that is all that the solution would show.
+    masks, outcomes = _centred(Ledger(ledger.masks, ledger.outcomes.double()))
+    # On the CPU, which alone has a driver for masks of less than full rank, as those of equal size are.
+    solved: Tensor = torch.linalg.lstsq(masks.cpu(), outcomes.cpu(), driver="gelsd").solution
+    return ScoreMatrix(solved.T.to(ledger.outcomes))

@@ -5,7 +5,6 @@ that example moves the margin by `q_i grad f_i . grad f` times the learning rate
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,84 +25,60 @@ def _both(context: MethodContext, weights: StateDict) -> tuple[Tensor, Tensor]:
 
 
 def _dot(context: MethodContext, weights: StateDict, step_size: float = 1.0) -> Term:
-    rows = context.gradients
     test, train = _both(context, weights)
     q = context.q(weights) * step_size
-    own = q * context.gradients.squared_norms(train)
-    return Term(test, train, q, rows.inner_products, own)
+    return Term(test, train, q, context.gradients.inner_products, q * context.gradients.squared_norms(train))
 
 
-@dataclass(frozen=True)
-class GradientDot:
+@MethodInfo(
+    "grad_dot",
+    "Gradient dot",
+    "How much one more step on a training example would move the answer.",
+    needs=(Need.CHECKPOINTS,),
+    keeps="packed",
+)
+def gradient_dot(context: MethodContext) -> ProductScores:
     """Inner products of gradients at the end of training."""
-
-    info = MethodInfo(
-        "grad_dot",
-        "Gradient dot",
-        "How much one more step on a training example would move the answer.",
-        needs=(Need.CHECKPOINTS,),
-        keeps="packed",
-    )
-
-    def fit(self, context: MethodContext) -> ProductScores:
-        """As in `Method`."""
-        return ProductScores([_dot(context, weights) for weights in context.states])
+    return ProductScores([_dot(context, weights) for weights in context.states])
 
 
-@dataclass(frozen=True)
-class GradientCosine:
+@MethodInfo(
+    "grad_cos",
+    "Gradient cosine",
+    "How alike the directions are in which two examples pull the model.",
+    needs=(Need.CHECKPOINTS,),
+    keeps="packed",
+)
+def gradient_cosine(context: MethodContext) -> ProductScores:
     """Cosines of gradients at the end of training; the sign of q is kept, its size is not."""
+    rows, terms = context.gradients, []
 
-    info = MethodInfo(
-        "grad_cos",
-        "Gradient cosine",
-        "How alike the directions are in which two examples pull the model.",
-        needs=(Need.CHECKPOINTS,),
-        keeps="packed",
-    )
+    def cosine(left: Tensor, right: Tensor) -> Tensor:
+        # One after the other: the product of two tiny lengths would be 0.
+        return rows.inner_products(left[:, :-1], right[:, :-1]) / left[:, -1:] / right[:, -1]
 
-    def fit(self, context: MethodContext) -> ProductScores:
-        """As in `Method`."""
-        rows, terms = context.gradients, []
-
-        def cosine(left: Tensor, right: Tensor) -> Tensor:
-            # One after the other: the product of two tiny lengths would be 0.
-            return rows.inner_products(left[:, :-1], right[:, :-1]) / left[:, -1:] / right[:, -1]
-
-        for weights in context.states:
-            test, train = _both(context, weights)
-            tiny = torch.finfo(train.dtype).tiny
-            # The length of the query scales its whole row, and cosines of several checkpoints must weigh the same.
-            lengths = [context.gradients.squared_norms(packed).sqrt().clamp_min(tiny) for packed in (test, train)]
-            sign = context.q(weights).sign()
-
-            query, known = (
-                torch.cat([packed, length[:, None]], dim=1)
-                for packed, length in zip((test, train), lengths, strict=True)
-            )
-            terms.append(Term(query, known, sign, cosine))
-        return ProductScores(terms)
+    for weights in context.states:
+        test, train = _both(context, weights)
+        tiny = torch.finfo(train.dtype).tiny
+        # The length of the query scales its whole row, and cosines of several checkpoints must weigh the same.
+        query, known = (
+            torch.cat([packed, rows.squared_norms(packed).sqrt().clamp_min(tiny)[:, None]], dim=1)
+            for packed in (test, train)
+        )
+        terms.append(Term(query, known, context.q(weights).sign(), cosine))
+    return ProductScores(terms)
 
 
-@dataclass(frozen=True)
-class TracIn:
+@MethodInfo(
+    "tracin",
+    "TracInCP",
+    "Gradient products summed over moments of training, weighed by their learning rates.",
+    needs=(Need.TRAINING_LOG,),
+)
+def tracin(context: MethodContext) -> ProductScores:
     """TracInCP: inner products at states along the way, each weighed with its learning rate."""
-
-    info = MethodInfo(
-        "tracin",
-        "TracInCP",
-        "Gradient products summed over moments of training, weighed by their learning rates.",
-        needs=(Need.TRAINING_LOG,),
-    )
-
-    def fit(self, context: MethodContext) -> ProductScores:
-        """As in `Method`."""
-        terms = []
-        for log in context.logs:
-            moments = _terms_of(context, log)
-            # One term a training run, so that the spread between terms is that between runs.
-            terms.append(_joined(context, moments))
-        return ProductScores(terms)
+    # One term a training run, so that the spread between terms is that between runs.
+    return ProductScores([_joined(context, _terms_of(context, log)) for log in context.logs])
 
 
 def _terms_of(context: MethodContext, log: Log) -> list[Term]:
@@ -131,23 +106,18 @@ def _joined(context: MethodContext, terms: Sequence[Term]) -> Term:
     return Term(torch.cat([term.query for term in terms], dim=1), train, torch.ones_like(own), summed, own)
 
 
-@dataclass(frozen=True)
-class GradientNorm:
+@MethodInfo(
+    "grad_norm",
+    "Gradient norm",
+    "How strongly each training example pulls at the model, the same for every question.",
+    is_baseline=True,
+    needs=(Need.CHECKPOINTS,),
+)
+def gradient_norm(context: MethodContext) -> ProductScores:
     """A baseline: how strongly a train example pulls at the model, whatever the question."""
-
-    info = MethodInfo(
-        "grad_norm",
-        "Gradient norm",
-        "How strongly each training example pulls at the model, the same for every question.",
-        is_baseline=True,
-        needs=(Need.CHECKPOINTS,),
-    )
-
-    def fit(self, context: MethodContext) -> ProductScores:
-        """As in `Method`."""
-        terms = []
-        for weights in context.states:
-            packed = context.gradients.whole(weights, context.train.inputs, context.train.targets)
-            norms = context.q(weights).abs() * context.gradients.squared_norms(packed).sqrt()
-            terms.append(Term(norms.expand(len(context.test), -1), None, torch.ones_like(norms), own=norms))
-        return ProductScores(terms)
+    terms = []
+    for weights in context.states:
+        packed = context.gradients.whole(weights, context.train.inputs, context.train.targets)
+        norms = context.q(weights).abs() * context.gradients.squared_norms(packed).sqrt()
+        terms.append(Term(norms.expand(len(context.test), -1), None, torch.ones_like(norms), own=norms))
+    return ProductScores(terms)

@@ -10,7 +10,7 @@ to invert in its place.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -45,23 +45,18 @@ def _damping(context: MethodContext) -> float:
     return max(context.weight_decay, LEAST_DAMPING)
 
 
-@dataclass(frozen=True)
-class InfluenceExact:
+@MethodInfo(
+    "influence_exact",
+    "Influence, exact Gauss-Newton",
+    "How the answer moves when a training example counts for more, by the whole curvature of the loss.",
+    needs=(Need.CHECKPOINTS, Need.LOSS, Need.SMALL_MODEL),
+    max_checkpoints=3,
+    keeps="flat",
+)
+def influence_exact(context: MethodContext) -> ProductScores:
     """The whole matrix, for small models."""
-
-    info = MethodInfo(
-        "influence_exact",
-        "Influence, exact Gauss-Newton",
-        "How the answer moves when a training example counts for more, by the whole curvature of the loss.",
-        needs=(Need.CHECKPOINTS, Need.LOSS, Need.SMALL_MODEL),
-        max_checkpoints=3,
-        keeps="flat",
-    )
-
-    def fit(self, context: MethodContext) -> ProductScores:
-        """As in `Method`."""
-        damping = _damping(context)
-        return ProductScores([_exact(context, w, damping) for w in context.states], settings={"damping": damping})
+    damping = _damping(context)
+    return ProductScores([_exact(context, weights, damping) for weights in context.states], {"damping": damping})
 
 
 def _exact(context: MethodContext, weights: StateDict, damping: float) -> Term:
@@ -82,36 +77,27 @@ def _fisher_rows(context: MethodContext, weights: StateDict) -> Iterator[tuple[T
         yield torch.cat([form(each) for each in part.layers]).T, part.scale**2
 
 
-@dataclass(frozen=True)
-class InfluenceConjugateGradients:
+@MethodInfo(
+    "influence_cg",
+    "Influence, conjugate gradients",
+    "The same as exact influence, solved step by step without the whole matrix.",
+    needs=(Need.CHECKPOINTS, Need.LOSS),
+    max_checkpoints=1,
+    keeps="flat",
+)
+def influence_conjugate_gradients(context: MethodContext) -> ProductScores:
     """The same by conjugate gradients, for models of any size."""
-
-    info = MethodInfo(
-        "influence_cg",
-        "Influence, conjugate gradients",
-        "The same as exact influence, solved step by step without the whole matrix.",
-        needs=(Need.CHECKPOINTS, Need.LOSS),
-        max_checkpoints=1,
-        keeps="flat",
-    )
-
-    def fit(self, context: MethodContext) -> ProductScores:
-        """As in `Method`."""
-        damping = _damping(context)
-        terms, residuals = [], []
-        for weights in context.states:
-            solved, residual = solve_by_steps(context, weights, context.test, damping)
-            train = context.gradients.flat(weights, context.train.inputs, context.train.targets)
-            q = context.q(weights) / len(context.train)
-            terms.append(Term(solved, train, q))
-            residuals.append(float(residual.max()))
-        if max(residuals) > TOLERANCE:
-            logger.warning(
-                "conjugate gradients stopped after %d steps at a residual of %.2g; more damping helps",
-                MAX_ITERATIONS,
-                max(residuals),
-            )
-        return ProductScores(terms, settings={"damping": damping, "residual": max(residuals)})
+    damping = _damping(context)
+    terms, residuals = [], []
+    for weights in context.states:
+        solved, residual = solve_by_steps(context, weights, context.test, damping)
+        train = context.gradients.flat(weights, context.train.inputs, context.train.targets)
+        terms.append(Term(solved, train, context.q(weights) / len(context.train)))
+        residuals.append(float(residual.max()))
+    if max(residuals) > TOLERANCE:
+        said = "conjugate gradients stopped after %d steps at a residual of %.2g; more damping helps"
+        logger.warning(said, MAX_ITERATIONS, max(residuals))
+    return ProductScores(terms, {"damping": damping, "residual": max(residuals)})
 
 
 def solve_by_steps(
@@ -148,36 +134,28 @@ def _between(
     return as_states, as_rows
 
 
-@dataclass(frozen=True)
-class InfluenceEkfac:
+@MethodInfo(
+    "influence_ekfac",
+    "Influence, EK-FAC",
+    "Influence with a curvature that is taken layer by layer: close to exact, and cheap for large models.",
+    needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS, Need.LOSS),
+    max_checkpoints=5,
+    keeps="queries",
+)
+def influence_ekfac(context: MethodContext) -> ScoreMatrix:
     """EK-FAC in place of the whole matrix (George et al. 2018; Grosse et al. 2023, arXiv 2308.03296)."""
-
-    info = MethodInfo(
-        "influence_ekfac",
-        "Influence, EK-FAC",
-        "Influence with a curvature that is taken layer by layer: close to exact, and cheap for large models.",
-        needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS, Need.LOSS),
-        max_checkpoints=5,
-        keeps="queries",
-    )
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        """As in `Method`."""
-        fitted = [_fitted(context, weights) for weights in context.states]
-        base = context.weight_decay or 0.1 * sum(map(_mean_eigenvalue, fitted)) / len(fitted)
-        dampings = [base] if context.tuning is None else [base * share for share in EKFAC_DAMPINGS]
-        of_each: dict[float, list[Tensor]] = {damping: [] for damping in dampings}
-        own = {damping: Average() for damping in dampings}
-        for factors, weights in zip(fitted, context.states, strict=True):
-            for damping, (scores, of_train) in _influence(context, factors, weights, dampings).items():
-                of_each[damping].append(scores)
-                own[damping].add(of_train)
-        found = {damping: ScoreMatrix.mean(scores, {"damping": damping}) for damping, scores in of_each.items()}
-        predicted: dict[float, Tensor] = {}
-        if context.tuning is not None:
-            predicted = {damping: scores.predict(context.tuning.masks) for damping, scores in found.items()}
-        damping = choose(context, predicted, base)
-        return replace(found[damping], own=own[damping].mean)
+    fitted = [_fitted(context, weights) for weights in context.states]
+    base = context.weight_decay or 0.1 * sum(map(_mean_eigenvalue, fitted)) / len(fitted)
+    dampings = [base] if context.tuning is None else [base * share for share in EKFAC_DAMPINGS]
+    of_each: dict[float, list[Tensor]] = {damping: [] for damping in dampings}
+    own = {damping: Average() for damping in dampings}
+    for factors, weights in zip(fitted, context.states, strict=True):
+        for damping, (scores, of_train) in _influence(context, factors, weights, dampings).items():
+            of_each[damping].append(scores)
+            own[damping].add(of_train)
+    found = {damping: ScoreMatrix.mean(scores, {"damping": damping}) for damping, scores in of_each.items()}
+    damping = choose(context, dampings, base, lambda damping, masks: found[damping].predict(masks))
+    return replace(found[damping], own=own[damping].mean)
 
 
 def _mean_eigenvalue(factors: EkfacFactors) -> float:

@@ -6,10 +6,7 @@ with one block of F for each layer. No gradient is ever formed whole, which is w
 large Linear layers; `damping` is a share of each block's mean eigenvalue.
 """
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 
 from trak_core.errors import SingularKernelError
 from trak_core.gradients import StateDict
@@ -24,28 +21,21 @@ DAMPINGS = (0.01, 0.1, 1.0, 10.0)
 DEFAULT_DAMPING = 0.1
 
 
-@dataclass(frozen=True)
-class LoGra:
+@MethodInfo(
+    "logra",
+    "LoGra",
+    "Influence in a small space: gradients projected layer by layer before they are ever formed.",
+    needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS),
+    max_checkpoints=5,
+)
+def logra(context: MethodContext) -> ProductScores:
     """LoGra over checkpoints, with another projection for each."""
+    parts = [_projected(context, weights, number) for number, weights in enumerate(context.states)]
 
-    info = MethodInfo(
-        "logra",
-        "LoGra",
-        "Influence in a small space: gradients projected layer by layer before they are ever formed.",
-        needs=(Need.CHECKPOINTS, Need.MATRIX_LAYERS),
-        max_checkpoints=5,
-    )
+    def scores(damping: float) -> ProductScores:
+        return ProductScores([_solved(*part, damping) for part in parts], {"damping": damping})
 
-    def fit(self, context: MethodContext) -> ProductScores:
-        """As in `Method`."""
-        parts = [_projected(context, weights, number) for number, weights in enumerate(context.states)]
-        predicted: dict[float, Tensor] = {}
-        if context.tuning is not None:
-            for share in DAMPINGS:
-                scores = ProductScores([_solved(term, widths, share) for term, widths in parts])
-                predicted[share] = scores.predict(context.tuning.masks)
-        damping = choose(context, predicted, DEFAULT_DAMPING)
-        return ProductScores([_solved(*part, damping) for part in parts], settings={"damping": damping})
+    return scores(choose(context, DAMPINGS, DEFAULT_DAMPING, lambda damping, masks: scores(damping).predict(masks)))
 
 
 def _projected(context: MethodContext, weights: StateDict, number: int) -> tuple[Term, list[int]]:

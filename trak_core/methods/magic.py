@@ -21,7 +21,6 @@ predicts what a model trained with other seeds would do.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,22 +40,17 @@ REPLAY_TOLERANCE = 1e-2
 """Largest difference of a replayed weight from the recorded one, relative to the largest weight."""
 
 
-@dataclass(frozen=True)
-class Magic:
+@MethodInfo(
+    "magic",
+    "MAGIC",
+    "The exact effect of each training example, differentiated through the training run itself.",
+    needs=(Need.TRAINING_LOG, Need.REPLAY, Need.LOSS),
+    max_checkpoints=4,
+)
+def magic(context: MethodContext) -> ScoreMatrix:
     """MAGIC, averaged over training runs."""
-
-    info = MethodInfo(
-        "magic",
-        "MAGIC",
-        "The exact effect of each training example, differentiated through the training run itself.",
-        needs=(Need.TRAINING_LOG, Need.REPLAY, Need.LOSS),
-        max_checkpoints=4,
-    )
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        """As in `Method`."""
-        logs = [log for log in context.logs if isinstance(log, TrainingLog)]  # all are: a need of the method
-        return ScoreMatrix.mean([magic_scores(context, log) for log in logs])
+    logs = [log for log in context.logs if isinstance(log, TrainingLog)]  # all are: a need of the method
+    return ScoreMatrix.mean([magic_scores(context, log) for log in logs])
 
 
 class _Replay:

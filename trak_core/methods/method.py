@@ -1,13 +1,14 @@
 """What every method says of itself, and what it gives."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from trak_core.methods.context import MethodContext, Need, Tuning
+from trak_core.methods.context import MethodContext, Need
 
 Keeps = Literal["nothing", "packed", "flat", "queries"]
 BLOCK = 256
@@ -16,7 +17,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What people read about a method, and what it needs."""
+    """What people read about a method, and what it needs; as a decorator it makes a `Method` of a function."""
 
     name: str  # the key in columns, addresses and the command line
     title: str  # the name on pages
@@ -34,88 +35,62 @@ class MethodInfo:
         """True when scores are averaged over checkpoints."""
         return Need.CHECKPOINTS in self.needs or Need.TRAINING_LOG in self.needs
 
+    def __call__(self, fit: Callable[[MethodContext], "Scores"]) -> "Method":
+        """The method that fits by this function."""
+        return Method(self, fit)
 
-class Scores(Protocol):
+
+@dataclass(frozen=True)
+class Method:
+    """One way to give scores: a function in a file of this folder, and its name in `registry.py`."""
+
+    info: MethodInfo  # what people read, and what it needs
+    fit: Callable[[MethodContext], "Scores"]  # gives scores for a context, whose needs are met
+
+
+class Scores(ABC):
     """What a method gives for the test examples of its context."""
 
-    @property
-    def settings(self) -> dict[str, float]:
-        """What was chosen, by name."""
-        ...
+    settings: dict[str, float]  # what was chosen, by name
 
     @property
+    @abstractmethod
+    def n_test(self) -> int:
+        """Number of test examples."""
+
+    @property
+    @abstractmethod
     def n_checkpoints(self) -> int:
         """How many checkpoints the scores are averaged over; 0 where they use none."""
-        ...
 
+    @abstractmethod
     def first(self, n_checkpoints: int) -> "Scores":
         """Scores by the first checkpoints alone, with the same settings."""
-        ...
 
+    @abstractmethod
     def block(self, rows: slice) -> Tensor:
         """Scores `[n_rows, n_train]` of some test examples."""
-        ...
 
     def standard_error(self, rows: slice) -> Tensor | None:
         """Standard errors `[n_rows, n_train]` of the scores over checkpoints; None where there is one, or none."""
-        ...
+        return None
 
     def self_influence(self) -> Tensor | None:
         """Score of each train example for itself `[n_train]`; None where the method has none."""
-        ...
+        return None
 
     def blocks(self, size: int = BLOCK) -> Iterator[Tensor]:
         """Scores of all test examples in order, in blocks `[size, n_train]`."""
-        ...
-
-    def predict(self, masks: Tensor) -> Tensor:
-        """Prediction outcomes `[n_subsets, n_test]` of subsets, bool `[n_subsets, n_train]`, up to a constant."""
-        ...
-
-
-class Method(Protocol):
-    """One way to give scores: a file in this folder and a line in `registry.py`."""
-
-    @property
-    def info(self) -> MethodInfo:
-        """What people read, and what it needs."""
-        ...
-
-    def fit(self, context: MethodContext) -> Scores:
-        """Scores for the context, whose needs are met."""
-        ...
-
-
-class BaseScores:
-    """The parts of `Scores` that follow from the others."""
-
-    settings: dict[str, float]
-    n_test: int
-
-    def block(self, rows: slice) -> Tensor:
-        """As in `Scores`."""
-        raise NotImplementedError
-
-    def standard_error(self, rows: slice) -> Tensor | None:
-        """As in `Scores`."""
-        return None
-
-    def self_influence(self) -> Tensor | None:
-        """As in `Scores`."""
-        return None
-
-    def blocks(self, size: int = BLOCK) -> Iterator[Tensor]:
-        """As in `Scores`."""
         for start in range(0, self.n_test, size):
             yield self.block(slice(start, start + size))
 
     def predict(self, masks: Tensor) -> Tensor:
-        """As in `Scores`."""
+        """Prediction outcomes `[n_subsets, n_test]` of subsets, bool `[n_subsets, n_train]`, up to a constant."""
         return torch.cat([masks.to(block) @ block.T for block in self.blocks()], dim=1)
 
 
 @dataclass
-class ScoreMatrix(BaseScores):
+class ScoreMatrix(Scores):
     """Scores that lie in memory."""
 
     values: Tensor  # `[n_test, n_train]`
@@ -123,6 +98,18 @@ class ScoreMatrix(BaseScores):
     errors: Tensor | None = None  # standard errors of `values`, None where unknown
     own: Tensor | None = None  # self-influence `[n_train]`, None where there is none
     of_each: Sequence[Tensor] = ()  # scores `[n_test, n_train]` by each checkpoint; empty where none are used
+
+    @classmethod
+    def mean(cls, of_each: Sequence[Tensor], settings: dict[str, float] | None = None) -> "ScoreMatrix":
+        """The mean of scores of several models, with its standard error."""
+        stacked = torch.stack(list(of_each))
+        errors = stacked.std(0) / len(stacked) ** 0.5 if len(stacked) > 1 else None
+        return cls(stacked.mean(0), settings or {}, errors, of_each=of_each)
+
+    @property
+    def n_test(self) -> int:
+        """As in `Scores`."""
+        return len(self.values)
 
     @property
     def n_checkpoints(self) -> int:
@@ -132,11 +119,6 @@ class ScoreMatrix(BaseScores):
     def first(self, n_checkpoints: int) -> "ScoreMatrix":
         """As in `Scores`."""
         return ScoreMatrix.mean(self.of_each[:n_checkpoints], self.settings)
-
-    @property
-    def n_test(self) -> int:  # type: ignore[override]
-        """Number of test examples."""
-        return len(self.values)
 
     def block(self, rows: slice) -> Tensor:
         """As in `Scores`."""
@@ -150,28 +132,18 @@ class ScoreMatrix(BaseScores):
         """As in `Scores`."""
         return self.own
 
-    @classmethod
-    def mean(cls, of_each: Sequence[Tensor], settings: dict[str, float] | None = None) -> "ScoreMatrix":
-        """The mean of scores of several models, with its standard error."""
-        stacked = torch.stack(list(of_each))
-        errors = stacked.std(0) / len(stacked) ** 0.5 if len(stacked) > 1 else None
-        return cls(stacked.mean(0), settings or {}, errors, of_each=of_each)
 
-
-def choose(context: MethodContext, candidates: dict[float, Tensor], default: float) -> float:
+def choose(
+    context: MethodContext, candidates: Iterable[float], default: float, predict: Callable[[float, Tensor], Tensor]
+) -> float:
     """The candidate setting that predicts the tuning subsets best; the default where there is nothing to tune by.
 
-    Args:
-        context: with or without tuning.
-        candidates: setting to the outcomes that it predicts `[n_subsets, n_test]`.
-        default: where nothing can be measured.
+    `predict` gives the outcomes `[n_subsets, n_test]` that a candidate predicts for masks `[n_subsets, n_train]`.
     """
-    return default if context.tuning is None else best(qualities(context.tuning, candidates), default)
-
-
-def qualities(tuning: Tuning, candidates: Mapping[float, Tensor]) -> dict[float, float]:
-    """Setting to the quality of the outcomes that it predicts, `[n_subsets, n_test]`; NaN where it has none."""
-    return {setting: tuning.quality(predicted) for setting, predicted in candidates.items()}
+    tuning = context.tuning
+    if tuning is None:
+        return default
+    return best({setting: tuning.quality(predict(setting, tuning.masks)) for setting in candidates}, default)
 
 
 def best(quality: Mapping[float, float], default: float) -> float:

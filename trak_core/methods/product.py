@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from trak_core.methods.method import BaseScores
+from trak_core.methods.method import Scores
 
 Inner = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,15 +39,15 @@ class Term:
 
 
 @dataclass
-class ProductScores(BaseScores):
+class ProductScores(Scores):
     """Scores of one or several checkpoints."""
 
     terms: Sequence[Term]  # one a checkpoint
     settings: dict[str, float] = field(default_factory=dict)  # what was chosen, by name
 
     @property
-    def n_test(self) -> int:  # type: ignore[override]
-        """Number of test examples."""
+    def n_test(self) -> int:
+        """As in `Scores`."""
         return len(self.terms[0].query)
 
     @property

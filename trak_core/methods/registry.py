@@ -1,40 +1,39 @@
 """The methods by name. A new one is a file in this folder and a line here."""
 
 from trak_core.errors import InvalidSettingError
-from trak_core.methods.baselines import RandomScores, SameClass
-from trak_core.methods.datamodels import DataBanzhaf, DatamodelLasso, DatamodelRidge, EmpiricalInfluence
-from trak_core.methods.gradient_similarity import GradientCosine, GradientDot, GradientNorm, TracIn
-from trak_core.methods.influence import InfluenceConjugateGradients, InfluenceEkfac, InfluenceExact
-from trak_core.methods.logra import LoGra
-from trak_core.methods.magic import Magic
+from trak_core.methods.baselines import embedding_similarity, nearest_of_class, random_scores, same_class
+from trak_core.methods.datamodels import data_banzhaf, datamodel_lasso, datamodel_ridge, empirical_influence
+from trak_core.methods.gradient_similarity import gradient_cosine, gradient_dot, gradient_norm, tracin
+from trak_core.methods.influence import influence_conjugate_gradients, influence_ekfac, influence_exact
+from trak_core.methods.logra import logra
+from trak_core.methods.magic import magic
 from trak_core.methods.method import Method
-from trak_core.methods.similarity import EmbeddingSimilarity, NearestOfClass
-from trak_core.methods.source import Source
-from trak_core.methods.trak import Trak, TrakDropout, TrakForwardOnly, TrakThreshold
+from trak_core.methods.source import source
+from trak_core.methods.trak import trak, trak_dropout, trak_forward_only, trak_threshold
 
 _ALL: tuple[Method, ...] = (
-    Trak(),
-    TrakThreshold(),
-    TrakDropout(),
-    TrakForwardOnly(),
-    Magic(),
-    InfluenceExact(),
-    InfluenceConjugateGradients(),
-    InfluenceEkfac(),
-    Source(),
-    LoGra(),
-    TracIn(),
-    GradientDot(),
-    GradientCosine(),
-    DatamodelRidge(),
-    DatamodelLasso(),
-    EmpiricalInfluence(),
-    DataBanzhaf(),
-    EmbeddingSimilarity(),
-    NearestOfClass(),
-    GradientNorm(),
-    SameClass(),
-    RandomScores(),
+    trak,
+    trak_threshold,
+    trak_dropout,
+    trak_forward_only,
+    magic,
+    influence_exact,
+    influence_conjugate_gradients,
+    influence_ekfac,
+    source,
+    logra,
+    tracin,
+    gradient_dot,
+    gradient_cosine,
+    datamodel_ridge,
+    datamodel_lasso,
+    empirical_influence,
+    data_banzhaf,
+    embedding_similarity,
+    nearest_of_class,
+    gradient_norm,
+    same_class,
+    random_scores,
 )
 METHODS: dict[str, Method] = {method.info.name: method for method in _ALL}
 

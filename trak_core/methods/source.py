@@ -26,23 +26,17 @@ N_SEGMENTS = 3
 Function = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Source:
+@MethodInfo(
+    "source",
+    "SOURCE",
+    "Influence followed back through training, in three stretches with a curvature of their own.",
+    needs=(Need.TRAINING_LOG, Need.MATRIX_LAYERS, Need.LOSS),
+    max_checkpoints=5,
+)
+def source(context: MethodContext) -> ScoreMatrix:
     """SOURCE with EK-FAC curvature, averaged over training runs."""
-
-    info = MethodInfo(
-        "source",
-        "SOURCE",
-        "Influence followed back through training, in three stretches with a curvature of their own.",
-        needs=(Need.TRAINING_LOG, Need.MATRIX_LAYERS, Need.LOSS),
-        max_checkpoints=5,
-    )
-
-    def fit(self, context: MethodContext) -> ScoreMatrix:
-        """As in `Method`."""
-        return ScoreMatrix.mean(
-            [source_scores(context, log, N_SEGMENTS) for log in context.logs], {"segments": N_SEGMENTS}
-        )
+    of_each = [source_scores(context, log, N_SEGMENTS) for log in context.logs]
+    return ScoreMatrix.mean(of_each, {"segments": N_SEGMENTS})
 
 
 @dataclass(frozen=True)
@@ -60,11 +54,9 @@ def segments(log: Log, n_segments: int) -> list[Segment]:
     size = len(ends) // n_segments
     found, start = [], 0
     for number in range(n_segments):
-        last = len(ends) if number == n_segments - 1 else (number + 1) * size
-        moments = ends[number * size : last]
-        stop = moments[-1].step
-        found.append(Segment(moments, log.time(start, stop)))
-        start = stop
+        moments = ends[number * size : None if number == n_segments - 1 else (number + 1) * size]
+        found.append(Segment(moments, log.time(start, moments[-1].step)))
+        start = moments[-1].step
     return found
 
 

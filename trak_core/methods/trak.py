@@ -10,17 +10,18 @@ takes forward passes only.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from trak_core.gradients import StateDict
-from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
 from trak_core.methods.context import Examples, MethodContext, Need
-from trak_core.methods.kernels import RIDGES
-from trak_core.methods.method import MethodInfo, Scores, choose, qualities
+from trak_core.methods.kernels import RIDGES, CheckpointKernel, Kernels
+from trak_core.methods.method import MethodInfo, best, choose
 from trak_core.methods.trak_loop import TrakScores, average_trak, predict_subsets
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
@@ -42,19 +43,15 @@ class _Models:
     """
 
     def __init__(self, context: MethodContext, n_versions: int = 0) -> None:
-        self._material, self._n_versions = context, n_versions
+        self._context, self._n_versions = context, n_versions
         self.a_checkpoint = n_versions or 1
         self.kernels = Kernels(self._kernel, self.a_checkpoint * len(context.states))
 
-    def rows(self, queries: Examples) -> Callable[[int], Iterator[Tensor]]:
-        """Features of queries in blocks, by number of the model."""
-
-        def rows_of(index: int) -> Iterator[Tensor]:
-            context, weights = self._model(index)
-            feature_map = self.kernels[index].feature_map
-            return context.query_gradients.blocks(weights, queries.inputs, queries.targets, feature_map)
-
-        return rows_of
+    def rows(self, queries: Examples, index: int) -> Iterator[Tensor]:
+        """Features of queries in blocks, by a model."""
+        context, weights = self._model(index)
+        feature_map = self.kernels[index].feature_map
+        return context.query_gradients.blocks(weights, queries.inputs, queries.targets, feature_map)
 
     def q(self) -> Tensor:
         """Weights of the train examples `[n_models, n_train]`."""
@@ -63,7 +60,7 @@ class _Models:
 
     def _model(self, index: int) -> tuple[MethodContext, StateDict]:
         checkpoint, version = divmod(index, self.a_checkpoint)
-        context = _version(self._material, checkpoint, version) if self._n_versions else self._material
+        context = _version(self._context, checkpoint, version) if self._n_versions else self._context
         return context, context.states[checkpoint]
 
     def _kernel(self, index: int) -> CheckpointKernel:
@@ -78,17 +75,24 @@ class _Models:
         projected = list(rows.blocks(weights, train.inputs, train.targets, sketch))
         return CheckpointKernel(projected, sketch, dual=False)
 
+    def ridge_qualities(self, q: Tensor, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
+        """The quality of every candidate ridge on the tuning subsets with weights q `[n_train]`."""
+        tuning = self._context.tuning
+        assert tuning is not None  # nobody asks without
+        rows = partial(self.rows, self._context.test)
+        predicted = predict_subsets(self.kernels, rows, RIDGES, tuning.masks.to(q) * q, on_checkpoint)
+        return {ridge: tuning.quality(outcomes) for ridge, outcomes in predicted.items()}
+
+    def choose_ridge(self, q: Tensor) -> float:
+        """The best ridge with weights q `[n_train]`, those of the final scores; that of the context without tuning."""
+        ridge = self._context.ridge
+        return ridge if self._context.tuning is None else best(self.ridge_qualities(q), ridge)
+
 
 def ridge_qualities(context: MethodContext, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
-    """The quality of every candidate ridge on the tuning subsets, which the context has.
-
-    Args:
-        context: whose test examples are asked about.
-        on_checkpoint: called after every checkpoint.
-    """
-    assert context.tuning is not None
+    """The quality of every candidate ridge on the tuning subsets, which the context has."""
     models = _Models(context)
-    return qualities(context.tuning, _predicted(context, models, models.q().mean(0), on_checkpoint))
+    return models.ridge_qualities(models.q().mean(0), on_checkpoint)
 
 
 def fit_targets(
@@ -97,132 +101,91 @@ def fit_targets(
     """Scores of the test examples, and plain ones `[n_further, n_train]` of further questions, in one pass.
 
     Args:
-        context: as for `Trak.fit`.
+        context: as for the method.
         further: more questions, about the same or other examples; their scores come without standard errors.
         on_checkpoint: called after every checkpoint.
     """
     models = _Models(context)
     q = models.q()
-    ridge = _choose_ridge(context, models, q.mean(0))
-    own, more = models.rows(context.test), models.rows(further)
+    ridge = models.choose_ridge(q.mean(0))
 
-    def rows_of(index: int) -> Iterator[Tensor]:
-        yield from own(index)
-        if len(further):
-            yield from more(index)
+    def rows(index: int) -> Iterator[Tensor]:
+        return chain(models.rows(context.test, index), models.rows(further, index))
 
-    return average_trak(models.kernels, rows_of, ridge, q, n_test=len(context.test), on_checkpoint=on_checkpoint)
+    return average_trak(models.kernels, rows, ridge, q, len(context.test), on_checkpoint=on_checkpoint)
 
 
-def _fit(models: _Models, context: MethodContext, q: Tensor, settings: dict[str, float] | None = None) -> TrakScores:
+def _fit(context: MethodContext, models: _Models, q: Tensor, **settings: float) -> TrakScores:
     """Scores with weights q `[n_models, n_train]`, the ridge chosen with the mean of them."""
-    ridge, rows = _choose_ridge(context, models, q.mean(0)), models.rows(context.test)
+    ridge, rows = models.choose_ridge(q.mean(0)), partial(models.rows, context.test)
     scores, _ = average_trak(models.kernels, rows, ridge, q, len(context.test), models.a_checkpoint)
-    return replace(scores, settings={**scores.settings, **(settings or {})})
+    return replace(scores, settings=scores.settings | settings)
 
 
-def _choose_ridge(context: MethodContext, models: _Models, q: Tensor) -> float:
-    """The ridge that predicts the tuning subsets best with weights q `[n_train]`, those of the final scores."""
-    if context.tuning is None:
-        return context.ridge
-    return choose(context, _predicted(context, models, q), context.ridge)
-
-
-def _predicted(
-    context: MethodContext, models: _Models, q: Tensor, on_checkpoint: Callable[[], None] = lambda: None
-) -> dict[float, Tensor]:
-    assert context.tuning is not None
-    weighted = context.tuning.masks.to(q) * q
-    return predict_subsets(models.kernels, models.rows(context.test), RIDGES, weighted, on_checkpoint)
-
-
-@dataclass(frozen=True)
-class Trak:
+@MethodInfo(
+    "trak",
+    "TRAK",
+    "Gradients of the model, averaged over independently trained checkpoints.",
+    needs=(Need.CHECKPOINTS,),
+    has_ridge=True,
+)
+def trak(context: MethodContext) -> TrakScores:
     """TRAK over all checkpoints."""
-
-    info = MethodInfo(
-        "trak",
-        "TRAK",
-        "Gradients of the model, averaged over independently trained checkpoints.",
-        needs=(Need.CHECKPOINTS,),
-        has_ridge=True,
-    )
-
-    def fit(self, context: MethodContext) -> TrakScores:
-        """As in `Method`."""
-        models = _Models(context)
-        return _fit(models, context, models.q())
+    models = _Models(context)
+    return _fit(context, models, models.q())
 
 
-@dataclass(frozen=True)
-class TrakThreshold:
+@MethodInfo(
+    "trak_threshold",
+    "TRAK, soft threshold",
+    "TRAK with scores drawn towards 0, small ones set to 0.",
+    needs=(Need.CHECKPOINTS,),
+    has_ridge=True,
+)
+def trak_threshold(context: MethodContext) -> TrakScores:
     """TRAK with small scores drawn to 0, as the paper has it."""
+    models = _Models(context)
+    scores = _fit(context, models, models.q())
+    middle = float(scores.values.abs().median())
 
-    info = MethodInfo(
-        "trak_threshold",
-        "TRAK, soft threshold",
-        "TRAK with scores drawn towards 0, small ones set to 0.",
-        needs=(Need.CHECKPOINTS,),
-        has_ridge=True,
-    )
+    def predict(share: float, masks: Tensor) -> Tensor:
+        return replace(scores, threshold=share * middle).predict(masks)
 
-    def fit(self, context: MethodContext) -> Scores:
-        """As in `Method`."""
-        scores = Trak().fit(context)
-        middle = float(scores.values.abs().median())
-        predicted = {}
-        if context.tuning is not None:
-            for share in THRESHOLDS:
-                predicted[share] = replace(scores, threshold=share * middle).predict(context.tuning.masks)
-        share = choose(context, predicted, 1.0)
-        return replace(scores, threshold=share * middle, settings={**scores.settings, "threshold": share * middle})
+    threshold = choose(context, THRESHOLDS, 1.0, predict) * middle
+    return replace(scores, threshold=threshold, settings={**scores.settings, "threshold": threshold})
 
 
-@dataclass(frozen=True)
-class TrakDropout:
+@MethodInfo(
+    "trak_dropout",
+    "TRAK, dropout ensemble",
+    f"TRAK over {N_MASKS} versions of each checkpoint, each with some of its units off.",
+    needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
+    max_checkpoints=5,
+    has_ridge=True,
+)
+def trak_dropout(context: MethodContext) -> TrakScores:
     """TRAK over masked versions of few checkpoints."""
-
-    info = MethodInfo(
-        "trak_dropout",
-        "TRAK, dropout ensemble",
-        f"TRAK over {N_MASKS} versions of each checkpoint, each with some of its units off.",
-        needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
-        max_checkpoints=5,
-        has_ridge=True,
-    )
-
-    def fit(self, context: MethodContext) -> TrakScores:
-        """As in `Method`."""
-        models = _Models(context, N_MASKS)
-        return _fit(models, context, models.q(), {"dropout": DROPOUT})
+    models = _Models(context, N_MASKS)
+    return _fit(context, models, models.q(), dropout=DROPOUT)
 
 
-@dataclass(frozen=True)
-class TrakForwardOnly:
+@MethodInfo(
+    "trak_forward",
+    "TRAK, forward-only dropout",
+    f"TRAK with its weights averaged over {N_MASKS} versions of each checkpoint with some units off.",
+    needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
+    max_checkpoints=5,
+    has_ridge=True,
+)
+def trak_forward_only(context: MethodContext) -> TrakScores:
     """TRAK whose weights q, and nothing else, are averaged over masked versions."""
-
-    info = MethodInfo(
-        "trak_forward",
-        "TRAK, forward-only dropout",
-        f"TRAK with its weights averaged over {N_MASKS} versions of each checkpoint with some units off.",
-        needs=(Need.CHECKPOINTS, Need.HIDDEN_UNITS),
-        max_checkpoints=5,
-        has_ridge=True,
-    )
-
-    def fit(self, context: MethodContext) -> TrakScores:
-        """As in `Method`."""
-        q = _Models(context, N_MASKS).q()
-        of_checkpoints = q.reshape(len(context.states), N_MASKS, -1).mean(1)
-        return _fit(_Models(context), context, of_checkpoints, {"dropout": DROPOUT})
-
-
-def _masked(context: MethodContext, checkpoint: int) -> Iterable[MethodContext]:
-    """The context with versions of its model that have some units off, other ones for every checkpoint."""
-    return (_version(context, checkpoint, number) for number in range(N_MASKS))
+    q = _Models(context, N_MASKS).q()
+    of_checkpoints = q.reshape(len(context.states), N_MASKS, -1).mean(1)
+    return _fit(context, _Models(context), of_checkpoints, dropout=DROPOUT)
 
 
 def _version(context: MethodContext, checkpoint: int, number: int) -> MethodContext:
+    """The context with a model that has some units off, other ones for every checkpoint and number."""
     seed = derive_seed(context.seed, "dropout", checkpoint, number)
     return replace(context, architecture=_with_units_off(context.architecture, seed), _sides=[])
 

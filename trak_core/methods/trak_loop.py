@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from trak_core.errors import InvalidSettingError
-from trak_core.methods.checkpoint_kernels import CheckpointKernel, Kernels
-from trak_core.methods.kernels import soft_threshold
-from trak_core.methods.method import BaseScores
+from trak_core.methods.kernels import CheckpointKernel, Kernels, soft_threshold
+from trak_core.methods.method import ScoreMatrix
 
 CHECKPOINT_COUNTS = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of checkpoints for which the scores of the first so many are kept."""
@@ -64,22 +63,13 @@ class Average:
 
 
 @dataclass
-class TrakScores(BaseScores):
-    """Scores of TRAK."""
+class TrakScores(ScoreMatrix):
+    """Scores of TRAK; `values` and `own` are without the threshold, `errors` are over checkpoints."""
 
-    values: Tensor  # `[n_test, n_train]`, without the threshold
-    n_checkpoints: int  # that they are averaged over
-    own: Tensor  # self-influence `[n_train]`, without the threshold
-    errors: Tensor | None = None  # standard errors of `values` over checkpoints; None where there is one
-    settings: dict[str, float] = field(default_factory=dict)  # what was chosen, by name
+    n_checkpoints: int = 1  # that they are averaged over
     threshold: float = 0.0  # scores are drawn towards 0 by so much
     # scores by the first checkpoints alone, by their number
     fewer: Mapping[int, "TrakScores"] = field(default_factory=dict, repr=False)
-
-    @property
-    def n_test(self) -> int:  # type: ignore[override]
-        """Number of test examples."""
-        return len(self.values)
 
     def first(self, n_checkpoints: int) -> "TrakScores":
         """As in `Scores`; for the numbers in `CHECKPOINT_COUNTS`.
@@ -100,13 +90,9 @@ class TrakScores(BaseScores):
         """As in `Scores`."""
         return soft_threshold(self.values[rows], self.threshold)
 
-    def standard_error(self, rows: slice) -> Tensor | None:
+    def self_influence(self) -> Tensor | None:
         """As in `Scores`."""
-        return None if self.errors is None else self.errors[rows]
-
-    def self_influence(self) -> Tensor:
-        """As in `Scores`."""
-        return soft_threshold(self.own, self.threshold)
+        return None if self.own is None else soft_threshold(self.own, self.threshold)
 
 
 def _each(
@@ -120,14 +106,7 @@ def _each(
 
 
 def mean_scores(kernels: Kernels, rows: Rows, ridges: Sequence[float], q: Tensor) -> list[Tensor]:
-    """Scores `[m, n_train]` with each ridge.
-
-    Args:
-        kernels: of the checkpoints.
-        rows: of the test examples.
-        ridges: relative to the mean squared norm of the features.
-        q: mean weights of the train examples `[n_train]`.
-    """
+    """Scores `[m, n_train]` with each ridge, from the mean weights q `[n_train]` of the train examples."""
     averages = [Average() for _ in ridges]
     for kernel, test in _each(kernels, rows):
         for ridge, average in zip(ridges, averages, strict=True):
@@ -136,13 +115,7 @@ def mean_scores(kernels: Kernels, rows: Rows, ridges: Sequence[float], q: Tensor
 
 
 def mean_self_influence(kernels: Kernels, ridge: float, q: Tensor) -> Tensor:
-    """The score of each train example for itself `[n_train]`: its mean leverage over checkpoints times its mean q.
-
-    Args:
-        kernels: of the checkpoints.
-        ridge: relative to the mean squared norm of the features.
-        q: mean weights of the train examples `[n_train]`.
-    """
+    """The score of each train example for itself `[n_train]`: its mean leverage over checkpoints times its mean q."""
     leverages = Average()
     for index in range(len(kernels)):
         leverages.add(kernels[index].leverages(ridge).to(q))
@@ -158,12 +131,7 @@ def predict_subsets(
 ) -> dict[float, Tensor]:
     """Outcomes `[n_subsets, m]` float64 that each ridge predicts, without forming scores.
 
-    Args:
-        kernels: of the checkpoints.
-        rows: of the test examples.
-        ridges: candidates.
-        weighted_masks: `[n_subsets, n_train]`, membership (0 or 1) times the mean q of the example.
-        on_checkpoint: called after every checkpoint.
+    `weighted_masks` `[n_subsets, n_train]` is membership (0 or 1) times the mean q of the example.
     """
     averages = {ridge: Average() for ridge in ridges}
     for kernel, test in _each(kernels, rows, on_checkpoint):
@@ -185,7 +153,7 @@ def average_trak(
 
     Args:
         kernels: of the models.
-        rows: of the test examples, then of the further questions.
+        rows: of the `n_test` test examples, then of the further questions.
         ridge: relative to the mean squared norm of the features.
         q: weights of the train examples at each model `[n_models, n_train]`.
         n_test: number of test examples.
@@ -209,6 +177,7 @@ def average_trak(
         if n in CHECKPOINT_COUNTS or number == len(kernels):
             error = found.standard_error()
             errors = None if error is None else error * weight
-            fewer[n] = TrakScores(found.mean * weight, n, leverages.mean * weight, errors, {"ridge": ridge})
+            values, own = found.mean * weight, leverages.mean * weight
+            fewer[n] = TrakScores(values, {"ridge": ridge}, errors, own, n_checkpoints=n)
     scores = fewer.pop(found.n)
     return replace(scores, fewer=fewer), further.mean * q.mean(0)
