@@ -64,7 +64,7 @@ def test_the_method_of_the_guide_works_and_is_like_the_registered_ones():
         Examples(inputs, labels),
         Examples(test_inputs, test_labels),
     )
-    scores = names["EmbeddingDot"]().fit(context)  # type: ignore[operator]
+    scores = names["embedding_dot"].fit(context)  # type: ignore[attr-defined]
     assert torch.cat(list(scores.blocks())).shape == (len(test_labels), len(labels))
 
 
