@@ -94,7 +94,7 @@ def test_neighbours_vote_by_the_model_that_left_the_example_out_among_what_it_wa
     models, inputs, labels = fold_models()
     n_folds, n = models.n_folds, len(labels)
     counted = ~np.isin(models.judges, lost)
-    found = label_scores._votes_by_models(models, counted, TINY.load().task, inputs, labels, 6)
+    found = label_scores._votes_by_models(models, counted, inputs, labels, 6)
     for idx in range(n):
         by_repeat = []
         for repeat in range(2):

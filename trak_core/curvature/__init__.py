@@ -1,14 +1,16 @@
 """The curvature of the loss: whole, by products, or in a form that functions of it are cheap to apply in."""
 
-from trak_core.curvature.ekfac import DAMPING_SHARE, EkfacFactors, EkfacLayer, damped_inverse, fit_ekfac
-from trak_core.curvature.gauss_newton import conjugate_gradients, fisher_matrix, gauss_newton_products, solve_damped
-from trak_core.curvature.pseudo_gradients import PseudoGradients, pseudo_gradients
+from trak_core.curvature.ekfac import EkfacFactors, damped_inverse, fit_ekfac
+from trak_core.curvature.gauss_newton import (
+    conjugate_gradients,
+    fisher_matrix,
+    gauss_newton_products,
+    pseudo_gradients,
+    solve_damped,
+)
 
 __all__ = [
-    "DAMPING_SHARE",
     "EkfacFactors",
-    "EkfacLayer",
-    "PseudoGradients",
     "conjugate_gradients",
     "damped_inverse",
     "fisher_matrix",

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trak_core.curvature.pseudo_gradients import PseudoGradients, pseudo_gradients
+from trak_core.curvature.gauss_newton import PseudoGradients, pseudo_gradients
 from trak_core.errors import EmptyDataError, InvalidSettingError, NonFiniteGradientError
 from trak_core.gradients import (
     ExplicitGradients,
@@ -37,36 +37,23 @@ from trak_core.gradients import (
 )
 from trak_core.seeds import derive_seed
 
-DAMPING_SHARE = 0.1
-"""Damping where none is given, relative to the mean eigenvalue of a layer (Grosse et al. 2023)."""
-
 Function = Callable[[Tensor], Tensor]
 """A function F of the eigenvalues `[n_rows, n_columns]` of one layer, of the same shape."""
 
 
-def damped_inverse(damping: float | None = None) -> Function:
-    """The function `1 / (s + damping)` of eigenvalues s.
+def damped_inverse(damping: float) -> Function:
+    """The function `1 / (s + damping)` of eigenvalues s, for `EkfacFactors`.
 
-    Args:
-        damping: one number for all layers; None for `DAMPING_SHARE` of each layer's mean eigenvalue.
-
-    Returns:
-        A function for `EkfacFactors`; where eigenvalue and damping are both 0 it gives 0, as a pseudo-inverse does.
+    Where eigenvalue and damping are both 0 it gives 0, as a pseudo-inverse does.
 
     Raises:
         InvalidSettingError: the damping is negative or not finite.
     """
-    if damping is not None and not 0 <= damping < math.inf:
+    if not 0 <= damping < math.inf:
         raise InvalidSettingError(
-            f"damping={damping} must be a finite number of 0 or more; None takes {DAMPING_SHARE:g} of the mean "
-            "eigenvalue of each layer."
+            f"damping={damping} must be a finite number of 0 or more; a tenth of the mean eigenvalue is usual."
         )
-
-    def inverse(eigenvalues: Tensor) -> Tensor:
-        damped = eigenvalues + (DAMPING_SHARE * eigenvalues.mean() if damping is None else damping)
-        return torch.where(damped > 0, 1 / damped, 0)
-
-    return inverse
+    return lambda eigenvalues: torch.where(eigenvalues + damping > 0, 1 / (eigenvalues + damping), 0)
 
 
 @dataclass(frozen=True)
@@ -99,10 +86,6 @@ class EkfacLayer:
         if not columns_first:
             rotated = rotated @ self.columns
         return rotated if rows_first else self.rows.T @ rotated
-
-    def rotate_formed(self, matrices: Tensor) -> Tensor:
-        """The same for gradients that are formed already, `[n, n_rows, n_columns]`."""
-        return matrices if self.rows is None or self.columns is None else self.rows.T @ (matrices @ self.columns)
 
     def rotate_back(self, rotated: Tensor) -> Tensor:
         """From the eigenbasis back, `Q_G R Q_A^T`: `[n, n_rows, n_columns]`."""
@@ -144,10 +127,8 @@ class EkfacFactors:
 
     def rotate_rows(self, rows: Tensor) -> Tensor:
         """The same for gradients that are rows `[n, n_parameters]` already."""
-        rotated = torch.empty_like(rows)
-        for each, given, part in zip(self.layers, self._parts(rows), self._parts(rotated), strict=True):
-            part.copy_(each.rotate_formed(given.reshape(-1, *each.eigenvalues.shape)).flatten(1))
-        return rotated
+        parts = zip(self.layers, self._parts(rows), strict=True)
+        return self.rotate([ExplicitGradients(each.layer, part) for each, part in parts])
 
     def rotate_back(self, rotated: Tensor) -> Tensor:
         """Rows `[n, n_parameters]` in the basis of the parameters from rows in the eigenbasis."""
@@ -167,24 +148,13 @@ class EkfacFactors:
         `-q_i grad f_i`, and influence is `-grad f^T H^-1 grad L` (Koh and Liang 2017, arXiv 1703.04730, equation 2),
         here without the factor 1 / n_train.
 
-        Args:
-            queries: gradients of the queries in the eigenbasis, filtered: `[m, n_parameters]`.
-            gradients: of the train examples, layer by layer; turned one layer at a time, so that whole rows of them
-                never lie in memory.
-            q: weights of the train examples `[n]`.
+        `queries` `[m, n_parameters]` are gradients in the eigenbasis, filtered. Those of the train examples, whose
+        weights are q `[n]`, are turned one layer at a time, so that whole rows of them never lie in memory.
         """
         scores = queries.new_zeros(len(queries), len(q))
         for each, given, part in zip(self.layers, gradients, self._parts(queries), strict=True):
             scores.addmm_(part, each.rotate(given).flatten(1).T)
         return scores.mul_(q)
-
-    def squared_norms(self, gradients: Sequence[LayerGradients], function: Function) -> Tensor:
-        """`grad f^T F(H) grad f` of n examples `[n]`; times `q^2` it is the influence of an example on its own loss."""
-        like = gradients[0].like
-        total = like.new_zeros(len(like))
-        for each, given in zip(self.layers, gradients, strict=True):
-            total += each.rotate(given).flatten(1).square_() @ function(each.eigenvalues).flatten()
-        return total
 
     def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
         return torch.split(rows, [each.layer.size for each in self.layers], dim=1)
@@ -213,7 +183,7 @@ def fit_ekfac(
             weights; eigenvectors are computed in float64.
         weights: the checkpoints to average over; one is plain EK-FAC.
         inputs: the examples, usually those trained on, on the device of the weights.
-        seed: of the draws. Those of an example do not depend on the batch that it comes in.
+        seed: of the draws, which do not depend on the batch that an example comes in.
         draws: parts of the curvature drawn for each example and checkpoint, apart for the basis and for the
             eigenvalues. None takes every part: nothing is left to chance, at the cost of as many gradients as there are
             parts, which are classes for classification. Regression has one part.
@@ -250,22 +220,17 @@ def fit_ekfac(
     for given in gradients_for("eigenvalues"):
         for each, part, gradients in zip(layers, sums, given.layers, strict=True):
             part += each.squares(gradients, given.scale**2)
+    total, fitted = count(inputs) * len(weights), []
     for each, part in zip(layers, sums, strict=True):
         _check_finite(part, each.layer)
-    total = count(inputs) * len(weights)
-    return EkfacFactors(
-        tuple(
-            replace(each, eigenvalues=(part / total).to(computer.dtype))
-            for each, part in zip(layers, sums, strict=True)
-        )
-    )
+        fitted.append(replace(each, eigenvalues=(part / total).to(computer.dtype)))
+    return EkfacFactors(tuple(fitted))
 
 
 class _Basis:
     """Sums of `a a^T` and `delta delta^T` for one layer, over positions, examples and checkpoints; in float64.
 
-    Args:
-        layer: the layer; one that EK-FAC cannot treat has no sums.
+    A layer that EK-FAC cannot treat has no sums.
     """
 
     def __init__(self, layer: Layer) -> None:
@@ -296,13 +261,10 @@ class _Basis:
         zeros = torch.zeros(self.layer.n_rows, self.layer.n_columns, dtype=dtype, device=self.device)
         if isinstance(self.of_rows, int) or isinstance(self.of_columns, int):
             return EkfacLayer(self.layer, None, None, zeros)
-        rows, columns = (self._eigenvectors(total).to(dtype) for total in (self.of_rows, self.of_columns))
+        for total in (self.of_rows, self.of_columns):
+            _check_finite(total, self.layer)
+        rows, columns = (torch.linalg.eigh(total)[1].to(dtype) for total in (self.of_rows, self.of_columns))
         return EkfacLayer(self.layer, rows, columns, zeros)
-
-    def _eigenvectors(self, total: Tensor) -> Tensor:
-        _check_finite(total, self.layer)
-        vectors: Tensor = torch.linalg.eigh(total)[1]
-        return vectors
 
 
 def _check_finite(values: Tensor, layer: Layer) -> None:

@@ -1,4 +1,4 @@
-"""The Gauss-Newton matrix of the mean training loss, whole or by its products with vectors.
+"""The Gauss-Newton matrix of the mean training loss: whole, by its products with vectors, or as squares of gradients.
 
 With `z` the outputs of a model for example i, J_i their derivative in the weights and H_i the Hessian of the loss in z,
 
@@ -9,28 +9,70 @@ With `z` the outputs of a model for example i, J_i their derivative in the weigh
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
-from trak_core.errors import SingularKernelError
-from trak_core.gradients import Inputs, StateDict, count, run_model, take
+from trak_core.errors import NonFiniteGradientError, SingularKernelError
+from trak_core.gradients import GradientComputer, Inputs, LayerGradients, StateDict, count, run_model, take
+from trak_core.seeds import derive_seed
 from trak_core.tasks import Task
 
 VECTORS = 64
 """Vectors that are multiplied at once: enough to keep a processor busy, few enough for activations to fit."""
 
 
+@dataclass(frozen=True)
+class PseudoGradients:
+    """Gradients of one part of the curvature of n examples."""
+
+    layers: Sequence[LayerGradients]  # gradients, layer by layer
+    scale: Tensor  # factors `[n]`
+    is_first: bool  # False where the same examples came before with other parts, and so with the same activations
+
+
+def pseudo_gradients(
+    computer: GradientComputer,
+    weights: Sequence[StateDict],
+    inputs: Inputs,
+    seed: int,
+    draws: int | None,
+    batch_size: int = 512,
+    targets: Tensor | None = None,
+) -> Iterator[PseudoGradients]:
+    """For every example and checkpoint, gradients whose `scale^2 g g^T` add up to its curvature.
+
+    Arguments and errors are those of `fit_ekfac`.
+    """
+    n = count(inputs)
+    for i, state in enumerate(weights):
+        ready = computer.prepared(state)
+        generator = torch.Generator().manual_seed(derive_seed(seed, i))
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64)
+        for start in range(0, n, batch_size):
+            where = slice(start, min(n, start + batch_size))
+            batch = take(inputs, where)
+            outputs = ready.outputs(state, batch)
+            if not outputs.isfinite().all():
+                raise NonFiniteGradientError(
+                    f"the model's outputs at checkpoint {i} are not finite for examples {start} to "
+                    f"{where.stop - 1}, so there is no curvature to fit; leave the checkpoint out, or use "
+                    "precision='float64'."
+                )
+            target = None if targets is None else targets[where]
+            for j, part in enumerate(ready.task.curvature(outputs, target, draws, uniform[where])):
+                gradients = ready.with_task(part.task).compute(state, batch, part.target)
+                yield PseudoGradients(gradients.layers, part.scale, j == 0)
+
+
 def fisher_matrix(rows: Iterable[tuple[Tensor, Tensor]], n_parameters: int, n_examples: int, like: Tensor) -> Tensor:
     """The matrix `[n_parameters, n_parameters]` of weighted rows, divided by the number of examples.
 
-    Args:
-        rows: blocks of gradients `[n_rows, n_parameters]` of parts of the curvature, with weights `[n_rows]`.
-        n_parameters: length of a row.
-        n_examples: to divide by.
-        like: supplies type and device.
+    `rows` are blocks of gradients `[n_rows, n_parameters]` of parts of the curvature, with weights `[n_rows]`; `like`
+    supplies type and device.
     """
     matrix = like.new_zeros(n_parameters, n_parameters)
     for gradients, weights in rows:
@@ -76,10 +118,9 @@ def gauss_newton_products(
         vectors: name to `[m, *shape]`.
         batch_size: examples at once.
     """
-    names = list(vectors)
     products = {name: torch.zeros_like(value) for name, value in vectors.items()}
     fixed = {name: value for name, value in weights.items() if name not in vectors}
-    at = {name: weights[name] for name in names}
+    at = {name: weights[name] for name in vectors}
     n = count(inputs)
     for start in range(0, n, batch_size):
         where = slice(start, start + batch_size)
@@ -96,8 +137,8 @@ def gauss_newton_products(
             return back(turned)[0]  # type: ignore[no-any-return]  # noqa: B023
 
         some = vmap(product, chunk_size=VECTORS)(vectors)
-        for name in names:
-            products[name] += some[name]
+        for name, part in some.items():
+            products[name] += part
     return products
 
 
@@ -115,20 +156,21 @@ def conjugate_gradients(
     Returns:
         The solutions `[m, p]` and the relative residuals `[m]` that were reached.
     """
+    tiny = torch.finfo(vectors.dtype).tiny
     solution = torch.zeros_like(vectors)
     residual = vectors.clone()
     direction = residual.clone()
     squared = (residual**2).sum(1)
-    start = squared.clamp_min(torch.finfo(vectors.dtype).tiny)
+    start = squared.clamp_min(tiny)
     for _ in range(max_iterations):
         if math.sqrt(float((squared / start).max())) <= tolerance:
             break
         moved = product(direction)
         curvature = (direction * moved).sum(1)
         # A row that is done has a direction of zero; it stays where it is.
-        step = torch.where(curvature > 0, squared / curvature.clamp_min(torch.finfo(vectors.dtype).tiny), 0)
+        step = torch.where(curvature > 0, squared / curvature.clamp_min(tiny), 0)
         solution += step[:, None] * direction
         residual -= step[:, None] * moved
         before, squared = squared, (residual**2).sum(1)
-        direction = residual + (squared / before.clamp_min(torch.finfo(vectors.dtype).tiny))[:, None] * direction
+        direction = residual + (squared / before.clamp_min(tiny))[:, None] * direction
     return solution, (squared / start).sqrt()

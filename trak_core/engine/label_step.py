@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from trak_core.engine.checkpoints import load_checkpoints, load_logs
-from trak_core.gradients.representations import representations
+from trak_core.gradients import representations
 from trak_core.inputs import as_tensors
 from trak_core.labels.findings import find_all, finding_columns
 from trak_core.labels.folds import class_log_probabilities
@@ -71,7 +71,7 @@ def label_tables(
         tables = _suspects(scores, signals, labels)
         meta = {"weights_of_label_witnesses": scores.weights, **_what_went_otherwise(scores)}
     checkpoints = load_checkpoints(writer, files, subject, device)
-    seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs, subject.task)
+    seen = representations(checkpoints.architecture, checkpoints.state_dict(0), inputs)
     compared = find_modality(dataset.modality).compared
     found = find_all(
         inputs_train=compared(dataset.train.inputs),

@@ -1,7 +1,7 @@
 """Per-example gradients of the model output, for any model."""
 
 from trak_core.gradients.computer import BatchGradients, GradientComputer, GradientPath, Precision
-from trak_core.gradients.forward import OutputsOf, StateDict, run_model
+from trak_core.gradients.forward import StateDict, representations, run_model
 from trak_core.gradients.layer_gradients import (
     ExplicitGradients,
     LayerGradients,
@@ -12,7 +12,6 @@ from trak_core.gradients.layer_gradients import (
 )
 from trak_core.gradients.layers import Layer, find_layers, is_matrix, n_parameters
 from trak_core.gradients.packed import PackedRows
-from trak_core.gradients.representations import representations
 from trak_core.inputs import count, take, to_device
 from trak_core.tasks import Inputs, prepared
 
@@ -25,7 +24,6 @@ __all__ = [
     "Layer",
     "LayerGradients",
     "OuterProducts",
-    "OutputsOf",
     "PackedRows",
     "Precision",
     "StateDict",

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -24,7 +25,7 @@ from trak_core.gradients.hooks import HookedModules, hooked_gradients
 from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
 from trak_core.gradients.layers import Layer
 from trak_core.gradients.module_gradients import UnhookableError
-from trak_core.inputs import count, take
+from trak_core.inputs import count, leaves, take
 from trak_core.tasks import Inputs, Task, prepared
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,11 @@ class GradientComputer:
         self.factored: frozenset[str] = frozenset()
         self._hooked_modules = HookedModules(model, layers)
 
+    @property
+    def _ways(self) -> dict[GradientPath, Compute]:
+        hooks = partial(hooked_gradients, hooked=self._hooked_modules)
+        return {"hooks": hooks, "functional": vmap_gradients, "loop": loop_gradients}
+
     @torch.inference_mode(False)  # what is made under it can have no gradients, not even later
     def choose(self, weights: StateDict, inputs: Inputs, targets: Tensor, wanted: str = "auto") -> None:
         """Chooses a way on the first examples of a batch; `path` and `reason` then tell which and why.
@@ -101,40 +107,31 @@ class GradientComputer:
         inputs, targets = take(inputs, probed), targets[probed]
         self._check_model(weights, inputs, targets)
         self._hooked_modules = HookedModules(self.model, self.layers)
-        ways: dict[GradientPath, Compute] = {"hooks": self._hooked, "functional": vmap_gradients}
         # At zeros, as fresh heads and adapters have them, every way looks right: so a little beside them.
         weights = self._stirred(weights, inputs)
         expected = self._expected(weights, inputs, targets)
         reasons: list[str] = []
-        for way, compute in ways.items():
-            if wanted not in ("auto", way):
-                continue
-            reason = self._why_not(way, compute, expected, weights, inputs, targets)
+        tried = [way for way in WAYS[:-1] if wanted in ("auto", way)]
+        for way in tried:
+            reason = self._why_not(way, expected, weights, inputs, targets)
             if not reason:
                 self._take(way, "; ".join(reasons) or "every selected layer allows it")
                 self.factored = self._find_factored(weights, inputs, targets)
                 return
             reasons.append(f"no {way}: {reason}")
-        if wanted in ways:
+        if wanted in tried:
             raise InvalidSettingError(
                 f"gradients={wanted!r} does not work for this model ({reasons[0]}); use gradients='auto'."
             )
         self._take("loop", "; ".join(reasons) or "asked for")
 
     def compute(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> BatchGradients:
-        """Gradients of a batch, on the device of its tensors.
-
-        Args:
-            weights: parameters and buffers by name, in the precision's type.
-            inputs: the batch.
-            targets: what is asked about each example `[n, ...]`.
-        """
-        ways: dict[str, Compute] = {"hooks": self._hooked, "functional": vmap_gradients, "loop": loop_gradients}
+        """Gradients of a batch, on the device of its tensors, at weights in the precision's type."""
         try:
-            outputs, layers = self._gradients(ways[self.path or "loop"], weights, inputs, targets)
+            outputs, layers = self._gradients(self.path or "loop", weights, inputs, targets)
         except UnhookableError as error:
             logger.warning("a batch is computed one example at a time: %s", error)
-            outputs, layers = self._gradients(loop_gradients, weights, inputs, targets)
+            outputs, layers = self._gradients("loop", weights, inputs, targets)
         with torch.no_grad():
             model_output = self.task.model_output(outputs, targets)
             q = self.task.out_to_loss(outputs, targets)
@@ -155,22 +152,11 @@ class GradientComputer:
         with torch.no_grad(), self._running(inputs):
             return run_model(self.model, weights, inputs, self.task.outputs_of)
 
-    def _hooked(
-        self,
-        model: nn.Module,
-        weights: StateDict,
-        layers: list[Layer],
-        task: Task,
-        inputs: Inputs,
-        targets: Tensor,
-    ) -> tuple[Tensor, Sequence[LayerGradients]]:
-        return hooked_gradients(model, weights, layers, task, inputs, targets, self._hooked_modules)
-
     def _expected(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Sequence[LayerGradients]:
         """Gradients by plain autograd, one example at a time."""
         try:
             with refusing_hidden_weights(self.model):
-                return self._gradients(loop_gradients, weights, inputs, targets)[1]
+                return self._gradients("loop", weights, inputs, targets)[1]
         except (TrakCoreError, torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
@@ -192,22 +178,17 @@ class GradientComputer:
         return stirred if bool(self.outputs(stirred, inputs).isfinite().all()) else weights
 
     def _gradients(
-        self,
-        compute: Compute,
-        weights: StateDict,
-        inputs: Inputs,
-        targets: Tensor,
+        self, way: GradientPath, weights: StateDict, inputs: Inputs, targets: Tensor
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
         # Whatever the caller has switched off, gradients are what is asked for here.
         with torch.inference_mode(False), torch.enable_grad(), self._running(inputs):
-            return compute(self.model, weights, self.layers, self.task, inputs, targets)
+            return self._ways[way](self.model, weights, self.layers, self.task, inputs, targets)
 
     @contextmanager
     def _running(self, inputs: Inputs) -> Iterator[None]:
         mixed: AbstractContextManager[object] = nullcontext()
         if self.precision in ("bfloat16", "float16"):
-            leaves, _ = torch.utils._pytree.tree_flatten(inputs)
-            mixed = torch.autocast(leaves[0].device.type, dtype=getattr(torch, self.precision))
+            mixed = torch.autocast(leaves(inputs)[0].device.type, dtype=getattr(torch, self.precision))
         # A caller who called train() in between must not get another model.
         self.model.eval()
         with mixed:
@@ -254,19 +235,13 @@ class GradientComputer:
         return HALF_TOLERANCE if self.precision in ("bfloat16", "float16") else TOLERANCE[self.dtype]
 
     def _why_not(
-        self,
-        way: GradientPath,
-        compute: Compute,
-        expected: Sequence[LayerGradients],
-        weights: StateDict,
-        inputs: Inputs,
-        targets: Tensor,
+        self, way: GradientPath, expected: Sequence[LayerGradients], weights: StateDict, inputs: Inputs, targets: Tensor
     ) -> str:
         """Why a way cannot be taken; empty when it gives what plain autograd gives."""
         if way == "hooks" and (reason := self._hooked_modules.why_not(self.model, self.layers)):
             return reason
         try:
-            _, given = self._gradients(compute, weights, inputs, targets)
+            _, given = self._gradients(way, weights, inputs, targets)
             distances = [_distance(form(one), form(other)) for one, other in zip(given, expected, strict=True)]
         except Exception as error:
             # Models raise all sorts of things under vmap; whatever it is, this way does not work.
@@ -280,7 +255,7 @@ class GradientComputer:
         """Layers whose gradients are one outer product for each example, smaller than the gradient itself."""
         if self.path != "hooks":
             return frozenset()
-        _, layers = self._gradients(self._hooked, weights, inputs, targets)
+        _, layers = self._gradients("hooks", weights, inputs, targets)
         return frozenset(
             each.layer.name
             for each in layers
@@ -301,8 +276,8 @@ def _distance(left: Tensor, right: Tensor) -> float:
 
 
 def _words(inputs: Inputs) -> str:
-    leaves, _ = tree_flatten_with_path(inputs)
-    return ", ".join(f"{''.join(map(str, path))} {leaf.dtype} {list(leaf.shape)}".strip() for path, leaf in leaves)
+    named, _ = tree_flatten_with_path(inputs)
+    return ", ".join(f"{''.join(map(str, path))} {leaf.dtype} {list(leaf.shape)}".strip() for path, leaf in named)
 
 
 def _short(values: Tensor) -> str:

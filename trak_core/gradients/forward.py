@@ -7,13 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trak_core.errors import NoLogitsError
-from trak_core.tasks import Inputs, Model, read_logits
+from trak_core.errors import InvalidSettingError, NoLogitsError
+from trak_core.inputs import count, take
+from trak_core.tasks import Inputs, Model, call, read_logits
 
 StateDict = dict[str, Tensor]
 OutputsOf = Callable[[Model, Inputs], Tensor]
 """Reads the outputs `[n, ...]` of a model for a batch, as `outputs_of` of a task does."""
 Result = TypeVar("Result")
+REPRESENTED = 2048
+"""Inputs whose representations are taken at once."""
 
 
 def read_outputs(model: Model, inputs: Inputs, outputs_of: OutputsOf, dtype: torch.dtype) -> Tensor:
@@ -35,12 +38,6 @@ def read_outputs(model: Model, inputs: Inputs, outputs_of: OutputsOf, dtype: tor
 def run_model(model: nn.Module, weights: StateDict, inputs: Inputs, outputs_of: OutputsOf = read_logits) -> Tensor:
     """The outputs of a model for a batch `[n, ...]`, with `weights` in place of its own and in their type.
 
-    Args:
-        model: supplies the forward pass.
-        weights: parameters and buffers by name.
-        inputs: the batch.
-        outputs_of: reads the outputs; that of the task.
-
     Raises:
         NoLogitsError: the model returns nothing that `outputs_of` can read.
     """
@@ -56,6 +53,29 @@ def with_weights(model: nn.Module, weights: StateDict, work: Callable[[], Result
     names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     held = {f"model.{name}": value for name, value in weights.items() if name in names}
     return cast(Result, functional_call(_Holder(model), held, (work,)))
+
+
+def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
+    """Inputs of the last Linear layer `[n, n_features]`, detached; where it runs several times, the last.
+
+    Raises:
+        InvalidSettingError: the model has no Linear layer.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise InvalidSettingError("the model has no Linear layer to take representations from.")
+    caught: list[Tensor] = []
+    seen: list[Tensor] = []
+
+    def run() -> None:
+        for start in range(0, count(inputs), REPRESENTED):
+            call(model, take(inputs, slice(start, start + REPRESENTED)))
+            seen.append(caught[-1].flatten(1))
+            caught.clear()
+
+    with layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0])), torch.no_grad():
+        with_weights(model, weights, run)
+    return torch.cat(seen)
 
 
 class _Holder(nn.Module):

@@ -11,34 +11,25 @@ from torch.func import grad, vmap
 from trak_core.gradients.forward import StateDict, dtype_of, read_outputs, run_model, with_weights
 from trak_core.gradients.layer_gradients import ExplicitGradients
 from trak_core.gradients.layers import Layer
-from trak_core.inputs import take
+from trak_core.inputs import apply, take
 from trak_core.tasks import Inputs, Task
 
 Computed = tuple[Tensor, list[ExplicitGradients]]
 
 
 def vmap_gradients(
-    model: nn.Module,
-    weights: StateDict,
-    layers: list[Layer],
-    task: Task,
-    inputs: Inputs,
-    targets: Tensor,
+    model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, targets: Tensor
 ) -> Computed:
-    """Outputs of the model `[n, ...]` and gradients of the model output, all examples at once.
+    """Outputs of the model `[n, ...]` and gradients of the task's model output, all examples at once.
 
-    Args:
-        model: supplies the forward pass.
-        weights: parameters and buffers by name.
-        layers: what to differentiate with respect to; nothing else is.
-        task: supplies the model output f.
-        inputs: the batch.
-        targets: `[n, ...]`, what is asked about each example.
+    Of the weights (parameters and buffers by name) those of `layers` are differentiated and no others; `targets`
+    `[n, ...]` is what is asked about each example.
     """
     selected, others = _split(weights, layers)
 
     def one_output(chosen: StateDict, one_input: Inputs, one_target: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = run_model(model, {**others, **chosen}, _as_batch(one_input), task.outputs_of)
+        batch = apply(lambda leaf: leaf[None], one_input)
+        outputs = run_model(model, {**others, **chosen}, batch, task.outputs_of)
         return task.model_output(outputs, one_target[None])[0], outputs[0]
 
     gradients, outputs = mapped(grad(one_output, has_aux=True), (None, 0, 0), selected, inputs, targets)
@@ -54,12 +45,7 @@ def mapped(function: Callable[..., Any], in_dims: tuple[int | None, ...], *args:
 
 
 def loop_gradients(
-    model: nn.Module,
-    weights: StateDict,
-    layers: list[Layer],
-    task: Task,
-    inputs: Inputs,
-    targets: Tensor,
+    model: nn.Module, weights: StateDict, layers: list[Layer], task: Task, inputs: Inputs, targets: Tensor
 ) -> Computed:
     """The same by one forward and one backward pass for each example: slow, and right for every model."""
     selected, others = _split(weights, layers)
@@ -95,7 +81,3 @@ def _split(weights: StateDict, layers: list[Layer]) -> tuple[StateDict, StateDic
     names = [name for layer in layers for name in layer.parameters]
     others = {name: value for name, value in weights.items() if name not in names}
     return {name: weights[name] for name in names}, others
-
-
-def _as_batch(one_input: Inputs) -> Inputs:
-    return torch.utils._pytree.tree_map(lambda leaf: leaf[None], one_input)  # type: ignore[no-any-return]

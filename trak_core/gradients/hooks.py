@@ -9,7 +9,7 @@ lies before it, and every gradient of an unselected layer, is never computed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,23 +32,14 @@ class HookedModules:
 
     How they ran must hold for every later batch: a layer that runs on some rows only, picked by the data, would
     otherwise give its rows to the wrong examples.
-
-    Args:
-        model: any module.
-        layers: of it.
-
-    Attributes:
-        uses: for each layer, itself as each of the modules sees it: one module for most, none where hooks cannot
-            follow.
-        modules: of these, by name.
-        are_known: True once it was learnt how they run.
     """
 
     def __init__(self, model: nn.Module, layers: list[Layer]) -> None:
         self._owners = _owners(model)
+        # Each layer as each of the modules sees it: one module for most, none where hooks cannot follow.
         self.uses = [_uses(model, layer, self._owners) for layer in layers]
         self.modules = {use.name: model.get_submodule(use.name) for uses in self.uses for use in uses}
-        self.are_known = False
+        self.are_known = False  # True once it was learnt how they run
         self._habits: dict[str, set[object]] = {}
 
     def why_not(self, model: nn.Module, layers: list[Layer]) -> str:
@@ -151,9 +142,7 @@ def hooked_gradients(
     targets: Tensor,
     hooked: HookedModules,
 ) -> tuple[Tensor, list[LayerGradients]]:
-    """Outputs of the model `[n, ...]` and gradients of the model output with respect to each layer.
-
-    Arguments are those of `vmap_gradients`, and `hooked`, which learns from the first batch.
+    """As `vmap_gradients`; `hooked` learns from the first batch.
 
     Raises:
         UnhookableError: a layer runs on inputs without a row for each example, or they are changed in place.
@@ -202,14 +191,10 @@ def _sum(layer: Layer, parts: list[LayerGradients], weights: StateDict, n: int) 
 
 @contextmanager
 def _hooks(modules: dict[str, nn.Module], recording: _Recording) -> Iterator[None]:
-    handles = [
-        module.register_forward_hook(_recorder(name, recording), with_kwargs=True) for name, module in modules.items()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            hooks.enter_context(module.register_forward_hook(_recorder(name, recording), with_kwargs=True))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _recorder(name: str, recording: _Recording) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]:

@@ -5,9 +5,9 @@ same over positions; an Embedding a few rows of a large table. Forming the gradi
 it, and then it is written parameter-major, `[n_parameters, n]`, as sparse projections want it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,44 +15,39 @@ from torch import Tensor, nn
 
 from trak_core.gradients.layers import Layer
 
-
-class LayerGradients(Protocol):
-    """Gradients of n examples with respect to one layer."""
-
-    @property
-    def layer(self) -> Layer:
-        """The layer."""
-        ...
-
-    def write(self, out: Tensor, start: int, stop: int) -> None:
-        """Forms the gradients of matrix rows `start` to `stop` into `out` `[(stop - start) * n_columns, n]`."""
-        ...
-
-    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
-        """Squared norms `[n]` of the gradients of matrix rows `start` to `stop`, given as `write` formed them."""
-        ...
-
-    @property
-    def like(self) -> Tensor:
-        """A tensor `[n, ...]` of the gradients' type and device."""
-        ...
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class ExplicitGradients:
-    """Gradients that are formed already."""
+class LayerGradients(ABC):
+    """Gradients of n examples with respect to one layer."""
 
     layer: Layer  # the layer
+
+    @property
+    @abstractmethod
+    def like(self) -> Tensor:
+        """A tensor `[n, ...]` of the gradients' type and device."""
+
+    @abstractmethod
+    def write(self, out: Tensor, start: int, stop: int) -> None:
+        """Forms the gradients of matrix rows `start` to `stop` into `out` `[(stop - start) * n_columns, n]`."""
+
+    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
+        """Squared norms `[n]` of the gradients of matrix rows `start` to `stop`, given as `write` formed them."""
+        return (formed * formed).sum(0)
+
+
+@dataclass(frozen=True)
+class ExplicitGradients(LayerGradients):
+    """Gradients that are formed already."""
+
     values: Tensor  # `[n, layer.size]`, rows of the layer's matrix one after another
 
     def write(self, out: Tensor, start: int, stop: int) -> None:
         """As in `LayerGradients`."""
         columns = self.layer.n_columns
         out.copy_(self.values[:, start * columns : stop * columns].T)
-
-    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
-        """As in `LayerGradients`."""
-        return (formed * formed).sum(0)
 
     @property
     def like(self) -> Tensor:
@@ -61,10 +56,9 @@ class ExplicitGradients:
 
 
 @dataclass(frozen=True)
-class OuterProducts:
+class OuterProducts(LayerGradients):
     """Gradients of a Linear or Conv layer: `sum over t of delta_t (activation_t, 1)^T`."""
 
-    layer: Layer  # the layer
     # gradients of the model output with respect to the layer's outputs `[n, groups, T, n_rows / groups]`
     deltas: Tensor
     # gives what the weights are multiplied with `[n, groups, T, n_columns]`, without the column of ones for the bias. A
@@ -111,16 +105,15 @@ class OuterProducts:
     def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
         """As in `LayerGradients`."""
         if not self.is_single:
-            return (formed * formed).sum(0)
+            return super().squared_norms(formed, start, stop)
         activations = self.activations()[:, 0, 0]
         return (self.deltas[:, 0, 0, start:stop] ** 2).sum(1) * (activations**2).sum(1)
 
 
 @dataclass(frozen=True)
-class TableRows:
+class TableRows(LayerGradients):
     """Gradients of an Embedding: the output gradient of each position belongs to the row that it looked up."""
 
-    layer: Layer  # the layer
     indices: Tensor  # rows looked up `[n, T]` int64
     deltas: Tensor  # output gradients `[n, T, n_columns]`, zero for the padding row
 
@@ -133,23 +126,15 @@ class TableRows:
         formed.scatter_add_(1, where[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
         out.copy_(formed.reshape(n, -1).T)
 
-    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
-        """As in `LayerGradients`."""
-        return (formed * formed).sum(0)
-
     @property
     def like(self) -> Tensor:
         """As in `LayerGradients`."""
         return self.deltas
 
     def touched(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Gradients of the rows that were looked up, and the numbers of their parameters inside the layer.
+        """Gradients `[n_touched * n_columns, n]` of the rows that were looked up, at most `at_once` parameters a time.
 
-        Args:
-            at_once: the most parameters to form at once.
-
-        Yields:
-            `[n_touched * n_columns, n]`, and int64 `[n_touched * n_columns]`.
+        With them come the numbers of these parameters inside the layer, int64 `[n_touched * n_columns]`.
         """
         n, _, columns = self.deltas.shape
         for rows in torch.split(torch.unique(self.indices), max(1, at_once // columns)):
@@ -162,10 +147,9 @@ class TableRows:
 
 
 @dataclass(frozen=True)
-class SummedGradients:
+class SummedGradients(LayerGradients):
     """Gradients of a layer whose parameters are shared: the sum over the modules that use them."""
 
-    layer: Layer  # the layer
     # of each module. Those of a module that has another bias, or none, lack the last column.
     parts: tuple[LayerGradients, ...]
 
@@ -182,10 +166,6 @@ class SummedGradients:
         """Which columns of the layer's matrix a part has."""
         first = 0 if part.layer.has_weight else self.layer.n_columns - part.layer.n_columns
         return slice(first, first + part.layer.n_columns)
-
-    def squared_norms(self, formed: Tensor, start: int, stop: int) -> Tensor:
-        """As in `LayerGradients`."""
-        return (formed * formed).sum(0)
 
     @property
     def like(self) -> Tensor:
@@ -217,9 +197,6 @@ def convolve_with(module: nn.Conv2d | nn.Conv1d, inputs: Tensor, matrix: Tensor,
     return F.conv2d(inputs, weight, bias, stride=stride, dilation=dilation).flatten(2).transpose(1, 2)[:, None]
 
 
-Pair = tuple[int, int]
-
-
 def _padded(module: nn.Conv2d | nn.Conv1d, inputs: Tensor) -> tuple[Tensor, Pair, Pair, Pair]:
     """Inputs `[n, channels, height, width]` with their padding done, and kernel, stride and dilation in 2-D."""
     # What Conv itself pads with; holds for "same", "valid" and every padding mode.
@@ -230,8 +207,5 @@ def _padded(module: nn.Conv2d | nn.Conv1d, inputs: Tensor) -> tuple[Tensor, Pair
     if isinstance(module, nn.Conv1d):
         inputs = inputs[:, :, None]
         return inputs, (1, module.kernel_size[0]), (1, module.stride[0]), (1, module.dilation[0])
-    return inputs, _pair(module.kernel_size), _pair(module.stride), _pair(module.dilation)
-
-
-def _pair(lengths: tuple[int, ...]) -> Pair:
-    return (lengths[0], lengths[1])
+    kernel, stride, dilation = ((each[0], each[1]) for each in (module.kernel_size, module.stride, module.dilation))
+    return inputs, kernel, stride, dilation

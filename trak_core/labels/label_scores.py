@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trak_core.errors import TrainingDivergedError
-from trak_core.gradients.representations import representations
+from trak_core.gradients import representations
 from trak_core.inputs import flat_rows
 from trak_core.labels.folds import FoldModels, class_log_probabilities, draw_folds, train_folds, training_sets
 from trak_core.labels.signals import FLOOR, SMALL_CLASS, label_margins, log_probabilities, log_votes
@@ -121,7 +121,7 @@ def score_labels(
     trusted = _trusted(out_of_fold, given)
     round_2_on_all = bool(training_sets(folds[1], trusted).sum(axis=1).min() < trainer.smallest_subset)
     second = train_round(1, None if round_2_on_all else trusted)
-    by_model = _votes_by_models(first.models, first.counted, task, inputs, labels, n_classes)
+    by_model = _votes_by_models(first.models, first.counted, inputs, labels, n_classes)
     votes = {
         "out_of_fold": first.mean_log(),
         "second_look": second.mean_log(),
@@ -231,7 +231,7 @@ def _log_votes(votes: Tensor) -> NDArray[np.float64]:
 
 
 def _votes_by_models(
-    models: FoldModels, counted: NDArray[np.bool_], task: Task, inputs: Inputs, labels: Tensor, n_classes: int
+    models: FoldModels, counted: NDArray[np.bool_], inputs: Inputs, labels: Tensor, n_classes: int
 ) -> Tensor:
     """Votes of neighbours by what the out-of-fold models see, among what each of these was trained on.
 
@@ -244,7 +244,7 @@ def _votes_by_models(
             judged = (models.judges[repeat] == number) & counted[repeat]
             if not judged.any():
                 continue
-            rows = representations(models.ensemble.architecture, models.ensemble.state_dict(number), inputs, task)
+            rows = representations(models.ensemble.architecture, models.ensemble.state_dict(number), inputs)
             judged_idx, voters = (torch.from_numpy(np.flatnonzero(part)) for part in (judged, folds != fold))
             votes[judged_idx.to(votes.device)] += neighbour_votes(rows, labels, n_classes, judged_idx, voters)
     return votes / torch.from_numpy(counted.sum(axis=0)).to(votes)[:, None]

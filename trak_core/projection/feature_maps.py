@@ -8,8 +8,9 @@
 | kronecker | `L^T G R` of each Linear and Conv layer, no gradient formed | two narrow products |
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,35 +28,27 @@ BUFFER_PARAMETERS = 2**17
 """Parameters whose gradients are formed at once, for all examples of a batch."""
 
 
-class FeatureMap(Protocol):
+class FeatureMap(ABC):
     """Turns gradients of n examples into rows."""
 
+    is_linear = True  # when the inner product of two rows is the plain one, so that kernels may be solved in row space
+
     @property
+    @abstractmethod
     def width(self) -> int:
         """Length of a row."""
-        ...
 
-    @property
-    def is_linear(self) -> bool:
-        """True when the inner product of two rows is the plain one, so that kernels may be solved in row space."""
-        ...
-
+    @abstractmethod
     def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:
         """Rows `[n, width]`, and squared norms `[n]` of the gradients (of the rows, for kind kronecker)."""
-        ...
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products `[n_left, n_right]` of rows."""
-        ...
+        return left @ right.T
 
 
-class WholeMap:
-    """Kind "none": gradients as they are.
-
-    Args:
-        layers: of the model.
-        factored: names of layers kept as factors.
-    """
+class WholeMap(FeatureMap):
+    """Kind "none": gradients as they are, those of the layers named `factored` as factors."""
 
     is_linear = False
 
@@ -77,15 +70,8 @@ class WholeMap:
         return self.packed.inner_products(left, right)
 
 
-class SketchMap:
-    """Kinds "sjlt" and "rademacher": the gradient is formed block by block and projected at once.
-
-    Args:
-        layers: of the model.
-        projection: of formed gradients.
-    """
-
-    is_linear = True
+class SketchMap(FeatureMap):
+    """Kinds "sjlt" and "rademacher": the gradient is formed block by block and projected at once."""
 
     def __init__(self, layers: Sequence[Layer], projection: BlockProjection) -> None:
         self.layers = layers
@@ -108,7 +94,9 @@ class SketchMap:
             pieces = [(gradients[at], start, stop) for at, start, stop in block]
             first, start, _ = pieces[0]
             if isinstance(first, TableRows):
-                self._touched(first, projected, squared)
+                for values, parameters in first.touched(BUFFER_PARAMETERS):
+                    squared += (values * values).sum(0)
+                    self.projection.accumulate_at(projected, values, parameters + first.layer.start)
                 continue
             values = self._form(pieces, like, squared)
             self.projection.accumulate(projected, values, first.layer.start + start * first.layer.n_columns)
@@ -133,26 +121,12 @@ class SketchMap:
             at += length
         return values
 
-    def _touched(self, table: TableRows, projected: Tensor, squared: Tensor) -> None:
-        for values, parameters in table.touched(BUFFER_PARAMETERS):
-            squared += (values * values).sum(0)
-            self.projection.accumulate_at(projected, values, parameters + table.layer.start)
 
-    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
-        """As in `FeatureMap`."""
-        return left @ right.T
-
-
-class KroneckerMap:
+class KroneckerMap(FeatureMap):
     """Kind "kronecker": each Linear and Conv layer by two small matrices, all other layers together by SJLT.
 
-    Args:
-        layers: of the model.
-        proj_dim: the most that rows may hold.
-        seed: of all random signs.
+    Rows are of `proj_dim` numbers at most.
     """
-
-    is_linear = True
 
     def __init__(self, layers: Sequence[Layer], proj_dim: int, seed: int) -> None:
         self.projections, used = KroneckerProjection.fit_into(layers, proj_dim, seed)
@@ -175,22 +149,11 @@ class KroneckerMap:
         rows = torch.cat(parts, dim=1)
         return rows, (rows**2).sum(1)
 
-    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
-        """As in `FeatureMap`."""
-        return left @ right.T
-
 
 def make_feature_map(
     kind: ProjectionKind, layers: Sequence[Layer], factored: frozenset[str], proj_dim: int, seed: int
 ) -> FeatureMap:
-    """The map of a kind.
-
-    Args:
-        kind: of projection.
-        layers: of the model.
-        factored: names of layers that kind "none" keeps as factors.
-        proj_dim: length of rows, for kinds other than "none".
-        seed: of the projection.
+    """The map of a kind; only "none" looks at `factored`, and only the others at `proj_dim` and `seed`.
 
     Raises:
         InvalidSettingError: there is no such kind, or `proj_dim` cannot work with it.
@@ -207,16 +170,13 @@ def make_feature_map(
     return SketchMap(layers, projection)
 
 
-Piece = tuple[int, int, int]
-
-
-def _blocks(layers: Sequence[Layer]) -> list[list[Piece]]:
+def _blocks(layers: Sequence[Layer]) -> list[list[tuple[int, int, int]]]:
     """Blocks of neighbouring (layer, first row, last row) of about `BUFFER_PARAMETERS` parameters each.
 
     Small layers share a block and large ones are split, so that a product has neither too little nor too much to do.
     A table has a block of its own: most of its rows have no gradient at all.
     """
-    blocks: list[list[Piece]] = []
+    blocks: list[list[tuple[int, int, int]]] = []
     filled = BUFFER_PARAMETERS
     for at, layer in enumerate(layers):
         if layer.kind == "table":

@@ -4,13 +4,13 @@ The plainest projection, and the slowest on a CPU: every parameter meets every c
 are drawn inside the product and never stored.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from trak_core.projection.projection import BlockProjection, runs_fused
 from trak_core.projection.random_words import MASK, Stream, philox
-from trak_core.projection.triton_support import runs_fused
 
 WORD = 32
 COLUMNS_A_DRAW = 128
@@ -19,17 +19,14 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class RademacherProjection:
+class RademacherProjection(BlockProjection):
     """A projection to `proj_dim` dimensions, fixed by its seed.
 
     The sign of parameter j and column c is bit `c % 32` of word `(c % 128) // 32` of
     `philox((j mod 2^32, j div 2^32, c // 128, SIGNS), seed)`; a set bit is -1.
     """
 
-    proj_dim: int  # length of a projected gradient
-    seed: int  # of the signs
     cache_bytes: int = 2**26  # memory for signs drawn before, as bits; beyond it they are drawn again for every batch
-    _cache: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def accumulate(self, projected: Tensor, gradients: Tensor, start: int) -> None:
         """As in `BlockProjection`."""
@@ -63,12 +60,7 @@ class RademacherProjection:
         key = (start, stop, device)
         if key in self._cache:
             return self._cache[key]
-        packed = self._draw(torch.arange(start, stop, device=device))
-        size = packed.numel() * packed.element_size()
-        used = sum(words.numel() * words.element_size() for words in self._cache.values())
-        if used + size <= self.cache_bytes:
-            self._cache[key] = packed
-        return packed
+        return self._remember(key, self._draw(torch.arange(start, stop, device=device)), self.cache_bytes)
 
     def _draw(self, parameters: Tensor) -> Tensor:
         """Words of the given parameters: `[len(parameters), ceil(proj_dim / 128) * 4]` int32."""

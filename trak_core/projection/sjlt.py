@@ -6,29 +6,26 @@ times gradients that lie parameter-major; on a GPU a scattered addition.
 """
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from trak_core.projection.projection import BlockProjection, runs_fused
 from trak_core.projection.random_words import Stream, words, words_at
-from trak_core.projection.triton_support import runs_fused
 
 
 @dataclass(frozen=True)
-class SjltProjection:
+class SjltProjection(BlockProjection):
     """A projection to `proj_dim` buckets, fixed by its seed.
 
     Copy r of parameter j takes word j of part r of the stream BUCKETS: its lowest bit is the sign (set: -1), the
     other 31 bits times `proj_dim` / 2^31 the bucket.
     """
 
-    proj_dim: int  # number of buckets
-    seed: int  # of buckets and signs
     n_copies: int = 1  # buckets a parameter goes to
     # memory for the matrices of blocks seen before; beyond it they are made again for every batch
     cache_bytes: int = 2**28
-    _cache: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def accumulate(self, projected: Tensor, gradients: Tensor, start: int) -> None:
         """As in `BlockProjection`."""
@@ -79,11 +76,4 @@ class SjltProjection:
                 size=(self.proj_dim, stop - start),
                 check_invariants=False,
             )
-        self._remember(key, matrix)
-        return matrix
-
-    def _remember(self, key: tuple[int, int, torch.dtype], matrix: Tensor) -> None:
-        size = matrix.values().numel() * (matrix.values().element_size() + 4)
-        used = sum(kept.values().numel() * (kept.values().element_size() + 4) for kept in self._cache.values())
-        if used + size <= self.cache_bytes:
-            self._cache[key] = matrix
+        return self._remember(key, matrix, self.cache_bytes)
