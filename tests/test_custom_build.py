@@ -153,7 +153,7 @@ def test_a_run_of_an_image_folder_tells_what_it_was_made_of(built):
         assert (made["recipe"], made["title"], made["model"], made["minutes"]) == ("image-folder", "Ziffern", "mlp", 10)
         assert made["data_report"]["n_left_out"] == 0
         assert made["data_report"]["notes"] == [
-            "There is no test split; 20% of each class were put aside as test examples."
+            "There is no test split; 20% of each class were held out as test examples."
         ]
         assert str(built.parent.parent) not in json.dumps(made), "where data lay is nobody's business"
         assert run.lds().mean is not None

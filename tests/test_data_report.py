@@ -94,7 +94,7 @@ def test_the_text_has_every_finding_and_names_as_they_are():
         [("two", 0)],
         names=("чай", "お茶", "café"),
         left_out=(LeftOut("a.csv, row 7", "it has no label"), LeftOut("a.csv, row 9", "it has no label")),
-        notes=("There is no test split; 20% of each class were put aside as test examples.",),
+        notes=("There is no test split; 20% of each class were held out as test examples.",),
     )
     text = report_on(raw).text()
     assert text == (
@@ -115,7 +115,7 @@ def test_the_text_has_every_finding_and_names_as_they_are():
         "Contradictions, inputs with more than one label: 1\n"
         "  train 0, 1: чай, お茶\n"
         "\n"
-        "There is no test split; 20% of each class were put aside as test examples.\n"
+        "There is no test split; 20% of each class were held out as test examples.\n"
     )
 
 

@@ -129,22 +129,22 @@ def test_columns_are_found_by_what_they_hold_or_named(tmp_path):
     table = pa.table({"idx": [0, 1, 2, 3], "sentence": ["a", "b", "c", "d"], "Label": ["x", "y", "x", "y"]})
     save(table, tmp_path / "one")
     assert read_hf_directory(tmp_path / "one").class_names == ("x", "y")
-    assert read_hf_directory(tmp_path / "one", label_column="Label", text_column="sentence").class_names == ("x", "y")
+    assert read_hf_directory(tmp_path / "one", label="Label", text="sentence").class_names == ("x", "y")
 
     save(table.append_column("other", pa.array(list("efgh"))), tmp_path / "two")
     with pytest.raises(InvalidDataError, match=r"2 columns that may be the one of texts; .*: 'sentence', 'other'"):
         read_hf_directory(tmp_path / "two")
-    raw = read_hf_directory(tmp_path / "two", text_column="other")
+    raw = read_hf_directory(tmp_path / "two", text="other")
     assert sorted(raw.train.contents + raw.test.contents) == list("efgh")
     with pytest.raises(InvalidDataError, match=r"no column 'sentense'; .* Did you mean 'sentence'"):
-        read_hf_directory(tmp_path / "two", text_column="sentense")
+        read_hf_directory(tmp_path / "two", text="sentense")
 
     save(table.rename_columns(["idx", "sentence", "stars"]), tmp_path / "three")
     with pytest.raises(
         InvalidDataError, match=r"no column is clearly the one of labels; .*: 'idx', 'sentence', 'stars'"
     ):
         read_hf_directory(tmp_path / "three")
-    assert read_hf_directory(tmp_path / "three", label_column="stars", text_column="sentence").class_names == ("x", "y")
+    assert read_hf_directory(tmp_path / "three", label="stars", text="sentence").class_names == ("x", "y")
 
 
 def test_hidden_labels_of_a_test_split_are_no_labels(tmp_path):
@@ -243,8 +243,8 @@ def test_bad_images_are_left_out_and_none_is_read_from_elsewhere(tmp_path):
 
 
 def test_texts_and_images_cannot_both_be_asked_for(tmp_path):
-    with pytest.raises(InvalidSettingError, match="text_column is 'a' and image_column is 'b'"):
-        read_hf_directory(tmp_path, text_column="a", image_column="b")
+    with pytest.raises(InvalidSettingError, match="text is 'a' and image is 'b'"):
+        read_hf_directory(tmp_path, text="a", image="b")
 
 
 # --- what is refused --------------------------------------------------------------------------------------------

@@ -290,7 +290,7 @@ def test_without_test_images_some_of_each_class_are_put_aside(tmp_path):
         for image, label in zip(part.contents, part.labels, strict=True):
             (row,) = np.flatnonzero((TRAIN == image[..., 0]).all(axis=(1, 2)))
             assert TRAIN_LABELS[row] == label
-    assert any("25% of each class were put aside" in note for note in raw.notes)
+    assert any("25% of each class were held out" in note for note in raw.notes)
 
 
 def test_labels_may_be_names_or_numbers_that_class_names_name(tmp_path):

@@ -165,7 +165,7 @@ def image_run(request, tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module", params=["words", pytest.param("transformer", marks=pytest.mark.slow)])
 def text_run(request, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("text run")
-    raw = read_table(write_table(directory / "films.csv"), "text", "label", split_column="split")
+    raw = read_table(write_table(directory / "films.csv"), "text", "label", split="split")
     takes = "vocabulary" if request.param == "words" else "word_ids"
     return built(prepare(raw, takes), "table", request.param, directory)
 

@@ -65,7 +65,7 @@ def put(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def read(path: Path, **settings: Any) -> RawData:
-    return read_table(path, **{"text_column": "text", "label_column": "label", **settings})
+    return read_table(path, **{"text": "text", "label": "label", **settings})
 
 
 def rows_of(raw: RawData) -> list[tuple[str, str]]:
@@ -169,10 +169,10 @@ def test_what_a_writer_of_csv_writes_comes_back_as_it_was_and_as_duckdb_reads_it
 
 def test_without_a_header_columns_go_by_number(tmp_path):
     path = put(tmp_path, "a.tsv", csv_text(good(), "\t", ()))
-    raw = read_table(path, "1", "2", has_header=False)
+    raw = read_table(path, "1", "2", no_header=True)
     assert rows_of(raw) == sorted(good())
     with pytest.raises(InvalidDataError, match=r"no column '3'; there are: '1', '2'. Without a header"):
-        read_table(path, "1", "3", has_header=False)
+        read_table(path, "1", "3", no_header=True)
     with pytest.raises(InvalidDataError, match=r"'text 0', 'neg'. Where the first row is an example"):
         read_table(path, "1", "2")
 
@@ -181,12 +181,12 @@ def test_the_delimiter_is_the_one_with_which_the_columns_are_there(tmp_path):
     rows = [("one, two, three; four", "a"), ("five", "b"), ("six, seven", "a"), ("eight, nine, ten", "b")]
     for delimiter in ";|\t":
         headless = put(tmp_path, "a.csv", "\n".join(delimiter.join(row) for row in rows if ";" not in row[0]))
-        assert len(rows_of(read_table(headless, "1", "2", has_header=False))) == 3
+        assert len(rows_of(read_table(headless, "1", "2", no_header=True))) == 3
         assert rows_of(read(put(tmp_path, "b.csv", csv_text(rows, delimiter)))) == sorted(rows)
     even = "one, two\ta\nthree, four\tb\nfive, six\ta\n"
-    assert read_table(put(tmp_path, "d.tsv", even), "1", "2", has_header=False).class_names == ("a", "b")
+    assert read_table(put(tmp_path, "d.tsv", even), "1", "2", no_header=True).class_names == ("a", "b")
     with pytest.raises(InvalidDataError, match="one example of each class"):  # the ending says that commas part it
-        read_table(put(tmp_path, "d.csv", even), "1", "2", has_header=False)
+        read_table(put(tmp_path, "d.csv", even), "1", "2", no_header=True)
     odd = put(tmp_path, "c.csv", csv_text(rows, "^"))
     assert rows_of(read(odd, delimiter="^")) == sorted(rows)
     with pytest.raises(InvalidDataError, match=r"no column 'text'; there are: 'text.label'"):
@@ -195,7 +195,7 @@ def test_the_delimiter_is_the_one_with_which_the_columns_are_there(tmp_path):
 
 def test_tabs_without_quoting_keep_quotation_marks(tmp_path):
     rows = ['"Begun and not ended\t1', 'He said "no"\t2', '"All" of it\t1', '"Quoted"\t2']
-    raw = read_table(put(tmp_path, "a.tsv", "\n".join(rows)), "1", "2", has_header=False)
+    raw = read_table(put(tmp_path, "a.tsv", "\n".join(rows)), "1", "2", no_header=True)
     assert rows_of(raw) == sorted(tuple(row.split("\t")) for row in rows)
     assert "Quotation marks in a.tsv are taken as part of its texts: they do not pair up." in raw.notes
     assert not raw.left_out
@@ -426,14 +426,14 @@ def test_a_share_of_each_class_is_put_aside(tmp_path):
     rows = [(f"text {number}", "abc"[number % 10 // 4]) for number in range(200)]  # 80, 80 and 40
     raw = read(put(tmp_path, "a.csv", csv_text(rows)), test_share=0.25)
     assert np.bincount(raw.test.labels).tolist() == [20, 20, 10]
-    assert raw.notes == ("There is no test split; 25% of each class were put aside as test examples.",)
+    assert raw.notes == ("There is no test split; 25% of each class were held out as test examples.",)
     assert rows_of(raw) == sorted(rows)
 
 
 def test_splits_by_a_column_in_any_case(tmp_path):
     rows = [("a", "x", "Train"), ("b", "y", " TRAINING "), ("c", "x", "TEST"), ("d", "y", "dev"), ("e", "x", "other")]
     text = csv_text([*rows, ("f", "y", ""), ("g", "z", "testing")], ",", ("text", "label", "part"))
-    raw = read(put(tmp_path, "a.csv", text), split_column="part")
+    raw = read(put(tmp_path, "a.csv", text), split="part")
     assert (raw.train.contents, raw.test.contents) == (["a", "b"], ["c"])
     assert raw.left_out == (
         LeftOut("a.csv, row 5 (line 6)", "its split 'other' is none of train, test and validation"),
@@ -448,11 +448,11 @@ def test_splits_by_a_column_in_any_case(tmp_path):
 def test_a_validation_split_serves_where_test_rows_are_missing_or_have_no_labels(tmp_path, name):
     rows = [("a", "x", "train"), ("b", "y", "train"), ("c", "y", name)]
     header = ("text", "label", "split")
-    raw = read(put(tmp_path, "a.csv", csv_text(rows, ",", header)), split_column="split")
+    raw = read(put(tmp_path, "a.csv", csv_text(rows, ",", header)), split="split")
     assert raw.test.contents == ["c"]
     assert raw.notes == ("There is no test split with labels; the validation split serves as one.",)
     hidden = csv_text([*rows, ("d", "", "test"), ("e", "", "test")], ",", header)
-    raw = read(put(tmp_path, "a.csv", hidden), split_column="split")
+    raw = read(put(tmp_path, "a.csv", hidden), split="split")
     assert raw.test.contents == ["c"] and not raw.left_out
     assert raw.notes[0] == "The test split (2 examples) has no labels and is not used."
 
@@ -460,7 +460,7 @@ def test_a_validation_split_serves_where_test_rows_are_missing_or_have_no_labels
 def test_a_second_table_gives_the_test_examples(tmp_path):
     train = put(tmp_path, "train.csv", csv_text(good()))
     test = put(tmp_path, "test.jsonl", '{"text": "new", "label": "pos"}\n{"text": "odd", "label": "?"}')
-    raw = read(train, test_path=test)
+    raw = read(train, test=test)
     assert rows_of(raw) == sorted([*good(), ("new", "pos")])
     assert raw.test.contents == ["new"] and raw.class_names == ("neg", "pos")
     assert raw.left_out == (LeftOut("test.jsonl, row 2", "no train example has the class '?'"),)
@@ -524,9 +524,9 @@ def test_tables_that_are_not_there_are_said_to_be_missing(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"label_column": "text"}, "the columns given are text, text"),
-        ({"split_column": "label"}, "give a column of its own"),
-        ({"split_column": "split", "test_path": "b.csv"}, "split_column is 'split' and test_path is 'b.csv'"),
+        ({"label": "text"}, "the columns given are text, text"),
+        ({"split": "label"}, "give a column of its own"),
+        ({"split": "split", "test": "b.csv"}, "split is 'split' and test is 'b.csv'"),
         ({"test_share": 0.0}, "share of test examples is 0.0"),
         ({"test_share": 1.0}, "share of test examples is 1.0"),
         ({"delimiter": "::"}, "delimiter is '::'"),
@@ -581,7 +581,7 @@ def real(name: str) -> Path:
 
 def test_sst2_is_read_whole():
     folder = real("sst2")
-    raw = read_table(folder / "train.tsv", "1", "2", test_path=folder / "test.tsv", has_header=False)
+    raw = read_table(folder / "train.tsv", "1", "2", test=folder / "test.tsv", no_header=True)
     lines = (folder / "train.tsv").read_text().splitlines()
     assert raw.train.contents == [line.split("\t")[0] for line in lines]
     assert raw.train.labels.tolist() == [int(line.split("\t")[1]) for line in lines]
@@ -594,7 +594,7 @@ def test_trec_is_read_after_a_tab_is_put_behind_its_labels(tmp_path):
     for name in ("train_5500", "TREC_10"):
         content = (real("trec") / f"{name}.label").read_bytes()
         put(tmp_path, f"{name}.tsv", re.sub(rb"(?m)^([A-Z]+):[a-z]+ ", rb"\1\t", content))
-    columns = {"text_column": "2", "label_column": "1", "has_header": False, "test_path": tmp_path / "TREC_10.tsv"}
+    columns = {"text": "2", "label": "1", "no_header": True, "test": tmp_path / "TREC_10.tsv"}
     raw = read_table(tmp_path / "train_5500.tsv", **columns, encoding="latin-1")
     assert raw.class_names == ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
     assert (len(raw.train), len(raw.test), raw.left_out) == (5452, 500, ())

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.image_arrays import ArrayPart, from_arrays
+from trak_core.datasets.placing import DataSource
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
 
@@ -52,7 +53,8 @@ def read_cifar_folder(path: Path | str) -> RawData:
         ArrayPart(where, _pixels(found), found[:, 0].tolist(), split)
         for where, found, split in zip(("data_batch", "test_batch"), records, ("train", "test"), strict=True)
     ]
-    return from_arrays("cifar-10" if folder.name == FOLDER else folder.resolve().name, path, parts, names)
+    name = "cifar-10" if folder.name == FOLDER else folder.resolve().name
+    return from_arrays(parts, DataSource(name, str(path), class_names=names))
 
 
 def _read(file: Path, n_classes: int) -> NDArray[np.uint8]:

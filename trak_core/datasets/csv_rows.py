@@ -114,23 +114,15 @@ def read_csv_rows(
     return Rows(reading.items, tuple(notes))
 
 
-def csv_columns(
-    path: Path, has_header: bool = True, delimiter: str | None = None, encoding: str | None = None
-) -> list[str]:
-    """The names of the columns of a CSV or TSV file, off its beginning; without a header "1", "2", ...
-
-    Args:
-        path: of the file.
-        has_header: see `read_csv_rows`, also for the others.
-        delimiter: likewise.
-        encoding: likewise.
+def csv_columns(path: Path, has_header: bool = True, encoding: str | None = None) -> list[str]:
+    """The names of the columns of a CSV or TSV file, off its beginning; see `read_csv_rows`.
 
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: the file is no text, or its header cannot be read.
         InvalidSettingError: `encoding` is not known.
     """
-    layout = _find_layout(path, (), has_header, delimiter, find_encoding(path, encoding))
+    layout = _find_layout(path, (), has_header, None, find_encoding(path, encoding))
     with open_text(path, layout.encoding) as text:
         opening = list(islice(_iter_records(iter_lines(text, path), layout), N_SAMPLED))
     return _column_names(opening, has_header)

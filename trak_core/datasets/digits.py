@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +32,6 @@ class Ink(Encoding):
         """Levels float32 `[n, 8, 8]` as inputs float32 `[n, 64]`."""
         rows: NDArray[np.float32] = (contents - np.float32(self.mean)) / np.float32(self.deviation)
         return rows.reshape(len(contents), -1)
-
-    def metadata(self) -> dict[str, Any]:
-        """Mean and deviation."""
-        return {"mean": self.mean, "deviation": self.deviation}
-
-    @classmethod
-    def from_metadata(cls, kept: Mapping[str, Any]) -> Ink:
-        """As in `Encoding`."""
-        return cls(kept["mean"], kept["deviation"])
 
 
 def load_digits() -> Dataset:

@@ -1,7 +1,7 @@
 """Well-known data sets by name: fetched once, checked by SHA-256, and taken up again where a download broke off.
 
-It is written by hand because the usual package for it, pooch, begins every download anew, takes in whatever a server
-sends until the checksum at the end, and knows no folder as a mirror with the same checks.
+By hand, because the usual package, pooch, begins every download anew, takes in whatever a server sends until the
+checksum at the end, and takes no folder as a mirror.
 
 The checksums are those that the makers publish or that several public projects agree on; for Fashion-MNIST and CIFAR-10
 they belong to files with the MD5 sums of the data sets' own pages.
@@ -24,7 +24,8 @@ from typing import IO, BinaryIO, cast
 
 from filelock import FileLock
 
-from trak_core.errors import DownloadError, InvalidSettingError, StorageError
+from trak_core.errors import DownloadError, InvalidSettingError
+from trak_core.store.files import storage_errors
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a server counts as gone."""
@@ -53,41 +54,25 @@ class Collection:
     members: Mapping[str, int] = field(default_factory=dict)
 
 
+def _files(table: str) -> tuple[RemoteFile, ...]:
+    """The files of a table with a name, a size and a checksum in each line."""
+    rows = (line.split() for line in table.strip().splitlines())
+    return tuple(RemoteFile(name, int(n_bytes), sha256) for name, n_bytes, sha256 in rows)
+
+
 COLLECTIONS: dict[str, Collection] = {
     "fashion-mnist": Collection(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        (
-            RemoteFile(
-                "train-images-idx3-ubyte.gz",
-                26_421_880,
-                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-            ),
-            RemoteFile(
-                "train-labels-idx1-ubyte.gz",
-                29_515,
-                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-            ),
-            RemoteFile(
-                "t10k-images-idx3-ubyte.gz",
-                4_422_102,
-                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-            ),
-            RemoteFile(
-                "t10k-labels-idx1-ubyte.gz",
-                5_148,
-                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-            ),
-        ),
+        _files("""
+        train-images-idx3-ubyte.gz 26421880 3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84
+        train-labels-idx1-ubyte.gz 29515    a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845
+        t10k-images-idx3-ubyte.gz  4422102  346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073
+        t10k-labels-idx1-ubyte.gz  5148     67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5
+        """),
     ),
     "cifar-10": Collection(
         "https://www.cs.toronto.edu/~kriz/",
-        (
-            RemoteFile(
-                "cifar-10-binary.tar.gz",
-                170_052_171,
-                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-            ),
-        ),
+        _files("cifar-10-binary.tar.gz 170052171 c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
         {
             **{f"cifar-10-batches-bin/data_batch_{number}.bin": 30_730_000 for number in range(1, 6)},
             "cifar-10-batches-bin/test_batch.bin": 30_730_000,
@@ -96,10 +81,10 @@ COLLECTIONS: dict[str, Collection] = {
     ),
     "ag-news": Collection(
         "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/",
-        (
-            RemoteFile("train.csv", 29_470_338, "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e"),
-            RemoteFile("test.csv", 1_857_427, "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"),
-        ),
+        _files("""
+        train.csv 29470338 76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e
+        test.csv  1857427  521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699
+        """),
     ),
 }
 
@@ -124,10 +109,14 @@ def download(
         InvalidSettingError: there is no data set of that name, or the mirror is neither of the two.
         StorageError: the disk is full, read-only or failing.
     """
-    collection = _find(name)
+    if name not in COLLECTIONS:
+        near = difflib.get_close_matches(name, COLLECTIONS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InvalidSettingError(f"no data set {name!r} to download; there are: {', '.join(COLLECTIONS)}.{hint}")
+    collection = COLLECTIONS[name]
     base = _base(collection.base if mirror is None else mirror)
     folder = Path(directory) / name
-    with _storage_errors(folder):
+    with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if not _has_members(folder, collection):
@@ -137,14 +126,6 @@ def download(
                         _unpack(folder / file.name, folder, collection.members)
                         (folder / file.name).unlink()
     return folder
-
-
-def _find(name: str) -> Collection:
-    if name in COLLECTIONS:
-        return COLLECTIONS[name]
-    near = difflib.get_close_matches(name, COLLECTIONS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InvalidSettingError(f"no data set {name!r} to download; there are: {', '.join(COLLECTIONS)}.{hint}")
 
 
 def _base(mirror: str | Path) -> str:
@@ -167,16 +148,11 @@ def _has_members(folder: Path, collection: Collection) -> bool:
 
 
 def _fetch_all(collection: Collection, folder: Path, base: str, on_progress: Callable[[int, int], object]) -> None:
-    n_bytes = sum(file.n_bytes for file in collection.files)
-
-    def add_to(n_before: int) -> Callable[[int], object]:
-        return lambda n_done: on_progress(n_before + n_done, n_bytes)
-
-    n_before = 0
+    n_before, n_bytes = 0, sum(file.n_bytes for file in collection.files)
     for file in collection.files:
         path = folder / file.name
         if not (path.is_file() and _is_right(path, file)):
-            _fetch(file, path, base, add_to(n_before))
+            _fetch(file, path, base, lambda n_done, n_before=n_before: on_progress(n_before + n_done, n_bytes))
         n_before += file.n_bytes
         on_progress(n_before, n_bytes)
 
@@ -185,14 +161,12 @@ def _fetch(file: RemoteFile, path: Path, base: str, on_bytes: Callable[[int], ob
     """Puts a file in its place once it is whole and right."""
     part = path.with_name(f".{file.name}.part")
     # What is left of an earlier attempt may be of something else; only a download in one piece proves the source wrong.
-    for is_resumed in (part.exists(), False):
+    for _ in range(2 if part.exists() else 1):
         _receive(file, part, base, on_bytes)
         if _is_right(part, file):
             os.replace(part, path)
             return
         part.unlink()
-        if not is_resumed:
-            break
     raise _not_expected(file, base)
 
 
@@ -240,7 +214,7 @@ def _blocks(file: RemoteFile, base: str, start: int) -> Iterator[tuple[int, byte
             yield from _blocks(file, base, 0)
             return
         raise DownloadError(
-            f"{address} is not to be had (the server says {error.code} {error.reason}); try again later, or name a "
+            f"{address} is unavailable (the server says {error.code} {error.reason}); try again later, or name a "
             "mirror that has it."
         ) from error
     except (OSError, HTTPException) as error:
@@ -316,16 +290,3 @@ def _unpack(archive: Path, folder: Path, members: Mapping[str, int]) -> None:
     raise DownloadError(
         f"{archive} has no {next(iter(missing))} of the right size; remove it and give the same command again."
     )
-
-
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (DownloadError, StorageError):
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"cannot write to {folder} ({error.strerror or error}); mend that, or choose another folder, then give the "
-            "same command again."
-        ) from error

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trak_core.datasets.image_rows import images_of
+from trak_core.datasets.image_examples import ImageForm, images_from, read_headers
 from trak_core.datasets.options import LABEL_COLUMNS
-from trak_core.datasets.placing import Example, split_kind
+from trak_core.datasets.placing import DataSource, Example, split_kind
 from trak_core.datasets.rows import find_column
 from trak_core.datasets.table import texts_of
 from trak_core.datasets.text_files import file_errors
@@ -41,9 +41,9 @@ class _Part:
 
 def read_hf_directory(
     path: Path | str,
-    text_column: str | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
+    text: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     test_share: float = 0.2,
@@ -53,12 +53,12 @@ def read_hf_directory(
 
     Args:
         path: of the folder.
-        text_column: the column of texts; None for the only one, unless there are images.
-        image_column: the column of images; None for the only one.
-        label_column: the column of labels; None for the only one declared as classes, or the one called "label".
-        size: of images, see `images_of`.
-        channels: of images, see `images_of`.
-        test_share: of each class, put aside where there is neither a test nor a validation split.
+        text: the column of texts; None for the only one, unless there are images.
+        image: the column of images; None for the only one.
+        label: the column of labels; None for the only one declared as classes, or the one called "label".
+        size: of images, see `ImageForm`.
+        channels: of images, see `ImageForm`.
+        test_share: of each class, held out where there is neither a test nor a validation split.
         seed: of that draw.
 
     Raises:
@@ -68,24 +68,20 @@ def read_hf_directory(
         LabelError: the labels name no classes.
     """
     path = Path(path)
-    if text_column is not None and image_column is not None:
-        raise InvalidSettingError(
-            f"text_column is {text_column!r} and image_column is {image_column!r}; give one of the two."
-        )
+    if text is not None and image is not None:
+        raise InvalidSettingError(f"text is {text!r} and image is {image!r}; give one of the two.")
     parts, notes = _with_known_split(_find_parts(path), path)
-    with _arrow_errors(parts[0].path):
-        schema = _read_schema(parts[0].path)
-        declared = _class_names(schema)
-        label = _label_column(label_column, schema, declared, path)
-        is_image, content = _content_column(text_column, image_column, label, schema, path)
-    class_names = declared.get(label)
+    schema = _read_schema(parts[0].path)
+    declared = _class_names(schema)
+    label = _label_column(label, schema, declared, path)
+    is_image, content = _content_column(text, image, label, schema, path)
+    source = DataSource(path.resolve().name, str(path), test_share, seed, declared.get(label))
     examples = [example for part in parts for example in _examples(part, content, label, is_image, path)]
     if not examples:
         raise EmptyDataError(f"{path} has no examples; save the data set anew.")
-    name = path.resolve().name
     if is_image:
-        return images_of(name, examples, str(path), notes, size, channels, test_share, seed, class_names)
-    return texts_of(name, examples, str(path), notes, test_share, seed, class_names)
+        return images_from(read_headers(examples), source, ImageForm(size, channels), notes)
+    return texts_of(examples, source, notes)
 
 
 def hf_columns(path: Path) -> list[str]:
@@ -94,9 +90,7 @@ def hf_columns(path: Path) -> list[str]:
     Raises:
         InvalidDataError: the folder is no such one, or a file is damaged.
     """
-    parts = _find_parts(path)
-    with _arrow_errors(parts[0].path):
-        return list(_read_schema(parts[0].path).names)
+    return list(_read_schema(_find_parts(path)[0].path).names)
 
 
 def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part], list[str]]:
@@ -191,7 +185,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _read_schema(path: Path) -> pa.Schema:
-    return pq.read_schema(path) if path.suffix == ".parquet" else pa.ipc.open_stream(pa.memory_map(str(path))).schema
+    with _arrow_errors(path):
+        if path.suffix == ".parquet":
+            return pq.read_schema(path)
+        return pa.ipc.open_stream(pa.memory_map(str(path))).schema
 
 
 def _read_columns(path: Path, columns: Sequence[str]) -> list[pa.ChunkedArray]:
@@ -238,34 +235,30 @@ def _label_column(given: str | None, schema: pa.Schema, declared: Mapping[str, A
     likely = [name for name in schema.names if name in declared] or [
         name for name in schema.names if name.casefold() in LABEL_COLUMNS
     ]
-    return _only(likely, "label_column", "labels", schema.names, source)
+    return _only(likely, "label", schema.names, source)
 
 
 def _content_column(
-    text_column: str | None,
-    image_column: str | None,
-    label: str,
-    schema: pa.Schema,
-    source: Path,
+    text: str | None, image: str | None, label: str, schema: pa.Schema, source: Path
 ) -> tuple[bool, str]:
     """Whether the examples are images, and the column that has them."""
-    given = text_column if image_column is None else image_column
+    given = text if image is None else image
     if given is not None:
         find_column(given, schema.names, str(source))
-        return image_column is not None, given
+        return image is not None, given
     images = [field.name for field in schema if _is_image(field.type)]
     if images:
-        return True, _only(images, "image_column", "images", schema.names, source)
+        return True, _only(images, "image", schema.names, source)
     texts = [field.name for field in schema if _is_text(field.type) and field.name != label]
-    return False, _only(texts, "text_column", "texts", schema.names, source)
+    return False, _only(texts, "text", schema.names, source)
 
 
-def _only(likely: Sequence[str], setting: str, what: str, columns: Sequence[str], source: Path) -> str:
+def _only(likely: Sequence[str], option: str, columns: Sequence[str], source: Path) -> str:
     if len(likely) == 1:
         return likely[0]
     found = "no column is clearly the one" if not likely else f"there are {len(likely)} columns that may be the one"
     raise InvalidDataError(
-        f"{source}: {found} of {what}; name it ({setting}): {', '.join(repr(name) for name in likely or columns)}."
+        f"{source}: {found} of {option}s; name it ({option}): {', '.join(repr(name) for name in likely or columns)}."
     )
 
 
@@ -284,9 +277,9 @@ def _is_image(kind: pa.DataType) -> bool:
 def _examples(part: _Part, content: str, label: str, is_image: bool, root: Path) -> list[Example]:
     contents, labels = _read_columns(part.path, [content, label])
     found: Sequence[Any] = (
-        [partial(_image_file, contents, row, root) for row in range(len(contents))]
-        if is_image
-        else contents.to_pylist()
+        contents.to_pylist()
+        if not is_image
+        else [partial(_image_file, contents, row, root) for row in range(len(contents))]
     )
     return [
         Example(f"{part.where}, row {row}", one, name, part.split)

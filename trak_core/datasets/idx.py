@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays
+from trak_core.datasets.placing import DataSource
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
 
@@ -47,7 +48,7 @@ def read_idx_folder(path: Path | str) -> RawData:
         n_classes = max(n_classes, int(labels.max()) + 1)
     home = folder.resolve()
     name = home.parent.name if home.name == "raw" else home.name
-    return from_arrays(name, path, parts, _class_names(folder, name, n_classes))
+    return from_arrays(parts, DataSource(name, str(path), class_names=_class_names(folder, name, n_classes)))
 
 
 def read_idx(file: Path, n_dimensions: int) -> NDArray[np.uint8]:

@@ -1,12 +1,12 @@
 """Images that come as whole arrays, brought into splits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.placing import Example, place
+from trak_core.datasets.placing import DataSource, Example, place
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.raw import RawData, RawSplit
 
@@ -25,28 +25,12 @@ class ArrayPart:
     splits: Sequence[str] | str | None
 
 
-def from_arrays(
-    name: str,
-    source: object,
-    parts: Sequence[ArrayPart],
-    class_names: Sequence[str] | None = None,
-    test_share: float = 0.2,
-    seed: int = 0,
-) -> RawData:
-    """The data set that some arrays make up.
-
-    Args:
-        name: of the data set.
-        source: where it lies, for messages.
-        parts: its arrays; each split lies in one of them.
-        class_names: where the source names them; labels are numbers from 0 then.
-        test_share: of each class, put aside where there is no test split.
-        seed: of that draw.
+def from_arrays(parts: Sequence[ArrayPart], source: DataSource) -> RawData:
+    """The data set that some arrays make up; each split lies in one of them.
 
     Raises:
         EmptyDataError: no example has a label to train on.
-        InvalidDataError: images and labels differ in number, images in size, two classes have one name, or there is
-            one class only.
+        InvalidDataError: images and labels differ in number, images in size, or there is one class only.
         LabelError: the labels name no classes.
     """
     for part in parts:
@@ -58,22 +42,17 @@ def from_arrays(
     sizes = {part.pixels.shape[1:] for part in parts}
     if len(sizes) > 1:
         said = ", ".join(" x ".join(map(str, size)) for size in sorted(sizes))
-        raise InvalidDataError(f"{source} has images of {said} (height x width x channels); all must have one size.")
+        raise InvalidDataError(
+            f"{source.where} has images of {said} (height x width x channels); all must have one size."
+        )
     examples = [
         Example(f"{part.where}, example {row}", (number, row), label, split)
         for number, part in enumerate(parts)
         for row, (label, split) in enumerate(zip(part.labels, _splits_of(part), strict=True))
     ]
-    placed = place(examples, str(source), test_share, seed, class_names)
-    return RawData(
-        name=name,
-        modality="image",
-        class_names=placed.class_names,
-        train=RawSplit(_gather(parts, placed.train), placed.train_labels),
-        test=RawSplit(_gather(parts, placed.test), placed.test_labels),
-        left_out=placed.left_out,
-        notes=placed.notes,
-    )
+    raw = place(examples, source, "image")
+    train, test = (RawSplit(_gather(parts, split.contents), split.labels) for split in (raw.train, raw.test))
+    return replace(raw, train=train, test=test)
 
 
 def _splits_of(part: ArrayPart) -> Sequence[str | None]:
@@ -82,8 +61,8 @@ def _splits_of(part: ArrayPart) -> Sequence[str | None]:
     return part.splits
 
 
-def _gather(parts: Sequence[ArrayPart], examples: Sequence[Example]) -> NDArray[np.uint8]:
+def _gather(parts: Sequence[ArrayPart], places: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
     """The pixels of examples, which lie in one part; the array itself where it is taken whole, to save memory."""
-    pixels: NDArray[np.uint8] = parts[examples[0].content[0]].pixels
-    rows = np.array([example.content[1] for example in examples])
+    pixels: NDArray[np.uint8] = parts[places[0][0]].pixels
+    rows = np.array([row for _, row in places])
     return pixels if np.array_equal(rows, np.arange(len(pixels))) else pixels[rows]

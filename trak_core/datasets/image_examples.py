@@ -6,13 +6,13 @@ row, and rows are brought into the order of the splits where they are.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.placing import Example, place
-from trak_core.datasets.splitting import check_share
+from trak_core.datasets.placing import DataSource, Example, place
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.image.image_files import (
     ImageHeader,
@@ -35,8 +35,8 @@ CHUNK = 1000
 
 
 @dataclass(frozen=True)
-class ImageSettings:
-    """How images are read.
+class ImageForm:
+    """What all images are brought to.
 
     Raises:
         InvalidSettingError: one of them cannot be.
@@ -46,11 +46,8 @@ class ImageSettings:
     # at most 64 on the longer side, and otherwise to take 64; at most 1,024
     size: int | tuple[int, int] | None = None
     channels: int | None = None  # 1 for grey, 3 for colours; None for grey where all images are
-    test_share: float = 0.2  # of each class, put aside where there is no test split
-    seed: int = 0  # of that draw
 
     def __post_init__(self) -> None:
-        check_share(self.test_share)
         if self.size is not None and max(given := height_and_width(self.size)) > MAX_SIDE:
             raise InvalidSettingError(
                 f"size is {given[0]:,} x {given[1]:,} pixels; give 1 to {MAX_SIDE:,} a side, such as {SIDE}."
@@ -60,84 +57,83 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
-class FoundImage:
-    """An image that has a header."""
+class ImageExample(Example):
+    """An image that has a header; its content gives the file when it is called, from any thread."""
 
-    example: Example  # its content gives the file when it is called, from any thread
-    header: ImageHeader  # what the file says about it
+    header: ImageHeader = field(kw_only=True)  # what the file says about it
 
 
 def read_headers(
     examples: Sequence[Example], on_done: Callable[[int], object] = lambda n_done: None
-) -> tuple[list[FoundImage], list[LeftOut]]:
-    """The examples whose files have the header of an image, and the others, each in the order given.
+) -> list[ImageExample | LeftOut]:
+    """The examples with the headers of their images; those whose files have none are left out.
 
     Args:
         examples: the content of each gives its file when it is called.
         on_done: called with the number of examples so far, every now and then.
     """
-    found: list[FoundImage] = []
-    left_out: list[LeftOut] = []
+    items: list[ImageExample | LeftOut] = []
     with quiet_decoders():
-        for number, example in enumerate(examples):
+        for number, one in enumerate(examples):
             if number % CHUNK == 0:
                 on_done(number)
             try:
-                found.append(FoundImage(example, read_header(example.content())))
+                header = read_header(one.content())
+                items.append(ImageExample(one.where, one.content, one.label, one.split, header=header))
             except InvalidDataError as error:
-                left_out.append(LeftOut(example.where, str(error)))
-    return found, left_out
+                items.append(LeftOut(one.where, str(error)))
+    return items
 
 
 def images_from(
-    name: str,
-    source: str,
-    found: Sequence[FoundImage],
-    settings: ImageSettings,
-    class_names: Sequence[str] | None = None,
+    items: Sequence[ImageExample | LeftOut],
+    source: DataSource,
+    form: ImageForm,
+    notes: Sequence[str] = (),
     on_done: Callable[[int], object] = lambda n_done: None,
 ) -> RawData:
-    """The images that were found, as data; those that cannot be decoded are left out.
+    """The images that were found, as data; those that cannot be decoded are left out too.
 
     Args:
-        name: of the data.
-        source: for messages.
-        found: at least one.
-        settings: for all of them.
-        class_names: see `place`.
+        items: from `read_headers`.
+        source: of all of them.
+        form: what they are brought to.
+        notes: what the reader decided before, a sentence each.
         on_done: called with the number of images so far, every now and then.
 
     Raises:
-        EmptyDataError: no image can be decoded, or see `place`.
+        EmptyDataError: no image can be read, or see `place`.
         InvalidDataError: all images together take too much memory, or see `place`.
         LabelError: see `place`.
     """
-    pixels, decoded, why = _decode(found, source, settings, on_done)
-    _, _, notes = _choose_size([image.header.size for image in decoded.values()], settings.size)
-    if n_first := sum(image.header.has_more for image in decoded.values()):
+    why = {item.where: item.why for item in items if isinstance(item, LeftOut)}
+    found = [item for item in items if isinstance(item, ImageExample)]
+    pixels, decoded = _decode(found, source, form, why, on_done)
+    headers = [image.header for image in decoded.values()]
+    notes = [*notes, *_choose_size([header.size for header in headers], form.size)[2]]
+    if n_first := sum(header.has_more for header in headers):
         notes.append(f"Files with several pictures: {n_first:,}; the first of each was taken.")
-    examples = [replace(image.example, content=row) for row, image in decoded.items()]
-    placed = place(examples, source, settings.test_share, settings.seed, class_names)
-    pixels = _reordered(pixels, [example.content for example in (*placed.train, *placed.test)])
-    if settings.channels is None and pixels.shape[3] == 3 and _has_no_colour(pixels):
+    with_row = {image.where: replace(image, content=row) for row, image in decoded.items()}
+    raw = place(
+        [with_row.get(one.where) or LeftOut(one.where, why[one.where]) for one in items], source, "image", notes
+    )
+    pixels = _reordered(pixels, [*raw.train.contents, *raw.test.contents])
+    if form.channels is None and pixels.shape[3] == 3 and _has_no_colour(pixels):
         pixels = pixels[..., :1].copy()
-    why |= {one.where: one.why for one in placed.left_out}
-    n_train = len(placed.train)
-    return RawData(
-        name=name,
-        modality="image",
-        class_names=placed.class_names,
-        train=RawSplit(pixels[:n_train], placed.train_labels),
-        test=RawSplit(pixels[n_train:], placed.test_labels),
-        left_out=tuple(LeftOut(where, why[where]) for image in found if (where := image.example.where) in why),
-        notes=(*notes, *placed.notes),
+    n_train = len(raw.train)
+    return replace(
+        raw, train=RawSplit(pixels[:n_train], raw.train.labels), test=RawSplit(pixels[n_train:], raw.test.labels)
     )
 
 
 def _decode(
-    found: Sequence[FoundImage], source: str, settings: ImageSettings, on_done: Callable[[int], object]
-) -> tuple[NDArray[np.uint8], dict[int, FoundImage], dict[str, str]]:
-    """The pixels; the images in their rows, without those that cannot be decoded; and why these cannot."""
+    found: Sequence[ImageExample],
+    source: DataSource,
+    form: ImageForm,
+    why: dict[str, str],
+    on_done: Callable[[int], object],
+) -> tuple[NDArray[np.uint8], dict[int, ImageExample]]:
+    """The pixels, and the images by their rows; why others cannot be decoded is added to `why`."""
     furthest = 0
 
     def report(n_done: int) -> None:
@@ -145,29 +141,24 @@ def _decode(
         furthest = max(furthest, n_done)  # what is done again does not count twice
         on_done(furthest)
 
-    images = list(found)
-    why: dict[str, str] = {}
-    while True:
-        height, width, _ = _choose_size([image.header.size for image in images], settings.size)
-        n_channels = settings.channels or (1 if all(image.header.is_grey for image in images) else 3)
-        pixels = _room_for((len(images), height, width, n_channels), source)
-        failed = decode_images([image.example.content for image in images], pixels, report)
-        why |= {images[row].example.where: reason for row, reason in failed.items()}
-        decoded = {row: image for row, image in enumerate(images) if row not in failed}
-        if not decoded:
-            where = found[0].example.where
-            raise EmptyDataError(
-                f"{source} holds no image that can be read ({where}: {why[where]}); give images as PNG or JPEG."
-            )
-        # What a broken file says of its size must not decide about the others.
-        images = list(decoded.values())
-        sizes = [image.header.size for image in images]
-        if not failed or _choose_size(sizes, settings.size)[:2] == (height, width):
-            return pixels, decoded, why
+    rows = dict(enumerate(found))
+    while rows:
+        images = list(rows.values())  # what a broken file says of its size must not decide about the others
+        size = _choose_size([image.header.size for image in images], form.size)[:2]
+        n_channels = form.channels or (1 if all(image.header.is_grey for image in images) else 3)
+        pixels = _room_for((len(images), *size, n_channels), source)
+        failed = decode_images([image.content for image in images], pixels, report)
+        why |= {images[row].where: reason for row, reason in failed.items()}
+        rows = {row: image for row, image in enumerate(images) if row not in failed}
+        sizes = [image.header.size for image in rows.values()]
+        if rows and (not failed or _choose_size(sizes, form.size)[:2] == size):
+            return pixels, rows
         del pixels  # before there is another
+    first = "".join(f" ({where}: {reason})" for where, reason in islice(why.items(), 1))
+    raise EmptyDataError(f"{source.where} holds no image that can be read{first}; give images as PNG or JPEG.")
 
 
-def _room_for(shape: tuple[int, int, int, int], source: str) -> NDArray[np.uint8]:
+def _room_for(shape: tuple[int, int, int, int], source: DataSource) -> NDArray[np.uint8]:
     """An array of that shape, `[n, height, width, channels]`, if memory can be expected to hold it."""
     n, height, width, channels = shape
     try:
@@ -176,9 +167,9 @@ def _room_for(shape: tuple[int, int, int, int], source: str) -> NDArray[np.uint8
         return np.empty(shape, dtype=np.uint8)
     except MemoryError as error:
         raise InvalidDataError(
-            f"{source} has {n:,} images, which take {math.prod(shape) / 2**30:,.1f} GB with {_said((height, width))} "
-            f"pixels and {channels} channels, more than the {MAX_ARRAY_BYTES // 2**30} GB that are read or than this "
-            "machine has; lower --size, or give fewer images."
+            f"{source.where} has {n:,} images, which take {math.prod(shape) / 2**30:,.1f} GB with "
+            f"{_said((height, width))} pixels and {channels} channels, more than the {MAX_ARRAY_BYTES // 2**30} GB "
+            "that are read or than this machine has; lower --size, or give fewer images."
         ) from error
 
 

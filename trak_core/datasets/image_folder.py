@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trak_core.datasets.image_examples import FoundImage, ImageSettings, images_from, read_headers
-from trak_core.datasets.placing import Example, split_kind
+from trak_core.datasets.image_examples import ImageExample, ImageForm, images_from, read_headers
+from trak_core.datasets.placing import DataSource, Example, split_kind
 from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
 from trak_core.modalities.raw import LeftOut, RawData
@@ -28,14 +28,13 @@ def read_image_folder(
     """The images in `PATH/<class>/<image>`, or in `PATH/train/<class>/<image>` and `PATH/test/<class>/<image>`.
 
     A zip file of such folders is read without unpacking it. Without a test folder, `val` or `validation` serves as one,
-    and without that some train images are put aside. What is no image, or damaged, is left out and listed.
+    and without that some train images are held out. What is no image, or damaged, is left out and listed.
 
     Args:
         path: of the folder or zip file.
-        size: height and width of all images in pixels, one number for a square; None to keep the size that all have,
-            if it is at most 64 on the longer side, and otherwise to take 64.
-        channels: 1 for grey, 3 for colours; None for grey where all images are.
-        test_share: of each class, put aside where there is no test folder.
+        size: see `ImageForm`.
+        channels: see `ImageForm`.
+        test_share: of each class, held out where there is no test folder.
         seed: of that draw.
         on_progress: called with the number of steps done and of all steps.
 
@@ -44,60 +43,56 @@ def read_image_folder(
         InvalidDataError: there is no such folder or zip file, or it has one class only.
         InvalidSettingError: `size`, `channels` or `test_share` cannot be.
     """
-    path, settings = Path(path), ImageSettings(size, channels, test_share, seed)
+    path, form = Path(path), ImageForm(size, channels)
     with open_source(path) as listing:
+        name = tidy((path if path.is_dir() else path.with_suffix("")).resolve().name)
+        source = DataSource(name, str(path), test_share, seed)
         n_files = len(listing.files)
         examples = [Example(file.where, file.content, None) for file in listing.files]
-        found, without_header = read_headers(examples, lambda n_done: on_progress(n_done, 2 * n_files))
-        images, without_class, notes = _sort_into_classes(found)
-        left_out = [*listing.left_out, *without_header, *without_class]
+        items = read_headers(examples, lambda n_done: on_progress(n_done, 2 * n_files))
+        images, left_out, notes = _sort_into_classes([item for item in items if isinstance(item, ImageExample)])
+        left_out = [*listing.left_out, *(item for item in items if isinstance(item, LeftOut)), *left_out]
         if not images:
             first = f" ({left_out[0].where}: {left_out[0].why})" if left_out else ""
             raise EmptyDataError(
                 f"{path} holds no image that can be read in a folder for its class{first}; lay images out as "
                 f"{path}/<class>/<image>, in PNG or JPEG."
             )
-        class_names = sorted({image.example.label for image in images}, key=natural_key)
+        class_names = sorted({image.label for image in images}, key=natural_key)
         number = {name: label for label, name in enumerate(class_names)}
         raw = images_from(
-            tidy((path if path.is_dir() else path.with_suffix("")).resolve().name),
-            str(path),
-            [replace(one, example=replace(one.example, label=number[one.example.label])) for one in images],
-            settings,
-            class_names,
+            [replace(image, label=number[image.label]) for image in images],
+            replace(source, class_names=class_names),
+            form,
+            notes,
             lambda n_done: on_progress(n_files + n_done, 2 * n_files),
         )
     on_progress(2 * n_files, 2 * n_files)
-    left_out += raw.left_out
-    return replace(
-        raw,
-        left_out=tuple(sorted(left_out, key=lambda one: natural_key(one.where))),
-        notes=(*notes, *raw.notes, *_about_small_classes(raw)),
-    )
+    left_out = sorted((*left_out, *raw.left_out), key=lambda one: natural_key(one.where))
+    return replace(raw, left_out=tuple(left_out), notes=(*raw.notes, *_about_small_classes(raw)))
 
 
-def _sort_into_classes(found: Sequence[FoundImage]) -> tuple[list[FoundImage], list[LeftOut], list[str]]:
+def _sort_into_classes(found: Sequence[ImageExample]) -> tuple[list[ImageExample], list[LeftOut], list[str]]:
     """The images that lie in a class folder, with its name and their split, class by class; the others; and notes."""
-    paths = [image.example.where.split("/") for image in found]
+    paths = [image.where.split("/") for image in found]
     above, splits = _find_layout(paths)
     notes = [f"The class folders are those in {'/'.join(above)!r}."] if above else []
-    images: list[FoundImage] = []
+    images: list[ImageExample] = []
     left_out: list[LeftOut] = []
     unused: Counter[str] = Counter()
     for image, path in zip(found, paths, strict=True):
         inner = path[len(above) :] if path[: len(above)] == above else path[:1]
         split = split_kind(inner[0]) if splits else None
         if splits and len(inner) > 1 and split is None:
-            left_out.append(LeftOut(image.example.where, "this image lies in neither the train nor the test folder"))
+            left_out.append(LeftOut(image.where, "this image lies in neither the train nor the test folder"))
         elif split == "validation" and "test" in splits:
             unused[inner[0]] += 1
         elif len(inner) < (3 if splits else 2):
-            left_out.append(LeftOut(image.example.where, "this image lies in no class folder"))
+            left_out.append(LeftOut(image.where, "this image lies in no class folder"))
         else:
-            class_name = inner[1] if splits else inner[0]
-            images.append(replace(image, example=replace(image.example, label=class_name, split=split)))
+            images.append(replace(image, label=inner[1] if splits else inner[0], split=split))
     notes += [f"The images in {name!r} ({n:,}) are not used; the test folder is there." for name, n in unused.items()]
-    return sorted(images, key=lambda image: natural_key(image.example.label)), left_out, notes
+    return sorted(images, key=lambda image: natural_key(image.label)), left_out, notes
 
 
 def _find_layout(paths: Sequence[list[str]]) -> tuple[list[str], set[str]]:

@@ -30,8 +30,6 @@ from trak_core.modalities.raw import RawData
 
 Progress = Callable[[int, int], object]
 """Told of the steps done and of all steps."""
-HELD_OUT = 0.2
-"""Share of each class that is held out where there are no test examples."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +61,13 @@ class DataKind:
         return next((name for name in named if name in self.modalities), self.modalities[0])
 
 
-def _share(options: Mapping[str, Any]) -> float:
-    share = options.get("test_share")
-    return HELD_OUT if share is None else float(share)
-
-
 # Readers are imported when something is read: they bring libraries along that take a while.
 
 
 def _read_image_folder(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
     from trak_core.datasets.image_folder import read_image_folder
 
-    return read_image_folder(path, options.get("size"), options.get("channels"), _share(options), seed, on_progress)
+    return read_image_folder(path, seed=seed, on_progress=on_progress, **options)
 
 
 def _read_image_arrays(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
@@ -85,7 +78,7 @@ def _read_image_arrays(path: Path, options: Mapping[str, Any], seed: int, on_pro
     from trak_core.datasets.text_files import file_errors
 
     if path.suffix.lower() == ".npz":
-        return read_npz(path, _share(options), seed)
+        return read_npz(path, seed=seed, **options)
     with file_errors(path):
         is_there = path.exists()
     if not is_there:
@@ -98,39 +91,19 @@ def _read_image_arrays(path: Path, options: Mapping[str, Any], seed: int, on_pro
 def _read_table(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
     from trak_core.datasets.table import read_table
 
-    return read_table(
-        path,
-        options["text"],
-        options["label"],
-        split_column=options.get("split"),
-        test_path=options.get("test"),
-        test_share=_share(options),
-        seed=seed,
-        has_header=not options.get("no_header"),
-        delimiter=options.get("delimiter"),
-        encoding=options.get("encoding"),
-    )
+    return read_table(path, seed=seed, **options)
 
 
 def _table_columns(path: Path, options: Mapping[str, Any]) -> list[str]:
     from trak_core.datasets.table import table_columns
 
-    return table_columns(path, not options.get("no_header"), None, options.get("encoding"))
+    return table_columns(path, bool(options.get("no_header")), options.get("encoding"))
 
 
 def _read_hf_dataset(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
     from trak_core.datasets.hf_directory import read_hf_directory
 
-    return read_hf_directory(
-        path,
-        text_column=options.get("text"),
-        image_column=options.get("image"),
-        label_column=options.get("label"),
-        size=options.get("size"),
-        channels=options.get("channels"),
-        test_share=_share(options),
-        seed=seed,
-    )
+    return read_hf_directory(path, seed=seed, **options)
 
 
 def _hf_columns(path: Path, options: Mapping[str, Any]) -> list[str]:

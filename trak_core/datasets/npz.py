@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays
+from trak_core.datasets.placing import DataSource
 from trak_core.datasets.sources import check_packing
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
@@ -36,7 +37,7 @@ def read_npz(path: Path | str, test_share: float = 0.2, seed: int = 0) -> RawDat
 
     Args:
         path: of the file.
-        test_share: of each class, put aside where there are no test images.
+        test_share: of each class, held out where there are no test images.
         seed: of that draw.
 
     Raises:
@@ -54,7 +55,7 @@ def read_npz(path: Path | str, test_share: float = 0.2, seed: int = 0) -> RawDat
             parts.append(_part(path, arrays, images, labels, split))
     if layout is None:
         parts.append(_part(path, arrays, *TOGETHER, _flat(path, SPLIT, arrays[SPLIT]) if SPLIT in arrays else None))
-    return from_arrays(path.stem, path, parts, names, test_share, seed)
+    return from_arrays(parts, DataSource(path.stem, str(path), test_share, seed, names))
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.rows import counted
-from trak_core.datasets.splitting import check_classes, check_share, split_note, split_off
+from trak_core.datasets.splitting import check_classes, check_share, split_off
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError
-from trak_core.modalities.raw import LeftOut
+from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
 SPLITS = {
     "train": ("train", "training"),
@@ -32,106 +32,110 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Examples in their splits."""
+class DataSource:
+    """Where examples come from, and how test examples are held out where the source has none.
 
-    class_names: tuple[str, ...]  # of the labels 0, 1, ..
-    train: list[Example]  # in the order of the source
-    train_labels: NDArray[np.int64]  # int64 `[n_train]`
-    test: list[Example]  # likewise
-    test_labels: NDArray[np.int64]  # int64 `[n_test]`
-    left_out: tuple[LeftOut, ...]  # examples without a label, a known split or a class to learn
-    notes: tuple[str, ...]  # what was decided, a sentence each
+    Raises:
+        InvalidDataError: two classes have the same name.
+        InvalidSettingError: `test_share` is not between 0 and 1.
+    """
+
+    name: str  # of the data set
+    where: str  # the folder or file, for messages
+    test_share: float = 0.2  # of each class, held out where there is no test split
+    seed: int = 0  # of that draw
+    # where the source names the classes; labels are numbers from 0 then, and -1 stands for a missing one
+    class_names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        check_share(self.test_share)
+        if self.class_names is not None and len(set(self.class_names)) < len(self.class_names):
+            raise InvalidDataError(f"{self.where} gives two classes the same name; give each class a name of its own.")
 
 
-def place(
-    examples: Sequence[Example],
-    source: str,
-    test_share: float,
-    seed: int,
-    class_names: Sequence[str] | None = None,
-) -> Placed:
-    """The examples with numbered labels, in a train and a test split.
+def place(items: Sequence[Example | LeftOut], source: DataSource, modality: str, notes: Sequence[str] = ()) -> RawData:
+    """The examples with numbered labels, in a train and a test split; contents are lists of theirs.
 
-    Without a test split that has labels, a validation split serves as one; without either, some train examples are put
-    aside.
+    Without a test split that has labels, a validation split serves as one; without either, some train examples are
+    held out. Examples without a label, a known split or a class to learn join those that were left out before.
 
     Args:
-        examples: in the order of the source.
-        source: for messages.
-        test_share: of each class, put aside where there is no test split.
-        seed: of that draw.
-        class_names: where the source names them; labels are numbers from 0 then, and -1 stands for a missing one.
+        items: examples and what was left out, in the order of the source.
+        source: of all of them.
+        modality: name of their modality.
+        notes: what the reader decided before, a sentence each.
 
     Raises:
         EmptyDataError: no example, or none of the train split, has a label.
-        InvalidDataError: there is one class only, or two have the same name.
-        InvalidSettingError: `test_share` is not between 0 and 1.
+        InvalidDataError: there is one class only.
         LabelError: the labels name no classes, or too many.
     """
-    check_share(test_share)
-    if class_names is not None and len(set(class_names)) < len(class_names):
-        raise InvalidDataError(f"{source} gives two classes the same name; give each class a name of its own.")
-    names, numbers = _number(examples, class_names, source)
-    left_out: dict[int, str] = {}
+    examples = [item for item in items if isinstance(item, Example)]
+    names, numbers = _number(examples, source)
+    why: dict[int, str] = {}
     rows: dict[str, list[int]] = {"train": [], "test": [], "validation": []}
     unlabelled: dict[str, list[int]] = {kind: [] for kind in rows}
     for row, example in enumerate(examples):
         if (kind := split_kind(example.split)) is not None:
             (rows if numbers[row] >= 0 else unlabelled)[kind].append(row)
         else:
-            left_out[row] = _why_in_no_split(example.split)
+            why[row] = _why_in_no_split(example.split)
 
     test_kind = "validation" if rows["validation"] and not rows["test"] else "test"
-    notes = _about_splits(rows, unlabelled)
+    notes = [*notes, *_about_splits(rows, unlabelled)]
     for row in unlabelled["train"] + (unlabelled[test_kind] if rows[test_kind] else []):
-        left_out[row] = _why_no_class(examples[row].label, class_names)
+        why[row] = _why_no_class(examples[row].label, source.class_names)
     train, test = np.array(rows["train"], dtype=np.int64), np.array(rows[test_kind], dtype=np.int64)
     if not len(train):
-        raise EmptyDataError(f"{source} has no example with a label to train on; give some.")
-    check_classes(source, names, numbers[train])
+        raise EmptyDataError(f"{source.where} has no example with a label to train on; give some.")
+    check_classes(source.where, names, numbers[train])
     if len(test):
         is_known = np.isin(numbers[test], numbers[train])
-        left_out |= {row: f"no train example has the class {names[numbers[row]]!r}" for row in test[~is_known]}
+        why |= {row: f"no train example has the class {names[numbers[row]]!r}" for row in test[~is_known]}
         test = test[is_known]
         if not len(test):
-            raise EmptyDataError(f"{source}: no test example is of a class that train examples have; check the labels.")
+            raise EmptyDataError(
+                f"{source.where}: no test example is of a class that train examples have; check the labels."
+            )
     else:
-        kept, aside = split_off(numbers[train], test_share, seed)
-        train, test = train[kept], train[aside]
+        kept, held_out = split_off(numbers[train], source.test_share, source.seed)
+        train, test = train[kept], train[held_out]
         if not len(test):
-            raise InvalidDataError(f"{source} has one example of each class, and two or more are needed; add some.")
-        notes.append(split_note("test split", test_share))
+            raise InvalidDataError(
+                f"{source.where} has one example of each class, and two or more are needed; add some."
+            )
+        share = f"{100 * source.test_share:g}%"
+        notes.append(f"There is no test split; {share} of each class were held out as test examples.")
 
-    found, order = np.unique(numbers[train], return_inverse=True)
+    found, labels = np.unique(numbers[train], return_inverse=True)
     if len(found) > MAX_CLASSES:
         raise LabelError(
-            f"{source} has {len(found):,} classes, and at most {MAX_CLASSES:,} are read; put some together."
+            f"{source.where} has {len(found):,} classes, and at most {MAX_CLASSES:,} are read; put some together."
         )
-    if class_names is not None and len(found) < len(names):
+    if source.class_names is not None and len(found) < len(names):
         notes.append(f"{len(names) - len(found):,} of the {len(names):,} classes have no train example.")
-    return Placed(
+    lost = {id(examples[row]): LeftOut(examples[row].where, reason) for row, reason in why.items()}
+    left_out = (item if isinstance(item, LeftOut) else lost.get(id(item)) for item in items)
+    return RawData(
+        name=source.name,
+        modality=modality,
         class_names=tuple(names[number] for number in found),
-        train=[examples[row] for row in train],
-        train_labels=order.astype(np.int64),
-        test=[examples[row] for row in test],
-        test_labels=np.searchsorted(found, numbers[test]).astype(np.int64),
-        left_out=tuple(LeftOut(examples[row].where, left_out[row]) for row in sorted(left_out)),
+        train=RawSplit([examples[row].content for row in train], labels.astype(np.int64)),
+        test=RawSplit([examples[row].content for row in test], np.searchsorted(found, numbers[test]).astype(np.int64)),
+        left_out=tuple(one for one in left_out if one is not None),
         notes=tuple(notes),
     )
 
 
-def _number(
-    examples: Sequence[Example], class_names: Sequence[str] | None, source: str
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def _number(examples: Sequence[Example], source: DataSource) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The names of the classes, and int64 `[n]`: the class of each example, -1 where it has none."""
     labels = [example.label for example in examples]
-    if class_names is None:
-        names, numbers = name_classes(labels, [example.where for example in examples], source)
+    if source.class_names is None:
+        names, numbers = name_classes(labels, [example.where for example in examples], source.where)
         return names, np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
-    n_classes = len(class_names)
+    n_classes = len(source.class_names)
     known = [label if isinstance(label, int) and 0 <= label < n_classes else -1 for label in labels]
-    return tuple(class_names), np.array(known, dtype=np.int64)
+    return tuple(source.class_names), np.array(known, dtype=np.int64)
 
 
 def split_kind(split: str | None) -> str | None:

@@ -51,25 +51,23 @@ def open_source(path: Path) -> Iterator[Listing]:
     Raises:
         InvalidDataError: there is nothing at the path, it is something else, or the archive cannot be read.
     """
-    files: list[SourceFile] = []
-    left_out: list[LeftOut] = []
     with file_errors(path):
         is_folder, is_file = path.is_dir(), path.is_file()
     if is_folder:
-        _list_folder(path, files, left_out)
-        yield _in_order(files, left_out)
+        yield _listing(_list_folder(path))
     elif is_file:
         with _open_zip(path) as archive:
-            _list_zip(archive, files, left_out)
-            yield _in_order(files, left_out)
+            yield _listing(_list_zip(archive))
     else:
         raise InvalidDataError(f"there is no folder or zip file {path}; check the path.")
 
 
-def _in_order(files: list[SourceFile], left_out: list[LeftOut]) -> Listing:
-    files.sort(key=lambda file: natural_key(file.where))
-    left_out.sort(key=lambda one: natural_key(one.where))
-    return Listing(tuple(files), tuple(left_out))
+def _listing(found: Iterator[SourceFile | LeftOut]) -> Listing:
+    items = sorted(found, key=lambda one: natural_key(one.where))
+    return Listing(
+        tuple(one for one in items if isinstance(one, SourceFile)),
+        tuple(one for one in items if isinstance(one, LeftOut)),
+    )
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -94,7 +92,7 @@ def is_clutter(name: str) -> bool:
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
-def _list_folder(root: Path, files: list[SourceFile], left_out: list[LeftOut]) -> None:
+def _list_folder(root: Path) -> Iterator[SourceFile | LeftOut]:
     inside = root.resolve()
     waiting = [(root, "")]
     while waiting:
@@ -103,18 +101,18 @@ def _list_folder(root: Path, files: list[SourceFile], left_out: list[LeftOut]) -
             with os.scandir(folder) as entries:
                 found = [entry for entry in entries if not is_clutter(entry.name)]
         except OSError as error:
-            left_out.append(LeftOut(prefix or ".", f"this folder cannot be opened ({error.strerror})"))
+            yield LeftOut(prefix or ".", f"this folder cannot be opened ({error.strerror})")
             continue
         for entry in found:
             where = prefix + tidy(entry.name)
             if entry.is_symlink() and (why := _why_not_followed(Path(entry.path), inside)):
-                left_out.append(LeftOut(where, why))
+                yield LeftOut(where, why)
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append((Path(entry.path), f"{where}/"))
             elif entry.is_file():
-                files.append(SourceFile(where, partial(Path, entry.path)))
+                yield SourceFile(where, partial(Path, entry.path))
             else:
-                left_out.append(LeftOut(where, "this is neither a file nor a folder"))
+                yield LeftOut(where, "this is neither a file nor a folder")
 
 
 def _why_not_followed(link: Path, inside: Path) -> str | None:
@@ -151,7 +149,7 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _list_zip(archive: zipfile.ZipFile, files: list[SourceFile], left_out: list[LeftOut]) -> None:
+def _list_zip(archive: zipfile.ZipFile) -> Iterator[SourceFile | LeftOut]:
     seen: set[str] = set()
     for member in archive.infolist():
         name = _name(member)
@@ -160,15 +158,10 @@ def _list_zip(archive: zipfile.ZipFile, files: list[SourceFile], left_out: list[
             continue
         where = "/".join(parts)
         if why := _why_not_unpacked(member, name, member.filename in seen):
-            left_out.append(LeftOut(where, why))
+            yield LeftOut(where, why)
         else:
-            files.append(SourceFile(where, partial(_unpacked, archive, member)))
+            yield SourceFile(where, partial(_unpacked, archive, member))
         seen.add(member.filename)
-
-
-def is_capped(member: zipfile.ZipInfo) -> bool:
-    """Whether a member never unpacks to more than is asked for."""
-    return member.compress_type in CAPPED
 
 
 def check_packing(archive: zipfile.ZipFile, path: Path) -> None:
@@ -178,7 +171,7 @@ def check_packing(archive: zipfile.ZipFile, path: Path) -> None:
         InvalidDataError: there is one.
     """
     for member in archive.infolist():
-        if not is_capped(member):
+        if member.compress_type not in CAPPED:
             raise InvalidDataError(
                 f"{path}: {tidy(member.filename)!r} is packed in another way than deflate; write the file anew with "
                 "numpy.savez or numpy.savez_compressed."
@@ -204,13 +197,11 @@ def _why_not_unpacked(member: zipfile.ZipInfo, name: str, is_repeated: bool) -> 
         return "this is a link" if kind == stat.S_IFLNK else "this is neither a file nor a folder"
     if member.flag_bits & 0x1:
         return "this file is encrypted"
-    if not is_capped(member):
+    if member.compress_type not in CAPPED:
         return "this file is packed in another way than deflate"
     if member.file_size > MAX_MEMBER_BYTES:
-        return (
-            f"this file unpacks to {member.file_size / 2**20:,.0f} MB, and at most {MAX_MEMBER_BYTES // 2**20} MB are "
-            "read"
-        )
+        n_mb, most = member.file_size / 2**20, MAX_MEMBER_BYTES // 2**20
+        return f"this file unpacks to {n_mb:,.0f} MB, and at most {most} MB are read"
     if is_repeated:
         return "the archive holds this name twice"
     if name.casefold().endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")):

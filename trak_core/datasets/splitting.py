@@ -1,4 +1,4 @@
-"""Test examples put aside where data come without any."""
+"""Test examples held out where data come without any."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,14 @@ from trak_core.seeds import derive_seed
 
 
 def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows to train on and the rows put aside as test examples: two int64 arrays in ascending order.
+    """The rows to train on and the rows held out as test examples: two int64 arrays in ascending order.
 
     Each class with two or more examples gives at least one and keeps at least one; a single one stays in train. What
     is drawn from one class does not depend on the others.
 
     Args:
         labels: int64 `[n]`.
-        share: of each class, between 0 and 1, that is put aside.
+        share: of each class, between 0 and 1, that is held out.
         seed: of the draw.
 
     Raises:
@@ -27,9 +27,8 @@ def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArr
         rows = np.flatnonzero(labels == label)
         if len(rows) > 1:
             n_test = min(max(round(share * len(rows)), 1), len(rows) - 1)
-            is_test[np.random.default_rng(derive_seed(seed, "test split", int(label))).permutation(rows)[:n_test]] = (
-                True
-            )
+            shuffled = np.random.default_rng(derive_seed(seed, "test split", int(label))).permutation(rows)
+            is_test[shuffled[:n_test]] = True
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
@@ -65,16 +64,6 @@ def check_share(share: float) -> None:
     """
     if not 0 < share < 1:
         raise InvalidSettingError(f"the share of test examples is {share}; give a number between 0 and 1, such as 0.2.")
-
-
-def split_note(source: str, share: float) -> str:
-    """The sentence that says that test examples were put aside.
-
-    Args:
-        source: what is missing, such as "test folder".
-        share: of each class.
-    """
-    return f"There is no {source}; {100 * share:g}% of each class were put aside as test examples."
 
 
 def check_classes(source: object, class_names: tuple[str, ...], labels: NDArray[np.int64]) -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from trak_core.datasets.csv_rows import csv_columns, read_csv_rows
 from trak_core.datasets.duckdb_rows import json_columns, parquet_columns, read_json_rows, read_parquet_rows
-from trak_core.datasets.placing import Example, place
+from trak_core.datasets.placing import DataSource, Example, place
 from trak_core.datasets.rows import Row, Rows
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
-from trak_core.modalities.raw import LeftOut, RawData, RawSplit
+from trak_core.modalities.raw import LeftOut, RawData
 
 MAX_CHARACTERS = 1_000_000
 """Of a text."""
@@ -20,13 +19,13 @@ PARQUET = (".parquet", ".pq")
 
 def read_table(
     path: Path | str,
-    text_column: str,
-    label_column: str,
-    split_column: str | None = None,
-    test_path: Path | str | None = None,
+    text: str,
+    label: str,
+    split: str | None = None,
+    test: Path | str | None = None,
     test_share: float = 0.2,
     seed: int = 0,
-    has_header: bool = True,
+    no_header: bool = False,
     delimiter: str | None = None,
     encoding: str | None = None,
 ) -> RawData:
@@ -37,13 +36,13 @@ def read_table(
 
     Args:
         path: of the table.
-        text_column: the name of the column of texts; in a CSV file without a header, its number from 1.
-        label_column: likewise, of labels: names, whole numbers, or true and false.
-        split_column: likewise, of words that say whether a row is for train, test, or validation (dev).
-        test_path: of a second table with the same columns, of test examples.
-        test_share: of each class, put aside where no split or table is given.
+        text: the name of the column of texts; in a CSV file without a header, its number from 1.
+        label: likewise, of labels: names, whole numbers, or true and false.
+        split: likewise, of words that say whether a row is for train, test, or validation (dev).
+        test: path of a second table with the same columns, of test examples.
+        test_share: of each class, held out where no split or table is given.
         seed: of that draw.
-        has_header: whether the first row of a CSV file holds the names of the columns.
+        no_header: whether the first row of a CSV file is an example already.
         delimiter: between the fields of a CSV file; None for the one of comma, tab, `;` and `|` that suits.
         encoding: of a CSV file, such as "latin-1"; None for UTF-8, or what a mark at the beginning says.
 
@@ -53,27 +52,24 @@ def read_table(
         InvalidSettingError: a setting that cannot be.
         LabelError: the labels are decimal numbers, or too many to be classes.
     """
-    columns = [text_column, label_column] + ([] if split_column is None else [split_column])
+    columns = [text, label] + ([] if split is None else [split])
     if len(set(columns)) < len(columns):
         raise InvalidSettingError(f"the columns given are {', '.join(columns)}; give a column of its own for each.")
-    if split_column is not None and test_path is not None:
-        raise InvalidSettingError(
-            f"split_column is {split_column!r} and test_path is {str(test_path)!r}; give one of the two."
-        )
+    if split is not None and test is not None:
+        raise InvalidSettingError(f"split is {split!r} and test is {str(test)!r}; give one of the two.")
     path = Path(path)
+    source = DataSource(_name(path), str(path), test_share, seed)
     items: list[Example | LeftOut] = []
     notes: list[str] = []
-    tables = [(path, None)] if test_path is None else [(path, "train"), (Path(test_path), "test")]
-    for table, split in tables:
-        rows = _read_rows(table, columns, has_header, delimiter, encoding)
-        items += [_example(item, split, split_column) for item in rows.items]
+    tables = [(path, None)] if test is None else [(path, "train"), (Path(test), "test")]
+    for table, name in tables:
+        rows = _read_rows(table, columns, not no_header, delimiter, encoding)
+        items += [_example(item, name, split is not None) for item in rows.items]
         notes += rows.notes
-    return texts_of(_name(path), items, str(path), notes, test_share, seed)
+    return texts_of(items, source, notes)
 
 
-def table_columns(
-    path: Path, has_header: bool = True, delimiter: str | None = None, encoding: str | None = None
-) -> list[str]:
+def table_columns(path: Path, no_header: bool = False, encoding: str | None = None) -> list[str]:
     """The names of the columns of a table, without reading it whole; see `read_table`.
 
     Raises:
@@ -83,56 +79,21 @@ def table_columns(
     """
     kind = _kind(path)
     if kind == CSV:
-        return csv_columns(path, has_header, delimiter, encoding)
+        return csv_columns(path, not no_header, encoding)
     return json_columns(path) if kind == JSON else parquet_columns(path)
 
 
-def texts_of(
-    name: str,
-    items: Sequence[Example | LeftOut],
-    source: str,
-    notes: Sequence[str],
-    test_share: float,
-    seed: int,
-    class_names: Sequence[str] | None = None,
-) -> RawData:
-    """Examples of texts as data; those without a text are left out.
-
-    Args:
-        name: of the data.
-        items: examples, and what was left out before, in the order of the source.
-        source: for messages.
-        notes: that there are already.
-        test_share: see `place`.
-        seed: see `place`.
-        class_names: see `place`.
+def texts_of(items: Sequence[Example | LeftOut], source: DataSource, notes: Sequence[str]) -> RawData:
+    """Examples of texts as data, see `place`; those without a text are left out too.
 
     Raises:
         EmptyDataError: no example has a text.
-        InvalidDataError: see `place`.
     """
-    left_out: list[LeftOut] = []
-    examples: list[Example] = []
-    for item in items:
-        if isinstance(item, LeftOut):
-            left_out.append(item)
-        elif why := _why_no_text(item.content):
-            left_out.append(LeftOut(item.where, why))
-        else:
-            examples.append(item)
-    if not examples:
-        raise EmptyDataError(f"{source} has no row that can be used: {left_out[0].where}: {left_out[0].why}.")
-    order = {item.where: number for number, item in enumerate(items)}
-    placed = place(examples, source, test_share, seed, class_names)
-    return RawData(
-        name=name,
-        modality="text",
-        class_names=placed.class_names,
-        train=RawSplit([example.content for example in placed.train], placed.train_labels),
-        test=RawSplit([example.content for example in placed.test], placed.test_labels),
-        left_out=tuple(sorted((*left_out, *placed.left_out), key=lambda one: order[one.where])),
-        notes=(*notes, *placed.notes),
-    )
+    checked = [_without_text(item) or item for item in items]
+    if not any(isinstance(item, Example) for item in checked):
+        first = next(item for item in checked if isinstance(item, LeftOut))
+        raise EmptyDataError(f"{source.where} has no row that can be used: {first.where}: {first.why}.")
+    return place(checked, source, "text", notes)
 
 
 def _name(path: Path) -> str:
@@ -160,21 +121,25 @@ def _kind(path: Path) -> tuple[str, ...]:
     )
 
 
-def _example(item: Row | LeftOut, split: str | None, split_column: str | None) -> Example | LeftOut:
+def _example(item: Row | LeftOut, split: str | None, has_split: bool) -> Example | LeftOut:
     if isinstance(item, LeftOut):
         return item
     text, label, *named = item.values
-    if split_column is not None:
+    if has_split:
         split = "" if named[0] is None else str(named[0])
     return Example(item.where, text, label, split)
 
 
-def _why_no_text(content: Any) -> str | None:
-    """Why something is no text to learn from; None if it is one."""
+def _without_text(item: Example | LeftOut) -> LeftOut | None:
+    """Why an example has no text to learn from; None if it has one."""
+    if isinstance(item, LeftOut):
+        return item
+    content = item.content
     if content is None or (isinstance(content, str) and not content.strip()):
-        return "it has no text"
+        return LeftOut(item.where, "it has no text")
     if not isinstance(content, str):
-        return f"its text is {str(content)[:40]!r}, which is no string but of the type {type(content).__name__}"
+        kind = type(content).__name__
+        return LeftOut(item.where, f"its text is {str(content)[:40]!r}, which is no string but of the type {kind}")
     if len(content) > MAX_CHARACTERS:
-        return f"its text has {len(content):,} characters, and at most {MAX_CHARACTERS:,} are read"
+        return LeftOut(item.where, f"its text has {len(content):,} characters, and at most {MAX_CHARACTERS:,} are read")
     return None

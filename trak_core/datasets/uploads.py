@@ -1,5 +1,6 @@
 """Files that people hand over through a browser, kept where builds can read them again."""
 
+import filecmp
 import os
 import re
 import shutil
@@ -85,19 +86,9 @@ def _under_free_name(temporary: Path, wanted: Path) -> Path:
         try:
             target.open("xb").close()  # fails where the name is taken, also just now by somebody else
         except FileExistsError:
-            if _same(temporary, target):
+            if target.is_file() and filecmp.cmp(temporary, target, shallow=False):
                 return target
         else:
             temporary.replace(target)
             return target
     raise InvalidDataError(f"{wanted.parent} holds too many files called {wanted.name}; delete those not needed.")
-
-
-def _same(one: Path, other: Path) -> bool:
-    if not other.is_file() or one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as left, other.open("rb") as right:
-        while chunk := left.read(2**20):
-            if chunk != right.read(2**20):
-                return False
-    return True

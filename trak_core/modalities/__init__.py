@@ -1,12 +1,11 @@
 """Kinds of examples: images, texts, numbers. What differs between them lies here and nowhere else."""
 
-from trak_core.modalities.dataset import Dataset, Split
-from trak_core.modalities.encoding import Encoding, Learner
+from trak_core.modalities.dataset import Dataset, Split, prepare
+from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.new_input import Draw, Field, NewInput, NewInputReader, Type, Upload
-from trak_core.modalities.preparing import prepare
 from trak_core.modalities.raw import LeftOut, RawData, RawSplit
-from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyModel
+from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
 from trak_core.modalities.registry import (
     MODALITIES,
     encoding_metadata,
@@ -22,8 +21,6 @@ __all__ = [
     "Draw",
     "Encoding",
     "Field",
-    "HowTrained",
-    "Learner",
     "LeftOut",
     "Modality",
     "ModelLibrary",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import fields
+from typing import Any, ClassVar, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +49,20 @@ class Encoding(ABC):
             contents: of `n` examples, as their modality has them.
         """
 
-    @abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """All that makes up the encoding, in types that JSON has; without its kind."""
+        """All that makes up the encoding, in types that JSON has; without its kind. By default the dataclass fields."""
+        values = {name: getattr(self, name) for name in self._field_names()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
-    @abstractmethod
     def from_metadata(cls, kept: Mapping[str, Any]) -> Self:
         """The encoding exactly as it was when `metadata` was asked; whatever is missing may raise anything."""
+        values = {name: kept[name] for name in cls._field_names()}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @classmethod
+    def _field_names(cls) -> list[str]:
+        return [field.name for field in fields(cast("Any", cls))]
 
     def sizes(self) -> dict[str, int]:
         """The sizes that a model for such inputs has to know, by name."""

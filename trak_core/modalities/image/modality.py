@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,36 +12,21 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidDataError
 from trak_core.media import Medium, Picture, first_picture
 from trak_core.modalities.encoding import Encoding
-from trak_core.modalities.image.inputs_as_pictures import inputs_as_pictures
 from trak_core.modalities.image.new_image import NewImages
-from trak_core.modalities.image.pixels import Pixels, read_thumbnails, thumbnail
+from trak_core.modalities.image.pixels import Pixels, inputs_as_pictures, read_thumbnails, thumbnail
 from trak_core.modalities.image.torchvision_models import Torchvision
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.ready_model import HowTrained, ReadyModel
-
-if TYPE_CHECKING:
-    from torch import nn
 
 SMALL_GREY = 32
 """Grey images of up to so many pixels a side are told apart well by a network without convolutions."""
 
 
-def _mlp(sizes: Mapping[str, int]) -> nn.Module:
-    from trak_core.modalities.image.networks import small_mlp
+def _networks() -> Any:
+    """The module, imported when a model is made: torch takes seconds."""
+    from trak_core.modalities.image import networks
 
-    return small_mlp(math.prod(sizes[name] for name in Pixels.size_names), sizes["n_classes"])
-
-
-def _cnn(sizes: Mapping[str, int]) -> nn.Module:
-    from trak_core.modalities.image.networks import CompactCnn
-
-    return CompactCnn(sizes["channels"], sizes["n_classes"])
-
-
-def _resnet9(sizes: Mapping[str, int]) -> nn.Module:
-    from trak_core.modalities.image.networks import ResNet9
-
-    return ResNet9(sizes["channels"], sizes["n_classes"])
+    return networks
 
 
 class ImageModality(Modality):
@@ -52,13 +37,27 @@ class ImageModality(Modality):
     plural = "images"
     encodings = (Pixels,)
     models = (
-        ReadyModel("mlp", "one hidden layer", Pixels.kind, _mlp, HowTrained(20, 100, 0.05, 0.002)),
-        ReadyModel("cnn", "two convolutions", Pixels.kind, _cnn, HowTrained(12, 50, 0.05, 0.002)),
+        ReadyModel(
+            "mlp",
+            "one hidden layer",
+            Pixels.kind,
+            lambda sizes: _networks().small_mlp(
+                math.prod(sizes[name] for name in Pixels.size_names), sizes["n_classes"]
+            ),
+            HowTrained(20, 100, 0.05, 0.002),
+        ),
+        ReadyModel(
+            "cnn",
+            "two convolutions",
+            Pixels.kind,
+            lambda sizes: _networks().CompactCnn(sizes["channels"], sizes["n_classes"]),
+            HowTrained(12, 50, 0.05, 0.002),
+        ),
         ReadyModel(
             "resnet9",
             "a residual network of nine layers, for a GPU",
             Pixels.kind,
-            _resnet9,
+            lambda sizes: _networks().ResNet9(sizes["channels"], sizes["n_classes"]),
             HowTrained(16, 128, 0.05, 0.0005),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trak_core.errors import InvalidDataError
+from trak_core.inputs import leaves
 from trak_core.modalities.encoding import Encoding
 
 WHITE = 255.0
 LEAST_DEVIATION = 1e-3
 """Where all train pixels of a channel are the same there is nothing to standardise by."""
+ENLARGED = 64
+"""Pixels that small images are enlarged to, by whole factors, so that browsers do not blur them."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,18 @@ class Pixels(Encoding):
     @classmethod
     def learn(cls, contents: NDArray[np.uint8], source: str) -> Pixels:
         """The size of the images, and mean and deviation of their channels."""
-        return measure_pixels(contents)
+        # From counts of the 256 tones, so that nothing large is made of the pixels.
+        tones = np.arange(256) / WHITE
+        means, deviations = [], []
+        for channel in range(contents.shape[-1]):
+            counts = np.zeros(256)
+            for start in range(0, len(contents), 4096):
+                counts += np.bincount(contents[start : start + 4096, ..., channel].reshape(-1), minlength=256)
+            share = counts / counts.sum()
+            mean = float(share @ tones)
+            means.append(mean)
+            deviations.append(max(float(np.sqrt(share @ (tones - mean) ** 2)), LEAST_DEVIATION))
+        return cls(contents.shape[1], contents.shape[2], tuple(means), tuple(deviations))
 
     @property
     def n_channels(self) -> int:
@@ -46,20 +60,6 @@ class Pixels(Encoding):
     def in_words(self) -> str:
         """What the images have, such as "32 × 32 pixels, in colour"."""
         return f"{self.width} × {self.height} pixels, {'grey' if self.n_channels == 1 else 'in colour'}"  # noqa: RUF001
-
-    def metadata(self) -> dict[str, Any]:
-        """Size, mean and deviation."""
-        return {
-            "height": self.height,
-            "width": self.width,
-            "mean": list(self.mean),
-            "deviation": list(self.deviation),
-        }
-
-    @classmethod
-    def from_metadata(cls, kept: Mapping[str, Any]) -> Pixels:
-        """As in `Encoding`."""
-        return cls(kept["height"], kept["width"], tuple(kept["mean"]), tuple(kept["deviation"]))
 
     def sizes(self) -> dict[str, int]:
         """Channels, height and width."""
@@ -99,28 +99,33 @@ def read_thumbnails(thumbnails: Sequence[bytes], pixels: Pixels) -> NDArray[np.u
     return images
 
 
-def measure_pixels(train: NDArray[np.uint8]) -> Pixels:
-    """The size of some images, and mean and deviation of their channels.
+def thumbnail(image: NDArray[np.uint8], enlarged: int = 1) -> bytes:
+    """PNG bytes that hold exactly the pixels of an image, uint8 `[height, width, channels]`, each as often as asked."""
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    if enlarged > 1:
+        picture = picture.resize((picture.width * enlarged, picture.height * enlarged), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def inputs_as_pictures(inputs: Any) -> list[bytes] | None:
+    """PNG images of inputs whose first array looks like images, `[n, 1 or 3, height, width]`; None for others.
+
+    Small ones are enlarged; other numbers than bytes are stretched from darkest to brightest.
 
     Args:
-        train: uint8 `[n, height, width, channels]`.
+        inputs: arrays or tensors on the CPU.
     """
-    # From counts of the 256 tones, so that nothing large is made of the pixels.
-    tones = np.arange(256) / WHITE
-    means, deviations = [], []
-    for channel in range(train.shape[-1]):
-        counts = np.zeros(256)
-        for start in range(0, len(train), 4096):
-            counts += np.bincount(train[start : start + 4096, ..., channel].reshape(-1), minlength=256)
-        share = counts / counts.sum()
-        mean = float(share @ tones)
-        means.append(mean)
-        deviations.append(max(float(np.sqrt(share @ (tones - mean) ** 2)), LEAST_DEVIATION))
-    return Pixels(train.shape[1], train.shape[2], tuple(means), tuple(deviations))
+    images = leaves(inputs)[0]
+    if len(images.shape) != 4 or images.shape[1] not in (1, 3):
+        return None
+    enlarged = max(1, ENLARGED // max(images.shape[2:]))
+    return [thumbnail(_as_bytes(np.moveaxis(image, 0, -1)), enlarged) for image in np.asarray(images)]
 
 
-def thumbnail(image: NDArray[np.uint8]) -> bytes:
-    """PNG bytes that hold exactly the pixels of an image, uint8 `[height, width, channels]`."""
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
-    return buffer.getvalue()
+def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype == np.uint8:
+        return image
+    low, high = float(image.min()), float(image.max())
+    return ((image - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)

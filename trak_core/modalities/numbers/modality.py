@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,41 @@ from trak_core.media import Medium, Text, first_text
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Type
-from trak_core.modalities.numbers.standardised import Standardised
 
 FIELD = "numbers"
+LEAST_DEVIATION = 1e-6
+"""Where all train numbers of a column are the same there is nothing to standardise by."""
+
+
+@dataclass(frozen=True)
+class Standardised(Encoding):
+    """Each column less its mean, over its standard deviation."""
+
+    kind = "standardised"
+    size_names = ("n_numbers",)
+    form = "rows come as standardised numbers, float32 [n, n_numbers]"
+
+    mean: tuple[float, ...]  # of each column over the train rows
+    deviation: tuple[float, ...]  # standard deviation, likewise
+
+    @classmethod
+    def learn(cls, contents: NDArray[np.float32], source: str) -> Standardised:
+        """Mean and deviation of the columns."""
+        mean, deviation = contents.mean(axis=0, dtype=np.float64), contents.std(axis=0, dtype=np.float64)
+        return cls(tuple(mean.tolist()), tuple(np.maximum(deviation, LEAST_DEVIATION).tolist()))
+
+    def inputs(self, contents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardised rows: float32 `[n, n_numbers]`."""
+        rows = (contents - np.asarray(self.mean)) / np.asarray(self.deviation)
+        return np.asarray(rows, dtype=np.float32)
+
+    def sizes(self) -> dict[str, int]:
+        """The number of columns."""
+        return {"n_numbers": len(self.mean)}
+
+    def description(self) -> tuple[str, str]:
+        """How many numbers a row has."""
+        return "rows as the model takes them", f"{len(self.mean):,} numbers, each standardised"
 
 
 def numbers_in_words(row: NDArray[np.float32]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,12 @@ from trak_core.modalities.text.transformers_models import HuggingFace
 from trak_core.modalities.text.vocabulary import Vocabulary
 from trak_core.modalities.text.word_ids import WordIds
 
-if TYPE_CHECKING:
-    from torch import nn
 
+def _networks() -> Any:
+    """The module, imported when a model is made: torch takes seconds."""
+    from trak_core.modalities.text import networks
 
-def _words(sizes: Mapping[str, int]) -> nn.Module:
-    from trak_core.modalities.text.networks import words_mlp
-
-    return words_mlp(sizes["n_words"], sizes["n_classes"])
-
-
-def _transformer(sizes: Mapping[str, int]) -> nn.Module:
-    from trak_core.modalities.text.networks import SmallTransformer
-
-    return SmallTransformer(sizes["n_tokens"], sizes["length"], sizes["n_classes"])
+    return networks
 
 
 class TextModality(Modality):
@@ -45,13 +37,17 @@ class TextModality(Modality):
     encodings = (Vocabulary, WordIds, SubwordTokens)
     models = (
         ReadyModel(
-            "words", "weighted words, one hidden layer", Vocabulary.kind, _words, HowTrained(20, 64, 0.3, 0.002)
+            "words",
+            "weighted words, one hidden layer",
+            Vocabulary.kind,
+            lambda sizes: _networks().words_mlp(sizes["n_words"], sizes["n_classes"]),
+            HowTrained(20, 64, 0.3, 0.002),
         ),
         ReadyModel(
             "transformer",
             "a transformer of two layers",
             WordIds.kind,
-            _transformer,
+            lambda sizes: _networks().SmallTransformer(sizes["n_tokens"], sizes["length"], sizes["n_classes"]),
             HowTrained(10, 32, 0.1, 0.001),
         ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from trak_core.errors import EmptyDataError, InvalidDataError
@@ -37,22 +36,10 @@ class NewTexts(NewInputReader):
 
     def read(self, given: Mapping[str, Any]) -> NewInput:
         """As in `NewInputReader`."""
-        typed = read_text(str(given[FIELD]), self.encoding)
-        return NewInput([typed.text], (Text(typed.text),), typed.steps)
+        return read_text(str(given[FIELD]), self.encoding)
 
 
-@dataclass(frozen=True)
-class TypedText:
-    """A text as the model sees it."""
-
-    text: str  # what is encoded
-    # the known words in it, each once, in the order of the text; none where the model reads subword tokens
-    known: tuple[str, ...]
-    n_known: int  # how many of its words are known, repeated ones counted each time
-    steps: tuple[str, ...]  # what was done to the text, a sentence each
-
-
-def read_text(text: str, encoding: Encoding) -> TypedText:
+def read_text(text: str, encoding: Encoding) -> NewInput:
     """The text as the model sees it.
 
     Args:
@@ -73,7 +60,7 @@ def read_text(text: str, encoding: Encoding) -> TypedText:
     if isinstance(encoding, SubwordTokens):
         steps.append(f"The model reads the first {encoding.length:,} subword tokens, in their order.")
     if not isinstance(encoding, KnownWords):
-        return TypedText(text, (), 0, tuple(steps))
+        return NewInput([text], (Text(text),), tuple(steps))
     in_order = isinstance(encoding, WordIds)
     if isinstance(encoding, WordIds) and len(found) > encoding.length:
         steps.append(f"The model reads the first {encoding.length:,} of its {len(found):,} words.")
@@ -93,4 +80,4 @@ def read_text(text: str, encoding: Encoding) -> TypedText:
         f"The model knows {len(known):,} of {'these' if in_order else 'its'} {len(found):,} words, "
         f"{'in their order' if in_order else 'whatever their order'}: {', '.join(distinct[:N_EXAMPLES])}{more}."
     )
-    return TypedText(text, distinct, len(known), tuple(steps))
+    return NewInput([text], (Text(text),), tuple(steps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +30,7 @@ def stamp_of(source: str | Path) -> Stamp:
     if not folder.is_dir():
         return ()
     found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
-    return tuple((name, facts.st_size, facts.st_mtime_ns) for name, facts in found)
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,6 @@ class SubwordTokens(Encoding):
 
     source: str  # the folder, or the name on Hugging Face, of the tokenizer
     length: int  # how many tokens of a text are read
-
-    def metadata(self) -> dict[str, Any]:
-        """Tokenizer and length."""
-        return {"source": self.source, "length": self.length}
-
-    @classmethod
-    def from_metadata(cls, kept: Mapping[str, Any]) -> SubwordTokens:
-        """As in `Encoding`."""
-        return cls(kept["source"], kept["length"])
 
     def sizes(self) -> dict[str, int]:
         """The length."""
@@ -70,12 +61,8 @@ class SubwordTokens(Encoding):
             NeedNotMetError: the tokenizer is not there any more.
         """
         rows = np.empty((len(contents), self.length), dtype=np.int64)
-        tokenizer = _tokenizer(self.source)
-        for start in range(0, len(contents), AT_ONCE):
-            part = list(contents[start : start + AT_ONCE])
-            rows[start : start + len(part)] = tokenizer(
-                part, truncation=True, padding="max_length", max_length=self.length
-            )["input_ids"]
+        for row, ids in zip(rows, _ids(self.source, contents, self.length, padding="max_length"), strict=True):
+            row[:] = ids
         return rows
 
 
@@ -88,14 +75,7 @@ class Tokenizer:
 
     def learn(self, contents: Sequence[str], source: str) -> SubwordTokens:
         """Tokens of a length that holds 95% of the texts whole, and no more than the model reads."""
-        tokenizer = _tokenizer(self.source)
-        lengths = [
-            len(ids)
-            for start in range(0, len(contents), AT_ONCE)
-            for ids in tokenizer(list(contents[start : start + AT_ONCE]), truncation=True, max_length=self.longest)[
-                "input_ids"
-            ]
-        ]
+        lengths = [len(ids) for ids in _ids(self.source, contents, self.longest)]
         return SubwordTokens(self.source, int(np.clip(np.percentile(lengths, 95, method="higher"), 1, self.longest)))
 
     @property
@@ -112,6 +92,14 @@ class Tokenizer:
                 "set pad_token in its tokenizer_config.json."
             )
         return int(number)
+
+
+def _ids(source: str, contents: Sequence[str], longest: int, **settings: Any) -> Iterator[list[int]]:
+    """The ids of the first tokens of each text."""
+    tokenizer = _tokenizer(source)
+    for start in range(0, len(contents), AT_ONCE):
+        part = list(contents[start : start + AT_ONCE])
+        yield from tokenizer(part, truncation=True, max_length=longest, **settings)["input_ids"]
 
 
 def _tokenizer(source: str) -> PreTrainedTokenizerBase:
@@ -131,10 +119,11 @@ def _read_tokenizer(source: str, stamp: Stamp) -> PreTrainedTokenizerBase:
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise NeedNotMetError(
-            f"there is no tokenizer in {source!r} ({_first_line(error)}); save it there, as in "
+            f"there is no tokenizer in {source!r} ({first_line(error)}); save it there, as in "
             "tokenizer.save_pretrained(FOLDER)."
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, up to the end of its first line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyModel
-from trak_core.modalities.text.subword_tokens import Stamp, Tokenizer, stamp_of
+from trak_core.modalities.text.subword_tokens import Stamp, Tokenizer, first_line, stamp_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -109,20 +109,16 @@ def make_pretrained(source: str, n_classes: int) -> nn.Module:
 
     Takes tokens `[n, length]` int64, gives logits `[n, n_classes]`.
     """
-    from trak_core.modalities.text.classifier import TokenClassifier
-
-    config, known, padding = _pretrained(source, n_classes, stamp_of(_folder(source) or source))
-    model = _fresh(config)
-    model.load_state_dict(known, strict=False)
-    return TokenClassifier(model, padding)
-
-
-def _fresh(config: Any) -> Any:
     from transformers import AutoModelForSequenceClassification
 
+    from trak_core.modalities.text.networks import TokenClassifier
+
+    config, known, padding = _pretrained(source, n_classes, stamp_of(_folder(source) or source))
     models: Any = AutoModelForSequenceClassification
     # The plain form of attention is the one that can be differentiated for many models at once.
-    return models.from_config(config, attn_implementation="eager")
+    model = models.from_config(config, attn_implementation="eager")
+    model.load_state_dict(known, strict=False)
+    return TokenClassifier(model, padding)
 
 
 @lru_cache(maxsize=4)
@@ -148,7 +144,7 @@ def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, dict[st
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise InvalidSettingError(
-            f"model='huggingface:{source}': its weights cannot be read ({_first_line(error)}); they must be "
+            f"model='huggingface:{source}': its weights cannot be read ({first_line(error)}); they must be "
             "safetensors, as model.save_pretrained(FOLDER) writes them."
         ) from error
     fresh = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
@@ -191,10 +187,6 @@ def _config(source: str) -> Any:
         return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InvalidSettingError(
-            f"model='huggingface:{source}': its configuration cannot be read ({_first_line(error)}); save the model "
+            f"model='huggingface:{source}': its configuration cannot be read ({first_line(error)}); save the model "
             "again by model.save_pretrained(FOLDER)."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

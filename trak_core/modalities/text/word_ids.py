@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +36,16 @@ class WordIds(KnownWords):
 
     @classmethod
     def learn(cls, contents: Sequence[str], source: str) -> WordIds:
-        """Up to ten thousand words, and a length of up to 64."""
-        learnt = learn_word_ids(contents, N_WORDS, LONGEST)
+        """The most frequent words, ties by alphabet; the length holds 95% of the texts whole."""
+        counts: Counter[str] = Counter()
+        lengths = []
+        for text in contents:
+            words = _words(text)
+            counts.update(words)
+            lengths.append(len(words))
+        kept = sorted(counts, key=lambda word: (-counts[word], word))[:N_WORDS]
+        length = int(np.clip(np.percentile(lengths, 95, method="higher"), 1, LONGEST))
+        learnt = cls(tuple(kept), length)
         learnt.refuse_if_empty(len(contents), source)
         return learnt
 
@@ -46,15 +53,6 @@ class WordIds(KnownWords):
     def n_tokens(self) -> int:
         """Ids that inputs can have."""
         return len(self.words) + N_RESERVED
-
-    def metadata(self) -> dict[str, Any]:
-        """Words and length."""
-        return {"words": list(self.words), "length": self.length}
-
-    @classmethod
-    def from_metadata(cls, kept: Mapping[str, Any]) -> WordIds:
-        """As in `Encoding`."""
-        return cls(tuple(kept["words"]), kept["length"])
 
     def sizes(self) -> dict[str, int]:
         """The number of ids, and the length."""
@@ -82,25 +80,6 @@ class WordIds(KnownWords):
             found = [number.get(word, UNKNOWN) for word in _words(text)[: self.length]]
             row[: len(found)] = found
         return rows
-
-
-def learn_word_ids(texts: Sequence[str], n_words: int, longest: int) -> WordIds:
-    """The most frequent words of some texts, ties by alphabet; the length holds 95% of the texts whole.
-
-    Args:
-        texts: of the train examples.
-        n_words: how many words to know at most.
-        longest: how many words of a text to read at most.
-    """
-    counts: Counter[str] = Counter()
-    lengths = []
-    for text in texts:
-        words = _words(text)
-        counts.update(words)
-        lengths.append(len(words))
-    kept = sorted(counts, key=lambda word: (-counts[word], word))[:n_words]
-    length = int(np.clip(np.percentile(lengths, 95, method="higher"), 1, longest))
-    return WordIds(tuple(kept), length)
 
 
 def _words(text: str) -> list[str]:
