@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trak_core.datasets.placing import DataSource, place, split_off
 from trak_core.datasets.report import report_on
-from trak_core.datasets.splitting import check_classes, split_off
+from trak_core.datasets.rows import Example
 from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import LeftOut, RawData, RawSplit
 
@@ -189,10 +190,9 @@ def test_the_draw_of_one_class_does_not_depend_on_the_others_and_follows_the_see
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
 def test_a_share_that_leaves_nothing_is_refused(share):
     with pytest.raises(InvalidSettingError, match="share of test examples is"):
-        split_off(np.array([0, 0]), share, 0)
+        DataSource("x", "x.csv", share)
 
 
 def test_one_class_is_refused_by_name():
     with pytest.raises(InvalidDataError, match=r"x\.csv has examples of one class only, 'b'; give two classes"):
-        check_classes("x.csv", ("a", "b"), np.array([1, 1]))
-    check_classes("x.csv", ("a", "b"), np.array([1, 0]))
+        place([Example("row 1", "", "b"), Example("row 2", "", "b")], DataSource("x", "x.csv"), "text")

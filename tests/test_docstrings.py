@@ -12,8 +12,7 @@ from trak_core.datasets import docstrings, load_docstrings
 from trak_core.datasets.docstrings import N_TEST, N_TRAIN, PACKAGES, choose_docstrings, read_docstrings, shorten
 from trak_core.errors import InvalidDataError, ShapeMismatchError
 from trak_core.modalities import Dataset, Split
-from trak_core.modalities.text import encode_texts
-from trak_core.modalities.text.vocabulary import WORD_PATTERN
+from trak_core.modalities.text.vocabulary import WORD_PATTERN, Vocabulary
 
 ROOT = Path(__file__).parents[1]
 
@@ -131,13 +130,13 @@ def test_rows_agree_with_scikit_learn(dataset: Dataset):
 def test_words_are_weighed_as_defined():
     """Weights are 2 (1 + log 2) for "tree", which occurs twice, and 3 for "leaf"."""
     weights = np.array([2 * (1 + np.log(2)), 3])
-    rows = encode_texts(["Tree, n_tree or leaf2", "a stone"], ["tree", "leaf"], np.array([2.0, 3.0]))
+    rows = Vocabulary(("tree", "leaf"), np.array([2.0, 3.0])).inputs(["Tree, n_tree or leaf2", "a stone"])
     np.testing.assert_allclose(rows, [weights / np.linalg.norm(weights), [0, 0]], rtol=1e-6)
 
 
 def test_idf_must_be_given_for_each_word():
     with pytest.raises(ShapeMismatchError, match=r"2 words, but idf has shape \(3,\)"):
-        encode_texts(["a tree"], ["tree", "leaf"], np.ones(3))
+        Vocabulary(("tree", "leaf"), np.ones(3)).inputs(["a tree"])
 
 
 def test_docstrings_of_all_kinds_are_read_and_two_copies_kept(package: Path):

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from trak_core.datasets.sampling import sampled
-from trak_core.datasets.splitting import draw
+from trak_core.datasets.sampling import draw, sampled
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.raw import RawData, RawSplit
 

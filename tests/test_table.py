@@ -23,7 +23,7 @@ from tests.benchmarks.label_subjects import DATA
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.csv_rows import read_csv_rows
 from trak_core.datasets.duckdb_rows import _fetch
-from trak_core.datasets.rows import Row
+from trak_core.datasets.rows import Example
 from trak_core.datasets.table import MAX_CHARACTERS, read_table
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError, TrakCoreError
 from trak_core.modalities.raw import LeftOut, RawData
@@ -154,7 +154,9 @@ def test_what_a_writer_of_csv_writes_comes_back_as_it_was_and_as_duckdb_reads_it
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     path.write_text(csv_text(rows, delimiter, ("a", "b", "c"), "\r\n"), encoding="utf-8", newline="")
     found = read_csv_rows(path, ["c", "a"], delimiter=delimiter)
-    assert [item.values for item in found.items if isinstance(item, Row)] == [(c, a) for a, _, c in rows]
+    assert [(item.content, item.label) for item in found.items if isinstance(item, Example)] == [
+        (c, a) for a, _, c in rows
+    ]
     assert not found.notes
 
     options = "header = true, auto_detect = false, delim = $delimiter, quote = '\"', escape = '\"'"
@@ -164,7 +166,7 @@ def test_what_a_writer_of_csv_writes_comes_back_as_it_was_and_as_duckdb_reads_it
     except duckdb.Error:  # refuses line ends of a kind that is not the file's, in texts too
         assert any(end in word for row in rows for word in row for end in "\r\n")
     else:
-        assert [item.values for item in found.items if isinstance(item, Row)] == oracle
+        assert [(item.content, item.label) for item in found.items if isinstance(item, Example)] == oracle
 
 
 def test_without_a_header_columns_go_by_number(tmp_path):

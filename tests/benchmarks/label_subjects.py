@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from trak_core.modalities import Dataset, Split
-from trak_core.modalities.text import Vocabulary, encode_texts
+from trak_core.modalities.text import Vocabulary
 from trak_core.subjects import Recipe, Subject
 from trak_core.tasks import Classification
 from trak_core.training import TrainingSettings
@@ -66,7 +66,7 @@ def _trec() -> Subject:
 
     def split(name: str) -> Split:
         return Split(
-            encode_texts(texts[name], vocabulary.words, vocabulary.idf),
+            vocabulary.inputs(texts[name]),
             np.array([names.index(kind) for kind in kinds[name]]),
             texts=texts[name],
         )

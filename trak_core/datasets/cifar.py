@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.image_arrays import ArrayPart, from_arrays
+from trak_core.datasets.image_arrays import ArrayPart, from_arrays, names_in
 from trak_core.datasets.placing import DataSource
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
@@ -88,10 +88,7 @@ def _pixels(records: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _class_names(file: Path) -> tuple[str, ...]:
     if not file.is_file():
         return CLASSES
-    try:
-        names = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeError) as error:
-        raise InvalidDataError(f"{file} cannot be read ({error}); unpack the original archive anew.") from error
+    names = names_in(file, "unpack the original archive anew")
     if len(names) != len(CLASSES):
         raise InvalidDataError(f"{file} names {len(names)} classes, not 10; unpack the original archive anew.")
     return names

@@ -23,10 +23,6 @@ def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> t
     Numbers stand in their order, anything else as people sort it; 3.0 and 3 are one class, and so are 03 and +3. A
     label is missing that is None, empty, only blanks, or no finite number where the others are numbers.
 
-    Args:
-        labels: strings, numbers, booleans or None.
-        places: where each was found, for messages.
-        source: where all were found, for messages.
 
     Raises:
         EmptyDataError: no label is there.

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from trak_core.datasets.rows import Row, Rows, counted, find_column, refuse_if_most_are_lost
+from trak_core.datasets.rows import Example, Rows, counted, find_column, refuse_if_most_are_lost
 from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import LeftOut
@@ -65,7 +65,7 @@ class _Reading:
     `opened` is the line with a quotation mark that is still open at the end.
     """
 
-    items: list[Row | LeftOut]
+    items: list[Example | LeftOut]
     n_uneven: int
     n_undecodable: int
     worst: _Record | None
@@ -79,14 +79,10 @@ def read_csv_rows(
     delimiter: str | None = None,
     encoding: str | None = None,
 ) -> Rows:
-    """The rows of a CSV or TSV file, packed with gzip or not; blank lines are no rows.
+    """The rows of a CSV or TSV file, packed with gzip or not; the settings are those of `read_table`.
 
-    Args:
-        path: of the file.
-        columns: the names of those that are wanted; without a header they are called "1", "2", ...
-        has_header: whether the first row holds the names of the columns.
-        delimiter: what stands between two fields; None for the one of comma, tab, `;` and `|` that suits the columns.
-        encoding: as Python calls it; None for UTF-8, or what a mark at the beginning says.
+    Blank lines are no rows. Without a header, columns are called "1", "2", ...
+
 
     Raises:
         EmptyDataError: there are no rows.
@@ -199,7 +195,7 @@ def _line_that_opens(lines: Sequence[str], delimiter: str) -> int:
 
 def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
     path, name = layout.path, layout.path.name
-    items: list[Row | LeftOut] = []
+    items: list[Example | LeftOut] = []
     n_uneven = n_undecodable = 0
     worst: _Record | None = None
     opened: int | None = None
@@ -216,7 +212,7 @@ def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
             if record.fault is None and len(fields) == len(names):
                 values = tuple(fields[column] for column in wanted)
                 if _is_decodable(values):
-                    items.append(Row(where, values))
+                    items.append(Example(where, *values))
                 else:
                     items.append(LeftOut(where, f"it has bytes that are not {layout.encoding.upper()}"))
                     n_undecodable += 1

@@ -15,17 +15,11 @@ from trak_core.modalities.raw import RawData
 class CustomData:
     """A person's data, not read yet.
 
-    Attributes:
+    Args:
         kind: name of the kind, one of `DATA_KINDS`.
         path: of the folder or file.
         seed: of what is held out as test examples.
-        options: those given, by name; `DATA_KINDS[kind].options` tells which there are.
-
-    Args:
-        kind: as above.
-        path: as above.
-        seed: as above.
-        **options: as above; None and False stand for an option that is not given.
+        **options: by name, as `DATA_KINDS[kind].options` tells; None and False stand for one that is not given.
 
     Raises:
         InvalidSettingError: the kind is unknown, an option does not belong to it, or one that it needs is missing.
@@ -66,10 +60,7 @@ class CustomData:
         return CustomData(self.kind, self.path, seed=seed, **self.options)
 
     def read(self, on_progress: Callable[[int, int], object] = lambda n_done, n_steps: None) -> RawData:
-        """The data, with what could not be read.
-
-        Args:
-            on_progress: called with the steps done and all steps, where reading takes long.
+        """The data, with what could not be read; `on_progress` is told the steps done and all steps.
 
         Raises:
             EmptyDataError, InvalidDataError, InvalidSettingError, LabelError: as the reader of this kind.

@@ -12,7 +12,7 @@ import numpy as np
 
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.dataset import Dataset, Split
-from trak_core.modalities.text.vocabulary import WORD_PATTERN, Vocabulary, encode_texts
+from trak_core.modalities.text.vocabulary import WORD_PATTERN, Vocabulary
 from trak_core.seeds import derive_seed
 
 # The name of each class, and the name by which Python finds the package.
@@ -87,7 +87,7 @@ def load_docstrings() -> Dataset:
         order = np.random.default_rng(derive_seed(SPLIT_SEED, name)).permutation(len(labels[name]))
         shuffled = [texts[name][row] for row in order]
         return Split(
-            inputs=encode_texts(shuffled, vocabulary.words, vocabulary.idf),
+            inputs=vocabulary.inputs(shuffled),
             labels=np.asarray(labels[name], dtype=np.int64)[order],
             texts=shuffled,
         )
@@ -109,20 +109,14 @@ def choose_docstrings(package: str) -> list[str]:
         InvalidDataError: the package is missing or has fewer.
     """
     wanted = N_TRAIN + N_TEST
-    directory = find_package(package)
+    spec = importlib.util.find_spec(package)  # finds it without importing it
+    directory = Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
     texts = read_docstrings(directory) if directory else []
     if len(texts) < wanted:
         found = f"only {len(texts)} of them in {directory}" if directory else "but it is not installed (0 found)"
         raise InvalidDataError(f"data set 'docstrings' takes {wanted} docstrings of {package!r}, {found}; {ADVICE}.")
     order = np.random.default_rng(derive_seed(SPLIT_SEED, package)).permutation(len(texts))
     return [texts[row] for row in order[:wanted]]
-
-
-def find_package(package: str) -> Path | None:
-    """The directory of a top-level package, found without importing it; None if there is none."""
-    spec = importlib.util.find_spec(package)
-    locations = spec.submodule_search_locations if spec else None
-    return Path(next(iter(locations))) if locations else None
 
 
 def read_docstrings(directory: Path, enough: int = N_CANDIDATES) -> list[str]:

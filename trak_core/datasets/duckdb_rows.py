@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from trak_core.datasets.rows import Row, Rows, find_column, refuse_if_most_are_lost
+from trak_core.datasets.rows import Example, Rows, find_column, refuse_if_most_are_lost
 from trak_core.datasets.text_files import file_errors, find_encoding, is_gzip, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import LeftOut
@@ -24,23 +24,19 @@ MAX_OBJECT = 2**26
 def read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
     """The rows of a file of JSON lines or of one JSON array, packed with gzip or not; each row is an object.
 
-    Args:
-        path: of the file.
-        columns: the keys that are wanted; a row need not have all of them.
-
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: the file is not UTF-8, is a broken array, has no such key, or more than half of its rows
             cannot be read.
     """
-    items: list[Row | LeftOut] = []
+    items: list[Example | LeftOut] = []
     keys: dict[str, None] = {}
     for number, (text,) in enumerate(_objects(path), start=1):
         where = f"{path.name}, row {number}"
         record = _parse(text)
         if isinstance(record, dict):
             keys.update(dict.fromkeys(record))
-            items.append(Row(where, tuple(record.get(column) for column in columns)))
+            items.append(Example(where, *(record.get(column) for column in columns)))
         else:
             items.append(LeftOut(where, "it is no JSON object in UTF-8"))
     if not items:
@@ -80,10 +76,6 @@ def _objects(path: Path) -> Iterator[tuple[Any, ...]]:
 def read_parquet_rows(path: Path, columns: Sequence[str]) -> Rows:
     """The rows of a Parquet file.
 
-    Args:
-        path: of the file.
-        columns: the names of those that are wanted.
-
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: the file is no Parquet file, is damaged, or has no such column.
@@ -93,8 +85,8 @@ def read_parquet_rows(path: Path, columns: Sequence[str]) -> Rows:
         find_column(column, names, str(path))
     order = [[name for name in names if name in columns].index(column) for column in columns]
     found = _fetch(path, "SELECT COLUMNS($columns) FROM read_parquet($path)", {"columns": list(columns)})
-    items: list[Row | LeftOut] = [
-        Row(f"{path.name}, row {number}", tuple(values[place] for place in order))
+    items: list[Example | LeftOut] = [
+        Example(f"{path.name}, row {number}", *(values[place] for place in order))
         for number, values in enumerate(found, start=1)
     ]
     if not items:

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from trak_core.datasets.image_examples import ImageForm, images_from, read_headers
 from trak_core.datasets.options import LABEL_COLUMNS
-from trak_core.datasets.placing import DataSource, Example, split_kind
-from trak_core.datasets.rows import find_column
+from trak_core.datasets.placing import DataSource, split_kind
+from trak_core.datasets.rows import Example, find_column
 from trak_core.datasets.table import texts_of
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
@@ -51,15 +51,8 @@ def read_hf_directory(
 ) -> RawData:
     """The texts or images of a folder that `save_to_disk` wrote, or that holds the Parquet files of a data set.
 
-    Args:
-        path: of the folder.
-        text: the column of texts; None for the only one, unless there are images.
-        image: the column of images; None for the only one.
-        label: the column of labels; None for the only one declared as classes, or the one called "label".
-        size: of images, see `ImageForm`.
-        channels: of images, see `ImageForm`.
-        test_share: of each class, held out where there is neither a test nor a validation split.
-        seed: of that draw.
+    A column is found where it is not named: that of labels is the only one declared as classes, or the one called
+    "label"; the content is in the only column of images, or of texts where there are none.
 
     Raises:
         EmptyDataError: there is no example that can be used.

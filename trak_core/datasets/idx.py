@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays
+from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays, names_in
 from trak_core.datasets.placing import DataSource
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
@@ -106,11 +106,7 @@ def _find(folder: Path, name: str) -> Path:
 def _class_names(folder: Path, name: str, n_classes: int) -> tuple[str, ...]:
     file = folder / CLASSES
     if file.is_file():
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeError) as error:
-            raise InvalidDataError(f"{file} cannot be read ({error}); save it as UTF-8, one class a line.") from error
-        names = tuple(line.strip() for line in lines if line.strip())
+        names = names_in(file, "save it as UTF-8, one class a line")
         if len(names) < n_classes:
             raise InvalidDataError(
                 f"{file} has {len(names)} names, and labels run from 0 to {n_classes - 1}; give one name a line "

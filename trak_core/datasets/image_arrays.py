@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.placing import DataSource, Example, place
+from trak_core.datasets.placing import DataSource, place
+from trak_core.datasets.rows import Example
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.raw import RawData, RawSplit
 
@@ -66,3 +68,16 @@ def _gather(parts: Sequence[ArrayPart], places: Sequence[tuple[int, int]]) -> ND
     pixels: NDArray[np.uint8] = parts[places[0][0]].pixels
     rows = np.array([row for _, row in places])
     return pixels if np.array_equal(rows, np.arange(len(pixels))) else pixels[rows]
+
+
+def names_in(file: Path, advice: str) -> tuple[str, ...]:
+    """The names in a text file, one a line.
+
+    Raises:
+        InvalidDataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise InvalidDataError(f"{file} cannot be read ({error}); {advice}.") from error
+    return tuple(line.strip() for line in lines if line.strip())

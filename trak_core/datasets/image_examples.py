@@ -12,7 +12,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.placing import DataSource, Example, place
+from trak_core.datasets.placing import DataSource, place
+from trak_core.datasets.rows import Example
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.image.image_files import (
     ImageHeader,
@@ -66,12 +67,7 @@ class ImageExample(Example):
 def read_headers(
     examples: Sequence[Example], on_done: Callable[[int], object] = lambda n_done: None
 ) -> list[ImageExample | LeftOut]:
-    """The examples with the headers of their images; those whose files have none are left out.
-
-    Args:
-        examples: the content of each gives its file when it is called.
-        on_done: called with the number of examples so far, every now and then.
-    """
+    """The examples with the headers of their images; those whose files have none are left out."""
     items: list[ImageExample | LeftOut] = []
     with quiet_decoders():
         for number, one in enumerate(examples):
@@ -92,14 +88,7 @@ def images_from(
     notes: Sequence[str] = (),
     on_done: Callable[[int], object] = lambda n_done: None,
 ) -> RawData:
-    """The images that were found, as data; those that cannot be decoded are left out too.
-
-    Args:
-        items: from `read_headers`.
-        source: of all of them.
-        form: what they are brought to.
-        notes: what the reader decided before, a sentence each.
-        on_done: called with the number of images so far, every now and then.
+    """The images with headers, as data; those that cannot be decoded are left out too.
 
     Raises:
         EmptyDataError: no image can be read, or see `place`.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from trak_core.datasets.image_examples import ImageExample, ImageForm, images_from, read_headers
-from trak_core.datasets.placing import DataSource, Example, split_kind
+from trak_core.datasets.placing import DataSource, split_kind
+from trak_core.datasets.rows import Example
 from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
 from trak_core.modalities.raw import LeftOut, RawData
@@ -28,15 +29,8 @@ def read_image_folder(
     """The images in `PATH/<class>/<image>`, or in `PATH/train/<class>/<image>` and `PATH/test/<class>/<image>`.
 
     A zip file of such folders is read without unpacking it. Without a test folder, `val` or `validation` serves as one,
-    and without that some train images are held out. What is no image, or damaged, is left out and listed.
+    and without that some of the train images are held out. What is no image, or damaged, is left out and listed.
 
-    Args:
-        path: of the folder or zip file.
-        size: see `ImageForm`.
-        channels: see `ImageForm`.
-        test_share: of each class, held out where there is no test folder.
-        seed: of that draw.
-        on_progress: called with the number of steps done and of all steps.
 
     Raises:
         EmptyDataError: there is no image in a class folder that can be read.

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
-from trak_core.datasets.rows import counted
-from trak_core.datasets.splitting import check_classes, check_share, split_off
-from trak_core.errors import EmptyDataError, InvalidDataError, LabelError
+from trak_core.datasets.rows import Example, counted
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError
 from trak_core.modalities.raw import LeftOut, RawData, RawSplit
+from trak_core.seeds import derive_seed
 
 SPLITS = {
     "train": ("train", "training"),
@@ -19,16 +19,6 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation"),
 }
 """What splits are called."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """An example with its label as it was found."""
-
-    where: str  # the file and the row
-    content: Any  # a text, or what an image is read from
-    label: Any  # a name or number; None where it is missing
-    split: str | None = None  # the name of its split, in any case; None where the source has no splits
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,10 @@ class DataSource:
     class_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        check_share(self.test_share)
+        if not 0 < self.test_share < 1:
+            raise InvalidSettingError(
+                f"the share of test examples is {self.test_share}; give a number between 0 and 1, such as 0.2."
+            )
         if self.class_names is not None and len(set(self.class_names)) < len(self.class_names):
             raise InvalidDataError(f"{self.where} gives two classes the same name; give each class a name of its own.")
 
@@ -59,11 +52,6 @@ def place(items: Sequence[Example | LeftOut], source: DataSource, modality: str,
     Without a test split that has labels, a validation split serves as one; without either, some train examples are
     held out. Examples without a label, a known split or a class to learn join those that were left out before.
 
-    Args:
-        items: examples and what was left out, in the order of the source.
-        source: of all of them.
-        modality: name of their modality.
-        notes: what the reader decided before, a sentence each.
 
     Raises:
         EmptyDataError: no example, or none of the train split, has a label.
@@ -88,7 +76,11 @@ def place(items: Sequence[Example | LeftOut], source: DataSource, modality: str,
     train, test = np.array(rows["train"], dtype=np.int64), np.array(rows[test_kind], dtype=np.int64)
     if not len(train):
         raise EmptyDataError(f"{source.where} has no example with a label to train on; give some.")
-    check_classes(source.where, names, numbers[train])
+    if len(np.unique(numbers[train])) == 1:
+        raise InvalidDataError(
+            f"{source.where} has examples of one class only, {names[numbers[train[0]]]!r}; give two classes or more, "
+            "so that there is something to tell apart."
+        )
     if len(test):
         is_known = np.isin(numbers[test], numbers[train])
         why |= {row: f"no train example has the class {names[numbers[row]]!r}" for row in test[~is_known]}
@@ -171,3 +163,24 @@ def _about_splits(rows: dict[str, list[int]], unlabelled: dict[str, list[int]]) 
             else "There is no test split with labels; the validation split serves as one."
         )
     return notes
+
+
+def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to train on and the rows held out as test examples: two int64 arrays in ascending order.
+
+    Each class with two or more examples gives at least one and keeps at least one; a single one stays in train. What
+    is drawn from one class does not depend on the others.
+
+    Args:
+        labels: int64 `[n]`.
+        share: of each class, between 0 and 1, that is held out.
+        seed: of the draw.
+    """
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) > 1:
+            n_test = min(max(round(share * len(rows)), 1), len(rows) - 1)
+            shuffled = np.random.default_rng(derive_seed(seed, "test split", int(label))).permutation(rows)
+            is_test[shuffled[:n_test]] = True
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)

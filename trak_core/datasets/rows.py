@@ -1,4 +1,4 @@
-"""Rows as they come from tables, before it is known which classes there are."""
+"""Examples as they are read, before it is known which classes there are."""
 
 import difflib
 import textwrap
@@ -14,18 +14,20 @@ N_LISTED, N_SHOWN = 20, 40
 
 
 @dataclass(frozen=True)
-class Row:
-    """What a row holds in the columns that were asked for."""
+class Example:
+    """An example with its label as it was found."""
 
-    where: str  # the file and the number of the row, from 1
-    values: tuple[Any, ...]  # of those columns, in their order; None where there is nothing
+    where: str  # the file and the row
+    content: Any  # a text, or what an image is read from
+    label: Any  # a name or number; None where it is missing
+    split: str | None = None  # the name of its split, in any case; None where the source has no splits
 
 
 @dataclass(frozen=True)
 class Rows:
     """The rows of a file."""
 
-    items: list[Row | LeftOut] = field(default_factory=list)  # rows and what was left out, in the order of the file
+    items: list[Example | LeftOut] = field(default_factory=list)  # rows and what was left out, in the order of the file
     notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each
 
 
@@ -35,13 +37,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def find_column(column: str, columns: Sequence[str], source: str, advice: str = "") -> int:
-    """The number of a column, from 0.
-
-    Args:
-        column: its name.
-        columns: the names there are.
-        source: the file, for messages.
-        advice: what else may be the matter, a sentence.
+    """The number of a column, from 0; `advice` says, in a sentence, what else may be the matter.
 
     Raises:
         InvalidDataError: there is none of that name, or more than one; the message lists all and names the nearest.
@@ -58,13 +54,8 @@ def find_column(column: str, columns: Sequence[str], source: str, advice: str = 
     raise InvalidDataError(f"{source} has no column {column!r}; there are: {listed}{more}. {hint}".strip())
 
 
-def refuse_if_most_are_lost(items: Sequence[Row | LeftOut], source: str, advice: str) -> None:
+def refuse_if_most_are_lost(items: Sequence[Example | LeftOut], source: str, advice: str) -> None:
     """Refuses a file of which more than half cannot be read: it is rather read in the wrong way.
-
-    Args:
-        items: of the file.
-        source: the file, for the message.
-        advice: what to look at, a clause.
 
     Raises:
         InvalidDataError: it is so.

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.splitting import draw
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.raw import RawData
+from trak_core.seeds import derive_seed
 
 MAX_TRAIN = 100_000
 """Train examples that a run may have."""
@@ -20,11 +20,9 @@ MAX_SCORES = 200_000_000
 def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None, seed: int = 0) -> RawData:
     """The data with so many train and test examples, every class with its share; a note says what was drawn.
 
-    Args:
-        raw: as it was read.
-        n_train: None for all.
-        n_test: None for all up to fifteen hundred, or fewer where there are very many classes or train examples.
-        seed: of the draw.
+    None stands for all train examples, and for up to 1,500 test examples, or fewer where there are very many classes or
+    train examples.
+
 
     Raises:
         InvalidSettingError: there are not so many, or too many for a run.
@@ -67,3 +65,27 @@ def _check(name: str, n: int, labels: NDArray[np.int64]) -> None:
         raise InvalidSettingError(
             f"{name}={n:,}; it must be from {n_classes:,}, one for each class, to {len(labels):,}, all that there are."
         )
+
+
+def draw(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """`n` rows in ascending order, int64, every class with its share of them and with one at least.
+
+    Args:
+        labels: int64 `[n_rows]`.
+        n: from the number of classes to the number of rows.
+        seed: of the draw.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    due = counts * (n / len(labels))
+    shares = np.maximum(1, np.floor(due)).astype(np.int64)
+    while (missing := n - shares.sum()) != 0:
+        # The class that is furthest from its due gives or takes one; a class keeps one, and takes what it has at most.
+        if missing > 0:
+            shares[np.argmax(np.where(shares < counts, due - shares, -np.inf))] += 1
+        else:
+            shares[np.argmax(np.where(shares > 1, shares - due, -np.inf))] -= 1
+    kept = [
+        np.random.default_rng(derive_seed(seed, "sample", int(label))).permutation(np.flatnonzero(labels == label))[:k]
+        for label, k in zip(classes, shares, strict=True)
+    ]
+    return np.sort(np.concatenate(kept))

@@ -1,12 +1,13 @@
 """Tables of texts: CSV, TSV, JSON and Parquet."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trak_core.datasets.csv_rows import csv_columns, read_csv_rows
 from trak_core.datasets.duckdb_rows import json_columns, parquet_columns, read_json_rows, read_parquet_rows
-from trak_core.datasets.placing import DataSource, Example, place
-from trak_core.datasets.rows import Row, Rows
+from trak_core.datasets.placing import DataSource, place
+from trak_core.datasets.rows import Example, Rows
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import LeftOut, RawData
 
@@ -64,7 +65,7 @@ def read_table(
     tables = [(path, None)] if test is None else [(path, "train"), (Path(test), "test")]
     for table, name in tables:
         rows = _read_rows(table, columns, not no_header, delimiter, encoding)
-        items += [_example(item, name, split is not None) for item in rows.items]
+        items += [_in_split(item, name, split is not None) for item in rows.items]
         notes += rows.notes
     return texts_of(items, source, notes)
 
@@ -121,13 +122,13 @@ def _kind(path: Path) -> tuple[str, ...]:
     )
 
 
-def _example(item: Row | LeftOut, split: str | None, has_split: bool) -> Example | LeftOut:
+def _in_split(item: Example | LeftOut, split: str | None, has_column: bool) -> Example | LeftOut:
+    """The item in that split, or in the one that its row names where a column is for that."""
     if isinstance(item, LeftOut):
         return item
-    text, label, *named = item.values
-    if has_split:
-        split = "" if named[0] is None else str(named[0])
-    return Example(item.where, text, label, split)
+    if has_column:
+        split = "" if item.split is None else str(item.split)
+    return replace(item, split=split)
 
 
 def _without_text(item: Example | LeftOut) -> LeftOut | None:

@@ -101,13 +101,10 @@ def find_encoding(path: Path, given: str | None) -> str:
 
 @contextmanager
 def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
-    """The text of a file, unpacked where it is packed with gzip.
+    """The text of a file in an encoding from `find_encoding`, unpacked where it is packed with gzip.
 
     Bytes that are invalid in the encoding stand there as lone surrogates, so that only rows that have them are lost.
 
-    Args:
-        path: of the file.
-        encoding: from `find_encoding`.
 
     Raises:
         InvalidDataError: the file cannot be read, or is in UTF-16 or UTF-32 and has invalid bytes.

@@ -22,10 +22,6 @@ def keep_upload(file: IO[bytes], name: str, folder: Path) -> Path:
     An archive is kept packed: `read_image_folder` reads it as it lies, so that nothing in it can climb out, lead
     elsewhere or expand without end on the disk.
 
-    Args:
-        file: open, from its beginning.
-        name: that it bore; what paths are made of is taken out.
-        folder: to keep it in; made if missing.
 
     Raises:
         EmptyDataError: the file is empty.

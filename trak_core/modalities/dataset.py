@@ -88,14 +88,6 @@ class Split:
 class Dataset:
     """A train split, a test split and the names of the classes.
 
-    Attributes:
-        name: of the data set.
-        modality: name of the modality of its examples.
-        class_names: of the labels 0, 1, ...; empty where labels are no classes.
-        train: examples to train on.
-        test: examples to explain.
-        encoding: what turns new examples into inputs, where it is known.
-
     Raises:
         InvalidDataError: parts of the inputs differ in length.
         InvalidSettingError: a label is out of range or not finite, inputs and labels differ in number, or the modality
@@ -103,11 +95,11 @@ class Dataset:
     """
 
     name: str
-    modality: str
-    class_names: tuple[str, ...]
-    train: Split
-    test: Split
-    encoding: Encoding | None = None
+    modality: str  # name of the modality of its examples
+    class_names: tuple[str, ...]  # of the labels 0, 1, ...; empty where labels are no classes
+    train: Split  # examples to train on
+    test: Split  # examples to explain
+    encoding: Encoding | None = None  # what turns new examples into inputs, where it is known
 
     def __post_init__(self) -> None:
         find_modality(self.modality)
@@ -161,10 +153,8 @@ class Dataset:
 def prepare(raw: RawData, takes: str | Learner | None = None) -> Dataset:
     """The data set that a model takes; what is measured for it is measured on the train examples alone.
 
-    Args:
-        raw: as it was read.
-        takes: kind of encoding that the model takes, as "pixels" for images, "vocabulary" or "word_ids" for texts; the
-            tokenizer of a pretrained model; or None for the usual kind of the modality.
+    It takes a kind of encoding, as "pixels" for images, "vocabulary" or "word_ids" for texts; the tokenizer of a
+    pretrained model; or the usual kind of the modality.
 
     Raises:
         EmptyDataError: the train examples hold nothing that an encoding could be learnt from.

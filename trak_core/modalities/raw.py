@@ -11,16 +11,12 @@ from trak_core.inputs import take
 
 @dataclass(frozen=True)
 class RawSplit:
-    """The examples of one split.
+    """The examples of one split."""
 
-    Attributes:
-        contents: of all examples, as their modality has them: uint8 `[n, height, width, channels]` for images (one
-            channel is grey, three are red, green and blue), a list of strings for texts, or a tuple or dict of such.
-        labels: int64 `[n]` class numbers, or floats where the data have no classes.
-    """
-
+    # as their modality has them: uint8 `[n, height, width, channels]` for images (one channel is grey, three are red,
+    # green and blue), a list of strings for texts, or a tuple or dict of such
     contents: Any
-    labels: NDArray[Any]
+    labels: NDArray[Any]  # int64 `[n]` class numbers, or floats where the data have no classes
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -69,11 +69,7 @@ def find_modality(name: str) -> Modality:
 
 
 def seen_in(inputs: Any) -> list[tuple[Medium, ...]] | None:
-    """What inputs look like that somebody brought without media; None where no modality knows.
-
-    Args:
-        inputs: arrays or tensors on the CPU, `[n, ...]` each.
-    """
+    """What inputs look like that somebody brought without media; None where no modality knows."""
     found = (modality.seen_in(inputs) for modality in MODALITIES.values())
     return next((media for media in found if media is not None), None)
 
@@ -85,9 +81,6 @@ def encoding_metadata(encoding: Encoding | None) -> dict[str, Any] | None:
 
 def read_encoding(kept: Mapping[str, Any] | None) -> Encoding | None:
     """The encoding that a run keeps, exactly as it was; None where it keeps none, or one of a kind not known here.
-
-    Args:
-        kept: what stands under "encoding" in the metadata of a run.
 
     Raises:
         StoreDamagedError: it is of a known kind, but not whole.

@@ -33,9 +33,6 @@ class GreyPicture:
 def read_grey(content: bytes) -> GreyPicture:
     """The picture in a file that somebody gave.
 
-    Args:
-        content: of the file, whatever it is.
-
     Raises:
         InvalidDataError: the file is empty, too large, no image, damaged, or of a kind that is not read.
     """

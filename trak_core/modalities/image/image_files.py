@@ -71,10 +71,8 @@ class ImageHeader:
 def open_image(content: Content, max_bytes: int, max_pixels: int) -> Iterator[Image.Image]:
     """The image in a file, not decoded yet; whatever goes wrong while it is open is told in one clause.
 
-    Args:
-        content: of the file, whatever it is, or its path.
-        max_bytes: of the file.
-        max_pixels: what is named to those who give far more; `check_pixels` holds the others to it.
+    Pixels beyond `max_pixels` are refused by `check_pixels`; here the number only stands in a message.
+
 
     Raises:
         ImageFileError: the file is empty, too large, no image, damaged, or of a kind that is not read.
@@ -207,15 +205,11 @@ def height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def decode_image(content: Content, size: int | tuple[int, int], channels: int) -> NDArray[np.uint8]:
-    """The pixels of an image file: uint8 `[height, width, channels]`.
+    """The pixels of an image file, grey (1 channel) or red, green and blue (3): uint8 `[height, width, channels]`.
 
     It stands upright; of several pictures it is the first; transparent parts are white. To reach `size` it is scaled
     with its proportions, and what stands over on its longer side is cut off at both ends.
 
-    Args:
-        content: of the file, or its path.
-        size: height and width of the result in pixels, one number for a square.
-        channels: 1 for grey, 3 for red, green and blue.
 
     Raises:
         ImageFileError: the file cannot be read; the text is a clause, without the name of the file.
@@ -270,7 +264,7 @@ def decode_images(
     Args:
         contents: gives the files, called once each from several threads.
         pixels: uint8 `[n, height, width, channels]` to write into.
-        on_done: called with the number of images so far, every now and then.
+        on_done: told the number of images so far.
     """
     _, height, width, channels = pixels.shape
 

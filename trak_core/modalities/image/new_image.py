@@ -26,11 +26,7 @@ IMAGE_TYPES = ("png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff")
 
 
 class NewImages(NewInputReader):
-    """Images that somebody uploads, brought to what the model takes.
-
-    Args:
-        look: what the training images were brought to.
-    """
+    """Images that somebody uploads, brought to what the model takes."""
 
     invitation = "Upload an image"
 
@@ -49,9 +45,6 @@ def prepare_image(content: bytes, look: Pixels) -> NewInput:
 
     Its contents are uint8 `[1, height, width, channels]`.
 
-    Args:
-        content: of the file, whatever it is.
-        look: what the training images were brought to.
 
     Raises:
         InvalidDataError: the file is empty, too large, no image, damaged, or of a kind that is not read.

@@ -113,9 +113,6 @@ def inputs_as_pictures(inputs: Any) -> list[bytes] | None:
     """PNG images of inputs whose first array looks like images, `[n, 1 or 3, height, width]`; None for others.
 
     Small ones are enlarged; other numbers than bytes are stretched from darkest to brightest.
-
-    Args:
-        inputs: arrays or tensors on the CPU.
     """
     images = leaves(inputs)[0]
     if len(images.shape) != 4 or images.shape[1] not in (1, 3):

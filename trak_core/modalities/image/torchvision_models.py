@@ -32,7 +32,15 @@ class Torchvision(ModelLibrary):
 
     def find(self, name: str) -> ReadyModel:
         """As in `ModelLibrary`."""
-        check_image_name(name)
+        models = _torchvision(name)
+        names = models.list_models(module=models)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3)
+            hint = f" Did you mean {' or '.join(repr(each) for each in near)}?" if near else ""
+            raise InvalidSettingError(
+                f"model='torchvision:{name}'; torchvision has {len(names)} classification models, from {names[0]} to "
+                f"{names[-1]}, and none of that name.{hint}"
+            )
 
         def make(sizes: Mapping[str, int]) -> nn.Module:
             return make_torchvision(name, sizes["channels"], sizes["n_classes"])
@@ -43,23 +51,6 @@ class Torchvision(ModelLibrary):
     def has(self, name: str) -> bool:
         """True when the package is there; nothing is imported."""
         return importlib.util.find_spec("torchvision") is not None
-
-
-def check_image_name(name: str) -> None:
-    """Refuses what is no classification network of torchvision.
-
-    Raises:
-        InvalidSettingError: there is none of that name, or torchvision cannot be used.
-    """
-    models = _torchvision(name)
-    names = models.list_models(module=models)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f" Did you mean {' or '.join(repr(each) for each in near)}?" if near else ""
-        raise InvalidSettingError(
-            f"model='torchvision:{name}'; torchvision has {len(names)} classification models, from {names[0]} to "
-            f"{names[-1]}, and none of that name.{hint}"
-        )
 
 
 def make_torchvision(name: str, channels: int, n_classes: int) -> nn.Module:

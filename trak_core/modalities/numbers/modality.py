@@ -80,11 +80,7 @@ def numbers_in(text: str, n_numbers: int) -> NDArray[np.float32]:
 
 
 class NewNumbers(NewInputReader):
-    """A row that somebody types.
-
-    Args:
-        n_numbers: that the model takes.
-    """
+    """A row that somebody types."""
 
     invitation = "Type the numbers"
 

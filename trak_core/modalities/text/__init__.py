@@ -2,7 +2,7 @@
 
 from trak_core.modalities.text.modality import TextModality
 from trak_core.modalities.text.subword_tokens import SubwordTokens, Tokenizer
-from trak_core.modalities.text.vocabulary import Vocabulary, encode_texts
+from trak_core.modalities.text.vocabulary import Vocabulary
 from trak_core.modalities.text.word_ids import WordIds
 
-__all__ = ["SubwordTokens", "TextModality", "Tokenizer", "Vocabulary", "WordIds", "encode_texts"]
+__all__ = ["SubwordTokens", "TextModality", "Tokenizer", "Vocabulary", "WordIds"]

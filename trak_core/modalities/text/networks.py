@@ -75,10 +75,6 @@ class TokenClassifier(nn.Module):
     """A pretrained sequence classifier that takes tokens alone, so that it trains like any other network.
 
     Takes tokens `[n, length]` (int64), gives logits `[n, n_classes]`, without dropout.
-
-    Args:
-        model: of Hugging Face, for sequence classification.
-        padding: the token that fills short texts up.
     """
 
     def __init__(self, model: Any, padding: int) -> None:

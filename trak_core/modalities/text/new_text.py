@@ -22,11 +22,7 @@ N_EXAMPLES = 12
 
 
 class NewTexts(NewInputReader):
-    """Texts that somebody types.
-
-    Args:
-        encoding: what turns them into the inputs of the model.
-    """
+    """Texts that somebody types."""
 
     fields = (Field(FIELD, (Type("Type a text", max_characters=MAX_CHARACTERS),)),)
     invitation = "Type a text"
@@ -41,10 +37,6 @@ class NewTexts(NewInputReader):
 
 def read_text(text: str, encoding: Encoding) -> NewInput:
     """The text as the model sees it.
-
-    Args:
-        text: anything; markup in it is text like any other.
-        encoding: what turns it into the input of the model.
 
     Raises:
         EmptyDataError: the text is empty.

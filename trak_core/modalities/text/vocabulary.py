@@ -78,8 +78,29 @@ class Vocabulary(KnownWords):
         return learnt
 
     def inputs(self, contents: Sequence[str]) -> NDArray[np.float32]:
-        """The tf-idf rows of texts: float32 `[n_texts, n_words]`; see `encode_texts`."""
-        return encode_texts(contents, self.words, self.idf)
+        """The tf-idf rows of texts: float32 `[n_texts, n_words]`, each of length 1.
+
+        A word that occurs c > 0 times weighs (1 + log c) * idf, as in scikit-learn's `TfidfVectorizer` with
+        `sublinear_tf`. The row of a text without any known word is zero.
+
+        Raises:
+            ShapeMismatchError: words and their frequencies differ in number.
+        """
+        if np.shape(self.idf) != (len(self.words),):
+            raise ShapeMismatchError(
+                f"the vocabulary has {len(self.words)} words, but idf has shape {np.shape(self.idf)}; give one idf for "
+                "each word."
+            )
+        column = {word: number for number, word in enumerate(self.words)}
+        rows = np.zeros((len(contents), len(self.words)))
+        for row, text in zip(rows, contents, strict=True):
+            for word, count in Counter(re.findall(WORD_PATTERN, text.lower())).items():
+                if word in column:
+                    row[column[word]] = 1 + np.log(count)
+        rows *= self.idf
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows /= np.where(lengths > 0, lengths, 1)
+        return rows.astype(np.float32)
 
     def metadata(self) -> dict[str, Any]:
         """Words and frequencies."""
@@ -101,33 +122,3 @@ class Vocabulary(KnownWords):
     def description(self) -> tuple[str, str]:
         """How many words are weighted, and which."""
         return "texts as the model takes them", f"weights of {len(self.words):,} words: {', '.join(self.words)}"
-
-
-def encode_texts(texts: Sequence[str], words: Sequence[str], idf: NDArray[Any]) -> NDArray[np.float32]:
-    """The tf-idf rows of texts: float32 `[n_texts, n_words]`, each of length 1.
-
-    A word that occurs c > 0 times weighs (1 + log c) * idf, as in scikit-learn's `TfidfVectorizer` with
-    `sublinear_tf`. The row of a text without any known word is zero.
-
-    Args:
-        texts: any texts; their case does not matter.
-        words: the known words, lower case.
-        idf: `[n_words]`, the inverse document frequency of each.
-
-    Raises:
-        ShapeMismatchError: `words` and `idf` differ in length.
-    """
-    if np.shape(idf) != (len(words),):
-        raise ShapeMismatchError(
-            f"the vocabulary has {len(words)} words, but idf has shape {np.shape(idf)}; give one idf for each word."
-        )
-    column = {word: number for number, word in enumerate(words)}
-    rows = np.zeros((len(texts), len(words)))
-    for row, text in zip(rows, texts, strict=True):
-        for word, count in Counter(re.findall(WORD_PATTERN, text.lower())).items():
-            if word in column:
-                row[column[word]] = 1 + np.log(count)
-    rows *= idf
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows /= np.where(lengths > 0, lengths, 1)
-    return rows.astype(np.float32)
