@@ -30,7 +30,7 @@ from trak_core.live.scorer import LiveScorer, prepare_scorer
 from trak_core.media import first_text
 from trak_core.methods import RIDGES
 from trak_core.modalities.text import Vocabulary, WordIds
-from trak_core.modalities.text.new_text import MAX_CHARACTERS, read_text
+from trak_core.modalities.text.new_text import MAX_CHARACTERS, NewTexts
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.subjects import RECIPES, find_recipe
@@ -339,22 +339,22 @@ WORDS = Vocabulary(("the", "of", "matrix", "shalom", "שלום"), np.ones(5, dty
 @pytest.mark.parametrize("text", ["", "   \n\t", "\u200b "])
 def test_an_empty_text_or_one_without_words_is_refused(text):
     with pytest.raises(InvalidDataError, match=r"no text yet|none of them is in this text"):
-        read_text(text, WORDS)
+        NewTexts(WORDS).read({"text": text})
 
 
 def test_a_text_without_a_known_word_is_refused():
     with pytest.raises(InvalidDataError, match=r"knows 5 words, and none of them is in this text \(2 words\)"):
-        read_text("hello world", WORDS)
+        NewTexts(WORDS).read({"text": "hello world"})
 
 
 def test_a_very_long_text_is_cut_and_says_so():
-    typed = read_text("the matrix " * 100_000, WORDS)
+    typed = NewTexts(WORDS).read({"text": "the matrix " * 100_000})
     assert len(typed.contents[0]) == MAX_CHARACTERS
     assert typed.steps[0] == "Cut to its first 20,000 of 1,100,000 characters."
 
 
 def test_markup_and_right_to_left_text_are_text():
-    typed = read_text("<b>the</b> **matrix** [x](javascript:1) שלום עולם \ud800", WORDS)
+    typed = NewTexts(WORDS).read({"text": "<b>the</b> **matrix** [x](javascript:1) שלום עולם \ud800"})
     assert typed.steps[-1].startswith("The model knows 3 of its ") and typed.steps[-1].endswith(": the, matrix, שלום.")
 
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from tests.benchmarks.label_subjects import DATA
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.csv_rows import read_csv_rows
-from trak_core.datasets.duckdb_rows import _fetch
+from trak_core.datasets.placing import MAX_CHARACTERS
 from trak_core.datasets.rows import Example
-from trak_core.datasets.table import MAX_CHARACTERS, read_table
+from trak_core.datasets.table import read_table
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError, TrakCoreError
 from trak_core.modalities.raw import LeftOut, RawData
 
@@ -491,7 +491,7 @@ def test_a_second_table_gives_the_test_examples(tmp_path):
         ("a.csv.gz", gzip.compress(csv_text(good(999)).encode())[:-99], InvalidDataError, "damaged or cut off"),
         ("a.jsonl", "", EmptyDataError, "is empty"),
         ("a.json", "[]", EmptyDataError, "is empty"),
-        ("a.json", '[{"text": "a", "label": "x"}, {"te', InvalidDataError, "cannot be read .Malformed JSON"),
+        ("a.json", '[{"text": "a", "label": "x"}, {"te', InvalidDataError, "cannot be read .malformed JSON"),
         ("a.json", '{"data": [{"text": "a", "label": "x"}]}', InvalidDataError, "no column 'text'; there are: 'data'"),
         ("a.jsonl", "text,label\na,b\n", InvalidDataError, "2 of 2 rows cannot be read"),
         ("a.jsonl", '{"text": "a", "label": "x"}'.encode("utf-16"), InvalidDataError, "is UTF-16, and JSON is read as"),
@@ -550,17 +550,6 @@ def test_a_file_without_line_ends_and_one_that_unpacks_without_end_are_refused(t
     monkeypatch.setattr("trak_core.datasets.text_files.MAX_TEXT", 10_000)
     with pytest.raises(InvalidDataError, match="characters, unpacked"):
         read(put(tmp_path, "a.csv.gz", gzip.compress(csv_text(good(2000)).encode())))
-
-
-def test_duckdb_can_open_the_table_and_nothing_else(tmp_path):
-    table = put(tmp_path, "a.jsonl", '{"text": "a"}')
-    secret = put(tmp_path, "secret.txt", "secret")
-    assert list(_fetch(table, "SELECT json FROM read_ndjson_objects($path)", {}))
-    for query in ("SELECT * FROM read_text($path)", "SELECT * FROM read_ndjson_objects($path)"):
-        with pytest.raises(InvalidDataError, match="disabled by configuration"):
-            list(_fetch(table, query, {"path": str(secret)}))
-    with pytest.raises(InvalidDataError, match="locked"):
-        list(_fetch(table, "SET allowed_paths = [$path]", {}))
 
 
 def test_reading_a_table_needs_neither_torch_nor_the_store():

@@ -23,7 +23,6 @@ def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> t
     Numbers stand in their order, anything else as people sort it; 3.0 and 3 are one class, and so are 03 and +3. A
     label is missing that is None, empty, only blanks, or no finite number where the others are numbers.
 
-
     Raises:
         EmptyDataError: no label is there.
         LabelError: the labels name no classes: they have decimals, or there are too many.

@@ -1,7 +1,7 @@
 """Rows of CSV and TSV files: a row that does not hold up is left out by its number, the others are kept.
 
-The parser is Python's own. DuckDB's, which reads the other kinds of tables, loses rows without a word behind a
-quotation mark that is never closed, has no numbers of rows, and refuses files with two kinds of line ends (as of 2.0).
+The parser is Python's own. DuckDB's loses rows without a word behind a quotation mark that is never closed, has no
+numbers of rows, and refuses files with two kinds of line ends (as of 2.0).
 """
 
 import csv
@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from trak_core.datasets.rows import Example, Rows, counted, find_column, refuse_if_most_are_lost
+from trak_core.datasets.rows import Example, Rows, counted, find_column, is_decodable, refuse_if_most_are_lost
 from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import LeftOut
@@ -60,16 +60,11 @@ class _Record:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one layout makes of a file: its rows, how many are uneven or undecodable, and its longest broken record.
+    """What one layout makes of a file."""
 
-    `opened` is the line with a quotation mark that is still open at the end.
-    """
-
-    items: list[Example | LeftOut]
-    n_uneven: int
-    n_undecodable: int
-    worst: _Record | None
-    opened: int | None
+    items: list[Example | LeftOut]  # its rows
+    broken: list[_Record]  # those that cannot be read, or have another number of fields than the header
+    n_undecodable: int  # rows with bytes that are not of the encoding
 
 
 def read_csv_rows(
@@ -83,7 +78,6 @@ def read_csv_rows(
 
     Blank lines are no rows. Without a header, columns are called "1", "2", ...
 
-
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: the file is no text, has no such column, has a quotation mark that is never closed, or more
@@ -95,10 +89,10 @@ def read_csv_rows(
     layout = _find_layout(path, columns, has_header, delimiter, find_encoding(path, encoding))
     reading = _read(layout, columns)
     notes: list[str] = []
-    if reading.n_uneven and layout.delimiter == "\t":
+    if reading.broken and layout.delimiter == "\t":
         # Files with tabs are often written without quoting, so that quotation marks are text like any other.
         plain = _read(replace(layout, has_quotes=False), columns)
-        if plain.n_uneven < reading.n_uneven:
+        if len(plain.broken) < len(reading.broken):
             reading = plain
             notes.append(f"Quotation marks in {path.name} are taken as part of its texts: they do not pair up.")
     _refuse_if_too_bad(reading, layout)
@@ -119,9 +113,7 @@ def csv_columns(path: Path, has_header: bool = True, encoding: str | None = None
         InvalidSettingError: `encoding` is not known.
     """
     layout = _find_layout(path, (), has_header, None, find_encoding(path, encoding))
-    with open_text(path, layout.encoding) as text:
-        opening = list(islice(_iter_records(iter_lines(text, path), layout), N_SAMPLED))
-    return _column_names(opening, has_header)
+    return _column_names(_opening(layout), has_header)
 
 
 def _find_layout(path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str) -> _Layout:
@@ -130,8 +122,7 @@ def _find_layout(path: Path, columns: Sequence[str], has_header: bool, delimiter
     candidates = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: has_tabs and sign != "\t")
 
     def fit(layout: _Layout) -> tuple[bool, int]:
-        with open_text(path, encoding) as text:
-            sample = list(islice(_iter_records(iter_lines(text, path), layout), N_SAMPLED))
+        sample = _opening(layout)
         if not sample:
             raise EmptyDataError(f"{path} is empty; give a file with a row for each example.")
         names = _column_names(sample, has_header)
@@ -139,6 +130,11 @@ def _find_layout(path: Path, columns: Sequence[str], has_header: bool, delimiter
         return all(names.count(column) == 1 for column in columns), n_even if len(names) > 1 else 0
 
     return max((_Layout(path, encoding, has_header, sign) for sign in candidates), key=fit)
+
+
+def _opening(layout: _Layout) -> list[_Record]:
+    with open_text(layout.path, layout.encoding) as text:
+        return list(islice(_iter_records(iter_lines(text, layout.path), layout), N_SAMPLED))
 
 
 def _column_names(opening: Sequence[_Record], has_header: bool) -> list[str]:
@@ -196,9 +192,8 @@ def _line_that_opens(lines: Sequence[str], delimiter: str) -> int:
 def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
     path, name = layout.path, layout.path.name
     items: list[Example | LeftOut] = []
-    n_uneven = n_undecodable = 0
-    worst: _Record | None = None
-    opened: int | None = None
+    broken: list[_Record] = []
+    n_undecodable = 0
     with open_text(path, layout.encoding) as text:
         records = _iter_records(iter_lines(text, path), layout)
         opening = list(islice(records, N_SAMPLED))
@@ -209,22 +204,18 @@ def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
         for number, record in enumerate(chain(opening[layout.has_header :], records), start=1):
             where = f"{name}, {record.called(number)}"
             fields = record.fields
-            if record.fault is None and len(fields) == len(names):
-                values = tuple(fields[column] for column in wanted)
-                if _is_decodable(values):
-                    items.append(Example(where, *values))
-                else:
-                    items.append(LeftOut(where, f"it has bytes that are not {layout.encoding.upper()}"))
-                    n_undecodable += 1
+            if record.fault or len(fields) != len(names):
+                why = record.fault or f"it has {counted(len(fields), 'field')} rather than {len(names)}"
+                items.append(LeftOut(where, why))
+                broken.append(record)
                 continue
-            items.append(
-                LeftOut(where, record.fault or f"it has {counted(len(fields), 'field')} rather than {len(names)}")
-            )
-            n_uneven += 1
-            opened = record.opened
-            if record.fault and (worst is None or record.n_lines > worst.n_lines):
-                worst = record
-    return _Reading(items, n_uneven, n_undecodable, worst, opened)
+            values = [fields[column] for column in wanted]
+            if is_decodable(values):
+                items.append(Example(where, *values))
+            else:
+                items.append(LeftOut(where, f"it has bytes that are not {layout.encoding.upper()}"))
+                n_undecodable += 1
+    return _Reading(items, broken, n_undecodable)
 
 
 def _advice(column: str, layout: _Layout) -> str:
@@ -233,27 +224,21 @@ def _advice(column: str, layout: _Layout) -> str:
     return "Without a header, columns are called by number."
 
 
-def _is_decodable(values: Sequence[str]) -> bool:
-    try:
-        "".join(values).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _refuse_if_too_bad(reading: _Reading, layout: _Layout) -> None:
-    path, items, worst = layout.path, reading.items, reading.worst
+    path, items = layout.path, reading.items
     if not items:
         raise EmptyDataError(f"{path} has a header and no rows; give a row for each example.")
-    if reading.opened is not None:
+    faulty = [record for record in reading.broken if record.fault]
+    longest = max(faulty, key=lambda record: record.n_lines, default=None)
+    line, closed = 0, ""
+    if faulty and faulty[-1].opened:
+        line, closed = faulty[-1].opened, "never closed"
+    elif longest and longest.n_lines > MAX_LINES_LOST:
+        line, closed = longest.first, f"not closed before line {longest.last}"
+    if closed:
         raise InvalidDataError(
-            f"{path}, line {reading.opened}: a quotation mark is opened here and never closed; put it right, or double "
-            "it where it is part of a text."
-        )
-    if worst is not None and worst.n_lines > MAX_LINES_LOST:
-        raise InvalidDataError(
-            f"{path}, line {worst.first}: a quotation mark is opened here and not closed before line {worst.last}; put "
-            "it right, or double it where it is part of a text."
+            f"{path}, line {line}: a quotation mark is opened here and {closed}; put it right, or double it where it "
+            "is part of a text."
         )
     refuse_if_most_are_lost(
         items, str(path), f"check the delimiter ({layout.delimiter!r}) and the encoding ({layout.encoding})"

@@ -7,21 +7,19 @@ itself is not needed. Files of both kinds say in their schema, as JSON, which co
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from trak_core.datasets.arrow_files import read_columns, read_schema
 from trak_core.datasets.image_examples import ImageForm, images_from, read_headers
 from trak_core.datasets.options import LABEL_COLUMNS
-from trak_core.datasets.placing import DataSource, split_kind
+from trak_core.datasets.placing import DataSource, split_kind, texts_of
 from trak_core.datasets.rows import Example, find_column
-from trak_core.datasets.table import texts_of
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.image.image_files import Content, ImageFileError
@@ -64,7 +62,7 @@ def read_hf_directory(
     if text is not None and image is not None:
         raise InvalidSettingError(f"text is {text!r} and image is {image!r}; give one of the two.")
     parts, notes = _with_known_split(_find_parts(path), path)
-    schema = _read_schema(parts[0].path)
+    schema = read_schema(parts[0].path)
     declared = _class_names(schema)
     label = _label_column(label, schema, declared, path)
     is_image, content = _content_column(text, image, label, schema, path)
@@ -83,7 +81,7 @@ def hf_columns(path: Path) -> list[str]:
     Raises:
         InvalidDataError: the folder is no such one, or a file is damaged.
     """
-    return list(_read_schema(_find_parts(path)[0].path).names)
+    return list(read_schema(_find_parts(path)[0].path).names)
 
 
 def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part], list[str]]:
@@ -177,37 +175,6 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_schema(path: Path) -> pa.Schema:
-    with _arrow_errors(path):
-        if path.suffix == ".parquet":
-            return pq.read_schema(path)
-        return pa.ipc.open_stream(pa.memory_map(str(path))).schema
-
-
-def _read_columns(path: Path, columns: Sequence[str]) -> list[pa.ChunkedArray]:
-    """Columns of a file, checked; Arrow leaves them on the disk where it can."""
-    with _arrow_errors(path):
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                table = file.read(columns=list(columns))
-        else:
-            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-        found = [table.column(find_column(column, table.column_names, str(path))) for column in columns]
-        for column in found:
-            column.validate(full=True)
-        return found
-
-
-@contextmanager
-def _arrow_errors(path: Path) -> Iterator[None]:
-    with file_errors(path):
-        try:
-            yield
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            reason = str(error).partition("\n")[0].rstrip(" .")
-            raise InvalidDataError(f"{path} cannot be read ({reason}); fetch or save it anew.") from error
-
-
 # --- columns ----------------------------------------------------------------------------------------------------
 
 
@@ -268,7 +235,7 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def _examples(part: _Part, content: str, label: str, is_image: bool, root: Path) -> list[Example]:
-    contents, labels = _read_columns(part.path, [content, label])
+    contents, labels = read_columns(part.path, [content, label])
     found: Sequence[Any] = (
         contents.to_pylist()
         if not is_image

@@ -31,7 +31,6 @@ def read_image_folder(
     A zip file of such folders is read without unpacking it. Without a test folder, `val` or `validation` serves as one,
     and without that some of the train images are held out. What is no image, or damaged, is left out and listed.
 
-
     Raises:
         EmptyDataError: there is no image in a class folder that can be read.
         InvalidDataError: there is no such folder or zip file, or it has one class only.

@@ -35,7 +35,6 @@ def read_npz(path: Path | str, test_share: float = 0.2, seed: int = 0) -> RawDat
     Images are uint8 `[n, height, width]`, `[n, height, width, channels]` or `[n, channels, height, width]`; labels are
     numbers or names `[n]`; `split` says "train" or "test" for each. An array `class_names` may name labels from 0 on.
 
-
     Raises:
         EmptyDataError: an array holds nothing.
         InvalidDataError: the file cannot be read, lacks arrays, or they have another form.

@@ -19,6 +19,8 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation"),
 }
 """What splits are called."""
+MAX_CHARACTERS = 1_000_000
+"""Of a text."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,6 @@ def place(items: Sequence[Example | LeftOut], source: DataSource, modality: str,
 
     Without a test split that has labels, a validation split serves as one; without either, some train examples are
     held out. Examples without a label, a known split or a class to learn join those that were left out before.
-
 
     Raises:
         EmptyDataError: no example, or none of the train split, has a label.
@@ -184,3 +185,31 @@ def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArr
             shuffled = np.random.default_rng(derive_seed(seed, "test split", int(label))).permutation(rows)
             is_test[shuffled[:n_test]] = True
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def texts_of(items: Sequence[Example | LeftOut], source: DataSource, notes: Sequence[str]) -> RawData:
+    """Examples of texts as data, see `place`; those without a text are left out too.
+
+    Raises:
+        EmptyDataError: no example has a text.
+    """
+    checked = [_without_text(item) or item for item in items]
+    if not any(isinstance(item, Example) for item in checked):
+        first = next(item for item in checked if isinstance(item, LeftOut))
+        raise EmptyDataError(f"{source.where} has no row that can be used: {first.where}: {first.why}.")
+    return place(checked, source, "text", notes)
+
+
+def _without_text(item: Example | LeftOut) -> LeftOut | None:
+    """Why an example has no text to learn from; None if it has one."""
+    if isinstance(item, LeftOut):
+        return item
+    content = item.content
+    if content is None or (isinstance(content, str) and not content.strip()):
+        return LeftOut(item.where, "it has no text")
+    if not isinstance(content, str):
+        kind = type(content).__name__
+        return LeftOut(item.where, f"its text is {str(content)[:40]!r}, which is no string but of the type {kind}")
+    if len(content) > MAX_CHARACTERS:
+        return LeftOut(item.where, f"its text has {len(content):,} characters, and at most {MAX_CHARACTERS:,} are read")
+    return None

@@ -66,3 +66,12 @@ def refuse_if_most_are_lost(items: Sequence[Example | LeftOut], source: str, adv
             f"{source}: {len(left_out):,} of {len(items):,} rows cannot be read, the first of them "
             f"{left_out[0].where}: {left_out[0].why}; {advice}."
         )
+
+
+def is_decodable(values: Sequence[Any]) -> bool:
+    """Whether texts hold no lone surrogates, which stand for bytes that are not of the encoding."""
+    try:
+        "".join(value for value in values if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

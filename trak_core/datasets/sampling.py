@@ -23,7 +23,6 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
     None stands for all train examples, and for up to 1,500 test examples, or fewer where there are very many classes or
     train examples.
 
-
     Raises:
         InvalidSettingError: there are not so many, or too many for a run.
     """

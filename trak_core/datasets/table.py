@@ -1,21 +1,24 @@
 """Tables of texts: CSV, TSV, JSON and Parquet."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+from trak_core.datasets.arrow_files import PARQUET, read_parquet_rows, read_schema
 from trak_core.datasets.csv_rows import csv_columns, read_csv_rows
-from trak_core.datasets.duckdb_rows import json_columns, parquet_columns, read_json_rows, read_parquet_rows
-from trak_core.datasets.placing import DataSource, place
-from trak_core.datasets.rows import Example, Rows
+from trak_core.datasets.placing import DataSource, texts_of
+from trak_core.datasets.rows import Example, Rows, find_column, is_decodable, refuse_if_most_are_lost
+from trak_core.datasets.text_files import MAX_TEXT, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import LeftOut, RawData
 
-MAX_CHARACTERS = 1_000_000
-"""Of a text."""
 CSV = (".csv", ".tsv", ".tab", ".txt")
 JSON = (".jsonl", ".ndjson", ".json")
-PARQUET = (".parquet", ".pq")
+N_SAMPLED = 50
+"""Objects that the names of columns are taken from."""
 
 
 def read_table(
@@ -81,20 +84,10 @@ def table_columns(path: Path, no_header: bool = False, encoding: str | None = No
     kind = _kind(path)
     if kind == CSV:
         return csv_columns(path, not no_header, encoding)
-    return json_columns(path) if kind == JSON else parquet_columns(path)
-
-
-def texts_of(items: Sequence[Example | LeftOut], source: DataSource, notes: Sequence[str]) -> RawData:
-    """Examples of texts as data, see `place`; those without a text are left out too.
-
-    Raises:
-        EmptyDataError: no example has a text.
-    """
-    checked = [_without_text(item) or item for item in items]
-    if not any(isinstance(item, Example) for item in checked):
-        first = next(item for item in checked if isinstance(item, LeftOut))
-        raise EmptyDataError(f"{source.where} has no row that can be used: {first.where}: {first.why}.")
-    return place(checked, source, "text", notes)
+    if kind == PARQUET:
+        return list(read_schema(path).names)
+    objects = (record for record in islice(_json_records(path), N_SAMPLED) if isinstance(record, dict))
+    return list(dict.fromkeys(key for record in objects for key in record))
 
 
 def _name(path: Path) -> str:
@@ -108,7 +101,7 @@ def _read_rows(
     kind = _kind(path)
     if kind == CSV:
         return read_csv_rows(path, columns, has_header, delimiter, encoding)
-    return read_json_rows(path, columns) if kind == JSON else read_parquet_rows(path, columns)
+    return _read_json_rows(path, columns) if kind == JSON else read_parquet_rows(path, columns)
 
 
 def _kind(path: Path) -> tuple[str, ...]:
@@ -131,16 +124,48 @@ def _in_split(item: Example | LeftOut, split: str | None, has_column: bool) -> E
     return replace(item, split=split)
 
 
-def _without_text(item: Example | LeftOut) -> LeftOut | None:
-    """Why an example has no text to learn from; None if it has one."""
-    if isinstance(item, LeftOut):
-        return item
-    content = item.content
-    if content is None or (isinstance(content, str) and not content.strip()):
-        return LeftOut(item.where, "it has no text")
-    if not isinstance(content, str):
-        kind = type(content).__name__
-        return LeftOut(item.where, f"its text is {str(content)[:40]!r}, which is no string but of the type {kind}")
-    if len(content) > MAX_CHARACTERS:
-        return LeftOut(item.where, f"its text has {len(content):,} characters, and at most {MAX_CHARACTERS:,} are read")
-    return None
+def _read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
+    """The objects of a file of JSON lines or of one JSON array; an object need not have all keys."""
+    items: list[Example | LeftOut] = []
+    keys: dict[str, None] = {}
+    for number, record in enumerate(_json_records(path), start=1):
+        where = f"{path.name}, row {number}"
+        values = [record.get(column) for column in columns] if isinstance(record, dict) else []
+        if isinstance(record, dict) and is_decodable(values):
+            keys.update(dict.fromkeys(record))
+            items.append(Example(where, *values))
+        else:
+            items.append(LeftOut(where, "it is no JSON object in UTF-8"))
+    if not items:
+        raise EmptyDataError(f"{path} is empty; give a JSON object for each example.")
+    refuse_if_most_are_lost(items, str(path), "give one JSON object a line, or an array of them")
+    for column in columns:
+        find_column(column, tuple(keys), str(path))
+    return Rows(items)
+
+
+def _json_records(path: Path) -> Iterator[Any]:
+    """What the lines of a JSON file hold, or the members of its one array; None for a line without JSON."""
+    encoding = find_encoding(path, None)
+    if not encoding.startswith("utf-8"):
+        raise InvalidDataError(f"{path} is {encoding.upper()}, and JSON is read as UTF-8; save it anew.")
+    with open_text(path, encoding) as text:
+        while (first := text.read(1)).isspace():
+            pass
+        if first == "[":
+            try:
+                members = json.loads(first + text.read(MAX_TEXT))
+            except (ValueError, RecursionError) as error:
+                raise InvalidDataError(
+                    f"{path} cannot be read (malformed JSON: {error}); check it, or save it anew."
+                ) from error
+            yield from members
+            return
+        text.seek(0)
+        for line in iter_lines(text, path):
+            if line.strip():
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):  # also numbers of thousands of digits, and brackets as deep
+                    record = None
+                yield record

@@ -105,7 +105,6 @@ def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
 
     Bytes that are invalid in the encoding stand there as lone surrogates, so that only rows that have them are lost.
 
-
     Raises:
         InvalidDataError: the file cannot be read, or is in UTF-16 or UTF-32 and has invalid bytes.
     """

@@ -22,7 +22,6 @@ def keep_upload(file: IO[bytes], name: str, folder: Path) -> Path:
     An archive is kept packed: `read_image_folder` reads it as it lies, so that nothing in it can climb out, lead
     elsewhere or expand without end on the disk.
 
-
     Raises:
         EmptyDataError: the file is empty.
         InvalidDataError: it is called a zip file and is none, or would unpack to too much.

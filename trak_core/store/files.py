@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trak_core.errors import StorageError
+from trak_core.errors import StorageError, TrakCoreError
 
 
 class RunFiles:
@@ -93,7 +93,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turns operating-system errors on `path` into one sentence with what to do next."""
     try:
         yield
-    except StorageError:
+    except TrakCoreError:
         raise
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; mend that")

@@ -73,7 +73,6 @@ def open_image(content: Content, max_bytes: int, max_pixels: int) -> Iterator[Im
 
     Pixels beyond `max_pixels` are refused by `check_pixels`; here the number only stands in a message.
 
-
     Raises:
         ImageFileError: the file is empty, too large, no image, damaged, or of a kind that is not read.
     """
@@ -209,7 +208,6 @@ def decode_image(content: Content, size: int | tuple[int, int], channels: int) -
 
     It stands upright; of several pictures it is the first; transparent parts are white. To reach `size` it is scaled
     with its proportions, and what stands over on its longer side is cut off at both ends.
-
 
     Raises:
         ImageFileError: the file cannot be read; the text is a clause, without the name of the file.

@@ -45,7 +45,6 @@ def prepare_image(content: bytes, look: Pixels) -> NewInput:
 
     Its contents are uint8 `[1, height, width, channels]`.
 
-
     Raises:
         InvalidDataError: the file is empty, too large, no image, damaged, or of a kind that is not read.
     """

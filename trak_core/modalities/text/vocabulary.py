@@ -16,12 +16,15 @@ from trak_core.modalities.encoding import Encoding
 
 # Two letters or more. Digits and underscores part words, so that `n_components` counts as "components".
 WORD_PATTERN = r"[^\W\d_]{2,}"
-
-
 RARE_IDF = 4.0
 """Inverse document frequency, 1 + log(n / df), of a word in every twentieth text."""
 N_WORDS = 2000
 """Words that a vocabulary has at most."""
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in their order, lower case."""
+    return re.findall(WORD_PATTERN, text.lower())
 
 
 class KnownWords(Encoding):
@@ -34,7 +37,7 @@ class KnownWords(Encoding):
     def known_share(self, contents: Sequence[str]) -> NDArray[np.float64]:
         """Share of the words of each text that are known; 0 for a text without words."""
         known = frozenset(self.words)
-        found = [re.findall(WORD_PATTERN, text.lower()) for text in contents]
+        found = map(words_of, contents)
         return np.array([sum(word in known for word in words) / len(words) if words else 0.0 for words in found])
 
     def refuse_if_empty(self, n_texts: int, source: str) -> None:
@@ -94,7 +97,7 @@ class Vocabulary(KnownWords):
         column = {word: number for number, word in enumerate(self.words)}
         rows = np.zeros((len(contents), len(self.words)))
         for row, text in zip(rows, contents, strict=True):
-            for word, count in Counter(re.findall(WORD_PATTERN, text.lower())).items():
+            for word, count in Counter(words_of(text)).items():
                 if word in column:
                     row[column[word]] = 1 + np.log(count)
         rows *= self.idf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError
 from trak_core.inputs import ArrayInputs, leaves
-from trak_core.modalities.text.vocabulary import WORD_PATTERN, KnownWords
+from trak_core.modalities.text.vocabulary import KnownWords, words_of
 
 PADDING, UNKNOWN = 0, 1
 N_RESERVED = 2
@@ -40,7 +39,7 @@ class WordIds(KnownWords):
         counts: Counter[str] = Counter()
         lengths = []
         for text in contents:
-            words = _words(text)
+            words = words_of(text)
             counts.update(words)
             lengths.append(len(words))
         kept = sorted(counts, key=lambda word: (-counts[word], word))[:N_WORDS]
@@ -77,10 +76,6 @@ class WordIds(KnownWords):
         number = {word: place for place, word in enumerate(self.words, start=N_RESERVED)}
         rows = np.full((len(contents), self.length), PADDING, dtype=np.int64)
         for row, text in zip(rows, contents, strict=True):
-            found = [number.get(word, UNKNOWN) for word in _words(text)[: self.length]]
+            found = [number.get(word, UNKNOWN) for word in words_of(text)[: self.length]]
             row[: len(found)] = found
         return rows
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(WORD_PATTERN, text.lower())
