@@ -29,8 +29,9 @@ from trak_core.live.new_input import explain_new, why_not_live
 from trak_core.live.scorer import LiveScorer, prepare_scorer
 from trak_core.media import first_text
 from trak_core.methods import RIDGES
-from trak_core.modalities.text import Vocabulary, WordIds
 from trak_core.modalities.text.new_text import MAX_CHARACTERS, NewTexts
+from trak_core.modalities.text.vocabulary import Vocabulary
+from trak_core.modalities.text.word_ids import WordIds
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.subjects import RECIPES, find_recipe

@@ -29,7 +29,7 @@ from trak_core.modalities import (
     register_modality,
     seen_in,
 )
-from trak_core.modalities.text import SubwordTokens
+from trak_core.modalities.text.subword_tokens import SubwordTokens
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)

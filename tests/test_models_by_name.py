@@ -26,7 +26,8 @@ from trak_core.errors import (
     RunMismatchError,
 )
 from trak_core.modalities import RawData, RawSplit, encoding_metadata, prepare, read_encoding
-from trak_core.modalities.text import SubwordTokens, Tokenizer, subword_tokens
+from trak_core.modalities.text import subword_tokens
+from trak_core.modalities.text.subword_tokens import SubwordTokens, Tokenizer
 from trak_core.store.files import RunFiles
 from trak_core.store.local_paths import keep_local_paths, metadata_here, without_paths
 from trak_core.store.run import open_run

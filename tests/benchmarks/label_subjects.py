@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from trak_core.modalities import Dataset, Split
-from trak_core.modalities.text import Vocabulary
+from trak_core.modalities.text.vocabulary import Vocabulary
 from trak_core.subjects import Recipe, Subject
 from trak_core.tasks import Classification
 from trak_core.training import TrainingSettings

@@ -31,16 +31,20 @@ def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> t
     names: list[str | None] = []
     for label, place in zip(labels, places, strict=True):
         if isinstance(label, list | tuple | dict | set | bytes):
-            raise LabelError(
-                f"{place}: the label is {_kind(label)}, {str(label)[:40]}; give one name or number for each row."
-            )
+            kind = "bytes" if isinstance(label, bytes) else f"a {type(label).__name__}"
+            raise LabelError(f"{place}: the label is {kind}, {str(label)[:40]}; give one name or number for each row.")
         key = (type(label), label)  # with the type, because True == 1
         if key not in known:
             known[key] = _name(label)
         names.append(known[key])
     if all(_NUMBER.fullmatch(name) for name in known.values() if name is not None):
         whole = _whole_numbers({name for name in known.values() if name is not None})
-        _refuse_decimals(whole, names, places)
+        for name, place in zip(names, places, strict=True):
+            if name is not None and whole[name] == "":
+                raise LabelError(
+                    f"{place}: the label is {name}, a number with decimals, which looks like regression; name a column "
+                    "that holds classes, or put such numbers into classes first."
+                )
         names = [None if name is None else whole[name] for name in names]
         classes = sorted({name for name in names if name is not None}, key=lambda name: (Decimal(name), name))
     else:
@@ -78,15 +82,6 @@ def _whole(name: str) -> str | None:
     return f"-{digits}" if number < 0 else digits
 
 
-def _refuse_decimals(whole: dict[str, str | None], names: Sequence[str | None], places: Sequence[str]) -> None:
-    for name, place in zip(names, places, strict=True):
-        if name is not None and whole[name] == "":
-            raise LabelError(
-                f"{place}: the label is {name}, a number with decimals, which looks like regression; name a column "
-                "that holds classes, or put such numbers into classes first."
-            )
-
-
 def _refuse_odd_counts(classes: Sequence[str], names: Sequence[str | None], source: str) -> None:
     counts = Counter(name for name in names if name is not None)
     n_labels, n_classes = counts.total(), len(classes)
@@ -97,7 +92,3 @@ def _refuse_odd_counts(classes: Sequence[str], names: Sequence[str | None], sour
             f"{source}: there are {n_classes:,} different labels for {n_labels:,} examples; a class needs several "
             f"examples, and at most {MAX_CLASSES:,} classes are read, so name a column that holds classes."
         )
-
-
-def _kind(label: Any) -> str:
-    return "bytes" if isinstance(label, bytes) else f"a {type(label).__name__}"

@@ -149,10 +149,14 @@ def _has_members(folder: Path, collection: Collection) -> bool:
 
 def _fetch_all(collection: Collection, folder: Path, base: str, on_progress: Callable[[int, int], object]) -> None:
     n_before, n_bytes = 0, sum(file.n_bytes for file in collection.files)
+
+    def on_bytes(n_done: int) -> None:
+        on_progress(n_before + n_done, n_bytes)
+
     for file in collection.files:
         path = folder / file.name
         if not (path.is_file() and _is_right(path, file)):
-            _fetch(file, path, base, lambda n_done, n_before=n_before: on_progress(n_before + n_done, n_bytes))
+            _fetch(file, path, base, on_bytes)
         n_before += file.n_bytes
         on_progress(n_before, n_bytes)
 

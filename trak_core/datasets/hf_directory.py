@@ -7,6 +7,7 @@ itself is not needed. Files of both kinds say in their schema, as JSON, which co
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +34,6 @@ class _Part:
     """A file with examples of one split; None where the source has no splits."""
 
     path: Path
-    where: str
     split: str | None
 
 
@@ -103,9 +103,9 @@ def _find_parts(path: Path) -> list[_Part]:
         splits = _json(path / "dataset_dict.json").get("splits")
         if not isinstance(splits, list) or not splits:
             raise InvalidDataError(f"{path / 'dataset_dict.json'} names no splits; save the data set anew.")
-        return [part for split in splits for part in _saved(path / _plain(split, path), path, str(split))]
+        return [part for split in splits for part in _saved(path / _plain(split, path), str(split))]
     if (path / "state.json").is_file():
-        return _saved(path, path, None)
+        return _saved(path, None)
     files = sorted(path.rglob("*.parquet"))
     if not files:
         raise InvalidDataError(
@@ -115,14 +115,13 @@ def _find_parts(path: Path) -> list[_Part]:
     return _parquet(files, path)
 
 
-def _saved(folder: Path, root: Path, split: str | None) -> list[_Part]:
+def _saved(folder: Path, split: str | None) -> list[_Part]:
     """The Arrow files of a split, as its `state.json` names them."""
     named = _json(folder / "state.json").get("_data_files")
     names = [entry.get("filename") for entry in named if isinstance(entry, dict)] if isinstance(named, list) else []
     if not names:
         raise InvalidDataError(f"{folder / 'state.json'} names no data files; save the data set anew.")
-    paths = [folder / _plain(name, folder) for name in names]
-    return [_Part(file, file.relative_to(root).as_posix(), split) for file in paths]
+    return [_Part(folder / _plain(name, folder), split) for name in names]
 
 
 def _plain(name: Any, folder: Path) -> str:
@@ -137,7 +136,8 @@ def _plain(name: Any, folder: Path) -> str:
 def _parquet(files: Sequence[Path], root: Path) -> list[_Part]:
     """Parquet files with their splits: `train-00000-of-00002.parquet`, `train.parquet` or `train/0000.parquet`."""
     parts: list[_Part] = []
-    shards: dict[tuple[Path, str], tuple[int, int]] = {}
+    n_found: Counter[str] = Counter()
+    n_shards: dict[str, int] = {}
     folders: set[Path] = set()
     for file in files:
         found = _SHARD.fullmatch(file.stem)
@@ -146,20 +146,20 @@ def _parquet(files: Sequence[Path], root: Path) -> list[_Part]:
         if split.isdecimal() and folder != root:
             split, folder = folder.name, folder.parent
         folders.add(folder)
-        parts.append(_Part(file, file.relative_to(root).as_posix(), split))
+        parts.append(_Part(file, split))
         if found["count"]:
-            n_found, _ = shards.get((folder, split), (0, 0))
-            shards[folder, split] = (n_found + 1, int(found["count"]))
+            n_found[split] += 1
+            n_shards[split] = int(found["count"])
     if len(folders) > 1:
         listed = ", ".join(str(folder.relative_to(root)) for folder in sorted(folders))
         raise InvalidDataError(f"{root} holds Parquet files of several data sets ({listed}); give one of the folders.")
-    for (folder, split), (n_found, n_shards) in shards.items():
-        if n_found != n_shards:
+    for split, n_all in n_shards.items():
+        if n_found[split] != n_all:
             raise InvalidDataError(
-                f"{folder} has {n_found} of the {n_shards} Parquet files of the split {split!r}; fetch the others."
+                f"{folder} has {n_found[split]} of the {n_all} Parquet files of the split {split!r}; fetch the others."
             )
     if len({part.split for part in parts}) == 1 and split_kind(parts[0].split) is None:
-        return [_Part(part.path, part.where, None) for part in parts]
+        return [_Part(part.path, None) for part in parts]
     return parts
 
 
@@ -242,7 +242,7 @@ def _examples(part: _Part, content: str, label: str, is_image: bool, root: Path)
         else [partial(_image_file, contents, row, root) for row in range(len(contents))]
     )
     return [
-        Example(f"{part.where}, row {row}", one, name, part.split)
+        Example(f"{part.path.relative_to(root).as_posix()}, row {row}", one, name, part.split)
         for row, (one, name) in enumerate(zip(found, labels.to_pylist(), strict=True), start=1)
     ]
 

@@ -65,14 +65,17 @@ class ImageExample(Example):
 
 
 def read_headers(
-    examples: Sequence[Example], on_done: Callable[[int], object] = lambda n_done: None
+    examples: Sequence[Example | LeftOut], on_done: Callable[[int], object] = lambda n_done: None
 ) -> list[ImageExample | LeftOut]:
-    """The examples with the headers of their images; those whose files have none are left out."""
+    """The examples with the headers of their images; those whose files have none are left out too."""
     items: list[ImageExample | LeftOut] = []
     with quiet_decoders():
         for number, one in enumerate(examples):
             if number % CHUNK == 0:
                 on_done(number)
+            if isinstance(one, LeftOut):
+                items.append(one)
+                continue
             try:
                 header = read_header(one.content())
                 items.append(ImageExample(one.where, one.content, one.label, one.split, header=header))

@@ -9,7 +9,6 @@ import numpy as np
 
 from trak_core.datasets.image_examples import ImageExample, ImageForm, images_from, read_headers
 from trak_core.datasets.placing import DataSource, split_kind
-from trak_core.datasets.rows import Example
 from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
 from trak_core.modalities.raw import LeftOut, RawData
@@ -37,14 +36,13 @@ def read_image_folder(
         InvalidSettingError: `size`, `channels` or `test_share` cannot be.
     """
     path, form = Path(path), ImageForm(size, channels)
-    with open_source(path) as listing:
+    with open_source(path) as files:
         name = tidy((path if path.is_dir() else path.with_suffix("")).resolve().name)
         source = DataSource(name, str(path), test_share, seed)
-        n_files = len(listing.files)
-        examples = [Example(file.where, file.content, None) for file in listing.files]
-        items = read_headers(examples, lambda n_done: on_progress(n_done, 2 * n_files))
+        n_files = len(files)
+        items = read_headers(files, lambda n_done: on_progress(n_done, 2 * n_files))
         images, left_out, notes = _sort_into_classes([item for item in items if isinstance(item, ImageExample)])
-        left_out = [*listing.left_out, *(item for item in items if isinstance(item, LeftOut)), *left_out]
+        left_out = [*(item for item in items if isinstance(item, LeftOut)), *left_out]
         if not images:
             first = f" ({left_out[0].where}: {left_out[0].why})" if left_out else ""
             raise EmptyDataError(

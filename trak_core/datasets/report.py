@@ -1,7 +1,7 @@
 """What is in a data set, before anything is trained on it."""
 
 import json
-import unicodedata
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,6 @@ from trak_core.modalities import LeftOut, RawData, find_modality
 
 SHOWN = 5
 """Examples of each finding that the text names; the JSON has all of them."""
-REVERSING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @dataclass(frozen=True)
@@ -176,5 +175,4 @@ def _some(names: Sequence[str], between: str = ", ") -> str:
 
 def _printable(line: str) -> str:
     """The line without characters that would move the cursor, colour the terminal or reverse what follows."""
-    hidden = (unicodedata.category(sign) in ("Cc", "Cs") or sign in REVERSING for sign in line)
-    return "".join("\ufffd" if is_hidden else sign for sign, is_hidden in zip(line, hidden, strict=True))
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]", "\ufffd", line)

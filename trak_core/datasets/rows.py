@@ -19,7 +19,7 @@ class Example:
 
     where: str  # the file and the row
     content: Any  # a text, or what an image is read from
-    label: Any  # a name or number; None where it is missing
+    label: Any = None  # a name or number; None where it is missing
     split: str | None = None  # the name of its split, in any case; None where the source has no splits
 
 

@@ -8,12 +8,12 @@ import re
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from trak_core.datasets.rows import Example
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.raw import LeftOut
@@ -26,27 +26,12 @@ CAPPED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Only these are unpacked bit by bit; Python unpacks the others (bzip2, LZMA) without end, whatever size they state."""
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """A file to read."""
-
-    where: str  # its name below the folder or in the archive, with "/" between the parts
-    # gives its path, or its bytes out of the archive; may be called in any thread, and raises InvalidDataError, a
-    # clause, where the archive is damaged there
-    content: Callable[[], Path | bytes]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a source holds."""
-
-    files: tuple[SourceFile, ...]  # in natural order, the same on every machine
-    left_out: tuple[LeftOut, ...]  # what is no file, or leads elsewhere
-
-
 @contextmanager
-def open_source(path: Path) -> Iterator[Listing]:
-    """The files of a folder or of a zip file; the contents can be asked for while it is open.
+def open_source(path: Path) -> Iterator[list[Example | LeftOut]]:
+    """The files of a folder or of a zip file, in natural order; the contents can be asked for while it is open.
+
+    The content of each gives its path, or its bytes out of the archive, when it is called, from any thread; it raises
+    InvalidDataError, a clause, where the archive is damaged there. What is no file or leads elsewhere is left out.
 
     Raises:
         InvalidDataError: there is nothing at the path, it is something else, or the archive cannot be read.
@@ -54,20 +39,16 @@ def open_source(path: Path) -> Iterator[Listing]:
     with file_errors(path):
         is_folder, is_file = path.is_dir(), path.is_file()
     if is_folder:
-        yield _listing(_list_folder(path))
+        yield sorted(_list_folder(path), key=_in_order)
     elif is_file:
         with _open_zip(path) as archive:
-            yield _listing(_list_zip(archive))
+            yield sorted(_list_zip(archive), key=_in_order)
     else:
         raise InvalidDataError(f"there is no folder or zip file {path}; check the path.")
 
 
-def _listing(found: Iterator[SourceFile | LeftOut]) -> Listing:
-    items = sorted(found, key=lambda one: natural_key(one.where))
-    return Listing(
-        tuple(one for one in items if isinstance(one, SourceFile)),
-        tuple(one for one in items if isinstance(one, LeftOut)),
-    )
+def _in_order(item: Example | LeftOut) -> tuple[object, ...]:
+    return natural_key(item.where)
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -92,7 +73,7 @@ def is_clutter(name: str) -> bool:
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
-def _list_folder(root: Path) -> Iterator[SourceFile | LeftOut]:
+def _list_folder(root: Path) -> Iterator[Example | LeftOut]:
     inside = root.resolve()
     waiting = [(root, "")]
     while waiting:
@@ -110,7 +91,7 @@ def _list_folder(root: Path) -> Iterator[SourceFile | LeftOut]:
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append((Path(entry.path), f"{where}/"))
             elif entry.is_file():
-                yield SourceFile(where, partial(Path, entry.path))
+                yield Example(where, partial(Path, entry.path))
             else:
                 yield LeftOut(where, "this is neither a file nor a folder")
 
@@ -149,7 +130,7 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _list_zip(archive: zipfile.ZipFile) -> Iterator[SourceFile | LeftOut]:
+def _list_zip(archive: zipfile.ZipFile) -> Iterator[Example | LeftOut]:
     seen: set[str] = set()
     for member in archive.infolist():
         name = _name(member)
@@ -160,7 +141,7 @@ def _list_zip(archive: zipfile.ZipFile) -> Iterator[SourceFile | LeftOut]:
         if why := _why_not_unpacked(member, name, member.filename in seen):
             yield LeftOut(where, why)
         else:
-            yield SourceFile(where, partial(_unpacked, archive, member))
+            yield Example(where, partial(_unpacked, archive, member))
         seen.add(member.filename)
 
 

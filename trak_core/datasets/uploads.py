@@ -37,7 +37,11 @@ def keep_upload(file: IO[bytes], name: str, folder: Path) -> Path:
             if temporary.stat().st_size == 0:
                 raise EmptyDataError(f"{name} is empty; choose another file.")
             if name.casefold().endswith(".zip"):
-                _check_archive(temporary, name)
+                try:
+                    with open_source(temporary):
+                        pass
+                except InvalidDataError as error:
+                    raise InvalidDataError(str(error).replace(str(temporary), name)) from error
             return _under_free_name(temporary, folder / name)
         finally:
             temporary.unlink(missing_ok=True)
@@ -46,7 +50,8 @@ def keep_upload(file: IO[bytes], name: str, folder: Path) -> Path:
 def _harmless(name: str) -> str:
     """The name without folders and without signs that mean something to systems; in any script."""
     last = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
-    plain = "".join(sign if _is_harmless(sign) else "/" for sign in last)
+    # Many scripts write vowels as marks.
+    plain = "".join(sign if sign.isalnum() or sign in "_.-" or _is_mark(sign) else "/" for sign in last)
     plain = re.sub("/+", "-", plain).strip(".-")
     # Its end, where it says what the file is; a letter that is cut in two is dropped with the marks that stand on it.
     cut = plain.encode()[-LONGEST_NAME:].decode(errors="ignore")
@@ -55,21 +60,8 @@ def _harmless(name: str) -> str:
     return cut or "upload"
 
 
-def _is_harmless(sign: str) -> bool:
-    # Many scripts write vowels as marks.
-    return sign.isalnum() or sign in "_.-" or _is_mark(sign)
-
-
 def _is_mark(sign: str) -> bool:
     return unicodedata.category(sign).startswith("M")
-
-
-def _check_archive(path: Path, name: str) -> None:
-    try:
-        with open_source(path):
-            pass
-    except InvalidDataError as error:
-        raise InvalidDataError(str(error).replace(str(path), name)) from error
 
 
 def _under_free_name(temporary: Path, wanted: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -63,25 +63,14 @@ class Split:
     @property
     def media(self) -> list[tuple[Medium, ...]]:
         """What each example shows: its picture, its text, then the further media."""
-        return [
-            media_of(
-                None if self.thumbnails is None else self.thumbnails[idx],
-                None if self.texts is None else self.texts[idx],
-                () if self.further is None else self.further[idx],
-            )
-            for idx in range(len(self))
-        ]
+        nothing = [None] * len(self)
+        further = self.further or [()] * len(self)
+        return [*map(media_of, self.thumbnails or nothing, self.texts or nothing, further)]
 
     def take(self, rows: slice | NDArray[np.int64]) -> Split:
         """Some of the examples, in the order of the rows."""
-        return Split(
-            take(self.inputs, rows),
-            self.labels[rows],
-            None if self.thumbnails is None else take(self.thumbnails, rows),
-            None if self.texts is None else take(self.texts, rows),
-            None if self.further is None else take(self.further, rows),
-            None if self.origins is None else take(self.origins, rows),
-        )
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Split(**{name: part if part is None else take(part, rows) for name, part in parts.items()})
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 from trak_core.errors import InvalidSettingError, StoreDamagedError
 from trak_core.media import Medium
 from trak_core.modalities.encoding import Encoding
-from trak_core.modalities.image import ImageModality
+from trak_core.modalities.image.modality import ImageModality
 from trak_core.modalities.modality import Modality
-from trak_core.modalities.numbers import NumberModality
-from trak_core.modalities.text import TextModality
+from trak_core.modalities.numbers.modality import NumberModality
+from trak_core.modalities.text.modality import TextModality
 
 MODALITIES: dict[str, Modality] = {}
 

@@ -35,7 +35,9 @@ class HuggingFace(ModelLibrary):
 
     def find(self, name: str) -> ReadyModel:
         """As in `ModelLibrary`."""
-        source = source_of(name)
+        folder = Path(name).expanduser()
+        # In full, since a run keeps it and may be read from elsewhere.
+        source = str(folder.resolve()) if folder.is_dir() else name
 
         def make(sizes: Mapping[str, int]) -> nn.Module:
             return make_pretrained(source, sizes["n_classes"])
@@ -52,12 +54,6 @@ class HuggingFace(ModelLibrary):
     def has(self, name: str) -> bool:
         """True when transformers is installed and the model is on this machine; nothing of it is read."""
         return importlib.util.find_spec("transformers") is not None and _folder(name) is not None
-
-
-def source_of(name: str) -> str:
-    """The folder in full where `name` is one, else the name: what a run keeps, since it may be read from elsewhere."""
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _folder(source: str) -> Path | None:
