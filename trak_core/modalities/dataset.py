@@ -70,7 +70,7 @@ class Split:
     def take(self, rows: slice | NDArray[np.int64]) -> Split:
         """Some of the examples, in the order of the rows."""
         parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Split(**{name: part if part is None else take(part, rows) for name, part in parts.items()})
+        return Split(**{name: take(part, rows) for name, part in parts.items() if part is not None})
 
 
 @dataclass(frozen=True)
