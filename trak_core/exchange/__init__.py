@@ -5,13 +5,4 @@ from trak_core.exchange.importing import IMPORTED, Imported, import_scores
 from trak_core.exchange.libraries import LIBRARIES, ORIENTATIONS
 from trak_core.exchange.signs import SIGNS
 
-__all__ = [
-    "EXPORTS",
-    "IMPORTED",
-    "LIBRARIES",
-    "ORIENTATIONS",
-    "SIGNS",
-    "Imported",
-    "export_table",
-    "import_scores",
-]
+__all__ = ["EXPORTS", "IMPORTED", "LIBRARIES", "ORIENTATIONS", "SIGNS", "Imported", "export_table", "import_scores"]

@@ -47,13 +47,7 @@ class _Rows:
 
 
 def export_table(
-    run: Run,
-    what: Export,
-    path: Path | str,
-    *,
-    methods: Sequence[str] = (),
-    k: int = 20,
-    overwrite: bool = False,
+    run: Run, what: Export, path: Path | str, *, methods: Sequence[str] = (), k: int = 20, overwrite: bool = False
 ) -> int:
     """The number of rows written. The file is there in one step: whole, or as it was before.
 

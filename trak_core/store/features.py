@@ -17,12 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trak_core.errors import (
-    OutOfMemoryError,
-    RunMismatchError,
-    StorageError,
-    StoreDamagedError,
-)
+from trak_core.errors import OutOfMemoryError, RunMismatchError, StorageError, StoreDamagedError
 from trak_core.store.connection import is_damage, is_disk_trouble, open_quietly
 from trak_core.store.files import storage_errors
 

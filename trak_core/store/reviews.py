@@ -142,12 +142,7 @@ class Reviews:
         self._data = data_fingerprint
 
     def record(
-        self,
-        train_idx: int,
-        verdict: VerdictKind,
-        reviewer: str,
-        new_label: int | None = None,
-        note: str = "",
+        self, train_idx: int, verdict: VerdictKind, reviewer: str, new_label: int | None = None, note: str = ""
     ) -> None:
         """Adds a verdict to the log; once this returns, it is on the disk. What stands already is not said again.
 

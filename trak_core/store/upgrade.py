@@ -56,7 +56,7 @@ UPGRADES: dict[int, Upgrade] = {
             "class_lds": frozenset({"asked_class"}),
             "class_outcomes": frozenset({"model_outputs"}),
         },
-    ),
+    )
 }
 """By the version that an upgrade begins with."""
 
