@@ -34,11 +34,11 @@ from trak_core.evidence import (
 from trak_core.labels.findings import Finding, finding_columns
 from trak_core.labels.signals import suspect_columns
 from trak_core.methods import METHODS
-from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles
 from trak_core.store.ledger import outcome_columns, subset_columns, target_outcome_columns
 from trak_core.store.run_tables import (
     checkpoint_columns,
+    class_influence_columns,
     example_columns,
     feature_columns,
     joined,

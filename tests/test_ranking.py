@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from trak_core.store.answers import Answers
 from trak_core.store.ranking import strongest
+from trak_core.store.reader import Answers
 
 
 @given(

@@ -1,36 +1,7 @@
 """Exceptions of the compute core; each also derives from the built-in one that fits it.
 
-```
-TrakCoreError
-├── InvalidSettingError  (ValueError)     a setting that cannot work
-├── UnknownRecipeError   (LookupError)    no recipe of that name
-├── RunNotFoundError     (LookupError)    no run of that name or at that path
-├── RunNotReadyError     (LookupError)    the run is there, but nothing is published yet
-├── NotInRunError        (LookupError)    an example, class or method that the run does not hold
-├── NeedNotMetError      (LookupError)    a method needs what the run does not have
-├── RunMismatchError     (ValueError)     the run on disk was made with other settings, data or weights
-├── RunBusyError         (RuntimeError)   another process is building the run
-├── StoreDamagedError    (ValueError)     the store cannot be read
-├── StoreVersionError    (ValueError)     the store has another schema version
-├── StorageError         (OSError)        the disk is full, read-only or failing
-├── DownloadError        (OSError)        a data set cannot be fetched, or is not what it should be
-├── SingularKernelError  (ArithmeticError) the kernel cannot be solved
-├── TrainingDivergedError (ArithmeticError) a model has outputs that are not finite
-├── InvalidModelError    (ValueError)     a model that cannot be attributed
-│   └── NoLogitsError                     it does not return what the task needs
-├── CheckpointMismatchError (ValueError)  weights that do not fit the model
-├── InvalidDataError     (ValueError)     examples that cannot be attributed
-│   ├── EmptyDataError                    there are none
-│   ├── LabelError                        labels of the wrong kind or out of range
-│   ├── ShapeMismatchError                train and test examples differ in kind
-│   └── ShuffledDataError                 the examples come in another order each time
-├── NonFiniteGradientError (ArithmeticError) a gradient or output is NaN or infinite
-│   └── HalfPrecisionOverflowError (OverflowError) only because of half precision
-└── OutOfMemoryError     (MemoryError)    what is asked for does not fit into memory
-```
-
-Every message names what was got, what is allowed and what to do next, because the command line and the
-pages show it as it is.
+Every message names what was got, what is allowed and what to do next, because the command line and the pages show it
+as it is.
 """
 
 from collections.abc import Iterator

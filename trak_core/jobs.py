@@ -64,16 +64,10 @@ class JobStatus:
 
 
 def report_progress(fraction: float, step: str) -> None:
-    """Tells the explorer how far this process is; does nothing in a process that is no job.
-
-    Args:
-        fraction: done, 0 to 1.
-        step: what is being done, in words.
-    """
-    file = os.environ.get(_STATUS_FILE)
-    if not file:
+    """Tells the explorer how far this process is, 0 to 1; does nothing in a process that is no job."""
+    if not os.environ.get(_STATUS_FILE):
         return
-    path = Path(file)
+    path = Path(os.environ[_STATUS_FILE])
     temporary = path.with_name(f"{path.name}.new")
     # Where nobody listens any more the folder is gone, and the work goes on all the same.
     with contextlib.suppress(OSError):
@@ -118,7 +112,7 @@ class Jobs:
 
         Args:
             key: to ask for it by.
-            arguments: of the program.
+            arguments: for the program.
             text: that it finds on its standard input, for what is too long for an argument.
             keeps_output: whether what it says on its standard output is kept until it is forgotten, apart from its log.
         """
@@ -129,10 +123,6 @@ class Jobs:
 
         It is a job whose key is the run's directory. Told to stop, it ends cleanly within seconds, keeps what it has
         finished, and goes on when it is started again.
-
-        Args:
-            run_dir: of the run.
-            command: the arguments of the program.
         """
         if not is_being_built(RunFiles(run_dir)):
             environment = {"TRAK_RUNS_DIR": str(run_dir.parent)}

@@ -11,8 +11,7 @@ from pages.components.runs import builds, place_in_line, summary_of
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
-from trak_core.store.catalog import RunSummary, published_runs, run_dirs
-from trak_core.store.deletion import delete_run
+from trak_core.store.catalog import RunSummary, delete_run, published_runs, run_dirs
 from trak_core.views.custom_data import run_in_words
 
 STATES = {

@@ -12,7 +12,7 @@ from trak_core.commands.custom_data import custom_data, reading_options
 from trak_core.commands.terminal import BEGINS_AGAIN, LOOK_AT_IT, clear_errors
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.exchange.exporting import EXPORTS, Export, export_table
-from trak_core.exchange.libraries import ORIENTATIONS
+from trak_core.exchange.score_files import ORIENTATIONS
 from trak_core.exchange.signs import SIGNS
 from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run

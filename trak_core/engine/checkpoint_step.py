@@ -6,8 +6,7 @@ from functools import partial
 from safetensors.torch import save_file
 
 from trak_core.seeds import derive_seed
-from trak_core.store.files import RunFiles, replace_file
-from trak_core.store.fingerprints import file_sha256
+from trak_core.store.files import RunFiles, file_sha256, replace_file
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.training import Log, OnShare, Trainer

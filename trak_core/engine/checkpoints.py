@@ -3,8 +3,7 @@
 from safetensors.torch import load_file
 
 from trak_core.errors import RunMismatchError
-from trak_core.store.files import RunFiles
-from trak_core.store.fingerprints import file_sha256
+from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.training import Ensemble, Log, Schedule, StepLog, TrainingLog

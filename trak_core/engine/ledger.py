@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.store.arrow import from_arrow_lists
-from trak_core.store.ledger import read_masks, read_outcomes
-from trak_core.store.masks import unpack_masks
+from trak_core.store.ledger import read_masks, read_outcomes, unpack_masks
 from trak_core.store.writer import StoreWriter
 
 Masks = NDArray[np.bool_]

@@ -12,7 +12,7 @@ from trak_core.engine.scoring import Scored, Tables, calibration_factor
 from trak_core.errors import TrakCoreError
 from trak_core.evidence import measure_lds, predicted_outcomes
 from trak_core.methods import CHECKPOINT_COUNTS, METHODS
-from trak_core.store.fingerprints import score_fingerprint
+from trak_core.store.run_tables import score_fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -25,19 +25,19 @@ from trak_core.gradients import n_parameters
 from trak_core.media import first_picture
 from trak_core.modalities import seen_in
 from trak_core.store.catalog import check_run_name
-from trak_core.store.class_influence import class_influence_columns
-from trak_core.store.files import RunFiles, replace_file
-from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.files import RunFiles, file_sha256, replace_file
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
 from trak_core.store.run_tables import (
     checkpoint_columns,
+    class_influence_columns,
     example_columns,
     feature_columns,
     joined,
     method_columns,
     prediction_columns,
     run_meta,
+    score_fingerprint,
     score_tables,
     target_score_columns,
 )

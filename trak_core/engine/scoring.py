@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from trak_core.errors import NonFiniteGradientError, OutOfMemoryError, SingularKernelError
 from trak_core.evidence import Cost, calibration_slope, measured_cost, predicted_outcomes
 from trak_core.methods import METHODS, MethodContext, MethodInfo, Scores
-from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.run_tables import (
+    class_influence_columns,
     joined,
     method_columns,
     score_tables,

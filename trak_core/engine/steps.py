@@ -31,8 +31,7 @@ from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridg
 from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
-from trak_core.store.files import RunFiles
-from trak_core.store.fingerprints import file_sha256, score_fingerprint
+from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.ledger import subset_columns
 from trak_core.store.local_paths import without_paths
 from trak_core.store.media_rows import media_columns
@@ -42,6 +41,7 @@ from trak_core.store.run_tables import (
     joined,
     prediction_columns,
     run_meta,
+    score_fingerprint,
 )
 from trak_core.store.targets import listed_targets, target_columns
 from trak_core.store.writer import StoreWriter

@@ -10,7 +10,7 @@ from trak_core.engine.measure_settings import Truth
 from trak_core.engine.measurement import Measurement
 from trak_core.evidence import MIN_SUBSETS, noise_ceiling
 from trak_core.seeds import derive_seed
-from trak_core.store.masks import pack_masks
+from trak_core.store.ledger import pack_masks
 from trak_core.training import draw_half_subsets, draw_subsets
 
 logger = logging.getLogger(__name__)

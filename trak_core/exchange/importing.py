@@ -9,7 +9,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,28 @@ from numpy.typing import NDArray
 
 from trak_core.datasets.custom_data import CustomData
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
-from trak_core.exchange.libraries import Library, Orientation, find_library
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
 from trak_core.exchange.predictions import answer_columns, read_probabilities
-from trak_core.exchange.score_files import from_array, open_scores
+from trak_core.exchange.score_files import LIBRARIES, Library, Orientation, from_array, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
 from trak_core.folders import runs_dir
 from trak_core.inputs import count, leaves
 from trak_core.media import split_media
 from trak_core.modalities import RawData, find_modality
+from trak_core.modalities.raw import RawSplit
 from trak_core.store.catalog import check_run_name
-from trak_core.store.class_influence import class_influence_columns
 from trak_core.store.files import RunFiles, storage_errors
-from trak_core.store.fingerprints import score_fingerprint
 from trak_core.store.media_rows import media_columns
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
-from trak_core.store.run_tables import example_columns, method_columns, run_meta, score_tables
+from trak_core.store.run_tables import (
+    class_influence_columns,
+    example_columns,
+    method_columns,
+    run_meta,
+    score_fingerprint,
+    score_tables,
+)
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 
@@ -46,29 +52,17 @@ LONGEST_METHOD = 60
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of some scores.
+    """What became of some scores."""
 
-    Attributes:
-        path: of the run.
-        n_test: number of test examples.
-        n_train: number of train examples.
-        method: the name of the scores.
-        library: that made them, where it is known.
-        orientation: of the matrix as it came.
-        is_reversed: whether the sign of every score was turned round.
-        sign_check: what the labels say about the sign as it came.
-        n_empty: test examples with scores that are all zero.
-    """
-
-    path: Path
-    n_test: int
-    n_train: int
-    method: str
-    library: str | None
-    orientation: Orientation
-    is_reversed: bool
-    sign_check: SignCheck
-    n_empty: int
+    path: Path  # of the run
+    n_test: int  # number of test examples
+    n_train: int  # number of train examples
+    method: str  # the name of the scores
+    library: str | None  # that made them, where it is known
+    orientation: Orientation  # of the matrix as it came
+    is_reversed: bool  # whether the sign of every score was turned round
+    sign_check: SignCheck  # what the labels say about the sign as it came
+    n_empty: int  # test examples with scores that are all zero
 
 
 def import_scores(
@@ -118,11 +112,11 @@ def import_scores(
     raw = examples.read() if isinstance(examples, CustomData) else examples
     _check_examples(raw)
     Shape(len(raw.train), len(raw.class_names), 1)  # refuses more than a store holds
-    known = None if made_by is None else find_library(made_by)
+    known = None if made_by is None else LIBRARIES.get(made_by.lower())
     matrix = read_matrix(found, len(raw.test), len(raw.train), orientation, known)
     sign_check = check_sign(matrix, raw.test.labels, raw.train.labels)
     is_reversed = choose_sign(sign, sign_check, matrix.where)
-    matrix = ScoreMatrix(matrix.where, matrix.array, matrix.orientation, is_reversed)
+    matrix = replace(matrix, is_reversed=is_reversed)
     probabilities = None if predictions is None else read_probabilities(predictions, len(raw.test), raw.class_names)
     metadata = {
         "file": found.file,
@@ -181,34 +175,32 @@ def _check_examples(raw: RawData) -> None:
             )
 
 
+@dataclass(frozen=True)
 class _Saver:
     """One import under way."""
 
-    def __init__(
-        self,
-        files: RunFiles,
-        raw: RawData,
-        matrix: ScoreMatrix,
-        method: str,
-        probabilities: NDArray[np.float32] | None,
-        title: str,
-        metadata: dict[str, str],
-    ) -> None:
-        self.files = files
-        self.raw = raw
-        self.modality = find_modality(raw.modality)
-        self.matrix = matrix
-        self.method = method
-        self.probabilities = probabilities
-        self.title = title
-        self.metadata = metadata
-        digest = None if probabilities is None else hashlib.sha256(probabilities.tobytes()).hexdigest()
-        parts = [_examples_digest(raw), matrix.digest(), method, title, digest, metadata]
-        self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    files: RunFiles
+    raw: RawData
+    matrix: ScoreMatrix
+    method: str
+    probabilities: NDArray[np.float32] | None
+    title: str
+    metadata: dict[str, str]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything that the run is made from."""
+        digest = None if self.probabilities is None else hashlib.sha256(self.probabilities.tobytes()).hexdigest()
+        parts = [_examples_digest(self.raw), self.matrix.digest(), self.method, self.title, digest, self.metadata]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def save(self, on_progress: Callable[[int, int], object]) -> None:
         """Writes the run, unless it is there; what fails leaves nothing behind."""
-        if self._is_there():
+        otherwise = (
+            f"there is another run {self.files.run_dir.name!r} already, made of other scores or examples; give this "
+            "one another name with --name."
+        )
+        if is_finished(self.files, self.fingerprint, otherwise):
             return
         is_new_dir, is_new = not self.files.run_dir.exists(), not self.files.build.exists()
         with build_lock(self.files):
@@ -225,14 +217,6 @@ class _Saver:
                             self.files.run_dir.rmdir()
                 raise
 
-    def _is_there(self) -> bool:
-        return is_finished(
-            self.files,
-            self.fingerprint,
-            f"there is another run {self.files.run_dir.name!r} already, made of other scores or examples; give this "
-            "one another name with --name.",
-        )
-
     def _write(self, on_progress: Callable[[int, int], object]) -> None:
         raw, matrix = self.raw, self.matrix
         shape = Shape(matrix.n_train, len(raw.class_names), 1)
@@ -247,13 +231,12 @@ class _Saver:
 
         with StoreWriter(self.files, shape, self.fingerprint) as writer:
             advance(0)
-            for split in ("train", "test"):
-                n = len(raw.train if split == "train" else raw.test)
-                for start in range(0, n, EXAMPLES_AT_ONCE):
-                    stop = min(n, start + EXAMPLES_AT_ONCE)
+            for split, part in (("train", raw.train), ("test", raw.test)):
+                for start in range(0, len(part), EXAMPLES_AT_ONCE):
+                    some = part.take(np.arange(start, min(len(part), start + EXAMPLES_AT_ONCE)))
                     if not writer.has(f"{split} {start}"):
-                        writer.write(f"{split} {start}", self._examples(split, start, stop))
-                    advance(stop - start)
+                        writer.write(f"{split} {start}", self._examples(split, some, start))
+                    advance(len(some))
             for start, rows in matrix.blocks():
                 if not writer.has(f"scores {start}"):
                     writer.write(f"scores {start}", score_tables(self.method, rows, start))
@@ -269,9 +252,8 @@ class _Saver:
             writer.publish()
             writer.finish()
 
-    def _examples(self, split: str, start: int, stop: int) -> dict[str, dict[str, Any]]:
-        part = (self.raw.train if split == "train" else self.raw.test).take(np.arange(start, stop))
-        shown = [split_media(media) for media in self.modality.media(part.contents)]
+    def _examples(self, split: str, part: RawSplit, start: int) -> dict[str, dict[str, Any]]:
+        shown = [split_media(media) for media in find_modality(self.raw.modality).media(part.contents)]
         examples = example_columns(
             split,
             part.labels,

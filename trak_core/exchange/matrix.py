@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError, InvalidSettingError, ShapeMismatchError
-from trak_core.exchange.libraries import ORIENTATIONS, Library, Orientation
-from trak_core.exchange.score_files import Found
+from trak_core.exchange.score_files import ORIENTATIONS, Found, Library, Orientation
 
 BLOCK_BYTES = 1 << 26
 
@@ -63,7 +62,7 @@ class ScoreMatrix:
                 row, column = found[np.lexsort((found[:, 1], found[:, 0]))[0]]
                 raise InvalidDataError(
                     f"{self.where} holds {self.array[row, column]} at row {row}, column {column} (counted from 0); "
-                    "scores must be finite 32-bit numbers, so mend what made it and save them anew."
+                    "scores must be finite 32-bit numbers, so fix what made it and save them anew."
                 )
 
     def digest(self) -> str:
@@ -93,14 +92,10 @@ def read_matrix(
     """
     if orientation is not None and orientation not in ORIENTATIONS:
         raise InvalidSettingError(f"orientation={orientation!r}; it must be one of: {', '.join(ORIENTATIONS)}.")
-    if found.shape is None:
-        array = found.load(n_test, n_train)
-        return _checked(ScoreMatrix(found.where, array, "test-by-train"))
-    chosen = _orientation(found.where, found.shape, n_test, n_train, orientation, library)
-    return _checked(ScoreMatrix(found.where, found.load(n_test, n_train), chosen))
-
-
-def _checked(matrix: ScoreMatrix) -> ScoreMatrix:
+    chosen: Orientation = "test-by-train"  # as a table of pairs is read
+    if found.shape is not None:
+        chosen = _orientation(found.where, found.shape, n_test, n_train, orientation, library)
+    matrix = ScoreMatrix(found.where, found.load(n_test, n_train), chosen)
     matrix.check_finite()
     return matrix
 
@@ -117,25 +112,26 @@ def _orientation(
         "test-by-train": (n_test, n_train),
         "train-by-test": (n_train, n_test),
     }
+    is_of = f"{where} is a matrix of {shape[0]:,} x {shape[1]:,}, and"
     fitting = [name for name in ORIENTATIONS if shapes[name] == shape]
     if not fitting:
         raise ShapeMismatchError(
-            f"{where} is a matrix of {shape[0]:,} x {shape[1]:,}, and the examples are {n_test:,} for test and "
-            f"{n_train:,} for training; give the very examples that were scored, or the scores of all of them."
+            f"{is_of} the examples are {n_test:,} for test and {n_train:,} for training; give the very examples that "
+            "were scored, or the scores of all of them."
         )
     wanted = orientation or (library.orientation if library else None)
     if wanted is not None and wanted not in fitting:
         said = f"--orientation {orientation}" if orientation else f"{library.name if library else ''} ({wanted})"
         rows, columns = shapes[wanted]
         raise ShapeMismatchError(
-            f"{where} is a matrix of {shape[0]:,} x {shape[1]:,}, and by {said} it should be {rows:,} x {columns:,}; "
-            f"if it was turned, give --orientation {fitting[0]}, and otherwise the examples that were scored."
+            f"{is_of} by {said} it should be {rows:,} x {columns:,}; if it was turned, give --orientation "
+            f"{fitting[0]}, and otherwise the examples that were scored."
         )
     if wanted is not None:
         return wanted
     if len(fitting) > 1:
         raise InvalidSettingError(
-            f"{where} is a matrix of {shape[0]:,} x {shape[1]:,}, and there are as many test as train examples; say "
-            "with --orientation test-by-train or train-by-test what its rows and columns are."
+            f"{is_of} there are as many test as train examples; say with --orientation test-by-train or train-by-test "
+            "what its rows and columns are."
         )
     return fitting[0]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,32 @@ from numpy.typing import NDArray
 from trak_core.datasets.sources import check_packing
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, TrakCoreError
-from trak_core.exchange.libraries import LIBRARIES, Library
 from trak_core.exchange.score_tables import is_long, read_long, read_wide, wide_shape
 
+Orientation = Literal["test-by-train", "train-by-test"]
+ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
+"""What the rows of a matrix are, and what its columns: `[n_test, n_train]` or `[n_train, n_test]`."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library whose scores can be told apart."""
+
+    name: str  # as people write it
+    orientation: Orientation  # of its matrices, as the library gives them
+
+
+LIBRARIES = {
+    library.name.lower(): library
+    for library in (
+        Library("traker", "train-by-test"),
+        Library("dattri", "train-by-test"),
+        Library("kronfluence", "test-by-train"),
+        Library("captum", "test-by-train"),
+        Library("pyDVL", "test-by-train"),
+    )
+}
+"""By their names in lower case."""
 ENDINGS = ".npy, .mmap, .npz, .safetensors, .pt, .pth or .parquet"
 EXPERIMENTS = "experiments.json"
 """By it a folder is known as one that traker saved to."""

@@ -156,6 +156,6 @@ def _scores(path: Path, rows: NDArray[np.int64], batch: pa.RecordBatch) -> NDArr
         said = column[at].as_py()
         raise InvalidDataError(
             f"{path}, row {rows[at]}: score is {'empty' if said is None else said}; scores must be finite 32-bit "
-            "numbers, so mend what made it."
+            "numbers, so fix what made it."
         )
     return values

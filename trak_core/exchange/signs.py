@@ -45,16 +45,21 @@ class SignCheck:
         """The finding in words."""
         if math.isnan(self.t):
             return f"Whether positive scores help does not show: only {self.n} test examples can be asked."
-        how = f"{abs(self.mean):.2f} standard deviations {'higher' if self.mean >= 0 else 'lower'}"
-        said = (
-            f"Train examples of a test example's own class score {how} than others on average (t = {self.t:.1f} over "
-        )
         end = {
             "right": "as they do where positive scores help",
             "reversed": "which is the other way round than where positive scores help",
             "unclear": "so whether positive scores help does not show",
         }
-        return f"{said}{self.n:,} test examples), {end[self.verdict]}."
+        return f"Train examples {self.comparison}, {end[self.verdict]}."
+
+    @property
+    def comparison(self) -> str:
+        """How train examples of a test example's own class score, beside others."""
+        how = f"{abs(self.mean):.2f} standard deviations {'higher' if self.mean >= 0 else 'lower'}"
+        return (
+            f"of a test example's own class score {how} than others on average (t = {self.t:.1f} over {self.n:,} test "
+            "examples)"
+        )
 
 
 def check_sign(matrix: ScoreMatrix, test_labels: NDArray[np.int64], train_labels: NDArray[np.int64]) -> SignCheck:
@@ -98,8 +103,7 @@ def choose_sign(sign: Sign, found: SignCheck, where: str) -> bool:
         raise InvalidSettingError(f"sign={sign!r}; it must be one of: {', '.join(SIGNS)}.")
     if sign == "check" and found.verdict == "reversed":
         raise InvalidDataError(
-            f"{where} looks as if negative scores help: train examples of a test example's own class score "
-            f"{abs(found.mean):.2f} standard deviations lower than others on average (t = {found.t:.1f} over "
-            f"{found.n:,} test examples); --sign reversed turns them round, --sign as-is keeps them."
+            f"{where} looks as if negative scores help: train examples {found.comparison}; --sign reversed turns them "
+            "round, --sign as-is keeps them."
         )
     return sign == "reversed"

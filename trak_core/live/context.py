@@ -12,8 +12,7 @@ from trak_core.errors import NeedNotMetError, RunMismatchError
 from trak_core.gradients import Inputs, StateDict
 from trak_core.inputs import as_tensors
 from trak_core.store.arrow import from_arrow_arrays
-from trak_core.store.files import RunFiles
-from trak_core.store.fingerprints import file_sha256
+from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.run import Run
 from trak_core.subjects import OWN_SUBJECT, Subject
 from trak_core.subjects.of_run import read_subject, why_no_subject

@@ -1,20 +1,24 @@
-"""The runs that there are, each with its state, damaged ones included."""
+"""The runs that there are, each with its state, damaged ones included; and how one goes."""
 
 import math
 import os
 import re
-from dataclasses import dataclass
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from trak_core.errors import InvalidSettingError, RunNotFoundError, RunNotReadyError, TrakCoreError
+from trak_core.errors import InvalidSettingError, RunBusyError, RunNotFoundError, RunNotReadyError, TrakCoreError
 from trak_core.folders import runs_dir
-from trak_core.store.files import RunFiles
-from trak_core.store.progress import BuildStatus, read_status
+from trak_core.store.files import RunFiles, storage_errors
+from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import open_run
 from trak_core.store.run_info import RunInfo
+from trak_core.store.writer import build_lock
 
 RunState = Literal["ready", "building", "stopped", "failed", "damaged"]
+_TRASH = ".deleted-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -84,20 +88,12 @@ def summarize(run_dir: Path) -> RunSummary:
     except TrakCoreError as error:
         return RunSummary(run_dir.name, run_dir, "damaged", False, str(error), build)
     with run:
-        evidence = run.lds(run.info.method) if run.has_lds else None
-        return RunSummary(
-            run_dir.name,
-            run_dir,
-            state,
-            True,
-            problem,
-            build,
-            run.info.n_train,
-            run.info.n_test,
-            _defined(evidence.mean) if evidence else None,
-            _defined(evidence.noise_ceiling) if evidence else None,
-            run.info,
-        )
+        n_train, n_test = run.info.n_train, run.info.n_test
+        found = RunSummary(run_dir.name, run_dir, state, True, problem, build, n_train, n_test, info=run.info)
+        if not run.has_lds:
+            return found
+        evidence = run.lds()
+        return replace(found, lds=_defined(evidence.mean), noise_ceiling=_defined(evidence.noise_ceiling))
 
 
 def _defined(value: float) -> float | None:
@@ -121,7 +117,32 @@ def find_run(name_or_path: str | os.PathLike[str]) -> Path:
         except OSError:  # too long for a path: then there is no run either
             continue
     names = [path.name for path in run_dirs()]
-    there_are = (
-        f"there are: {', '.join(names)}" if names else "there is none yet; `python -m trak_core build digits` makes one"
-    )
+    there_are = f"there are: {', '.join(names)}"
+    if not names:
+        there_are = "there is none yet; `python -m trak_core build digits` makes one"
     raise RunNotFoundError(f"no run {str(name_or_path)!r} ({there_are}).")
+
+
+def delete_run(run_dir: Path) -> None:
+    """Deletes a run with everything in it; whoever has it open may read on until they close it.
+
+    The run is gone at once or not at all; pieces that a kill leaves behind go with the next run that is deleted.
+
+    Raises:
+        RunBusyError: it is being built or measured.
+        RunNotFoundError: there is no such run.
+        StorageError: it may not be deleted.
+    """
+    files = RunFiles(run_dir)
+    if not files.store.exists() and not files.build.exists():
+        raise RunNotFoundError(f"there is no run at {run_dir}.")
+    if is_being_built(files):
+        raise RunBusyError(f"run {run_dir.name!r} is being built; cancel the build first, then delete the run.")
+    with storage_errors(run_dir):
+        trash = Path(tempfile.mkdtemp(dir=run_dir.parent, prefix=_TRASH))
+        try:
+            with build_lock(files):  # nobody begins to build what is going away
+                run_dir.rename(trash / run_dir.name)
+        finally:
+            for leftover in run_dir.parent.glob(f"{_TRASH}*"):
+                shutil.rmtree(leftover, ignore_errors=True)

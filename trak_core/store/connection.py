@@ -1,12 +1,15 @@
-"""Opens a store for reading, and turns what DuckDB says of a bad one into one sentence."""
+"""Opens, reads and writes DuckDB files, and turns what DuckDB says of a bad one into one sentence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import duckdb
+import pyarrow as pa
 
-from trak_core.errors import StoreDamagedError, StoreVersionError
+from trak_core.errors import StorageError, StoreDamagedError, StoreVersionError
+from trak_core.store.files import storage_errors
 
 Result = TypeVar("Result")
 _OF_THE_FILE = (
@@ -16,6 +19,7 @@ _OF_THE_FILE = (
     duckdb.SerializationException,
     duckdb.TransactionException,
 )
+_OF_THE_DISK = ("No space left", "File too large", "quota", "Read-only", "Permission denied", "Could not write")
 
 
 def attach(store: Path) -> duckdb.DuckDBPyConnection:
@@ -30,8 +34,7 @@ def attach(store: Path) -> duckdb.DuckDBPyConnection:
     """
     connection = duckdb.connect(":memory:")
     try:
-        path = str(store).replace("'", "''")  # ATTACH takes no parameters
-        connection.execute(f"ATTACH '{path}' AS store (READ_ONLY)")
+        connection.execute(f"ATTACH '{quoted(store)}' AS store (READ_ONLY)")
         # What pages ask for takes a millisecond or two; handing it to other threads costs more than it saves.
         connection.execute("SET threads = 1")
         connection.execute("SET enable_external_access = false")
@@ -42,11 +45,56 @@ def attach(store: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def quoted(path: Path) -> str:
+    """The path inside an SQL string literal; ATTACH and COPY take no parameters."""
+    return str(path).replace("'", "''")
+
+
 def open_quietly(path: Path | None = None) -> duckdb.DuckDBPyConnection:
     """A connection that may write to a database, or has one in memory, and draws no progress bars over our own."""
     connection = duckdb.connect(":memory:" if path is None else str(path))
     connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Everything that is written inside, or nothing of it."""
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has rolled back already; the first error is to be reported
+            connection.execute("ROLLBACK")
+        raise
+
+
+def append_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Adds rows to a table, whose name comes from this package; columns that are not given become NULL."""
+    connection.register("block_rows", rows)
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM block_rows")
+    connection.unregister("block_rows")
+
+
+@contextmanager
+def database_errors(path: Path, if_full: str, if_damaged: str) -> Iterator[None]:
+    """Turns what DuckDB and the system say of a bad disk or file into one sentence, with what to do in either case."""
+    try:
+        with storage_errors(path):
+            yield
+    except duckdb.Error as error:
+        text = str(error).splitlines()[0]
+        if "Could not set lock" in text:
+            raise StorageError(
+                f"{path} is in use by another process ({text}); wait for it or close it, then try again. Nothing that "
+                "was finished is lost."
+            ) from error
+        if is_disk_trouble(error):
+            raise StorageError(f"cannot write {path} ({text}); {if_full}") from error
+        if is_damage(error):
+            raise StoreDamagedError(f"{path} is damaged ({text}); {if_damaged}") from error
+        raise
 
 
 def reading(store: Path, fetch: Callable[[], Result]) -> Result:
@@ -64,12 +112,9 @@ def is_damage(error: duckdb.Error) -> bool:
     return type(error) is duckdb.Error or isinstance(error, _OF_THE_FILE)
 
 
-_DISK = ("No space left", "File too large", "quota", "Read-only", "Permission denied", "Could not write")
-
-
 def is_disk_trouble(error: duckdb.Error) -> bool:
     """True when an error tells of the disk rather than of what is on it: full, read-only, or not ours."""
-    return any(sign in str(error) for sign in _DISK)
+    return any(sign in str(error) for sign in _OF_THE_DISK)
 
 
 def _unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:

@@ -10,19 +10,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trak_core.errors import OutOfMemoryError, RunMismatchError, StorageError, StoreDamagedError
-from trak_core.store.connection import is_damage, is_disk_trouble, open_quietly
-from trak_core.store.files import storage_errors
+from trak_core.errors import OutOfMemoryError, RunMismatchError, StoreDamagedError
+from trak_core.store.connection import append_rows, database_errors, open_quietly, transaction
 
 Array = NDArray[Any]
 ALL = 2**31 - 1
+_TABLES = """
+CREATE TABLE settings(value VARCHAR);
+CREATE TABLE blocks(checkpoint_id INTEGER, start INTEGER, digest VARCHAR, PRIMARY KEY (checkpoint_id, start));
+CREATE TABLE examples(checkpoint_id INTEGER, idx INTEGER, q DOUBLE, norm DOUBLE, model_output DOUBLE);
+CREATE TABLE features(checkpoint_id INTEGER, idx INTEGER, part INTEGER, phi {phi});
+"""
 
 
 @dataclass(frozen=True)
@@ -40,38 +45,8 @@ class FeatureBlock:
         return len(self.q)
 
 
-class FeatureStore(Protocol):
-    """Blocks by checkpoint and first example."""
-
-    in_memory: bool
-
-    def digest(self, checkpoint_id: int, start: int) -> str | None:
-        """The fingerprint of a block's examples; None when the block is not there."""
-        ...
-
-    def write(self, checkpoint_id: int, block: FeatureBlock) -> None:
-        """Keeps a block."""
-        ...
-
-    def column(self, checkpoint_id: int, name: str, first: int = 0, after: int = ALL) -> Array:
-        """One of q, norm and model_output, of examples `first` to `after`: `[after - first]`."""
-        ...
-
-    def starts(self, checkpoint_id: int) -> list[int]:
-        """First examples of all blocks, rising."""
-        ...
-
-    def rows(self, checkpoint_id: int, start: int) -> Array:
-        """Rows of the block that begins with example `start`: `[n, width]`, not to be written to."""
-        ...
-
-    def close(self) -> None:
-        """Lets go of what is held."""
-        ...
-
-
 class MemoryFeatures:
-    """Blocks in memory."""
+    """Blocks by checkpoint and first example, in memory."""
 
     in_memory = True
 
@@ -79,29 +54,29 @@ class MemoryFeatures:
         self._blocks: dict[int, dict[int, FeatureBlock]] = {}
 
     def digest(self, checkpoint_id: int, start: int) -> str | None:
-        """As in `FeatureStore`."""
+        """The fingerprint of a block's examples; None when the block is not there."""
         block = self._blocks.get(checkpoint_id, {}).get(start)
         return None if block is None else block.digest
 
     def write(self, checkpoint_id: int, block: FeatureBlock) -> None:
-        """As in `FeatureStore`."""
+        """Keeps a block."""
         self._blocks.setdefault(checkpoint_id, {})[block.start] = block
 
     def column(self, checkpoint_id: int, name: str, first: int = 0, after: int = ALL) -> Array:
-        """As in `FeatureStore`."""
+        """One of q, norm and model_output, of examples `first` to `after`: `[after - first]`."""
         blocks = self._blocks[checkpoint_id]
         return np.concatenate([getattr(blocks[start], name) for start in sorted(blocks)])[first:after]
 
     def starts(self, checkpoint_id: int) -> list[int]:
-        """As in `FeatureStore`."""
+        """First examples of all blocks, rising."""
         return sorted(self._blocks.get(checkpoint_id, {}))
 
     def rows(self, checkpoint_id: int, start: int) -> Array:
-        """As in `FeatureStore`."""
+        """Rows of the block that begins with example `start`: `[n, width]`, not to be written to."""
         return self._blocks[checkpoint_id][start].rows
 
     def close(self) -> None:
-        """As in `FeatureStore`."""
+        """Lets go of what is held."""
         self._blocks.clear()
 
 
@@ -143,17 +118,10 @@ class FileFeatures:
     def _begin(self, settings: dict[str, Any], number: str) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if not tables:
-            # The width is a checked integer and the type one of two words: nothing here comes from data.
-            self._connection.execute(
-                "BEGIN; CREATE TABLE settings(value VARCHAR); "
-                "CREATE TABLE blocks(checkpoint_id INTEGER, start INTEGER, digest VARCHAR, "
-                "PRIMARY KEY (checkpoint_id, start)); "
-                "CREATE TABLE examples(checkpoint_id INTEGER, idx INTEGER, q DOUBLE, norm DOUBLE, "
-                "model_output DOUBLE); "
-                f"CREATE TABLE features(checkpoint_id INTEGER, idx INTEGER, part INTEGER, phi {number}[{self._part:d}])"
-            )
-            self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
-            self._connection.execute("COMMIT")
+            with transaction(self._connection):
+                # The width is a checked integer and the type one of two words: nothing here comes from data.
+                self._connection.execute(_TABLES.format(phi=f"{number}[{self._part:d}]"))
+                self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
             return
         if not {"settings", "blocks", "examples", "features"} <= tables:
             raise StoreDamagedError(f"{self.path} holds other tables than features; choose another store.")
@@ -162,16 +130,14 @@ class FileFeatures:
         wanted = json.loads(json.dumps(settings))
         other = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
         if other:
-            changes = "; ".join(
-                f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}" for name in other
-            )
+            now = [f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}" for name in other]
             raise RunMismatchError(
-                f"the features in {self.path} were made with other settings ({changes}). Give the settings that "
+                f"the features in {self.path} were made with other settings ({'; '.join(now)}). Give the settings that "
                 "began them, choose another store, or delete that file."
             )
 
     def digest(self, checkpoint_id: int, start: int) -> str | None:
-        """As in `FeatureStore`."""
+        """As in `MemoryFeatures`."""
         rows = self._fetch("SELECT digest FROM blocks WHERE checkpoint_id = ? AND start = ?", [checkpoint_id, start])
         return rows[0][0] if rows else None
 
@@ -180,7 +146,7 @@ class FileFeatures:
             return self._connection.execute(sql, parameters).fetchall()
 
     def write(self, checkpoint_id: int, block: FeatureBlock) -> None:
-        """As in `FeatureStore`."""
+        """As in `MemoryFeatures`."""
         n = len(block)
         idx = np.arange(block.start, block.start + n, dtype=np.int32)
         numbers = {name: getattr(block, name).astype(np.float64) for name in ("q", "norm", "model_output")}
@@ -195,26 +161,13 @@ class FileFeatures:
                 "phi": pa.FixedSizeListArray.from_arrays(pa.array(padded.reshape(-1)), self._part),
             }
         )
-        with self._errors():
-            self._connection.execute("BEGIN")
-            try:
-                for table, rows in (("examples", examples), ("features", features)):
-                    self._connection.register("block_rows", rows)
-                    self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM block_rows")
-                    self._connection.unregister("block_rows")
-                self._connection.execute(
-                    "INSERT INTO blocks VALUES (?, ?, ?)", [checkpoint_id, block.start, block.digest]
-                )
-                self._connection.execute("COMMIT")
-            except BaseException:
-                try:
-                    self._connection.execute("ROLLBACK")
-                except duckdb.Error:
-                    pass  # a commit that failed has rolled back already; the first error is the one to report
-                raise
+        with self._errors(), transaction(self._connection):
+            append_rows(self._connection, "examples", examples)
+            append_rows(self._connection, "features", features)
+            self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", [checkpoint_id, block.start, block.digest])
 
     def column(self, checkpoint_id: int, name: str, first: int = 0, after: int = ALL) -> Array:
-        """As in `FeatureStore`."""
+        """As in `MemoryFeatures`."""
         with self._errors():
             columns = self._connection.execute(
                 "SELECT q, norm, model_output FROM examples WHERE checkpoint_id = ? "
@@ -224,12 +177,12 @@ class FileFeatures:
         return np.asarray(columns[name])
 
     def starts(self, checkpoint_id: int) -> list[int]:
-        """As in `FeatureStore`."""
+        """As in `MemoryFeatures`."""
         rows = self._fetch("SELECT start FROM blocks WHERE checkpoint_id = ? ORDER BY 1", [checkpoint_id])
         return [start for (start,) in rows]
 
     def rows(self, checkpoint_id: int, start: int) -> Array:
-        """As in `FeatureStore`."""
+        """As in `MemoryFeatures`."""
         with self._errors():
             table = self._connection.sql(
                 "SELECT phi FROM features WHERE checkpoint_id = $checkpoint_id AND idx >= $start AND idx < coalesce("
@@ -241,33 +194,23 @@ class FileFeatures:
         return np.asarray(column.flatten().to_numpy()).reshape(-1, self._n_parts * self._part)[:, : self._width]
 
     def close(self) -> None:
-        """As in `FeatureStore`."""
+        """As in `MemoryFeatures`."""
         self._connection.close()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        try:
-            with storage_errors(self.path):
+        if_full = "free some space or fix the disk, then run the same again. Blocks that were finished are kept."
+        with database_errors(self.path, if_full, "delete it and run the same again."):
+            try:
                 yield
-        except duckdb.Error as error:
-            text = str(error).splitlines()[0]
-            if isinstance(error, duckdb.OutOfMemoryException):
+            except duckdb.OutOfMemoryException as error:
                 raise OutOfMemoryError(
                     f"{self.path}: a block of rows does not fit into the {self.MEMORY_LIMIT} that the store may use "
-                    f"({text}); use a smaller proj_dim, or a projection if there is none."
+                    f"({str(error).splitlines()[0]}); use a smaller proj_dim, or a projection if there is none."
                 ) from error
-            if "Could not set lock" in text:
-                raise StorageError(
-                    f"{self.path} is in use by another process ({text}); wait for it or choose another store."
-                ) from error
-            if not is_damage(error):
-                raise
-            if is_disk_trouble(error):
-                raise StorageError(
-                    f"cannot write {self.path} ({text}); free some space or mend the disk, then run the same again. "
-                    "Blocks that were finished are kept."
-                ) from error
-            raise StoreDamagedError(f"{self.path} is damaged ({text}); delete it and run the same again.") from error
+
+
+FeatureStore = MemoryFeatures | FileFeatures
 
 
 def _short(value: Any) -> str:

@@ -1,10 +1,13 @@
 """Where the files of a run lie, and how a file is replaced so that no reader ever sees half of it."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from trak_core.errors import StorageError, TrakCoreError
 
@@ -42,6 +45,11 @@ class RunFiles:
         return self.checkpoints / f"log_{checkpoint_id}.safetensors"
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of the content of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def generation(run_dir: Path) -> tuple[int, int, int] | None:
     """A value that changes whenever a new store is published; None when there is none."""
     try:
@@ -51,7 +59,7 @@ def generation(run_dir: Path) -> tuple[int, int, int] | None:
     return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Gives `path` new content in one step: `write` fills a temporary file, which then takes the name.
 
     The content is on the disk before the name changes, so a crash leaves the old file or the new one.
@@ -71,11 +79,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a small text file in one step."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    replace_file(path, write)
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 _REASONS = {
@@ -96,7 +100,19 @@ def storage_errors(path: Path) -> Iterator[None]:
     except TrakCoreError:
         raise
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; mend that")
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; fix that")
         raise StorageError(
             f"cannot write {path}: {reason}, then give the same command again. Nothing that was finished is lost."
         ) from error
+
+
+@contextmanager
+def held(lock: Path, seconds: float, busy: TrakCoreError) -> Iterator[None]:
+    """Holds a lock file, which a killed process loses at once; `busy` is raised where another keeps it for so long."""
+    with storage_errors(lock):
+        try:
+            holding = FileLock(lock).acquire(timeout=seconds, poll_interval=0.01)
+        except Timeout as error:
+            raise busy from error
+    with holding:
+        yield

@@ -4,14 +4,13 @@ Columns of its tables for those who write it, and the same numbers as arrays for
 published run or from the working store of a build.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.store.arrow import from_arrow_lists
-from trak_core.store.masks import pack_masks, unpack_masks
 
 Columns = dict[str, Any]
 
@@ -26,6 +25,17 @@ class Reader(Protocol):
     def arrow(self, query: str, params: list[Any], /) -> Any:
         """All rows of a query as an Arrow table."""
         ...
+
+
+def pack_masks(masks: Iterable[NDArray[np.bool_]]) -> list[bytes]:
+    """One blob a subset, `numpy.packbits` of bool `[n_train]`."""
+    return [np.packbits(mask).tobytes() for mask in masks]
+
+
+def unpack_masks(blobs: Iterable[bytes], n_train: int) -> NDArray[np.bool_]:
+    """Bool `[n_subsets, n_train]` from the blobs of `pack_masks`; no rows where there are none."""
+    packed = np.frombuffer(b"".join(bytes(blob) for blob in blobs), dtype=np.uint8)
+    return np.unpackbits(packed.reshape(-1, (n_train + 7) // 8), axis=1)[:, :n_train].astype(bool)
 
 
 # --- columns to write ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ place. `generation` tells when to open it again.
 
 import json
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,25 +15,59 @@ from typing import Any, Self, TypeVar
 import duckdb
 
 from trak_core.errors import RunNotFoundError, RunNotReadyError, StoreDamagedError, StoreVersionError
-from trak_core.store.answers import Answers
 from trak_core.store.connection import attach, reading
 from trak_core.store.files import RunFiles, generation
 from trak_core.store.schema import SCHEMA_VERSION
 from trak_core.store.upgrade import can_be_upgraded, upgraded_store
 
 Fetched = TypeVar("Fetched")
+Rows = list[tuple[Any, ...]]
+MOST_ANSWERS = 256
+LONGEST_ANSWER = 100
+"""Rows. Every page asks for the same little, and neighbours in a gallery for the same examples; long answers are rarely
+asked for twice and would cost memory."""
+
+
+class Answers:
+    """The short answers that were asked for last, at most `most`; can be used from many threads at once.
+
+    A published run never changes, so neither do they.
+    """
+
+    def __init__(self, most: int = MOST_ANSWERS) -> None:
+        self._most = most
+        self._kept: OrderedDict[str, Rows] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def key(query: str, params: Sequence[Any]) -> str | None:
+        """What stands for a query with its parameters; None where a parameter is no plain value or list of such."""
+        try:
+            return json.dumps([query, list(params)])
+        except TypeError:
+            return None
+
+    def get(self, key: str | None) -> Rows | None:
+        """The rows, for the caller to keep; None when they are not known."""
+        with self._lock:
+            if key is None or key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return list(self._kept[key])
+
+    def put(self, key: str | None, rows: Rows) -> None:
+        """Remembers a short answer, and forgets the one that was not asked for longest."""
+        if key is None or len(rows) > LONGEST_ANSWER:
+            return
+        with self._lock:
+            self._kept[key] = list(rows)
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
 
 
 class StoreReader:
     """The published store of a run, read-only; an older one is upgraded first.
-
-    Attributes:
-        path: of the run.
-        store_file: that is read; another one than the run's where an older store could not be upgraded in its place.
-        generation: of the store when it was opened.
-
-    Args:
-        run_dir: of the run.
 
     Raises:
         RunNotFoundError: there is no such run.
@@ -72,8 +106,8 @@ class StoreReader:
             )
 
     def _open(self, store: Path) -> None:
-        self.generation = generation(self.path)
-        self.store_file = store
+        self.generation = generation(self.path)  # of the store when it was opened
+        self.store_file = store  # another than the run's where an older store could not be upgraded in its place
         self._connection = attach(store)
 
     def _version(self) -> Any:
@@ -108,7 +142,7 @@ class StoreReader:
         """
         return self._cursor().sql(query, params=list(params or []))
 
-    def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, params: Sequence[Any] = ()) -> Rows:
         """All rows of a query; short answers are remembered."""
         key = self._answers.key(query, params)
         known = self._answers.get(key)

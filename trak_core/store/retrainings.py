@@ -1,21 +1,15 @@
 """The history of a run's retrainings: labels that were tried in place of the given ones, and what models made of them.
 
-It lies in `reviews.duckdb`, beside the verdicts that the labels came from. The same labels are never retrained
-twice with as many models, and what was found is never changed. Answers that were found before the run was built anew
-stay in the file and are not shown.
+It lies in `reviews.duckdb`, beside the verdicts that the labels came from.
 """
 
-import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from trak_core.errors import StoreDamagedError
-from trak_core.store.review_file import ReviewFile
+from trak_core.store.review_file import History, digits_of, utc
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,7 @@ class LabelTrial:
     @property
     def retraining_id(self) -> str:
         """Hex digits that two trials share only if they are the same."""
-        parts = [self.fingerprint, self.corrections.relabelled, self.corrections.excluded, self.n_seeds]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+        return digits_of(self.fingerprint, self.corrections.relabelled, self.corrections.excluded, self.n_seeds)
 
 
 @dataclass(frozen=True)
@@ -105,89 +98,37 @@ class Retraining:
     seconds: float  # that training took
 
 
-class RetrainingHistory:
-    """The retrainings of one run. Safe to use from several threads and processes.
+class RetrainingHistory(History[LabelTrial, Retraining]):
+    """The retrainings of one run."""
 
-    Args:
-        run_dir: of the run.
-    """
+    table, key, title = "retrainings", "retraining_id", "retraining"
+    asked = ("n_seeds", "relabelled", "new_labels", "excluded")
 
-    def __init__(self, run_dir: Path) -> None:
-        self._file = ReviewFile(run_dir)
-
-    def find(self, trial: LabelTrial) -> Retraining | None:
-        """The answer to a trial; None when it was never finished.
-
-        Raises:
-            StorageError: the file is held by another process for long, or the disk fails.
-            StoreDamagedError: the file cannot be read.
-        """
-        found = self._select("retraining_id = ?", [trial.retraining_id])
-        return found[0] if found else None
-
-    def of_run(self, fingerprint: str) -> list[Retraining]:
-        """All answers about the run as it is built now, newest first; errors are those of `find`."""
-        return self._select("fingerprint = ?", [fingerprint])
-
-    def add(self, retraining: Retraining) -> None:
-        """Keeps an answer; one that is there already stays as it is. Errors are those of `find`."""
-        trial = retraining.trial
-        result = asdict(retraining)
+    def _row(self, answer: Retraining) -> dict[str, Any]:
+        trial, result = answer.trial, asdict(answer)
         del result["trial"], result["asked_at"]
-        self._file.write(
-            "INSERT OR IGNORE INTO retrainings(retraining_id, asked_at, fingerprint, n_seeds, relabelled, new_labels, "
-            "excluded, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    trial.retraining_id,
-                    retraining.asked_at.astimezone(UTC).replace(tzinfo=None),
-                    trial.fingerprint,
-                    trial.n_seeds,
-                    [idx for idx, _ in trial.corrections.relabelled],
-                    [label for _, label in trial.corrections.relabelled],
-                    list(trial.corrections.excluded),
-                    json.dumps(result),
-                )
-            ],
+        return {
+            "retraining_id": trial.retraining_id,
+            "asked_at": utc(answer.asked_at),
+            "fingerprint": trial.fingerprint,
+            "n_seeds": trial.n_seeds,
+            "relabelled": [idx for idx, _ in trial.corrections.relabelled],
+            "new_labels": [label for _, label in trial.corrections.relabelled],
+            "excluded": list(trial.corrections.excluded),
+            "result": json.dumps(result),
+        }
+
+    def _answer(self, fingerprint: str, asked_at: datetime, found: dict[str, Any], *asked: Any) -> Retraining:
+        n_seeds, relabelled, new_labels, excluded = asked
+        corrections = Corrections(tuple(zip(relabelled, new_labels, strict=True)), tuple(excluded))
+        return Retraining(
+            LabelTrial(fingerprint, corrections, n_seeds),
+            asked_at,
+            **{name: _label_set(found[name]) for name in ("kept", "cleaned", "excluded")},
+            **{name: Estimate(**found[name]) for name in ("gain_cleaned", "gain_excluded")},
+            n_models=found["n_models"],
+            seconds=found["seconds"],
         )
-
-    def _select(self, where: str, params: Sequence[object]) -> list[Retraining]:
-        rows = self._file.rows(
-            "SELECT fingerprint, n_seeds, relabelled, new_labels, excluded, asked_at, result FROM retrainings "
-            f"WHERE {where} ORDER BY asked_at DESC, retraining_id",
-            params,
-        )
-        try:
-            return [_retraining(*row) for row in rows]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreDamagedError(
-                f"{self._file.path} holds a retraining that cannot be read ({type(error).__name__}: {error}); restore "
-                "it from a copy, or move it away to begin a new history."
-            ) from error
-
-
-def _retraining(
-    fingerprint: str,
-    n_seeds: int,
-    relabelled: list[int],
-    new_labels: list[int],
-    excluded: list[int],
-    asked_at: datetime,
-    result: str,
-) -> Retraining:
-    found = json.loads(result)
-    corrections = Corrections(tuple(zip(relabelled, new_labels, strict=True)), tuple(excluded))
-    return Retraining(
-        trial=LabelTrial(fingerprint, corrections, n_seeds),
-        asked_at=asked_at.replace(tzinfo=UTC),
-        kept=_label_set(found["kept"]),
-        cleaned=_label_set(found["cleaned"]),
-        excluded=_label_set(found["excluded"]),
-        gain_cleaned=Estimate(**found["gain_cleaned"]),
-        gain_excluded=Estimate(**found["gain_excluded"]),
-        n_models=found["n_models"],
-        seconds=found["seconds"],
-    )
 
 
 def _label_set(found: dict[str, Any]) -> LabelSet:

@@ -5,6 +5,8 @@ write to one run, and wait for each other for a moment only. Within a process al
 open. Rows are only ever added, never changed: whoever undoes something adds that it was undone.
 """
 
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -13,16 +15,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import duckdb
-from filelock import FileLock, Timeout
 
 from trak_core.errors import StorageError, StoreDamagedError
-from trak_core.store.connection import is_damage, is_disk_trouble
-from trak_core.store.files import RunFiles, storage_errors
+from trak_core.store.connection import database_errors, transaction
+from trak_core.store.files import RunFiles, held, storage_errors
 
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 PATIENCE_SECONDS = 10.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS verdicts(
@@ -77,10 +81,8 @@ class ReviewFile:
                 write is kept, and all that was written before is.
             StoreDamagedError: the file cannot be read.
         """
-        with self._open() as connection:
-            connection.execute("BEGIN")
+        with self._open() as connection, transaction(connection):
             connection.executemany(statement, [list(row) for row in rows])
-            connection.execute("COMMIT")
 
     def copy_to(self, target: Path) -> bool:
         """True when the reviews, as they are at one moment, were copied to a file; False where there are none.
@@ -98,33 +100,21 @@ class ReviewFile:
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        busy = StorageError(
+            f"cannot open {self.path}: another process has held it for {PATIENCE_SECONDS:.0f} seconds; close that, "
+            "then try again. Nothing that was recorded is lost."
+        )
+        if_full = "free some space or close what holds it, then try again. Nothing that was recorded is lost."
         # DuckDB's own lock is not enough: processes that open and close in turn can still read a file half closed.
-        with storage_errors(self.path), _one_at_a_time, self._alone():
-            try:
-                connection = self._connect()
-                try:
-                    connection.execute(_TABLES)
-                    connection.execute(_ADDED)
-                    yield connection
-                finally:
-                    connection.close()
-            except duckdb.Error as error:
-                raise self._said(error) from error
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
-        try:
-            lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.01)
-        except Timeout as error:
-            raise StorageError(
-                f"cannot open {self.path}: another process has held it for {PATIENCE_SECONDS:.0f} seconds; close that, "
-                "then try again. Nothing that was recorded is lost."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        with (
+            database_errors(self.path, if_full, "restore it from a copy, or move it away to begin new reviews."),
+            _one_at_a_time,
+            held(self.path.with_name(f".{self.path.name}.lock"), PATIENCE_SECONDS, busy),
+            self._connect() as connection,
+        ):
+            connection.execute(_TABLES)
+            connection.execute(_ADDED)
+            yield connection
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -136,15 +126,73 @@ class ReviewFile:
                     raise
                 time.sleep(random.uniform(0.005, 0.03))
 
-    def _said(self, error: duckdb.Error) -> Exception:
-        text = str(error).splitlines()[0]
-        if is_disk_trouble(error) or "lock" in text:
-            return StorageError(
-                f"cannot write {self.path} ({text}); free some space or close what holds it, then try again. Nothing "
-                "that was recorded is lost."
-            )
-        if is_damage(error):
-            return StoreDamagedError(
-                f"{self.path} is damaged ({text}); restore it from a copy, or move it away to begin new reviews."
-            )
-        return error
+
+class History(Generic[Asked, Answer]):
+    """Answers of retraining about one run, a table of the file. Safe to use from several threads and processes.
+
+    What was asked once is never retrained again, and what was found is never changed. Answers that were found before
+    the run was built anew stay in the file and are not shown.
+    """
+
+    table: str
+    title: str  # of an answer, for messages
+    key: str  # the column that two questions share only if they are the same
+    asked: tuple[str, ...]  # the columns that hold the question, besides the fingerprint of the run
+
+    def __init__(self, run_dir: Path) -> None:
+        self._file = ReviewFile(run_dir)
+
+    def find(self, asked: Asked) -> Answer | None:
+        """The answer to a question; None when it was never finished.
+
+        Raises:
+            StorageError: the file is held by another process for long, or the disk fails.
+            StoreDamagedError: the file cannot be read.
+        """
+        found = self._select(self.key, getattr(asked, self.key))
+        return found[0] if found else None
+
+    def of_run(self, fingerprint: str) -> list[Answer]:
+        """All answers about the run as it is built now, newest first; errors are those of `find`."""
+        return self._select("fingerprint", fingerprint)
+
+    def add(self, answer: Answer) -> None:
+        """Keeps an answer; one that is there already stays as it is. Errors are those of `find`."""
+        row = self._row(answer)
+        places = ", ".join("?" * len(row))
+        self._file.write(f"INSERT OR IGNORE INTO {self.table}({', '.join(row)}) VALUES ({places})", [[*row.values()]])
+
+    def _row(self, answer: Answer) -> dict[str, Any]:
+        """An answer as the columns of its row."""
+        raise NotImplementedError
+
+    def _answer(self, fingerprint: str, asked_at: datetime, found: dict[str, Any], *asked: Any) -> Answer:
+        """The answer of a row: when it was asked, what was found, and the columns of `asked`."""
+        raise NotImplementedError
+
+    def _select(self, column: str, value: str) -> list[Answer]:
+        rows = self._file.rows(
+            f"SELECT fingerprint, asked_at, result, {', '.join(self.asked)} FROM {self.table} WHERE {column} = ? "
+            f"ORDER BY asked_at DESC, {self.key}",
+            [value],
+        )
+        try:
+            return [
+                self._answer(fingerprint, asked_at.replace(tzinfo=UTC), json.loads(result), *asked)
+                for fingerprint, asked_at, result, *asked in rows
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreDamagedError(
+                f"{self._file.path} holds a {self.title} that cannot be read ({type(error).__name__}: {error}); "
+                "restore it from a copy, or move it away to begin a new history."
+            ) from error
+
+
+def utc(moment: datetime) -> datetime:
+    """The moment as the file keeps it: in UTC, without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def digits_of(*parts: Any) -> str:
+    """Hex digits that two questions share only if they are the same."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

@@ -13,25 +13,15 @@ from trak_core.store.run_info import RunWithInfo
 
 @dataclass(frozen=True)
 class Lds:
-    """The linear datamodeling score of a method, over the run's reporting subsets.
+    """The linear datamodeling score of a method, over the run's reporting subsets."""
 
-    Attributes:
-        mean: over test examples.
-        ci_low: lower end of the 95% bootstrap interval of the mean.
-        ci_high: upper end.
-        noise_ceiling: the highest mean LDS that any method can reach against this ledger.
-        per_test: float64 `[n_test]`, NaN where undefined.
-        n_subsets: subsets that it is measured over.
-        n_seeds: models retrained on each.
-    """
-
-    mean: float
-    ci_low: float
-    ci_high: float
-    noise_ceiling: float
-    per_test: NDArray[np.float64]
-    n_subsets: int
-    n_seeds: int
+    mean: float  # over test examples
+    ci_low: float  # lower end of the 95% bootstrap interval of the mean
+    ci_high: float  # upper end
+    noise_ceiling: float  # the highest mean LDS that any method can reach against this ledger
+    per_test: NDArray[np.float64]  # `[n_test]`, NaN where undefined
+    n_subsets: int  # that it is measured over
+    n_seeds: int  # models retrained on each
 
 
 def read_lds(run: RunWithInfo, method: str | None = None) -> Lds:

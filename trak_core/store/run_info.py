@@ -16,35 +16,20 @@ from trak_core.store.reader import StoreReader
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run is.
-
-    Attributes:
-        name: of the run.
-        recipe: that made it.
-        title: of the data, for people.
-        modality: of its examples, such as "image".
-        class_names: in the order of the labels; where there are no classes, one name, that of the model output.
-        n_train: number of train examples; n_test, n_checkpoints and proj_dim likewise.
-        n_test: number of test examples.
-        n_checkpoints: models that attribution averages over.
-        proj_dim: dimension of the stored features.
-        method: the method that pages show first.
-        methods: all methods with scores, that one first.
-        provenance: every key of the meta table.
-    """
+    """What a run is."""
 
     name: str
-    recipe: str
-    title: str
-    modality: str
-    class_names: tuple[str, ...]
-    n_train: int
-    n_test: int
-    n_checkpoints: int
-    proj_dim: int
-    method: str
-    methods: tuple[str, ...]
-    provenance: dict[str, Any]
+    recipe: str  # that made it
+    title: str  # of the data, for people
+    modality: str  # of its examples, such as "image"
+    class_names: tuple[str, ...]  # in the order of the labels; without classes one name, that of the model output
+    n_train: int  # number of train examples
+    n_test: int  # number of test examples
+    n_checkpoints: int  # models that attribution averages over
+    proj_dim: int  # dimension of the stored features
+    method: str  # that pages show first
+    methods: tuple[str, ...]  # all with scores, that one first
+    provenance: dict[str, Any]  # every key of the meta table
 
     @property
     def has_classes(self) -> bool:
@@ -64,12 +49,6 @@ class RunInfo:
 
 class RunWithInfo(StoreReader):
     """A published run that knows what it is, and whether it has what somebody asks for.
-
-    Attributes:
-        info: what the run is.
-
-    Args:
-        run_dir: of the run.
 
     Raises:
         StoreDamagedError: the store contradicts itself; and whatever `StoreReader` raises.

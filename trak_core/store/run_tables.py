@@ -5,19 +5,24 @@ same whatever made it. Numbers come as arrays; whoever has tensors brings them t
 such as a label or a probability, is None and becomes NULL.
 """
 
+import hashlib
+import importlib.metadata
 import json
+import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.store.topk import topk_columns
-from trak_core.versions import versions
+from trak_core.store.ranking import SIDES, strongest
+from trak_core.store.schema import TOP_K
 
 Columns = dict[str, Any]
 Numbers = NDArray[Any] | None
+TESTS_AT_ONCE = 64
+PACKAGES = ("torch", "numpy", "duckdb", "scikit-learn", "scipy")
 
 
 def example_columns(
@@ -30,15 +35,15 @@ def example_columns(
     origins: Sequence[str] | None = None,
     first: int = 0,
 ) -> Columns:
-    """Columns of the table `examples`.
+    """Columns of the table `examples`, numbered from `first`.
 
     Args:
         split: "train" or "test".
         labels: numbers of their classes `[n]`; None where there are no classes.
         label_names: the label of each in words: its class or its target.
-        texts: the first text of each; None where they have none.
-        thumbnails: PNG or WebP bytes of the first picture of each; None where they have none.
-        origins: file or row that each came from, relative to the source; None where nothing tells.
+        texts: the first text of each.
+        thumbnails: PNG or WebP bytes of the first picture of each.
+        origins: file or row that each came from, relative to the source.
         first: number of the first one.
     """
     n = len(label_names)
@@ -65,7 +70,7 @@ def prediction_columns(
     probabilities: Numbers = None,
     first: int = 0,
 ) -> Columns:
-    """Columns of the table `predictions`.
+    """Columns of the table `predictions`, from what each checkpoint says of some examples of a split.
 
     Args:
         checkpoint_ids: of the models that were asked.
@@ -78,31 +83,29 @@ def prediction_columns(
         first: number of the first example.
     """
     n_checkpoints, n = np.shape(model_output)
-    return {
+    columns: Columns = {
         **_example_keys(checkpoint_ids, split, n, first),
         "model_output": np.reshape(model_output, -1),
-        **{
-            name: [None] * (n_checkpoints * n) if values is None else np.reshape(values, -1)
-            for name, values in (("loss", loss), ("p_label", p_label), ("predicted", predicted))
-        },
-        "probabilities": [None] * (n_checkpoints * n)
-        if probabilities is None
-        else np.reshape(probabilities, (n_checkpoints * n, -1)),
+        "loss": loss,
+        "p_label": p_label,
+        "predicted": predicted,
+        "probabilities": None if probabilities is None else np.reshape(probabilities, (n_checkpoints * n, -1)),
     }
+    for name in ("loss", "p_label", "predicted", "probabilities"):
+        if columns[name] is None:
+            columns[name] = [None] * (n_checkpoints * n)
+        elif name != "probabilities":
+            columns[name] = np.reshape(columns[name], -1)
+    return columns
 
 
 def feature_columns(
     checkpoint_id: int, split: str, q: NDArray[Any], norm: NDArray[Any], phi: NDArray[Any], first: int = 0
 ) -> Columns:
-    """Columns of the table `features`, for one checkpoint.
+    """Columns of the table `features` for one checkpoint and examples from `first` on.
 
-    Args:
-        checkpoint_id: whose gradients were projected.
-        split: "train" or "test".
-        q: weights of the examples `[n]`.
-        norm: of their gradients before projection `[n]`.
-        phi: projected gradients `[n, proj_dim]`.
-        first: number of the first example.
+    `q` are their weights `[n]`, `norm` those of their gradients before projection `[n]`, and `phi` their projected
+    gradients `[n, proj_dim]`.
     """
     return {**_example_keys([checkpoint_id], split, len(phi), first), "q": q, "norm": norm, "phi": phi}
 
@@ -140,6 +143,12 @@ def checkpoint_columns(
         "test_accuracy": list(accuracy.get("test") or nothing),
         "log_sha256": list(log_sha256s or nothing),
     }
+
+
+def score_fingerprint(run_fingerprint: str, checkpoint_sha256s: Sequence[str], ridge: float | None, method: str) -> str:
+    """SHA-256 (hex) of what scores are made from, so that scores made from other things are never mixed."""
+    parts = [run_fingerprint, list(checkpoint_sha256s), ridge, method]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def method_columns(
@@ -180,7 +189,9 @@ def method_columns(
 def score_tables(
     method: str, scores: NDArray[np.float32], first: int = 0, errors: NDArray[np.float32] | None = None
 ) -> dict[str, Columns]:
-    """Rows of the tables `scores` and `topk`, for the default targets of some test examples.
+    """Rows of the tables `scores` and `topk`, for the default targets of the test examples from `first` on.
+
+    `topk` has both ends of every row; equal scores are ordered by train_idx.
 
     Args:
         method: that made them.
@@ -188,28 +199,55 @@ def score_tables(
         first: number of the first test example.
         errors: standard errors of the scores `[n, n_train]`; None where there are none.
     """
+    tests = np.arange(first, first + len(scores))
+    kept = min(TOP_K, scores.shape[1])
+    order = np.stack([strongest(scores, side, kept) for side in SIDES])  # [n_sides, n, kept]
+    standard_error: Any = np.ma.MaskedArray(np.zeros(order.size, dtype=np.float32), mask=True)  # NULL
+    if errors is not None:
+        standard_error = np.take_along_axis(errors[None], order, axis=2).ravel()
     return {
-        "scores": {
-            "method": [method] * len(scores),
-            "test_idx": np.arange(first, first + len(scores)),
-            "values": scores,
+        "scores": {"method": [method] * len(scores), "test_idx": tests, "values": scores},
+        "topk": {
+            "method": np.repeat(method, order.size),
+            "test_idx": np.tile(np.repeat(tests, kept), len(SIDES)),
+            "side": np.repeat(SIDES, order[0].size),
+            "rank": np.tile(np.arange(1, kept + 1), len(SIDES) * len(scores)),
+            "train_idx": order.ravel(),
+            "score": np.take_along_axis(scores[None], order, axis=2).ravel(),
+            "standard_error": standard_error,
         },
-        "topk": topk_columns({method: scores}, first=first, errors=None if errors is None else {method: errors}),
     }
 
 
 def target_score_columns(
     method: str, test_idx: NDArray[np.int64], target: NDArray[np.int64], scores: NDArray[np.float32]
 ) -> Columns:
-    """Columns of the table `target_scores`.
+    """Columns of the table `target_scores`: scores `[n, n_train]` for targets `[n]`, from 1, of test examples `[n]`."""
+    return {"method": [method] * len(scores), "test_idx": test_idx, "target": target, "values": scores}
+
+
+def class_influence_columns(
+    method: str, test_labels: NDArray[np.int64], rows_of: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+) -> Columns:
+    """Columns of the table `class_influence`: mean scores over the test examples of each class that has any.
+
+    Group questions are sums over these rows: the influence of any set of train examples on a class is the sum of their
+    entries. So no page reads all scores.
 
     Args:
-        method: that made them.
-        test_idx: of the test examples `[n]`.
-        target: of each, from 1 `[n]`.
-        scores: `[n, n_train]`.
+        method: that made the scores.
+        test_labels: `[n_test]`.
+        rows_of: gives the scores `[n, n_train]` of some test examples, rising numbers `[n]`; asked for a few at a time,
+            so that scores that are too big for memory can be read from a store.
     """
-    return {"method": [method] * len(scores), "test_idx": test_idx, "target": target, "values": scores}
+    classes = np.unique(test_labels)
+    means = []
+    for label in classes:
+        tests = np.flatnonzero(test_labels == label)
+        parts = [tests[start : start + TESTS_AT_ONCE] for start in range(0, len(tests), TESTS_AT_ONCE)]
+        sums = [rows_of(part).sum(0, dtype=np.float64) for part in parts]
+        means.append(np.asarray(np.sum(sums, axis=0) / len(tests), dtype=np.float32))
+    return {"method": np.repeat(method, len(classes)), "test_class": classes, "values": np.stack(means)}
 
 
 def self_influence_columns(method: str, scores: NDArray[Any]) -> Columns:
@@ -232,46 +270,22 @@ def _below(columns: Sequence[Any]) -> Any:
 
 
 def run_meta(
-    *,
-    recipe: str,
-    title: str,
-    modality: str,
-    class_names: Sequence[str],
-    task: str,
-    method: str,
-    proj_dim: int,
-    n_subsets: int,
-    n_seeds: int,
-    encoding: Mapping[str, Any] | None = None,
-    **facts: Any,
+    *, class_names: Sequence[str], encoding: Mapping[str, Any] | None = None, **metadata: Any
 ) -> dict[str, Any]:
-    """What the table `meta` tells of every run, and further facts of this one.
+    """What the table `meta` tells of a run, with the time and the versions that it was made with.
 
     Args:
-        recipe: that made it, or what stands in its place.
-        title: of the data, for people.
-        modality: of the examples.
         class_names: in the order of the labels.
-        task: what a prediction is.
-        method: that pages show first.
-        proj_dim: dimension of the features; 0 where there are none.
-        n_subsets: of the ledger; 0 where there is none.
-        n_seeds: models retrained on each.
         encoding: what turns new examples into inputs, its kind under "kind"; None where nothing tells.
-        facts: further keys; values are stored as JSON.
+        metadata: further keys; values are stored as JSON. Every run has: recipe, that made it, or what stands in its
+            place; title, of the data; modality; task; method, that pages show first; proj_dim, n_subsets and n_seeds,
+            the dimension of its features, the subsets of its ledger and the models retrained on each, 0 without any.
     """
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}  # that numbers depend on
     return {
-        "recipe": recipe,
-        "title": title,
-        "modality": modality,
         "class_names": list(class_names),
-        "task": task,
-        "method": method,
-        "proj_dim": proj_dim,
-        "n_subsets": n_subsets,
-        "n_seeds": n_seeds,
         "encoding": encoding,
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": versions(),
-        **facts,
+        "versions": {"python": platform.python_version(), **versions},
+        **metadata,
     }

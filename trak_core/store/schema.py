@@ -7,8 +7,6 @@ from trak_core.errors import InvalidSettingError
 SCHEMA_VERSION = 5
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
-
-
 TOP_K = 100
 """Rows of `topk` for each side of a test example, fewer when there are fewer train examples."""
 
@@ -26,11 +24,8 @@ class Shape:
     proj_dim: int  # the length of features
 
     def __post_init__(self) -> None:
-        for name, length in (
-            ("n_train", self.n_train),
-            ("n_classes", max(1, self.n_classes)),
-            ("proj_dim", self.proj_dim),
-        ):
+        lengths = {"n_train": self.n_train, "n_classes": max(1, self.n_classes), "proj_dim": self.proj_dim}
+        for name, length in lengths.items():
             if not 1 <= length <= MAX_ARRAY:
                 raise InvalidSettingError(f"{name}={length}; a store holds arrays of 1 to {MAX_ARRAY:,} numbers.")
 
@@ -92,13 +87,13 @@ CREATE TABLE planted_errors(train_idx INTEGER PRIMARY KEY, true_label INTEGER);
 CREATE TABLE layout(split VARCHAR, idx INTEGER, space VARCHAR, x FLOAT, y FLOAT);
 """
 
-_WORKING_TABLES = """
+# Those that a build needs, or measuring further evidence, and a published store does not have.
+WORKING_TABLES = """
 CREATE TABLE journal(block VARCHAR PRIMARY KEY);
 CREATE TABLE target_outcomes_by_seed(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
 CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
 """
-
-_EVIDENCE_TABLES = """
+EVIDENCE_TABLES = """
 CREATE TABLE journal(block VARCHAR PRIMARY KEY);
 CREATE TABLE truth_subsets(truth_id INTEGER, subset INTEGER, mask BLOB);
 CREATE TABLE truth_outcomes(truth_id INTEGER, subset INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
@@ -137,16 +132,6 @@ ORDER_BY = {
     "planted_errors": "train_idx",
     "layout": "space, split, idx",
 }
-
-
-def create_working_tables() -> str:
-    """SQL that creates the tables that a build needs and a published store does not have."""
-    return _WORKING_TABLES
-
-
-def create_evidence_tables() -> str:
-    """SQL that creates the tables that measuring further evidence needs and a published store does not have."""
-    return _EVIDENCE_TABLES
 
 
 def create_tables(shape: Shape) -> str:

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from filelock import FileLock, Timeout
 
 from trak_core.errors import StorageError, StoreDamagedError, TrakCoreError
-from trak_core.store.connection import is_disk_trouble
-from trak_core.store.files import RunFiles, generation, replace_file, storage_errors
+from trak_core.store.connection import is_disk_trouble, transaction
+from trak_core.store.files import RunFiles, generation, held, replace_file, storage_errors
 from trak_core.store.schema import SCHEMA_VERSION
-from trak_core.store.upgrade_4 import upgrade_4
 
 PATIENCE_SECONDS = 300.0
 """How long another process may take for the same upgrade; then this one makes a copy of its own."""
@@ -40,6 +38,58 @@ class Upgrade:
     # columns whose content it changes, by the old name of their table; all others must come out as they went in. An
     # empty set stands for a table that changes altogether.
     changed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+_TABLES_OF_5 = """
+ALTER TABLE examples ADD COLUMN origin VARCHAR;
+CREATE TABLE media(
+    split VARCHAR, idx INTEGER, place INTEGER, kind VARCHAR, name VARCHAR, text VARCHAR, content BLOB, marks VARCHAR);
+ALTER TABLE class_scores RENAME TO target_scores;
+ALTER TABLE target_scores RENAME COLUMN asked_class TO target;
+UPDATE target_scores SET target = target + 1;
+ALTER TABLE class_lds RENAME TO target_lds;
+ALTER TABLE target_lds RENAME COLUMN asked_class TO target;
+UPDATE target_lds SET target = target + 1;
+ALTER TABLE class_outcomes RENAME TO target_outcomes;
+ALTER TABLE target_outcomes ALTER COLUMN model_outputs TYPE FLOAT[];
+CREATE TABLE targets(test_idx INTEGER, target INTEGER, name VARCHAR);
+ALTER TABLE suspects ADD COLUMN split VARCHAR;
+UPDATE suspects SET split = 'train';
+"""
+_TARGETS = """
+INSERT INTO targets
+SELECT idx, 0, label_name FROM examples WHERE split = 'test' AND idx IN (SELECT test_idx FROM target_scores)
+UNION ALL SELECT DISTINCT test_idx, target, (?::VARCHAR[])[target] FROM target_scores
+ORDER BY 1, 2
+"""
+_WITHOUT_CLASSES = """
+UPDATE examples SET label = NULL;
+UPDATE predictions SET p_label = NULL, predicted = NULL, probabilities = NULL;
+"""
+_RENAMED = {
+    "calibration_of_other_classes": "calibration_of_other_targets",
+    "calibration_slope_of_other_classes": "calibration_slope_of_other_targets",
+}
+_KINDS = {"vocabulary": "vocabulary", "pixels": "pixels", "tokens": "word_ids", "pieces": "subword_tokens"}
+"""Kinds of encodings, each of which had a key of its own."""
+
+
+def upgrade_4(connection: Connection) -> None:
+    """From version 4 to 5: classes become targets, and examples may have an origin and more media."""
+    connection.execute(_TABLES_OF_5)
+    rows = connection.execute("SELECT key, value FROM meta").fetchall()
+    meta: dict[str, Any] = {key: json.loads(value) for key, value in rows}
+    names = [str(name) for name in meta["class_names"]]
+    connection.execute(_TARGETS, [names])
+    # A single class has probabilities too; the one name of a task without classes is that of its model output.
+    has_answers = connection.execute("SELECT 1 FROM predictions WHERE p_label IS NOT NULL LIMIT 1").fetchone()
+    if len(names) == 1 and not has_answers:
+        connection.execute(_WITHOUT_CLASSES)
+    kept = next(({"kind": kind, **meta[key]} for key, kind in _KINDS.items() if meta.get(key)), None)
+    connection.execute("DELETE FROM meta WHERE key IN (SELECT unnest(?::VARCHAR[]))", [[*_KINDS, "asked_classes"]])
+    connection.execute("INSERT INTO meta VALUES ('encoding', ?)", [json.dumps(kept)])
+    for before, after in _RENAMED.items():
+        connection.execute("UPDATE meta SET key = ? WHERE key = ?", [after, before])
 
 
 UPGRADES: dict[int, Upgrade] = {
@@ -110,17 +160,10 @@ def _cached(files: RunFiles) -> Path:
 
 def _upgrade(source: Path, target: Path) -> None:
     """Gives `target` the upgraded content of `source`, unless somebody else just did."""
-    with storage_errors(target):
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
-        try:
-            lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.05)
-        except Timeout as error:
-            raise StorageError(f"another process has been upgrading {target} for {PATIENCE_SECONDS:.0f} s.") from error
-        try:
-            while not target.exists() or read_version(target) != SCHEMA_VERSION:
-                replace_file(target, lambda temporary: _write(source, temporary))
-        finally:
-            lock.release()
+    busy = StorageError(f"another process has been upgrading {target} for {PATIENCE_SECONDS:.0f} s.")
+    with storage_errors(target), held(target.with_name(f".{target.name}.lock"), PATIENCE_SECONDS, busy):
+        while not target.exists() or read_version(target) != SCHEMA_VERSION:
+            replace_file(target, lambda temporary: _write(source, temporary))
 
 
 def read_version(store: Path) -> Any:
@@ -160,10 +203,9 @@ def _one_version(source: Path, temporary: Path, upgrade: Upgrade) -> None:
         if connection.execute("SELECT 1 FROM duckdb_views() WHERE NOT internal").fetchone():
             raise StoreDamagedError(f"{source} holds views, which no store of its version has; it was not changed.")
         before = _contents(connection, upgrade)
-        connection.execute("BEGIN")
-        upgrade.apply(connection)
-        connection.execute("UPDATE meta SET value = (value::INTEGER + 1)::VARCHAR WHERE key = 'schema_version'")
-        connection.execute("COMMIT")
+        with transaction(connection):
+            upgrade.apply(connection)
+            connection.execute("UPDATE meta SET value = (value::INTEGER + 1)::VARCHAR WHERE key = 'schema_version'")
         connection.execute("CHECKPOINT")
     with duckdb.connect(str(temporary), read_only=True, config=_CAREFUL) as connection:
         for (table, columns), expected in before.items():

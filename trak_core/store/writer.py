@@ -9,28 +9,19 @@ copies the tables into a fresh file, which then takes the name `store.duckdb` in
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import duckdb
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from trak_core.errors import RunBusyError, RunMismatchError, StorageError, StoreDamagedError
+from trak_core.errors import RunBusyError, RunMismatchError
 from trak_core.store.arrow import from_arrow_arrays, to_arrow
-from trak_core.store.connection import is_damage, is_disk_trouble, open_quietly
-from trak_core.store.files import RunFiles, replace_file, storage_errors
-from trak_core.store.schema import (
-    ORDER_BY,
-    SCHEMA_VERSION,
-    Shape,
-    create_evidence_tables,
-    create_tables,
-    create_working_tables,
-)
+from trak_core.store.connection import append_rows, database_errors, open_quietly, quoted, transaction
+from trak_core.store.files import RunFiles, held, replace_file, storage_errors
+from trak_core.store.schema import EVIDENCE_TABLES, ORDER_BY, SCHEMA_VERSION, WORKING_TABLES, Shape, create_tables
 
 LOCK_PATIENCE_SECONDS = 3.0
 """Longer than a reader's glance at the lock, shorter than a person's patience."""
@@ -45,18 +36,12 @@ def build_lock(files: RunFiles) -> Iterator[None]:
     """
     with storage_errors(files.build):
         files.build.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(files.lock)
-        try:
-            lock.acquire(timeout=LOCK_PATIENCE_SECONDS)
-        except Timeout as error:
-            raise RunBusyError(
-                f"run {files.run_dir.name!r} is being built by another process; wait for it to finish (its progress "
-                "is on the Home page), or build under another name with --name."
-            ) from error
-    try:
+    busy = RunBusyError(
+        f"run {files.run_dir.name!r} is being built by another process; wait for it to finish (its progress is on the "
+        "Home page), or build under another name with --name."
+    )
+    with held(files.lock, LOCK_PATIENCE_SECONDS, busy):
         yield
-    finally:
-        lock.release()
 
 
 def clear_site(files: RunFiles) -> None:
@@ -102,48 +87,44 @@ class StoreWriter:
         if "journal" not in tables and self._adds:
             self._begin_with_published(fingerprint)
         elif "journal" not in tables:
-            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_working_tables()}")
-            self._connection.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                [("schema_version", json.dumps(SCHEMA_VERSION)), ("fingerprint", json.dumps(fingerprint))],
-            )
-            self._connection.execute("COMMIT")
+            with transaction(self._connection):
+                self._connection.execute(create_tables(self.shape) + WORKING_TABLES)
+                self._set_meta({"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint})
         elif self.meta("schema_version") != SCHEMA_VERSION:
             raise RunMismatchError(
                 f"unfinished work on run {self.files.run_dir.name!r} was begun by another version of this program; "
                 f"finish it with that one, or delete the folder {self.files.build} and give the same command again."
             )
         elif self.meta("evidence_fingerprint" if self._adds else "fingerprint") != fingerprint:
+            work, other, way_out = ("build", "settings or data", ", give this one another --name")
             if self._adds:
-                raise RunMismatchError(
-                    f"an unfinished measurement of run {self.files.run_dir.name!r} has other settings; finish it with "
-                    "the command that began it (the Home page goes on with it), or delete the folder "
-                    f"{self.files.build} to give it up."
-                )
+                work, other, way_out = ("measurement", "settings", " (the Home page goes on with it)")
             raise RunMismatchError(
-                f"an unfinished build of run {self.files.run_dir.name!r} has other settings or data; finish it with "
-                "the command that began it, give this one another --name, or delete the folder "
-                f"{self.files.build} to give it up."
+                f"an unfinished {work} of run {self.files.run_dir.name!r} has other {other}; finish it with the "
+                f"command that began it{way_out}, or delete the folder {self.files.build} to give it up."
             )
 
     def _begin_with_published(self, fingerprint: str) -> None:
-        published = f"ATTACH '{_quoted(self.files.store)}' AS published (READ_ONLY)"
-        self._connection.execute(published)
-        try:
-            self._connection.execute(f"BEGIN; {create_tables(self.shape)} {create_evidence_tables()}")
+        with self._attached(self.files.store, "(READ_ONLY)"), transaction(self._connection):
+            self._connection.execute(create_tables(self.shape) + EVIDENCE_TABLES)
             for table in ORDER_BY:
                 self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM published.{table}")
             # What is measured from here on takes the place of what was measured with other settings.
             self._connection.execute("DELETE FROM meta WHERE key = 'measured'")
-            self._connection.execute(
-                "INSERT OR REPLACE INTO meta VALUES ('evidence_fingerprint', ?)", [json.dumps(fingerprint)]
-            )
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._rollback()
-            raise
+            self._set_meta({"evidence_fingerprint": fingerprint})
+
+    @contextmanager
+    def _attached(self, store: Path, how: str = "") -> Iterator[None]:
+        """Another store beside the working one, under the name `published`."""
+        self._connection.execute(f"ATTACH '{quoted(store)}' AS published {how}")
+        try:
+            yield
         finally:
             self._connection.execute("DETACH published")
+
+    def _set_meta(self, meta: dict[str, Any]) -> None:
+        for key, value in meta.items():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, json.dumps(value)])
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -174,30 +155,13 @@ class StoreWriter:
             meta: keys to set in the meta table; values are stored as JSON.
             first: statements with their parameters to carry out before, for rows that the block replaces.
         """
-        with _working_errors(self._path):
-            self._connection.execute("BEGIN")
-            try:
-                for statement, parameters in first:
-                    self._connection.execute(statement, parameters)
-                for table, columns in tables.items():
-                    # Table names come from this package, values travel as Arrow columns.
-                    self._connection.register("block_rows", to_arrow(columns))
-                    self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM block_rows")
-                    self._connection.unregister("block_rows")
-                for key, value in (meta or {}).items():
-                    self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, json.dumps(value)])
-                self._connection.execute("INSERT INTO journal VALUES (?)", [block])
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._rollback()
-                raise
-
-    def _rollback(self) -> None:
-        try:
-            self._connection.execute("ROLLBACK")
-        except duckdb.Error:
-            # A commit that failed has rolled back already; the first error is the one to report.
-            return
+        with _working_errors(self._path), transaction(self._connection):
+            for statement, parameters in first:
+                self._connection.execute(statement, parameters)
+            for table, columns in tables.items():
+                append_rows(self._connection, table, to_arrow(columns))
+            self._set_meta(meta or {})
+            self._connection.execute("INSERT INTO journal VALUES (?)", [block])
 
     def meta(self, key: str) -> Any:
         """A value of the meta table; None when it is not set."""
@@ -224,23 +188,17 @@ class StoreWriter:
 
     def _copy_to(self, path: Path) -> None:
         with _working_errors(self.files.store):
-            published = open_quietly(path)
-            try:
+            with open_quietly(path) as published:
                 published.execute(create_tables(self.shape))
-            finally:
-                published.close()
-            self._connection.execute(f"ATTACH '{_quoted(path)}' AS published")
             try:
-                self._connection.execute("BEGIN")
-                for table, order in ORDER_BY.items():
-                    self._connection.execute(f"INSERT INTO published.{table} SELECT * FROM {table} ORDER BY {order}")
-                self._connection.execute("COMMIT")
-                self._connection.execute("CHECKPOINT published")
-            except BaseException:
-                self._rollback()
-                raise
+                with self._attached(path):
+                    with transaction(self._connection):
+                        for table, order in ORDER_BY.items():
+                            self._connection.execute(
+                                f"INSERT INTO published.{table} SELECT * FROM {table} ORDER BY {order}"
+                            )
+                    self._connection.execute("CHECKPOINT published")
             finally:
-                self._connection.execute("DETACH published")
                 path.with_name(f"{path.name}.wal").unlink(missing_ok=True)  # left by a publication that failed
 
     def finish(self) -> None:
@@ -249,27 +207,9 @@ class StoreWriter:
         clear_site(self.files)
 
 
-def _quoted(path: Path) -> str:
-    """The path inside an SQL string literal; ATTACH takes no parameters."""
-    return str(path).replace("'", "''")
-
-
-@contextmanager
-def _working_errors(path: Path) -> Iterator[None]:
-    """Turns what DuckDB says of a bad disk or a bad working store into one sentence with what to do next."""
-    try:
-        with storage_errors(path):
-            yield
-    except duckdb.Error as error:
-        if not is_damage(error):
-            raise
-        text = str(error).splitlines()[0]
-        if is_disk_trouble(error):
-            raise StorageError(
-                f"cannot write {path} ({text}); free some space or mend the disk, then give the same command again. "
-                "Nothing that was finished is lost."
-            ) from error
-        raise StoreDamagedError(
-            f"{path} is damaged ({text}); delete the folder {path.parent} and give the same command again. What was "
-            "published before is not touched."
-        ) from error
+def _working_errors(path: Path) -> AbstractContextManager[None]:
+    return database_errors(
+        path,
+        "free some space or fix the disk, then give the same command again. Nothing that was finished is lost.",
+        f"delete the folder {path.parent} and give the same command again. What was published before is not touched.",
+    )
