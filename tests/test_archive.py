@@ -166,7 +166,7 @@ def test_reviews_written_meanwhile_are_in_the_file_whole_or_not_at_all(tiny, tmp
 
 def test_a_file_that_is_there_is_replaced_only_when_told(tiny, exported):
     before = exported.read_bytes()
-    with pytest.raises(InvalidSettingError, match="is there already; choose another name, or give --force"):
+    with pytest.raises(InvalidSettingError, match="is there already and was not changed; give --force or another name"):
         export_run(tiny, exported)
     assert exported.read_bytes() == before
     ReviewFile(tiny).write(VERDICT, [(2, 3)])
@@ -174,7 +174,7 @@ def test_a_file_that_is_there_is_replaced_only_when_told(tiny, exported):
 
 
 @pytest.mark.parametrize(
-    ("target", "message"), [(".", "is a directory; name the file"), ("nowhere/x.zip", "there is no directory")]
+    ("target", "message"), [(".", "is a folder; name the file"), ("nowhere/x.zip", "there is no folder")]
 )
 def test_a_target_that_cannot_be_is_an_input_error(tiny, tmp_path, target, message):
     with pytest.raises(InvalidSettingError, match=message):

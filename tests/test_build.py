@@ -31,7 +31,7 @@ from trak_core.evidence.verification import verify
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
-from trak_core.store.run_evidence import mean_outcomes, subset_masks
+from trak_core.store.run_evidence import outcomes, subset_masks
 from trak_core.subjects import find_recipe
 from trak_core.views.evidence import board
 
@@ -159,7 +159,7 @@ def test_the_targets_of_a_test_example_are_its_label_and_every_other_class(small
 
 
 def test_stored_lds_is_the_spearman_correlation_by_definition(small_run):
-    masks, actual = subset_masks(small_run, "eval"), mean_outcomes(small_run, "eval")
+    masks, actual = subset_masks(small_run, "eval"), outcomes(small_run, "eval").mean(1)
     stored = small_run.lds("trak").per_test
     for test_idx in (0, 100, 359):
         predicted = [float(small_run.scores("trak")[test_idx][mask].astype(float).sum()) for mask in masks]

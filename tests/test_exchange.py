@@ -174,8 +174,8 @@ def test_the_sign_is_judged_as_a_loop_over_test_examples_judges_it():
         is_own = RAW.train.labels == label
         d.append((row[is_own].mean() - row[~is_own].mean()) / row.std())
     t = np.mean(d) / (np.std(d, ddof=1) / np.sqrt(len(d)))
-    for array, orientation in ((SCORES, "test-by-train"), (SCORES.T, "train-by-test")):
-        found = check_sign(ScoreMatrix("", array, orientation), RAW.test.labels, RAW.train.labels)  # type: ignore[arg-type]
+    for array in (SCORES, np.asfortranarray(SCORES)):
+        found = check_sign(ScoreMatrix("", array, "test-by-train"), RAW.test.labels, RAW.train.labels)
         assert found.n == N_TEST and found.verdict == "right"
         assert found.mean == pytest.approx(np.mean(d), rel=1e-6) and found.t == pytest.approx(t, rel=1e-6)
 

@@ -43,7 +43,7 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles, generation
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import Run, open_run
-from trak_core.store.run_evidence import mean_outcomes, reported_tests, subset_masks
+from trak_core.store.run_evidence import outcomes, reported_tests, subset_masks
 from trak_core.store.schema import ORDER_BY
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import RECIPES, Recipe, find_recipe
@@ -166,7 +166,7 @@ def test_what_the_run_had_before_is_the_same_bit_for_bit(small_run, measured_run
 
 @pytest.mark.parametrize("method", [*CHEAP["methods"], "embedding"])
 def test_lds_is_the_mean_over_reported_tests_of_plain_spearman_correlations(measured_run, method):
-    masks, actual = subset_masks(measured_run, "eval"), mean_outcomes(measured_run, "eval")
+    masks, actual = subset_masks(measured_run, "eval"), outcomes(measured_run, "eval").mean(1)
     predicted = masks.astype(float) @ measured_run.scores(method).astype(float).T
     reported = np.flatnonzero(reported_tests(measured_run))
     plain = [plain_spearman(predicted[:, t].tolist(), actual[:, t].tolist()) for t in reported]
@@ -187,7 +187,7 @@ def test_every_method_has_a_row_for_each_number_of_checkpoints(measured_run):
 
 def test_calibrated_scores_are_in_units_of_the_margin_on_what_they_were_calibrated_on(measured_run):
     """One factor for each method, from fitting halves and tuning tests: there a predicted change of 1 is 1."""
-    masks, actual = subset_masks(measured_run, "fit"), mean_outcomes(measured_run, "fit")
+    masks, actual = subset_masks(measured_run, "fit"), outcomes(measured_run, "fit").mean(1)
     tuned = ~reported_tests(measured_run)
     factors = dict(measured_run.rows("SELECT method, calibration FROM methods"))
     for method in ("grad_dot", "tracin"):

@@ -10,7 +10,7 @@ from trak_core.errors import AttributionWarning, TrakCoreError
 from trak_core.live.run import LiveRun as Run
 from trak_core.live.run import open_run
 from trak_core.store.catalog import list_runs
-from trak_core.store.run_evidence import Lds
+from trak_core.store.run import Lds
 from trak_core.store.run_info import RunInfo
 
 if TYPE_CHECKING:

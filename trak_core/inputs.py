@@ -63,12 +63,7 @@ def count(inputs: Any) -> int:
 
 
 def take(inputs: Form, where: Any) -> Form:
-    """Some examples, in the same form; lists give lists.
-
-    Args:
-        inputs: of all examples.
-        where: a slice, or row numbers as an array of the kind that the inputs are.
-    """
+    """Some examples, in the same form, by a slice or by row numbers in an array of their kind; lists give lists."""
 
     def some(leaf: Any) -> Any:
         if isinstance(leaf, list):
@@ -94,10 +89,7 @@ def as_tensors(inputs: Any, device: str | torch.device = "cpu") -> Any:
     """The inputs as torch tensors on a device, in the same form; on the CPU they share memory with the arrays."""
     import torch
 
-    def move(leaf: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(leaf).to(device)
-
-    return apply(move, inputs)
+    return apply(lambda leaf: torch.from_numpy(leaf).to(device), inputs)
 
 
 def to_device(inputs: Form, device: str | torch.device, dtype: torch.dtype | None = None) -> Form:

@@ -110,11 +110,8 @@ class Jobs:
     def start(self, key: Hashable, arguments: Sequence[str], text: str = "", keeps_output: bool = False) -> None:
         """Starts a job, or lets it wait for its turn; does nothing while one of that key waits or runs.
 
-        Args:
-            key: to ask for it by.
-            arguments: for the program.
-            text: that it finds on its standard input, for what is too long for an argument.
-            keeps_output: whether what it says on its standard output is kept until it is forgotten, apart from its log.
+        The program finds `text`, what is too long for an argument, on its standard input. With `keeps_output`, what it
+        says on its standard output is kept until it is forgotten, apart from its log.
         """
         self._add(key, _Job(list(arguments), text, keeps_output))
 

@@ -13,8 +13,7 @@ from trak_core.evidence.verification import verify
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, find_run, list_runs
 from trak_core.store.progress import read_status
-from trak_core.store.run import open_run
-from trak_core.store.run_evidence import Lds
+from trak_core.store.run import Lds, open_run
 from trak_core.views.label_quality import planted_in_words
 
 

@@ -1,19 +1,16 @@
 """Tables of a run as files for other programs: all scores, the strongest train examples, and verdicts on labels."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from trak_core.errors import InvalidSettingError, NotInRunError, StorageError
-from trak_core.store.arrow import from_arrow_arrays
-from trak_core.store.connection import is_disk_trouble, open_quietly
-from trak_core.store.files import replace_file
+from trak_core.store.connection import is_disk_trouble, open_quietly, quoted
+from trak_core.store.files import check_new_file, replace_file
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import Run
 from trak_core.store.schema import TOP_K
@@ -25,9 +22,11 @@ EXPORTS: tuple[Export, ...] = get_args(Export)
 FORMATS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER true", ".json": "FORMAT json, ARRAY true"}
 NUMBERS_AT_ONCE = 1 << 20
 
-_SCORES = pa.schema(
-    [("test_idx", pa.int32()), ("train_idx", pa.int32()), ("method", pa.string()), ("score", pa.float32())]
-)
+# Parameters: the method, the first test example and the one after the last, and, for "top", the length of each side.
+_SCORES_QUERY = """
+SELECT test_idx, unnest(range(len("values")))::INTEGER AS train_idx, method, unnest("values") AS score
+FROM (FROM scores WHERE method = ? AND test_idx >= ? AND test_idx < ? ORDER BY test_idx)
+"""
 _TOP_QUERY = """
 SELECT method, test_idx, test.label_name AS test_label, side, rank, train_idx, train.label_name AS train_label, score
 FROM topk
@@ -74,12 +73,7 @@ def export_table(
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise InvalidSettingError(f"{path} ends in {path.suffix!r}; name a file that ends in {', '.join(FORMATS)}.")
-    if path.is_dir() or not path.parent.is_dir():
-        raise InvalidSettingError(f"{path} cannot be a file: {_why(path)}; name a file in a folder that is there.")
-    if path.exists() and not overwrite:
-        raise InvalidSettingError(f"{path} is there already and was not changed; give --force or another name.")
-    if not os.access(path.parent, os.W_OK):
-        raise StorageError(f"cannot write {path}: writing there is not permitted; choose another place.")
+    check_new_file(path, overwrite)
     chosen = [run.check_method(method) for method in methods] or list(run.info.methods)
     rows = _verdicts(run) if what == "verdicts" else _batches(run, what, chosen, k)
     written = 0
@@ -90,10 +84,6 @@ def export_table(
 
     replace_file(path, write)
     return written
-
-
-def _why(path: Path) -> str:
-    return "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
 
 
 def _copy(rows: _Rows, path: Path, form: str) -> int:
@@ -109,9 +99,9 @@ def _copy(rows: _Rows, path: Path, form: str) -> int:
 
     with open_quietly() as connection:
         connection.register("rows_to_write", pa.RecordBatchReader.from_batches(rows.schema, batches()))
-        target = str(path).replace("'", "''")  # COPY takes no parameters
+        copy = f"COPY (SELECT * FROM rows_to_write) TO '{quoted(path)}' ({form})"
         try:
-            (count,) = connection.execute(f"COPY (SELECT * FROM rows_to_write) TO '{target}' ({form})").fetchall()[0]
+            (count,) = connection.execute(copy).fetchall()[0]
         except duckdb.Error as error:
             if failures:
                 raise failures[0] from error
@@ -133,35 +123,12 @@ def _verdicts(run: Run) -> _Rows:
 
 
 def _batches(run: Run, what: Export, methods: Sequence[str], k: int) -> _Rows:
-    info = run.info
-    per_test = info.n_train if what == "scores" else 2 * k
+    query, further, per_test = (_SCORES_QUERY, [], run.info.n_train) if what == "scores" else (_TOP_QUERY, [k], 2 * k)
     step = max(1, NUMBERS_AT_ONCE // per_test)
-    read: Callable[[str, int, int], pa.Table] = (
-        (lambda method, start, stop: _scores(run, method, start, stop))
-        if what == "scores"
-        else (lambda method, start, stop: run.arrow(_TOP_QUERY, [method, start, stop, k]))
-    )
-    schema = _SCORES if what == "scores" else read(methods[0], 0, 0).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
         for method in methods:
-            for start in range(0, info.n_test, step):
-                yield from read(method, start, start + step).to_batches()
+            for start in range(0, run.info.n_test, step):
+                yield from run.arrow(query, [method, start, start + step, *further]).to_batches()
 
-    return _Rows(schema, batches())
-
-
-def _scores(run: Run, method: str, start: int, stop: int) -> pa.Table:
-    table = run.arrow(
-        'SELECT test_idx, "values" FROM scores WHERE method = ? AND test_idx >= ? AND test_idx < ? ORDER BY test_idx',
-        [method, start, stop],
-    )
-    rows = from_arrow_arrays(table, "values")
-    n, n_train = rows.shape
-    columns = {
-        "test_idx": np.repeat(table["test_idx"].to_numpy(), n_train),
-        "train_idx": np.tile(np.arange(n_train, dtype=np.int32), n),
-        "method": pa.array([method]).take(pa.array(np.zeros(n * n_train, dtype=np.int64))),
-        "score": rows.reshape(-1),
-    }
-    return pa.table(columns, schema=_SCORES)
+    return _Rows(run.arrow(query, [methods[0], 0, 0, *further]).schema, batches())

@@ -19,32 +19,24 @@ class ScoreMatrix:
     """Scores of all train examples for all test examples."""
 
     where: str  # they come from, for messages
-    array: NDArray[Any]  # `[n_test, n_train]`, or `[n_train, n_test]`, as they were found; may lie on the disk
-    orientation: Orientation  # which of the two
+    array: NDArray[Any]  # `[n_test, n_train]`; may lie on the disk
+    orientation: Orientation  # in which it was found
     is_reversed: bool = False  # True to turn the sign of every score round
 
     @property
     def n_test(self) -> int:
         """Number of test examples."""
-        return int(self.array.shape[0 if self.orientation == "test-by-train" else 1])
+        return int(self.array.shape[0])
 
     @property
     def n_train(self) -> int:
         """Number of train examples."""
-        return int(self.array.shape[1 if self.orientation == "test-by-train" else 0])
-
-    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Scores `[n, n_train]` float32 of the test examples from `start` to before `stop`."""
-        part = self.array[start:stop] if self.orientation == "test-by-train" else self.array[:, start:stop].T
-        with np.errstate(over="ignore"):  # becomes infinite, which is refused with the place where it is
-            rows = np.ascontiguousarray(part, dtype=np.float32)
-        return -rows if self.is_reversed else rows
+        return int(self.array.shape[1])
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """The first test example of each block, and the scores of the block `[n, n_train]`."""
-        step = max(1, BLOCK_BYTES // (4 * self.n_train))
-        for start in range(0, self.n_test, step):
-            yield start, self.rows(start, start + step)
+        """The first test example of each block, and the scores of the block `[n, n_train]` float32."""
+        for start, rows in _blocks(self.array):
+            yield start, -rows if self.is_reversed else rows
 
     def check_finite(self) -> None:
         """Refuses a score that is NaN, infinite or beyond 32-bit numbers.
@@ -52,16 +44,13 @@ class ScoreMatrix:
         Raises:
             InvalidDataError: with the file, the row and the column of the first one.
         """
-        for start, rows in self.blocks():
+        as_found = self.array if self.orientation == "test-by-train" else self.array.T
+        for start, rows in _blocks(as_found):
             is_bad = ~np.isfinite(rows)
             if is_bad.any():
-                # By the rows of the file, as somebody looks for it there.
-                found = np.argwhere(is_bad) + np.array([start, 0])
-                if self.orientation == "train-by-test":
-                    found = found[:, ::-1]
-                row, column = found[np.lexsort((found[:, 1], found[:, 0]))[0]]
+                row, column = np.argwhere(is_bad)[0] + np.array([start, 0])
                 raise InvalidDataError(
-                    f"{self.where} holds {self.array[row, column]} at row {row}, column {column} (counted from 0); "
+                    f"{self.where} holds {as_found[row, column]} at row {row}, column {column} (counted from 0); "
                     "scores must be finite 32-bit numbers, so fix what made it and save them anew."
                 )
 
@@ -73,17 +62,19 @@ class ScoreMatrix:
         return digest.hexdigest()
 
 
+def _blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The first row of each block, and some neighbouring rows."""
+    step = max(1, BLOCK_BYTES // (4 * array.shape[1]))
+    for start in range(0, len(array), step):
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused with the place where it is
+            rows = np.ascontiguousarray(array[start : start + step], dtype=np.float32)
+        yield start, rows
+
+
 def read_matrix(
     found: Found, n_test: int, n_train: int, orientation: Orientation | None = None, library: Library | None = None
 ) -> ScoreMatrix:
-    """The matrix with its orientation, which the counts of examples decide where nothing else does.
-
-    Args:
-        found: the matrix.
-        n_test: number of test examples.
-        n_train: number of train examples.
-        orientation: what somebody says of it.
-        library: that made it; its matrices are known to have one orientation.
+    """The matrix with its orientation: what somebody says, else what its library is known for, else by the counts.
 
     Raises:
         InvalidDataError: a score is no finite number.
@@ -95,7 +86,8 @@ def read_matrix(
     chosen: Orientation = "test-by-train"  # as a table of pairs is read
     if found.shape is not None:
         chosen = _orientation(found.where, found.shape, n_test, n_train, orientation, library)
-    matrix = ScoreMatrix(found.where, found.load(n_test, n_train), chosen)
+    array = found.load(n_test, n_train)
+    matrix = ScoreMatrix(found.where, array if chosen == "test-by-train" else array.T, chosen)
     matrix.check_finite()
     return matrix
 

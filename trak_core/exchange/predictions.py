@@ -16,12 +16,7 @@ _TINY = 1e-37
 
 
 def read_probabilities(given: Any, n_test: int, class_names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Probabilities `[n_test, n_classes]`, each row adding up to 1.
-
-    Args:
-        given: a file, as scores may come in, or an array.
-        n_test: number of test examples.
-        class_names: of the classes, in their order.
+    """Probabilities `[n_test, n_classes]` from an array or a file as scores may come in; each row adds up to 1.
 
     Raises:
         InvalidDataError: the file cannot be read, or a number is no probability.

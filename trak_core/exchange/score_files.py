@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -73,9 +73,7 @@ class Found:
 def open_scores(path: Path, key: str | None = None) -> Found:
     """The matrix of a file, or of a folder that traker or kronfluence saved to.
 
-    Args:
-        path: of the file or folder.
-        key: which one, where there are several: an array, an experiment, the scores of a name, a method.
+    Where there are several, `key` says which: an array, an experiment, the scores of a name, a method.
 
     Raises:
         EmptyDataError: it holds no number.
@@ -101,7 +99,13 @@ def open_scores(path: Path, key: str | None = None) -> Found:
     if opener is None:
         raise InvalidDataError(f"{path} ends in {path.suffix!r}; give the scores as {ENDINGS}.")
     with _reading(path):
-        return opener(path, key)
+        found = opener(path, key)
+
+    def load(n_test: int, n_train: int) -> NDArray[Any]:
+        with _reading(path):
+            return found.load(n_test, n_train)
+
+    return replace(found, load=load)
 
 
 def from_array(values: Any) -> Found:
@@ -171,12 +175,7 @@ def _open_npy(path: Path, key: str | None) -> Found:
         return _open_traker(saved, path.stem)
     with path.open("rb") as file:
         shape = _check_form(str(path), *_header(file))
-
-    def load(n_test: int, n_train: int) -> NDArray[Any]:
-        with _reading(path):
-            return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-
-    return Found(str(path), path.name, shape, load)
+    return Found(str(path), path.name, shape, lambda *_: np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -198,7 +197,7 @@ def _open_npz(path: Path, key: str | None) -> Found:
             shape = _check_form(where, *_header(file))
 
     def load(n_test: int, n_train: int) -> NDArray[Any]:
-        with _reading(path), np.load(path, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             return np.asarray(arrays[name])
 
     return Found(where, path.name, shape, load)
@@ -217,7 +216,7 @@ def _open_safetensors(path: Path, key: str | None) -> Found:
         shape = _check_form(where, part.get_shape(), part.get_dtype())
 
     def load(n_test: int, n_train: int) -> NDArray[Any]:
-        with _reading(path), safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             return _plain(file.get_tensor(name))
 
     return Found(where, path.name, shape, load, LIBRARIES["kronfluence"] if path.name == PAIRWISE else None)
@@ -260,12 +259,7 @@ def _open_parquet(path: Path, key: str | None) -> Found:
     if is_long(path):
         return Found(str(path), path.name, None, lambda n_test, n_train: read_long(path, n_test, n_train, key))
     shape = _check_form(str(path), wide_shape(path), np.dtype(np.float32))
-
-    def load(n_test: int, n_train: int) -> NDArray[Any]:
-        with _reading(path):
-            return read_wide(path)
-
-    return Found(str(path), path.name, shape, load)
+    return Found(str(path), path.name, shape, lambda *_: read_wide(path))
 
 
 # --- folders of libraries -----------------------------------------------------------------------------------

@@ -51,13 +51,7 @@ def read_wide(path: Path) -> NDArray[np.float32]:
 
 
 def read_long(path: Path, n_test: int, n_train: int, method: str | None = None) -> NDArray[np.float32]:
-    """Scores `[n_test, n_train]` of a table that holds each pair once.
-
-    Args:
-        path: of the table.
-        n_test: number of test examples.
-        n_train: number of train examples.
-        method: whose rows are meant, where the table has a column `method` with several.
+    """Scores `[n_test, n_train]` of a table that holds each pair once, or once for each method where it tells methods.
 
     Raises:
         EmptyDataError: it has no rows.

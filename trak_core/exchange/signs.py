@@ -63,13 +63,7 @@ class SignCheck:
 
 
 def check_sign(matrix: ScoreMatrix, test_labels: NDArray[np.int64], train_labels: NDArray[np.int64]) -> SignCheck:
-    """What the labels say about the sign of some scores.
-
-    Args:
-        matrix: of finite scores.
-        test_labels: int64 `[n_test]`.
-        train_labels: int64 `[n_train]`.
-    """
+    """What the labels `[n_test]` and `[n_train]` say about the sign of finite scores."""
     order = np.argsort(train_labels, kind="stable")
     classes, starts, counts = np.unique(train_labels[order], return_index=True, return_counts=True)
     found: list[NDArray[np.float64]] = []

@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -33,7 +33,7 @@ from trak_core.errors import (
     TrakCoreError,
 )
 from trak_core.store.catalog import check_run_name
-from trak_core.store.files import RunFiles, replace_file, storage_errors
+from trak_core.store.files import RunFiles, check_new_file, replace_file, storage_errors
 from trak_core.store.review_file import ReviewFile
 from trak_core.store.run import Run, open_run
 from trak_core.store.schema import ORDER_BY, SCHEMA_VERSION
@@ -46,18 +46,7 @@ CHUNK = 1 << 20
 STAGING = ".import-"
 _FORMAT = "trak-run"
 _MEMBER = re.compile(r"store\.duckdb|reviews\.duckdb|checkpoints/(?:model|log)_[0-9]{1,9}\.safetensors")
-_BROKEN = (
-    *(
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OverflowError,
-    ),
-)
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -86,12 +75,7 @@ def export_run(run_dir: Path, target: Path, force: bool = False) -> Path:
     """Writes a published run as one file, and returns where it is.
 
     Reviews are taken as they are at one moment. What a build has not published yet stays out. The same run gives the
-    same bytes, and a file that cannot be finished leaves nothing behind.
-
-    Args:
-        run_dir: of the run.
-        target: the file to write; its directory must be there.
-        force: True to replace a file of that name.
+    same bytes, and a file that cannot be finished leaves nothing behind. A file that is there is replaced by `force`.
 
     Raises:
         InvalidSettingError: the target is there already, or has no directory.
@@ -99,14 +83,7 @@ def export_run(run_dir: Path, target: Path, force: bool = False) -> Path:
         StorageError: the disk is full or may not be written.
         StoreDamagedError: the run cannot be read, or its checkpoints are not those that its scores were made with.
     """
-    if target.is_dir():
-        raise InvalidSettingError(f"{target} is a directory; name the file to write, such as {target / 'run.zip'}.")
-    if target.exists() and not force:
-        raise InvalidSettingError(f"{target} is there already; choose another name, or give --force to replace it.")
-    if not target.parent.is_dir():
-        raise InvalidSettingError(f"there is no directory {target.parent}; make it first, or choose another place.")
-    if not os.access(target.parent, os.W_OK):
-        raise StorageError(f"cannot write {target}: writing there is not permitted; choose another place.")
+    check_new_file(target, force)
     with open_run(run_dir) as run:
         replace_file(target, lambda temporary: _write_archive(run, temporary))
     return target
@@ -198,23 +175,19 @@ def import_run(file: Path | BinaryIO, runs_dir: Path, name: str | None = None, m
     """
     label = str(file) if isinstance(file, Path) else str(getattr(file, "name", "the file"))
     try:
-        source: BinaryIO = file.open("rb") if isinstance(file, Path) else file
+        opened: AbstractContextManager[BinaryIO] = file.open("rb") if isinstance(file, Path) else nullcontext(file)
     except OSError as error:
         raise InvalidSettingError(
             f"cannot read {label} ({error.strerror}); give the path of an exported run."
         ) from error
-    try:
-        size = source.seek(0, os.SEEK_END)
-        with _refusing(label), zipfile.ZipFile(source) as archive:
-            members, manifest = _inspect(archive, default_limit(size) if max_bytes is None else max_bytes)
-            chosen = check_run_name(manifest["name"] if name is None else name)
-            with _staging(runs_dir, chosen, sum(member.bytes for member in members.values())) as staged:
-                _unpack(archive, members, staged)
-                _check_run(staged, members)
-                return _publish(staged, runs_dir / chosen)
-    finally:
-        if isinstance(file, Path):
-            source.close()
+    with opened as source, _refusing(label), zipfile.ZipFile(source) as archive:
+        limit = default_limit(source.seek(0, os.SEEK_END)) if max_bytes is None else max_bytes
+        members, manifest = _inspect(archive, limit)
+        chosen = check_run_name(manifest["name"] if name is None else name)
+        with _staging(runs_dir, chosen, sum(member.bytes for member in members.values())) as staged:
+            _unpack(archive, members, staged)
+            _check_run(staged, members)
+            return _publish(staged, runs_dir / chosen)
 
 
 @contextmanager
@@ -253,7 +226,7 @@ def _inspect(archive: zipfile.ZipFile, max_bytes: int) -> tuple[dict[str, Member
         raise ValueError(f"its {MANIFEST} is not that of a run")
     _check_version(manifest.get("version"))
     try:
-        members = {name: Member(**facts) for name, facts in manifest["files"].items()}
+        members = {name: Member(**listed) for name, listed in manifest["files"].items()}
         complete = isinstance(manifest["name"], str) and "store.duckdb" in members
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its {MANIFEST} is incomplete") from error

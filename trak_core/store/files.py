@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trak_core.errors import StorageError, TrakCoreError
+from trak_core.errors import InvalidSettingError, StorageError, TrakCoreError
 
 
 class RunFiles:
@@ -52,11 +52,33 @@ def file_sha256(path: Path) -> str:
 
 def generation(run_dir: Path) -> tuple[int, int, int] | None:
     """A value that changes whenever a new store is published; None when there is none."""
+    return file_version(RunFiles(run_dir).store)
+
+
+def file_version(path: Path) -> tuple[int, int, int] | None:
+    """A value that changes whenever a file is written or replaced; None when there is none."""
     try:
-        status = RunFiles(run_dir).store.stat()
+        status = path.stat()
     except OSError:
         return None
     return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def check_new_file(path: Path, overwrite: bool) -> None:
+    """Refuses a file to write that is there already, or whose folder is missing or may not be written.
+
+    Raises:
+        InvalidSettingError: it is there, or it is a folder or has none.
+        StorageError: nothing may be written there.
+    """
+    if path.is_dir():
+        raise InvalidSettingError(f"{path} is a folder; name the file to write, in a folder that is there.")
+    if path.exists() and not overwrite:
+        raise InvalidSettingError(f"{path} is there already and was not changed; give --force or another name.")
+    if not path.parent.is_dir():
+        raise InvalidSettingError(f"there is no folder {path.parent}; make it first, or choose another place.")
+    if not os.access(path.parent, os.W_OK):
+        raise StorageError(f"cannot write {path}: writing there is not permitted; choose another place.")
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

@@ -42,22 +42,12 @@ def unpack_masks(blobs: Iterable[bytes], n_train: int) -> NDArray[np.bool_]:
 
 
 def subset_columns(masks: NDArray[np.bool_], roles: Sequence[str]) -> Columns:
-    """Columns of the table `subsets`.
-
-    Args:
-        masks: members of each subset, bool `[n_subsets, n_train]`.
-        roles: "fit" or "eval", one each.
-    """
+    """Columns of the table `subsets`: their members, bool `[n_subsets, n_train]`, and their roles, "fit" or "eval"."""
     return {"subset_id": np.arange(len(masks)), "role": list(roles), "mask": pack_masks(masks)}
 
 
 def outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any]) -> Columns:
-    """Columns of the table `outcomes`.
-
-    Args:
-        subset_ids: of the subsets.
-        model_outputs: for the default target of each test example `[n_subsets, n_seeds, n_test]`.
-    """
+    """Columns of the table `outcomes`, from the model outputs for default targets `[n_subsets, n_seeds, n_test]`."""
     subset, seed, test_idx = (axis.ravel() for axis in np.indices(model_outputs.shape))
     return {
         "subset_id": np.asarray(subset_ids, dtype=np.int64)[subset],
@@ -68,12 +58,9 @@ def outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any]) -> C
 
 
 def target_outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any], by_seed: bool = False) -> Columns:
-    """Columns of the table `target_outcomes`, or of `target_outcomes_by_seed`.
+    """Columns of the table `target_outcomes`, means over seeds, or of `target_outcomes_by_seed`.
 
-    Args:
-        subset_ids: of the subsets.
-        model_outputs: for the targets 1, 2, ... of each test example `[n_subsets, n_seeds, n_test, n_targets]`.
-        by_seed: False for means over seeds.
+    `model_outputs` are those for the targets 1, 2, ... of each test example `[n_subsets, n_seeds, n_test, n_targets]`.
     """
     outputs = model_outputs if by_seed else model_outputs.mean(1, keepdims=True)
     subset, seed, test_idx = (axis.ravel() for axis in np.indices(outputs.shape[:3]))

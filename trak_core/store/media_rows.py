@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 
 def media_columns(split: str, further: Sequence[Sequence[Medium]], first: int = 0) -> dict[str, Any]:
-    """Columns of the table `media`: what examples show besides their first picture and first text.
-
-    Args:
-        split: "train" or "test".
-        further: media of each example, in the order in which they are shown.
-        first: number of the first example.
-    """
+    """Columns of the table `media`, from what each example from `first` on shows besides its first picture and text."""
     rows = [
         (first + number, place, medium) for number, of_one in enumerate(further) for place, medium in enumerate(of_one)
     ]
@@ -44,13 +38,7 @@ def read_media(run: Run, split: str) -> dict[int, tuple[Medium, ...]]:
 
 
 def further_media(run: Run, split: str, idxs: Iterable[int] | None = None) -> dict[int, list[Medium]]:
-    """What examples show besides their first picture and first text, by their number; nothing for most runs.
-
-    Args:
-        run: that holds them.
-        split: "train" or "test".
-        idxs: of the examples wanted; None for all of the split.
-    """
+    """What examples show besides their first picture and text, by number; nothing for most runs. All without `idxs`."""
     if not run.rows("SELECT 1 FROM media LIMIT 1"):  # read once: short answers are remembered
         return {}
     where, params = ("", [split]) if idxs is None else (" AND idx IN (SELECT unnest(?::INTEGER[]))", [split, [*idxs]])

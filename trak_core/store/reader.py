@@ -67,15 +67,7 @@ class Answers:
 
 
 class StoreReader:
-    """The published store of a run, read-only; an older one is upgraded first.
-
-    Raises:
-        RunNotFoundError: there is no such run.
-        RunNotReadyError: its first build has published nothing yet.
-        StorageError: the store is of an older version, and there is no room to upgrade it.
-        StoreDamagedError: the store cannot be read.
-        StoreVersionError: the store is of a newer version, or of one too old to be upgraded.
-    """
+    """The published store of a run, read-only; an older one is upgraded first. Errors are those of `open_run`."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir

@@ -45,11 +45,7 @@ _one_at_a_time = threading.Lock()
 
 
 class ReviewFile:
-    """The reviews of one run. Safe to use from several threads and processes.
-
-    Args:
-        run_dir: of the run; the file comes into being with the first write.
-    """
+    """The reviews of one run, from the first write on. Safe to use from several threads and processes."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = RunFiles(run_dir).reviews

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from trak_core.errors import InvalidSettingError
+from trak_core.store.files import file_version
 from trak_core.store.review_file import ReviewFile
 
 VerdictKind = Literal["keep", "relabel", "exclude", "unsure"]
-UNDO = "undo"
 LONGEST_NOTE, LONGEST_NAME = 2000, 100
 MOST = 2**31 - 1
 """The largest number that a column holds."""
@@ -50,8 +50,9 @@ WHERE verdict_id = ? AND reviewer = ? AND data_fingerprint = ? AND verdict != 'u
     AND NOT EXISTS (SELECT 1 FROM verdicts AS u WHERE u.undoes = v.verdict_id)
 """
 _READ = """
-SELECT verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, undoes, data_fingerprint
-FROM verdicts WHERE split = 'train' ORDER BY verdict_id
+SELECT verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at,
+    EXISTS (SELECT 1 FROM verdicts AS u WHERE u.undoes = v.verdict_id AND u.split = 'train'), data_fingerprint
+FROM verdicts AS v WHERE split = 'train' AND verdict != 'undo' ORDER BY verdict_id
 """
 
 
@@ -85,7 +86,7 @@ class ReviewLog:
 
     verdicts: tuple[Verdict, ...] = ()  # oldest first, those that were undone among them
     n_of_other_data: int = 0  # verdicts in the file that are about other data; they are kept there and never used here
-    # verdicts that were left out because the run has no such example or class; kept in the file too
+    # verdicts that were skipped because the run has no such example or class; kept in the file too
     n_not_in_run: int = 0
 
     @cached_property
@@ -132,9 +133,7 @@ class ReviewLog:
 class Reviews:
     """The verdicts on the labels of one run. Safe to use from several threads and processes.
 
-    Args:
-        run_dir: of the run; the file comes into being with the first verdict.
-        data_fingerprint: of the run's data: verdicts are recorded for it, and only those for it are read.
+    They are recorded for the fingerprint of its data, and only those for it are read.
     """
 
     def __init__(self, run_dir: Path, data_fingerprint: str) -> None:
@@ -145,13 +144,6 @@ class Reviews:
         self, train_idx: int, verdict: VerdictKind, reviewer: str, new_label: int | None = None, note: str = ""
     ) -> None:
         """Adds a verdict to the log; once this returns, it is on the disk. What stands already is not said again.
-
-        Args:
-            train_idx: of the train example.
-            verdict: "keep", "relabel", "exclude" or "unsure".
-            reviewer: a name that is not empty.
-            new_label: the right label, for "relabel" alone.
-            note: at most 2,000 letters.
 
         Raises:
             InvalidSettingError: a verdict that says nothing clear; nothing is recorded.
@@ -176,23 +168,15 @@ class Reviews:
     def undo(self, verdict_id: int, reviewer: str) -> None:
         """Takes a verdict back, by adding a row that says so; of what is not the reviewer's own it does nothing.
 
-        Args:
-            verdict_id: of the verdict.
-            reviewer: who gave it.
-
         Raises:
             StorageError: the file cannot be written; the verdict stands.
             StoreDamagedError: the file cannot be read.
         """
         self._file.write(_UNDO, [(_now(), verdict_id, reviewer.strip(), self._data)])
 
-    def generation(self) -> tuple[int, int] | None:
+    def generation(self) -> tuple[int, int, int] | None:
         """A value that changes whenever anything is written to the file; None where there is none."""
-        try:
-            status = self._file.path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size
+        return file_version(self._file.path)
 
     def read(self) -> ReviewLog:
         """The log as it is now.
@@ -201,16 +185,9 @@ class Reviews:
             StorageError: the file is held by another process for long, or the disk fails.
             StoreDamagedError: the file cannot be read.
         """
-        rows = self._file.rows(_READ)
-        undone = {undoes for *_, undoes, _ in rows}
-        given = [row for row in rows if row[2] != UNDO]
-        ours = tuple(
-            Verdict(verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, verdict_id in undone)
-            for verdict_id, train_idx, verdict, new_label, reviewer, note, reviewed_at, _, data in given
-            if data == self._data
-        )
-        n_of_other_data = sum(data != self._data and verdict_id not in undone for verdict_id, *_, data in given)
-        return ReviewLog(ours, n_of_other_data)
+        rows = [(Verdict(*columns), data) for *columns, data in self._file.rows(_READ)]
+        ours = tuple(verdict for verdict, data in rows if data == self._data)
+        return ReviewLog(ours, sum(data != self._data and not verdict.is_undone for verdict, data in rows))
 
 
 def _now() -> datetime:

@@ -1,5 +1,7 @@
 """A published run, for reading: its scores, the targets that they are of, and its evidence."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,21 @@ from trak_core.errors import InvalidSettingError, NotInRunError, RunMismatchErro
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
 from trak_core.store.ranking import Side, strongest
-from trak_core.store.run_evidence import Lds, read_lds
 from trak_core.store.run_info import RunWithInfo
 from trak_core.store.targets import DEFAULT, class_of_target, target_of_class
+
+
+@dataclass(frozen=True)
+class Lds:
+    """The linear datamodeling score of a method, over the run's reporting subsets."""
+
+    mean: float  # over test examples
+    ci_low: float  # lower end of the 95% bootstrap interval of the mean
+    ci_high: float  # upper end
+    noise_ceiling: float  # the highest mean LDS that any method can reach against this ledger
+    per_test: NDArray[np.float64]  # `[n_test]`, NaN where undefined
+    n_subsets: int  # that it is measured over
+    n_seeds: int  # models retrained on each
 
 
 def open_run(run_dir: str | Path) -> "Run":
@@ -31,13 +45,8 @@ def open_run(run_dir: str | Path) -> "Run":
 def is_finished(files: RunFiles, fingerprint: str, otherwise: str) -> bool:
     """True when the published run has this fingerprint and nothing is left to be tidied up; False where there is none.
 
-    Args:
-        files: of the run.
-        fingerprint: of what is to be written.
-        otherwise: what to say where another run has the place.
-
     Raises:
-        RunMismatchError: the run that is there has another fingerprint.
+        RunMismatchError: the run that is there has another fingerprint; it says `otherwise`.
     """
     if not files.store.exists():
         return False
@@ -202,7 +211,20 @@ class Run(RunWithInfo):
         Raises:
             NotInRunError: the run has no such method, or no evidence yet.
         """
-        return read_lds(self, method)
+        method = self.check_method(method)
+        summary = self.rows(
+            "SELECT n_subsets, n_seeds, lds, ci_low, ci_high, noise_ceiling FROM lds_summary "
+            "WHERE method = ? ORDER BY n_checkpoints DESC LIMIT 1",
+            [method],
+        )
+        if not summary:
+            raise NotInRunError(
+                f"run {self.info.name!r} has no LDS for method {method!r} yet; it joins when its build has finished."
+            )
+        n_subsets, n_seeds, *numbers = summary[0]
+        mean, low, high, ceiling = (math.nan if number is None else float(number) for number in numbers)
+        per_test = self.columns("SELECT lds FROM lds WHERE method = ? ORDER BY test_idx", [method])["lds"]
+        return Lds(mean, low, high, ceiling, np.ma.filled(per_test.astype(np.float64), np.nan), n_subsets, n_seeds)
 
     @property
     def has_lds(self) -> bool:

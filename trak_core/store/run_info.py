@@ -48,11 +48,7 @@ class RunInfo:
 
 
 class RunWithInfo(StoreReader):
-    """A published run that knows what it is, and whether it has what somebody asks for.
-
-    Raises:
-        StoreDamagedError: the store contradicts itself; and whatever `StoreReader` raises.
-    """
+    """A published run that knows what it is, and whether it has what somebody asks for."""
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__(run_dir)

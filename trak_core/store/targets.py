@@ -31,24 +31,13 @@ def class_of_target(label: int, target: int) -> int:
 
 
 def class_targets(labels: NDArray[np.int64], n_classes: int, first: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Every class but the label, for each test example: test_idx and target, both int64 `[n * (n_classes - 1)]`.
-
-    Args:
-        labels: of the test examples `[n]`.
-        n_classes: that there are.
-        first: number of the first test example.
-    """
+    """Every class but the label, for the test examples from `first` on: test_idx and target `[n * (n_classes - 1)]`."""
     place, number = np.nonzero(np.arange(n_classes)[None] != labels[:, None])
     return place + first, number + 1
 
 
 def listed_targets(names: Sequence[Sequence[str]], first: int = 0) -> dict[str, Any]:
-    """Columns of the table `targets`.
-
-    Args:
-        names: of the targets 0, 1, ... of each test example, each name once.
-        first: number of the first test example.
-    """
+    """Columns of the table `targets`, from the names of the targets 0, 1, ... of each test example, each name once."""
     return {
         "test_idx": np.repeat(np.arange(first, first + len(names)), [len(of_one) for of_one in names]),
         "target": np.concatenate([np.arange(len(of_one)) for of_one in names]),
@@ -57,13 +46,7 @@ def listed_targets(names: Sequence[Sequence[str]], first: int = 0) -> dict[str, 
 
 
 def target_columns(labels: NDArray[np.int64], class_names: Sequence[str], first: int = 0) -> dict[str, Any]:
-    """Columns of the table `targets` for classification: the label, then every other class.
-
-    Args:
-        labels: of the test examples `[n]`.
-        class_names: in the order of the labels.
-        first: number of the first test example.
-    """
+    """Columns of the table `targets` for classification: the label of each test example, then every other class."""
     test_idx, target = class_targets(labels, len(class_names), first)
     own = np.arange(first, first + len(labels))
     names = np.asarray(class_names, dtype=object)
@@ -85,12 +68,7 @@ class TargetScores:
 
 
 def read_target_scores(reader: Reader, n_train: int) -> Iterator[TargetScores]:
-    """All scores for further targets, by method and test example, a few test examples at a time.
-
-    Args:
-        reader: of a run or a working store.
-        n_train: number of train examples.
-    """
+    """All scores for further targets, by method and test example, a few test examples at a time."""
     counts = reader.columns(
         "SELECT method, test_idx, count(*) AS n FROM target_scores GROUP BY ALL ORDER BY method, test_idx", []
     )

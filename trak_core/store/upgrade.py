@@ -119,9 +119,6 @@ def can_be_upgraded(version: object) -> bool:
 def upgraded_store(files: RunFiles) -> Path:
     """The store of a run in this program's version: in its own place, else in a cache where that cannot be written.
 
-    Args:
-        files: of a run whose store has an older version.
-
     Raises:
         StorageError: there is room for the upgraded store neither in the run nor in the cache.
         StoreDamagedError: the store does not hold what its version says, or not all of it came out as it went in; it

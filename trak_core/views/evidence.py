@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trak_core.evidence import compare_removals, lds_interval, lds_per_test, predicted_outcomes
 from trak_core.store.run import Run
-from trak_core.store.run_evidence import mean_outcomes, reported_tests, subset_masks
+from trak_core.store.run_evidence import outcomes, reported_tests, subset_masks
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def predicted_against_actual(run: Run, test_idx: int, method: str | None = None)
     test_idx = run.check_test(test_idx)
     scores = run.score_row(test_idx, method)[None]
     predicted = predicted_outcomes(scores, subset_masks(run, "eval"))  # [n_subsets, 1]
-    actual = mean_outcomes(run, "eval")[:, [test_idx]]
+    actual = outcomes(run, "eval").mean(1)[:, [test_idx]]
     lds = lds_per_test(predicted, actual)
     low, high = lds_interval(lds, len(actual))
     x = predicted[:, 0] - predicted.mean() + actual.mean()
