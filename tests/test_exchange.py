@@ -133,7 +133,7 @@ def test_one_of_several_matrices_is_named_by_key(tmp_path):
     assert np.array_equal(stored("mine"), 2 * SCORES)
     both = pd.concat([long_table(SCORES).assign(method="a"), long_table(3 * SCORES).assign(method="b")])
     both.to_parquet(tmp_path / "both.parquet")
-    with pytest.raises(tc.TrakCoreError, match="more than one method, but of 'a', 'b'; name one of them with --key"):
+    with pytest.raises(tc.TrakCoreError, match="more than one method: 'a', 'b'; name one of them with --key"):
         tc.import_scores(tmp_path / "both.parquet", RAW, "other")
     tc.import_scores(tmp_path / "both.parquet", RAW, "other", key="b")
     assert np.array_equal(stored("other"), 3 * SCORES)

@@ -9,12 +9,14 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +138,7 @@ class Jobs:
                 return JobStatus("waiting", n_before=line.index(key))
             if job.state == "running":
                 return job.progress()
-            return JobStatus(job.state, message=job.message, output=job.output)
+            return JobStatus(job.state, message=job.message, output=job.output())
 
     def is_running(self, key: Hashable) -> bool:
         """True while a job waits or runs."""
@@ -180,7 +182,6 @@ class Jobs:
         with self._lock:
             held = self._jobs.get(key)
             if held is not None and held.is_under_way:
-                job.folder.cleanup()
                 return
             self._jobs.pop(key, None)  # so that it is the newest
             self._jobs[key] = job
@@ -219,31 +220,27 @@ class _Job:
     is_build: bool = False
     state: JobState = "waiting"
     message: str = ""
-    output: str = ""
-    tail: str = ""
     began: float = 0.0
     stop_by: float | None = None
     process: subprocess.Popen[bytes] | None = None
-    folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="trak-job-", ignore_cleanup_errors=True)
-    )
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="trak-job-")))
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)  # once it is forgotten
 
     @property
     def is_under_way(self) -> bool:
         return self.state in ("waiting", "running")
 
-    def path(self, name: str) -> Path:
-        return Path(self.folder.name) / name
-
     def begin(self, program: list[str]) -> None:
         self.state, self.began = "running", time.monotonic()
-        environment = {**package_environment(), _STATUS_FILE: str(self.path("status.json")), **self.environment}
+        environment = {**package_environment(), _STATUS_FILE: str(self.folder / "status.json"), **self.environment}
         try:
-            self.path("input").write_text(self.text, encoding="utf-8")
+            (self.folder / "input").write_text(self.text, encoding="utf-8")
             with (
-                self.path("input").open("rb") as given,
-                self.path("output").open("wb") as output,
-                self.path("log").open("wb") as log,
+                (self.folder / "input").open("rb") as given,
+                (self.folder / "output").open("wb") as output,
+                (self.folder / "log").open("wb") as log,
             ):
                 # The same process group as ours: Ctrl-C in the terminal stops both, and a build goes on next time.
                 self.process = subprocess.Popen(
@@ -282,27 +279,29 @@ class _Job:
             self.process.terminate()
 
     def end(self, state: JobState, message: str = "") -> None:
-        self.tail = self.said()
-        if state == "done" and self.keeps_output:
-            self.output = self.path("output").read_text(encoding="utf-8", errors="replace")
         self.state, self.message, self.process = state, message, None
-        self.folder.cleanup()
 
     def progress(self) -> JobStatus:
         is_stopping = self.stop_by is not None
         try:
-            told = json.loads(self.path("status.json").read_text(encoding="utf-8"))
+            told = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
             fraction, step = float(told["fraction"]), str(told["step"])
         except (OSError, ValueError, KeyError):
             return JobStatus("running", is_stopping=is_stopping)
         left = (time.monotonic() - self.began) * (1 - fraction) / fraction if fraction > 0.02 else None
         return JobStatus("running", fraction, step, left, is_stopping=is_stopping)
 
+    def output(self) -> str:
+        """What a job that is done said on its standard output, where that is kept."""
+        if self.state != "done" or not self.keeps_output:
+            return ""
+        return (self.folder / "output").read_text(encoding="utf-8", errors="replace")
+
     def said(self) -> str:
         """The end of the log."""
         try:
-            with self.path("log").open("rb") as log:
+            with (self.folder / "log").open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
                 return log.read().decode(errors="replace")
-        except OSError:  # it has ended, or not begun
-            return self.tail
+        except OSError:  # it has not begun
+            return ""

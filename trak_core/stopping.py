@@ -25,11 +25,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def raise_if_asked_to_stop() -> None:
-    """Asks once more where the first request was swallowed.
-
-    Raises:
-        KeyboardInterrupt: the process was asked to stop.
-    """
+    """Raises KeyboardInterrupt once more, where the first request to stop was swallowed."""
     if _asked.is_set():
         raise KeyboardInterrupt
 

@@ -159,7 +159,7 @@ def log_as_of_now(run: Run) -> ReviewLog:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _log(_reviews: Reviews, path: str, data: str, written: tuple[int, int] | None) -> ReviewLog:
+def _log(_reviews: Reviews, path: str, data: str, written: tuple[int, int, int] | None) -> ReviewLog:
     return _reviews.read()
 
 

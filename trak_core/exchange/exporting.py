@@ -1,7 +1,6 @@
 """Tables of a run as files for other programs: all scores, the strongest train examples, and verdicts on labels."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -35,14 +34,6 @@ JOIN examples train ON train.split = 'train' AND train.idx = train_idx
 WHERE method = ? AND test_idx >= ? AND test_idx < ? AND rank <= ?
 ORDER BY test_idx, side DESC, rank
 """
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows that come in batches, so that a table may be larger than the memory."""
-
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
 
 
 def export_table(
@@ -86,13 +77,13 @@ def export_table(
     return written
 
 
-def _copy(rows: _Rows, path: Path, form: str) -> int:
-    """Writes rows batch by batch, and counts them; the form is one of `FORMATS`."""
+def _copy(rows: pa.RecordBatchReader, path: Path, form: str) -> int:
+    """Writes rows batch by batch, so that a table may be larger than the memory, and counts them."""
     failures: list[BaseException] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            yield from rows.batches
+            yield from rows
         except BaseException as error:  # DuckDB would tell of it in words of its own
             failures.append(error)
             raise
@@ -114,15 +105,14 @@ def _copy(rows: _Rows, path: Path, form: str) -> int:
     return int(count)
 
 
-def _verdicts(run: Run) -> _Rows:
+def _verdicts(run: Run) -> pa.RecordBatchReader:
     if not run.info.has_classes:
         raise NotInRunError(f"run {run.info.name!r} has numbers as targets and no labels, so there are no verdicts.")
     table = verdict_table(run, Reviews(run.path, data_fingerprint(run)).read())
-    rows = pa.Table.from_pandas(table, preserve_index=False)
-    return _Rows(rows.schema, iter(rows.to_batches()))
+    return pa.Table.from_pandas(table, preserve_index=False).to_reader()
 
 
-def _batches(run: Run, what: Export, methods: Sequence[str], k: int) -> _Rows:
+def _batches(run: Run, what: Export, methods: Sequence[str], k: int) -> pa.RecordBatchReader:
     query, further, per_test = (_SCORES_QUERY, [], run.info.n_train) if what == "scores" else (_TOP_QUERY, [k], 2 * k)
     step = max(1, NUMBERS_AT_ONCE // per_test)
 
@@ -131,4 +121,5 @@ def _batches(run: Run, what: Export, methods: Sequence[str], k: int) -> _Rows:
             for start in range(0, run.info.n_test, step):
                 yield from run.arrow(query, [method, start, start + step, *further]).to_batches()
 
-    return _Rows(run.arrow(query, [methods[0], 0, 0, *further]).schema, batches())
+    schema = run.arrow(query, [methods[0], 0, 0, *further]).schema
+    return pa.RecordBatchReader.from_batches(schema, batches())

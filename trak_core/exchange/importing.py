@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.custom_data import CustomData
-from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, ShapeMismatchError
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
-from trak_core.exchange.predictions import answer_columns, read_probabilities
 from trak_core.exchange.score_files import LIBRARIES, Library, Orientation, from_array, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
 from trak_core.folders import runs_dir
@@ -37,6 +36,7 @@ from trak_core.store.run_tables import (
     class_influence_columns,
     example_columns,
     method_columns,
+    prediction_columns,
     run_meta,
     score_fingerprint,
     score_tables,
@@ -48,6 +48,9 @@ IMPORTED = "imported"
 """In the place of a recipe's name."""
 EXAMPLES_AT_ONCE = 1024
 LONGEST_METHOD = 60
+TOLERANCE = 1e-2
+"""Of the sum of probabilities: those in half precision are that far off."""
+_TINY = 1e-37
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def import_scores(
     sign_check = check_sign(matrix, raw.test.labels, raw.train.labels)
     is_reversed = choose_sign(sign, sign_check, matrix.where)
     matrix = replace(matrix, is_reversed=is_reversed)
-    probabilities = None if predictions is None else read_probabilities(predictions, len(raw.test), raw.class_names)
+    probabilities = None if predictions is None else _read_probabilities(predictions, len(raw.test), raw.class_names)
     metadata = {
         "file": found.file,
         **({"library": made_by} if made_by else {}),
@@ -270,7 +273,7 @@ class _Saver:
         fingerprint = score_fingerprint(self.fingerprint, [], None, self.method)
         tables = {"methods": method_columns(self.method, self.method, about, fingerprint)}
         if self.probabilities is not None:
-            tables["predictions"] = answer_columns(self.probabilities, self.raw.test.labels)
+            tables["predictions"] = _answer_columns(self.probabilities, self.raw.test.labels)
         return tables
 
     def _meta(self) -> dict[str, Any]:
@@ -305,3 +308,59 @@ def _examples_digest(raw: RawData) -> str:
             else:
                 digest.update(json.dumps(leaf).encode())
     return digest.hexdigest()
+
+
+# --- what the model says of test examples ----------------------------------------------------------------------
+
+
+def _read_probabilities(given: Any, n_test: int, class_names: tuple[str, ...]) -> NDArray[np.float32]:
+    """Probabilities `[n_test, n_classes]` from an array or a file as scores may come in; each row adds up to 1.
+
+    Raises:
+        InvalidDataError: the file cannot be read, or a number is no probability.
+        ShapeMismatchError: the matrix has another shape.
+    """
+    found = open_scores(Path(given)) if isinstance(given, str | Path) else from_array(given)
+    n_classes = len(class_names)
+    if found.shape != (n_test, n_classes):
+        rows, columns = found.shape or ("?", "?")
+        raise ShapeMismatchError(
+            f"{found.where} holds predictions of {rows} x {columns}, and {n_test:,} test examples with {n_classes} "
+            f"classes need {n_test:,} x {n_classes}; give a probability for each class, in the order "
+            f"{', '.join(class_names[:8])}{' ...' if n_classes > 8 else ''}."
+        )
+    values = np.asarray(found.load(n_test, n_classes), dtype=np.float64)
+    is_bad = ~((values >= 0) & (values <= 1))  # NaN too
+    if is_bad.any():
+        row, column = np.argwhere(is_bad)[0]
+        raise InvalidDataError(
+            f"{found.where} holds {values[row, column]:.6g} at row {row}, column {column} (counted from 0); "
+            "predictions must be probabilities from 0 to 1, so put logits through a softmax first."
+        )
+    sums = values.sum(1)
+    if (np.abs(sums - 1) > TOLERANCE).any():
+        row = int((np.abs(sums - 1) > TOLERANCE).argmax())
+        raise InvalidDataError(
+            f"{found.where}: the probabilities in row {row} (counted from 0) add up to {sums[row]:.4g}; those of all "
+            "classes must add up to 1."
+        )
+    return np.asarray(values / sums[:, None], dtype=np.float32)
+
+
+def _answer_columns(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """Columns of the table `predictions`, of one model and all test examples."""
+    p = probabilities.astype(np.float64)
+    at = np.arange(len(labels))
+    of_label = p[at, labels]
+    others = p.copy()
+    others[at, labels] = 0  # summed without the label: the whole less p is 0 where a model is very sure
+    log_p, log_others = (np.log(np.maximum(values, _TINY)) for values in (of_label, others.sum(1)))
+    return prediction_columns(
+        [0],
+        "test",
+        (log_p - log_others).astype(np.float32)[None],
+        loss=(-log_p).astype(np.float32)[None],
+        p_label=of_label.astype(np.float32)[None],
+        predicted=p.argmax(1)[None],
+        probabilities=probabilities[None],
+    )

@@ -39,11 +39,7 @@ class ScoreMatrix:
             yield start, -rows if self.is_reversed else rows
 
     def check_finite(self) -> None:
-        """Refuses a score that is NaN, infinite or beyond 32-bit numbers.
-
-        Raises:
-            InvalidDataError: with the file, the row and the column of the first one.
-        """
+        """Refuses a score that is NaN, infinite or beyond 32-bit numbers: InvalidDataError tells the first place."""
         as_found = self.array if self.orientation == "test-by-train" else self.array.T
         for start, rows in _blocks(as_found):
             is_bad = ~np.isfinite(rows)

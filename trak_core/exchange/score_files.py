@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trak_core.datasets.sources import check_packing
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, TrakCoreError
-from trak_core.exchange.score_tables import is_long, read_long, read_wide, wide_shape
+from trak_core.exchange.score_tables import choose, is_long, read_long, read_wide, wide_shape
 
 Orientation = Literal["test-by-train", "train-by-test"]
 ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
@@ -49,12 +49,9 @@ EXPERIMENTS = "experiments.json"
 """By it a folder is known as one that traker saved to."""
 PAIRWISE = "pairwise_scores.safetensors"
 """What kronfluence calls the scores in the folder `scores_<name>`."""
-USUAL_NAMES = ("scores", "all_modules")
 NUMBERS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
 MAX_HEADER = 2**16
 """Bytes that the header of an array is looked for in: numpy takes 10,000, but reads all that a file claims to have."""
-NAMED = 8
-"""Arrays that a message names."""
 
 
 @dataclass(frozen=True)
@@ -151,21 +148,6 @@ def _check_form(where: str, shape: Iterable[int], dtype: object) -> tuple[int, i
     return shape[0], shape[1]
 
 
-def _choose(path: Path, names: Iterable[str], key: str | None, what: str) -> str:
-    """The one that is meant among some names."""
-    names = list(names)
-    usual = [name for name in names if name in USUAL_NAMES]
-    if key is None and len(usual or names) == 1:
-        return (usual or names)[0]
-    if key is not None and key in names:
-        return key
-    shown = ", ".join(map(repr, names[:NAMED])) + (" ..." if len(names) > NAMED else "")
-    if not names:
-        raise EmptyDataError(f"{path} holds no {what}; save the scores anew.")
-    asked = f"no {what} {key!r}, but" if key is not None else f"more than one {what}:"
-    raise InvalidDataError(f"{path} holds {asked} {shown}; name one of them with --key.")
-
-
 # --- numpy --------------------------------------------------------------------------------------------------
 
 
@@ -191,7 +173,7 @@ def _open_npz(path: Path, key: str | None) -> Found:
     with zipfile.ZipFile(path) as archive:
         check_packing(archive, path)
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        name = _choose(path, members, key, "array")
+        name = choose(path, members, key, "array")
         where = f"{path}, array {name!r}"
         with archive.open(members[name]) as file:
             shape = _check_form(where, *_header(file))
@@ -210,7 +192,7 @@ def _open_safetensors(path: Path, key: str | None) -> Found:
     from safetensors import safe_open  # with torch, because numpy knows no bfloat16
 
     with safe_open(path, framework="pt") as file:
-        name = _choose(path, file.keys(), key, "tensor")
+        name = choose(path, file.keys(), key, "tensor")
         where = f"{path}, tensor {name!r}"
         part = file.get_slice(name)
         shape = _check_form(where, part.get_shape(), part.get_dtype())
@@ -235,7 +217,7 @@ def _open_torch(path: Path, key: str | None) -> Found:
     name = ""
     if isinstance(held, dict):
         held = {str(name): tensor for name, tensor in held.items() if isinstance(tensor, torch.Tensor)}
-        name = _choose(path, held, key, "tensor")
+        name = choose(path, held, key, "tensor")
         held = held[name]
     if not isinstance(held, torch.Tensor) or held.layout != torch.strided:
         raise InvalidDataError(f"{path} holds a {type(held).__name__}; save the scores as one dense tensor.")
@@ -274,7 +256,7 @@ def _open_folder(path: Path, key: str | None) -> Found:
         return open_scores(path / PAIRWISE, key)
     of_names = {found.parent.name.removeprefix("scores_"): found for found in sorted(path.glob(f"scores_*/{PAIRWISE}"))}
     if of_names:
-        name = _choose(path, of_names, key, "set of scores")
+        name = choose(path, of_names, key, "set of scores")
         return open_scores(of_names[name], None)
     raise InvalidDataError(
         f"{path} is a folder, and neither one that traker saved to (it holds no {EXPERIMENTS}) nor one of kronfluence "
@@ -287,7 +269,7 @@ def _open_traker(saved: Path, key: str | None) -> Found:
     listing = saved / EXPERIMENTS
     with _reading(listing):
         experiments = json.loads(listing.read_text(encoding="utf-8"))
-        name = _choose(listing, experiments, key, "experiment")
+        name = choose(listing, experiments, key, "experiment")
         # Made with its full size before anything is scored: until then every score in it is 0.
         is_finished = bool(experiments[name].get("scores_finalized"))
     if not is_finished:

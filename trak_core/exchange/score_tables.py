@@ -1,6 +1,6 @@
 """Scores in Parquet files: a column for each example, or a row for each pair of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,23 @@ from trak_core.errors import EmptyDataError, InvalidDataError
 
 PAIR = ("test_idx", "train_idx", "score")
 NAMED = 8
+"""Names that a message tells."""
+USUAL_NAMES = ("scores", "all_modules")
+
+
+def choose(path: Path, names: Iterable[str], key: str | None, what: str, usual: Sequence[str] = USUAL_NAMES) -> str:
+    """The one that is meant among some names: the key, else the only one, or the only one of a usual name."""
+    names = list(names)
+    candidates = [name for name in names if name in usual] or names
+    if key is None and len(candidates) == 1:
+        return candidates[0]
+    if key is not None and key in names:
+        return key
+    shown = ", ".join(map(repr, names[:NAMED])) + (" ..." if len(names) > NAMED else "")
+    if not names:
+        raise EmptyDataError(f"{path} holds no {what}; save the scores anew.")
+    asked = f"no {what} {key!r}, but" if key is not None else f"more than one {what}:"
+    raise InvalidDataError(f"{path} holds {asked} {shown}; name one of them with --key.")
 
 
 def is_long(path: Path) -> bool:
@@ -94,7 +111,7 @@ def _pairs(path: Path, method: str | None) -> Iterator[tuple[NDArray[np.int64], 
         if file.metadata.num_rows == 0:
             raise EmptyDataError(f"{path} has no rows; save a row for each pair of examples.")
         if has_methods:
-            method = _choose_method(path, file, method)
+            method = choose(path, _methods(file), method, "method", usual=())
         start = 0
         for batch in file.iter_batches(columns=[*PAIR, *(["method"] if has_methods else [])]):
             rows = np.arange(start, start + len(batch))
@@ -106,18 +123,11 @@ def _pairs(path: Path, method: str | None) -> Iterator[tuple[NDArray[np.int64], 
                 yield rows, batch
 
 
-def _choose_method(path: Path, file: pq.ParquetFile, method: str | None) -> str:
+def _methods(file: pq.ParquetFile) -> list[str]:
     names: dict[str, None] = {}
     for batch in file.iter_batches(columns=["method"]):
         names |= dict.fromkeys(str(name) for name in pc.unique(batch.column("method")).to_pylist())
-    if method is None and len(names) == 1:
-        return next(iter(names))
-    if method in names:
-        assert method is not None
-        return method
-    shown = ", ".join(map(repr, list(names)[:NAMED])) + (" ..." if len(names) > NAMED else "")
-    asked = "scores of more than one method" if method is None else f"no scores of method {method!r}"
-    raise InvalidDataError(f"{path} holds {asked}, but of {shown}; name one of them with --key.")
+    return list(names)
 
 
 def _numbers(path: Path, rows: NDArray[np.int64], batch: pa.RecordBatch, name: str, n: int) -> NDArray[np.int64]:
@@ -128,13 +138,7 @@ def _numbers(path: Path, rows: NDArray[np.int64], batch: pa.RecordBatch, name: s
     values = pc.fill_null(column, -1) if column.null_count else column
     numbers = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.int64)
     is_bad = (numbers < 0) | (numbers >= n)
-    if is_bad.any():
-        at = int(is_bad.argmax())
-        said = column[at].as_py()
-        raise InvalidDataError(
-            f"{path}, row {rows[at]}: {name} is {'empty' if said is None else said}, and there are {n:,} such "
-            f"examples, 0 to {n - 1}."
-        )
+    _refuse(path, rows, column, is_bad, f"{name} is {{}}, and there are {n:,} such examples, 0 to {n - 1}.")
     return numbers
 
 
@@ -144,12 +148,14 @@ def _scores(path: Path, rows: NDArray[np.int64], batch: pa.RecordBatch) -> NDArr
         raise InvalidDataError(f"{path}: column 'score' holds {column.type} values; scores must be real numbers.")
     with np.errstate(over="ignore"):
         values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float32)
-    is_bad = ~np.isfinite(values)
+    message = "score is {}; scores must be finite 32-bit numbers, so fix what made it."
+    _refuse(path, rows, column, ~np.isfinite(values), message)
+    return values
+
+
+def _refuse(path: Path, rows: NDArray[np.int64], column: pa.Array, is_bad: NDArray[np.bool_], message: str) -> None:
+    """Refuses the first bad value of a column, with its row and a message that has a place for it."""
     if is_bad.any():
         at = int(is_bad.argmax())
         said = column[at].as_py()
-        raise InvalidDataError(
-            f"{path}, row {rows[at]}: score is {'empty' if said is None else said}; scores must be finite 32-bit "
-            "numbers, so fix what made it."
-        )
-    return values
+        raise InvalidDataError(f"{path}, row {rows[at]}: {message.format('empty' if said is None else said)}")

@@ -42,11 +42,7 @@ class RunSummary:
 
 
 def check_run_name(name: str) -> str:
-    """The name, if a run may have it.
-
-    Raises:
-        InvalidSettingError: it could leave the directory of runs, or clash with hidden files.
-    """
+    """The name, if a run may have it; InvalidSettingError if it could leave the directory of runs, or is hidden."""
     if not _NAME.fullmatch(name):
         raise InvalidSettingError(
             f"run name {name!r} will not do; use up to 100 letters, digits, dots, dashes and underscores, beginning "

@@ -96,12 +96,8 @@ def read_target_outcomes(
 ) -> NDArray[np.float64]:
     """Model outputs for further targets after retraining, averaged over seeds: `[n_subsets, n_pairs]`, by subset_id.
 
-    Args:
-        reader: of the run.
-        role: "fit" or "eval".
-        test_idx: of the test examples, at least one `[n_pairs]`; what lies between the first and the last is read.
-        target: of each, from 1 `[n_pairs]`.
-        by_seed: True for the outputs of each seed, in the order of subset and seed: `[n_subsets * n_seeds, n_pairs]`.
+    Pairs are of test_idx and target, from 1, both `[n_pairs]`, at least one. What lies between the first test example
+    and the last is read. With `by_seed` the outputs of each seed are given: `[n_subsets * n_seeds, n_pairs]`.
     """
     table, order = ("target_outcomes_by_seed", "subset_id, seed") if by_seed else ("target_outcomes", "subset_id")
     first, last = int(test_idx.min()), int(test_idx.max())

@@ -32,11 +32,7 @@ def _short(value: Any) -> Any:
 
 
 def keep_local_paths(files: RunFiles, metadata: Mapping[str, Any]) -> None:
-    """Writes down, for this machine alone, the paths that `without_paths` leaves out of the metadata.
-
-    Raises:
-        StorageError: the disk is full or may not be written.
-    """
+    """Writes down, for this machine alone, the paths that `without_paths` leaves out of the metadata."""
     paths = {key: metadata[key] for key in _KEYS if key in metadata and metadata[key] != _short(metadata[key])}
     if paths != _read(files):
         write_text(files.sources, json.dumps(paths, indent=1))

@@ -134,7 +134,7 @@ class StoreReader:
         """
         return self._cursor().sql(query, params=list(params or []))
 
-    def rows(self, query: str, params: Sequence[Any] = ()) -> Rows:
+    def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query; short answers are remembered."""
         key = self._answers.key(query, params)
         known = self._answers.get(key)

@@ -121,14 +121,9 @@ class RetrainingHistory(History[LabelTrial, Retraining]):
     def _answer(self, fingerprint: str, asked_at: datetime, found: dict[str, Any], *asked: Any) -> Retraining:
         n_seeds, relabelled, new_labels, excluded = asked
         corrections = Corrections(tuple(zip(relabelled, new_labels, strict=True)), tuple(excluded))
-        return Retraining(
-            LabelTrial(fingerprint, corrections, n_seeds),
-            asked_at,
-            **{name: _label_set(found[name]) for name in ("kept", "cleaned", "excluded")},
-            **{name: Estimate(**found[name]) for name in ("gain_cleaned", "gain_excluded")},
-            n_models=found["n_models"],
-            seconds=found["seconds"],
-        )
+        values: dict[str, Any] = {name: _label_set(found.pop(name)) for name in ("kept", "cleaned", "excluded")}
+        values |= {name: Estimate(**found.pop(name)) for name in ("gain_cleaned", "gain_excluded")}
+        return Retraining(LabelTrial(fingerprint, corrections, n_seeds), asked_at, **values, **found)
 
 
 def _label_set(found: dict[str, Any]) -> LabelSet:

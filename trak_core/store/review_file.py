@@ -45,7 +45,12 @@ _one_at_a_time = threading.Lock()
 
 
 class ReviewFile:
-    """The reviews of one run, from the first write on. Safe to use from several threads and processes."""
+    """The reviews of one run, from the first write on. Safe to use from several threads and processes.
+
+    Raises:
+        StorageError: another process holds the file for long, or the disk is full or failing; from every method.
+        StoreDamagedError: the file cannot be read; likewise.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.path = RunFiles(run_dir).reviews
@@ -54,10 +59,6 @@ class ReviewFile:
         """All rows of a query; none where nothing was written yet.
 
         Where the run may not be written, a copy is read: the file is opened for writing even to read it.
-
-        Raises:
-            StorageError: the file is held by another process for long, or the disk fails.
-            StoreDamagedError: the file cannot be read.
         """
         if not self.path.exists():
             return []
@@ -70,23 +71,12 @@ class ReviewFile:
             return copy.rows(query, params)
 
     def write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Carries out a statement for each row of parameters, all in one transaction.
-
-        Raises:
-            StorageError: the file is held by another process for long, or the disk is full or failing; nothing of this
-                write is kept, and all that was written before is.
-            StoreDamagedError: the file cannot be read.
-        """
+        """Carries out a statement for each row of parameters, all in one transaction, or nothing where that fails."""
         with self._open() as connection, transaction(connection):
             connection.executemany(statement, [list(row) for row in rows])
 
     def copy_to(self, target: Path) -> bool:
-        """True when the reviews, as they are at one moment, were copied to a file; False where there are none.
-
-        Raises:
-            StorageError: the file is held by another process for long, or the disk is full or failing.
-            StoreDamagedError: the file cannot be read.
-        """
+        """True when the reviews, as they are at one moment, were copied to a file; False where there are none."""
         if not self.path.exists():
             return False
         with self._open() as connection:
@@ -139,21 +129,16 @@ class History(Generic[Asked, Answer]):
         self._file = ReviewFile(run_dir)
 
     def find(self, asked: Asked) -> Answer | None:
-        """The answer to a question; None when it was never finished.
-
-        Raises:
-            StorageError: the file is held by another process for long, or the disk fails.
-            StoreDamagedError: the file cannot be read.
-        """
+        """The answer to a question; None when it was never finished. Errors are those of `ReviewFile`."""
         found = self._select(self.key, getattr(asked, self.key))
         return found[0] if found else None
 
     def of_run(self, fingerprint: str) -> list[Answer]:
-        """All answers about the run as it is built now, newest first; errors are those of `find`."""
+        """All answers about the run as it is built now, newest first."""
         return self._select("fingerprint", fingerprint)
 
     def add(self, answer: Answer) -> None:
-        """Keeps an answer; one that is there already stays as it is. Errors are those of `find`."""
+        """Keeps an answer; one that is there already stays as it is."""
         row = self._row(answer)
         places = ", ".join("?" * len(row))
         self._file.write(f"INSERT OR IGNORE INTO {self.table}({', '.join(row)}) VALUES ({places})", [[*row.values()]])

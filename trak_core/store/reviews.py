@@ -133,7 +133,8 @@ class ReviewLog:
 class Reviews:
     """The verdicts on the labels of one run. Safe to use from several threads and processes.
 
-    They are recorded for the fingerprint of its data, and only those for it are read.
+    They are recorded for the fingerprint of its data, and only those for it are read. Errors of every method are those
+    of `ReviewFile`; what was recorded before is kept.
     """
 
     def __init__(self, run_dir: Path, data_fingerprint: str) -> None:
@@ -147,8 +148,6 @@ class Reviews:
 
         Raises:
             InvalidSettingError: a verdict that says nothing clear; nothing is recorded.
-            StorageError: the file cannot be written; this verdict is not recorded, and all before are kept.
-            StoreDamagedError: the file cannot be read.
         """
         train_idx, reviewer, note = operator.index(train_idx), reviewer.strip(), note.strip()
         if verdict not in get_args(VerdictKind):
@@ -166,12 +165,7 @@ class Reviews:
         self._file.write(_RECORD, [(train_idx, verdict, new_label, reviewer, note, _now(), self._data)])
 
     def undo(self, verdict_id: int, reviewer: str) -> None:
-        """Takes a verdict back, by adding a row that says so; of what is not the reviewer's own it does nothing.
-
-        Raises:
-            StorageError: the file cannot be written; the verdict stands.
-            StoreDamagedError: the file cannot be read.
-        """
+        """Takes a verdict back, by adding a row that says so; of what is not the reviewer's own it does nothing."""
         self._file.write(_UNDO, [(_now(), verdict_id, reviewer.strip(), self._data)])
 
     def generation(self) -> tuple[int, int, int] | None:
@@ -179,12 +173,7 @@ class Reviews:
         return file_version(self._file.path)
 
     def read(self) -> ReviewLog:
-        """The log as it is now.
-
-        Raises:
-            StorageError: the file is held by another process for long, or the disk fails.
-            StoreDamagedError: the file cannot be read.
-        """
+        """The log as it is now."""
         rows = [(Verdict(*columns), data) for *columns, data in self._file.rows(_READ)]
         ours = tuple(verdict for verdict, data in rows if data == self._data)
         return ReviewLog(ours, sum(data != self._data and not verdict.is_undone for verdict, data in rows))

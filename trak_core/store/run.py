@@ -1,18 +1,23 @@
 """A published run, for reading: its scores, the targets that they are of, and its evidence."""
 
+import json
 import math
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.errors import InvalidSettingError, NotInRunError, RunMismatchError
+from trak_core.errors import InvalidSettingError, NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
+from trak_core.store.ledger import read_masks, read_outcomes
 from trak_core.store.ranking import Side, strongest
-from trak_core.store.run_info import RunWithInfo
+from trak_core.store.reader import StoreReader
+from trak_core.store.run_info import RunInfo
 from trak_core.store.targets import DEFAULT, class_of_target, target_of_class
 
 
@@ -56,12 +61,91 @@ def is_finished(files: RunFiles, fingerprint: str, otherwise: str) -> bool:
     raise RunMismatchError(otherwise)
 
 
-class Run(RunWithInfo):
+class Run(StoreReader):
     """A published run. Made by `open_run`; can be used from many threads at once."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._score_cache: dict[str, NDArray[np.float32]] = {}
         super().__init__(run_dir)
+        self._score_cache: dict[str, NDArray[np.float32]] = {}
+        self._labels: dict[str, NDArray[np.int64]] = {}
+        try:
+            self.info = self._read_info()
+        except (KeyError, ValueError, TypeError, duckdb.Error) as error:
+            self.close()
+            if isinstance(error, TrakCoreError):
+                raise
+            raise StoreDamagedError(
+                f"{self.store_file} contradicts itself ({type(error).__name__}: {error}); restore it from a copy, or "
+                "delete the run's folder and give its build command again."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_info(self) -> RunInfo:
+        meta = {key: json.loads(value) for key, value in self.rows("SELECT key, value FROM meta")}
+        method = meta["method"]
+        others = [name for (name,) in self.rows("SELECT method FROM methods ORDER BY is_baseline, method")]
+        for split in ("train", "test"):
+            query = "SELECT coalesce(label, 0) AS label FROM examples WHERE split = ? ORDER BY idx"
+            self._labels[split] = self.columns(query, [split])["label"].astype(np.int64)
+        return RunInfo(
+            name=self.path.name,
+            recipe=meta["recipe"],
+            title=meta["title"],
+            modality=meta["modality"],
+            class_names=tuple(meta["class_names"]) or ("model output",),
+            n_train=len(self._labels["train"]),
+            n_test=len(self._labels["test"]),
+            n_checkpoints=int(self.rows("SELECT count(*) FROM checkpoints")[0][0]),
+            proj_dim=meta["proj_dim"],
+            method=method,
+            methods=(method, *(name for name in others if name != method)),
+            provenance=meta,
+        )
+
+    # --- labels and checks ------------------------------------------------------------------------------------
+
+    @property
+    def train_labels(self) -> NDArray[np.int64]:
+        """Labels `[n_train]` of the train examples, by idx; all 0 where there are no classes."""
+        return self._labels["train"]
+
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """Labels `[n_test]` of the test examples, by idx; all 0 where there are no classes."""
+        return self._labels["test"]
+
+    def label(self, split: str, idx: int) -> int:
+        """The label of one example, 0 where there are no classes; `idx` must be valid."""
+        return int(self._labels[split][idx])
+
+    def check_test(self, test_idx: int) -> int:
+        """The number, if there is a test example of that number, else NotInRunError."""
+        return self._check_number(test_idx, self.info.n_test, "test example")
+
+    def check_train(self, train_idx: int) -> int:
+        """The number, if there is a train example of that number, else NotInRunError."""
+        return self._check_number(train_idx, self.info.n_train, "train example")
+
+    def check_class(self, number: int) -> int:
+        """The number, if there is a class of that number, else NotInRunError."""
+        return self._check_number(number, len(self.info.class_names), "class")
+
+    def _check_number(self, number: int, n: int, what: str) -> int:
+        number = operator.index(number)  # 3.9 is no number of an example
+        if not 0 <= number < n:
+            raise NotInRunError(f"there is no {what} {number} in run {self.info.name!r}; it has numbers 0 to {n - 1}.")
+        return number
+
+    def check_method(self, method: str | None) -> str:
+        """The method, or the run's own for None; NotInRunError when the run has no scores of it."""
+        method = method or self.info.method
+        if method not in self.info.methods:
+            raise NotInRunError(
+                f"run {self.info.name!r} has no scores of method {method!r}; it has: {', '.join(self.info.methods)}."
+            )
+        return method
 
     # --- scores -------------------------------------------------------------------------------------------
 
@@ -235,3 +319,20 @@ class Run(RunWithInfo):
     def will_have_lds(self) -> bool:
         """True while a build is still measuring; a run saved from Python has no retrained models to measure by."""
         return not self.has_lds and self.info.provenance["n_subsets"] > 0
+
+
+def subset_masks(run: Run, role: str) -> NDArray[np.bool_]:
+    """Subsets of a role ("fit" or "eval"), bool `[n_subsets, n_train]`, by subset_id."""
+    return read_masks(run, role, run.info.n_train)
+
+
+def outcomes(run: Run, role: str) -> NDArray[np.float64]:
+    """Model outputs of default targets after retraining: `[n_subsets, n_seeds, n_test]`, by subset_id and seed."""
+    return read_outcomes(run, role, run.info.provenance["n_seeds"], run.info.n_test)
+
+
+def reported_tests(run: Run) -> NDArray[np.bool_]:
+    """Test examples that summaries are over, bool `[n_test]`; settings were chosen on the others."""
+    reported = np.ones(run.info.n_test, dtype=bool)
+    reported[run.info.provenance.get("tuning_tests", [])] = False
+    return reported

@@ -35,16 +35,10 @@ def example_columns(
     origins: Sequence[str] | None = None,
     first: int = 0,
 ) -> Columns:
-    """Columns of the table `examples`, numbered from `first`.
+    """Columns of the table `examples`, numbered from `first`; what is None becomes NULL.
 
-    Args:
-        split: "train" or "test".
-        labels: numbers of their classes `[n]`; None where there are no classes.
-        label_names: the label of each in words: its class or its target.
-        texts: the first text of each.
-        thumbnails: PNG or WebP bytes of the first picture of each.
-        origins: file or row that each came from, relative to the source.
-        first: number of the first one.
+    `label_names` are their classes or targets in words, `texts` and `thumbnails` (PNG or WebP bytes) the first text and
+    the first picture of each, and `origins` the file or row that each came from, relative to the source.
     """
     n = len(label_names)
     nothing = [None] * n
@@ -125,13 +119,9 @@ def checkpoint_columns(
     accuracy: Mapping[str, Sequence[float | None] | None] | None = None,
     log_sha256s: Sequence[str | None] | None = None,
 ) -> Columns:
-    """Columns of the table `checkpoints`, numbered from 0.
+    """Columns of the table `checkpoints`, numbered from 0, from the SHA-256 of the files with weights and with logs.
 
-    Args:
-        sha256s: of the files with their weights.
-        seeds: that each was trained with; None where nothing tells.
-        accuracy: of each on the splits "train" and "test", 0 to 1; None where answers are not right or wrong.
-        log_sha256s: of the files with their training logs.
+    `accuracy` is that of each on the splits "train" and "test", 0 to 1; None where answers are not right or wrong.
     """
     nothing = [None] * len(sha256s)
     accuracy = accuracy or {}
@@ -164,15 +154,8 @@ def method_columns(
 ) -> Columns:
     """Columns of the table `methods`, for one method.
 
-    Args:
-        name: the key in columns and addresses.
-        title: the name on pages.
-        description: one plain sentence.
-        fingerprint: of what its scores were made from.
-        is_baseline: True for methods that real attribution must beat.
-        seconds: of CPU time that its scores took.
-        calibration: the factor that brought its scores to the unit of the model output; None where they have none.
-        settings: what it chose.
+    `fingerprint` is that of its scores, `seconds` the CPU time that they took, `calibration` the factor that brought
+    them to the unit of the model output, None where they have none, and `settings` what the method chose.
     """
     return {
         "method": [name],
@@ -191,13 +174,8 @@ def score_tables(
 ) -> dict[str, Columns]:
     """Rows of the tables `scores` and `topk`, for the default targets of the test examples from `first` on.
 
-    `topk` has both ends of every row; equal scores are ordered by train_idx.
-
-    Args:
-        method: that made them.
-        scores: `[n, n_train]`.
-        first: number of the first test example.
-        errors: standard errors of the scores `[n, n_train]`; None where there are none.
+    `topk` has both ends of every row of scores `[n, n_train]` with their standard errors, `[n, n_train]` too; equal
+    scores are ordered by train_idx.
     """
     tests = np.arange(first, first + len(scores))
     kept = min(TOP_K, scores.shape[1])
@@ -234,11 +212,8 @@ def class_influence_columns(
     Group questions are sums over these rows: the influence of any set of train examples on a class is the sum of their
     entries. So no page reads all scores.
 
-    Args:
-        method: that made the scores.
-        test_labels: `[n_test]`.
-        rows_of: gives the scores `[n, n_train]` of some test examples, rising numbers `[n]`; asked for a few at a time,
-            so that scores that are too big for memory can be read from a store.
+    `rows_of` gives the scores `[n, n_train]` of some test examples, rising numbers `[n]`. It is asked for a few at a
+    time, so that scores that are too big for memory can be read from a store.
     """
     classes = np.unique(test_labels)
     means = []

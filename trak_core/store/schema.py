@@ -13,11 +13,7 @@ TOP_K = 100
 
 @dataclass(frozen=True)
 class Shape:
-    """The lengths of the fixed-size arrays of a store.
-
-    Raises:
-        InvalidSettingError: a length does not fit into a DuckDB array.
-    """
+    """The lengths of the fixed-size arrays of a store; InvalidSettingError for one that DuckDB does not take."""
 
     n_train: int  # train examples: the length of a row of scores
     n_classes: int  # the length of probabilities; 0 or 1 where there are no classes

@@ -164,11 +164,7 @@ def _upgrade(source: Path, target: Path) -> None:
 
 
 def read_version(store: Path) -> Any:
-    """The schema version that a store says it has.
-
-    Raises:
-        StoreDamagedError: it cannot be read.
-    """
+    """The schema version that a store says it has; StoreDamagedError when it cannot be read."""
     with _refusing(store), duckdb.connect(str(store), read_only=True, config=_CAREFUL) as connection:
         return _version(connection)
 

@@ -68,7 +68,6 @@ class WhatIfHistory(History[Question, Verified]):
 
     def _answer(self, fingerprint: str, asked_at: datetime, found: dict[str, Any], *asked: Any) -> Verified:
         test_idx, removed = asked
-        lists = {name: tuple(found[name]) for name in ("before", "after", "low", "high")}
-        numbers = ("answer_before", "answer_after", "share_flipped", "n_pairs", "seconds")
-        question = Question(fingerprint, test_idx, tuple(removed), found["n_seeds"])
-        return Verified(question, asked_at, **lists, **{name: found[name] for name in numbers})
+        question = Question(fingerprint, test_idx, tuple(removed), found.pop("n_seeds"))
+        values: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in found.items()}
+        return Verified(question, asked_at, **values)

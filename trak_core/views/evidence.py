@@ -8,8 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trak_core.evidence import compare_removals, lds_interval, lds_per_test, predicted_outcomes
-from trak_core.store.run import Run
-from trak_core.store.run_evidence import outcomes, reported_tests, subset_masks
+from trak_core.store.run import Run, outcomes, reported_tests, subset_masks
 
 
 @dataclass(frozen=True)
