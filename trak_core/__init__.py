@@ -10,8 +10,7 @@ from trak_core.errors import AttributionWarning, TrakCoreError
 from trak_core.live.run import LiveRun as Run
 from trak_core.live.run import open_run
 from trak_core.store.catalog import list_runs
-from trak_core.store.run import Lds
-from trak_core.store.run_info import RunInfo
+from trak_core.store.run import Lds, RunInfo
 
 if TYPE_CHECKING:
     from trak_core.engine import Attributor, Calibration, build, measure

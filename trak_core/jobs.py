@@ -97,9 +97,7 @@ def last_words(said: str, returncode: int) -> str:
 class Jobs:
     """Runs jobs, each under a key: builds under the directory of their run. Safe to share by threads.
 
-    Args:
-        at_once: how many run beside each other; the others wait in order.
-        program: that runs them, to which their arguments are added.
+    `at_once` of them run beside each other, the others wait in order. Their arguments are added to the `program`.
     """
 
     def __init__(self, at_once: int = AT_ONCE, program: Sequence[str] = (sys.executable, "-m", "trak_core")) -> None:

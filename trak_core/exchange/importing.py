@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trak_core.datasets.custom_data import CustomData
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, ShapeMismatchError
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
-from trak_core.exchange.score_files import LIBRARIES, Library, Orientation, from_array, open_scores
+from trak_core.exchange.score_files import LIBRARIES, Library, Orientation, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
 from trak_core.folders import runs_dir
 from trak_core.inputs import count, leaves
@@ -109,23 +109,21 @@ def import_scores(
         StorageError: the disk is full, read-only or failing.
     """
     check_run_name(name)
-    found = open_scores(Path(scores), key) if isinstance(scores, str | Path) else from_array(scores)
+    found = open_scores(scores, key)
     made_by = _library(library, found.library)
     chosen = _method_name(method, made_by)
     raw = examples.read() if isinstance(examples, CustomData) else examples
     _check_examples(raw)
     Shape(len(raw.train), len(raw.class_names), 1)  # refuses more than a store holds
-    known = None if made_by is None else LIBRARIES.get(made_by.lower())
-    matrix = read_matrix(found, len(raw.test), len(raw.train), orientation, known)
+    matrix = read_matrix(found, len(raw.test), len(raw.train), orientation, LIBRARIES.get((made_by or "").lower()))
     sign_check = check_sign(matrix, raw.test.labels, raw.train.labels)
-    is_reversed = choose_sign(sign, sign_check, matrix.where)
-    matrix = replace(matrix, is_reversed=is_reversed)
+    matrix = replace(matrix, is_reversed=choose_sign(sign, sign_check, matrix.where))
     probabilities = None if predictions is None else _read_probabilities(predictions, len(raw.test), raw.class_names)
     metadata = {
         "file": found.file,
         **({"library": made_by} if made_by else {}),
         "orientation": matrix.orientation,
-        "sign": "reversed" if is_reversed else "as it came",
+        "sign": "reversed" if matrix.is_reversed else "as it came",
         "sign_check": sign_check.verdict,
     }
     saver = _Saver(RunFiles(runs_dir() / name), raw, matrix, chosen, probabilities, title or raw.name, metadata)
@@ -137,7 +135,7 @@ def import_scores(
         method=chosen,
         library=made_by,
         orientation=matrix.orientation,
-        is_reversed=is_reversed,
+        is_reversed=matrix.is_reversed,
         sign_check=sign_check,
         n_empty=sum(int((~rows.any(1)).sum()) for _, rows in matrix.blocks()),
     )
@@ -320,7 +318,7 @@ def _read_probabilities(given: Any, n_test: int, class_names: tuple[str, ...]) -
         InvalidDataError: the file cannot be read, or a number is no probability.
         ShapeMismatchError: the matrix has another shape.
     """
-    found = open_scores(Path(given)) if isinstance(given, str | Path) else from_array(given)
+    found = open_scores(given)
     n_classes = len(class_names)
     if found.shape != (n_test, n_classes):
         rows, columns = found.shape or ("?", "?")

@@ -67,8 +67,8 @@ class Found:
     library: Library | None = None  # that made it, where the file shows that
 
 
-def open_scores(path: Path, key: str | None = None) -> Found:
-    """The matrix of a file, or of a folder that traker or kronfluence saved to.
+def open_scores(scores: Any, key: str | None = None) -> Found:
+    """The matrix of a file, of a folder that traker or kronfluence saved to, or of an array, a tensor or a list of rows.
 
     Where there are several, `key` says which: an array, an experiment, the scores of a name, a method.
 
@@ -76,6 +76,9 @@ def open_scores(path: Path, key: str | None = None) -> Found:
         EmptyDataError: it holds no number.
         InvalidDataError: there is no such file, it cannot be read, or what it holds is no matrix of numbers.
     """
+    if not isinstance(scores, str | Path):
+        return _from_array(scores)
+    path = Path(scores)
     with file_errors(path):
         is_folder, is_there = path.is_dir(), path.exists()
     if is_folder:
@@ -105,13 +108,7 @@ def open_scores(path: Path, key: str | None = None) -> Found:
     return replace(found, load=load)
 
 
-def from_array(values: Any) -> Found:
-    """The matrix that a numpy array, a torch tensor or a list of rows is.
-
-    Raises:
-        EmptyDataError: it holds no number.
-        InvalidDataError: it is no matrix of numbers.
-    """
+def _from_array(values: Any) -> Found:
     with _reading("the array of scores"):
         array = _plain(values) if hasattr(values, "detach") else np.asarray(values)
         shape = _check_form("the array of scores", array.shape, array.dtype)

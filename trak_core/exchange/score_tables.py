@@ -38,11 +38,7 @@ def is_long(path: Path) -> bool:
 
 
 def wide_shape(path: Path) -> tuple[int, int]:
-    """Rows and columns of a table of numbers.
-
-    Raises:
-        InvalidDataError: a column holds something else.
-    """
+    """Rows and columns of a table of numbers; InvalidDataError when a column holds something else."""
     with pq.ParquetFile(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
     for name, kind in zip(schema.names, schema.types, strict=True):

@@ -159,13 +159,8 @@ def default_limit(archive_bytes: int) -> int:
 def import_run(file: Path | BinaryIO, runs_dir: Path, name: str | None = None, max_bytes: int | None = None) -> Path:
     """Opens a file that `export_run` wrote as a run among the others, and returns its directory.
 
-    Nothing is seen of the run before all of it was checked; a bad file leaves nothing behind.
-
-    Args:
-        file: where it is, or an open binary file that can be read from any place.
-        runs_dir: the directory of all runs; made if missing.
-        name: of the run; the one that it was exported under by default.
-        max_bytes: the most that it may unpack to; `default_limit` by default.
+    Nothing is seen of the run before all of it was checked; a bad file leaves nothing behind. The run has the name that
+    it was exported under by default, and may unpack to `default_limit` bytes.
 
     Raises:
         InvalidSettingError: there is no such file, or the name will not do or is taken.

@@ -13,8 +13,7 @@ from trak_core.errors import InvalidSettingError, RunBusyError, RunNotFoundError
 from trak_core.folders import runs_dir
 from trak_core.store.files import RunFiles, storage_errors
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
-from trak_core.store.run import open_run
-from trak_core.store.run_info import RunInfo
+from trak_core.store.run import RunInfo, open_run
 from trak_core.store.writer import build_lock
 
 RunState = Literal["ready", "building", "stopped", "failed", "damaged"]

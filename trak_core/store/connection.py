@@ -1,9 +1,8 @@
 """Opens, reads and writes DuckDB files, and turns what DuckDB says of a bad one into one sentence."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -11,7 +10,6 @@ import pyarrow as pa
 from trak_core.errors import StorageError, StoreDamagedError, StoreVersionError
 from trak_core.store.files import storage_errors
 
-Result = TypeVar("Result")
 _OF_THE_FILE = (
     duckdb.IOException,
     duckdb.InternalException,
@@ -41,7 +39,7 @@ def attach(store: Path) -> duckdb.DuckDBPyConnection:
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
-        raise _unreadable(store, error) from error
+        raise unreadable(store, error) from error
     return connection
 
 
@@ -97,16 +95,6 @@ def database_errors(path: Path, if_full: str, if_damaged: str) -> Iterator[None]
         raise
 
 
-def reading(store: Path, fetch: Callable[[], Result]) -> Result:
-    """What `fetch` returns; errors that mean a damaged file become StoreDamagedError, others stay as they are."""
-    try:
-        return fetch()
-    except duckdb.Error as error:
-        if is_damage(error):
-            raise _unreadable(store, error) from error
-        raise
-
-
 def is_damage(error: duckdb.Error) -> bool:
     """True when an error tells of the file rather than of the query; a failed checksum comes as the bare base class."""
     return type(error) is duckdb.Error or isinstance(error, _OF_THE_FILE)
@@ -117,7 +105,8 @@ def is_disk_trouble(error: duckdb.Error) -> bool:
     return any(sign in str(error) for sign in _OF_THE_DISK)
 
 
-def _unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:
+def unreadable(store: Path, error: duckdb.Error) -> StoreDamagedError | StoreVersionError:
+    """What to say of a published store that cannot be read."""
     text = str(error).splitlines()[0]
     if "version" in text and "newer" in text:
         return StoreVersionError(f"{store} was written by a newer DuckDB ({text}); update this program to open it.")

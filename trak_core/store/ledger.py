@@ -20,11 +20,9 @@ class Reader(Protocol):
 
     def columns(self, query: str, params: list[Any], /) -> Mapping[str, Any]:
         """All rows of a query as numpy columns."""
-        ...
 
     def arrow(self, query: str, params: list[Any], /) -> Any:
         """All rows of a query as an Arrow table."""
-        ...
 
 
 def pack_masks(masks: Iterable[NDArray[np.bool_]]) -> list[bytes]:

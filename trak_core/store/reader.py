@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import duckdb
 
 from trak_core.errors import RunNotFoundError, RunNotReadyError, StoreDamagedError, StoreVersionError
-from trak_core.store.connection import attach, reading
+from trak_core.store.connection import attach, is_damage, unreadable
 from trak_core.store.files import RunFiles, generation
 from trak_core.store.schema import SCHEMA_VERSION
 from trak_core.store.upgrade import can_be_upgraded, upgraded_store
@@ -157,7 +157,12 @@ class StoreReader:
             cursor = self._idle_cursors.pop()
         except IndexError:
             cursor = self._cursor()
-        fetched = reading(self.store_file, lambda: fetch(cursor))
+        try:
+            fetched = fetch(cursor)
+        except duckdb.Error as error:
+            if is_damage(error):
+                raise unreadable(self.store_file, error) from error
+            raise
         self._idle_cursors.append(cursor)  # not after an error: what state it is in then is not known
         return fetched
 

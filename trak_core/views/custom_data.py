@@ -7,7 +7,7 @@ from typing import Any
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.errors import InvalidDataError
 from trak_core.modalities import MODALITIES
-from trak_core.store.run_info import RunInfo
+from trak_core.store.run import RunInfo
 from trak_core.subjects.ready_model import ready_models
 
 
