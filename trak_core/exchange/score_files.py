@@ -68,7 +68,7 @@ class Found:
 
 
 def open_scores(scores: Any, key: str | None = None) -> Found:
-    """The matrix of a file, of a folder that traker or kronfluence saved to, or of an array, a tensor or a list of rows.
+    """The matrix of a file, of a folder that traker or kronfluence saved to, of an array, a tensor or a list of rows.
 
     Where there are several, `key` says which: an array, an experiment, the scores of a name, a method.
 

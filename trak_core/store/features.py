@@ -81,13 +81,9 @@ class MemoryFeatures:
 
 
 class FileFeatures:
-    """Blocks in a DuckDB file.
+    """Blocks in a DuckDB file of its own, which is made if missing, with rows of some width, float32 or float64.
 
-    Args:
-        path: of the file; made if missing.
-        width: length of a row.
-        settings: everything that features depend on, by name, as JSON can hold it; a file with others is refused.
-        is_double: True for float64 rows.
+    `settings` are everything that features depend on, by name, as JSON can hold it.
 
     Raises:
         RunMismatchError: the file was made with other settings; the message names them.

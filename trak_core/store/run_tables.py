@@ -64,33 +64,26 @@ def prediction_columns(
     probabilities: Numbers = None,
     first: int = 0,
 ) -> Columns:
-    """Columns of the table `predictions`, from what each checkpoint says of some examples of a split.
+    """Columns of the table `predictions`: what each checkpoint says of the examples of a split from `first` on.
 
-    Args:
-        checkpoint_ids: of the models that were asked.
-        split: "train" or "test".
-        model_output: for the default target of each example `[n_checkpoints, n]`; likewise what follows.
-        loss: None where the task has none.
-        p_label: probability of the label, None where there is none.
-        predicted: number of the class that each answers, None where there are no classes.
-        probabilities: of every class `[n_checkpoints, n, n_classes]`, None where there are no classes.
-        first: number of the first example.
+    `model_output` is that for default targets `[n_checkpoints, n]`; `p_label`, the probability of the label, and
+    `predicted`, the number of the class that is answered, have its shape, and `probabilities` are `[n_checkpoints, n,
+    n_classes]`. What a task does not have is None.
     """
     n_checkpoints, n = np.shape(model_output)
-    columns: Columns = {
+    n_rows = n_checkpoints * n
+    return {
         **_example_keys(checkpoint_ids, split, n, first),
         "model_output": np.reshape(model_output, -1),
-        "loss": loss,
-        "p_label": p_label,
-        "predicted": predicted,
-        "probabilities": None if probabilities is None else np.reshape(probabilities, (n_checkpoints * n, -1)),
+        "loss": _filled(loss, (n_rows,)),
+        "p_label": _filled(p_label, (n_rows,)),
+        "predicted": _filled(predicted, (n_rows,)),
+        "probabilities": _filled(probabilities, (n_rows, -1)),
     }
-    for name in ("loss", "p_label", "predicted", "probabilities"):
-        if columns[name] is None:
-            columns[name] = [None] * (n_checkpoints * n)
-        elif name != "probabilities":
-            columns[name] = np.reshape(columns[name], -1)
-    return columns
+
+
+def _filled(values: Numbers, shape: tuple[int, ...]) -> Any:
+    return [None] * shape[0] if values is None else np.reshape(values, shape)
 
 
 def feature_columns(

@@ -56,11 +56,8 @@ def clear_site(files: RunFiles) -> None:
 class StoreWriter:
     """The working store of one build, or of one measurement. Use it as a context manager, under `build_lock`.
 
-    Args:
-        files: of the run.
-        shape: lengths of the array columns.
-        fingerprint: of the settings and data; a working store with another one is refused.
-        adds_to_published: True to begin with what is published, for evidence that is measured later.
+    `fingerprint` is that of the settings and data. With `adds_to_published` it begins with what is published, for
+    evidence that is measured later.
 
     Raises:
         RunMismatchError: the working store belongs to a build with other settings.
@@ -147,13 +144,10 @@ class StoreWriter:
         meta: dict[str, Any] | None = None,
         first: Sequence[tuple[str, list[Any]]] = (),
     ) -> None:
-        """Writes the rows of one block and its journal entry in one transaction.
+        """Writes the rows of one block and its entry in the journal, its name, in one transaction.
 
-        Args:
-            block: a name that the block alone has.
-            tables: table name to columns; a column is a list, a 1-D array or, for arrays, `[n_rows, width]`.
-            meta: keys to set in the meta table; values are stored as JSON.
-            first: statements with their parameters to carry out before, for rows that the block replaces.
+        Columns of `tables` are lists, 1-D arrays or, for arrays, `[n_rows, width]`. Values of `meta` are stored as JSON.
+        Statements of `first`, with their parameters, are carried out before, for rows that the block replaces.
         """
         with _working_errors(self._path), transaction(self._connection):
             for statement, parameters in first:
