@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import trak_core as tc
 from trak_core.__main__ import cli
-from trak_core.exchange import LIBRARIES
+from trak_core.exchange.score_files import LIBRARIES
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "scores-from-elsewhere.md").read_text(encoding="utf-8")
 N_TRAIN, N_TEST = 30, 12

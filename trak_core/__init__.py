@@ -14,7 +14,8 @@ from trak_core.store.run import Lds, RunInfo
 
 if TYPE_CHECKING:
     from trak_core.engine import Attributor, Calibration, build, measure
-    from trak_core.exchange import Imported, export_table, import_scores
+    from trak_core.exchange.exporting import export_table
+    from trak_core.exchange.importing import Imported, import_scores
     from trak_core.subjects import Subject
     from trak_core.tasks import CustomTask
     from trak_core.training import TrainingSettings
@@ -47,12 +48,12 @@ _WHEN_USED = {
     "Attributor": "trak_core.engine",
     "Calibration": "trak_core.engine",
     "CustomTask": "trak_core.tasks",
-    "Imported": "trak_core.exchange",
+    "Imported": "trak_core.exchange.importing",
     "Subject": "trak_core.subjects",
     "TrainingSettings": "trak_core.training",
     "build": "trak_core.engine",
-    "export_table": "trak_core.exchange",
-    "import_scores": "trak_core.exchange",
+    "export_table": "trak_core.exchange.exporting",
+    "import_scores": "trak_core.exchange.importing",
     "measure": "trak_core.engine",
     "show": "trak_core.views.inline",
 }

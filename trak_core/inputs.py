@@ -16,7 +16,6 @@ from trak_core.errors import InvalidDataError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 ArrayInputs = NDArray[Any] | tuple[NDArray[Any], ...] | dict[str, NDArray[Any]]
 """The inputs of a split as numpy arrays: one, positional ones, or named ones."""
@@ -94,8 +93,4 @@ def as_tensors(inputs: Any, device: str | torch.device = "cpu") -> Any:
 
 def to_device(inputs: Form, device: str | torch.device, dtype: torch.dtype | None = None) -> Form:
     """Tensors on a device, in the same form; floating-point ones in `dtype`, where it is given, others as they are."""
-
-    def move(leaf: Tensor) -> Tensor:
-        return leaf.to(device, dtype if leaf.is_floating_point() else None)
-
-    return apply(move, inputs)  # type: ignore[no-any-return]
+    return apply(lambda leaf: leaf.to(device, dtype if leaf.is_floating_point() else None), inputs)  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ from trak_core.store.catalog import find_run
 from trak_core.store.run import open_run
 
 if TYPE_CHECKING:
-    from trak_core.exchange import Imported
+    from trak_core.exchange.importing import Imported
     from trak_core.modalities import RawData
 
 

@@ -45,7 +45,7 @@ def read_context(run: Run) -> LiveContext:
         raise NeedNotMetError(f"run {run.info.name!r} {reason}; then its model can be made again for new inputs.")
     if reason:
         raise NeedNotMetError(
-            f"run {run.info.name!r} was {run.info.came_about}, so its model cannot be made again for new inputs. Score "
+            f"run {run.info.name!r} was {run.info.origin}, so its model cannot be made again for new inputs. Score "
             "them with what made the run; with an Attributor that is attributor.score(inputs)."
         )
     states = _read_states(run)

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from trak_core.errors import InvalidSettingError
 from trak_core.store.files import file_version
-from trak_core.store.review_file import ReviewFile
+from trak_core.store.review_file import ReviewFile, utc
 
 VerdictKind = Literal["keep", "relabel", "exclude", "unsure"]
 LONGEST_NOTE, LONGEST_NAME = 2000, 100
@@ -162,11 +162,11 @@ class Reviews:
             raise InvalidSettingError(f"reviewer has {len(reviewer)} letters; give a name of 1 to {LONGEST_NAME}.")
         if len(note) > LONGEST_NOTE:
             raise InvalidSettingError(f"note has {len(note):,} letters; shorten it to {LONGEST_NOTE:,}.")
-        self._file.write(_RECORD, [(train_idx, verdict, new_label, reviewer, note, _now(), self._data)])
+        self._file.write(_RECORD, [(train_idx, verdict, new_label, reviewer, note, utc(datetime.now(UTC)), self._data)])
 
     def undo(self, verdict_id: int, reviewer: str) -> None:
         """Takes a verdict back, by adding a row that says so; of what is not the reviewer's own it does nothing."""
-        self._file.write(_UNDO, [(_now(), verdict_id, reviewer.strip(), self._data)])
+        self._file.write(_UNDO, [(utc(datetime.now(UTC)), verdict_id, reviewer.strip(), self._data)])
 
     def generation(self) -> tuple[int, int, int] | None:
         """A value that changes whenever anything is written to the file; None where there is none."""
@@ -177,7 +177,3 @@ class Reviews:
         rows = [(Verdict(*columns), data) for *columns, data in self._file.rows(_READ)]
         ours = tuple(verdict for verdict, data in rows if data == self._data)
         return ReviewLog(ours, sum(data != self._data and not verdict.is_undone for verdict, data in rows))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

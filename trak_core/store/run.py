@@ -49,7 +49,7 @@ class RunInfo:
         return str(self.provenance.get("kernel", "")).startswith("projected")
 
     @property
-    def came_about(self) -> str:
+    def origin(self) -> str:
         """How a run came about of which nothing tells how its models were trained, as the end of "the run was ..."."""
         return "imported from scores made elsewhere" if self.provenance.get("imported") else "saved from Python"
 

@@ -146,8 +146,8 @@ class StoreWriter:
     ) -> None:
         """Writes the rows of one block and its entry in the journal, its name, in one transaction.
 
-        Columns of `tables` are lists, 1-D arrays or, for arrays, `[n_rows, width]`. Values of `meta` are stored as JSON.
-        Statements of `first`, with their parameters, are carried out before, for rows that the block replaces.
+        Columns of `tables` are lists, 1-D arrays or, for arrays, `[n_rows, width]`. Values of `meta` are stored as
+        JSON. Statements of `first`, with their parameters, are carried out before, for rows that the block replaces.
         """
         with _working_errors(self._path), transaction(self._connection):
             for statement, parameters in first:

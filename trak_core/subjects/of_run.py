@@ -68,7 +68,7 @@ def why_no_subject(run: Run) -> str | None:
     if _is_kind(recipe) and made.get("model"):
         return f"was built with the model {run.info.provenance['model']!r}, which is not here, or not as it was"
     return (
-        f"was {run.info.came_about}: its models cannot be retrained here, because nothing tells how they were trained"
+        f"was {run.info.origin}: its models cannot be retrained here, because nothing tells how they were trained"
     )
 
 

@@ -83,7 +83,7 @@ def why_no_suspects(run: Run) -> str:
     if command_to_go_on(run) is not None:
         return "its build was stopped before it looked for wrong labels; go on with it."
     return (
-        f"it was {run.info.came_about}; suspects are found while a recipe is built. Until then, "
+        f"it was {run.info.origin}; suspects are found while a recipe is built. Until then, "
         "opponents that carry the label of the test example they speak against are the first place to look."
     )
 
