@@ -67,14 +67,7 @@ def export_table(
     check_new_file(path, overwrite)
     chosen = [run.check_method(method) for method in methods] or list(run.info.methods)
     rows = _verdicts(run) if what == "verdicts" else _batches(run, what, chosen, k)
-    written = 0
-
-    def write(temporary: Path) -> None:
-        nonlocal written
-        written = _copy(rows, temporary, form)
-
-    replace_file(path, write)
-    return written
+    return replace_file(path, lambda temporary: _copy(rows, temporary, form))
 
 
 def _copy(rows: pa.RecordBatchReader, path: Path, form: str) -> int:

@@ -6,10 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from trak_core.errors import InvalidSettingError, StorageError, TrakCoreError
+
+Result = TypeVar("Result")
 
 
 class RunFiles:
@@ -81,8 +84,8 @@ def check_new_file(path: Path, overwrite: bool) -> None:
         raise StorageError(f"cannot write {path}: writing there is not permitted; choose another place.")
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Gives `path` new content in one step: `write` fills a temporary file, which then takes the name.
+def replace_file(path: Path, write: Callable[[Path], Result]) -> Result:
+    """Gives `path` new content in one step: `write`, whose result is given back, fills a file that then takes the name.
 
     The content is on the disk before the name changes, so a crash leaves the old file or the new one.
     """
@@ -91,10 +94,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         try:
-            write(temporary)
+            result = write(temporary)
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
+            return result
         finally:
             temporary.unlink(missing_ok=True)
 

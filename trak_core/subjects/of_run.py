@@ -67,9 +67,7 @@ def why_no_subject(run: Run) -> str | None:
         return why_not_here(made)
     if _is_kind(recipe) and made.get("model"):
         return f"was built with the model {run.info.provenance['model']!r}, which is not here, or not as it was"
-    return (
-        f"was {run.info.origin}: its models cannot be retrained here, because nothing tells how they were trained"
-    )
+    return f"was {run.info.origin}: its models cannot be retrained here, because nothing tells how they were trained"
 
 
 def why_not_made_again(run: Run) -> str | None:
