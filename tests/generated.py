@@ -37,7 +37,6 @@ from trak_core.methods import METHODS
 from trak_core.store.files import RunFiles
 from trak_core.store.ledger import outcome_columns, subset_columns, target_outcome_columns
 from trak_core.store.run_tables import (
-    checkpoint_columns,
     class_influence_columns,
     example_columns,
     feature_columns,
@@ -489,11 +488,13 @@ def _about(material: _Material, fingerprint: str) -> tuple[dict[str, Columns], C
     infos = [METHODS[name].info for name in (OWN, OTHER)]
     right = float((material.answers() == material.test.labels).mean())
     tables = {
-        "checkpoints": checkpoint_columns(
-            [hashlib.sha256(f"{fingerprint} {i}".encode()).hexdigest() for i in ids],
-            seeds=ids,
-            accuracy={"train": [right] * len(ids), "test": [right] * len(ids)},
-        ),
+        "checkpoints": {
+            "checkpoint_id": ids,
+            "seed": ids,
+            "sha256": [hashlib.sha256(f"{fingerprint} {i}".encode()).hexdigest() for i in ids],
+            "train_accuracy": [right] * len(ids),
+            "test_accuracy": [right] * len(ids),
+        },
         "methods": joined(
             [
                 method_columns(

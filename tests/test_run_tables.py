@@ -19,7 +19,6 @@ from trak_core.store.ledger import (
 from trak_core.store.media_rows import media_columns
 from trak_core.store.run import open_run
 from trak_core.store.run_tables import (
-    checkpoint_columns,
     example_columns,
     feature_columns,
     joined,
@@ -92,7 +91,7 @@ def test_a_task_without_classes_leaves_labels_and_answers_empty(write):
         {
             **examples(),
             "predictions": prediction_columns([0, 1], "test", output),
-            "checkpoints": checkpoint_columns(["x", "y"]),
+            "checkpoints": {"checkpoint_id": [0, 1], "sha256": ["x", "y"]},
         }
     )
     assert run.rows("SELECT DISTINCT label, origin, thumbnail FROM examples") == [(None, None, None)]

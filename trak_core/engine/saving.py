@@ -29,7 +29,6 @@ from trak_core.store.files import RunFiles, file_sha256, replace_file
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
 from trak_core.store.run_tables import (
-    checkpoint_columns,
     class_influence_columns,
     example_columns,
     feature_columns,
@@ -320,14 +319,12 @@ class _Saver:
             "USING (split, idx) GROUP BY checkpoint_id, split ORDER BY checkpoint_id"
         )
         sha256s = [file_sha256(self.files.checkpoint(i)) for i in range(n)]
+        accuracies = {
+            f"{split}_accuracy": accuracy["accuracy"][accuracy["split"] == split] if self.has_classes else [None] * n
+            for split in ("train", "test")
+        }
         tables = {
-            "checkpoints": checkpoint_columns(
-                sha256s,
-                accuracy={
-                    split: accuracy["accuracy"][accuracy["split"] == split].tolist() if self.has_classes else None
-                    for split in ("train", "test")
-                },
-            ),
+            "checkpoints": {"checkpoint_id": np.arange(n), "sha256": sha256s, **accuracies},
             "methods": method_columns(
                 self.method.name,
                 self.method.title,

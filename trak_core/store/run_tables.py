@@ -105,29 +105,6 @@ def _example_keys(checkpoint_ids: Sequence[int], split: str, n: int, first: int)
     }
 
 
-def checkpoint_columns(
-    sha256s: Sequence[str],
-    *,
-    seeds: Sequence[int] | None = None,
-    accuracy: Mapping[str, Sequence[float | None] | None] | None = None,
-    log_sha256s: Sequence[str | None] | None = None,
-) -> Columns:
-    """Columns of the table `checkpoints`, numbered from 0, from the SHA-256 of the files with weights and with logs.
-
-    `accuracy` is that of each on the splits "train" and "test", 0 to 1; None where answers are not right or wrong.
-    """
-    nothing = [None] * len(sha256s)
-    accuracy = accuracy or {}
-    return {
-        "checkpoint_id": list(range(len(sha256s))),
-        "seed": list(seeds or nothing),
-        "sha256": list(sha256s),
-        "train_accuracy": list(accuracy.get("train") or nothing),
-        "test_accuracy": list(accuracy.get("test") or nothing),
-        "log_sha256": list(log_sha256s or nothing),
-    }
-
-
 def score_fingerprint(run_fingerprint: str, checkpoint_sha256s: Sequence[str], ridge: float | None, method: str) -> str:
     """SHA-256 (hex) of what scores are made from, so that scores made from other things are never mixed."""
     parts = [run_fingerprint, list(checkpoint_sha256s), ridge, method]

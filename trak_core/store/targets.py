@@ -36,10 +36,10 @@ def class_targets(labels: NDArray[np.int64], n_classes: int, first: int = 0) -> 
     return place + first, number + 1
 
 
-def listed_targets(names: Sequence[Sequence[str]], first: int = 0) -> dict[str, Any]:
+def listed_targets(names: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Columns of the table `targets`, from the names of the targets 0, 1, ... of each test example, each name once."""
     return {
-        "test_idx": np.repeat(np.arange(first, first + len(names)), [len(of_one) for of_one in names]),
+        "test_idx": np.repeat(np.arange(len(names)), [len(of_one) for of_one in names]),
         "target": np.concatenate([np.arange(len(of_one)) for of_one in names]),
         "name": [name for of_one in names for name in of_one],
     }
