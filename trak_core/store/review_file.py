@@ -162,7 +162,7 @@ class History(Generic[Asked, Answer]):
                 self._answer(fingerprint, asked_at.replace(tzinfo=UTC), json.loads(result), *asked)
                 for fingerprint, asked_at, result, *asked in rows
             ]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreDamagedError(
                 f"{self._file.path} holds a {self.title} that cannot be read ({type(error).__name__}: {error}); "
                 "restore it from a copy, or move it away to begin a new history."
