@@ -30,7 +30,7 @@ ALLOWED = {
     "trak_core/evidence/retraining.py": "the answer that most models give",
     "trak_core/evidence/what_if.py": "the answer that most models give",
     # Files of people, and no model at all.
-    "trak_core/exchange/predictions.py": "imported probabilities of classes",
+    "trak_core/exchange/importing.py": "imported probabilities of classes",
     "trak_core/exchange/score_tables.py": "the first row that is wrong",
     "trak_core/datasets/splitting.py": "the largest remainder",
     "trak_core/modalities/text/networks.py": "attention inside a network",
