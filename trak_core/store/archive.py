@@ -151,16 +151,16 @@ def _check_checkpoints(run: Run, members: dict[str, Member]) -> None:
 # --- in -----------------------------------------------------------------------------------------------------
 
 
-def largest_content(archive_bytes: int) -> int:
+def default_limit(archive_bytes: int) -> int:
     """The most bytes that a file of this size may unpack to: honest runs hardly shrink."""
     return max(1 << 30, 20 * archive_bytes)
 
 
-def import_run(file: Path | BinaryIO, runs_dir: Path, name: str | None = None) -> Path:
+def import_run(file: Path | BinaryIO, runs_dir: Path, name: str | None = None, max_bytes: int | None = None) -> Path:
     """Opens a file that `export_run` wrote as a run among the others, and returns its directory.
 
     Nothing is seen of the run before all of it was checked; a bad file leaves nothing behind. The run has the name that
-    it was exported under by default.
+    it was exported under by default, and may unpack to `default_limit` bytes.
 
     Raises:
         InvalidSettingError: there is no such file, or the name will not do or is taken.
@@ -176,7 +176,8 @@ def import_run(file: Path | BinaryIO, runs_dir: Path, name: str | None = None) -
             f"cannot read {label} ({error.strerror}); give the path of an exported run."
         ) from error
     with opened as source, _refusing(label), zipfile.ZipFile(source) as archive:
-        members, manifest = _inspect(archive, largest_content(source.seek(0, os.SEEK_END)))
+        limit = default_limit(source.seek(0, os.SEEK_END)) if max_bytes is None else max_bytes
+        members, manifest = _inspect(archive, limit)
         chosen = check_run_name(manifest["name"] if name is None else name)
         with _staging(runs_dir, chosen, sum(member.bytes for member in members.values())) as staged:
             _unpack(archive, members, staged)
