@@ -20,7 +20,7 @@ from trak_core.datasets.options import LABEL, SPLIT, TEXT
 from trak_core.datasets.report import report_on
 from trak_core.engine import BuildSettings, build_run
 from trak_core.errors import EmptyDataError, InvalidDataError, StoreDamagedError
-from trak_core.modalities import LeftOut, RawData, RawSplit, find_modality, prepare
+from trak_core.modalities import RawData, RawSplit, Skipped, find_modality, prepare
 from trak_core.store.catalog import summarize
 from trak_core.store.run import Run
 from trak_core.subjects import custom_recipe
@@ -41,7 +41,7 @@ def raw(n: int = 1) -> RawData:
         ("bad", "<b>good</b>"),
         RawSplit(TEXTS[:4] * n, np.array([1, 0, 0, 1] * n)),
         RawSplit(TEXTS[4:], np.array([1, 0])),
-        (LeftOut("films.csv, row 7", "it has no text"),),
+        (Skipped("films.csv, row 7", "it has no text"),),
         ("A note.",),
     )
 
@@ -75,7 +75,7 @@ def test_a_report_is_told_in_sentences_and_tables_with_the_gravest_first():
     ]
     assert found[0].table.iloc[0].tolist() == ["0, 2", "0", "bad, <b>good</b>"]
     assert found[2].table.iloc[0].tolist() == ["films.csv, row 7", "it has no text"]
-    clean = replace(report, repeated=(), left_out=())
+    clean = replace(report, repeated=(), skipped=())
     assert findings_of(clean) == ()
 
 

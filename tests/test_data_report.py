@@ -12,7 +12,7 @@ from trak_core.datasets.placing import DataSource, place, split_off
 from trak_core.datasets.report import report_on
 from trak_core.datasets.rows import Example
 from trak_core.errors import InvalidDataError, InvalidSettingError
-from trak_core.modalities.raw import LeftOut, RawData, RawSplit
+from trak_core.modalities.raw import RawData, RawSplit, Skipped
 
 
 def texts(train: list[tuple[str, int]], test: list[tuple[str, int]], names=("no", "yes"), **other) -> RawData:
@@ -94,7 +94,7 @@ def test_the_text_has_every_finding_and_names_as_they_are():
         [("one", 0), ("ONE", 1), ("two", 0), ("three", 2)],
         [("two", 0)],
         names=("чай", "お茶", "café"),
-        left_out=(LeftOut("a.csv, row 7", "it has no label"), LeftOut("a.csv, row 9", "it has no label")),
+        skipped=(Skipped("a.csv, row 7", "it has no label"), Skipped("a.csv, row 9", "it has no label")),
         notes=("There is no test split; 20% of each class were held out as test examples.",),
     )
     text = report_on(raw).text()
@@ -124,7 +124,7 @@ def test_many_findings_are_cut_short_in_the_text_and_whole_in_the_json():
     raw = texts(
         [(f"text {number % 50}", 0) for number in range(1000)],
         [("other", 1)],
-        left_out=tuple(LeftOut(f"row {number}", "it is empty") for number in range(2000)),
+        skipped=tuple(Skipped(f"row {number}", "it is empty") for number in range(2000)),
     )
     report = report_on(raw)
     assert len(report.text()) < 2000
@@ -150,7 +150,7 @@ def test_names_cannot_steer_the_terminal():
         [("a", 0), ("b", 1)],
         [("c", 1)],
         names=("red \x1b[31m", "back\u202ewards\nLeaks: 0"),
-        left_out=(LeftOut("\x07bell.png", "why"),),
+        skipped=(Skipped("\x07bell.png", "why"),),
     )
     text = report_on(raw).text()
     assert not set("\x1b\x07\u202e") & set(text) and "back\ufffdwards\ufffdLeaks" in text

@@ -14,7 +14,7 @@ from PIL import Image
 
 from trak_core.datasets.hf_directory import read_hf_directory
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
-from trak_core.modalities.raw import LeftOut
+from trak_core.modalities.raw import Skipped
 
 CLASSES = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}
 TEXT = {"text": {"dtype": "string", "_type": "Value"}}
@@ -84,7 +84,7 @@ def test_splits_and_class_names_are_those_of_the_data_set(tmp_path):
     assert (raw.train.contents, raw.train.labels.tolist()) == (train["text"].to_pylist(), [1, 0, 1, 0, 0])
     assert (raw.test.contents, raw.test.labels.tolist()) == (["test 0", "test 1"], [1, 1])
     assert raw.notes == ("The validation split (1 example) is not used; there is a test split.",)
-    assert not raw.left_out
+    assert not raw.skipped
 
 
 def test_a_single_split_is_read_in_the_order_of_its_state(tmp_path):
@@ -150,7 +150,7 @@ def test_columns_are_found_by_what_they_hold_or_named(tmp_path):
 def test_hidden_labels_of_a_test_split_are_no_labels(tmp_path):
     splits = {"train": texts("a", [0, 1]), "validation": texts("b", [1, 0]), "test": texts("c", [-1, -1])}
     raw = read_hf_directory(save_splits(tmp_path, **splits))
-    assert raw.test.contents == ["b 0", "b 1"] and not raw.left_out
+    assert raw.test.contents == ["b 0", "b 1"] and not raw.skipped
     assert raw.notes[0] == "The test split (2 examples) has no labels and is not used."
 
 
@@ -159,11 +159,11 @@ def test_bad_rows_are_left_out_with_their_files_and_numbers(tmp_path):
     table = table.set_column(0, "text", pa.array(["a", None, " ", "d", "e", "f"]))
     raw = read_hf_directory(save_splits(tmp_path, train=table, test=texts("t", [0])))
     file = "train/data-00000-of-00001.arrow"
-    assert raw.left_out == (
-        LeftOut(f"{file}, row 2", "it has no text"),
-        LeftOut(f"{file}, row 3", "it has no text"),
-        LeftOut(f"{file}, row 4", "it has no label"),
-        LeftOut(f"{file}, row 5", "its label '7' is none of 0 to 1"),
+    assert raw.skipped == (
+        Skipped(f"{file}, row 2", "it has no text"),
+        Skipped(f"{file}, row 3", "it has no text"),
+        Skipped(f"{file}, row 4", "it has no label"),
+        Skipped(f"{file}, row 5", "its label '7' is none of 0 to 1"),
     )
     assert raw.train.contents == ["a", "f"]
 
@@ -172,7 +172,7 @@ def test_splits_for_something_else_are_not_read(tmp_path):
     splits = {"train": texts("a", [0, 1]), "unsupervised": texts("b", [-1] * 9), "test": texts("c", [1])}
     raw = read_hf_directory(save_splits(tmp_path, **splits))
     assert raw.notes == ("The split 'unsupervised' is not used: it is none of train, test and validation.",)
-    assert not raw.left_out
+    assert not raw.skipped
 
 
 def test_classes_without_a_train_example_are_no_classes(tmp_path):
@@ -182,7 +182,7 @@ def test_classes_without_a_train_example_are_no_classes(tmp_path):
     )
     assert (raw.class_names, raw.train.labels.tolist(), raw.test.labels.tolist()) == (("b", "d"), [1, 0, 1], [0])
     assert raw.notes == ("2 of the 4 classes have no train example.",)
-    assert raw.left_out == (LeftOut("test/data-00000-of-00001.arrow, row 1", "no train example has the class 'a'"),)
+    assert raw.skipped == (Skipped("test/data-00000-of-00001.arrow, row 1", "no train example has the class 'a'"),)
 
 
 # --- images -----------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_bad_images_are_left_out_and_none_is_read_from_elsewhere(tmp_path):
     table = images(values, [0, 1, 0, 1, 0, 1, 0, 1, 0])
     raw = read_hf_directory(save_splits(folder, train=table, test=images(values[:2], [0, 1])))
     np.testing.assert_array_equal(raw.train.contents, [pixels for pixels, _ in made[:3]])
-    reasons = {int(one.where.rpartition(" ")[2]): one.why for one in raw.left_out}
+    reasons = {int(one.where.rpartition(" ")[2]): one.why for one in raw.skipped}
     assert reasons[4] == reasons[5] == "its image lies outside of the folder"
     assert "damaged" in reasons[6] and "empty" in reasons[7]
     assert reasons[8] == reasons[9] == "it has no image"

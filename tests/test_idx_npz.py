@@ -44,7 +44,7 @@ def test_idx_files_come_back_byte_for_byte(idx_folder):
     assert (raw.train.contents == TRAIN[..., None]).all() and (raw.test.contents == TEST[..., None]).all()
     assert (raw.train.labels == TRAIN_LABELS).all() and (raw.test.labels == TEST_LABELS).all()
     assert raw.train.contents.dtype == np.uint8 and raw.train.labels.dtype == np.int64
-    assert raw.class_names == ("0", "1", "2") and (raw.left_out, raw.notes) == ((), ())
+    assert raw.class_names == ("0", "1", "2") and (raw.skipped, raw.notes) == ((), ())
 
 
 @pytest.mark.parametrize("rename", ["{}.gz", "{}", "dotted", "raw"])
@@ -85,7 +85,7 @@ def test_a_class_of_the_test_file_alone_is_left_out(idx_folder):
     (idx_folder / NAMES[3]).write_bytes(idx(np.array([0, 1, 2, 5], dtype=np.uint8)))
     raw = read_idx_folder(idx_folder)
     assert raw.class_names == ("0", "1", "2") and len(raw.test) == 3
-    assert raw.left_out[0].where.endswith("t10k-labels-idx1-ubyte, example 3")
+    assert raw.skipped[0].where.endswith("t10k-labels-idx1-ubyte, example 3")
     assert (raw.test.contents[..., 0] == TEST[:3]).all()
 
 

@@ -26,7 +26,7 @@ from trak_core.datasets.placing import MAX_CHARACTERS
 from trak_core.datasets.rows import Example
 from trak_core.datasets.table import read_table
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError, TrakCoreError
-from trak_core.modalities.raw import LeftOut, RawData
+from trak_core.modalities.raw import RawData, Skipped
 
 ROOT = Path(__file__).resolve().parents[1]
 # Ten good rows, alternating between two classes, with what makes CSV difficult.
@@ -120,10 +120,10 @@ def test_all_kinds_of_tables_give_the_same_data(tmp_path):
     }
     expected = read(put(tmp_path, "expected.csv", plain))
     assert rows_of(expected) == sorted(rows)
-    assert expected.class_names == ("neg", "pos") and not expected.left_out
+    assert expected.class_names == ("neg", "pos") and not expected.skipped
     for name, content in files.items():
         found = read(put(tmp_path, name, content))
-        assert same(found, expected) and not found.left_out, name
+        assert same(found, expected) and not found.skipped, name
     table = pa.table({"label": pa.array(LABELS).dictionary_encode(), "text": TEXTS, "more": [[1]] * 10})
     pq.write_table(table, tmp_path / "a.parquet")
     assert same(read(tmp_path / "a.parquet"), expected)
@@ -200,7 +200,7 @@ def test_tabs_without_quoting_keep_quotation_marks(tmp_path):
     raw = read_table(put(tmp_path, "a.tsv", "\n".join(rows)), "1", "2", no_header=True)
     assert rows_of(raw) == sorted(tuple(row.split("\t")) for row in rows)
     assert "Quotation marks in a.tsv are taken as part of its texts: they do not pair up." in raw.notes
-    assert not raw.left_out
+    assert not raw.skipped
 
 
 # --- rows that are left out -------------------------------------------------------------------------------------
@@ -224,16 +224,16 @@ def test_bad_rows_are_left_out_with_their_numbers_and_good_ones_kept(tmp_path):
     )
     raw = read(put(tmp_path, "a.csv", csv_text(good()) + bad))
     marks = "its quotation marks do not pair up"
-    assert raw.left_out == (
-        LeftOut("a.csv, row 11 (line 12)", marks),
-        LeftOut("a.csv, row 13 (line 14)", "it has 3 fields rather than 2"),
-        LeftOut("a.csv, row 14 (line 15)", "it has 1 field rather than 2"),
-        LeftOut("a.csv, row 15 (line 16)", "it has no text"),
-        LeftOut("a.csv, row 16 (line 17)", "it has no text"),
-        LeftOut("a.csv, row 17 (line 18)", "it has no label"),
-        LeftOut("a.csv, row 18 (line 19)", "it has no label"),
-        LeftOut("a.csv, row 20 (lines 22 to 24)", marks),
-        LeftOut("a.csv, row 22 (line 26)", "its text has 10,000,000 characters, and at most 1,000,000 are read"),
+    assert raw.skipped == (
+        Skipped("a.csv, row 11 (line 12)", marks),
+        Skipped("a.csv, row 13 (line 14)", "it has 3 fields rather than 2"),
+        Skipped("a.csv, row 14 (line 15)", "it has 1 field rather than 2"),
+        Skipped("a.csv, row 15 (line 16)", "it has no text"),
+        Skipped("a.csv, row 16 (line 17)", "it has no text"),
+        Skipped("a.csv, row 17 (line 18)", "it has no label"),
+        Skipped("a.csv, row 18 (line 19)", "it has no label"),
+        Skipped("a.csv, row 20 (lines 22 to 24)", marks),
+        Skipped("a.csv, row 22 (line 26)", "its text has 10,000,000 characters, and at most 1,000,000 are read"),
     )
     kept = [('he said "no"', "pos"), ("two\nlines", "pos"), ("good again", "neg"), ("and again", "neg")]
     assert rows_of(raw) == sorted([*good(), *kept])
@@ -263,7 +263,7 @@ def test_a_table_that_ends_inside_a_quotation_mark_is_refused_with_the_line_wher
 
 def test_a_quotation_mark_that_goes_wrong_in_the_last_row_costs_that_row_alone(tmp_path):
     raw = read(put(tmp_path, "a.csv", csv_text(good()) + '"he said "no" loud",pos'))
-    assert [one.where for one in raw.left_out] == ["a.csv, row 11 (line 12)"]
+    assert [one.where for one in raw.skipped] == ["a.csv, row 11 (line 12)"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
@@ -296,7 +296,7 @@ def test_bytes_of_another_encoding_are_never_garbled(tmp_path):
     path = put(tmp_path, "a.csv", csv_text(rows).encode("latin-1"))
     raw = read(path)
     assert rows_of(raw) == sorted(good())
-    assert [one.where for one in raw.left_out] == ["a.csv, row 11 (line 12)", "a.csv, row 12 (line 13)"]
+    assert [one.where for one in raw.skipped] == ["a.csv, row 11 (line 12)", "a.csv, row 12 (line 13)"]
     assert raw.notes[0].startswith("a.csv has 2 rows with bytes that are not UTF-8; if it was written in another")
     assert rows_of(read(path, encoding="latin-1")) == sorted(rows)
     with pytest.raises(InvalidDataError, match="is UTF-8, and read as cp1252 its letters would be garbled"):
@@ -308,7 +308,7 @@ def test_bytes_of_another_encoding_are_never_garbled(tmp_path):
 
 def test_odd_bytes_elsewhere_in_a_row_do_no_harm(tmp_path):
     text = csv_text([(*row, "café") for row in good()], ",", ("text", "label", "note"))
-    assert not read(put(tmp_path, "a.csv", text.encode("latin-1"))).left_out
+    assert not read(put(tmp_path, "a.csv", text.encode("latin-1"))).skipped
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
@@ -342,7 +342,7 @@ def test_bad_json_lines_are_left_out_with_their_numbers(tmp_path):
         "it is no JSON object in UTF-8",
         f"its text has 10,000,000 characters, and at most {MAX_CHARACTERS:,} are read",
     ]
-    assert raw.left_out == tuple(LeftOut(f"a.jsonl, row {row}", why) for row, why in enumerate(reasons, start=5))
+    assert raw.skipped == tuple(Skipped(f"a.jsonl, row {row}", why) for row, why in enumerate(reasons, start=5))
     assert rows_of(raw) == sorted(good(12))
 
 
@@ -350,14 +350,14 @@ def test_json_lines_of_another_encoding_are_left_out(tmp_path):
     lines = [json.dumps({"text": text, "label": label}) for text, label in good()]
     content = "\n".join([*lines, '{"text": "café", "label": "pos"}']).encode("latin-1")
     raw = read(put(tmp_path, "a.jsonl", content))
-    assert raw.left_out == (LeftOut("a.jsonl, row 11", "it is no JSON object in UTF-8"),)
+    assert raw.skipped == (Skipped("a.jsonl, row 11", "it is no JSON object in UTF-8"),)
 
 
 def test_missing_values_of_parquet_are_left_out(tmp_path):
     labels = pa.array([1.0, 2.0, float("nan"), None, 2.0, 1.0])
     pq.write_table(pa.table({"text": ["a", "b", "c", "d", None, " e "], "label": labels}), tmp_path / "a.parquet")
     raw = read(tmp_path / "a.parquet", test_share=0.5, seed=1)
-    assert [(one.where, one.why) for one in raw.left_out] == [
+    assert [(one.where, one.why) for one in raw.skipped] == [
         ("a.parquet, row 3", "it has no label"),
         ("a.parquet, row 4", "it has no label"),
         ("a.parquet, row 5", "it has no text"),
@@ -437,10 +437,10 @@ def test_splits_by_a_column_in_any_case(tmp_path):
     text = csv_text([*rows, ("f", "y", ""), ("g", "z", "testing")], ",", ("text", "label", "part"))
     raw = read(put(tmp_path, "a.csv", text), split="part")
     assert (raw.train.contents, raw.test.contents) == (["a", "b"], ["c"])
-    assert raw.left_out == (
-        LeftOut("a.csv, row 5 (line 6)", "its split 'other' is none of train, test and validation"),
-        LeftOut("a.csv, row 6 (line 7)", "it is in no split"),
-        LeftOut("a.csv, row 7 (line 8)", "no train example has the class 'z'"),
+    assert raw.skipped == (
+        Skipped("a.csv, row 5 (line 6)", "its split 'other' is none of train, test and validation"),
+        Skipped("a.csv, row 6 (line 7)", "it is in no split"),
+        Skipped("a.csv, row 7 (line 8)", "no train example has the class 'z'"),
     )
     assert raw.class_names == ("x", "y")
     assert raw.notes == ("The validation split (1 example) is not used; there is a test split.",)
@@ -455,7 +455,7 @@ def test_a_validation_split_serves_where_test_rows_are_missing_or_have_no_labels
     assert raw.notes == ("There is no test split with labels; the validation split serves as one.",)
     hidden = csv_text([*rows, ("d", "", "test"), ("e", "", "test")], ",", header)
     raw = read(put(tmp_path, "a.csv", hidden), split="split")
-    assert raw.test.contents == ["c"] and not raw.left_out
+    assert raw.test.contents == ["c"] and not raw.skipped
     assert raw.notes[0] == "The test split (2 examples) has no labels and is not used."
 
 
@@ -465,7 +465,7 @@ def test_a_second_table_gives_the_test_examples(tmp_path):
     raw = read(train, test=test)
     assert rows_of(raw) == sorted([*good(), ("new", "pos")])
     assert raw.test.contents == ["new"] and raw.class_names == ("neg", "pos")
-    assert raw.left_out == (LeftOut("test.jsonl, row 2", "no train example has the class '?'"),)
+    assert raw.skipped == (Skipped("test.jsonl, row 2", "no train example has the class '?'"),)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------
@@ -577,7 +577,7 @@ def test_sst2_is_read_whole():
     assert raw.train.contents == [line.split("\t")[0] for line in lines]
     assert raw.train.labels.tolist() == [int(line.split("\t")[1]) for line in lines]
     assert (len(raw.train), len(raw.test), raw.class_names) == (6920, 1821, ("0", "1"))
-    assert not raw.left_out and not raw.notes
+    assert not raw.skipped and not raw.notes
 
 
 def test_trec_is_read_after_a_tab_is_put_behind_its_labels(tmp_path):
@@ -588,11 +588,11 @@ def test_trec_is_read_after_a_tab_is_put_behind_its_labels(tmp_path):
     columns = {"text": "2", "label": "1", "no_header": True, "test": tmp_path / "TREC_10.tsv"}
     raw = read_table(tmp_path / "train_5500.tsv", **columns, encoding="latin-1")
     assert raw.class_names == ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
-    assert (len(raw.train), len(raw.test), raw.left_out) == (5452, 500, ())
+    assert (len(raw.train), len(raw.test), raw.skipped) == (5452, 500, ())
     lines = (DATA / "trec" / "train_5500.label").read_text(encoding="latin-1").split("\n")[:5452]
     assert raw.train.contents == [line.split(" ", 1)[1] for line in lines]
     assert np.array(raw.class_names)[raw.train.labels].tolist() == [line.split(":")[0] for line in lines]
     # Without the encoding, the one line that is not ASCII is left out rather than garbled.
-    assert [one.where for one in read_table(tmp_path / "train_5500.tsv", **columns).left_out] == [
+    assert [one.where for one in read_table(tmp_path / "train_5500.tsv", **columns).skipped] == [
         "train_5500.tsv, row 66"
     ]

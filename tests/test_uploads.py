@@ -86,5 +86,5 @@ def test_an_archive_is_kept_packed_and_what_climbs_out_of_it_is_left_out(tmp_pat
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["sources", "sources/pets.zip"]
     raw = read_image_folder(kept)
     assert len(raw.train) + len(raw.test) == 8
-    why = {one.where: one.why for one in raw.left_out}
+    why = {one.where: one.why for one in raw.skipped}
     assert why == {"../../out.png": "its name leads out of the archive", "a/link.png": "this is a link"}

@@ -103,9 +103,9 @@ def _said(imported: Imported, raw: RawData) -> str:
     if imported.n_empty:
         lines.append(f"{imported.n_empty:,} test examples have scores that are all 0: they may not have been scored.")
     lines += raw.notes
-    if raw.left_out:
+    if raw.skipped:
         lines.append(
-            f"{len(raw.left_out):,} examples were left out ({raw.left_out[0].where}: {raw.left_out[0].why}); the "
+            f"{len(raw.skipped):,} examples were left out ({raw.skipped[0].where}: {raw.skipped[0].why}); the "
             "scores must be those without them."
         )
     return "\n".join([*lines, LOOK_AT_IT])

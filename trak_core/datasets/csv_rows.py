@@ -15,7 +15,7 @@ from typing import Literal
 from trak_core.datasets.rows import Example, Rows, counted, find_column, is_decodable, refuse_if_most_are_lost
 from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
-from trak_core.modalities.raw import LeftOut
+from trak_core.modalities.raw import Skipped
 
 DELIMITERS = (",", "\t", ";", "|")
 N_SAMPLED = 50
@@ -62,7 +62,7 @@ class _Record:
 class _Reading:
     """What one layout makes of a file."""
 
-    items: list[Example | LeftOut]  # its rows
+    items: list[Example | Skipped]  # its rows
     broken: list[_Record]  # those that cannot be read, or have another number of fields than the header
     n_undecodable: int  # rows with bytes that are not of the encoding
 
@@ -191,7 +191,7 @@ def _line_that_opens(lines: Sequence[str], delimiter: str) -> int:
 
 def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
     path, name = layout.path, layout.path.name
-    items: list[Example | LeftOut] = []
+    items: list[Example | Skipped] = []
     broken: list[_Record] = []
     n_undecodable = 0
     with open_text(path, layout.encoding) as text:
@@ -200,28 +200,25 @@ def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
         if layout.has_header and opening[0].fault:
             raise InvalidDataError(f"{path}, line {opening[0].first}: {opening[0].fault}; put the header right.")
         names = _column_names(opening, layout.has_header)
-        wanted = [find_column(column, names, str(path), _advice(column, layout)) for column in columns]
+        advice = "Without a header, columns are called by number."
+        if layout.has_header:
+            advice = "Where the first row is an example, say that there is no header, and call columns 1, 2, ..."
+        wanted = [find_column(column, names, str(path), advice) for column in columns]
         for number, record in enumerate(chain(opening[layout.has_header :], records), start=1):
             where = f"{name}, {record.called(number)}"
             fields = record.fields
             if record.fault or len(fields) != len(names):
                 why = record.fault or f"it has {counted(len(fields), 'field')} rather than {len(names)}"
-                items.append(LeftOut(where, why))
+                items.append(Skipped(where, why))
                 broken.append(record)
                 continue
             values = [fields[column] for column in wanted]
             if is_decodable(values):
                 items.append(Example(where, *values))
             else:
-                items.append(LeftOut(where, f"it has bytes that are not {layout.encoding.upper()}"))
+                items.append(Skipped(where, f"it has bytes that are not {layout.encoding.upper()}"))
                 n_undecodable += 1
     return _Reading(items, broken, n_undecodable)
-
-
-def _advice(column: str, layout: _Layout) -> str:
-    if layout.has_header:
-        return "Where the first row is an example, say that there is no header, and call columns by number: 1, 2, ..."
-    return "Without a header, columns are called by number."
 
 
 def _refuse_if_too_bad(reading: _Reading, layout: _Layout) -> None:

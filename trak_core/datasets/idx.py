@@ -23,7 +23,6 @@ CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 SPLITS = {"train": "train", "test": "t10k"}
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 CLASSES = "classes.txt"
-CHUNK = 1 << 20
 
 
 def read_idx_folder(path: Path | str) -> RawData:
@@ -76,13 +75,9 @@ def read_idx(file: Path, n_dimensions: int) -> NDArray[np.uint8]:
                     f"{file} says that it holds {said} values, and at most {MAX_ARRAY_BYTES:,} are read; fetch the "
                     "original file."
                 )
-            values = np.empty(n_bytes, dtype=np.uint8)
-            n_read = 0
-            while n_read < n_bytes and (chunk := stream.read(min(CHUNK, n_bytes - n_read))):
-                values[n_read : n_read + len(chunk)] = np.frombuffer(chunk, dtype=np.uint8)
-                n_read += len(chunk)
-            if n_read < n_bytes or stream.read(1):
-                found = f"only {n_read:,}" if n_read < n_bytes else "more"
+            values = np.frombuffer(stream.read(n_bytes + 1), dtype=np.uint8)
+            if len(values) != n_bytes:
+                found = f"only {len(values):,}" if len(values) < n_bytes else "more"
                 raise InvalidDataError(
                     f"{file} says that it holds {said} values, {n_bytes:,} in all, and has {found}; fetch it anew."
                 )

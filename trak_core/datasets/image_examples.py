@@ -18,11 +18,10 @@ from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingErr
 from trak_core.modalities.image.image_files import (
     ImageHeader,
     decode_images,
-    height_and_width,
     quiet_decoders,
     read_header,
 )
-from trak_core.modalities.raw import LeftOut, RawData, RawSplit
+from trak_core.modalities.raw import RawData, RawSplit, Skipped
 
 SIDE = 64
 """The longer side that images may have before they are scaled, and the side they are scaled to."""
@@ -49,12 +48,17 @@ class ImageForm:
     channels: int | None = None  # 1 for grey, 3 for colours; None for grey where all images are
 
     def __post_init__(self) -> None:
-        if self.size is not None and max(given := height_and_width(self.size)) > MAX_SIDE:
+        if (shape := self.shape) is not None and not all(1 <= side <= MAX_SIDE for side in shape):
             raise InvalidSettingError(
-                f"size is {given[0]:,} x {given[1]:,} pixels; give 1 to {MAX_SIDE:,} a side, such as {SIDE}."
+                f"size is {shape[0]:,} x {shape[1]:,} pixels; give 1 to {MAX_SIDE:,} a side, such as {SIDE}."
             )
         if self.channels not in (None, 1, 3):
             raise InvalidSettingError(f"channels is {self.channels}; give 1 for grey, 3 for colours, or None.")
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Height and width in pixels, where they are given."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
 @dataclass(frozen=True)
@@ -65,27 +69,27 @@ class ImageExample(Example):
 
 
 def read_headers(
-    examples: Sequence[Example | LeftOut], on_done: Callable[[int], object] = lambda n_done: None
-) -> list[ImageExample | LeftOut]:
+    examples: Sequence[Example | Skipped], on_done: Callable[[int], object] = lambda n_done: None
+) -> list[ImageExample | Skipped]:
     """The examples with the headers of their images; those whose files have none are left out too."""
-    items: list[ImageExample | LeftOut] = []
+    items: list[ImageExample | Skipped] = []
     with quiet_decoders():
         for number, one in enumerate(examples):
             if number % CHUNK == 0:
                 on_done(number)
-            if isinstance(one, LeftOut):
+            if isinstance(one, Skipped):
                 items.append(one)
                 continue
             try:
                 header = read_header(one.content())
                 items.append(ImageExample(one.where, one.content, one.label, one.split, header=header))
             except InvalidDataError as error:
-                items.append(LeftOut(one.where, str(error)))
+                items.append(Skipped(one.where, str(error)))
     return items
 
 
 def images_from(
-    items: Sequence[ImageExample | LeftOut],
+    items: Sequence[ImageExample | Skipped],
     source: DataSource,
     form: ImageForm,
     notes: Sequence[str] = (),
@@ -98,16 +102,16 @@ def images_from(
         InvalidDataError: all images together take too much memory, or see `place`.
         LabelError: see `place`.
     """
-    why = {item.where: item.why for item in items if isinstance(item, LeftOut)}
+    why = {item.where: item.why for item in items if isinstance(item, Skipped)}
     found = [item for item in items if isinstance(item, ImageExample)]
     pixels, decoded = _decode(found, source, form, why, on_done)
     headers = [image.header for image in decoded.values()]
-    notes = [*notes, *_choose_size([header.size for header in headers], form.size)[2]]
+    notes = [*notes, *_choose_size([header.size for header in headers], form.shape)[2]]
     if n_first := sum(header.has_more for header in headers):
         notes.append(f"Files with several pictures: {n_first:,}; the first of each was taken.")
     with_row = {image.where: replace(image, content=row) for row, image in decoded.items()}
     raw = place(
-        [with_row.get(one.where) or LeftOut(one.where, why[one.where]) for one in items], source, "image", notes
+        [with_row.get(one.where) or Skipped(one.where, why[one.where]) for one in items], source, "image", notes
     )
     pixels = _reordered(pixels, [*raw.train.contents, *raw.test.contents])
     if form.channels is None and pixels.shape[3] == 3 and _has_no_colour(pixels):
@@ -136,14 +140,14 @@ def _decode(
     rows = dict(enumerate(found))
     while rows:
         images = list(rows.values())  # what a broken file says of its size must not decide about the others
-        size = _choose_size([image.header.size for image in images], form.size)[:2]
+        size = _choose_size([image.header.size for image in images], form.shape)[:2]
         n_channels = form.channels or (1 if all(image.header.is_grey for image in images) else 3)
         pixels = _room_for((len(images), *size, n_channels), source)
         failed = decode_images([image.content for image in images], pixels, report)
         why |= {images[row].where: reason for row, reason in failed.items()}
         rows = {row: image for row, image in enumerate(images) if row not in failed}
         sizes = [image.header.size for image in rows.values()]
-        if rows and (not failed or _choose_size(sizes, form.size)[:2] == size):
+        if rows and (not failed or _choose_size(sizes, form.shape)[:2] == size):
             return pixels, rows
         del pixels  # before there is another
     first = "".join(f" ({where}: {reason})" for where, reason in islice(why.items(), 1))
@@ -165,14 +169,11 @@ def _room_for(shape: tuple[int, int, int, int], source: DataSource) -> NDArray[n
         ) from error
 
 
-def _choose_size(sizes: Sequence[tuple[int, int]], size: int | tuple[int, int] | None) -> tuple[int, int, list[str]]:
+def _choose_size(sizes: Sequence[tuple[int, int]], given: tuple[int, int] | None) -> tuple[int, int, list[str]]:
     """Height and width for all images of these sizes, and what is to be said about it."""
     different = sorted(set(sizes), key=lambda one: (one[0] * one[1], one))
     smallest, largest = different[0], different[-1]
-    if size is not None:
-        height, width = height_and_width(size)
-    else:
-        height, width = smallest if smallest == largest and max(smallest) <= SIDE else (SIDE, SIDE)
+    height, width = given or (smallest if smallest == largest and max(smallest) <= SIDE else (SIDE, SIDE))
     if different == [(height, width)]:
         return height, width, []
     had = _said(smallest) if smallest == largest else f"from {_said(smallest)} to {_said(largest)}"

@@ -11,7 +11,7 @@ from trak_core.datasets.image_examples import ImageExample, ImageForm, images_fr
 from trak_core.datasets.placing import DataSource, split_kind
 from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
-from trak_core.modalities.raw import LeftOut, RawData
+from trak_core.modalities.raw import RawData, Skipped
 
 NAMED = 10
 """Classes that a note names."""
@@ -41,10 +41,10 @@ def read_image_folder(
         source = DataSource(name, str(path), test_share, seed)
         n_files = len(files)
         items = read_headers(files, lambda n_done: on_progress(n_done, 2 * n_files))
-        images, left_out, notes = _sort_into_classes([item for item in items if isinstance(item, ImageExample)])
-        left_out = [*(item for item in items if isinstance(item, LeftOut)), *left_out]
+        images, skipped, notes = _sort_into_classes([item for item in items if isinstance(item, ImageExample)])
+        skipped = [*(item for item in items if isinstance(item, Skipped)), *skipped]
         if not images:
-            first = f" ({left_out[0].where}: {left_out[0].why})" if left_out else ""
+            first = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
             raise EmptyDataError(
                 f"{path} holds no image that can be read in a folder for its class{first}; lay images out as "
                 f"{path}/<class>/<image>, in PNG or JPEG."
@@ -59,31 +59,31 @@ def read_image_folder(
             lambda n_done: on_progress(n_files + n_done, 2 * n_files),
         )
     on_progress(2 * n_files, 2 * n_files)
-    left_out = sorted((*left_out, *raw.left_out), key=lambda one: natural_key(one.where))
-    return replace(raw, left_out=tuple(left_out), notes=(*raw.notes, *_about_small_classes(raw)))
+    skipped = sorted((*skipped, *raw.skipped), key=lambda one: natural_key(one.where))
+    return replace(raw, skipped=tuple(skipped), notes=(*raw.notes, *_about_small_classes(raw)))
 
 
-def _sort_into_classes(found: Sequence[ImageExample]) -> tuple[list[ImageExample], list[LeftOut], list[str]]:
+def _sort_into_classes(found: Sequence[ImageExample]) -> tuple[list[ImageExample], list[Skipped], list[str]]:
     """The images that lie in a class folder, with its name and their split, class by class; the others; and notes."""
     paths = [image.where.split("/") for image in found]
     above, splits = _find_layout(paths)
     notes = [f"The class folders are those in {'/'.join(above)!r}."] if above else []
     images: list[ImageExample] = []
-    left_out: list[LeftOut] = []
+    skipped: list[Skipped] = []
     unused: Counter[str] = Counter()
     for image, path in zip(found, paths, strict=True):
         inner = path[len(above) :] if path[: len(above)] == above else path[:1]
         split = split_kind(inner[0]) if splits else None
         if splits and len(inner) > 1 and split is None:
-            left_out.append(LeftOut(image.where, "this image lies in neither the train nor the test folder"))
+            skipped.append(Skipped(image.where, "this image lies in neither the train nor the test folder"))
         elif split == "validation" and "test" in splits:
             unused[inner[0]] += 1
         elif len(inner) < (3 if splits else 2):
-            left_out.append(LeftOut(image.where, "this image lies in no class folder"))
+            skipped.append(Skipped(image.where, "this image lies in no class folder"))
         else:
             images.append(replace(image, label=inner[1] if splits else inner[0], split=split))
     notes += [f"The images in {name!r} ({n:,}) are not used; the test folder is there." for name, n in unused.items()]
-    return sorted(images, key=lambda image: natural_key(image.label)), left_out, notes
+    return sorted(images, key=lambda image: natural_key(image.label)), skipped, notes
 
 
 def _find_layout(paths: Sequence[list[str]]) -> tuple[list[str], set[str]]:

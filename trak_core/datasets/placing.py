@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.rows import Example, counted
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError
-from trak_core.modalities.raw import LeftOut, RawData, RawSplit
+from trak_core.modalities.raw import RawData, RawSplit, Skipped
 from trak_core.seeds import derive_seed
 
 SPLITS = {
@@ -48,7 +48,7 @@ class DataSource:
             raise InvalidDataError(f"{self.where} gives two classes the same name; give each class a name of its own.")
 
 
-def place(items: Sequence[Example | LeftOut], source: DataSource, modality: str, notes: Sequence[str] = ()) -> RawData:
+def place(items: Sequence[Example | Skipped], source: DataSource, modality: str, notes: Sequence[str] = ()) -> RawData:
     """The examples with numbered labels, in a train and a test split; contents are lists of theirs.
 
     Without a test split that has labels, a validation split serves as one; without either, some train examples are
@@ -67,8 +67,10 @@ def place(items: Sequence[Example | LeftOut], source: DataSource, modality: str,
     for row, example in enumerate(examples):
         if (kind := split_kind(example.split)) is not None:
             (rows if numbers[row] >= 0 else unlabelled)[kind].append(row)
+        elif not example.split or not example.split.strip():
+            why[row] = "it is in no split"
         else:
-            why[row] = _why_in_no_split(example.split)
+            why[row] = f"its split {example.split[:40]!r} is none of train, test and validation"
 
     test_kind = "validation" if rows["validation"] and not rows["test"] else "test"
     notes = [*notes, *_about_splits(rows, unlabelled)]
@@ -107,15 +109,15 @@ def place(items: Sequence[Example | LeftOut], source: DataSource, modality: str,
         )
     if source.class_names is not None and len(found) < len(names):
         notes.append(f"{len(names) - len(found):,} of the {len(names):,} classes have no train example.")
-    lost = {id(examples[row]): LeftOut(examples[row].where, reason) for row, reason in why.items()}
-    left_out = (item if isinstance(item, LeftOut) else lost.get(id(item)) for item in items)
+    lost = {id(examples[row]): Skipped(examples[row].where, reason) for row, reason in why.items()}
+    skipped = (item if isinstance(item, Skipped) else lost.get(id(item)) for item in items)
     return RawData(
         name=source.name,
         modality=modality,
         class_names=tuple(names[number] for number in found),
         train=RawSplit([examples[row].content for row in train], labels.astype(np.int64)),
         test=RawSplit([examples[row].content for row in test], np.searchsorted(found, numbers[test]).astype(np.int64)),
-        left_out=tuple(one for one in left_out if one is not None),
+        skipped=tuple(one for one in skipped if one is not None),
         notes=tuple(notes),
     )
 
@@ -137,12 +139,6 @@ def split_kind(split: str | None) -> str | None:
         return "train"
     name = split.strip().casefold()
     return next((kind for kind, names in SPLITS.items() if name in names), None)
-
-
-def _why_in_no_split(split: str | None) -> str:
-    if not split or not split.strip():
-        return "it is in no split"
-    return f"its split {split[:40]!r} is none of train, test and validation"
 
 
 def _why_no_class(label: Any, class_names: Sequence[str] | None) -> str:
@@ -187,7 +183,7 @@ def split_off(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArr
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
-def texts_of(items: Sequence[Example | LeftOut], source: DataSource, notes: Sequence[str]) -> RawData:
+def texts_of(items: Sequence[Example | Skipped], source: DataSource, notes: Sequence[str]) -> RawData:
     """Examples of texts as data, see `place`; those without a text are left out too.
 
     Raises:
@@ -195,21 +191,21 @@ def texts_of(items: Sequence[Example | LeftOut], source: DataSource, notes: Sequ
     """
     checked = [_without_text(item) or item for item in items]
     if not any(isinstance(item, Example) for item in checked):
-        first = next(item for item in checked if isinstance(item, LeftOut))
+        first = next(item for item in checked if isinstance(item, Skipped))
         raise EmptyDataError(f"{source.where} has no row that can be used: {first.where}: {first.why}.")
     return place(checked, source, "text", notes)
 
 
-def _without_text(item: Example | LeftOut) -> LeftOut | None:
+def _without_text(item: Example | Skipped) -> Skipped | None:
     """Why an example has no text to learn from; None if it has one."""
-    if isinstance(item, LeftOut):
+    if isinstance(item, Skipped):
         return item
     content = item.content
     if content is None or (isinstance(content, str) and not content.strip()):
-        return LeftOut(item.where, "it has no text")
+        return Skipped(item.where, "it has no text")
     if not isinstance(content, str):
         kind = type(content).__name__
-        return LeftOut(item.where, f"its text is {str(content)[:40]!r}, which is no string but of the type {kind}")
+        return Skipped(item.where, f"its text is {str(content)[:40]!r}, which is no string but of the type {kind}")
     if len(content) > MAX_CHARACTERS:
-        return LeftOut(item.where, f"its text has {len(content):,} characters, and at most {MAX_CHARACTERS:,} are read")
+        return Skipped(item.where, f"its text has {len(content):,} characters, and at most {MAX_CHARACTERS:,} are read")
     return None

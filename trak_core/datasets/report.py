@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from trak_core.modalities import LeftOut, RawData, find_modality
+from trak_core.modalities import RawData, Skipped, find_modality
 
 SHOWN = 5
 """Examples of each finding that the text names; the JSON has all of them."""
@@ -34,7 +34,7 @@ class DataReport:
     n_test: tuple[int, ...]  # test examples of each class
     sizes: str  # of the examples, in words
     repeated: tuple[Repeated, ...]  # inputs that occur more than once, in the order of their first example
-    left_out: tuple[LeftOut, ...]  # what could not be read
+    skipped: tuple[Skipped, ...]  # what could not be read
     notes: tuple[str, ...]  # what the reader decided by itself
 
     @property
@@ -81,9 +81,9 @@ class DataReport:
         for name, train, test in zip(self.class_names, self.n_train, self.n_test, strict=True):
             yield f"{train:9,} {test:9,}  {name}"
         yield ""
-        yield f"Left out: {len(self.left_out):,}"
+        yield f"Left out: {len(self.skipped):,}"
         by_reason: dict[str, list[str]] = defaultdict(list)
-        for one in self.left_out:
+        for one in self.skipped:
             by_reason[one.why].append(one.where)
         for why, places in sorted(by_reason.items(), key=lambda item: -len(item[1])):
             yield f"  {len(places):,} because {why}: {_some(places, '; ')}"
@@ -108,7 +108,7 @@ class DataReport:
             "n_test": sum(self.n_test),
             "sizes": self.sizes,
             "classes": [{"name": name, "n_train": train, "n_test": test} for name, train, test in classes],
-            "left_out": [asdict(one) for one in self.left_out],
+            "left_out": [asdict(one) for one in self.skipped],
             "n_duplicates": self.n_duplicates,
             "n_leaks": self.n_leaks,
             "n_conflicts": len(self.conflicts),
@@ -152,7 +152,7 @@ def report_on(raw: RawData) -> DataReport:
         n_test=tuple(np.bincount(raw.test.labels, minlength=n_classes).tolist()),
         sizes=modality.sizes(raw.train.contents, raw.test.contents),
         repeated=tuple(repeated),
-        left_out=raw.left_out,
+        skipped=raw.skipped,
         notes=raw.notes,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trak_core.errors import InvalidDataError
-from trak_core.modalities.raw import LeftOut
+from trak_core.modalities.raw import Skipped
 
 N_LISTED, N_SHOWN = 20, 40
 """Columns named in a message, and characters of each: a file without a header has texts in their place."""
@@ -27,7 +27,7 @@ class Example:
 class Rows:
     """The rows of a file."""
 
-    items: list[Example | LeftOut] = field(default_factory=list)  # rows and what was left out, in the order of the file
+    items: list[Example | Skipped] = field(default_factory=list)  # rows and what was left out, in the order of the file
     notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each
 
 
@@ -54,17 +54,17 @@ def find_column(column: str, columns: Sequence[str], source: str, advice: str = 
     raise InvalidDataError(f"{source} has no column {column!r}; there are: {listed}{more}. {hint}".strip())
 
 
-def refuse_if_most_are_lost(items: Sequence[Example | LeftOut], source: str, advice: str) -> None:
+def refuse_if_most_are_lost(items: Sequence[Example | Skipped], source: str, advice: str) -> None:
     """Refuses a file of which more than half cannot be read: it is rather read in the wrong way.
 
     Raises:
         InvalidDataError: it is so.
     """
-    left_out = [item for item in items if isinstance(item, LeftOut)]
-    if 2 * len(left_out) > len(items):
+    skipped = [item for item in items if isinstance(item, Skipped)]
+    if 2 * len(skipped) > len(items):
         raise InvalidDataError(
-            f"{source}: {len(left_out):,} of {len(items):,} rows cannot be read, the first of them "
-            f"{left_out[0].where}: {left_out[0].why}; {advice}."
+            f"{source}: {len(skipped):,} of {len(items):,} rows cannot be read, the first of them "
+            f"{skipped[0].where}: {skipped[0].why}; {advice}."
         )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from trak_core.datasets.rows import Example
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import InvalidDataError
-from trak_core.modalities.raw import LeftOut
+from trak_core.modalities.raw import Skipped
 
 # What systems and programs put into folders by themselves; so are all names that begin with a dot.
 CLUTTER = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r"))
@@ -27,7 +27,7 @@ CAPPED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[list[Example | LeftOut]]:
+def open_source(path: Path) -> Iterator[list[Example | Skipped]]:
     """The files of a folder or of a zip file, in natural order; the contents can be asked for while it is open.
 
     The content of each gives its path, or its bytes out of the archive, when it is called, from any thread; it raises
@@ -47,7 +47,7 @@ def open_source(path: Path) -> Iterator[list[Example | LeftOut]]:
         raise InvalidDataError(f"there is no folder or zip file {path}; check the path.")
 
 
-def _in_order(item: Example | LeftOut) -> tuple[object, ...]:
+def _in_order(item: Example | Skipped) -> tuple[object, ...]:
     return natural_key(item.where)
 
 
@@ -73,7 +73,7 @@ def is_clutter(name: str) -> bool:
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
-def _list_folder(root: Path) -> Iterator[Example | LeftOut]:
+def _list_folder(root: Path) -> Iterator[Example | Skipped]:
     inside = root.resolve()
     waiting = [(root, "")]
     while waiting:
@@ -82,18 +82,18 @@ def _list_folder(root: Path) -> Iterator[Example | LeftOut]:
             with os.scandir(folder) as entries:
                 found = [entry for entry in entries if not is_clutter(entry.name)]
         except OSError as error:
-            yield LeftOut(prefix or ".", f"this folder cannot be opened ({error.strerror})")
+            yield Skipped(prefix or ".", f"this folder cannot be opened ({error.strerror})")
             continue
         for entry in found:
             where = prefix + tidy(entry.name)
             if entry.is_symlink() and (why := _why_not_followed(Path(entry.path), inside)):
-                yield LeftOut(where, why)
+                yield Skipped(where, why)
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append((Path(entry.path), f"{where}/"))
             elif entry.is_file():
                 yield Example(where, partial(Path, entry.path))
             else:
-                yield LeftOut(where, "this is neither a file nor a folder")
+                yield Skipped(where, "this is neither a file nor a folder")
 
 
 def _why_not_followed(link: Path, inside: Path) -> str | None:
@@ -130,7 +130,7 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _list_zip(archive: zipfile.ZipFile) -> Iterator[Example | LeftOut]:
+def _list_zip(archive: zipfile.ZipFile) -> Iterator[Example | Skipped]:
     seen: set[str] = set()
     for member in archive.infolist():
         name = _name(member)
@@ -139,7 +139,7 @@ def _list_zip(archive: zipfile.ZipFile) -> Iterator[Example | LeftOut]:
             continue
         where = "/".join(parts)
         if why := _why_not_unpacked(member, name, member.filename in seen):
-            yield LeftOut(where, why)
+            yield Skipped(where, why)
         else:
             yield Example(where, partial(_unpacked, archive, member))
         seen.add(member.filename)

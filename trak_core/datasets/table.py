@@ -13,7 +13,7 @@ from trak_core.datasets.placing import DataSource, texts_of
 from trak_core.datasets.rows import Example, Rows, find_column, is_decodable, refuse_if_most_are_lost
 from trak_core.datasets.text_files import MAX_TEXT, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
-from trak_core.modalities.raw import LeftOut, RawData
+from trak_core.modalities.raw import RawData, Skipped
 
 CSV = (".csv", ".tsv", ".tab", ".txt")
 JSON = (".jsonl", ".ndjson", ".json")
@@ -63,7 +63,7 @@ def read_table(
         raise InvalidSettingError(f"split is {split!r} and test is {str(test)!r}; give one of the two.")
     path = Path(path)
     source = DataSource(_name(path), str(path), test_share, seed)
-    items: list[Example | LeftOut] = []
+    items: list[Example | Skipped] = []
     notes: list[str] = []
     tables = [(path, None)] if test is None else [(path, "train"), (Path(test), "test")]
     for table, name in tables:
@@ -115,9 +115,9 @@ def _kind(path: Path) -> tuple[str, ...]:
     )
 
 
-def _in_split(item: Example | LeftOut, split: str | None, has_column: bool) -> Example | LeftOut:
+def _in_split(item: Example | Skipped, split: str | None, has_column: bool) -> Example | Skipped:
     """The item in that split, or in the one that its row names where a column is for that."""
-    if isinstance(item, LeftOut):
+    if isinstance(item, Skipped):
         return item
     if has_column:
         split = "" if item.split is None else str(item.split)
@@ -126,7 +126,7 @@ def _in_split(item: Example | LeftOut, split: str | None, has_column: bool) -> E
 
 def _read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
     """The objects of a file of JSON lines or of one JSON array; an object need not have all keys."""
-    items: list[Example | LeftOut] = []
+    items: list[Example | Skipped] = []
     keys: dict[str, None] = {}
     for number, record in enumerate(_json_records(path), start=1):
         where = f"{path.name}, row {number}"
@@ -135,7 +135,7 @@ def _read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
             keys.update(dict.fromkeys(record))
             items.append(Example(where, *values))
         else:
-            items.append(LeftOut(where, "it is no JSON object in UTF-8"))
+            items.append(Skipped(where, "it is no JSON object in UTF-8"))
     if not items:
         raise EmptyDataError(f"{path} is empty; give a JSON object for each example.")
     refuse_if_most_are_lost(items, str(path), "give one JSON object a line, or an array of them")

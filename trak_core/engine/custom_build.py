@@ -126,7 +126,7 @@ def _metadata(report: DataReport, asked: CustomBuild) -> dict[str, Any]:
         "minutes": asked.minutes,
         "sizes_given": asked.sizes,
         "data_report": {
-            "n_left_out": len(report.left_out),
+            "n_left_out": len(report.skipped),
             "n_duplicates": report.n_duplicates,
             "n_leaks": report.n_leaks,
             "n_conflicts": len(report.conflicts),

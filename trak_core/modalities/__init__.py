@@ -4,7 +4,7 @@ from trak_core.modalities.dataset import Dataset, Split, prepare
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.new_input import Draw, Field, NewInput, NewInputReader, Type, Upload
-from trak_core.modalities.raw import LeftOut, RawData, RawSplit
+from trak_core.modalities.raw import RawData, RawSplit, Skipped
 from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
 from trak_core.modalities.registry import (
     MODALITIES,
@@ -21,7 +21,6 @@ __all__ = [
     "Draw",
     "Encoding",
     "Field",
-    "LeftOut",
     "Modality",
     "ModelLibrary",
     "NewInput",
@@ -29,6 +28,7 @@ __all__ = [
     "RawData",
     "RawSplit",
     "ReadyModel",
+    "Skipped",
     "Split",
     "Type",
     "Upload",

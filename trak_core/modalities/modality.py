@@ -24,23 +24,14 @@ from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
 
 
 class Modality(ABC):
-    """One kind of example. A subclass says what differs; the defaults are those of plain numbers.
+    """One kind of example. A subclass says what differs; the defaults are those of plain numbers."""
 
-    Attributes:
-        name: its word in settings and stores, such as "image".
-        noun: what people call one example, such as "image".
-        plural: of the noun.
-        encodings: classes of encodings that its inputs may have; the first is the usual one.
-        models: ready ones for such examples, the usual one first.
-        libraries: where further models come from by name.
-    """
-
-    name: ClassVar[str]
-    noun: ClassVar[str]
-    plural: ClassVar[str]
-    encodings: ClassVar[tuple[type[Encoding], ...]] = ()
-    models: ClassVar[tuple[ReadyModel, ...]] = ()
-    libraries: ClassVar[tuple[ModelLibrary, ...]] = ()
+    name: ClassVar[str]  # its word in settings and stores, such as "image"
+    noun: ClassVar[str]  # what people call one example, such as "image"
+    plural: ClassVar[str]  # of the noun
+    encodings: ClassVar[tuple[type[Encoding], ...]] = ()  # that its inputs may have; the first is the usual one
+    models: ClassVar[tuple[ReadyModel, ...]] = ()  # ready ones for such examples, the usual one first
+    libraries: ClassVar[tuple[ModelLibrary, ...]] = ()  # where further models come from by name
 
     @abstractmethod
     def media(self, contents: Any) -> list[tuple[Medium, ...]]:

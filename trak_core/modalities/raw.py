@@ -27,7 +27,7 @@ class RawSplit:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Skipped:
     """A file or a row that was not taken."""
 
     where: str  # the file, below the folder given, or the file and the row
@@ -43,5 +43,5 @@ class RawData:
     class_names: tuple[str, ...]  # of the labels 0, 1, ...; empty where the data have no classes
     train: RawSplit  # examples to train on
     test: RawSplit  # examples to explain
-    left_out: tuple[LeftOut, ...] = ()  # what could not be read
+    skipped: tuple[Skipped, ...] = ()  # what could not be read
     notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each

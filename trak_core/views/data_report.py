@@ -8,7 +8,7 @@ import pandas as pd
 
 from trak_core.datasets.report import DataReport, Repeated
 from trak_core.errors import InvalidDataError
-from trak_core.modalities.raw import LeftOut
+from trak_core.modalities.raw import Skipped
 
 N_MEMBERS = 8
 """Examples of one repeated input that a table names."""
@@ -44,7 +44,7 @@ def read_report(text: str) -> DataReport:
             repeated=tuple(
                 Repeated(tuple(one["train"]), tuple(one["test"]), tuple(one["labels"])) for one in told["repeated"]
             ),
-            left_out=tuple(LeftOut(one["where"], one["why"]) for one in told["left_out"]),
+            skipped=tuple(Skipped(one["where"], one["why"]) for one in told["left_out"]),
             notes=tuple(told["notes"]),
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -66,9 +66,9 @@ def class_table(report: DataReport) -> pd.DataFrame:
     return pd.DataFrame({"class": report.class_names, "training": report.n_train, "test": report.n_test})
 
 
-def left_out_table(report: DataReport) -> pd.DataFrame:
+def skipped_table(report: DataReport) -> pd.DataFrame:
     """What could not be read, one row each: where it lies and why it is left out."""
-    rows = [(one.where, one.why) for one in report.left_out[:MAX_ROWS]]
+    rows = [(one.where, one.why) for one in report.skipped[:MAX_ROWS]]
     return pd.DataFrame(rows, columns=["left out", "because"])
 
 
@@ -102,10 +102,10 @@ def findings_of(report: DataReport) -> tuple[Finding, ...]:
             repeated_table(report, report.leaks),
         ),
         (
-            len(report.left_out),
+            len(report.skipped),
             "{n} left out",
             "These cannot be used; the run is built without them.",
-            left_out_table(report),
+            skipped_table(report),
         ),
         (
             report.n_duplicates,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from trak_core.errors import InvalidDataError, InvalidSettingError
+from trak_core.errors import InvalidDataError
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 ALLOWED = "a PNG, JPEG, GIF, WebP, BMP or TIFF"
@@ -191,31 +191,16 @@ def _has_more(image: Image.Image) -> bool:
         return True
 
 
-def height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
-    """The height and width that a size stands for.
-
-    Raises:
-        InvalidSettingError: one is less than 1.
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise InvalidSettingError(f"size is {height} x {width} pixels; give 1 or more, such as 64.")
-    return height, width
-
-
-def decode_image(content: Content, size: int | tuple[int, int], channels: int) -> NDArray[np.uint8]:
+def decode_image(content: Content, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
     """The pixels of an image file, grey (1 channel) or red, green and blue (3): uint8 `[height, width, channels]`.
 
-    It stands upright; of several pictures it is the first; transparent parts are white. To reach `size` it is scaled
-    with its proportions, and what stands over on its longer side is cut off at both ends.
+    It stands upright; of several pictures it is the first; transparent parts are white. To reach `size` (height and
+    width) it is scaled with its proportions, and what stands over on its longer side is cut off at both ends.
 
     Raises:
         ImageFileError: the file cannot be read; the text is a clause, without the name of the file.
-        InvalidSettingError: `size` or `channels` cannot be.
     """
-    height, width = height_and_width(size)
-    if channels not in (1, 3):
-        raise InvalidSettingError(f"channels is {channels}; give 1 for grey or 3 for colours.")
+    height, width = size
     with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
         if _can_shrink(image):
             # Twice what is needed keeps edges sharp.
