@@ -1,7 +1,5 @@
 """The kernels of a build against dense oracles, and a build that works with projected gradients."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from tests.tiny import QUICK, SETTINGS, TINY
 from trak_core.engine import build_run, kernels, measure_run
 from trak_core.engine.kernels import kernel_proj_dim
 from trak_core.errors import NotInRunError
-from trak_core.gradients import representations
+from trak_core.gradients import forward, representations
 from trak_core.methods import (
     CheckpointKernel,
     Examples,
@@ -153,7 +151,7 @@ def test_batches_change_nothing_that_is_computed(trained, monkeypatch):
     seen = representations(ensemble.architecture, ensemble.state_dict(0), inputs)
     monkeypatch.setattr(gradient_rows, "NUMBERS_AT_ONCE", 1)
     monkeypatch.setattr("trak_core.training.ensemble.NUMBERS_AT_ONCE", 64 * 7)
-    monkeypatch.setattr(sys.modules["trak_core.gradients.representations"], "BATCH", 11)
+    monkeypatch.setattr(forward, "REPRESENTED", 11)
     assert len(list(rows_of(trained, whole.feature_map))) == 2
     torch.testing.assert_close(whole.read(rows_of(trained, whole.feature_map)), rows)
     torch.testing.assert_close(ensemble.outputs(subject.task, inputs), logits)

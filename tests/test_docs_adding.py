@@ -56,7 +56,17 @@ def test_the_task_has_the_weight_that_its_loss_gives(names: dict[str, Any]):
     torch.testing.assert_close(task.loss(outputs, target), expected)
     assert_q_is_what_the_loss_says(task, outputs, target, expected)
     task.check(outputs, target)
-    assert task.correct(outputs, target).tolist() == [True, False, False, True, True, True, False, True, True]
+    assert task.agrees(task.answer(outputs), target).tolist() == [
+        True,
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
     with pytest.raises(LabelError, match="example 12 has the label 3"):
         task.check(outputs, torch.tensor([0, 1, 3]), start=10)
 

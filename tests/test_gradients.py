@@ -35,7 +35,6 @@ from trak_core.gradients import (
     BatchGradients,
     GradientComputer,
     Inputs,
-    PackedRows,
     TableRows,
     find_layers,
     form,
@@ -43,6 +42,7 @@ from trak_core.gradients import (
     representations,
     take,
 )
+from trak_core.projection import WholeMap
 from trak_core.tasks import Classification, Regression
 
 TASK = Classification()
@@ -315,14 +315,14 @@ def test_mixed_precision_ends_at_the_gradients(way: str):
         assert error < 0.1
 
 
-def packed_case() -> tuple[PackedRows, list[BatchGradients]]:
+def packed_case() -> tuple[WholeMap, list[BatchGradients]]:
     """Gradients of N train and N - 2 test examples: layers with one and with many outer products, and norms."""
     model, inputs, targets = made(inplace, images)
     computer = computer_of(model, inputs, targets)
     batches = [
         computer.compute(model.state_dict(), take(inputs, part), targets[part]) for part in (slice(N), slice(2, N))
     ]
-    return PackedRows(tuple(computer.layers), computer.factored), batches
+    return WholeMap(computer.layers, computer.factored), batches
 
 
 def whole(gradients: BatchGradients) -> Tensor:
@@ -331,7 +331,7 @@ def whole(gradients: BatchGradients) -> Tensor:
 
 def test_packed_rows_are_shorter_and_keep_all_inner_products_and_norms():
     packed, (train, test) = packed_case()
-    rows, test_rows = packed.pack(train.layers), packed.pack(test.layers)
+    rows, test_rows = packed.rows(train.layers)[0], packed.rows(test.layers)[0]
     assert packed.factored == {"2.0", "3"}
     assert rows.shape == (N, packed.width)
     assert packed.width == n_parameters(packed.layers) - (5 * 49 + 3 * 6) + (5 + 49 + 3 + 6)
@@ -341,11 +341,11 @@ def test_packed_rows_are_shorter_and_keep_all_inner_products_and_norms():
 
 def test_packed_rows_unpack_to_the_same_gradients():
     packed, (train, _) = packed_case()
-    rows = packed.pack(train.layers)
+    rows = packed.rows(train.layers)[0]
     unpacked = packed.unpack(rows)
     for each, original in zip(unpacked, train.layers, strict=True):
         torch.testing.assert_close(form(each), form(original), **TOLERANCE)
-    assert torch.equal(packed.pack(unpacked), rows)
+    assert torch.equal(packed.rows(unpacked)[0], rows)
 
 
 def test_a_factored_layer_that_runs_at_several_positions_later_is_refused():
@@ -353,7 +353,7 @@ def test_a_factored_layer_that_runs_at_several_positions_later_is_refused():
     computer = computer_of(model, inputs, targets)
     later = computer.compute(model.state_dict(), inputs[:, None].expand(-1, 2, -1), targets)
     with pytest.raises(InvalidModelError, match="'fc' ran once for each example at first"):
-        PackedRows(tuple(computer.layers), computer.factored).pack(later.layers)
+        WholeMap(computer.layers, computer.factored).rows(later.layers)
 
 
 def test_rows_that_were_looked_up_hold_the_whole_gradient_of_a_table():

@@ -247,7 +247,7 @@ def test_an_incomplete_task_is_refused_with_what_it_lacks(tasks: dict[str, Task]
 def test_a_task_of_two_functions_has_an_answer_to_everything_else():
     outputs, target = torch.randn(4, 1), torch.ones(4)
     task = Signed()
-    assert task.answer(outputs) is None and task.correct(outputs, target) is None
+    assert task.answer(outputs) is None
     assert task.targets(outputs, target) is None and task.target_names(["a"]) == []
     assert task.query is task and task.prepare(lambda inputs: inputs) is task
     assert not (task.has_loss or task.has_classes or task.is_quadratic)
@@ -295,7 +295,6 @@ def test_the_answer_of_classification_is_the_most_probable_class():
     assert torch.equal(answer.value, p.argmax(1)) and torch.equal(answer.probabilities, p)
     torch.testing.assert_close(answer.confidence, p.max(1).values)
     torch.testing.assert_close(answer.probability_of(target), p[torch.arange(7), target])
-    assert torch.equal(CLASSIFICATION.correct(outputs, target), p.argmax(1) == target)
 
 
 def test_several_models_answer_with_their_mean_probabilities():
@@ -311,7 +310,7 @@ def test_the_answer_of_regression_is_its_prediction_which_is_neither_right_nor_w
     outputs, target = predictions()
     answer = REGRESSION.answer(outputs.reshape(shape))
     assert torch.equal(answer.value, outputs) and answer.probability_of(target) is None
-    assert REGRESSION.correct(outputs.reshape(shape), target) is None
+    assert REGRESSION.agrees(answer, target) is None
     both = Answer.mean([answer, Answer(answer.value + 2)])
     torch.testing.assert_close(both.value, outputs + 1)
     assert both.confidence is None

@@ -15,10 +15,10 @@ from trak_core.engine.options import Options
 from trak_core.engine.plan import plan_for_method
 from trak_core.engine.scoring import own_errors
 from trak_core.errors import InvalidDataError, NeedNotMetError, NonFiniteGradientError, OutOfMemoryError
-from trak_core.gradients import Layer, PackedRows, n_parameters
+from trak_core.gradients import Layer, n_parameters
 from trak_core.inputs import leaves, take
 from trak_core.methods import Examples, GradientSettings, Method, MethodContext, Scores
-from trak_core.projection import SjltProjection, SketchMap
+from trak_core.projection import SjltProjection, SketchMap, WholeMap
 from trak_core.seeds import derive_seed
 from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Task
@@ -210,7 +210,7 @@ class FittedExamples(Fitted):
         """Refuses gradients that do not fit into memory, before they are computed."""
         info, budget, n_all = self._method.info, self.options.memory_budget, len(self.checkpoints)
         n_checkpoints, flat = min(n_all, info.max_checkpoints or n_all), n_parameters(self.layers)
-        packed = PackedRows(tuple(self.layers), self._computer.factored).width
+        packed = WholeMap(self.layers, self._computer.factored).width
         numbers = {
             "nothing": 0,
             "packed": (self.n_train + n_test) * n_checkpoints * packed,

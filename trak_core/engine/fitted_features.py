@@ -277,7 +277,7 @@ class FittedFeatures(Fitted):
         if isinstance(feature_map, WholeMap):
             seed = derive_seed(self.options.seed, "live projection", checkpoint_id)
             sketch = SketchMap(self.layers, SjltProjection(proj_dim, seed))
-            parts = (sketch.rows(feature_map.packed.unpack(part))[0] for part in torch.split(computed.rows, 64))
+            parts = (sketch.rows(feature_map.unpack(part))[0] for part in torch.split(computed.rows, 64))
             computed = replace(computed, rows=torch.cat(list(parts)))
         return computed
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from trak_core.engine.options import Options
 from trak_core.errors import AttributionWarning, OutOfMemoryError
-from trak_core.gradients import GradientComputer, GradientPath, Layer, PackedRows, n_parameters
-from trak_core.projection import ProjectionKind
+from trak_core.gradients import GradientComputer, GradientPath, Layer, n_parameters
+from trak_core.projection import ProjectionKind, WholeMap
 from trak_core.store.schema import MAX_ARRAY
 
 EXACT_LIMIT = 5000
@@ -150,7 +150,7 @@ def _projection(
         return "sjlt", usual, "the number of train examples is not known beforehand"
     if n_train > EXACT_LIMIT:
         return "sjlt", usual, f"more than {EXACT_LIMIT:,} train examples"
-    width = PackedRows(tuple(computer.layers), computer.factored).width
+    width = WholeMap(computer.layers, computer.factored).width
     taken = options.dtype.itemsize * n_train * (3 * n_train + width)
     if width > MAX_ARRAY or taken > options.memory_budget:
         return "sjlt", usual, f"whole gradients of {width:,} numbers are too long to keep"

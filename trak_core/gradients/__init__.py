@@ -11,7 +11,6 @@ from trak_core.gradients.layer_gradients import (
     form,
 )
 from trak_core.gradients.layers import Layer, find_layers, is_matrix, n_parameters
-from trak_core.gradients.packed import PackedRows
 from trak_core.inputs import count, take, to_device
 from trak_core.tasks import Inputs, prepared
 
@@ -24,7 +23,6 @@ __all__ = [
     "Layer",
     "LayerGradients",
     "OuterProducts",
-    "PackedRows",
     "Precision",
     "StateDict",
     "SummedGradients",

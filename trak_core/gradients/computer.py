@@ -71,10 +71,7 @@ class GradientComputer:
     """
 
     def __init__(self, model: nn.Module, task: Task, layers: list[Layer], precision: Precision = "float32") -> None:
-        self.model = model.eval()
-        self.task = task
-        self.layers = layers
-        self.precision = precision
+        self.model, self.task, self.layers, self.precision = model.eval(), task, layers, precision
         self.dtype = torch.float64 if precision == "float64" else torch.float32
         self.path: GradientPath | None = None
         self.reason = ""

@@ -70,14 +70,9 @@ def has_formula(module: nn.Module, leaves: Sequence[str]) -> bool:
 def module_gradients(
     module: nn.Module, layer: Layer, runs: Sequence[ModuleRun], n: int, weights: StateDict
 ) -> LayerGradients:
-    """Gradients of n examples with respect to the parameters of one module.
+    """Gradients of n examples with respect to the parameters of one module, from its runs in one forward pass.
 
-    Args:
-        module: it holds the weights at which gradients are taken.
-        layer: its parameters.
-        runs: of one forward pass, at least one.
-        n: number of examples.
-        weights: parameters and buffers of the whole model by name.
+    The module holds the weights at which gradients are taken; `weights` are those of the whole model, by name.
 
     Raises:
         UnhookableError: the module's gradient cannot be told from its runs.
@@ -129,13 +124,8 @@ def _convolution(
             return rows
         return rows.reshape(n, -1, *rows.shape[1:]).transpose(1, 2).flatten(2, 3)
 
-    deltas = _joined(
-        [
-            by_example(run.delta.reshape(len(run.delta), groups, module.out_channels // groups, -1).transpose(2, 3))
-            for run in runs
-        ],
-        dim=2,
-    )
+    grouped = [run.delta.reshape(len(run.delta), groups, module.out_channels // groups, -1) for run in runs]
+    deltas = _joined([by_example(delta.transpose(2, 3)) for delta in grouped], dim=2)
     inputs = [run.inputs.to(deltas.dtype) for run in runs]
 
     def make_inputs() -> Tensor:

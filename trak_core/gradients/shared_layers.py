@@ -27,16 +27,13 @@ MARK = "_trak_batch"
 class SharedLayers(TorchFunctionMode):
     """Follows one forward pass and knows which tensors belong to the batch: all that was made of the model's inputs.
 
-    Args:
-        n: number of examples.
-        start: a tensor that layers add to their output so that the graph begins there; it belongs to nothing.
+    `start` is a tensor that layers add to their output so that the graph begins there; it belongs to nothing.
     """
 
     def __init__(self, n: int, start: Tensor) -> None:
         super().__init__()
         self.meetings: list[tuple[Tensor, Tensor]] = []
-        self._n = n
-        self._start = start
+        self._n, self._start = n, start
         self._batch = object()  # marks the tensors of this forward pass alone
         self._has_begun = False
 
@@ -98,11 +95,9 @@ class SharedLayers(TorchFunctionMode):
         return value
 
     def gradients(self, edges: Sequence[GradientEdge], rows: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-        """Gradients of each example `[n, *shape of the output]` at the outputs of layers that ran once for all.
+        """Gradients of each example `[n, *shape of the output]` at the edges, outputs of layers that ran once for all.
 
-        Args:
-            edges: where these outputs lie in the graph.
-            rows: gradients at the rows of each of `meetings`, None where the output did not depend on them.
+        `rows` are the gradients at the rows of each of `meetings`, None where the output did not depend on them.
         """
         met = [(value, row) for (value, _), row in zip(self.meetings, rows, strict=True) if row is not None]
         if not edges or not met:

@@ -101,12 +101,8 @@ def lasso(masks: Tensor, outcomes: Tensor, shares: Sequence[float], n_steps: int
     """Lasso coefficients `[n_test, n_train]` for each share, from the strongest penalty on.
 
     Accelerated proximal gradients (Beck, Teboulle 2009) for all test examples at once, each started from the last.
-
-    Args:
-        masks: centred `[n_subsets, n_train]`.
-        outcomes: centred `[n_subsets, n_test]`.
-        shares: penalties relative to the one that leaves nothing, falling; each test example has its own.
-        n_steps: at each penalty.
+    Masks and outcomes are centred. The shares, which fall, are relative to the penalty that leaves nothing, of which
+    each test example has its own.
     """
     n = len(masks)
     correlations = outcomes.T @ masks / n  # [n_test, n_train]

@@ -37,16 +37,7 @@ class GradientSettings:
 
 
 class GradientRows:
-    """Gradients of the model output.
-
-    Args:
-        architecture: of the models.
-        task: what a prediction is.
-        weights: of one model, at which the way to compute gradients is chosen.
-        inputs: some examples, on which it is chosen.
-        targets: what is asked about them `[n, ...]`.
-        settings: how gradients are computed.
-    """
+    """Gradients of the model output, by the way that is right at the weights of one model and on some examples."""
 
     def __init__(
         self,
@@ -79,13 +70,7 @@ class GradientRows:
     ) -> tuple["GradientRows", "GradientRows"]:
         """Gradients of train and of test examples, one object twice where the task has one side only.
 
-        Args:
-            architecture: of the models.
-            task: what a prediction is.
-            weights: of one model.
-            train: inputs and targets of some train examples.
-            test: inputs and targets of some test examples.
-            settings: how gradients are computed.
+        `train` and `test` are inputs and targets of some examples, on which the way to compute gradients is chosen.
         """
         train_side = cls(architecture, task, weights, *train, settings)
         if task.query is task:
@@ -119,7 +104,7 @@ class GradientRows:
 
     def squared_norms(self, packed: Tensor) -> Tensor:
         """Squared norms `[n]` of the gradients that packed rows stand for."""
-        return self.whole_map.packed.squared_norms(packed)
+        return self.whole_map.squared_norms(packed)
 
     def blocks(self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap) -> Iterator[Tensor]:
         """Features batch by batch, `[n_batch, width]` each."""

@@ -221,12 +221,9 @@ class SolvedKernel:
 
 
 class Kernels:
-    """The kernels of all checkpoints, made when they are needed and kept as long as the budget has room for them.
+    """The kernels of all `n` checkpoints, each made when it is needed.
 
-    Args:
-        make: the kernel of a checkpoint, by number.
-        n: of checkpoints.
-        budget: bytes that kept kernels and their factors may take, beside one that is in use.
+    They are kept as long as they and their factors take no more bytes than the budget, beside one that is in use.
     """
 
     def __init__(self, make: Callable[[int], CheckpointKernel], n: int, budget: int = 0) -> None:

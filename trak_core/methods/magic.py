@@ -54,12 +54,7 @@ def magic(context: MethodContext) -> ScoreMatrix:
 
 
 class _Replay:
-    """The training run again, one model.
-
-    Args:
-        context: supplies the architecture, the task and the train examples.
-        log: of the run.
-    """
+    """The training run of a log again, one model."""
 
     def __init__(self, context: MethodContext, log: TrainingLog) -> None:
         task, architecture = context.task, context.architecture
@@ -78,9 +73,8 @@ class _Replay:
     def gradient(self, step: int, parameters: StateDict) -> tuple[StateDict, Tensor]:
         """Gradient of the mean loss of the batch of a step, and the losses of its examples `[batch_size]`."""
         batch = self.batches[step]
-        return self._gradient(  # type: ignore[no-any-return]
-            parameters, take(self._train.inputs, batch), self._train.targets[batch]
-        )
+        inputs, targets = take(self._train.inputs, batch), self._train.targets[batch]
+        return self._gradient(parameters, inputs, targets)  # type: ignore[no-any-return]
 
     def backwards(self) -> Iterator[tuple[int, StateDict]]:
         """Every step with the weights before it, from the last to the first."""
@@ -98,9 +92,8 @@ class _Replay:
             # New tensors, because those of before are kept.
             parameters = {name: value.clone() for name, value in parameters.items()}
             velocities = {name: value.clone() for name, value in velocities.items()}
-            sgd_step(
-                parameters, velocities, gradients, self.log.schedule.learning_rate(step), self.log.schedule.settings
-            )
+            schedule = self.log.schedule
+            sgd_step(parameters, velocities, gradients, schedule.learning_rate(step), schedule.settings)
         if recorded is not None:
             _check_replay(parameters, recorded)
         while kept:
@@ -125,10 +118,7 @@ def _check_replay(parameters: StateDict, recorded: Moment) -> None:
 def magic_scores(context: MethodContext, log: TrainingLog, queries: Examples | None = None) -> Tensor:
     """Derivatives `[n_queries, n_train]` of the model output in the weights of the train examples, for one run.
 
-    Args:
-        context: supplies the model, the task and the train examples.
-        log: of the run.
-        queries: what is asked about; the test examples by default.
+    By default the test examples are asked about.
 
     Raises:
         RunMismatchError: the run cannot be replayed.

@@ -35,12 +35,7 @@ THRESHOLDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
 class _Models:
-    """The models that are averaged over: the checkpoints, or masked versions of each.
-
-    Args:
-        context: with the checkpoints.
-        n_versions: of each checkpoint; 0 for the checkpoint itself.
-    """
+    """The models that are averaged over: the checkpoints, or `n_versions` masked versions of each."""
 
     def __init__(self, context: MethodContext, n_versions: int = 0) -> None:
         self._context, self._n_versions = context, n_versions
@@ -100,10 +95,7 @@ def fit_targets(
 ) -> tuple[TrakScores, Tensor]:
     """Scores of the test examples, and plain ones `[n_further, n_train]` of further questions, in one pass.
 
-    Args:
-        context: as for the method.
-        further: more questions, about the same or other examples; their scores come without standard errors.
-        on_checkpoint: called after every checkpoint.
+    Further questions may be about the same examples or others; their scores come without standard errors.
     """
     models = _Models(context)
     q = models.q()

@@ -24,11 +24,7 @@ Rows = Callable[[int], Iterable[Tensor]]
 
 
 class Average:
-    """The mean of tensors that come one after the other, and how far they are apart (Welford 1962).
-
-    Args:
-        spread: whether `standard_error` will be asked for.
-    """
+    """The mean of tensors that come one after the other, and with `spread` its standard error (Welford 1962)."""
 
     def __init__(self, spread: bool = False) -> None:
         self.n = 0
@@ -149,7 +145,7 @@ def average_trak(
     a_checkpoint: int = 1,
     on_checkpoint: Callable[[], None] = lambda: None,
 ) -> tuple[TrakScores, Tensor]:
-    """Scores with all that is known of them, and plain scores of further questions.
+    """Scores with all that is known of them, and plain scores `[n_further, n_train]` of further questions.
 
     Args:
         kernels: of the models.
@@ -159,9 +155,6 @@ def average_trak(
         n_test: number of test examples.
         a_checkpoint: models that stand for one checkpoint; they are no independent ones, so their mean counts as one.
         on_checkpoint: called after every model.
-
-    Returns:
-        The scores of the test examples, and those of the further questions `[n_further, n_train]`.
     """
     found, further, leverages, part = Average(spread=True), Average(), Average(), Average()
     fewer: dict[int, TrakScores] = {}

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trak_core.errors import InvalidSettingError
-from trak_core.gradients import Layer, LayerGradients, PackedRows, TableRows
+from trak_core.errors import InvalidModelError, InvalidSettingError
+from trak_core.gradients import ExplicitGradients, Layer, LayerGradients, OuterProducts, TableRows, form
 from trak_core.projection.kronecker import KroneckerProjection
 from trak_core.projection.projection import BlockProjection
 from trak_core.projection.rademacher import RademacherProjection
@@ -48,26 +48,79 @@ class FeatureMap(ABC):
 
 
 class WholeMap(FeatureMap):
-    """Kind "none": gradients as they are, those of the layers named `factored` as factors."""
+    """Kind "none": whole gradients, those of the layers named `factored` as factors, which is shorter.
+
+    The gradient of a Linear layer for one example is an outer product `delta (a, 1)^T`, and the inner product of two of
+    them is `(delta . delta') ((a, 1) . (a', 1))`. Keeping delta and (a, 1) instead of the product makes rows shorter
+    (5,452 numbers instead of 38,282 for the digits network with two convolutions) and inner products cheaper, and loses
+    nothing.
+    """
 
     is_linear = False
 
     def __init__(self, layers: Sequence[Layer], factored: frozenset[str]) -> None:
-        self.packed = PackedRows(tuple(layers), factored)
+        self.layers = layers
+        self.factored = factored
 
     @property
     def width(self) -> int:
-        """Length of a row."""
-        return self.packed.width
+        """As in `FeatureMap`."""
+        return sum(self._width(layer) for layer in self.layers)
 
     def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:
         """As in `FeatureMap`."""
-        rows = self.packed.pack(gradients)
-        return rows, self.packed.squared_norms(rows)
+        parts = []
+        for each in gradients:
+            if each.layer.name not in self.factored:
+                parts.append(each.values if isinstance(each, ExplicitGradients) else form(each).T)
+            elif isinstance(each, OuterProducts) and each.is_single:
+                parts += [each.deltas[:, 0, 0], each.activations()[:, 0, 0]]
+            else:
+                raise InvalidModelError(
+                    f"layer {each.layer.name!r} ran once for each example at first and now runs otherwise; use "
+                    "gradients='functional'."
+                )
+        rows = torch.cat(parts, dim=1)
+        return rows, self.squared_norms(rows)
+
+    def unpack(self, rows: Tensor) -> list[LayerGradients]:
+        """Gradients of the examples of rows `[n, width]`."""
+        gradients: list[LayerGradients] = []
+        for layer, part in zip(self.layers, self._parts(rows), strict=True):
+            if layer.name in self.factored:
+                deltas, inputs = part[:, : layer.n_rows], part[:, layer.n_rows : part.shape[1] - layer.has_bias]
+                give = inputs[:, None, None].contiguous
+                gradients.append(OuterProducts(layer, deltas[:, None, None], give, True))
+            else:
+                gradients.append(ExplicitGradients(layer, part))
+        return gradients
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """As in `FeatureMap`."""
-        return self.packed.inner_products(left, right)
+        total = left.new_zeros(len(left), len(right))
+        for layer, one, other in zip(self.layers, self._parts(left), self._parts(right), strict=True):
+            if layer.name in self.factored:
+                at = layer.n_rows
+                total.addcmul_(one[:, :at] @ other[:, :at].T, one[:, at:] @ other[:, at:].T)
+            else:
+                total.addmm_(one, other.T)
+        return total
+
+    def squared_norms(self, rows: Tensor) -> Tensor:
+        """Squared norms `[n]` of the gradients that rows stand for."""
+        total = rows.new_zeros(len(rows))
+        for layer, part in zip(self.layers, self._parts(rows), strict=True):
+            if layer.name in self.factored:
+                total.addcmul_((part[:, : layer.n_rows] ** 2).sum(1), (part[:, layer.n_rows :] ** 2).sum(1))
+            else:
+                total += (part**2).sum(1)
+        return total
+
+    def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(rows, [self._width(layer) for layer in self.layers], dim=1)
+
+    def _width(self, layer: Layer) -> int:
+        return layer.n_rows + layer.n_columns if layer.name in self.factored else layer.size
 
 
 class SketchMap(FeatureMap):
@@ -81,7 +134,7 @@ class SketchMap(FeatureMap):
 
     @property
     def width(self) -> int:
-        """Length of a row."""
+        """As in `FeatureMap`."""
         return self.projection.proj_dim
 
     def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:
@@ -135,7 +188,7 @@ class KroneckerMap(FeatureMap):
 
     @property
     def width(self) -> int:
-        """Length of a row."""
+        """As in `FeatureMap`."""
         return sum(each.width for each in self.projections.values()) + (self.sketch.width if self.sketch else 0)
 
     def rows(self, gradients: Sequence[LayerGradients]) -> tuple[Tensor, Tensor]:

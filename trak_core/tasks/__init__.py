@@ -7,8 +7,7 @@ from trak_core.tasks.custom import CustomTask
 from trak_core.tasks.outputs import Inputs, Model, at_weights, call, read_logits
 from trak_core.tasks.registry import TASKS, find_task, label_task, register_task
 from trak_core.tasks.regression import Regression
-from trak_core.tasks.targets import Targets
-from trak_core.tasks.task import Task, prepared
+from trak_core.tasks.task import Targets, Task, prepared
 
 __all__ = [
     "TASKS",

@@ -39,7 +39,7 @@ class Classification(Task):
 
         Written with masks rather than indexing, so that it can be traced by `torch.func.vmap`.
         """
-        is_target = torch.arange(outputs.shape[-1], device=outputs.device) == target[..., None]
+        is_target = _is_target(outputs, target)
         others = outputs.masked_fill(is_target, -torch.inf)
         return (outputs * is_target).sum(-1) - others.logsumexp(-1)
 
@@ -49,7 +49,7 @@ class Classification(Task):
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy in nats `[...]`, one value an example."""
-        return outputs.logsumexp(-1) - self._pick(outputs, target)
+        return outputs.logsumexp(-1) - (outputs * _is_target(outputs, target)).sum(-1)
 
     def answer(self, outputs: Tensor) -> Answer:
         """The most probable class, with the probabilities of all."""
@@ -123,7 +123,6 @@ class Classification(Task):
                 f"{n_classes} logits, so labels run from 0 to {n_classes - 1}. Number the classes from 0."
             )
 
-    @staticmethod
-    def _pick(outputs: Tensor, target: Tensor) -> Tensor:
-        is_label = torch.arange(outputs.shape[-1], device=outputs.device) == target[..., None]
-        return (outputs * is_label).sum(-1)
+
+def _is_target(outputs: Tensor, target: Tensor) -> Tensor:
+    return torch.arange(outputs.shape[-1], device=outputs.device) == target[..., None]

@@ -40,8 +40,8 @@ def draw_parts(shares: Tensor, draws: int | None, uniform: Tensor | None) -> Ite
     Args:
         shares: `scale^2` of every part of each example `[n, n_parts]`, 0 or more.
         draws: how many parts to draw; None gives every part.
-        uniform: random numbers from 0 to 1 `[n]` that decide; further draws are spread evenly after the first, so that
-            they see different parts. Needed where `draws` is given.
+        uniform: random numbers from 0 to 1 `[n]` that decide on draws; further ones are spread evenly after the first,
+            so that they see different parts.
     """
     n, n_parts = shares.shape
     if draws is None:
@@ -59,10 +59,8 @@ def draw_parts(shares: Tensor, draws: int | None, uniform: Tensor | None) -> Ite
 def spectrum(task: "Task", outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of the Hessian of the loss of each of n examples in its outputs, in float64.
 
-    Directions in which the loss curves downwards get the value 0: without them the matrix has no negative part.
-
-    Returns:
-        Values `[n, n_outputs]`, and vectors `[n, n_outputs, n_outputs]`, one a column.
+    Directions in which the loss curves downwards get the value 0: without them the matrix has no negative part. Values
+    are `[n, n_outputs]`, vectors `[n, n_outputs, n_outputs]`, one a column.
     """
 
     def loss(one: Tensor, of: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trak_core.tasks.answer import Answer
 from trak_core.tasks.outputs import Inputs, Model
-from trak_core.tasks.task import Task, check_one_number_each
+from trak_core.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,6 @@ class CustomTask(Task):
             return super().outputs_of(model, inputs)
         return self.outputs_function(model, inputs)
 
-    def check(self, outputs: Tensor, target: Tensor, start: int = 0) -> None:
-        """Refuses functions that do not give one number for each example.
-
-        Raises:
-            InvalidSettingError: a function gives another shape than `[n]`.
-        """
+    def _functions(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         functions = {"output_function": self.output_function, "weight_function": self.weight_function}
-        if self.loss_function is not None:
-            functions["loss_function"] = self.loss_function
-        check_one_number_each(self.name, functions, outputs, target)
+        return functions if self.loss_function is None else functions | {"loss_function": self.loss_function}

@@ -26,15 +26,15 @@ class Regression(Task):
 
     def model_output(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Predictions `[...]`; the targets play no part."""
-        return self._predictions(outputs, target)
+        return outputs.reshape(target.shape)
 
     def out_to_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Residuals `[...]`: target less prediction."""
-        return target - self._predictions(outputs, target)
+        return target - outputs.reshape(target.shape)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Half the squared error `[...]`, one value an example."""
-        return (self._predictions(outputs, target) - target) ** 2 / 2
+        return (outputs.reshape(target.shape) - target) ** 2 / 2
 
     def answer(self, outputs: Tensor) -> Answer:
         """The prediction."""
@@ -67,7 +67,3 @@ class Regression(Task):
                 f"targets of shape {tuple(target.shape)}, finite: {bool(target.isfinite().all())}; regression takes "
                 "one finite number for each example."
             )
-
-    @staticmethod
-    def _predictions(outputs: Tensor, target: Tensor) -> Tensor:
-        return outputs.reshape(target.shape)

@@ -77,11 +77,6 @@ class Task(ABC):
         """Whether an answer is right, bool `[..., n]`; None where that means nothing."""
         return answer.value == target if self.has_classes else None
 
-    def correct(self, outputs: Tensor, target: Tensor) -> Tensor | None:
-        """Whether the model's answer is right, bool `[n]`; None where that means nothing."""
-        answer = self.answer(outputs)
-        return None if answer is None else self.agrees(answer, target)
-
     def targets(self, outputs: Tensor, target: Tensor) -> Tensor | None:
         """Every target that each example can be asked about `[n, n_targets, ...]`; None where only its own can be."""
         return None
@@ -133,9 +128,17 @@ class Task(ABC):
         Raises:
             InvalidSettingError: the task gives something else than one number for each example.
         """
-        check_one_number_each(
-            self.name, {"model_output": self.model_output, "out_to_loss": self.out_to_loss}, outputs, target
-        )
+        for what, function in self._functions().items():
+            given, n = function(outputs, target), len(target)
+            if (shape := getattr(given, "shape", None)) != (n,):
+                got = type(given).__name__ if shape is None else f"tensor of shape {tuple(shape)}"
+                raise InvalidSettingError(
+                    f"{what} of task {self.name!r} gives a {got} for {n} examples; it must give one number each, [{n}]."
+                )
+
+    def _functions(self) -> Mapping[str, Callable[[Tensor, Tensor], Any]]:
+        """What has to give one number for each example, by the name that people know it by."""
+        return {"model_output": self.model_output, "out_to_loss": self.out_to_loss}
 
     # --- the curvature of the loss ------------------------------------------------------------------------
 
@@ -207,25 +210,34 @@ class _Along(Task):
         return self.inner.outputs_of(model, inputs)
 
 
-def check_one_number_each(
-    task: str, functions: Mapping[str, Callable[[Tensor, Tensor], Tensor]], outputs: Tensor, target: Tensor
-) -> None:
-    """Refuses functions that do not give one number for each example.
+@dataclass(frozen=True)
+class Targets:
+    """All that can be asked about n examples, each target once."""
 
-    Args:
-        task: name of the task, for the message.
-        functions: of outputs and targets, by name.
-        outputs: `[n, ...]`.
-        target: `[n, ...]`.
+    every: Tensor  # the default target of each example and all further ones, each once `[n, n_targets, ...]`
+    default: Tensor  # place of the default target among them, int64 `[n]`
+    # number of the target in the first place. Target 0 is the default one and further ones are numbered from 1, so it
+    # is 1 where the default target is one of them and has no place of its own.
+    first: int
 
-    Raises:
-        InvalidSettingError: a function gives another shape than `[n]`.
-    """
-    n = len(target)
-    for what, function in functions.items():
-        given = function(outputs, target)
-        if (shape := getattr(given, "shape", None)) != (n,):
-            got = type(given).__name__ if shape is None else f"tensor of shape {tuple(shape)}"
-            raise InvalidSettingError(
-                f"{what} of task {task!r} gives a {got} for {n} examples; it must give one number each, [{n}]."
-            )
+    @classmethod
+    def of(cls, task: Task, outputs: Tensor, target: Tensor) -> "Targets":
+        """The targets that a task gives for outputs `[n, ...]` of a model and default targets `[n, ...]`."""
+        further = task.targets(outputs, target)
+        alone = torch.zeros(len(target), dtype=torch.int64, device=target.device)
+        if further is None:
+            return cls(target[:, None], alone, 0)
+        is_default = (further == target[:, None]).reshape(*further.shape[:2], -1).all(-1)
+        if bool(is_default.any(1).all()):
+            return cls(further, is_default.int().argmax(1), 1)
+        return cls(torch.cat([target[:, None], further], dim=1), alone, 0)
+
+    @property
+    def has_further(self) -> bool:
+        """Whether there is anything to ask besides the default target."""
+        return self.every.shape[1] > 1
+
+    @property
+    def is_default(self) -> Tensor:
+        """Which place is that of the default target, bool `[n, n_targets]`."""
+        return torch.arange(self.every.shape[1], device=self.default.device) == self.default[:, None]
