@@ -144,9 +144,6 @@ def _has_members(folder: Path, collection: Collection) -> bool:
     return bool(paths) and all(path.is_file() and path.stat().st_size == n_bytes for path, n_bytes in paths.items())
 
 
-# --- fetching ---------------------------------------------------------------------------------------------------
-
-
 def _fetch_all(collection: Collection, folder: Path, base: str, on_progress: Callable[[int, int], object]) -> None:
     n_before, n_bytes = 0, sum(file.n_bytes for file in collection.files)
 
@@ -259,9 +256,6 @@ def _not_expected(file: RemoteFile, base: str) -> DownloadError:
         f"{base}{file.name} is not the file expected ({file.n_bytes:,} bytes, SHA-256 {file.sha256[:12]}...) and is "
         "not used; name a mirror that has it."
     )
-
-
-# --- unpacking and the disk -------------------------------------------------------------------------------------
 
 
 def _unpack(archive: Path, folder: Path, members: Mapping[str, int]) -> None:

@@ -70,9 +70,6 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.casefold() in CLUTTER
 
 
-# --- folders ----------------------------------------------------------------------------------------------------
-
-
 def _list_folder(root: Path) -> Iterator[Example | Skipped]:
     inside = root.resolve()
     waiting = [(root, "")]
@@ -104,9 +101,6 @@ def _why_not_followed(link: Path, inside: Path) -> str | None:
     if not target.is_relative_to(inside):
         return "this link leads out of the folder"
     return "this link leads to a folder, whose files are read where they lie" if target.is_dir() else None
-
-
-# --- zip files --------------------------------------------------------------------------------------------------
 
 
 @contextmanager

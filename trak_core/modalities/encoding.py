@@ -65,8 +65,8 @@ class Encoding(ABC):
         return [field.name for field in fields(cast("Any", cls))]
 
     def sizes(self) -> dict[str, int]:
-        """The sizes that a model for such inputs has to know, by name."""
-        return {}
+        """The sizes that a model for such inputs has to know, by name: those of `size_names` that it has itself."""
+        return {name: getattr(self, name) for name in self.size_names if hasattr(self, name)}
 
     def description(self) -> tuple[str, str] | None:
         """What is made ready, and how, for people: as ("images as the model takes them", "8 x 8 pixels, grey")."""

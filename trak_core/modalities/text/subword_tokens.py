@@ -45,10 +45,6 @@ class SubwordTokens(Encoding):
     source: str  # the folder, or the name on Hugging Face, of the tokenizer
     length: int  # how many tokens of a text are read
 
-    def sizes(self) -> dict[str, int]:
-        """The length."""
-        return {"length": self.length}
-
     def description(self) -> tuple[str, str]:
         """How much of a text is read, and by which tokenizer."""
         said = f"the first {self.length:,} subword tokens of {Path(self.source).name}"

@@ -40,17 +40,12 @@ class KnownWords(Encoding):
         found = map(words_of, contents)
         return np.array([sum(word in known for word in words) / len(words) if words else 0.0 for words in found])
 
-    def refuse_if_empty(self, n_texts: int, source: str) -> None:
-        """Refuses to know no word at all.
 
-        Raises:
-            EmptyDataError: it is so.
-        """
-        if not self.words:
-            raise EmptyDataError(
-                f"{source}: none of the {n_texts:,} train texts has a word of two letters or more; choose another "
-                "text column."
-            )
+def no_words(n_texts: int, source: str) -> EmptyDataError:
+    """What to say where texts have not one word."""
+    return EmptyDataError(
+        f"{source}: none of the {n_texts:,} train texts has a word of two letters or more; choose another text column."
+    )
 
 
 @dataclass(frozen=True)
@@ -73,12 +68,9 @@ class Vocabulary(KnownWords):
         vectorizer = TfidfVectorizer(max_features=N_WORDS, sublinear_tf=True, token_pattern=WORD_PATTERN)
         try:
             vectorizer.fit(contents)
-        except ValueError:  # not one word
-            learnt = cls((), np.zeros(0, dtype=np.float32))
-        else:
-            learnt = cls(tuple(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32))
-        learnt.refuse_if_empty(len(contents), source)
-        return learnt
+        except ValueError as error:
+            raise no_words(len(contents), source) from error
+        return cls(tuple(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32))
 
     def inputs(self, contents: Sequence[str]) -> NDArray[np.float32]:
         """The tf-idf rows of texts: float32 `[n_texts, n_words]`, each of length 1.

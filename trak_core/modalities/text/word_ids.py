@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError
 from trak_core.inputs import ArrayInputs, leaves
-from trak_core.modalities.text.vocabulary import KnownWords, words_of
+from trak_core.modalities.text.vocabulary import KnownWords, no_words, words_of
 
 PADDING, UNKNOWN = 0, 1
 N_RESERVED = 2
@@ -42,20 +42,16 @@ class WordIds(KnownWords):
             words = words_of(text)
             counts.update(words)
             lengths.append(len(words))
+        if not counts:
+            raise no_words(len(contents), source)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[:N_WORDS]
         length = int(np.clip(np.percentile(lengths, 95, method="higher"), 1, LONGEST))
-        learnt = cls(tuple(kept), length)
-        learnt.refuse_if_empty(len(contents), source)
-        return learnt
+        return cls(tuple(kept), length)
 
     @property
     def n_tokens(self) -> int:
         """Ids that inputs can have."""
         return len(self.words) + N_RESERVED
-
-    def sizes(self) -> dict[str, int]:
-        """The number of ids, and the length."""
-        return {"n_tokens": self.n_tokens, "length": self.length}
 
     def description(self) -> tuple[str, str]:
         """How much of a text is read, and how much of that is known."""
