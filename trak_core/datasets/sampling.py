@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError
-from trak_core.modalities.raw import RawData
+from trak_core.modalities.raw import RawData, RawSplit
 from trak_core.seeds import derive_seed
 
 MAX_TRAIN = 100_000
@@ -34,8 +34,7 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
     notes = list(raw.notes)
     train = raw.train
     if n_train is not None and n_train != len(raw.train):
-        _check("n_train", n_train, raw.train.labels)
-        train = raw.train.take(draw(raw.train.labels, n_train, seed))
+        train = _drawn(raw.train, "n_train", n_train, seed)
         notes.append(f"{n_train:,} of {len(raw.train):,} train examples were drawn, as was asked for.")
     test = raw.test
     most = MAX_SCORES // (len(raw.class_names) * len(train))
@@ -52,18 +51,18 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
             "with --n-test."
         )
     if n_test != len(raw.test):
-        _check("n_test", n_test, raw.test.labels)
-        test = raw.test.take(draw(raw.test.labels, n_test, seed))
+        test = _drawn(raw.test, "n_test", n_test, seed)
         notes.append(f"{n_test:,} of {len(raw.test):,} test examples were drawn, {why}.")
     return replace(raw, train=train, test=test, notes=tuple(notes))
 
 
-def _check(name: str, n: int, labels: NDArray[np.int64]) -> None:
-    n_classes = len(np.unique(labels))
-    if not n_classes <= n <= len(labels):
+def _drawn(split: RawSplit, name: str, n: int, seed: int) -> RawSplit:
+    n_classes = len(np.unique(split.labels))
+    if not n_classes <= n <= len(split):
         raise InvalidSettingError(
-            f"{name}={n:,}; it must be from {n_classes:,}, one for each class, to {len(labels):,}, all that there are."
+            f"{name}={n:,}; it must be from {n_classes:,}, one for each class, to {len(split):,}, all that there are."
         )
+    return split.take(draw(split.labels, n, seed))
 
 
 def draw(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:

@@ -4,6 +4,8 @@ The size is read off the header and checked before a pixel is decoded, so that a
 gigabytes is refused unopened.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,33 +33,31 @@ class GreyPicture:
 
 
 def read_grey(content: bytes) -> GreyPicture:
-    """The picture in a file that somebody gave.
-
-    Raises:
-        InvalidDataError: the file is empty, too large, no image, damaged, or of a kind that is not read.
-    """
-    refuse_drawings(content)
+    """The picture in a file that somebody gave; errors are those of `open_given`."""
     steps: list[str] = []
-    try:
-        with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
-            check_pixels(image, MAX_PIXELS)
-            if (n_frames := int(getattr(image, "n_frames", 1))) > 1:
-                steps.append(f"The file has {n_frames} pictures; this is the first.")
-                image.seek(0)
-            return GreyPicture(_tones(image, steps), tuple(steps))
-    except ImageFileError as error:
-        raise InvalidDataError(f"{error}; {error.advice}.") from error
+    with open_given(content) as image:
+        if (n_frames := int(getattr(image, "n_frames", 1))) > 1:
+            steps.append(f"The file has {n_frames} pictures; this is the first.")
+            image.seek(0)
+        return GreyPicture(_tones(image, steps), tuple(steps))
 
 
-def refuse_drawings(content: bytes) -> None:
-    """Tells a drawing in SVG from a file that is damaged.
+@contextmanager
+def open_given(content: bytes) -> Iterator[Image.Image]:
+    """The image in a file that somebody gave, not decoded yet.
 
     Raises:
-        InvalidDataError: the file is one.
+        InvalidDataError: the file is empty, too large, no image, a drawing, damaged, or of a kind that is not read.
     """
     beginning = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if beginning.startswith((b"<svg", b"<?xml", b"<!doctype svg")):
         raise InvalidDataError("this is an SVG drawing, which is not read; export it as a PNG.")
+    try:
+        with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
+            check_pixels(image, MAX_PIXELS)
+            yield image
+    except ImageFileError as error:
+        raise InvalidDataError(f"{error}; {error.advice}.") from error
 
 
 def _tones(image: Image.Image, steps: list[str]) -> NDArray[np.float32]:

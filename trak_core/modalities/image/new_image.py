@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trak_core.errors import InvalidDataError
 from trak_core.media import Picture
-from trak_core.modalities.image.grey_picture import MAX_BYTES, MAX_PIXELS, refuse_drawings
-from trak_core.modalities.image.image_files import (
-    ImageFileError,
-    check_pixels,
-    decode_image,
-    open_image,
-    quiet_decoders,
-    read_header,
-)
+from trak_core.modalities.image.grey_picture import open_given
+from trak_core.modalities.image.image_files import decode_image, quiet_decoders, read_header
 from trak_core.modalities.image.pixels import Pixels, thumbnail
 from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Upload
 
@@ -48,15 +40,9 @@ def prepare_image(content: bytes, look: Pixels) -> NewInput:
     Raises:
         InvalidDataError: the file is empty, too large, no image, damaged, or of a kind that is not read.
     """
-    refuse_drawings(content)
-    try:
-        with quiet_decoders():
-            with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
-                check_pixels(image, MAX_PIXELS)
-            header = read_header(content)
-            pixels = decode_image(content, (look.height, look.width), look.n_channels)
-    except ImageFileError as error:
-        raise InvalidDataError(f"{error}; {error.advice}.") from error
+    with quiet_decoders(), open_given(content):
+        header = read_header(content)
+        pixels = decode_image(content, (look.height, look.width), look.n_channels)
     steps = []
     if header.has_more:
         steps.append("The file has several pictures; this is the first.")
