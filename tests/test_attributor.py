@@ -66,8 +66,8 @@ def test_projected_scores_equal_a_dense_solve_over_their_features(projection, pr
     fitted = attributor.fitted
     train = [fitted.store.rows(i, 0) for i in range(2)]
     block = next(read_data(TEST, "test").blocks(100))
-    test = [fitted.features(i, block, TEST[1]).rows.numpy() for i in range(2)]
-    expected = primal_trak(train, test, fitted.mean_q(), 0.7)
+    test = [fitted.features(i, fitted.maps[i], block, TEST[1]).rows.numpy() for i in range(2)]
+    expected = primal_trak(train, test, fitted.q.numpy(), 0.7)
     assert distance(attributor.score(TEST), expected) < 1e-6
 
 
@@ -258,7 +258,7 @@ def test_only_selected_parameters_count():
     sizes = [value.numel() for _, value in make_net().named_parameters()]
     start = sum(sizes[: names.index("fc2.weight")])
     train, test = ([whole_gradients(s, *data)[:, start:] for s in make_checkpoints(2)] for data in (TRAIN, TEST))
-    expected = primal_trak(train, test, head.fitted.mean_q(), 3.0)
+    expected = primal_trak(train, test, head.fitted.q.numpy(), 3.0)
     assert distance(head.score(TEST), expected) < 1e-6
 
 

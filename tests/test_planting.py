@@ -310,20 +310,20 @@ def test_a_run_without_planted_errors_has_none(built):
 
 
 def test_the_checkpoints_were_trained_on_the_wrong_labels(flipped):
-    context = read_context(flipped)
+    context = read_context(flipped).context
     said, accuracy = zip(
         *flipped.rows("SELECT checkpoint_id, train_accuracy FROM checkpoints ORDER BY checkpoint_id"), strict=True
     )
     for checkpoint_id in said:
         context.architecture.load_state_dict(context.states[checkpoint_id])
         with torch.no_grad():
-            right = context.architecture(context.train_inputs).argmax(1).numpy() == flipped.train_labels
+            right = context.architecture(context.train.inputs).argmax(1).numpy() == flipped.train_labels
         assert right.mean() == pytest.approx(accuracy[checkpoint_id])
 
 
 def test_new_inputs_are_scored_against_the_labels_that_were_trained_on(flipped):
     dataset = TINY.load().dataset
-    assert np.array_equal(read_context(flipped).train_labels.numpy(), flipped.train_labels)
+    assert np.array_equal(read_context(flipped).context.train.targets.numpy(), flipped.train_labels)
     live = flipped.attribute(dataset.test.inputs[:3], flipped.test_labels[:3])
     stored = flipped.scores("trak")[:3]
     assert np.abs(live - stored).max() < 1e-3 * np.abs(stored).max()

@@ -83,7 +83,7 @@ def test_features_of_an_exact_run_keep_inner_products_on_average(tmp_path):
     store, feature_map = attributor.fitted.store, attributor.fitted.maps[0]
     block = next(fitted_module.Data(TEST, "test").blocks(100))
     exact = feature_map.inner_products(
-        attributor.fitted.features(0, block, TEST[1]).rows, torch.from_numpy(store.rows(0, 0))
+        attributor.fitted.features(0, feature_map, block, TEST[1]).rows, torch.from_numpy(store.rows(0, 0))
     ).numpy()
     correlations = [plain_spearman(row, other) for row, other in zip(phi["test"] @ phi["train"].T, exact, strict=True)]
     assert np.mean(correlations) > 0.9

@@ -10,6 +10,7 @@ loss curves (its R), so scores have the right sign and order but are too small b
 `calibrate` finds it by retrained models, and scores are in units of the model output from then on.
 """
 
+import operator
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,29 +19,23 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
 from trak_core.engine.calibration import Calibration, calibrate, check_masks
-from trak_core.engine.fitted import Fitted, Question
+from trak_core.engine.fitted import Fitted, Setup, copied
 from trak_core.engine.fitted_examples import FittedExamples
 from trak_core.engine.fitted_features import FittedFeatures
-from trak_core.engine.given import check_needs, copied, find_device, target_tensor
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan
-from trak_core.engine.questions import iter_questions
-from trak_core.engine.saved_run import Saved, measure_saved
-from trak_core.engine.top_table import top_table
+from trak_core.engine.saved_run import measure_saved
+from trak_core.engine.settings import resolve_device
 from trak_core.errors import InvalidDataError, InvalidSettingError, OutOfMemoryError
 from trak_core.gradients import Precision, find_layers, n_parameters
-from trak_core.methods import (
-    DEFAULT_RIDGE,
-    RIDGES,
-    check_ridge,
-    find_method,
-    soft_threshold,
-)
+from trak_core.methods import DEFAULT_RIDGE, RIDGES, check_ridge, find_method, soft_threshold
+from trak_core.store.ranking import Side, strongest
 from trak_core.subjects.batches import read_data
 from trak_core.tasks import Task, find_task
 from trak_core.training import TrainModel
@@ -115,25 +110,24 @@ class Attributor:
         progress: bool = True,
     ) -> None:
         self.method = find_method(method)
-        self.options = Options(
-            proj_dim, seed, projection, parameters, gradients, ridge, precision, batch_size, memory_budget
-        )
+        chosen = (proj_dim, seed, projection, parameters, gradients, ridge, precision, batch_size, memory_budget)
+        self.options = Options(*chosen)
         self.options.check_method(self.method.info, has_store=store is not None)
         self.task = find_task(task)
-        self.device = find_device(device)
+        self.device = torch.device(resolve_device(device))
         # A copy: the caller's model keeps its mode, its device and its hooks.
         self.model = copied(model).to(self.device, self.options.dtype).eval()
         self.layers = find_layers(self.model, parameters)
-        self.checkpoints = Checkpoints(
-            model, [model] if checkpoints is None else checkpoints, self.device, self.options.dtype
-        )
-        check_needs(self.method.info, self.task, self.model, self.checkpoints, parameters)
+        sources = [model] if checkpoints is None else checkpoints
+        self.checkpoints = Checkpoints(model, sources, self.device, self.options.dtype)
+        self._setup = Setup(self.model, self.task, self.layers, self.checkpoints, self.options, self.device)
+        self._setup.check_needs(self.method.info)
         self.calibration: Calibration | None = None
         self.cpu_seconds = 0.0
         self._show_progress = progress
         self._store_dir = None if store is None else Path(store)
         self._fitted: Fitted | None = None
-        self._saved: dict[Path, Saved] = {}
+        self._saved: dict[Path, tuple[Any, Any]] = {}  # the train and test examples of each run that was saved
 
     # --- training examples --------------------------------------------------------------------------------
 
@@ -168,7 +162,7 @@ class Attributor:
                 "checkpoints to pass it through; give a list of batches, a DataLoader or arrays."
             )
         self.close()
-        given = (self.model, self.task, self.layers, self.checkpoints, self.options, self.device, data.first())
+        given = (self._setup, data.first())
         fitted = (
             FittedFeatures(*given, data.n_examples, self._store_dir) if is_trak else FittedExamples(self.method, *given)
         )
@@ -222,19 +216,18 @@ class Attributor:
             Others as in `fit`.
         """
         data = read_data(test, "test", self.options.batch_size)
-        n_test = data.n_examples
-        if n_test is None:
-            blocks: list[Scores] = []
-            for rows in self.iter_scores(data, targets, ridge=ridge, threshold=threshold):
-                blocks.append(rows)
-                self._check_size(2 * sum(len(block) for block in blocks))
-            return np.concatenate(blocks)
-        self._check_size(n_test)
-        scores = np.empty((n_test, self.fitted.n_train), dtype=np.float32)
-        at = 0
-        for rows in self.iter_scores(data, targets, ridge=ridge, threshold=threshold):
-            scores[at : at + len(rows)] = rows
-            at += len(rows)
+        blocks = self.iter_scores(data, targets, ridge=ridge, threshold=threshold)
+        if data.n_examples is None:
+            found: list[Scores] = []
+            for block in blocks:
+                found.append(block)
+                self._check_size(2 * sum(map(len, found)))
+            return np.concatenate(found)
+        self._check_size(data.n_examples)
+        scores, at = np.empty((data.n_examples, self.fitted.n_train), dtype=np.float32), 0
+        for block in blocks:
+            scores[at : at + len(block)] = block
+            at += len(block)
         return scores
 
     def _check_size(self, n_test: int) -> None:
@@ -252,13 +245,13 @@ class Attributor:
         """Blocks of rows of the score matrix in order, each `[n_block, n_train]` float32; arguments as in `score`."""
         if not threshold >= 0:
             raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in the unit of the scores.")
-        factor = 1.0 if self.calibration is None else self.calibration.factor
-        for scores in self.fitted.iter_scores(self._questions(test, targets), self._ridge(ridge)):
-            yield soft_threshold(factor * scores, threshold).cpu().float().numpy()
+        questions = self.fitted.questions(read_data(test, "test", self.options.batch_size), targets)
+        for scores in self.fitted.iter_scores(questions, self._ridge(ridge)):
+            yield soft_threshold(self._factor * scores, threshold).cpu().float().numpy()
 
-    def _questions(self, test: Any, targets: Any) -> Iterator[Question]:
-        data = read_data(test, "test", self.options.batch_size)
-        return iter_questions(self.fitted, data, None if targets is None else target_tensor(targets))
+    @property
+    def _factor(self) -> float:
+        return 1.0 if self.calibration is None else self.calibration.factor
 
     def _ridge(self, ridge: float | None) -> float:
         fitted, calibrated = self.fitted, None if self.calibration is None else self.calibration.ridge
@@ -276,9 +269,8 @@ class Attributor:
         mean that only the example itself speaks for its label: rare, hard or wrongly labelled. For regression it
         has the sign of the residual; its size is what counts.
         """
-        factor = 1.0 if self.calibration is None else self.calibration.factor
         own = self.fitted.self_influence(self._ridge(ridge))
-        return np.asarray(own.cpu().double().numpy() * factor, dtype=np.float32)
+        return np.asarray(own.cpu().double().numpy() * self._factor, dtype=np.float32)
 
     def proponents(self, test: Any, k: int = 20, targets: Any = None) -> pd.DataFrame:
         """The `k` train examples with the highest scores of each test example, best first.
@@ -286,11 +278,23 @@ class Attributor:
         Returns:
             A table with the columns test_idx, rank (from 1), train_idx, score. Equal scores are ordered by train_idx.
         """
-        return top_table(self.iter_scores(test, targets), "proponent", k)
+        return self._strongest("proponent", test, k, targets)
 
     def opponents(self, test: Any, k: int = 20, targets: Any = None) -> pd.DataFrame:
         """The `k` train examples with the lowest scores, lowest first; otherwise like `proponents`."""
-        return top_table(self.iter_scores(test, targets), "opponent", k)
+        return self._strongest("opponent", test, k, targets)
+
+    def _strongest(self, side: Side, test: Any, k: int, targets: Any) -> pd.DataFrame:
+        if operator.index(k) < 1:
+            raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
+        orders, values = [], []
+        for scores in self.iter_scores(test, targets):
+            orders.append(strongest(scores, side, k))
+            values.append(np.take_along_axis(scores, orders[-1], axis=1))
+        order, score = np.concatenate(orders), np.concatenate(values)
+        test_idx, rank = np.indices(order.shape)
+        columns = {"test_idx": test_idx.ravel(), "rank": rank.ravel() + 1, "train_idx": order.ravel()}
+        return pd.DataFrame({**columns, "score": score.ravel()})
 
     def calibrate(
         self, test: Any, masks: NDArray[np.bool_], outcomes: NDArray[np.float64], ridges: Sequence[float] | None = None
@@ -309,7 +313,8 @@ class Attributor:
         masks, has_ridge = check_masks(masks, outcomes, self.fitted.n_train), self.method.info.has_ridge
         candidates = RIDGES if ridges is None and has_ridge else ridges
         chosen = [self._ridge(None)] if candidates is None else [self._ridge(float(ridge)) for ridge in candidates]
-        found = calibrate(self.fitted.predict(self._questions(test, None), masks, chosen), masks, outcomes)
+        questions = self.fitted.questions(read_data(test, "test", self.options.batch_size), None)
+        found = calibrate(self.fitted.predict(questions, masks, chosen), masks, outcomes)
         self.calibration = found if has_ridge else replace(found, ridge=None, lds_by_ridge={})
         return self.calibration
 
@@ -347,10 +352,9 @@ class Attributor:
         """
         from trak_core.engine.saving import save_run
 
-        run_dir = save_run(
-            self, Path(path), train, test, class_names, title, thumbnails, texts, targets, self._show_progress
-        )
-        self._saved[run_dir.resolve()] = Saved(train, test)
+        run_dir, shown = Path(path), {"thumbnail": thumbnails, "text": texts}
+        save_run(self, run_dir, train, test, class_names, title, shown, targets, self._show_progress)
+        self._saved[run_dir.resolve()] = (train, test)
         return run_dir
 
     def measure(

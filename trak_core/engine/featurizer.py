@@ -1,7 +1,7 @@
 """Features of a block of examples at one checkpoint, in batches as large as memory allows."""
 
 import logging
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,7 @@ from trak_core.subjects.batches import Batch, Block
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """What is known of n examples at one checkpoint, on the CPU."""
 
     rows: Tensor  # features `[n, width]`
@@ -57,36 +56,19 @@ class Featurizer:
             LabelError: a label is of the wrong kind or out of range.
             OutOfMemoryError: not even one example fits.
         """
-        computer = self.computer.prepared(weights)
-        parts: list[Features] = []
-        at = 0
+        computer, parts, at = self.computer.prepared(weights), [], 0
         for batch in block.batches:
             done = 0
             while done < len(batch):
-                stop = min(len(batch), done + self.batch_size)
+                part = batch.part(done, min(len(batch), done + self.batch_size))
+                asked = targets[at : at + len(part)]
                 try:
-                    parts.append(
-                        self._batch(
-                            computer,
-                            weights,
-                            feature_map,
-                            batch.part(done, stop),
-                            targets[at + done : at + stop],
-                            what,
-                            block.start + at + done,
-                        )
-                    )
+                    parts.append(self._batch(computer, weights, feature_map, part, asked, what, block.start + at))
                 except (RuntimeError, MemoryError) as error:
-                    self._halve(error, stop - done)
+                    self._halve(error, len(part))
                     continue
-                done = stop
-            at += len(batch)
-        return Features(
-            *(
-                torch.cat([getattr(part, name) for part in parts])
-                for name in ("rows", "q", "norm", "model_output", "outputs")
-            )
-        )
+                done, at = done + len(part), at + len(part)
+        return Features(*(torch.cat(of_each) for of_each in zip(*parts, strict=True)))
 
     def outputs(self, weights: StateDict, block: Block) -> Tensor:
         """What the model returns for the examples of a block `[n, ...]`, on the CPU."""
@@ -107,8 +89,7 @@ class Featurizer:
         what: str,
         start: int,
     ) -> Features:
-        inputs = to_device(batch.inputs, self.device, computer.dtype)
-        targets = targets.to(self.device, computer.dtype if targets.is_floating_point() else None)
+        inputs, targets = to_device((batch.inputs, targets), self.device, computer.dtype)
         gradients = computer.compute(weights, inputs, targets)
         computer.task.check(gradients.outputs, targets, start)
         rows, squared_norms = feature_map.rows(gradients.layers)
@@ -116,13 +97,8 @@ class Featurizer:
         finite &= gradients.model_output.isfinite() & gradients.q.isfinite()
         if not finite.all():
             raise self._not_finite(gradients, int((~finite).nonzero()[0, 0]), what, start)
-        return Features(
-            rows.cpu(),
-            gradients.q.cpu(),
-            squared_norms.sqrt().cpu(),
-            gradients.model_output.cpu(),
-            gradients.outputs.cpu(),
-        )
+        found = (rows, gradients.q, squared_norms.sqrt(), gradients.model_output, gradients.outputs)
+        return Features(*(values.cpu() for values in found))
 
     def _not_finite(self, gradients: BatchGradients, place: int, what: str, start: int) -> NonFiniteGradientError:
         """The error for one example, with the first layer whose gradient is not finite."""
@@ -133,7 +109,7 @@ class Featurizer:
         advice = (
             "precision='float32' has room for numbers that half precision has not."
             if half
-            else "Look at that example's input and at the checkpoint's weights; leave the example out, or mend them."
+            else "Look at that example's input and at the checkpoint's weights; leave the example out, or fix them."
         )
         if not torch.isfinite(gradients.outputs[place]).all():
             return kind(f"the model's outputs for {example} are not finite. {advice}")
@@ -167,5 +143,5 @@ class Featurizer:
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    text = str(error)
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    return any(words in str(error) for words in said)

@@ -1,22 +1,27 @@
 """A model with its checkpoints, tried on the first train examples: what all methods of an `Attributor` share."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.engine.featurizer import Features, Featurizer
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan
-from trak_core.engine.signature import Signature
-from trak_core.errors import InvalidDataError
-from trak_core.gradients import GradientComputer, Layer, StateDict
+from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError, ShapeMismatchError
+from trak_core.gradients import GradientComputer, Layer
 from trak_core.inputs import to_device
-from trak_core.projection import FeatureMap
+from trak_core.methods import Examples, GradientSettings, MethodContext, MethodInfo
+from trak_core.projection import FeatureMap, SjltProjection, SketchMap
+from trak_core.seeds import derive_seed
 from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Answer, Task
 from trak_core.training.weights import Checkpoints, digest_of
@@ -30,62 +35,72 @@ ROWS_BYTES = 2**24
 
 Question = tuple[Block, Tensor]
 """Test examples, and what is asked about each of them `[n, ...]`."""
+Shapes = dict[str, tuple[int | str, ...]]
+"""Shapes of the inputs of one example, by name."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an `Attributor` was made with."""
+
+    model: nn.Module  # supplies the forward pass
+    task: Task
+    layers: list[Layer]  # what to differentiate with respect to
+    checkpoints: Checkpoints
+    options: Options
+    device: torch.device
+
+    def check_needs(self, info: MethodInfo) -> None:
+        """Refuses a method that a model with checkpoints does not suffice for, by NeedNotMetError."""
+        states, nothing = self.checkpoints.all_weights(), Examples(torch.empty(0), torch.empty(0))
+        computing = GradientSettings(self.options.parameters)
+        context = MethodContext(self.task, self.model, states, nothing, nothing, computing=computing)
+        context.require(info.name, info.needs)
 
 
 class Fitted(ABC):
     """What an `Attributor` knows once it has seen the train examples.
 
     Args:
-        model: supplies the forward pass.
-        task: what a prediction is.
-        layers: what to differentiate with respect to.
-        checkpoints: weights.
-        options: settings of the attributor.
-        device: that computes.
+        setup: of the attributor.
         first: the first batch of the train examples, on which everything is chosen.
-
-    Attributes:
-        plan: what was chosen and why.
-        n_train: number of train examples, once `compute` is through.
-        block_size: examples that are looked at at once.
-        settings: all that features depend on.
     """
 
-    plan: Plan
-    block_size: int
+    plan: Plan  # what was chosen and why
+    block_size: int  # examples that are looked at at once
+    digests: list[str]  # fingerprints of all blocks of train examples, in order
+    n_train = 0  # number of train examples, once `compute` is through
+    n_passes = 1  # how often `compute` goes through the train examples
+    kernel: str | None = None  # the side on which TRAK's kernel is solved, "dual" or "primal"; None where there is none
+    feature_width: int | None = None  # length of projected features; None where a run gets features made for it
+    is_streaming = False  # whether scores of test examples cost no more in blocks than all at once
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        layers: list[Layer],
-        checkpoints: Checkpoints,
-        options: Options,
-        device: torch.device,
-        first: Batch,
-    ) -> None:
+    def __init__(self, setup: Setup, first: Batch) -> None:
         if first.labels is None:
             raise InvalidDataError("train has no labels; give (inputs, labels), the weights q depend on them.")
-        self.task, self.layers, self.checkpoints, self.device = task, layers, checkpoints, device
-        self.options, self.dtype, self.n_train = options, options.dtype, 0
-        self._model = model
-        self._computer = GradientComputer(model, task, layers, options.precision)
-        self._computer.choose(checkpoints.weights(0), *self._moved(first.inputs, first.labels), options.gradients)
-        self._signature = Signature.of(first)
+        self.setup, self.task, self.layers, self.checkpoints = setup, setup.task, setup.layers, setup.checkpoints
+        self.options, self.dtype, self.device = setup.options, setup.options.dtype, setup.device
+        self._computer = GradientComputer(setup.model, self.task, self.layers, self.options.precision)
+        self._computer.choose(
+            self.checkpoints.weights(0), *self._moved(first.inputs, first.labels), self.options.gradients
+        )
+        self._shapes = _shapes_of(first)
+        saved = setup.model.state_dict()
+        unsaved = {name: value for name, value in setup.model.named_buffers() if name not in saved}
+        # All that features depend on.
         self.settings: dict[str, Any] = {
-            "checkpoints": checkpoints.sha256s,
-            "model": repr(model),
-            "task": task.name,
-            "parameters": [f"{layer.name}: {', '.join(layer.leaves)}" for layer in layers],
-            "seed": options.seed,
-            "precision": options.precision,
-            "other_buffers": digest_of(_unsaved_buffers(model)),
+            "checkpoints": self.checkpoints.sha256s,
+            "model": repr(setup.model),
+            "task": self.task.name,
+            "parameters": [f"{layer.name}: {', '.join(layer.leaves)}" for layer in self.layers],
+            "seed": self.options.seed,
+            "precision": self.options.precision,
+            "other_buffers": digest_of(unsaved),
         }
 
     def _moved(self, inputs: Any, targets: Tensor) -> tuple[Any, Tensor]:
         """Inputs and targets on the device, in the type of the weights where they are no whole numbers."""
-        moved = targets.to(self.device, self.dtype if targets.is_floating_point() else None)
-        return to_device(inputs, self.device, self.dtype), moved
+        return to_device((inputs, targets), self.device, self.dtype)
 
     def _settle(self, plan: Plan, first: Batch, row_bytes: int) -> None:
         """Takes the plan, and chooses sizes by it and by the bytes of a row of features."""
@@ -93,15 +108,10 @@ class Fitted(ABC):
         self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example, ROWS_BYTES // row_bytes))
         self._featurizer = self._queries = Featurizer(self._computer, self.device, plan.batch_size)
         if self.task.query is not self.task:
-            queries = GradientComputer(self._model, self.task.query, self.layers, self.options.precision)
+            queries = GradientComputer(self.setup.model, self.task.query, self.layers, self.options.precision)
             self._queries = Featurizer(queries, self.device, plan.batch_size)
 
     # --- what methods do differently ----------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def n_passes(self) -> int:
-        """How often `compute` goes through the train examples."""
 
     @abstractmethod
     def compute(self, data: Data, on_examples: Callable[[int], object]) -> None:
@@ -111,10 +121,6 @@ class Fitted(ABC):
             data: the train examples.
             on_examples: called with the number of examples after each block.
         """
-
-    @abstractmethod
-    def digests(self) -> list[str]:
-        """Fingerprints of all blocks of train examples, in order."""
 
     @abstractmethod
     def iter_scores(self, questions: Iterable[Question], ridge: float) -> Iterator[Tensor]:
@@ -140,73 +146,139 @@ class Fitted(ABC):
     def features_of_run(self, split: str, checkpoint_id: int, block: Block, targets: Tensor, proj_dim: int) -> Features:
         """Features of examples as a saved run holds them, of `proj_dim` numbers each."""
 
-    @property
-    def kernel(self) -> str | None:
-        """On which side TRAK's kernel is solved, "dual" or "primal"; None where there is none."""
-        return None
-
-    @property
-    def feature_width(self) -> int | None:
-        """Length of projected features; None where there are none, and a run gets features made for it."""
-        return None
-
-    @property
-    def is_streaming(self) -> bool:
-        """Whether scores are computed test example by test example, and cost no more in blocks than all at once."""
-        return False
-
     def close(self) -> None:
-        """Lets go of what is held."""
-        self.n_train = 0
+        """Lets go of what lies outside of memory."""
+        return
 
     # --- what they have in common -------------------------------------------------------------------------
 
-    def _features(
-        self, checkpoint_id: int, feature_map: FeatureMap, block: Block, targets: Tensor, what: str
+    def _side(self, what: str) -> Featurizer:
+        return self._featurizer if what == "train" else self._queries
+
+    def features(
+        self, checkpoint_id: int, feature_map: FeatureMap, block: Block, targets: Tensor, what: str = "test"
     ) -> Features:
         """Features of any examples at a checkpoint, on the side of the task that `what` says, "train" or "test".
 
         Errors as in `Featurizer.features`.
         """
-        weights = self.checkpoints.weights(checkpoint_id)
-        side = self._featurizer if what == "train" else self._queries
+        weights, side = self.checkpoints.weights(checkpoint_id), self._side(what)
         if side.computer.path is None:
             first = block.batches[0]
-            moved = self._moved(first.inputs, targets[: len(first)])
-            side.computer.choose(weights, *moved, self.options.gradients)
+            side.computer.choose(weights, *self._moved(first.inputs, targets[: len(first)]), self.options.gradients)
         return side.features(weights, feature_map, block, targets, what)
+
+    def live_sketch(self, checkpoint_id: int, proj_dim: int) -> SketchMap:
+        """The projection of features that a saved run holds for new inputs alone."""
+        seed = derive_seed(self.options.seed, "live projection", checkpoint_id)
+        return SketchMap(self.layers, SjltProjection(proj_dim, seed))
 
     def outputs(self, checkpoint_id: int, block: Block, what: str = "test") -> Tensor:
         """What the model returns for the examples of a block `[n, ...]`, on the CPU."""
-        side = self._featurizer if what == "train" else self._queries
-        return side.outputs(self.checkpoints.weights(checkpoint_id), block)
+        return self._side(what).outputs(self.checkpoints.weights(checkpoint_id), block)
 
-    def task_at(self, checkpoint_id: int, split: str) -> Task:
-        """The side of the task for a split, made ready for a checkpoint."""
-        side = self._featurizer if split == "train" else self._queries
-        return side.computer.prepared(self.checkpoints.weights(checkpoint_id)).task
+    def task_at(self, checkpoint_id: int, what: str) -> Task:
+        """The side of the task for "train" or "test", made ready for a checkpoint."""
+        return self._side(what).computer.prepared(self.checkpoints.weights(checkpoint_id)).task
 
     def answer(self, block: Block) -> Answer | None:
         """What the checkpoints together say of test examples; None where the task has no answer of its own."""
         answers = [
-            self.task_at(checkpoint_id, "test").answer(self.outputs(checkpoint_id, block).to(self._queries.device))
+            self.task_at(checkpoint_id, "test").answer(self.outputs(checkpoint_id, block).to(self.device))
             for checkpoint_id in range(len(self.checkpoints))
         ]
         given = [answer.cpu() for answer in answers if answer is not None]
         return Answer.mean(given) if given else None
 
-    def check_inputs(self, block: Block) -> None:
-        """Refuses examples of another kind than the train examples, by ShapeMismatchError."""
-        for batch in block.batches:
-            self._signature.check(batch)
+    def questions(self, data: Data, targets: Any) -> Iterator[Question]:
+        """Blocks of test examples, small enough for their scores to take an eighth of the memory budget.
+
+        Args:
+            data: the test examples.
+            targets: what to ask about each `[n_test, ...]`; None for its label, or else the model's own answer.
+
+        Raises:
+            ShapeMismatchError: test examples have another shape or kind than train examples.
+            InvalidSettingError: targets are no numbers, or there are more or fewer of them than test examples.
+            InvalidDataError: there are no labels, and the task has no answer of its own.
+        """
+        targets = None if targets is None else _target_tensor(targets)
+        size = max(1, min(self.block_size, self.options.memory_budget // 8 // (self.n_train * 4)))
+        seen = 0
+        for block in data.blocks(size):
+            seen += len(block)
+            if targets is not None and len(targets) < seen:
+                break
+            for batch in block.batches:
+                if (shapes := _shapes_of(batch)) != self._shapes:
+                    raise ShapeMismatchError(
+                        f"test inputs are {_words(shapes)} for each example, but train inputs were "
+                        f"{_words(self._shapes)}; prepare both in the same way."
+                    )
+            yield block, self._default_target(block) if targets is None else targets[block.start : seen]
+        if targets is not None and len(targets) != seen:
+            raise InvalidSettingError(
+                f"targets holds {len(targets)} entries, but there are {'more' if len(targets) < seen else seen} test "
+                "examples; give one entry for each."
+            )
+
+    def _default_target(self, block: Block) -> Tensor:
+        """The labels of a block, or the model's own answers."""
+        if block.labels is not None:
+            return block.labels
+        if (answer := self.answer(block)) is not None:
+            return answer.value
+        raise InvalidDataError(
+            f"test has no labels, and task {self.task.name!r} has no answer of its own to explain; give targets=..."
+        )
 
 
-def _unsaved_buffers(model: nn.Module) -> StateDict:
-    """Buffers that outputs depend on, but that no state dict holds."""
-    saved = model.state_dict()
-    return {name: value for name, value in model.named_buffers() if name not in saved}
+@torch.inference_mode(False)
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model; InvalidModelError where it cannot be copied."""
+    uninitialized = [name for name, value in model.named_parameters() if isinstance(value, UninitializedParameter)]
+    if uninitialized:
+        raise InvalidModelError(
+            f"parameters {', '.join(uninitialized[:5])} have no shape yet; run the model once on an example first."
+        )
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise InvalidModelError(
+            f"the model cannot be copied ({type(error).__name__}: {error}); keep what cannot be copied out of it."
+        ) from error
 
 
 def range_of(block: Block) -> str:
     """The numbers of a block's examples, in words."""
     return f"{block.start} to {block.start + len(block) - 1}"
+
+
+def train_labels(block: Block) -> Tensor:
+    """The labels of a block of train examples `[n]`; InvalidDataError where they have none."""
+    if block.labels is None:
+        raise InvalidDataError(f"train examples {range_of(block)} have no labels; give one for each.")
+    return block.labels
+
+
+def _target_tensor(targets: Any) -> Tensor:
+    """Targets as a tensor `[n, ...]`, int64 or of floats; InvalidSettingError where they are no numbers."""
+    values = targets if isinstance(targets, Tensor) else np.asarray(targets)
+    if not isinstance(values, Tensor):
+        if values.dtype.kind not in "biuf" or values.ndim == 0:
+            raise InvalidSettingError(f"targets={targets!r}; give a list of numbers, one for each test example.")
+        values = torch.from_numpy(np.array(values))
+    return values if values.is_floating_point() else values.long()
+
+
+def _shapes_of(batch: Batch) -> Shapes:
+    """A whole-number input, such as token numbers, may vary in length."""
+    leaves, _ = tree_flatten_with_path(batch.inputs)
+    return {
+        "".join(map(str, path)): tuple(leaf.shape[1:]) if leaf.is_floating_point() else ("whole numbers", leaf.dim())
+        for path, leaf in leaves
+    }
+
+
+def _words(shapes: Shapes) -> str:
+    return ", ".join(f"{name} {list(shape)}".strip() for name, shape in shapes.items())

@@ -2,27 +2,23 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from trak_core.engine.featurizer import Features
-from trak_core.engine.fitted import Fitted, Question, range_of
-from trak_core.engine.options import Options
+from trak_core.engine.fitted import Fitted, Question, Setup, train_labels
 from trak_core.engine.plan import plan_for_method
 from trak_core.engine.scoring import own_errors
 from trak_core.errors import InvalidDataError, NeedNotMetError, NonFiniteGradientError, OutOfMemoryError
-from trak_core.gradients import Layer, n_parameters
+from trak_core.gradients import n_parameters
 from trak_core.inputs import leaves, take
 from trak_core.methods import Examples, GradientSettings, Method, MethodContext, Scores
-from trak_core.projection import SjltProjection, SketchMap, WholeMap
-from trak_core.seeds import derive_seed
+from trak_core.projection import WholeMap
 from trak_core.subjects.batches import Batch, Block, Data
-from trak_core.tasks import Task
-from trak_core.training.weights import Checkpoints
 
 ADVICE = "use fewer examples, or select fewer parameters with parameters=..."
 
@@ -32,39 +28,19 @@ class FittedExamples(Fitted):
 
     Args:
         method: that gives scores; its needs are met.
-        model: supplies the forward pass.
-        task: what a prediction is.
-        layers: what to differentiate with respect to.
-        checkpoints: weights.
-        options: settings of the attributor.
-        device: that computes.
+        setup: of the attributor.
         first: the first batch of the train examples, on which everything is chosen.
     """
 
-    def __init__(
-        self,
-        method: Method,
-        model: nn.Module,
-        task: Task,
-        layers: list[Layer],
-        checkpoints: Checkpoints,
-        options: Options,
-        device: torch.device,
-        first: Batch,
-    ) -> None:
-        super().__init__(model, task, layers, checkpoints, options, device, first)
-        self._method = method
-        plan = plan_for_method(options, self._computer, len(first), method.info.name)
-        self.settings |= {"method": method.info.name, "proj_dim": options.proj_dim}
-        self._settle(plan, first, row_bytes=1)
-        self._digests: list[str] = []
-        self._context: MethodContext | None = None
-        self._last: tuple[tuple[object, ...], Scores] | None = None
+    context: MethodContext  # for the method, once `compute` is through; its test examples are the train examples
 
-    @property
-    def n_passes(self) -> int:
-        """As in `Fitted`."""
-        return 1
+    def __init__(self, method: Method, setup: Setup, first: Batch) -> None:
+        super().__init__(setup, first)
+        self._method = method
+        plan = plan_for_method(self.options, self._computer, len(first), method.info.name)
+        self.settings |= {"method": method.info.name, "proj_dim": self.options.proj_dim}
+        self._settle(plan, first, row_bytes=1)
+        self._last: tuple[tuple[object, ...], Scores] | None = None
 
     def compute(self, data: Data, on_examples: Callable[[int], object]) -> None:
         """As in `Fitted`: reads the train examples.
@@ -74,21 +50,18 @@ class FittedExamples(Fitted):
             InvalidDataError: they have no labels, or differ in length.
             LabelError: a label is of the wrong kind or out of range.
         """
-        questions: list[Question] = []
-        for block in data.blocks(self.block_size):
-            if block.labels is None:
-                raise InvalidDataError(f"train examples {range_of(block)} have no labels; give one for each.")
-            self._check_room(block, "train")
-            self._check_targets(block, block.labels, "train")
-            questions.append((block, block.labels))
-            self._digests.append(block.digest)
+        questions, options = [], self.options
+        labelled = ((block, train_labels(block)) for block in data.blocks(self.block_size))
+        for block, labels in self._checked(labelled, "train"):
+            questions.append((block, labels))
             on_examples(len(block))
+        self.digests = [block.digest for block, _ in questions]
         train = self._examples(questions, "train")
-        self.n_train, options = len(train), self.options
+        self.n_train = len(train)
         self._check_rows(0)
-        self._context = MethodContext(
+        self.context = MethodContext(
             task=self.task,
-            architecture=self._model,
+            architecture=self.setup.model,
             states=self.checkpoints.all_weights(),
             train=train,
             test=train,
@@ -98,16 +71,6 @@ class FittedExamples(Fitted):
             computing=GradientSettings(options.parameters, options.precision, options.gradients, self.plan.batch_size),
             memory=options.memory_budget,
         )
-
-    @property
-    def context(self) -> MethodContext:
-        """What the method is given, once `compute` is through; its test examples are the train examples."""
-        assert self._context is not None
-        return self._context
-
-    def digests(self) -> list[str]:
-        """As in `Fitted`."""
-        return self._digests
 
     def iter_scores(self, questions: Iterable[Question], ridge: float) -> Iterator[Tensor]:
         """As in `Fitted`; the test examples are read whole before the first block comes."""
@@ -150,23 +113,13 @@ class FittedExamples(Fitted):
 
     def features_of_run(self, split: str, checkpoint_id: int, block: Block, targets: Tensor, proj_dim: int) -> Features:
         """As in `Fitted`: computed, whatever the method."""
-        seed = derive_seed(self.options.seed, "live projection", checkpoint_id)
-        sketch = SketchMap(self.layers, SjltProjection(proj_dim, seed))
-        return self._features(checkpoint_id, sketch, block, targets, split)
-
-    def close(self) -> None:
-        """As in `Fitted`."""
-        self._context = self._last = None
+        return self.features(checkpoint_id, self.live_sketch(checkpoint_id, proj_dim), block, targets, split)
 
     # --- a method at work ---------------------------------------------------------------------------------
 
     def _scores(self, questions: Iterable[Question], ridge: float) -> Scores:
         """Scores of all questions; those of the last ones are kept, for who asks for both ends of them."""
-        asked = []
-        for block, targets in questions:
-            self._check_room(block, "test")
-            self._check_targets(block, targets, "test")
-            asked.append((block, targets))
+        asked = list(self._checked(questions, "test"))
         key = (ridge, *(block.digest for block, _ in asked), *(targets.cpu().numpy().tobytes() for _, targets in asked))
         if self._last is None or self._last[0] != key:
             self._last = None
@@ -190,21 +143,27 @@ class FittedExamples(Fitted):
                 f"{what} examples come in batches of different lengths, and method {self._method.info.name!r} takes "
                 "all of them at once; pad them to one length."
             )
-        return Examples(*self._moved(_joined(batches), torch.cat([targets for _, targets in questions])))
+        joined = tree_map(lambda *parts: torch.cat(parts), *batches)
+        return Examples(*self._moved(joined, torch.cat([targets for _, targets in questions])))
 
-    def _check_targets(self, block: Block, targets: Tensor, what: str) -> None:
-        """Refuses what the task cannot work with, by the exceptions of its `check`."""
-        self.task_at(0, what).check(self.outputs(0, block, what), targets, block.start)
+    def _checked(self, questions: Iterable[Question], what: str) -> Iterator[Question]:
+        """The questions, as long as they fit into memory and the task can work with their targets.
 
-    def _check_room(self, block: Block, what: str) -> None:
-        """Refuses examples that do not fit into memory, before they are read."""
-        size, budget = block.batches[0].bytes_an_example, self.options.memory_budget
-        if (block.start + len(block)) * size > budget:
-            raise OutOfMemoryError(
-                f"method {self._method.info.name!r} holds all {what} examples in memory, and the first "
-                f"{block.start + len(block):,} of {size:,} bytes each are more than memory_budget={budget:,}. Raise "
-                "the budget, use fewer, or use method='trak', which reads them block by block."
-            )
+        Raises:
+            OutOfMemoryError: they do not fit.
+            Others as in the `check` of the task.
+        """
+        budget = self.options.memory_budget
+        for block, targets in questions:
+            n_held, size = block.start + len(block), block.batches[0].bytes_an_example
+            if n_held * size > budget:
+                raise OutOfMemoryError(
+                    f"method {self._method.info.name!r} holds all {what} examples in memory, and the first "
+                    f"{n_held:,} of {size:,} bytes each are more than memory_budget={budget:,}. Raise the budget, use "
+                    "fewer, or use method='trak', which reads them block by block."
+                )
+            self.task_at(0, what).check(self.outputs(0, block, what), targets, block.start)
+            yield block, targets
 
     def _check_rows(self, n_test: int) -> None:
         """Refuses gradients that do not fit into memory, before they are computed."""
@@ -225,13 +184,3 @@ class FittedExamples(Fitted):
                 f"memory, {size / 1e6:,.0f} MB at {n_checkpoints} checkpoint(s), more than memory_budget={budget:,}. "
                 f"Raise the budget; {ADVICE}; or use method='trak', which keeps them in a file."
             )
-
-
-def _joined(batches: Sequence[Any]) -> Any:
-    """Inputs of several batches, one after another, in the same form."""
-    first = batches[0]
-    if isinstance(first, dict):
-        return {name: _joined([inputs[name] for inputs in batches]) for name in first}
-    if isinstance(first, tuple):
-        return tuple(_joined(of_part) for of_part in zip(*batches, strict=True))
-    return torch.cat(list(batches))

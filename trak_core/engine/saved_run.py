@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from torch import nn
 
 from trak_core.engine.doors import progress_of, warn_of
 from trak_core.engine.measure import measure_run
@@ -28,41 +26,28 @@ SHARE_OF_BUILD = 0.6
 """Of the minutes; the rest measures methods."""
 
 
-@dataclass(frozen=True)
-class Saved:
-    """What a run was saved with."""
-
-    train: Any  # the train examples, as `save` was given them
-    test: Any  # the test examples, likewise
-
-
 def measure_saved(
     attributor: Attributor,
     run_dir: Path,
-    saved: Saved,
+    saved: tuple[Any, Any],
     train_model: TrainModel,
     minutes: float,
     methods: Sequence[str] | None,
     show_progress: bool,
 ) -> None:
-    """Builds the run again with evidence and measures every method; arguments are those of `Attributor.measure`."""
+    """Builds the run again with evidence and measures every method; `saved` are its train and test examples.
+
+    Other arguments are those of `Attributor.measure`.
+    """
     began = time.monotonic()
     with open_run(run_dir) as run:
         made = run.info.provenance
         subject = _subject(attributor, run, saved, train_model)
     was = made[SAVED_AS] if made["recipe"] == OWN_SUBJECT else made["fingerprint"]
     asked = SubjectBuild(minutes=SHARE_OF_BUILD * minutes, seed=attributor.options.seed, device=str(attributor.device))
+    name, runs_dir, metadata = run_dir.name, run_dir.parent, {SAVED_AS: was}
     with progress_of(show_progress) as show:
-        build_subject(
-            subject,
-            run_dir.name,
-            asked,
-            run_dir.parent,
-            on_note=warn_of,
-            listener=show,
-            metadata={SAVED_AS: was},
-            replaces=was,
-        )
+        build_subject(subject, name, asked, runs_dir, on_note=warn_of, listener=show, metadata=metadata, replaces=was)
     with open_run(run_dir) as run:
         seconds_a_model = float(run.info.provenance["seconds_a_model"])
     settings = measure_within(60 * minutes - (time.monotonic() - began), seconds_a_model)
@@ -72,33 +57,31 @@ def measure_saved(
         measure_run(run_dir, settings, show)
 
 
-def _subject(attributor: Attributor, run: Run, saved: Saved, train_model: TrainModel) -> Subject:
+def _subject(attributor: Attributor, run: Run, saved: tuple[Any, Any], train_model: TrainModel) -> Subject:
     info, checkpoints = run.info, attributor.checkpoints
-    train, test = (
-        run.rows("SELECT thumbnail, text FROM examples WHERE split = ? ORDER BY idx", [split])
-        for split in ("train", "test")
-    )
-    has_pictures, has_texts = (all(row[i] is not None for row in (*train, *test)) for i in range(2))
-    return Subject(
-        name=run.path.name,
-        train=saved.train,
-        test=saved.test,
-        task=attributor.task,
-        make_model=_selected(attributor),
-        train_model=train_model,
-        checkpoints=[checkpoints.state_dict(i) for i in range(len(checkpoints))],
-        class_names=info.class_names if info.has_classes else None,
-        title=info.title,
-        thumbnails=([row[0] for row in train], [row[0] for row in test]) if has_pictures else None,
-        texts=([row[1] for row in train], [row[1] for row in test]) if has_texts else None,
-        modality=info.modality,
-    )
 
+    def shown(column: str) -> Any:
+        """A column of the train and of the test examples; None where one has nothing there."""
+        query = f"SELECT {column} FROM examples WHERE split = ? ORDER BY idx"
+        of_splits = tuple([value for (value,) in run.rows(query, [split])] for split in ("train", "test"))
+        return None if any(None in values for values in of_splits) else of_splits
 
-def _selected(attributor: Attributor) -> nn.Module:
-    """The model in float32 on the CPU, of which only the selected parameters are differentiated."""
+    # In float32 on the CPU, with the selected parameters alone to be differentiated.
     model = copy.deepcopy(attributor.model).float().cpu()
     selected = {name for layer in attributor.layers for name in layer.parameters}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in selected)
-    return model
+    return Subject(
+        name=run.path.name,
+        train=saved[0],
+        test=saved[1],
+        task=attributor.task,
+        make_model=model,
+        train_model=train_model,
+        checkpoints=[checkpoints.state_dict(i) for i in range(len(checkpoints))],
+        class_names=info.class_names if info.has_classes else None,
+        title=info.title,
+        thumbnails=shown("thumbnail"),
+        texts=shown("text"),
+        modality=info.modality,
+    )

@@ -7,7 +7,7 @@ call is made again.
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from trak_core.engine.featurizer import Features
-from trak_core.engine.shown import digest_of, names_of_outputs, shown_by_split
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
 from trak_core.media import first_picture
@@ -53,6 +52,8 @@ LIVE_PROJ_DIM = 256
 """Dimension of the features in a run whose scores come from whole gradients; for looking at new inputs only."""
 
 Columns = dict[str, Any]
+Shown = Mapping[str, tuple[Sequence[Any], Sequence[Any]] | None]
+"""What people see of the train and of the test examples, by column: "thumbnail" and "text"."""
 
 
 def save_run(
@@ -62,22 +63,25 @@ def save_run(
     test: Any,
     class_names: Sequence[str] | None,
     title: str | None,
-    pictures: tuple[Sequence[bytes], Sequence[bytes]] | None,
-    texts: tuple[Sequence[str], Sequence[str]] | None,
+    shown: Shown,
     targets: str,
     show_progress: bool,
-) -> Path:
+) -> None:
     """Writes the run; arguments are those of `Attributor.save`."""
     if targets not in ("auto", "default", "all"):
         raise InvalidSettingError(f"targets={targets!r}; it must be auto, default or all.")
     check_run_name(path.name)
-    saver = _Saver(attributor, path, read_data(train, "train"), read_data(test, "test"), class_names, targets)
-    saver.describe(title or path.name, pictures, texts)
-    if saver.is_there():
-        return path
-    with build_lock(saver.files):
-        saver.write(show_progress)
-    return path
+    data = {"train": read_data(train, "train"), "test": read_data(test, "test")}
+    saver = _Saver(attributor, RunFiles(path), data, class_names, title or path.name, shown, targets)
+    is_there = is_finished(
+        saver.files,
+        saver.fingerprint,
+        f"run {path.name!r} is there already with other settings, weights or data; save under another path, or delete "
+        f"{path} first.",
+    )
+    if not is_there:
+        with build_lock(saver.files):
+            saver.write(show_progress)
 
 
 class _Saver:
@@ -86,66 +90,64 @@ class _Saver:
     def __init__(
         self,
         attributor: "Attributor",
-        path: Path,
-        train: Data,
-        test: Data,
+        files: RunFiles,
+        data: dict[str, Data],
         class_names: Sequence[str] | None,
+        title: str,
+        shown: Shown,
         targets: str,
     ) -> None:
-        self.attributor = attributor
-        self.files = RunFiles(path)
-        self.data = {"train": train, "test": test}
-        self.n_checkpoints = len(attributor.checkpoints)
-        self.seconds = attributor.cpu_seconds
-        for split, data in self.data.items():
-            if not data.can_repeat:
-                raise InvalidDataError(
-                    f"{split} can be read once only; give a list of batches, a DataLoader or arrays."
-                )
-        self.block_size = attributor.fitted.block_size
+        self.attributor, self.fitted, self.files, self.data = attributor, attributor.fitted, files, data
+        self.title, self.method, self.calibration = title, attributor.method.info, attributor.calibration
+        self.n_checkpoints, self.seconds = len(attributor.checkpoints), attributor.cpu_seconds
+        if once := [split for split, examples in data.items() if not examples.can_repeat]:
+            raise InvalidDataError(f"{once[0]} can be read once only; give a list of batches, a DataLoader or arrays.")
+        self.block_size = self.fitted.block_size
         self.has_classes = attributor.task.has_classes
-        answer = attributor.fitted.answer(next(test.blocks(1))) if self.has_classes else None
+        answer = self.fitted.answer(next(data["test"].blocks(1))) if self.has_classes else None
         n_outputs = 1 if answer is None or answer.probabilities is None else answer.probabilities.shape[-1]
-        self.labels = {split: self._read_labels(data, n_outputs) for split, data in self.data.items()}
-        self.digests = {
-            split: [block.digest for block in data.blocks(self.block_size)] for split, data in self.data.items()
+        self.labels = {split: self._read_labels(examples, n_outputs) for split, examples in data.items()}
+        digests = {
+            split: [block.digest for block in examples.blocks(self.block_size)] for split, examples in data.items()
         }
-        self._check_train()
+        self._check_train(digests["train"])
         if not self.has_classes:
             class_names = class_names or ("model output",)
-        self.class_names = names_of_outputs(class_names, n_outputs)
-        size = len(self.labels["test"]) * n_outputs * attributor.fitted.n_train * 4
+        self.class_names = _names_of_outputs(class_names, n_outputs)
+        size = len(self.labels["test"]) * n_outputs * self.fitted.n_train * 4
         # Methods that see all test examples at once take as long for every further target as for the first.
-        fits = attributor.fitted.is_streaming and size <= attributor.options.memory_budget
+        fits = self.fitted.is_streaming and size <= attributor.options.memory_budget
         self.all_classes = self.has_classes and (targets == "all" or (targets == "auto" and fits))
-        self.proj_dim = attributor.fitted.feature_width or min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
-        calibrated = None if attributor.calibration is None else attributor.calibration.ridge
+        self.proj_dim = self.fitted.feature_width or min(LIVE_PROJ_DIM, n_parameters(attributor.layers))
+        calibrated = None if self.calibration is None else self.calibration.ridge
         self.ridge = attributor.options.ridge if calibrated is None else calibrated
-        self.method = attributor.method.info
         self._whole: dict[bytes, NDArray[np.float32]] = {}
-
-    def describe(
-        self,
-        title: str,
-        pictures: tuple[Sequence[bytes], Sequence[bytes]] | None,
-        texts: tuple[Sequence[str], Sequence[str]] | None,
-    ) -> None:
-        """What people see of the run and its examples."""
-        self.title = title
-        self.shown = shown_by_split(pictures, texts, {split: len(labels) for split, labels in self.labels.items()})
+        self.shown = {split: self._shown_of(split, shown) for split in data}
         parts = {
-            **self.attributor.fitted.settings,
+            **self.fitted.settings,
             "ridge": self.ridge,
-            "calibration": None if self.attributor.calibration is None else self.attributor.calibration.factor,
-            "data": self.digests,
+            "calibration": None if self.calibration is None else self.calibration.factor,
+            "data": digests,
             "class_names": self.class_names,
             "all_classes": self.all_classes,
             "title": title,
             "shown": {
-                split: {name: digest_of(values) for name, values in of.items()} for split, of in self.shown.items()
+                split: {name: _digest_of(values) for name, values in columns.items()}
+                for split, columns in self.shown.items()
             },
         }
         self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _shown_of(self, split: str, shown: Shown) -> dict[str, Sequence[Any]]:
+        """What people see of a split by column, empty where nothing was given; refuses what is not one an example."""
+        n_examples, columns = len(self.labels[split]), {}
+        for name, of_splits in shown.items():
+            columns[name] = () if of_splits is None else of_splits[0 if split == "train" else 1]
+            if of_splits is not None and len(columns[name]) != n_examples:
+                raise InvalidDataError(
+                    f"{name}s hold {len(columns[name])} entries for {n_examples} {split} examples; give one for each."
+                )
+        return columns
 
     def _read_labels(self, data: Data, n_outputs: int) -> NDArray[Any]:
         parts = []
@@ -163,56 +165,43 @@ class _Saver:
             self.attributor.task.check(torch.zeros(len(labels), n_outputs), labels)
         return labels.numpy()
 
-    def _check_train(self) -> None:
-        """Refuses train examples that are not those of the features."""
-        stored = self.attributor.fitted.digests()
-        if stored != self.digests["train"]:
-            place = next((i for i, (a, b) in enumerate(zip(stored, self.digests["train"], strict=False)) if a != b), -1)
-            where = (
-                f"from example {place * self.block_size} on"
-                if place >= 0
-                else f"in number ({len(self.labels['train'])})"
-            )
+    def _check_train(self, given: list[str]) -> None:
+        """Refuses train examples whose fingerprints are not those of the features."""
+        stored = self.fitted.digests
+        if stored != given:
+            place = next((i for i, (a, b) in enumerate(zip(stored, given, strict=False)) if a != b), None)
+            where = f"in number ({len(self.labels['train'])})"
+            if place is not None:
+                where = f"from example {place * self.block_size} on"
             raise RunMismatchError(
-                f"train differs {where} from the {self.attributor.fitted.n_train} examples that were fitted; give "
-                "save() the same data in the same order."
+                f"train differs {where} from the {self.fitted.n_train} examples that were fitted; give save() the same "
+                "data in the same order."
             )
-
-    def is_there(self) -> bool:
-        """True when the finished run is there; an error when another run is."""
-        return is_finished(
-            self.files,
-            self.fingerprint,
-            f"run {self.files.run_dir.name!r} is there already with other settings, weights or data; save under "
-            f"another path, or delete {self.files.run_dir} first.",
-        )
 
     def write(self, show_progress: bool) -> None:
         """Writes what is not written yet, and publishes it."""
         if self.files.store.exists():
             clear_site(self.files)  # published by a save that was stopped while tidying up
             return
-        shape = Shape(self.attributor.fitted.n_train, len(self.class_names), self.proj_dim)
+        shape = Shape(self.fitted.n_train, len(self.class_names), self.proj_dim)
         total = sum(len(labels) for labels in self.labels.values()) + len(self.labels["test"])
         with (
             StoreWriter(self.files, shape, self.fingerprint) as writer,
             tqdm(total=total, desc="saving", unit=" examples", disable=not show_progress, leave=False) as bar,
         ):
-            self._tell(0.0)
-            self._checkpoints(writer)
-            for split, data in self.data.items():
-                for block in data.blocks(self.block_size):
-                    if not writer.has(f"{split} {block.start}"):
-                        writer.write(f"{split} {block.start}", self._block(split, block))
+
+            def write_blocks(what: str, split: str, size: int, make: Callable[[Block], dict[str, Columns]]) -> None:
+                for block in self.data[split].blocks(size):
+                    if not writer.has(f"{what} {block.start}"):
+                        writer.write(f"{what} {block.start}", make(block))
                     bar.update(len(block))
                     self._tell(bar.n / total)
-            for block in self.data["test"].blocks(self._scored_at_once()):
-                if not writer.has(f"scores {block.start}"):
-                    began = time.process_time()
-                    writer.write(f"scores {block.start}", self._scores(block))
-                    self.seconds += time.process_time() - began
-                bar.update(len(block))
-                self._tell(bar.n / total)
+
+            self._tell(0.0)
+            self._checkpoints(writer)
+            for split in self.data:
+                write_blocks(split, split, self.block_size, partial(self._block, split))
+            write_blocks("scores", "test", self._scored_at_once(), self._scores)
             if not writer.has("class influence"):
                 writer.write("class influence", {"class_influence": self._class_influence(writer)})
             if not writer.has("summary"):
@@ -224,12 +213,6 @@ class _Saver:
         """Says in the run directory how far this is, for the explorer."""
         step = "a script is saving this run; run it again if it was stopped"
         write_status(self.files, BuildStatus("running", step, fraction, None, None, "", [], time.time()))
-
-    def _unit(self) -> float | None:
-        """The factor that brought scores to the unit of the model output; None where they have none."""
-        if self.attributor.calibration is not None:
-            return self.attributor.calibration.factor
-        return 1.0 if self.attributor.task.is_quadratic else None
 
     # --- blocks -------------------------------------------------------------------------------------------
 
@@ -265,25 +248,27 @@ class _Saver:
         }
         if split == "test" and self.all_classes:
             tables["targets"] = target_columns(labels, self.class_names, block.start)
-        predictions, features, fitted = [], [], self.attributor.fitted
+        predictions, features, targets = [], [], torch.from_numpy(labels)
         for checkpoint_id in range(self.n_checkpoints):
-            computed = fitted.features_of_run(split, checkpoint_id, block, torch.from_numpy(labels), self.proj_dim)
-            task, device = fitted.task_at(checkpoint_id, split), self.attributor.device
-            predictions.append(_predictions(task, checkpoint_id, split, computed, labels, block.start, device))
+            computed = self.fitted.features_of_run(split, checkpoint_id, block, targets, self.proj_dim)
+            known = _predictions(
+                self.fitted.task_at(checkpoint_id, split), computed.outputs, targets, self.fitted.device
+            )
+            outputs = computed.model_output[None].float().numpy()
+            predictions.append(prediction_columns([checkpoint_id], split, outputs, **known, first=block.start))
             q, norm, phi = (values.float().numpy() for values in (computed.q, computed.norm, computed.rows))
             features.append(feature_columns(checkpoint_id, split, q, norm, phi, block.start))
         return {**tables, "predictions": joined(predictions), "features": joined(features)}
 
     def _scored_at_once(self) -> int:
         n_classes = len(self.class_names) if self.all_classes else 1
-        return max(
-            1, min(64, self.attributor.options.memory_budget // 8 // (4 * n_classes * self.attributor.fitted.n_train))
-        )
+        budget = self.attributor.options.memory_budget // 8
+        return max(1, min(64, budget // (4 * n_classes * self.fitted.n_train)))
 
     def _scores(self, block: Block) -> dict[str, Columns]:
         """Scores of some test examples for their labels, and for every other class where these are wanted."""
-        labels = self.labels["test"][block.start : block.start + len(block)]
-        every, name = self.labels["test"], self.method.name
+        began, every, name = time.process_time(), self.labels["test"], self.method.name
+        labels = every[block.start : block.start + len(block)]
         tables = score_tables(name, self._scores_of(block, every), block.start)
         if self.all_classes:
             of_classes = [np.full(len(every), number) for number in range(len(self.class_names))]
@@ -293,12 +278,13 @@ class _Saver:
             tables["target_scores"] = target_score_columns(
                 name, test_idx, target, scores[test_idx - block.start, target - 1]
             )
+        self.seconds += time.process_time() - began
         return tables
 
     def _scores_of(self, block: Block, targets: NDArray[Any]) -> NDArray[np.float32]:
         """Scores of some test examples, for the targets of all of them `[n_test]`."""
         where = slice(block.start, block.start + len(block))
-        if self.attributor.fitted.is_streaming:
+        if self.fitted.is_streaming:
             return np.concatenate([*self.attributor.iter_scores(Data(block.batches, "test"), targets[where])])
         if (key := targets.tobytes()) not in self._whole:
             self._whole[key] = self.attributor.score(self.data["test"], targets)
@@ -334,7 +320,7 @@ class _Saver:
                 seconds=self.seconds,
             ),
         }
-        plan = attributor.plan
+        plan, uncalibrated = attributor.plan, 1.0 if attributor.task.is_quadratic else None
         meta = run_meta(
             recipe="python",
             title=self.title,
@@ -349,29 +335,21 @@ class _Saver:
             device=str(attributor.device),
             n_checkpoints=n,
             ridge=self.ridge,
-            calibration=self._unit(),
+            # The factor that brought scores to the unit of the model output; None where they have none.
+            calibration=uncalibrated if self.calibration is None else self.calibration.factor,
             calibration_of_other_targets=None,
             gradients=f"{plan.gradients} ({plan.gradients_reason})",
             projection=f"{plan.projection} ({plan.projection_reason})",
-            kernel=attributor.fitted.kernel,
+            kernel=self.fitted.kernel,
             parameters=n_parameters(attributor.layers),
             complete=True,
         )
         writer.write("summary", tables, meta)
 
 
-def _predictions(
-    task: Task,
-    checkpoint_id: int,
-    split: str,
-    computed: Features,
-    labels: NDArray[Any],
-    first: int,
-    device: torch.device,
-) -> Columns:
-    """Columns of `predictions` at one checkpoint, whose device the task is ready for."""
-    targets, outputs = torch.from_numpy(labels), computed.outputs.to(device)
-    known: dict[str, NDArray[Any]] = {}
+def _predictions(task: Task, outputs: Tensor, targets: Tensor, device: torch.device) -> dict[str, NDArray[Any]]:
+    """Further columns of `predictions` at one checkpoint, which the task is ready for, as far as it has them."""
+    known, outputs = {}, outputs.to(device)
     if task.has_loss:
         known["loss"] = task.loss(outputs, targets.to(device))[None].float().cpu().numpy()
     answer = task.answer(outputs)
@@ -383,7 +361,28 @@ def _predictions(
             "predicted": answer.value[None].numpy(),
             "probabilities": answer.probabilities[None].float().numpy(),
         }
-    return prediction_columns([checkpoint_id], split, computed.model_output[None].float().numpy(), **known, first=first)
+    return known
+
+
+def _names_of_outputs(class_names: Sequence[str] | None, n_outputs: int) -> tuple[str, ...]:
+    """A name for each model output that can be explained: those given, or numbers from 0; refuses doubles."""
+    if isinstance(class_names, str):
+        raise InvalidSettingError(f"class_names={class_names!r}; give a list of names.")
+    names = tuple(map(str, class_names if class_names is not None else range(n_outputs)))
+    if len(names) != n_outputs or len(set(names)) != n_outputs:
+        raise InvalidSettingError(
+            f"class_names holds {len(names)} names, {len(set(names))} of them different, but the model has {n_outputs} "
+            "outputs to explain; give each a name of its own."
+        )
+    return names
+
+
+def _digest_of(values: Sequence[Any]) -> str:
+    """SHA-256 (hex) over pictures or texts in their order."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update((value if isinstance(value, bytes) else str(value).encode()) + b"\0")
+    return digest.hexdigest()
 
 
 def _pictures(block: Block) -> list[bytes | None]:

@@ -150,5 +150,5 @@ def resolve_device(device: str) -> str:
     if device not in ("cpu", "cuda"):
         raise InvalidSettingError(f"device={device!r}; it must be auto, cpu or cuda.")
     if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidSettingError("device='cuda', but torch finds no GPU here; use --device cpu or auto.")
+        raise InvalidSettingError("device='cuda', but torch finds no GPU here; use cpu or auto.")
     return device

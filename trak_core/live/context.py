@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from trak_core.engine.method_context import examples_of
 from trak_core.errors import NeedNotMetError, RunMismatchError
-from trak_core.gradients import Inputs, StateDict
-from trak_core.inputs import as_tensors
+from trak_core.gradients import StateDict
+from trak_core.inputs import take
+from trak_core.live.agreement import Probe
+from trak_core.methods import Examples, MethodContext
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.run import Run
@@ -24,13 +27,13 @@ class LiveContext:
     """A run's model, data and weights, on the CPU."""
 
     subject: Subject  # with the labels that the checkpoints were trained on
-    architecture: nn.Module  # supplies the forward pass
-    states: list[StateDict]  # weights of the checkpoints, by checkpoint_id
-    train_inputs: Inputs  # as the model takes them, `[n_train, ...]` each
-    train_labels: Tensor  # `[n_train]`, the ones that the checkpoints were trained on
-    test_inputs: Inputs  # likewise, `[n_test, ...]` each
-    test_labels: Tensor  # `[n_test]`
+    context: MethodContext  # its model, the weights of all checkpoints, and its examples
     q: Tensor  # weights of the train examples, mean over checkpoints `[n_train]`, float32
+
+    def asked(self, probe: Probe) -> Examples:
+        """The test examples of a probe, with what is asked about them."""
+        inputs = take(self.context.test.inputs, torch.from_numpy(probe.test_idx))
+        return Examples(inputs, torch.from_numpy(probe.targets))
 
 
 def read_context(run: Run) -> LiveContext:
@@ -48,24 +51,17 @@ def read_context(run: Run) -> LiveContext:
             f"run {run.info.name!r} was {run.info.origin}, so its model cannot be made again for new inputs. Score "
             "them with what made the run; with an Attributor that is attributor.score(inputs)."
         )
-    states = _read_states(run)
-    subject = read_subject(run)
-    if subject.dataset.fingerprint() != run.info.provenance.get("data_fingerprint"):
+    states, subject = _read_states(run), read_subject(run)
+    dataset = subject.dataset
+    if dataset.fingerprint() != run.info.provenance.get("data_fingerprint"):
         raise RunMismatchError(
             f"the recipe {run.info.recipe!r} reads other data now than run {run.info.name!r} was made with (a package "
             "that it reads was updated?); build the run again under another name to score new inputs."
         )
-    dataset = subject.dataset
-    return LiveContext(
-        subject=subject,
-        architecture=make_models(subject.make_model, [0])[0].eval(),
-        states=states,
-        train_inputs=as_tensors(dataset.train.inputs),
-        train_labels=torch.from_numpy(dataset.train.labels),
-        test_inputs=as_tensors(dataset.test.inputs),
-        test_labels=torch.from_numpy(dataset.test.labels),
-        q=torch.from_numpy(_read_q(run)),
-    )
+    model = make_models(subject.make_model, [0])[0].eval()
+    train, test = examples_of(dataset.train, "cpu"), examples_of(dataset.test, "cpu")
+    context = MethodContext(subject.task, model, states, train, test)
+    return LiveContext(subject, context, torch.from_numpy(_read_q(run)))
 
 
 def _read_states(run: Run) -> list[StateDict]:

@@ -2,11 +2,17 @@
 
     scores(z) = factor * [mean over checkpoints of the attribution of z] * [mean over checkpoints of q]
 
-as in `trak_core.methods.trak_loop`. Where the exact kernel of at least one checkpoint fits into the memory set aside,
-it is used, with the ridge of the run: one checkpoint then follows the stored scores better than the projected features
-of all of them. In larger runs the stored features are used, with the ridge that agrees best with stored scores of some
-test examples. Either way a factor, fitted on those test examples, brings scores to the unit of the stored ones, and the
-agreement is measured on other test examples.
+as in `trak_core.methods.trak_loop`. The attribution is that of `trak_core.methods.kernels`, in two ways:
+
+- "exact", from whole gradients of the train examples, as stored TRAK scores are made: k(z) (K + l I)^-1. Memory grows
+  with `n_train` squared. It is used where the kernel of at least one checkpoint fits into the memory set aside, with
+  the ridge of the run: one checkpoint then follows the stored scores better than the projected features of all.
+- "features", from the stored features phi (projected gradients): phi(z) G, G = (Phi^T Phi + l I)^-1 Phi^T
+  `[proj_dim, n_train]`. It takes runs of any size, and pays with the noise of the projection. The ridge is the one that
+  agrees best with stored scores of some test examples.
+
+Either way a factor, fitted on those test examples, brings scores to the unit of the stored ones, and the agreement is
+measured on other test examples.
 """
 
 import threading
@@ -20,20 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.gradients import StateDict
 from trak_core.inputs import ArrayInputs, apply, take
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
-from trak_core.live.checkpoints import (
-    LiveCheckpoint,
-    exact_bytes,
-    exact_kernel,
-    feature_bytes,
-    feature_kernel,
-    feature_map,
-)
 from trak_core.live.context import LiveContext, read_context, read_features
 from trak_core.live.unlike import Similarity, Unlike
-from trak_core.methods import RIDGES, Average, CheckpointKernel, GradientRows, Kernels, mean_scores
+from trak_core.methods import RIDGES, Average, CheckpointKernel, GradientRows, Kernels, SolvedKernel, mean_scores
 from trak_core.modalities import Encoding, find_modality
+from trak_core.projection import SjltProjection, SketchMap
+from trak_core.seeds import derive_seed
 from trak_core.store.run import Run
 from trak_core.tasks import Answer as Said
 from trak_core.tasks import Inputs, Targets, Task
@@ -45,6 +46,19 @@ MEMORY_BYTES = 160 * 2**20
 MAX_EXACT = 5
 """Exact checkpoints in use: they follow the stored scores of digits at .997, and three more would add .001."""
 BATCH = 256
+
+
+@dataclass(frozen=True)
+class LiveCheckpoint:
+    """One checkpoint, ready to score new inputs: what does not depend on them is prepared."""
+
+    weights: StateDict  # of the model
+    kernel: SolvedKernel  # over the train examples, with its ridge
+
+    def attribute(self, gradients: GradientRows, inputs: Inputs, targets: Tensor) -> Tensor:
+        """Attributions `[m, n_train]` float32 of m inputs and what is asked about them `[m, ...]`."""
+        rows = gradients.blocks(self.weights, inputs, targets, self.kernel.feature_map)
+        return self.kernel.attribute(torch.cat(list(rows)))
 
 
 @dataclass(frozen=True)
@@ -99,13 +113,6 @@ class LiveScorer:
             raise NeedNotMetError(f"task {self.task.name!r} has no answer of its own to explain; give labels.")
         return Said.mean(answers)
 
-    def probabilities(self, inputs: Inputs) -> NDArray[np.float32]:
-        """Probabilities `[m, n_classes]`, mean over checkpoints."""
-        probabilities = self.says(inputs).probabilities
-        if probabilities is None:
-            raise NeedNotMetError(f"task {self.task.name!r} has no classes, and so no probabilities of them.")
-        return np.asarray(probabilities.numpy())
-
     def attribute(self, inputs: Inputs, targets: Tensor) -> NDArray[np.float32]:
         """Scores `[m, n_train]` of inputs for what is asked about them `[m, ...]`, in the unit of labels."""
         with self._turn:
@@ -115,7 +122,9 @@ class LiveScorer:
     def answer(self, inputs: Inputs, contents: Any = None) -> Answer:
         """The answer for one input `[1, ...]`; `contents` is what it was made from, where that is known."""
         said = self.says(inputs)
-        probabilities, predicted = self.probabilities(inputs)[0], int(said.value[0])
+        if said.probabilities is None:
+            raise NeedNotMetError(f"task {self.task.name!r} has no classes, and so no probabilities of them.")
+        probabilities, predicted = np.asarray(said.probabilities[0].numpy()), int(said.value[0])
         with self._turn:
             targets = Targets.of(self.task, self.ensemble.outputs(self.task, inputs)[0], said.value).every[0]
         n_classes = len(targets)
@@ -159,83 +168,79 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
     """
     if way not in (None, "exact", "features"):
         raise InvalidSettingError(f"way={way!r}; it must be 'exact', 'features', or None to have it chosen.")
-    context = read_context(run)
-    gradients, queries = GradientRows.of_both_sides(
-        context.architecture,
-        context.subject.task,
-        context.states[0],
-        (context.train_inputs, context.train_labels),
-        (context.test_inputs, context.test_labels),
-    )
-    n_train = len(context.train_labels)
-    first = slice(1)
-    width = gradients.whole(context.states[0], take(context.train_inputs, first), context.train_labels[first]).shape[1]
-    n_exact = memory_bytes // exact_bytes(n_train, width)
-    way = way or ("exact" if n_exact else "features")
-    to_choose, to_measure = draw_probes(run, other_class=False)
+    live = read_context(run)
+    context, states, train = live.context, live.context.states, live.context.train
+    n_train, proj_dim = len(train), run.info.proj_dim
+    # Of one checkpoint, in float32.
+    sizes = {"exact": 4 * n_train * (n_train + context.gradients.whole_map.width), "features": 4 * n_train * proj_dim}
+    way = way or ("exact" if sizes["exact"] <= memory_bytes else "features")
+    n_bytes = sizes[way]
+    n_used = max(1, min(memory_bytes // n_bytes, len(states), MAX_EXACT if way == "exact" else len(states)))
+
+    def kernel(index: int) -> CheckpointKernel:
+        if way == "exact":
+            whole = context.gradients.whole(states[index], train.inputs, train.targets)
+            return CheckpointKernel([whole], context.gradients.whole_map, dual=True)
+        # The projection by which the build made these features.
+        projection = SjltProjection(proj_dim, derive_seed(run.info.provenance["seed"], "projection", index))
+        # In float64: the solve loses digits, its result does not need them.
+        features = read_features(run, index).double()
+        return CheckpointKernel([features], SketchMap(context.gradients.layers, projection), dual=False)
+
     if way == "exact":
-        n_used, size = min(n_exact, MAX_EXACT), exact_bytes(n_train, width)
-        n_used = max(1, min(n_used, len(context.states)))
         ridge = float(run.info.provenance["ridge"])
-
-        def kernel(index: int) -> CheckpointKernel:
-            return exact_kernel(gradients, context.states[index], context.train_inputs, context.train_labels)
     else:
-        size = feature_bytes(n_train, run.info.proj_dim)
-        n_used = max(1, min(memory_bytes // size, len(context.states)))
-        seed = run.info.provenance["seed"]
-
-        def kernel(index: int) -> CheckpointKernel:
-            projection = feature_map(gradients, run.info.proj_dim, seed, index)
-            return feature_kernel(projection, read_features(run, index))
-
-        ridge = _best_ridge(context, queries, to_choose, Kernels(kernel, n_used))
-    checkpoints = [LiveCheckpoint(context.states[i], kernel(i).solved(ridge)) for i in range(n_used)]
+        ridge = _best_ridge(live, draw_probes(run, other_class=False)[0], Kernels(kernel, n_used))
+    checkpoints = [LiveCheckpoint(states[i], kernel(i).solved(ridge)) for i in range(n_used)]
 
     def scored(probe: Probe) -> NDArray[np.float32]:
-        inputs = take(context.test_inputs, torch.from_numpy(probe.test_idx))
-        return raw_scores(checkpoints, queries, context.q, inputs, torch.from_numpy(probe.targets))
+        asked = live.asked(probe)
+        return raw_scores(checkpoints, context.query_gradients, live.q, asked.inputs, asked.targets)
 
-    factor = slope(scored(to_choose), to_choose.stored)
-    others_to_choose, others_to_measure = draw_probes(run, other_class=True)
-    factor_of_others = slope(scored(others_to_choose), others_to_choose.stored)
+    def factor_and_agreement(other_class: bool) -> tuple[float, Agreement | None]:
+        to_choose, to_measure = draw_probes(run, other_class)
+        factor = slope(scored(to_choose), to_choose.stored)
+        return factor, compare(scored(to_measure), to_measure.stored)
+
+    factor, agreement = factor_and_agreement(other_class=False)
+    factor_of_others, agreement_of_others = factor_and_agreement(other_class=True)
+    dataset, together = live.subject.dataset, live.subject.trains_together
     return LiveScorer(
         way=way,
         checkpoints=checkpoints,
         ridge=ridge,
         factor=factor,
         factor_of_others=factor_of_others,
-        q=context.q,
-        task=context.subject.task.query,
-        gradients=queries,
-        ensemble=Ensemble.from_state_dicts(
-            context.architecture, context.states, "cpu", context.subject.trains_together
-        ),
-        similarity=_similarity(context),
+        q=live.q,
+        task=context.task.query,
+        gradients=context.query_gradients,
+        ensemble=Ensemble.from_state_dicts(context.architecture, states, "cpu", together),
+        similarity=_similarity(live),
         modality=run.info.modality,
-        encoding=context.subject.dataset.encoding,
-        example=take(context.subject.dataset.train.inputs, slice(1)),
-        agreement=compare(scored(to_measure), to_measure.stored),
-        agreement_of_others=compare(scored(others_to_measure), others_to_measure.stored),
-        n_bytes=n_used * size,
+        encoding=dataset.encoding,
+        example=take(dataset.train.inputs, slice(1)),
+        agreement=agreement,
+        agreement_of_others=agreement_of_others,
+        n_bytes=n_used * n_bytes,
     )
 
 
-def _best_ridge(context: LiveContext, gradients: GradientRows, probe: Probe, kernels: Kernels) -> float:
+def _best_ridge(live: LiveContext, probe: Probe, kernels: Kernels) -> float:
     """The ridge whose scores agree best with stored ones."""
-    inputs, targets = take(context.test_inputs, torch.from_numpy(probe.test_idx)), torch.from_numpy(probe.targets)
+    context, asked = live.context, live.asked(probe)
 
     def rows(index: int) -> Iterator[Tensor]:
-        for block in gradients.blocks(context.states[index], inputs, targets, kernels[index].feature_map):
+        feature_map = kernels[index].feature_map
+        for block in context.query_gradients.blocks(context.states[index], asked.inputs, asked.targets, feature_map):
             yield block.double()
 
-    found = dict(zip(RIDGES, mean_scores(kernels, rows, RIDGES, context.q), strict=True))
+    found = dict(zip(RIDGES, mean_scores(kernels, rows, RIDGES, live.q), strict=True))
     return max(RIDGES, key=lambda ridge: mean_spearman(found[ridge].float().numpy(), probe.stored))
 
 
-def _similarity(context: LiveContext) -> Similarity:
-    dataset = context.subject.dataset
+def _similarity(live: LiveContext) -> Similarity:
+    dataset = live.subject.dataset
     encoding, known = dataset.encoding, None
     if encoding is not None and encoding.has_unknowns:
         known = encoding.known_share(find_modality(dataset.modality).contents(dataset.test.media, encoding))
-    return Similarity.of(context.architecture, context.states, context.train_inputs, context.test_inputs, known)
+    return Similarity.of(live.context, known)

@@ -6,7 +6,8 @@ test examples: beyond their 99th percentile an input is called unlike. Words tha
 its representation, so a text is also compared by its share of known words.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from trak_core.gradients import Inputs, StateDict, representations
 from trak_core.inputs import count
+from trak_core.methods import MethodContext
 
 N_CHECKPOINTS = 5
 PERCENTILE = 99.0
@@ -45,7 +47,7 @@ class Similarity:
     """What new inputs are compared with."""
 
     architecture: nn.Module
-    states: list[StateDict]
+    states: Sequence[StateDict]
     # representations of the train examples of length 1, `[n_train, n_features]` for each checkpoint
     train: list[Tensor]
     distances: NDArray[np.float32]  # of the test examples `[n_test]`, float32
@@ -53,19 +55,12 @@ class Similarity:
     known: NDArray[np.float64] | None
 
     @classmethod
-    def of(
-        cls,
-        architecture: nn.Module,
-        states: list[StateDict],
-        train_inputs: Inputs,
-        test_inputs: Inputs,
-        known: NDArray[np.float64] | None,
-    ) -> "Similarity":
-        """The similarity to these train inputs, with the usual distances of these test inputs."""
-        states = states[:N_CHECKPOINTS]
-        train = [_directions(architecture, weights, train_inputs) for weights in states]
+    def of(cls, context: MethodContext, known: NDArray[np.float64] | None) -> "Similarity":
+        """The similarity to the train examples of a context, with the usual distances of its test examples."""
+        architecture, states = context.architecture, context.states[:N_CHECKPOINTS]
+        train = [_directions(architecture, weights, context.train.inputs) for weights in states]
         bare = cls(architecture, states, train, np.empty(0, dtype=np.float32), known)
-        return cls(architecture, states, train, bare.measure(test_inputs), known)
+        return replace(bare, distances=bare.measure(context.test.inputs))
 
     def measure(self, inputs: Inputs) -> NDArray[np.float32]:
         """Distances `[m]` of inputs to their nearest train examples."""
