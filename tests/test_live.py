@@ -153,7 +153,7 @@ def given(digits, test_idx) -> torch.Tensor:
 
 
 def test_without_labels_the_answer_of_the_model_is_explained(small_run, digits):
-    predicted = live_scorer(small_run).probabilities(torch.from_numpy(digits.test.inputs[:30])).argmax(1)
+    predicted = live_scorer(small_run).says(torch.from_numpy(digits.test.inputs[:30])).value.numpy()
     inputs = digits.test.inputs[:30]
     assert (small_run.attribute(inputs) == small_run.attribute(inputs, predicted)).all()
     stored = small_run.arrow("SELECT probabilities FROM predictions WHERE split = 'test' ORDER BY checkpoint_id, idx")
