@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.tiny import QUICK, SETTINGS, TINY
-from trak_core.engine import build_run, kernels, measure_run
-from trak_core.engine.kernels import kernel_proj_dim
+from trak_core.engine import build_run, measure_run, method_context
+from trak_core.engine.method_context import kernel_proj_dim
 from trak_core.errors import NotInRunError
 from trak_core.gradients import forward, representations
 from trak_core.methods import (
@@ -105,12 +105,12 @@ def test_kernels_are_kept_while_there_is_room_and_made_again_otherwise(trained):
 def test_what_is_projected_follows_from_sizes_alone(monkeypatch):
     subject = TINY.load()
     assert kernel_proj_dim(subject) is None
-    monkeypatch.setattr(kernels, "MAX_WHOLE_TRAIN", 119)
-    assert kernel_proj_dim(subject) == kernels.FEATURES_WHEN_PROJECTED
+    monkeypatch.setattr(method_context, "MAX_WHOLE_TRAIN", 119)
+    assert kernel_proj_dim(subject) == method_context.FEATURES_WHEN_PROJECTED
     monkeypatch.undo()
-    monkeypatch.setattr(kernels, "MAX_WHOLE_PARAMETERS", 120 * 609)
-    assert kernel_proj_dim(subject) == kernels.FEATURES_WHEN_PROJECTED
-    monkeypatch.setattr(kernels, "MAX_WHOLE_PARAMETERS", 120 * 610)
+    monkeypatch.setattr(method_context, "MAX_WHOLE_PARAMETERS", 120 * 609)
+    assert kernel_proj_dim(subject) == method_context.FEATURES_WHEN_PROJECTED
+    monkeypatch.setattr(method_context, "MAX_WHOLE_PARAMETERS", 120 * 610)
     assert kernel_proj_dim(subject) is None
 
 
@@ -118,8 +118,8 @@ def test_a_build_with_projected_gradients_predicts_nearly_as_well(tmp_path, monk
     with open_run(build_run(SETTINGS, "exact", tmp_path, recipe=TINY)) as run:
         exact = run.lds().mean
         assert run.info.provenance["kernel"] == "exact, dual"
-    monkeypatch.setattr(kernels, "MAX_WHOLE_TRAIN", 10)
-    monkeypatch.setattr(kernels, "FEATURES_WHEN_PROJECTED", 256)
+    monkeypatch.setattr(method_context, "MAX_WHOLE_TRAIN", 10)
+    monkeypatch.setattr(method_context, "FEATURES_WHEN_PROJECTED", 256)
     with open_run(build_run(SETTINGS, "projected", tmp_path, recipe=TINY)) as run:
         assert run.info.provenance["kernel"] == "projected to 256, primal"
         assert run.lds().mean == pytest.approx(exact, abs=0.05)

@@ -15,19 +15,12 @@ from trak_core.methods import best
 
 @dataclass(frozen=True)
 class Calibration:
-    """What retrained models say of the scores.
+    """What retrained models say of the scores."""
 
-    Attributes:
-        ridge: with the highest LDS; None of a method that has none.
-        factor: that brings scores to the unit of the model output, the slope of actual against predicted changes.
-        lds_by_ridge: mean LDS of every candidate on the subsets given.
-        lds: of the scores that were chosen, on the same subsets.
-    """
-
-    ridge: float | None
-    factor: float
-    lds_by_ridge: dict[float, float]
-    lds: float
+    ridge: float | None  # with the highest LDS; None of a method that has none
+    factor: float  # that brings scores to the unit of the model output: the slope of actual against predicted changes
+    lds_by_ridge: dict[float, float]  # mean LDS of every candidate on the subsets given
+    lds: float  # of the scores that were chosen, on the same subsets
 
 
 def check_masks(masks: Any, outcomes: Any, n_train: int) -> NDArray[np.bool_]:

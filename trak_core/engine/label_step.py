@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trak_core.engine.checkpoints import load_checkpoints, load_logs
+from trak_core.engine.method_context import load_checkpoints, load_logs
 from trak_core.gradients import representations
 from trak_core.inputs import as_tensors
 from trak_core.labels.findings import find_all, finding_columns

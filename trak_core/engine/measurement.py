@@ -8,11 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trak_core.engine.checkpoints import load_checkpoints, load_logs
 from trak_core.engine.evidence_step import Reported
 from trak_core.engine.ledger import Outcomes, RunLedger
 from trak_core.engine.measure_settings import MeasureSettings, Truth
-from trak_core.engine.method_context import examples_of, lds_tuning, run_context
+from trak_core.engine.method_context import (
+    examples_of,
+    lds_tuning,
+    load_checkpoints,
+    load_logs,
+    run_context,
+)
 from trak_core.engine.retrained import Answers, answers_of
 from trak_core.engine.settings import BuildSettings
 from trak_core.inputs import take

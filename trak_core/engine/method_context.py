@@ -1,16 +1,29 @@
-"""What a run gives to methods: its examples, its checkpoints, and how settings are chosen on its ledger."""
+"""What a run gives to methods: its examples, its checkpoints and logs, and how settings are chosen on its ledger."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
+from trak_core.errors import RunMismatchError
 from trak_core.evidence import lds_per_test
 from trak_core.inputs import as_tensors
 from trak_core.methods import Examples, MethodContext, Tuning
 from trak_core.modalities import Split
+from trak_core.store.files import RunFiles, file_sha256
+from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Ensemble
+from trak_core.training import Ensemble, Log, Schedule, StepLog, TrainingLog
+from trak_core.training.ensemble import make_models
+
+FEATURES_WHEN_PROJECTED = 2048
+"""Dimension of projected gradients; see docs/methods.md for what it costs in LDS."""
+MAX_WHOLE_TRAIN = 8000
+"""Train examples up to which inner products of whole gradients are taken: the time grows with the cube of their number,
+and with more of them a projection of this dimension is quicker."""
+MAX_WHOLE_PARAMETERS = 2**29
+"""Train examples times parameters up to which whole gradients are held: 2 GiB, were none of them kept as factors."""
 
 
 def examples_of(split: Split, device: str) -> Examples:
@@ -21,16 +34,7 @@ def examples_of(split: Split, device: str) -> Examples:
 def run_context(
     subject: Subject, checkpoints: Ensemble, train: Examples, test: Examples, seed: int, proj_dim: int | None = None
 ) -> MethodContext:
-    """The context of a run, without what only some runs have.
-
-    Args:
-        subject: of the run.
-        checkpoints: of the run.
-        train: its train examples.
-        test: its test examples.
-        seed: of methods that draw.
-        proj_dim: dimension that TRAK projects gradients to; None for whole gradients.
-    """
+    """The context of a run, without what only some runs have; `seed` is that of methods that draw."""
     return MethodContext(
         task=subject.task,
         architecture=checkpoints.architecture,
@@ -55,10 +59,56 @@ def lds_tuning(
         tests: test examples to choose on, bool `[n_test]`; None for all.
     """
     tests = np.ones(outcomes.shape[1], dtype=bool) if tests is None else tests
-    actual = outcomes[:, tests]
 
     def quality(predicted: Tensor) -> float:
-        lds = lds_per_test(predicted.double().cpu().numpy()[:, tests], actual)
+        lds = lds_per_test(predicted.double().cpu().numpy()[:, tests], outcomes[:, tests])
         return float(np.nanmean(lds)) if np.isfinite(lds).any() else float("nan")
 
     return Tuning(torch.from_numpy(masks).to(device), quality)
+
+
+def kernel_proj_dim(subject: Subject) -> int | None:
+    """Dimension that a build of this subject projects gradients to for its kernels; None for whole gradients.
+
+    It depends on nothing but sizes.
+    """
+    n_train = len(subject.dataset.train)
+    n_parameters = sum(value.numel() for value in make_models(subject.make_model, [0])[0].parameters())
+    is_projected = n_train > MAX_WHOLE_TRAIN or n_train * n_parameters > MAX_WHOLE_PARAMETERS
+    return FEATURES_WHEN_PROJECTED if is_projected else None
+
+
+def load_checkpoints(writer: StoreWriter, files: RunFiles, subject: Subject, device: str) -> Ensemble:
+    """The checkpoints of a run, by checkpoint_id; RunMismatchError where a file is missing or changed."""
+    rows = writer.columns("SELECT checkpoint_id, sha256 FROM checkpoints ORDER BY checkpoint_id")
+    states = []
+    for checkpoint_id, expected in zip(rows["checkpoint_id"].tolist(), rows["sha256"].tolist(), strict=True):
+        path = files.checkpoint(checkpoint_id)
+        if not path.exists() or file_sha256(path) != expected:
+            raise RunMismatchError(
+                f"{path} is missing or is not the checkpoint that this build trained; put it back, or delete the "
+                f"folder {files.build} and build again."
+            )
+        states.append(load_file(path))
+    return Ensemble.from_state_dicts(subject.make_model(), states, device, subject.trains_together)
+
+
+def load_logs(writer: StoreWriter, files: RunFiles, subject: Subject, device: str) -> list[Log]:
+    """The training logs of the first checkpoints of a run; RunMismatchError where a file is missing or changed."""
+    rows = writer.columns(
+        "SELECT checkpoint_id, seed, log_sha256 FROM checkpoints WHERE log_sha256 IS NOT NULL ORDER BY checkpoint_id"
+    )
+    logs: list[Log] = []
+    for i, expected in enumerate(rows["log_sha256"].tolist()):
+        path = files.training_log(int(rows["checkpoint_id"][i]))
+        if not path.exists() or file_sha256(path) != expected:
+            raise RunMismatchError(
+                f"the training log {path} is missing or is not what was recorded; put it back, or build the run again "
+                "under another name."
+            )
+        if subject.training is None:
+            logs.append(StepLog.load(path, subject.make_model(), device))
+        else:
+            schedule = Schedule(subject.training, len(subject.dataset.train))
+            logs.append(TrainingLog.load(path, int(rows["seed"][i]), schedule, device))
+    return logs

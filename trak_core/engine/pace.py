@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trak_core.engine.kernels import FEATURES_WHEN_PROJECTED, kernel_proj_dim
+from trak_core.engine.method_context import FEATURES_WHEN_PROJECTED, kernel_proj_dim
 from trak_core.inputs import as_tensors, take
 from trak_core.labels.label_scores import N_MODELS as N_LABEL_MODELS
 from trak_core.labels.label_scores import N_REPEATS

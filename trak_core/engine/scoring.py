@@ -10,17 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trak_core.engine.ledger import RunLedger
 from trak_core.errors import NonFiniteGradientError, OutOfMemoryError, SingularKernelError
 from trak_core.evidence import Cost, calibration_slope, measured_cost, predicted_outcomes
-from trak_core.methods import METHODS, MethodContext, MethodInfo, Scores
+from trak_core.inputs import take
+from trak_core.methods import CHECKPOINT_COUNTS, METHODS, Examples, MethodContext, MethodInfo, Scores, fit_targets
 from trak_core.store.run_tables import (
     class_influence_columns,
     joined,
     method_columns,
     score_tables,
     self_influence_columns,
+    target_score_columns,
 )
+from trak_core.tasks import Targets
 
+BASELINES = ("embedding", "same_class", "random")
 Tables = dict[str, dict[str, Any]]
 
 
@@ -52,7 +57,12 @@ class Scored:
         with measured_cost() as cost, own_errors(name):
             scores = (fit or method.fit)(context if limit is None else context.first(limit))
             values = _dense(scores)
-        _check_finite(name, scores, values)
+        own, wrong = scores.self_influence(), ~np.isfinite(values).all(1)
+        if wrong.any() or (own is not None and not own.isfinite().all()):
+            raise NonFiniteGradientError(
+                f"method {name!r} gives scores that are not finite for {wrong.sum()} of {len(values)} test examples, "
+                "so that none are kept; training was unstable: lower the learning rate of the recipe."
+            )
         return cls(method.info, scores, values, cost)
 
     def by_fewer(self, counts: tuple[int, ...]) -> dict[int, NDArray[np.float32]]:
@@ -74,16 +84,16 @@ class Scored:
             calibration: the factor that brings them to the unit of the model output; None where there is none.
             settings: whether to tell what the method chose.
         """
-        name, factor = self.info.name, np.float32(calibration or 1)
+        info, name, factor = self.info, self.info.name, np.float32(calibration or 1)
         values, error, own = self.values * factor, self.scores.standard_error(slice(None)), self.scores.self_influence()
         errors = None if error is None else error.float().cpu().numpy() * factor
         tables: Tables = {
             "methods": method_columns(
                 name,
-                self.info.title,
-                self.info.description,
+                info.title,
+                info.description,
                 fingerprint,
-                is_baseline=self.info.is_baseline,
+                is_baseline=info.is_baseline,
                 seconds=self.cost.seconds,
                 calibration=calibration,
                 settings=self.scores.settings if settings else None,
@@ -102,23 +112,87 @@ def joined_tables(of_each: list[Tables]) -> Tables:
     return {name: joined([tables[name] for tables in of_each if name in tables]) for name in names}
 
 
-def checkpoint_prediction_columns(
-    by_count: dict[int, NDArray[np.float32]], masks: NDArray[np.bool_]
-) -> dict[str, NDArray[Any]]:
+def score_run(
+    context: MethodContext,
+    targets: Targets,
+    ledger: RunLedger,
+    masks: NDArray[np.bool_],
+    tuning: NDArray[np.bool_],
+    fingerprint_of: Callable[[str], str],
+    on_checkpoint: Callable[[], None],
+) -> tuple[Tables, dict[str, Any]]:
+    """Rows of every table that holds scores, and what provenance tells of them.
+
+    Args:
+        context: with the ridge that was chosen, and no tuning.
+        targets: of the test examples.
+        ledger: with the outcomes of the fitting subsets, on which scores are calibrated; without any, they are not.
+        masks: all subsets of the ledger, bool `[n_subsets, n_train]`.
+        tuning: test examples to calibrate on, bool `[n_test]`; where there are none, all are.
+        fingerprint_of: gives that of a method's scores.
+        on_checkpoint: called after every checkpoint.
+    """
+    test_idx, place = torch.nonzero(~targets.is_default, as_tuple=True)
+    further = Examples(take(context.test.inputs, test_idx), targets.every[test_idx, place])
+    of_further: list[NDArray[np.float32]] = []
+
+    def fit(context: MethodContext) -> Scores:
+        scores, found = fit_targets(context, further, on_checkpoint)
+        of_further.append(found.float().cpu().numpy())
+        return scores
+
+    trak, values = Scored.by("trak", context, fit), of_further[0]
+    of_test, of_target = test_idx.cpu().numpy(), place.cpu().numpy()
+    default = targets.default.cpu().numpy()
+    factor, of_others = None, None
+    if len(fit_masks := ledger.masks("fit")):
+        calibrated_on = tuning if tuning.any() else ~tuning
+        rows, used, outcomes = np.flatnonzero(calibrated_on), calibrated_on[of_test], _outcomes(ledger, targets)
+        # Two factors: what moves the label's margin and what moves another class's differ in scale.
+        factor = calibration_factor(trak.values[rows], fit_masks, outcomes[:, rows, default[rows]])
+        if used.any():
+            of_others = calibration_factor(values[used], fit_masks, outcomes[:, of_test[used], of_target[used]])
+    baselines = [name for name in BASELINES if not context.missing(METHODS[name].info.needs)]
+    of_methods = [trak.tables(default, fingerprint_of("trak"), factor)]
+    of_methods += [Scored.by(name, context).tables(default, fingerprint_of(name)) for name in baselines]
+    by_count = {**trak.by_fewer(CHECKPOINT_COUNTS), trak.scores.n_checkpoints: trak.values}
+    tables = {
+        **joined_tables(of_methods),
+        "target_scores": target_score_columns(
+            "trak", of_test, of_target + targets.first, values * np.float32(of_others or 1)
+        ),
+        "checkpoint_predictions": _checkpoint_predictions(by_count, masks),
+    }
+    return tables, {
+        "calibration": factor,
+        "calibration_of_other_targets": of_others,
+        "gradients": context.gradients.path,
+        "kernel": "exact, dual" if context.proj_dim is None else f"projected to {context.proj_dim:,}, primal",
+    }
+
+
+def _outcomes(ledger: RunLedger, targets: Targets) -> NDArray[np.float64]:
+    """Model outputs of the fitting subsets at every place of the targets `[n_fit, n_test, n_targets]`."""
+    default: NDArray[np.float64] = ledger.outcomes("fit").mean(1)[..., None]
+    if not targets.has_further:
+        return default
+    further: NDArray[np.float64] = ledger.target_outcomes("fit").mean(1)
+    # A default target that is none of the further ones has a place of its own before them.
+    return np.concatenate([default, further], axis=-1) if targets.first == 0 else further
+
+
+def _checkpoint_predictions(by_count: dict[int, NDArray[np.float32]], masks: NDArray[np.bool_]) -> dict[str, Any]:
     """Columns of the table `checkpoint_predictions`.
 
     Args:
         by_count: number of checkpoints to the scores of the first so many `[n_test, n_train]`.
         masks: of all subsets, bool `[n_subsets, n_train]`.
     """
-    predicted = [predicted_outcomes(scores, masks) for scores in by_count.values()]
-    n_subsets, n_test = predicted[0].shape
-    return {
-        "n_checkpoints": np.repeat(list(by_count), n_subsets * n_test),
-        "subset_id": np.tile(np.repeat(np.arange(n_subsets), n_test), len(predicted)),
-        "test_idx": np.tile(np.arange(n_test), len(predicted) * n_subsets),
-        "predicted": np.concatenate([values.reshape(-1) for values in predicted]),
-    }
+    predicted = np.stack([predicted_outcomes(scores, masks) for scores in by_count.values()])
+    count, subset_id, test_idx = (index.reshape(-1) for index in np.indices(predicted.shape))
+    n_checkpoints = np.array(list(by_count))[count]
+    columns = {"n_checkpoints": n_checkpoints, "subset_id": subset_id, "test_idx": test_idx}
+    return {**columns, "predicted": predicted.reshape(-1)}
 
 
 def calibration_factor(
@@ -153,13 +227,3 @@ def own_errors(method: str, advice: str = "leave it out with --method") -> Itera
             f"method {method!r} cannot solve its equations ({str(error).splitlines()[0]}); train with weight decay, or "
             f"{advice}."
         ) from error
-
-
-def _check_finite(method: str, scores: Scores, dense: NDArray[np.float32]) -> None:
-    own = scores.self_influence()
-    wrong = ~np.isfinite(dense).all(1)
-    if wrong.any() or (own is not None and not own.isfinite().all()):
-        raise NonFiniteGradientError(
-            f"method {method!r} gives scores that are not finite for {wrong.sum()} of {len(dense)} test examples, so "
-            "that none are kept; training was unstable: lower the learning rate of the recipe."
-        )

@@ -12,16 +12,20 @@ from torch import Tensor
 
 from trak_core.engine.build_plan import FROM_THE_LEDGER
 from trak_core.engine.checkpoint_step import write_checkpoints
-from trak_core.engine.checkpoints import load_checkpoints
 from trak_core.engine.evidence_step import Reported, evidence_tables
-from trak_core.engine.kernels import kernel_proj_dim
 from trak_core.engine.label_step import label_tables
 from trak_core.engine.ledger import RunLedger
 from trak_core.engine.ledger_step import retrain_block
 from trak_core.engine.map_step import map_tables
-from trak_core.engine.method_context import examples_of, lds_tuning, run_context
+from trak_core.engine.method_context import (
+    examples_of,
+    kernel_proj_dim,
+    lds_tuning,
+    load_checkpoints,
+    run_context,
+)
 from trak_core.engine.progress import ProgressReporter
-from trak_core.engine.score_step import score_run
+from trak_core.engine.scoring import score_run
 from trak_core.engine.settings import BuildSettings
 from trak_core.engine.work import Executor, Inline, Kind, Work
 from trak_core.errors import TrainingDivergedError
