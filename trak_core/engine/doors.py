@@ -98,10 +98,16 @@ def measure(
     if subject is not None:
         with open_run(run_dir) as opened:
             use_subject(opened, subject)
-    settings = settings_of(run_dir, minutes)
+    measure_methods(run_dir, settings_of(run_dir, minutes), methods, progress)
+
+
+def measure_methods(
+    run_dir: Path, settings: MeasureSettings, methods: Sequence[str] | None, show_progress: bool
+) -> None:
+    """Measures methods asked for by name in place of those of the settings, with a progress bar."""
     if methods is not None:
         settings = replace(settings, methods=tuple(methods))
-    with progress_of(progress) as show:
+    with progress_of(show_progress) as show:
         measure_run(run_dir, settings, show)
 
 

@@ -151,12 +151,11 @@ class FittedFeatures(Fitted):
     ) -> dict[float, NDArray[np.float64]]:
         """As in `Fitted`."""
         weighted = (torch.from_numpy(masks) * self.q).to(self.device)
-        parts: dict[float, list[NDArray[np.float64]]] = {ridge: [] for ridge in ridges}
-        for block, targets in questions:
-            found = predict_subsets(self.kernels, partial(self._asked, block, targets), ridges, weighted)
-            for ridge, outcomes in found.items():
-                parts[ridge].append(outcomes.cpu().numpy())
-        return {ridge: np.concatenate(of_ridge, axis=1) for ridge, of_ridge in parts.items()}
+        found = [
+            predict_subsets(self.kernels, partial(self._asked, block, targets), ridges, weighted)
+            for block, targets in questions
+        ]
+        return {ridge: torch.cat([each[ridge] for each in found], dim=1).cpu().numpy() for ridge in ridges}
 
     def self_influence(self, ridge: float) -> Tensor:
         """As in `Fitted`."""

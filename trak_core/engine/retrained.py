@@ -35,17 +35,8 @@ def train_in_parts(
 def answers_of(
     trainer: Trainer, task: Task, test: Examples, n_models: int, train: Callable[[slice], Ensemble]
 ) -> Answers:
-    """Answers of `n_models` models, trained part by part by `train`.
-
-    Args:
-        trainer: that trains them.
-        task: what a prediction is.
-        test: test examples with their targets.
-        n_models: how many.
-        train: gives the models of a part.
-    """
-    margins, right = [], []
-    values: list[NDArray[Any]] = []
+    """Answers of `n_models` models to test examples with their targets, trained part by part by `train`."""
+    margins, values, right = [], [], []
     for _, ensemble in train_in_parts(trainer, n_models, train):
         outputs = ensemble.outputs(task.query, test.inputs)  # [n_models, n_tests, ...]
         found = ensemble.of_each("model_output", task.query, outputs, test.targets).double().cpu().numpy()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trak_core.engine.doors import progress_of, warn_of
-from trak_core.engine.measure import measure_run
+from trak_core.engine.doors import measure_methods, progress_of, warn_of
 from trak_core.engine.measure_budget import measure_within
 from trak_core.engine.subject_build import SubjectBuild, build_subject
 from trak_core.store.run import Run, open_run
@@ -51,10 +49,7 @@ def measure_saved(
     with open_run(run_dir) as run:
         seconds_a_model = float(run.info.provenance["seconds_a_model"])
     settings = measure_within(60 * minutes - (time.monotonic() - began), seconds_a_model)
-    if methods is not None:
-        settings = replace(settings, methods=tuple(methods))
-    with progress_of(show_progress) as show:
-        measure_run(run_dir, settings, show)
+    measure_methods(run_dir, settings, methods, show_progress)
 
 
 def _subject(attributor: Attributor, run: Run, saved: tuple[Any, Any], train_model: TrainModel) -> Subject:

@@ -40,12 +40,7 @@ class Scored:
 
     @classmethod
     def by(cls, name: str, context: MethodContext, fit: Callable[[MethodContext], Scores] | None = None) -> "Scored":
-        """The scores of a method, whose needs are met.
-
-        Args:
-            name: of the method.
-            context: of the run; the method takes as many checkpoints as it averages over.
-            fit: what is done in place of the method's own `fit`.
+        """The scores of a method, whose needs are met, by its own `fit` or by another.
 
         Raises:
             OutOfMemoryError: the method needs more memory than there is.
@@ -81,7 +76,7 @@ class Scored:
         Args:
             test_classes: classes of the test examples `[n_test]`, over which influence is summed up.
             fingerprint: of what the scores were made from.
-            calibration: the factor that brings them to the unit of the model output; None where there is none.
+            calibration: the factor that brings them to the unit of the model output.
             settings: whether to tell what the method chose.
         """
         info, name, factor = self.info, self.info.name, np.float32(calibration or 1)
@@ -198,7 +193,7 @@ def _checkpoint_predictions(by_count: dict[int, NDArray[np.float32]], masks: NDA
 def calibration_factor(
     scores: NDArray[np.float32], masks: NDArray[np.bool_], outcomes: NDArray[np.float64]
 ) -> float | None:
-    """The factor that brings scores to the unit of the model output; None where it cannot be told.
+    """The factor that brings scores to the unit of the model output.
 
     It is None where the slope is undefined, or would turn every explanation round.
 

@@ -3,12 +3,14 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, NeedNotMetError, ShapeMismatchError
 from trak_core.gradients import Inputs
@@ -30,9 +32,7 @@ _lock = threading.Lock()
 def live_scorer(run: Run) -> LiveScorer:
     """The scorer of a run's published generation; prepared by the first who asks, shared by all others.
 
-    Raises:
-        NeedNotMetError: the run has no recipe, no checkpoints or no stored features.
-        RunMismatchError: the data or a checkpoint is not what the run was made with.
+    Errors as in `prepare_scorer`.
     """
     key = (str(run.path.resolve()), run.generation)
     with _lock:
@@ -84,12 +84,7 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
     if not same_form or (isinstance(expected, dict) and set(inputs) != set(expected)):
         given = f"a dict of {', '.join(map(str, inputs))}" if isinstance(inputs, dict) else f"a {type(inputs).__name__}"
         raise ShapeMismatchError(f"inputs are {given}, and this run takes arrays {_form(scorer)}; give these.")
-    if isinstance(expected, dict):
-        encoded: Any = {name: _numbers(scorer, inputs[name], expected[name]) for name in expected}
-    elif isinstance(expected, tuple):
-        encoded = tuple(_numbers(scorer, given, wanted) for given, wanted in zip(inputs, expected, strict=True))
-    else:
-        encoded = _numbers(scorer, inputs, expected)
+    encoded: Any = tree_map(partial(_numbers, scorer), expected, inputs)
     if not count(encoded):
         raise EmptyDataError("there are no inputs to score; give at least one.")
     if scorer.encoding is not None:
@@ -97,7 +92,7 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
     return as_tensors(encoded)  # type: ignore[no-any-return]
 
 
-def _numbers(scorer: LiveScorer, given: Any, expected: NDArray[Any]) -> NDArray[Any]:
+def _numbers(scorer: LiveScorer, expected: NDArray[Any], given: Any) -> NDArray[Any]:
     """One array of inputs, of the type and the shape that the run has there."""
     try:
         held = given.detach().cpu() if isinstance(given, Tensor) else given
@@ -111,7 +106,7 @@ def _numbers(scorer: LiveScorer, given: Any, expected: NDArray[Any]) -> NDArray[
         )
     if not np.isfinite(array).all():
         place = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
-        raise InvalidDataError(f"input {place} has a NaN or infinite number; mend or leave it out.")
+        raise InvalidDataError(f"input {place} has a NaN or infinite number; fix it or leave it out.")
     if expected.dtype.kind in "iu" and (array != array.round()).any():
         raise InvalidDataError(
             f"inputs run from {array.min():g} to {array.max():g} and have decimals, and this run takes ids, which are "

@@ -162,9 +162,8 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         memory_bytes: for what checkpoints keep.
 
     Raises:
-        NeedNotMetError: the run has no recipe, no checkpoints or no stored features.
-        RunMismatchError: the data or a checkpoint is not what the run was made with.
         InvalidSettingError: there is no such way.
+        Others as in `read_context`.
     """
     if way not in (None, "exact", "features"):
         raise InvalidSettingError(f"way={way!r}; it must be 'exact', 'features', or None to have it chosen.")
