@@ -21,8 +21,6 @@ from tqdm.auto import tqdm
 
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
-from trak_core.media import first_picture
-from trak_core.modalities import seen_in
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles, file_sha256, replace_file
 from trak_core.store.progress import BuildStatus, write_status
@@ -43,6 +41,7 @@ from trak_core.store.schema import Shape
 from trak_core.store.targets import class_targets, target_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 from trak_core.subjects.batches import Block, Data, read_data
+from trak_core.subjects.given_data import names_of_outputs, pictures_of
 from trak_core.tasks import Task
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class _Saver:
         self._check_train(digests["train"])
         if not self.has_classes:
             class_names = class_names or ("model output",)
-        self.class_names = _names_of_outputs(class_names, n_outputs)
+        self.class_names = names_of_outputs(class_names, n_outputs)
         size = len(self.labels["test"]) * n_outputs * self.fitted.n_train * 4
         # Methods that see all test examples at once take as long for every further target as for the first.
         fits = self.fitted.is_streaming and size <= attributor.options.memory_budget
@@ -233,7 +232,8 @@ class _Saver:
         where = slice(block.start, block.start + len(block))
         labels = self.labels[split][where]
         texts = list(self.shown[split]["text"][where])
-        pictures = list(self.shown[split]["thumbnail"][where]) or _pictures(block)
+        pictures = list(self.shown[split]["thumbnail"][where])
+        pictures = pictures or [picture for batch in block.batches for picture in pictures_of(batch)]
         if not any(pictures) and not any(texts):
             texts = [f"{split} example {i}" for i in range(where.start, where.stop)]
         tables: dict[str, Columns] = {
@@ -364,27 +364,9 @@ def _predictions(task: Task, outputs: Tensor, targets: Tensor, device: torch.dev
     return known
 
 
-def _names_of_outputs(class_names: Sequence[str] | None, n_outputs: int) -> tuple[str, ...]:
-    """A name for each model output that can be explained: those given, or numbers from 0; refuses doubles."""
-    if isinstance(class_names, str):
-        raise InvalidSettingError(f"class_names={class_names!r}; give a list of names.")
-    names = tuple(map(str, class_names if class_names is not None else range(n_outputs)))
-    if len(names) != n_outputs or len(set(names)) != n_outputs:
-        raise InvalidSettingError(
-            f"class_names holds {len(names)} names, {len(set(names))} of them different, but the model has {n_outputs} "
-            "outputs to explain; give each a name of its own."
-        )
-    return names
-
-
 def _digest_of(values: Sequence[Any]) -> str:
     """SHA-256 (hex) over pictures or texts in their order."""
     digest = hashlib.sha256()
     for value in values:
         digest.update((value if isinstance(value, bytes) else str(value).encode()) + b"\0")
     return digest.hexdigest()
-
-
-def _pictures(block: Block) -> list[bytes | None]:
-    """The first picture of what the inputs of a block look like; None where nothing knows what they look like."""
-    return [first_picture(media) for batch in block.batches for media in seen_in(batch.inputs) or [()] * len(batch)]

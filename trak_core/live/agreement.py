@@ -68,7 +68,7 @@ def _with_scores(run: Run, test_idx: NDArray[np.int64], targets: NDArray[np.int6
 
 
 def mean_spearman(live: Scores, stored: Scores) -> float:
-    """Rank correlation of two matrices `[n, n_train]`, row by row, then the mean; undefined rows are left out."""
+    """Rank correlation of two matrices `[n, n_train]`, row by row, then the mean; undefined rows are skipped."""
     found = row_correlations(live, stored)
     defined = found[np.isfinite(found)]
     return float(defined.mean()) if len(defined) else float("nan")

@@ -53,7 +53,7 @@ def given_dataset(
     if (train_form := _form(batches["train"].inputs)) != (test_form := _form(batches["test"].inputs)):
         raise ShapeMismatchError(f"train inputs are {train_form}, and test inputs are {test_form}; give both alike.")
     n_outputs = _try_model(make_model, task, batches)
-    names = _class_names(class_names, n_outputs) if n_outputs else ()
+    names = names_of_outputs(class_names, n_outputs) if n_outputs else ()
     shown = {
         split: _shown(batch, split, None if texts is None else texts[i], None if pictures is None else pictures[i])
         for i, (split, batch) in enumerate(batches.items())
@@ -137,7 +137,8 @@ def _try_model(make_model: Callable[[], nn.Module], task: Task, batches: dict[st
     return int(outputs.shape[-1])
 
 
-def _class_names(given: Sequence[str] | None, n_outputs: int) -> tuple[str, ...]:
+def names_of_outputs(given: Sequence[str] | None, n_outputs: int) -> tuple[str, ...]:
+    """A name for each model output that can be explained: those given, or numbers from 0; refuses doubles."""
     if isinstance(given, str):
         raise InvalidSettingError(f"class_names={given!r}; give a list of names.")
     names = tuple(map(str, range(n_outputs) if given is None else given))
@@ -158,14 +159,15 @@ def _shown(
             raise InvalidDataError(
                 f"{what} hold {len(given)} entries for {len(batch)} {split} examples; give one each."
             )
-    made = list(pictures) if pictures is not None else [] if texts is not None else _pictures(batch)
+    made = list(pictures) if pictures is not None else [] if texts is not None else pictures_of(batch)
     is_picture = bool(made) and all(one is not None for one in made)
     if texts is None and not is_picture:
         texts = _in_numbers(batch, split)
     return {"thumbnails": made if is_picture else None, "texts": None if texts is None else list(map(str, texts))}
 
 
-def _pictures(batch: Batch) -> list[bytes | None]:
+def pictures_of(batch: Batch) -> list[bytes | None]:
+    """The first picture of what the inputs look like; None where nothing knows what they look like."""
     return [first_picture(media) for media in seen_in(batch.inputs) or [()] * len(batch)]
 
 
