@@ -10,14 +10,13 @@ import pytest
 from tests.conftest import CHEAP
 from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.store.run import open_run
-from trak_core.views.board_text import board_text
 from trak_core.views.evidence import (
     board,
     board_table,
+    board_text,
     flip_sizes,
     removal_comparison,
     removal_curves,
-    truth_rows,
     truth_table,
 )
 
@@ -74,7 +73,7 @@ def test_the_table_of_the_board_is_empty_where_nothing_was_measured(small_run, m
 
 
 def test_the_table_of_truths_asks_one_model_of_one_checkpoint_and_several_seeds_of_all(measured_run):
-    table = truth_table(truth_rows(measured_run)).set_index("method")
+    table = truth_table(measured_run).set_index("method")
     assert list(table.columns) == [
         "one model, 50% dropped",
         "one model, 5% dropped",
@@ -98,7 +97,7 @@ def test_the_table_of_truths_asks_one_model_of_one_checkpoint_and_several_seeds_
 
 def test_an_lds_against_a_truth_that_is_undefined_is_empty_and_comes_last(changed):
     run = changed("UPDATE truth_lds SET lds = NULL, ci_low = NULL, ci_high = NULL WHERE method = 'trak'")
-    table = truth_table(truth_rows(run)).set_index("method")
+    table = truth_table(run).set_index("method")
     assert table.index[-1] == "TRAK"
     assert table.loc["TRAK"].isna().all()
     said = board_text(run)
@@ -169,7 +168,7 @@ def test_the_smallest_sets_that_flip_an_answer_are_found_for_each_test(changed):
 
 
 def test_a_run_that_was_not_measured_has_neither_truths_nor_removals(small_run):
-    assert truth_rows(small_run) == []
+    assert truth_table(small_run).empty
     assert removal_curves(small_run) == []
     assert removal_comparison(small_run, 10) is None
     assert flip_sizes(small_run) is None
@@ -188,7 +187,7 @@ def test_the_board_as_text_has_every_number_of_the_board(measured_run):
             assert any(
                 line.startswith(curve.title) and line.split()[-3:-1] == [str(k), f"{fall:.3f}"] for line in lines
             )
-    for row in truth_table(truth_rows(measured_run)).itertuples(index=False):
+    for row in truth_table(measured_run).itertuples(index=False):
         assert any(line.startswith(row[0]) and f"{row[1]:.3f}" in line and f"{row[5]:.3f}" in line for line in lines)
     compared = removal_comparison(measured_run, 10)
     assert f"for {compared.share:.0%} of 4 test examples" in said

@@ -10,7 +10,7 @@ import pytest
 
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
-from trak_core.views.board_text import board_text
+from trak_core.views.evidence import board_text
 
 ROOT = Path(__file__).resolve().parents[1]
 

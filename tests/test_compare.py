@@ -20,10 +20,9 @@ from trak_core.views.compare import (
     agreement,
     agreement_table,
     differing_settings,
-    facts_side_by_side,
     have_same_data,
+    metadata_side_by_side,
     rank_correlation,
-    side_facts,
 )
 from trak_core.views.provenance import checkpoints_table, metadata_table, methods_table, sizes_table
 
@@ -79,7 +78,7 @@ def test_a_run_against_itself_is_one_and_twenty_of_twenty(pair):
     found = agreement(one, "trak", one, "trak")
     np.testing.assert_allclose(found.rank_correlation, 1.0, atol=1e-12)
     assert (found.shared_proponents == 20).all() and (found.shared_opponents == 20).all()
-    assert found.in_words == "much alike"
+    assert found.in_words == "very similarly"
 
 
 def test_chance_agrees_as_much_as_chance_would(pair):
@@ -87,7 +86,7 @@ def test_chance_agrees_as_much_as_chance_would(pair):
     found = agreement(one, "trak", one, "random")
     assert abs(found.mean_correlation) < 0.1
     assert found.mean_proponents == pytest.approx(found.by_chance, abs=1.0)
-    assert found.in_words == "hardly alike"
+    assert found.in_words == "very differently"
 
 
 def test_a_sample_is_drawn_by_seed_and_is_a_part_of_the_whole(pair):
@@ -118,7 +117,7 @@ def test_the_least_agreed_on_come_first_and_undefined_ones_never(pair):
     assert broken.worst(3) == [2, 1]
     nothing = dataclasses.replace(found, rank_correlation=np.array([math.nan]))
     assert nothing.mean_correlation is None and nothing.worst(3) == []
-    assert nothing.in_words == "with no order to compare"
+    assert nothing.in_words == "in ways that cannot be compared"
 
 
 def test_lds_of_both_sides_stands_beside(pair):
@@ -131,11 +130,13 @@ def test_lds_of_both_sides_stands_beside(pair):
     assert table["shared_of_20_proponents"].tolist() == found.shared_proponents.tolist()
 
 
-def test_what_is_not_measured_is_empty(pair):
-    facts = side_facts(pair[0], "trak")
-    assert facts.lds == pytest.approx(pair[0].lds("trak").mean)
-    unmeasured = dataclasses.replace(facts, lds=None, ci_low=None, accuracy=None)
-    table = facts_side_by_side(facts, unmeasured).set_index("")
+def test_what_is_not_measured_is_said_to_be_so(pair, tmp_path):
+    run_dir = shutil.copytree(pair[0].path, tmp_path / "one")
+    with duckdb.connect(str(run_dir / "store.duckdb")) as store:
+        store.execute("DELETE FROM lds_summary; UPDATE checkpoints SET test_accuracy = NULL")
+    with open_run(run_dir) as unmeasured:
+        table = metadata_side_by_side(pair[0], "trak", unmeasured, "trak").set_index("")
+    assert table.loc["LDS (95% interval)", "first"].startswith(f"{pair[0].lds('trak').mean:.3f} (")
     assert table.loc["LDS (95% interval)", "second"] == "not measured"
     assert table.loc["test accuracy", "second"] == "not measured"
     assert table.loc["training examples"].tolist() == ["120", "120"]

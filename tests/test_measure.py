@@ -47,8 +47,7 @@ from trak_core.store.schema import ORDER_BY
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import RECIPES, Recipe, find_recipe
 from trak_core.training import Ensemble, draw_subsets, train_reweighted
-from trak_core.views.board_text import board_text
-from trak_core.views.evidence import board, truth_rows, truth_table
+from trak_core.views.evidence import board, board_text, truth_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = find_recipe("digits")
@@ -231,7 +230,8 @@ def test_every_truth_has_an_lds_for_every_method_with_one_and_with_all_checkpoin
     assert {(method, truth) for method, truth, _ in pairs} == {(m, i) for m in CHEAP["methods"] for i in range(5)}
     for method, _, counts in pairs:
         assert counts == ([1, 3] if method in OVER_CHECKPOINTS else [0])
-    assert all(row.lds is not None and row.ci_low <= row.lds <= row.ci_high for row in truth_rows(measured_run))
+    disordered = measured_run.rows("SELECT * FROM truth_lds WHERE (ci_low <= lds AND lds <= ci_high) IS NOT TRUE")
+    assert disordered == []
 
 
 def test_truths_drop_the_share_that_they_say(unbroken):
@@ -608,7 +608,7 @@ def test_a_method_that_predicts_nothing_has_an_undefined_lds_and_never_a_number(
             assert values == [(None, None, None)], table
         stored = run.rows("SELECT calibration, settings FROM methods WHERE method = 'constant'")[0]
         assert (stored[0], json.loads(stored[1])) == (None, {"level": 0.25})
-        said, table = board_text(run), truth_table(truth_rows(run))
+        said, table = board_text(run), truth_table(run)
     (line,) = [line for line in said.splitlines() if line.startswith("All the same") and "to" in line]
     assert line.split()[3:7] == ["undefined", "undefined", "to", "undefined"]
     assert "nan" not in said.lower()
@@ -671,7 +671,7 @@ def test_a_truth_whose_models_nearly_all_diverge_is_left_out_and_the_rest_goes_o
     measure_run(tiny, replace(QUICK, n_removal_tests=0))
     with open_run(tiny) as run:
         assert failed(run) == []
-        assert truth_rows(run) == []
+        assert truth_table(run).empty
         assert run.rows("SELECT count(*) FROM truths") == [(0,)]
         assert set(QUICK.methods) <= set(run.info.methods)
         # Of five subsets, one of each truth is left with one seed and none with two; of six halves, one.

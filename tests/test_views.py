@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from trak_core.errors import NotInRunError
-from trak_core.views.agreement import side_by_side
 from trak_core.views.browse import overview
+from trak_core.views.compare import side_by_side
 from trak_core.views.evidence import board
 from trak_core.views.explanation import explain
 from trak_core.views.lds_causes import lds_by_ridge, lds_causes

@@ -20,10 +20,9 @@ from trak_core.views.compare import (
     Agreement,
     agreement,
     differing_settings,
-    facts_side_by_side,
     have_same_data,
+    metadata_side_by_side,
     rank_correlation,
-    side_facts,
 )
 from trak_core.views.examples import read_examples
 
@@ -101,7 +100,7 @@ def compare_panel(run: Run, method: str, other: Run, other_method: str) -> Agree
     left, right = st.columns(2)
     with left, st.container(border=True, height="stretch"):
         st.markdown("**Side by side**", help="LDS: how well the scores predicted what retrained models say; 1 is best.")
-        facts = facts_side_by_side(side_facts(run, method), side_facts(other, other_method))
+        facts = metadata_side_by_side(run, method, other, other_method)
         note("facts", Table("Side by side", facts))
         st.dataframe(facts, hide_index=True, key="facts")
         if other is run:
@@ -126,7 +125,7 @@ def _headline(run: Run, method: str, other: Run, other_method: str, found: Agree
         titles = [f"{title} of {side.info.name}" for title, side in zip(titles, (run, other), strict=True)]
     mean = "" if found.mean_correlation is None else f" (rank correlation {found.mean_correlation:.2f} on average)"
     text = (
-        f"{titles[0]} and {titles[1]} order the training examples {found.in_words}{mean}; of the {found.k} strongest "
+        f"{titles[0]} and {titles[1]} rank the training examples {found.in_words}{mean}; of the {found.k} strongest "
         f"proponents of a test example they share {found.mean_proponents:.1f}, of the opponents "
         f"{found.mean_opponents:.1f} (by chance: {found.by_chance:.1f})."
     )

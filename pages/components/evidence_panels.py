@@ -20,7 +20,7 @@ from trak_core.views.evidence import (
     ranked_by_lds,
     removal_comparison,
     removal_curves,
-    truth_rows,
+    truth_ceilings,
     truth_table,
 )
 from trak_core.views.examples import read_examples
@@ -143,16 +143,15 @@ def removal_panel(run: Run) -> None:
 
 def truth_panel(run: Run) -> None:
     """LDS against other questions: less data dropped, and one very model instead of the average over seeds."""
-    rows = truth_rows(run)
+    table = truth_table(run)
     st.markdown(
         "**Other questions, other answers**: LDS when less is dropped",
         help="One model: the training of one checkpoint repeated with the same seed and batches, where the dropped "
         "examples count for nothing. Several seeds: models retrained on what is left, averaged.",
     )
-    if not rows:
+    if table.empty:
         st.caption("Not measured for this run.")
         return
-    table = truth_table(rows)
     st.dataframe(
         table,
         column_config={
@@ -160,8 +159,8 @@ def truth_panel(run: Run) -> None:
         },
         hide_index=True,
     )
-    ceilings = {f"{row.dropped:.0%}": row.noise_ceiling for row in rows if row.noise_ceiling is not None}
-    words = ", ".join(f"{ceiling:.2f} with {dropped} dropped" for dropped, ceiling in ceilings.items())
+    ceilings = truth_ceilings(run)
+    words = ", ".join(f"{ceiling:.2f} with {dropped:.0%} dropped" for dropped, ceiling in ceilings.items())
     if words:
         st.caption(f"Noise ceilings for several seeds: {words}. One model alone has no noise.")
 

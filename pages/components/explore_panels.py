@@ -12,8 +12,8 @@ from pages.components.text import plain
 from pages.components.trust import trust_badge
 from pages.components.view import Words, note
 from trak_core.store.run import Run
-from trak_core.views.agreement import side_by_side
 from trak_core.views.browse import TestOverview, window_around
+from trak_core.views.compare import side_by_side
 from trak_core.views.examples import read_examples
 from trak_core.views.explanation import Explanation, explain
 

@@ -71,7 +71,7 @@ def test_a_new_run_is_started_watched_cancelled_and_gone_on_with(mine: App, page
 
 def test_two_methods_are_compared_and_the_least_agreed_on_opens_in_explore(mine: App, page: Page):
     page.goto(f"{mine.address}/runs?run=digits&show=Compare&other_method=TracInCP")
-    expect(page.get_by_text(re.compile("TRAK and TracInCP order the training examples"))).to_be_visible()
+    expect(page.get_by_text(re.compile("TRAK and TracInCP rank the training examples"))).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(1)
     screenshot(page, "runs-light")
     second = page.get_by_role("group", name="Least agreed on").get_by_role("button").nth(1)

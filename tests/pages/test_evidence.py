@@ -9,7 +9,7 @@ from trak_core.engine import MeasureSettings, measure_run
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
 from trak_core.store.writer import build_lock
-from trak_core.views.evidence import board, board_table, removal_comparison, truth_rows, truth_table
+from trak_core.views.evidence import board, board_table, removal_comparison, truth_table
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_the_measured_run_shows_removal_truths_and_costs(measured, open_page):
     assert not app.exception
     said = words(app)
     with open_run(measured) as run:
-        found, compared, truths = board(run), removal_comparison(run, 10), truth_table(truth_rows(run))
+        found, compared, truths = board(run), removal_comparison(run, 10), truth_table(run)
         table = board_table(found)
     assert (
         f"Removing 10 proponents of **{compared.title}** hurts more than removing the 10 nearest neighbours of the "

@@ -222,7 +222,7 @@ def test_a_run_against_itself_by_the_same_method_is_the_same(runs, open_page):
     app = open_page("runs", show=COMPARE, other_method="TRAK")
     assert not app.exception
     said = words(app)
-    assert "TRAK and TRAK order the training examples much alike (rank correlation 1.00 on average)" in said
+    assert "TRAK and TRAK rank the training examples very similarly (rank correlation 1.00 on average)" in said
     assert "they share 20.0, of the opponents 20.0 (by chance: 0.3)" in said
     assert "One and the same run" in said
 
@@ -231,7 +231,7 @@ def test_two_runs_of_the_same_data_are_compared_by_the_same_method(runs, open_pa
     shutil.copytree(runs / "digits", runs / "other")
     app = open_page("runs", show=COMPARE, run="digits", other="other")
     assert not app.exception
-    assert "TRAK of digits and TRAK of other order the training examples much alike" in words(app)
+    assert "TRAK of digits and TRAK of other rank the training examples very similarly" in words(app)
     assert app.selectbox(key="other_method").value == "TRAK"
 
 

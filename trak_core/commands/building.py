@@ -16,7 +16,7 @@ from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, Recipe, find_recipe
-from trak_core.views.board_text import board_text
+from trak_core.views.evidence import board_text
 
 
 class BuildGroup(click.Group):

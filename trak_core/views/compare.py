@@ -1,4 +1,4 @@
-"""Do two explanations agree? A method of one run against a method of the same run or of another.
+"""Do two methods agree? One of a run against another of the same run, or of another run.
 
 Rank correlations are over the scores of all train examples, for a sample of test examples, because whole matrices may
 be too large to look at; shared proponents come from the top lists, for every test example.
@@ -16,6 +16,8 @@ from trak_core.evidence import row_correlations
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
+from trak_core.store.run_evidence import Lds
+from trak_core.views.explanation import Explanation
 from trak_core.views.provenance import SETTING_TITLES
 
 MAX_TESTS, FEWEST_TESTS = 200, 50
@@ -53,33 +55,17 @@ class Agreement:
 
     @property
     def in_words(self) -> str:
-        """How alike the two orders are, as an adverb."""
+        """How similar the two rankings are, to follow "they rank the training examples"."""
         mean = self.mean_correlation
         if mean is None:
-            return "with no order to compare"
-        levels = ((0.8, "much alike"), (0.5, "partly alike"), (0.2, "little alike"))
-        return next((words for least, words in levels if mean >= least), "hardly alike")
+            return "in ways that cannot be compared"
+        levels = ((0.8, "very similarly"), (0.5, "fairly similarly"), (0.2, "rather differently"))
+        return next((words for least, words in levels if mean >= least), "very differently")
 
     def worst(self, n: int) -> list[int]:
-        """Places in the sample of the `n` lowest rank correlations, lowest first; undefined ones are left out."""
+        """Places in the sample of the `n` lowest rank correlations, lowest first, without undefined ones."""
         order = np.argsort(self.rank_correlation, kind="stable")  # NaN comes last
         return [int(place) for place in order[:n] if np.isfinite(self.rank_correlation[place])]
-
-
-@dataclass(frozen=True)
-class SideFacts:
-    """One side of a comparison."""
-
-    run: str  # its name
-    method: str  # title of the method
-    n_train: int  # train examples
-    n_test: int  # test examples
-    n_checkpoints: int  # models that attribution averages over
-    accuracy: float | None  # mean test accuracy of the checkpoints, 0 to 1, None where unknown
-    lds: float | None  # mean LDS of the method, None where not measured or undefined; likewise the rest
-    ci_low: float | None  # lower end of its 95% interval
-    ci_high: float | None  # upper end
-    noise_ceiling: float | None  # the highest LDS that any method can reach against the ledger of the run
 
 
 def have_same_data(run: Run, other: Run) -> bool:
@@ -100,14 +86,8 @@ def agreement(
 ) -> Agreement:
     """Compares the scores of two methods for the labels of test examples; the runs must have the same data.
 
-    Args:
-        run: the first side.
-        method: of it.
-        other: the second side; may be the same run.
-        other_method: of it.
-        max_tests: test examples that rank correlations are computed for; where there are more, they are drawn. By
-            default 200, and down to 50 where rows are long.
-        seed: of that draw.
+    Rank correlations are computed for `max_tests` test examples, drawn by `seed` where there are more. By default these
+    are 200, and down to 50 where rows are long.
     """
     method, other_method = run.check_method(method), other.check_method(other_method)
     n_test = run.info.n_test
@@ -126,8 +106,8 @@ def agreement(
         shared_proponents=proponents[tests],
         shared_opponents=opponents[tests],
         k=k,
-        lds=_lds(run, method)[tests],
-        other_lds=_lds(other, other_method)[tests],
+        lds=_lds_per_test(run, method)[tests],
+        other_lds=_lds_per_test(other, other_method)[tests],
         n_test=n_test,
         mean_proponents=float(proponents.mean()),
         mean_opponents=float(opponents.mean()),
@@ -180,14 +160,13 @@ def _top(run: Run, method: str, side: str, k: int) -> NDArray[np.int64]:
     return np.asarray(found["train_idx"], dtype=np.int64).reshape(run.info.n_test, k)
 
 
-def _lds(run: Run, method: str) -> NDArray[np.float64]:
-    if not _is_measured(run, method):
-        return np.full(run.info.n_test, np.nan)
-    return run.lds(method).per_test
+def _lds(run: Run, method: str) -> Lds | None:
+    return run.lds(method) if run.rows("SELECT 1 FROM lds_summary WHERE method = ? LIMIT 1", [method]) else None
 
 
-def _is_measured(run: Run, method: str) -> bool:
-    return bool(run.rows("SELECT 1 FROM lds_summary WHERE method = ? LIMIT 1", [method]))
+def _lds_per_test(run: Run, method: str) -> NDArray[np.float64]:
+    measured = _lds(run, method)
+    return np.full(run.info.n_test, np.nan) if measured is None else measured.per_test
 
 
 def agreement_table(found: Agreement) -> pd.DataFrame:
@@ -204,52 +183,30 @@ def agreement_table(found: Agreement) -> pd.DataFrame:
     )
 
 
-def side_facts(run: Run, method: str) -> SideFacts:
-    """What can be said of a method of a run without looking at another."""
-    lds: list[float | None] = [None] * 4
-    if _is_measured(run, method):
-        measured = run.lds(method)
-        numbers = (measured.mean, measured.ci_low, measured.ci_high, measured.noise_ceiling)
-        lds = [float(value) if np.isfinite(value) else None for value in numbers]
-    info = run.info
-    return SideFacts(
-        info.name, run.method_titles[method], info.n_train, info.n_test, info.n_checkpoints, mean_accuracy(run), *lds
-    )
+def metadata_side_by_side(run: Run, method: str, other: Run, other_method: str) -> pd.DataFrame:
+    """Two sides as a table in words, a row for each property; what is not known is "not measured"."""
+    first, second = _metadata(run, method), _metadata(other, other_method)
+    return pd.DataFrame([(name, first[name], second[name]) for name in first], columns=["", "first", "second"])
 
 
-def facts_side_by_side(first: SideFacts, second: SideFacts) -> pd.DataFrame:
-    """Two sides as a table in words: a row a fact, a column a side; what is not known is "not measured"."""
-    rows = [
-        ("run", *(side.run for side in (first, second))),
-        ("method", *(side.method for side in (first, second))),
-        ("training examples", *(f"{side.n_train:,}" for side in (first, second))),
-        ("test examples", *(f"{side.n_test:,}" for side in (first, second))),
-        ("checkpoints", *(f"{side.n_checkpoints:,}" for side in (first, second))),
-        ("test accuracy", *(_percent(side.accuracy) for side in (first, second))),
-        ("LDS (95% interval)", *(_with_interval(side) for side in (first, second))),
-        ("noise ceiling", *(_number(side.noise_ceiling) for side in (first, second))),
-    ]
-    return pd.DataFrame(rows, columns=["", "first", "second"], dtype=str)
-
-
-def _percent(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3f}"
-
-
-def _with_interval(side: SideFacts) -> str:
-    if side.lds is None or side.ci_low is None or side.ci_high is None:
-        return "not measured"
-    return f"{side.lds:.3f} ({side.ci_low:.3f} to {side.ci_high:.3f})"
-
-
-def mean_accuracy(run: Run) -> float | None:
-    """Mean test accuracy of the checkpoints, 0 to 1; None where their training was not recorded."""
-    mean = run.rows("SELECT avg(test_accuracy) FROM checkpoints")[0][0]
-    return None if mean is None else float(mean)
+def _metadata(run: Run, method: str) -> dict[str, str]:
+    info, measured = run.info, _lds(run, method)
+    accuracy = run.rows("SELECT avg(test_accuracy) FROM checkpoints")[0][0]
+    lds, ceiling = "not measured", "not measured"
+    if measured is not None and np.isfinite([measured.mean, measured.ci_low, measured.ci_high]).all():
+        lds = f"{measured.mean:.3f} ({measured.ci_low:.3f} to {measured.ci_high:.3f})"
+    if measured is not None and np.isfinite(measured.noise_ceiling):
+        ceiling = f"{measured.noise_ceiling:.3f}"
+    return {
+        "run": info.name,
+        "method": run.method_titles[method],
+        "training examples": f"{info.n_train:,}",
+        "test examples": f"{info.n_test:,}",
+        "checkpoints": f"{info.n_checkpoints:,}",
+        "test accuracy": "not measured" if accuracy is None else f"{accuracy:.1%}",
+        "LDS (95% interval)": lds,
+        "noise ceiling": ceiling,
+    }
 
 
 def differing_settings(run: Run, other: Run) -> pd.DataFrame:
@@ -264,7 +221,7 @@ def differing_settings(run: Run, other: Run) -> pd.DataFrame:
 
 
 def _settings(made: dict[str, Any]) -> dict[str, str]:
-    """What was chosen, in words; what came out of it is left out."""
+    """What was chosen, in words, without what came out of it."""
     chosen = {"recipe": made.get("recipe"), "data": made.get("title")}
     chosen |= {title: made.get(name) for name, title in SETTING_TITLES.items() if name not in _OUTCOMES}
     chosen |= {f"version of {name}": version for name, version in (made.get("versions") or {}).items()}
@@ -279,3 +236,30 @@ def _settings(made: dict[str, Any]) -> dict[str, str]:
 
 def _words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """How far two explanations of the same test example and target agree."""
+
+    # Spearman correlation of all scores; None where one method scores all train examples alike
+    rank_correlation: float | None
+    shared_proponents: frozenset[int]  # train examples among the proponents of both
+    shared_opponents: frozenset[int]  # train examples among the opponents of both
+    contrary: frozenset[int]  # train examples that are a proponent of one and an opponent of the other
+    k: int  # length of the lists that were compared
+
+
+def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
+    """The agreement of the explanations of one test example by two methods."""
+    rows = [run.score_row(e.example.idx, e.method, e.target) for e in (one, other)]
+    correlation = float(row_correlations(rows[0][None], rows[1][None])[0])
+    proponents = [frozenset(item.example.idx for item in e.proponents) for e in (one, other)]
+    opponents = [frozenset(item.example.idx for item in e.opponents) for e in (one, other)]
+    return SideBySide(
+        rank_correlation=correlation if np.isfinite(correlation) else None,
+        shared_proponents=proponents[0] & proponents[1],
+        shared_opponents=opponents[0] & opponents[1],
+        contrary=(proponents[0] & opponents[1]) | (opponents[0] & proponents[1]),
+        k=len(one.proponents),
+    )

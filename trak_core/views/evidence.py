@@ -1,6 +1,6 @@
 """What retraining says about the methods of a run."""
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,15 +54,9 @@ class Board:
     slope_of_others: float | None  # the same for classes other than the label
     n_reported: int  # test examples that means are over
     n_test: int  # all of them; where it is the same number, settings were chosen on the same ones
-    left_out: dict[str, str]  # methods that could not be had, with the reason
-    n_diverged: int  # random halves, subsets and removals that were left out because a model of them diverged
+    left_out: dict[str, str]  # methods that are unavailable, with the reason
+    n_diverged: int  # random halves, subsets and removals that were skipped because a model of them diverged
     is_measured: bool  # True when every method was asked for
-
-
-def _one_or_all(rows: list[BoardRow]) -> list[BoardRow]:
-    """Rows with a single checkpoint, and with as many as the method was given."""
-    most = {row.method: max(other.n_checkpoints for other in rows if other.method == row.method) for row in rows}
-    return [row for row in rows if row.n_checkpoints in (1, most[row.method])]
 
 
 def board(run: Run) -> Board:
@@ -70,25 +64,21 @@ def board(run: Run) -> Board:
     rows = run.rows(
         "SELECT method, title, description, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, "
         "n_checkpoints, peak_megabytes, noise_ceiling, n_subsets, n_seeds, calibration_slope, "
-        "n_checkpoints = max(n_checkpoints) OVER (PARTITION BY method) "
+        "max(n_checkpoints) OVER (PARTITION BY method) "
         "FROM lds_summary s JOIN methods USING (method) ORDER BY lds DESC NULLS LAST, method, n_checkpoints"
     )
-    own = next(row for row in rows if row[0] == run.info.method and row[-1])
+    own = sorted((row for row in rows if row[0] == run.info.method), key=lambda row: row[9])
+    noise_ceiling, n_subsets, n_seeds, slope = own[-1][11:15]
     made = run.info.provenance
-    curve = run.rows(
-        "SELECT n_checkpoints, lds, ci_low, ci_high FROM lds_summary WHERE method = ? AND lds IS NOT NULL "
-        "ORDER BY n_checkpoints",
-        [run.info.method],
-    )
     return Board(
-        rows=[BoardRow(*row[:11]) for row in rows if row[-1]],
-        rows_with_one_or_all=_one_or_all([BoardRow(*row[:11]) for row in rows]),
-        by_checkpoints={m: (lds, low, high) for m, lds, low, high in curve},
-        noise_ceiling=own[11],
-        n_subsets=own[12],
-        n_seeds=own[13],
-        n_models=own[13] * int(run.rows("SELECT count(*) FROM subsets")[0][0]),
-        slope=own[14],
+        rows=[BoardRow(*row[:11]) for row in rows if row[9] == row[-1]],
+        rows_with_one_or_all=[BoardRow(*row[:11]) for row in rows if row[9] in (1, row[-1])],
+        by_checkpoints={row[9]: (row[4], row[5], row[6]) for row in own if row[4] is not None},
+        noise_ceiling=noise_ceiling,
+        n_subsets=n_subsets,
+        n_seeds=n_seeds,
+        n_models=n_seeds * int(run.rows("SELECT count(*) FROM subsets")[0][0]),
+        slope=slope,
         slope_of_others=made.get("calibration_slope_of_other_targets"),
         n_reported=int(reported_tests(run).sum()),
         n_test=run.info.n_test,
@@ -100,30 +90,27 @@ def board(run: Run) -> Board:
 
 
 def lds_values(run: Run, method: str | None = None) -> NDArray[np.float64]:
-    """Defined LDS values over the test examples, in their order, undefined ones left out."""
+    """Defined LDS values over the test examples, in their order, without undefined ones."""
     values = run.lds(method).per_test
     return values[np.isfinite(values)]
 
 
 def board_table(found: Board) -> pd.DataFrame:
     """The board as a table, one row a method; undefined values are empty."""
-    return pd.DataFrame(
-        {
-            "method": [row.title for row in found.rows],
-            "LDS": _floats(row.lds for row in found.rows),
-            "from": _floats(row.ci_low for row in found.rows),
-            "to": _floats(row.ci_high for row in found.rows),
-            "share of ceiling": _floats(row.share for row in found.rows),
-            "checkpoints": [row.n_checkpoints or None for row in found.rows],
-            "CPU seconds": [row.seconds for row in found.rows],
-            "memory (MB)": _floats(row.peak_megabytes for row in found.rows),
-        }
-    )
-
-
-def _floats(values: Iterable[float | None]) -> "pd.Series[float]":
-    """A column in which what is undefined is empty, even where nothing is defined."""
-    return pd.Series(list(values), dtype=float)
+    titles = {
+        "title": "method",
+        "lds": "LDS",
+        "ci_low": "from",
+        "ci_high": "to",
+        "share": "share of ceiling",
+        "n_checkpoints": "checkpoints",
+        "seconds": "CPU seconds",
+        "peak_megabytes": "memory (MB)",
+    }
+    rows = [[getattr(row, field) for field in titles] for row in found.rows]
+    table = pd.DataFrame(rows, columns=list(titles.values()))
+    table["checkpoints"] = table["checkpoints"].replace(0, None)  # of methods that use none
+    return table.astype(dict.fromkeys(table.columns.drop("method"), float))
 
 
 def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list[int]]:
@@ -134,51 +121,29 @@ def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list
     return defined[:k], defined[::-1][:k]
 
 
-@dataclass(frozen=True)
-class TruthRow:
-    """LDS of one method against one further truth."""
+def truth_table(run: Run) -> pd.DataFrame:
+    """LDS with a row a method and a column a further truth, best method first; undefined values are empty.
 
-    truth_id: int  # of the truth
-    kind: str  # "multi-seed" or "single model"
-    dropped: float  # share of the train examples that is dropped
-    title: str  # of the method
-    n_checkpoints: int  # that it is averaged over, 0 where it uses none
-    lds: float | None  # mean over test examples, None when undefined
-    ci_low: float | None  # lower end of the 95% interval
-    ci_high: float | None  # upper end
-    noise_ceiling: float | None  # None for a single model, whose outcomes have no noise
-    n_subsets: int  # subsets retrained on
-    n_seeds: int  # models a subset
-
-
-def truth_rows(run: Run) -> list[TruthRow]:
-    """LDS against every further truth, truth by truth, best method first; empty where none was measured."""
-    return [
-        TruthRow(*row)
-        for row in run.rows(
-            "SELECT truth_id, kind, dropped, title, n_checkpoints, lds, ci_low, ci_high, noise_ceiling, n_subsets, "
-            "n_seeds FROM truth_lds JOIN truths USING (truth_id) JOIN methods USING (method) "
-            "ORDER BY truth_id, lds DESC NULLS LAST, method, n_checkpoints"
-        )
-    ]
-
-
-def truth_table(rows: list[TruthRow]) -> pd.DataFrame:
-    """LDS with a row a method and a column a truth, best method first; undefined values are empty.
-
-    A single model is asked about by the scores of that model alone, several seeds by all checkpoints.
+    A single model is asked about by the scores of that model alone, several seeds by all checkpoints. The table has no
+    rows where no truth was measured.
     """
     columns: dict[str, dict[str, float | None]] = {}
-    for row in rows:
-        whose = "one model" if row.kind == "single model" else "several seeds"
-        column = columns.setdefault(f"{whose}, {row.dropped:.0%} dropped", {})
-        # Rows of a method come by number of checkpoints within an LDS order of their own.
-        counts = [other.n_checkpoints for other in rows if (other.truth_id, other.title) == (row.truth_id, row.title)]
-        if row.n_checkpoints == (min(counts) if row.kind == "single model" else max(counts)):
-            column[row.title] = row.lds
+    for kind, dropped, title, lds in run.rows(
+        "SELECT kind, dropped, title, lds FROM truth_lds JOIN truths USING (truth_id) JOIN methods USING (method) "
+        "WINDOW methods_of_truth AS (PARTITION BY truth_id, method) "
+        "QUALIFY n_checkpoints = CASE kind WHEN 'single model' THEN min(n_checkpoints) OVER methods_of_truth "
+        "ELSE max(n_checkpoints) OVER methods_of_truth END ORDER BY truth_id, lds DESC NULLS LAST, method"
+    ):
+        whose = "one model" if kind == "single model" else "several seeds"
+        columns.setdefault(f"{whose}, {dropped:.0%} dropped", {})[title] = lds
     table = pd.DataFrame(columns, dtype=float)
     order = table.mean(axis=1).sort_values(ascending=False, na_position="last").index
     return table.loc[order].rename_axis("method").reset_index()
+
+
+def truth_ceilings(run: Run) -> dict[float, float]:
+    """Share of the train examples dropped to the noise ceiling; not of single models, whose outcomes have no noise."""
+    return dict(run.rows("SELECT dropped, noise_ceiling FROM truths WHERE noise_ceiling IS NOT NULL ORDER BY truth_id"))
 
 
 @dataclass(frozen=True)
@@ -197,24 +162,19 @@ class RemovalCurve:
 def removal_curves(run: Run) -> list[RemovalCurve]:
     """One curve a method, the strongest first; empty where removal was not measured."""
     rows = run.rows(
-        "SELECT method, title, k, avg(unremoved - model_output), stddev_samp(unremoved - model_output), "
-        "avg(flipped::DOUBLE), count(*) FROM removals JOIN methods USING (method) "
+        "WITH sizes AS (SELECT method, title, k, avg(flipped::DOUBLE) AS flipped, "
+        "avg(unremoved - model_output) AS fall, 1.96 * coalesce(stddev_samp(unremoved - model_output), 0) / sqrt(count(*)) AS half_width "
+        "FROM removals JOIN methods USING (method) "
         # The search for the smallest set that flips an answer tries other sizes for few test examples.
-        "WHERE k IN (SELECT unnest(?::INTEGER[])) GROUP BY method, title, k ORDER BY method, k",
+        "WHERE k IN (SELECT unnest(?::INTEGER[])) GROUP BY method, title, k) "
+        "SELECT method, title, list(k ORDER BY k), list(fall ORDER BY k), list(fall - half_width ORDER BY k), "
+        "list(fall + half_width ORDER BY k), list(flipped ORDER BY k) FROM sizes GROUP BY ALL ORDER BY method",
         [run.info.provenance.get("removal_sizes") or []],
     )
-    curves: dict[str, RemovalCurve] = {}
-    for method, title, k, fall, spread, flipped, n in rows:
-        curve = curves.setdefault(method, RemovalCurve(method, title, [], [], [], [], []))
-        half_width = 1.96 * (spread or 0.0) / n**0.5
-        curve.sizes.append(k)
-        curve.falls.append(fall)
-        curve.lows.append(fall - half_width)
-        curve.highs.append(fall + half_width)
-        curve.flipped.append(flipped)
+    curves = [RemovalCurve(*row) for row in rows]
     # While removal is being measured, curves differ in length; the first size is there for all of them.
-    common = min((len(curve.sizes) for curve in curves.values()), default=0)
-    return sorted(curves.values(), key=lambda curve: -curve.falls[common - 1])
+    common = min((len(curve.sizes) for curve in curves), default=0)
+    return sorted(curves, key=lambda curve: -curve.falls[common - 1])
 
 
 @dataclass(frozen=True)
@@ -294,3 +254,53 @@ def predicted_against_actual(run: Run, test_idx: int, method: str | None = None)
         line = ((ends[0], float(slope * ends[0] + intercept)), (ends[1], float(slope * ends[1] + intercept)))
     numbers = [float(value[0]) if np.isfinite(value[0]) else None for value in (lds, low, high)]
     return Fit(x, y, line, *numbers)
+
+
+def board_text(run: Run) -> str:
+    """Tables of the methods, of further truths and of removal."""
+    found = board(run)
+    lines = [
+        f"Run {run.info.name}: LDS over {found.n_subsets} random halves with {found.n_seeds} models each, "
+        f"{found.n_reported} test examples, noise ceiling {_number(found.noise_ceiling)}.",
+        "",
+        f"{'method':32} {'checkpoints':>11} {'LDS':>9} {'95% interval':>16} {'of ceiling':>10} {'CPU s':>8} {'MB':>7}",
+    ]
+    for row in found.rows_with_one_or_all:
+        interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
+        share = "" if row.share is None else f"{row.share:.1%}"
+        memory = "" if row.peak_megabytes is None else f"{row.peak_megabytes:.0f}"
+        lines.append(
+            f"{row.title:32} {row.n_checkpoints or '':>11} {_number(row.lds):>9} {interval:>16} {share:>10} "
+            f"{row.seconds:8.1f} {memory:>7}"
+        )
+    for method, reason in found.left_out.items():
+        lines.append(f"left out: {method}: {reason}")
+    if found.n_diverged:
+        lines.append(
+            f"{found.n_diverged} random halves, subsets or removals were left out, because a model of them diverged."
+        )
+    truths = truth_table(run).set_index("method").rename_axis(None)
+    if len(truths):
+        lines += [
+            "",
+            "LDS when other shares are dropped:",
+            truths.to_string(float_format="{:.3f}".format, na_rep="undefined"),
+        ]
+    curves = removal_curves(run)
+    if curves:
+        lines += ["", f"{'removed':32} {'k':>4} {'mean fall of the margin':>24} {'flipped':>8}"]
+        for curve in curves:
+            for k, fall, flipped in zip(curve.sizes, curve.falls, curve.flipped, strict=True):
+                lines.append(f"{curve.title:32} {k:>4} {fall:>24.3f} {flipped:>8.0%}")
+        compared = removal_comparison(run, 10)
+        if compared is not None:
+            lines.append(
+                f"Removing 10 by {compared.title} lowers the margin more than removing the 10 nearest neighbours of "
+                f"the class for {compared.share:.0%} of {compared.n_tests} test examples (95% interval "
+                f"{compared.ci_low:.0%} to {compared.ci_high:.0%})."
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -73,12 +73,7 @@ class Explanation:
 
 
 def explain(
-    run: Run,
-    tests: TestOverview,
-    test_idx: int,
-    target: int | None = None,
-    method: str | None = None,
-    k: int = 12,
+    run: Run, tests: TestOverview, test_idx: int, target: int | None = None, method: str | None = None, k: int = 12
 ) -> Explanation:
     """The explanation of one test example.
 

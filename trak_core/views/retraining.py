@@ -38,11 +38,7 @@ def nearest_retraining(history: Sequence[Retraining], corrections: Corrections) 
         history: newest first.
         corrections: of the labels.
     """
-    return min(
-        history,
-        key=lambda one: (one.trial.corrections.n_differing(corrections), -one.n_models),
-        default=None,
-    )
+    return min(history, key=lambda one: (one.trial.corrections.n_differing(corrections), -one.n_models), default=None)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,7 @@ from typing import Any
 from trak_core.store.retrainings import Estimate, LabelSet, Retraining
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
-from trak_core.views.retraining import (
-    ChangedTest,
-    changed_tests,
-    label_set_rows,
-    reason_in_words,
-    why_changed,
-)
+from trak_core.views.retraining import ChangedTest, changed_tests, label_set_rows, reason_in_words, why_changed
 
 MOST_LISTED = 20
 _NO_DIFFERENCE = "no difference that could be told from chance"

@@ -54,9 +54,7 @@ class Known:
 
 def known_removals(run: Run, method: str) -> Known:
     """What the run's own removals say about the scores of a method; empty where none were measured."""
-    rows = run.rows(
-        "SELECT test_idx, method, k, model_output - unremoved FROM removals ORDER BY test_idx, method, k",
-    )
+    rows = run.rows("SELECT test_idx, method, k, model_output - unremoved FROM removals ORDER BY test_idx, method, k")
     orders: dict[tuple[int, str], list[int]] = {}
     for test_idx, by, train_idx in run.rows(
         "SELECT test_idx, method, train_idx FROM topk WHERE side = 'proponent' "
