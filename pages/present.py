@@ -17,8 +17,8 @@ from pages.components.trust import trust_badge
 from pages.components.view import Words, note
 from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
-from trak_core.views.examples import Example
-from trak_core.views.explanation import Attributed, explain, explanation_table
+from trak_core.views.examples import Example, ScoredExample
+from trak_core.views.explanation import explain, explanation_table
 from trak_core.views.stories import Story
 from trak_core.views.training_items import training_item, training_item_table
 
@@ -71,7 +71,7 @@ def tell_test(run: Run, test_idx: int) -> DataFrame:
     return explanation_table(explanation)
 
 
-def _item(item: Attributed, side: str) -> GalleryItem:
+def _item(item: ScoredExample, side: str) -> GalleryItem:
     name = f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}"
     return GalleryItem(item.example, name, f"label {item.example.label_name}", f"{item.score:+.2g}", side)
 

@@ -14,9 +14,9 @@ from pages.components.text import apart
 from pages.components.view import Words, note
 from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
-from trak_core.views.examples import read_examples
+from trak_core.views.examples import ScoredExample, read_examples
 from trak_core.views.neighbours import nearest_train
-from trak_core.views.training_items import Moved, TrainingItem, first_item, training_item, training_item_table
+from trak_core.views.training_items import TrainingItem, first_item, training_item, training_item_table
 
 through_app()
 
@@ -33,7 +33,7 @@ def headline(item: TrainingItem) -> None:
     note("headline", Words(said))
 
 
-def side(run: Run, train_idx: int, title: str, help_text: str, items: list[Moved], kind: str) -> None:
+def side(run: Run, train_idx: int, title: str, help_text: str, items: list[ScoredExample], kind: str) -> None:
     with st.container(border=True, height="stretch"):
         st.markdown(title, help=help_text)
         if not items:

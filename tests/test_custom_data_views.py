@@ -27,8 +27,8 @@ from trak_core.subjects import custom_recipe
 from trak_core.subjects.of_run import can_be_made_again, read_dataset
 from trak_core.views.custom_data import columns_of, run_in_words, typed_path
 from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
+from trak_core.views.media_html import enlarged
 from trak_core.views.provenance import metadata_table
-from trak_core.views.thumbnails import enlarged
 
 TABLE, HF = DATA_KINDS["table"], DATA_KINDS["hf-dataset"]
 TEXTS = ["Good film", "bad film", "good  FILM", "fine", "good film", "dull"]

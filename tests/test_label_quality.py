@@ -16,9 +16,14 @@ from trak_core.errors import InvalidSettingError, NeedNotMetError, NotInRunError
 from trak_core.labels.cleanlab_baseline import cleanlab_signals
 from trak_core.labels.quality import auroc, average_precision, inspected_for, quality, ranked, recall_at
 from trak_core.store.run import open_run
-from trak_core.views.label_quality import first_suspects, planted_in_words, planted_quality
+from trak_core.views.label_quality import (
+    NOTHING_TO_COMPARE,
+    first_suspects,
+    planted_in_words,
+    planted_quality,
+    suspects_text,
+)
 from trak_core.views.review import suspect_signals, why_no_suspects
-from trak_core.views.suspects_text import NOTHING_TO_COMPARE, suspects_text
 
 PLANTED = [3, 17, 400, 1000]
 

@@ -144,7 +144,7 @@ def test_what_is_clear_on_these_test_examples_alone_is_said_so(run):
     ):
         said = here_sentence(replace(found, gain_cleaned=gain))
         assert said.endswith(words) and bool(said) == bool(words)
-    assert gain_sentence(replace(found, gain_cleaned=here)).endswith("chance (+1.0 points, 95% interval -2.0 to +4.0).")
+    assert gain_sentence(replace(found, gain_cleaned=here)).endswith("significant (+1.0 points, 95% interval -2.0 to +4.0).")
     fell = Estimate(-0.05, -0.08, -0.02, -0.07, -0.03)
     assert gain_sentence(replace(found, gain_cleaned=fell)).startswith("Test accuracy fell from ")
 
@@ -395,7 +395,7 @@ def test_labels_relabelled_as_they_are_change_nothing_to_the_last_bit(tiny, run)
     found = retrain_on_labels(tiny, same, n_seeds=3)
     assert found.cleaned == found.kept
     assert found.gain_cleaned == Estimate(0.0, 0.0, 0.0, 0.0, 0.0)
-    assert "no difference that could be told from chance (+0.0 points" in gain_sentence(found)
+    assert "not statistically significant (+0.0 points" in gain_sentence(found)
 
 
 def test_the_same_labels_are_answered_from_the_history(tiny, truth, monkeypatch):
@@ -520,7 +520,7 @@ def test_reasons_are_the_mended_examples_with_the_strongest_scores_of_the_right_
         reasons = why_changed(run, found, one)
         assert [reason.example.idx for reason in reasons] == expected
         assert [reason.score for reason in reasons] == pytest.approx([row[i] for i in expected])
-        assert [reason.became for reason in reasons] == ["left out" if i % 2 else "now “7”" for i in expected]
+        assert [reason.became for reason in reasons] == ["removed" if i % 2 else "now “7”" for i in expected]
         signs.add(sign)
     assert signs == {1, -1}
 
@@ -561,7 +561,7 @@ def test_the_command_prints_before_and_after(tiny, truth):
         assert f"{row.found.accuracy.mean:.1%}" in line
     assert gain_sentence(found) in said
     n_came = sum(one.came_right for one in changed)
-    assert f"Test examples that came right: {n_came}\n" in said and n_came > 0
+    assert f"Test examples fixed: {n_came}\n" in said and n_came > 0
     assert f"test {changed[0].example.idx}, label “{changed[0].example.label_name}”" in said
     assert "1 verdict is about data, examples or classes that the run does not have" in said
 

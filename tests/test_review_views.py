@@ -21,10 +21,11 @@ from trak_core.views.review import (
     find_suspects,
     only_given_label,
     read_suspects,
+    reviewers_in_words,
     standing_log,
+    stop_advice,
     suspect_signals,
 )
-from trak_core.views.review_progress import reviewers_in_words, stop_advice
 from trak_core.views.review_tables import cleaned_labels, removal_list, verdict_table
 from trak_core.views.suspect_evidence import suspect_evidence
 
@@ -235,8 +236,8 @@ def test_evidence_is_what_the_store_says(small_run):
     listed = (strongest(scores, "opponent", 100) == idx).any(axis=1) & (scores[:, idx] < 0)
     hurt = sorted(np.flatnonzero(listed).tolist(), key=lambda i: scores[i, idx])[:5]
     assert [one.example.idx for one in evidence.hurts] == hurt
-    assert [one.value for one in evidence.hurts] == pytest.approx(scores[hurt, idx].tolist())
-    assert all(one.value > 0 for one in evidence.helps)
+    assert [one.score for one in evidence.hurts] == pytest.approx(scores[hurt, idx].tolist())
+    assert all(one.score > 0 for one in evidence.helps)
     labels = small_run.train_labels
     for scored, label in ((evidence.like_given, evidence.example.label), (evidence.like_suggested, other)):
         alike = {i: abs(float(space.train[i] @ space.train[idx])) for i in np.flatnonzero(labels == label) if i != idx}

@@ -33,7 +33,7 @@ from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.subjects import RECIPES
 from trak_core.training import Schedule, VmapTrainer
 from trak_core.views.browse import overview
-from trak_core.views.what_if import history_points, history_table, points_of_test, predict_removal
+from trak_core.views.what_if import history_table, predict_removal
 from trak_core.views.what_if_scale import (
     DEFAULT_FACTOR,
     Known,
@@ -221,14 +221,13 @@ def test_verified_what_ifs_join_what_is_known_and_are_predicted_without_themselv
     known = with_what_ifs(nothing, run, "trak", history)
     assert known.changes[-2:].tolist() == pytest.approx([-0.3, 0.2])
     assert known.units[-1] == pytest.approx(unit_by_loop(run.score_row(5), [9]), rel=1e-5)
-    points = history_points(run, "trak", nothing, history)
-    assert [point.predicted for point in points] == pytest.approx(leave_one_out(known, DEFAULT_FACTOR)[-2:].tolist())
-    assert [point.actual for point in points] == pytest.approx([-0.3, 0.2])
-    here, elsewhere = points_of_test(points, 5)
-    assert ([point.verified for point in here], [point.verified for point in elsewhere]) == (history[1:], history[:1])
-    assert history_table(points)["removed"].tolist() == [2, 1]
-    assert history_points(run, "trak", nothing, []) == []
-    assert history_points(run, "random", Known(*(np.array([]),) * 3), history)[0].predicted is None
+    table = history_table(run, "trak", nothing, history)
+    assert table["predicted"].tolist() == pytest.approx(leave_one_out(known, DEFAULT_FACTOR)[-2:].tolist())
+    assert table["actual"].tolist() == pytest.approx([-0.3, 0.2])
+    assert (table["test example"].tolist(), table["removed"].tolist()) == ([3, 5], [2, 1])
+    assert history_table(run, "trak", nothing, []).empty
+    unknown = history_table(run, "random", Known(*(np.array([]),) * 3), history)
+    assert unknown["predicted"].isna().all()
 
 
 # --- verification -------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from pages.components.view import Card, Cards, note
 from trak_core.media import Picture
 from trak_core.store.ranking import Side
 from trak_core.store.run import Run
-from trak_core.views.explanation import Attributed, Explanation, train_role
+from trak_core.views.examples import ScoredExample
+from trak_core.views.explanation import Explanation, train_role
 from trak_core.views.training_items import TrainingItem
 
 _SIDES = {
@@ -45,7 +46,7 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
 
 
 def side_items(
-    shown: Sequence[Attributed],
+    shown: Sequence[ScoredExample],
     side: Side,
     chosen: Collection[int] = (),
     shared: Collection[int] = (),
@@ -122,7 +123,7 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
     with words, st.container(gap="xsmall"):
         st.text(f"Train example {train_idx}, label {role.example.label_name}")
         spread = "" if role.standard_error is None else f" ± {role.standard_error:.2g} over checkpoints"
-        st.text(f"Score here {role.score:+.3g}{spread}, rank {role.rank:,} of {role.n_train:,}")
+        st.text(f"Score here {role.score:+.3g}{spread}, rank {role.rank:,} of {run.info.n_train:,}")
         st.text(f"Among the 20 strongest proponents of {role.n_helped} test examples")
         st.text(f"Among the 20 strongest opponents of {role.n_hurt} test examples")
     show_media([medium for medium in role.example.media if medium not in pictures], 96, "")

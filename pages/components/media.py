@@ -6,8 +6,7 @@ import streamlit as st
 
 from pages.components.text import plain, shortened
 from trak_core.media import Medium, Picture, Text
-from trak_core.views.media_html import data_uri, text_in_html
-from trak_core.views.thumbnails import enlarged
+from trak_core.views.media_html import data_uri, enlarged, text_in_html
 
 LONG_TEXT = 600
 """Letters from which on a text gets a frame that scrolls, so that it does not push everything else off the page."""

@@ -13,9 +13,10 @@ from pages.components.text import plain
 from pages.components.view import Card, Cards, Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
+from trak_core.views.examples import ScoredExample
 from trak_core.views.findings import ExampleFinding, findings_of
 from trak_core.views.review import Suspects
-from trak_core.views.suspect_evidence import ScoredExample, SuspectEvidence
+from trak_core.views.suspect_evidence import SuspectEvidence
 
 _LIKELY_HELP = "So much speaks against the label that it is called wrong. Look at it before you believe that."
 
@@ -148,9 +149,9 @@ def _strip(run: Run, train_idx: int, title: str, help_text: str, scored: Sequenc
         [
             GalleryItem(
                 one.example,
-                f"{kind} example {one.example.idx}, label {one.example.label_name}, {one.value:{form}}",
+                f"{kind} example {one.example.idx}, label {one.example.label_name}, {one.score:{form}}",
                 caption=one.example.label_name,
-                score=f"{one.value:{form}}",
+                score=f"{one.score:{form}}",
                 side=side if of_tests else "",
             )
             for one in scored

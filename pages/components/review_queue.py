@@ -24,9 +24,9 @@ from trak_core.views.review import (
     data_fingerprint,
     read_suspects,
     standing_log,
+    stop_advice,
     suspect_signals,
 )
-from trak_core.views.review_progress import stop_advice
 
 PASSED = "passed"
 """Session key of the train example that was just judged: the next one in the queue comes up."""

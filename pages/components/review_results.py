@@ -16,8 +16,7 @@ from trak_core.labels.quality import Quality
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
 from trak_core.views.label_quality import planted_quality
-from trak_core.views.review import suspect_signals
-from trak_core.views.review_progress import reviewers_in_words
+from trak_core.views.review import reviewers_in_words, suspect_signals
 from trak_core.views.review_tables import cleaned_labels, removal_list
 
 N_LAST = 6

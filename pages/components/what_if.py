@@ -1,5 +1,6 @@
 """The what-if panel: picked train examples, what is predicted without them, and what retraining says."""
 
+import pandas as pd
 import streamlit as st
 
 from pages.components.address import go_to_test
@@ -28,7 +29,7 @@ from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.views.examples import read_examples, shows_texts
 from trak_core.views.explanation import answer_target
-from trak_core.views.what_if import Point, history_points, history_table, points_of_test, predict_removal
+from trak_core.views.what_if import history_table, predict_removal
 from trak_core.views.what_if_scale import Known, Scale, default_factor, estimate_scale, known_removals, with_what_ifs
 
 N_TOP = 10
@@ -52,13 +53,13 @@ def _history(path: str, changed: tuple[int, int], fingerprint: str, _run: Run) -
 
 
 @kept_per_run(max_entries=32)
-def _scale_and_points(
+def _scale_and_table(
     run: Run, changed: tuple[int, int], method: str, _history: list[Verified]
-) -> tuple[Scale, list[Point]]:
-    """The scale of a method from all that is known, and the history, as it was at `changed`, as points."""
+) -> tuple[Scale, pd.DataFrame]:
+    """The scale of a method from all that is known, and the history, as it was at `changed`, as a table."""
     known = _removals(run, method)
     everything = with_what_ifs(known, run, method, _history) if _history else known
-    return estimate_scale(everything, default_factor(run, method)), history_points(run, method, known, _history)
+    return estimate_scale(everything, default_factor(run, method)), history_table(run, method, known, _history)
 
 
 def _changed(run: Run) -> tuple[int, int]:
@@ -93,12 +94,12 @@ def what_if_panel(run: Run, test_idx: int, target: int | None, method: str) -> N
     except TrakCoreError as error:
         st.error(f"The history of this run cannot be read: {plain(error)}", icon=":material/error:")
         history = []
-    scale, points = _scale_and_points(run, _changed(run), method, history)
+    scale, table = _scale_and_table(run, _changed(run), method, history)
     if idxs:
         _question(run, idxs, test_idx, target, method, scale, history)
-    if points:
-        with st.expander(f"What was asked before ({len(points)})", key="what_if_history"):
-            _show_history(run, points, test_idx, method)
+    if history:
+        with st.expander(f"What was asked before ({len(history)})", key="what_if_history"):
+            _show_history(history, table, test_idx)
 
 
 def _basket(run: Run, idxs: list[int], test_idx: int, target: int, method: str) -> None:
@@ -211,25 +212,26 @@ def _verification(run: Run, question: Question) -> None:
     )
 
 
-def _show_history(run: Run, points: list[Point], test_idx: int, method: str) -> None:
+def _show_history(history: list[Verified], table: pd.DataFrame, test_idx: int) -> None:
     """All verified what-ifs of the run: predicted against actual, and a table whose rows open one again."""
-    here, elsewhere = points_of_test(points, test_idx)
+    here = table[table["test example"] == test_idx]
+    elsewhere = table.drop(here.index)
     st.caption(
-        f"{history_sentence(len(points), len(here))} Changes are of the margin of the label; each is predicted by a "
+        f"{history_sentence(len(table), len(here))} Changes are of the margin of the label; each is predicted by a "
         "scale that has not seen it. Choose a row to open it again."
     )
-    if any(point.predicted is not None for point in points):
-        title = f"Predicted against actual change over {len(points)} verified what-ifs"
+    if table["predicted"].notna().any():
+        title = f"Predicted against actual change over {len(table)} verified what-ifs"
         show(history_chart(here, elsewhere, test_idx), "what_if_history_chart", title)
+    table = pd.concat([here, elsewhere])
 
     def opened() -> None:
         rows = st.session_state["what_if_rows"].selection.rows
         if rows:
-            question = [*here, *elsewhere][rows[0]].verified.question
+            question = history[table.index[rows[0]]].question
             go_to_test(question.test_idx)
             replace_picks(question.removed)
 
-    table = history_table([*here, *elsewhere])
     st.dataframe(
         table,
         key="what_if_rows",

@@ -1,13 +1,13 @@
 """The figures of the what-if panel: predicted beside actual, class by class and over the whole history."""
 
-from collections.abc import Sequence
-
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from pages.components.colours import BLUE, GREY, ORANGE
 from pages.components.text import in_html, shortened
 from trak_core.store.what_ifs import Verified
-from trak_core.views.what_if import Point, Prediction
+from trak_core.views.what_if import Prediction
 
 _HOVER = "test #%{customdata[0]} without %{customdata[1]}: predicted %{x:+.2f}, actual %{y:+.2f}<extra></extra>"
 
@@ -69,43 +69,37 @@ def change_chart(predicted: Prediction, verified: Verified | None) -> go.Figure:
     return figure
 
 
-def history_chart(here: Sequence[Point], elsewhere: Sequence[Point], test_idx: int) -> go.Figure:
+def history_chart(here: pd.DataFrame, elsewhere: pd.DataFrame, test_idx: int) -> go.Figure:
     """Predicted against actual change over all verified what-ifs, with the line on which they are the same.
 
-    Args:
-        here: what-ifs of the test example that is looked at.
-        elsewhere: those of others.
-        test_idx: of that test example.
+    The rows of `history_table` are given as those of the test example that is looked at, and those of others.
     """
     figure = _figure(300, "predicted change", "actual change")
+    here, elsewhere = (points.dropna(subset="predicted") for points in (here, elsewhere))
     for name, colour, symbol, points in (
         ("other test examples", GREY, "circle", elsewhere),
         (f"test example {test_idx}", BLUE, "diamond", here),
     ):
-        chosen = [point for point in points if point.predicted is not None]
-        if chosen:
+        if len(points):
             figure.add_scatter(
-                x=[point.predicted for point in chosen],
-                y=[point.actual for point in chosen],
+                x=points["predicted"],
+                y=points["actual"],
                 name=name,
                 mode="markers",
                 marker={"color": colour, "size": 10, "symbol": symbol},
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": [point.high - point.actual for point in chosen],
-                    "arrayminus": [point.actual - point.low for point in chosen],
+                    "array": points["to"] - points["actual"],
+                    "arrayminus": points["actual"] - points["from"],
                     "color": colour,
                     "thickness": 1.5,
                 },
-                customdata=[
-                    [point.verified.question.test_idx, len(point.verified.question.removed)] for point in chosen
-                ],
+                customdata=points[["test example", "removed"]],
                 hovertemplate=_HOVER,
             )
-    shown = [point for point in (*here, *elsewhere) if point.predicted is not None]
-    values = [value for point in shown for value in (point.predicted or 0.0, point.low, point.high)]
-    ends = [min([0.0, *values]), max([0.0, *values])]
+    values = np.append(pd.concat([here, elsewhere])[["predicted", "from", "to"]].to_numpy(), 0.0)
+    ends = [values.min(), values.max()]
     figure.add_scatter(
         x=ends, y=ends, name="as predicted", mode="lines", line={"color": GREY, "dash": "dash"}, hoverinfo="skip"
     )

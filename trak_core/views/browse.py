@@ -85,6 +85,16 @@ def _unknown(run: Run) -> TestOverview:
     )
 
 
+def train_probabilities(run: Run, train_idx: int) -> NDArray[np.float64] | None:
+    """What the model says of a train example, `[n_classes]`, averaged over its checkpoints; None where not known."""
+    rows = run.rows(
+        "SELECT probabilities FROM predictions WHERE split = 'train' AND idx = ? AND probabilities IS NOT NULL "
+        "ORDER BY checkpoint_id",
+        [train_idx],
+    )
+    return np.mean([row for (row,) in rows], axis=0) if rows else None
+
+
 def find_tests(run: Run, tests: TestOverview, wanted: TestFilter) -> list[int]:
     """Numbers of the test examples that pass the filter, rising."""
     low, high = wanted.confidence

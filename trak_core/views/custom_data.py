@@ -32,10 +32,7 @@ def typed_path(typed: str) -> Path | None:
 def columns_of(kind: DataKind, path: Path, options: Mapping[str, Any]) -> list[str]:
     """The names of the columns of the data; none where data of that kind have no columns.
 
-    Args:
-        kind: of the data.
-        path: where they lie.
-        options: of reading that are given so far, by name.
+    Options are those of reading that are given so far, by name.
 
     Raises:
         EmptyDataError: there are no rows.

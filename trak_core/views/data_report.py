@@ -66,12 +66,6 @@ def class_table(report: DataReport) -> pd.DataFrame:
     return pd.DataFrame({"class": report.class_names, "training": report.n_train, "test": report.n_test})
 
 
-def skipped_table(report: DataReport) -> pd.DataFrame:
-    """What could not be read, one row each: where it lies and why it is left out."""
-    rows = [(one.where, one.why) for one in report.skipped[:MAX_ROWS]]
-    return pd.DataFrame(rows, columns=["left out", "because"])
-
-
 def repeated_table(report: DataReport, repeated: Sequence[Repeated]) -> pd.DataFrame:
     """Inputs that occur more than once, one row each: the examples that have it, and their labels."""
     rows = [
@@ -88,30 +82,29 @@ def _members(idxs: Sequence[int]) -> str:
 
 def findings_of(report: DataReport) -> tuple[Finding, ...]:
     """What a person should look at, the gravest first; only what there is."""
+    left_out = pd.DataFrame(
+        [(one.where, one.why) for one in report.left_out[:MAX_ROWS]], columns=["left out", "because"]
+    )
     found = (
         (
-            len(report.conflicts),
-            "{n} with labels in conflict",
+            f"{len(report.conflicts):,} with labels in conflict",
             "The same input bears more than one label, so at least one of them is wrong.",
             repeated_table(report, report.conflicts),
         ),
         (
-            report.n_leaks,
-            "{n} test examples in training too",
+            f"{report.n_leaks:,} test examples in training too",
             "The model has seen these test examples; its accuracy on them says nothing.",
             repeated_table(report, report.leaks),
         ),
         (
-            len(report.skipped),
-            "{n} left out",
+            f"{len(report.left_out):,} left out",
             "These cannot be used; the run is built without them.",
-            skipped_table(report),
+            pd.DataFrame(left_out, columns=["left out", "because"]),
         ),
         (
-            report.n_duplicates,
-            "{n} repeated",
+            f"{report.n_duplicates:,} repeated",
             "Training examples that repeat an earlier one share its influence.",
             repeated_table(report, report.duplicates),
         ),
     )
-    return tuple(Finding(title.format(n=f"{n:,}"), text, table) for n, title, text, table in found if n)
+    return tuple(Finding(title, text, table) for title, text, table in found if len(table))

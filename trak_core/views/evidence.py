@@ -163,7 +163,8 @@ def removal_curves(run: Run) -> list[RemovalCurve]:
     """One curve a method, the strongest first; empty where removal was not measured."""
     rows = run.rows(
         "WITH sizes AS (SELECT method, title, k, avg(flipped::DOUBLE) AS flipped, "
-        "avg(unremoved - model_output) AS fall, 1.96 * coalesce(stddev_samp(unremoved - model_output), 0) / sqrt(count(*)) AS half_width "
+        "avg(unremoved - model_output) AS fall, "
+        "1.96 * coalesce(stddev_samp(unremoved - model_output), 0) / sqrt(count(*)) AS half_width "
         "FROM removals JOIN methods USING (method) "
         # The search for the smallest set that flips an answer tries other sizes for few test examples.
         "WHERE k IN (SELECT unnest(?::INTEGER[])) GROUP BY method, title, k) "

@@ -40,6 +40,23 @@ def read_examples(run: Run, split: str, idxs: Sequence[int]) -> list[Example]:
     return [by_idx[idx] for idx in wanted]
 
 
+@dataclass(frozen=True)
+class ScoredExample:
+    """An example in a ranking."""
+
+    example: Example  # itself
+    score: float  # what it is ranked by: a score of a method, or a similarity
+    # from 1, among the proponents or the opponents that are meant; None where it is none of the 100 strongest
+    rank: int | None = None
+    is_target_class: bool = True  # False when its label is another class than the one that is explained
+
+
+def scored_examples(run: Run, split: str, idxs: Sequence[int], scores: Sequence[float]) -> list[ScoredExample]:
+    """Examples with what they are ranked by, in the order given and without ranks; numbers must be valid."""
+    examples = read_examples(run, split, idxs)
+    return [ScoredExample(example, float(score)) for example, score in zip(examples, scores, strict=True)]
+
+
 def shows_texts(run: Run) -> bool:
     """True where examples of the run show a text, which takes more room on a page than a picture."""
     return any(isinstance(one, Text) for example in read_examples(run, "train", [0]) for one in example.media)

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from trak_core.evidence.trust import TrustLevel
 from trak_core.modalities import read_encoding
-from trak_core.store.ranking import strongest
+from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
 from trak_core.store.targets import DEFAULT
 from trak_core.views.browse import TestOverview
-from trak_core.views.examples import Example, read_examples
+from trak_core.views.examples import Example, ScoredExample, read_examples
 
 _WORD = re.compile(r"\w+")
 TOP_SHARE = 10
@@ -33,16 +33,6 @@ class Trust:
 
 
 @dataclass(frozen=True)
-class Attributed:
-    """A train example in an explanation."""
-
-    rank: int  # from 1, on its side
-    score: float  # of the method, in units of the model output unless the explanation says otherwise
-    example: Example  # the train example
-    is_target_class: bool  # True when its label is the class that is explained, and where there are no classes
-
-
-@dataclass(frozen=True)
 class Explanation:
     """Everything that is shown about one test example and one target."""
 
@@ -57,8 +47,8 @@ class Explanation:
     target_class: int | None  # the class that it asks about; None where there are no classes
     method: str  # that made the scores
     in_model_units: bool  # True when scores estimate changes of the margin; baselines' scores have no unit
-    proponents: list[Attributed]  # highest scores, best first
-    opponents: list[Attributed]  # lowest scores, lowest first
+    proponents: list[ScoredExample]  # highest scores, best first
+    opponents: list[ScoredExample]  # lowest scores, lowest first
     bin_edges: NDArray[np.float64]  # of the histogram over all train examples `[n_bins + 1]`
     bin_counts: NDArray[np.int64]  # train examples in each bin `[n_bins]`
     top_share: float  # part of the sum of absolute scores that the 10 strongest train examples carry, 0 to 1
@@ -75,16 +65,10 @@ class Explanation:
 def explain(
     run: Run, tests: TestOverview, test_idx: int, target: int | None = None, method: str | None = None, k: int = 12
 ) -> Explanation:
-    """The explanation of one test example.
+    """The explanation of one test example, by the run's own method where none is given, with `k` examples a side.
 
-    Args:
-        run: with scores.
-        tests: `overview` of the run.
-        test_idx: of the test example.
-        target: None asks about the model's own answer, or about the default where it is not known or no class. A
-            method that explains default targets only is taken to mean that one, whatever is given.
-        method: the run's own method by default.
-        k: length of each side.
+    Without a target it asks about the model's own answer, or about the default where that is not known or no class. A
+    method that explains default targets only is taken to mean that one, whatever is given.
 
     Raises:
         NotInRunError: there is no such test example, method or target.
@@ -112,8 +96,8 @@ def explain(
         target_class=target_class if run.info.has_classes else None,
         method=method,
         in_model_units=run.in_model_units(method, target),
-        proponents=_attributed(run, scores, strongest(scores, "proponent", k), target_class),
-        opponents=_attributed(run, scores, strongest(scores, "opponent", k), target_class),
+        proponents=ranked_train(run, scores, "proponent", k, target_class),
+        opponents=ranked_train(run, scores, "opponent", k, target_class),
         bin_edges=edges,
         bin_counts=counts,
         top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
@@ -125,13 +109,8 @@ def explain(
 def answer_target(run: Run, tests: TestOverview, test_idx: int, method: str | None = None) -> int:
     """The target that asks a test example about the model's own answer.
 
-    The default target where the answer is not known or no class, or where the method explains nothing else.
-
-    Args:
-        run: with scores.
-        tests: `overview` of the run.
-        test_idx: of the test example; must be valid.
-        method: the run's own by default.
+    The default target where the answer is not known or no class, or where the method explains nothing else. The number
+    of the test example must be valid.
     """
     predicted = int(tests.predicted[test_idx])
     if not run.info.has_classes or predicted < 0 or not run.explains_targets(run.check_method(method)):
@@ -150,26 +129,21 @@ def _telling_words(run: Run, text: str) -> tuple[str, ...]:
     return tuple(sorted(words - common))
 
 
-def _attributed(run: Run, scores: NDArray[np.float64], order: NDArray[np.int64], target_class: int) -> list[Attributed]:
-    examples = read_examples(run, "train", order.tolist())
+def ranked_train(run: Run, scores: NDArray[np.floating], side: Side, k: int, target_class: int) -> list[ScoredExample]:
+    """The `k` train examples at one end of the scores `[n_train]` for a class, strongest first."""
+    examples = read_examples(run, "train", strongest(scores, side, k).tolist())
     return [
-        Attributed(rank, float(scores[example.idx]), example, example.label == target_class)
+        ScoredExample(example, float(scores[example.idx]), rank, example.label == target_class)
         for rank, example in enumerate(examples, start=1)
     ]
 
 
 def _trust(run: Run, test_idx: int, method: str, target: int) -> Trust:
+    query = "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM {} WHERE method = ? AND test_idx = ?"
     if target == DEFAULT:
-        rows = run.rows(
-            "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM lds WHERE method = ? AND test_idx = ?",
-            [method, test_idx],
-        )
+        rows = run.rows(query.format("lds"), [method, test_idx])
     else:
-        rows = run.rows(
-            "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM target_lds "
-            "WHERE method = ? AND test_idx = ? AND target = ?",
-            [method, test_idx, target],
-        )
+        rows = run.rows(query.format("target_lds") + " AND target = ?", [method, test_idx, target])
     return Trust(*rows[0]) if rows else Trust("not measured")
 
 
@@ -180,7 +154,6 @@ class TrainRole:
     example: Example  # the train example
     score: float  # in this explanation
     rank: int  # of that score among all train examples, 1 for the strongest proponent
-    n_train: int  # number of train examples
     n_helped: int  # test examples that have it among their 20 strongest proponents
     n_hurt: int  # test examples that have it among their 20 strongest opponents
     standard_error: float | None = None  # of the score over checkpoints; None where it is not kept
@@ -208,7 +181,6 @@ def train_role(run: Run, train_idx: int, test_idx: int, target: int = DEFAULT, m
         example=read_examples(run, "train", [train_idx])[0],
         score=float(scores[train_idx]),
         rank=1 + int((scores > scores[train_idx]).sum()),
-        n_train=run.info.n_train,
         n_helped=counts.get("proponent", 0),
         n_hurt=counts.get("opponent", 0),
         standard_error=errors[0][0] if errors else None,

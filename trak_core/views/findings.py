@@ -1,25 +1,31 @@
 """What else is odd about train examples, besides labels that look wrong: near-duplicates, leaks and the like."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples
 
-_WORDS = {
-    "near_duplicate": ("near-duplicates", "near-duplicate"),
-    "leak": ("leaks", "leak"),
-    "outlier": ("outliers", "outlier"),
-    "ambiguous": ("ambiguous", "ambiguous"),
-    "under_represented": ("under-represented", "under-represented"),
+_KINDS = {
+    "near_duplicate": (
+        "near-duplicates",
+        "near-duplicate",
+        "Another training example is the same, or nearly: far closer than examples usually are.",
+    ),
+    "leak": ("leaks", "leak", "A test example is the same, or nearly: testing on it measures memory."),
+    "outlier": ("outliers", "outlier", "What the models see of it is unlike every other training example."),
+    "ambiguous": (
+        "ambiguous",
+        "ambiguous",
+        "Models that did not see it waver between its label and another one; the label may well be right.",
+    ),
+    "under_represented": (
+        "under-represented",
+        "under-represented",
+        "Its class, or its group within the class, has far fewer examples than others.",
+    ),
 }
-"""For each kind, in the order in which they are offered: what all of them are called, and one."""
-_HELP = {
-    "near_duplicate": "Another training example is the same, or nearly: far closer than examples usually are.",
-    "leak": "A test example is the same, or nearly: testing on it measures memory.",
-    "outlier": "What the models see of it is unlike every other training example.",
-    "ambiguous": "Models that did not see it waver between its label and another one; the label may well be right.",
-    "under_represented": "Its class, or its group within the class, has far fewer examples than others.",
-}
+"""For each kind, in the order in which they are offered: what all of them are called, what one, and what it means."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,8 @@ def found_counts(run: Run) -> dict[str, tuple[str, int]]:
 
     Kinds that are not known here come last, under their own names.
     """
-    counts = dict(run.rows("SELECT kind, count(DISTINCT train_idx) FROM findings GROUP BY kind ORDER BY kind"))
-    ordered = [kind for kind in _WORDS if kind in counts] + [kind for kind in counts if kind not in _WORDS]
-    return {kind: (_words(kind)[0], counts[kind]) for kind in ordered}
+    rows = run.rows("SELECT kind, count(DISTINCT train_idx) FROM findings GROUP BY kind ORDER BY kind")
+    return {kind: (_words(kind)[0], n) for kind, n in sorted(rows, key=_place)}
 
 
 def found_examples(run: Run, kind: str) -> frozenset[int]:
@@ -60,19 +65,23 @@ def findings_of(run: Run, train_idx: int) -> list[ExampleFinding]:
     rows = run.rows(
         "SELECT kind, other_split, other_idx FROM findings WHERE train_idx = ? ORDER BY kind, rank", [train_idx]
     )
-    places = {kind: place for place, kind in enumerate(_WORDS)}
     label = run.label("train", train_idx)
-    return [_example_finding(run, label, *row) for row in sorted(rows, key=lambda row: places.get(row[0], len(places)))]
+    return [_example_finding(run, label, *row) for row in sorted(rows, key=_place)]
 
 
 def _example_finding(run: Run, label: int, kind: str, split: str | None, idx: int | None) -> ExampleFinding:
-    name, help_text = _words(kind)[1], _HELP.get(kind, "")
+    _, name, help_text = _words(kind)
     if split is None or idx is None:
         return ExampleFinding(kind, name, help_text)
     other = read_examples(run, split, [idx])[0]
     return ExampleFinding(kind, name, help_text, other, other.label != label)
 
 
-def _words(kind: str) -> tuple[str, str]:
+def _words(kind: str) -> tuple[str, str, str]:
     name = kind.replace("_", " ")
-    return _WORDS.get(kind, (name, name))
+    return _KINDS.get(kind, (name, name, ""))
+
+
+def _place(row: tuple[Any, ...]) -> int:
+    """Of a row that begins with its kind, in the order in which kinds are offered."""
+    return list(_KINDS).index(row[0]) if row[0] in _KINDS else len(_KINDS)

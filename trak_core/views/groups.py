@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.store.arrow import from_arrow_arrays
+from trak_core.store.ranking import Side
 from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples
 
@@ -86,13 +87,7 @@ def group_influence(influence: ClassInfluence, train_idx: Sequence[int]) -> Floa
 
 
 def class_matrix(run: Run, influence: ClassInfluence, per: Literal["together", "example"] = "together") -> ClassMatrix:
-    """How each training class moves each test class.
-
-    Args:
-        run: that is looked at.
-        influence: `class_influence` of the run.
-        per: whether the train examples of a class count together, or one by one on average.
-    """
+    """How each training class moves each test class, all its train examples together or one of them on average."""
     labels, n_classes = run.train_labels, len(run.info.class_names)
     counts = np.bincount(labels, minlength=n_classes)
     rows = np.flatnonzero(counts)
@@ -111,14 +106,7 @@ def strongest_cell(matrix: ClassMatrix) -> tuple[int, int]:
     return int(matrix.rows[row]), int(matrix.columns[column])
 
 
-def cell_pairs(
-    run: Run,
-    method: str,
-    train_class: int,
-    test_class: int,
-    side: Literal["proponent", "opponent"],
-    k: int = CELL_PAIRS,
-) -> list[Pair]:
+def cell_pairs(run: Run, method: str, train_class: int, test_class: int, side: Side, k: int = CELL_PAIRS) -> list[Pair]:
     """The strongest pairs of a cell on one side, strongest first.
 
     Looked for among the 100 strongest of each test example on each side, which is where strong pairs are.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from trak_core.media import Medium, Picture
 from trak_core.store.run import Run
 from trak_core.views.browse import overview
-from trak_core.views.examples import Example
-from trak_core.views.explanation import Attributed, Explanation, explain
+from trak_core.views.examples import Example, ScoredExample
+from trak_core.views.explanation import Explanation, explain
 from trak_core.views.media_html import data_uri, text_in_html
 
 SIDE = 84
@@ -64,7 +64,7 @@ class Inline:
         )
         return f"Test example {shown.example.idx}, {kind} {shown.example.label_name}: {said}."
 
-    def _sides(self) -> list[tuple[str, list[Attributed]]]:
+    def _sides(self) -> list[tuple[str, list[ScoredExample]]]:
         shown = self.explanation
         what = f"“{shown.target_name}”" if self.has_classes else "a higher answer"
         return [
@@ -77,7 +77,7 @@ class Inline:
         measured = "" if trust.lds is None else f" (LDS {trust.lds:.2f})"
         return f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}."
 
-    def _attributed(self, item: Attributed) -> str:
+    def _attributed(self, item: ScoredExample) -> str:
         return _card(item.example, f"{item.score:+.3g} · {item.example.label_name}")
 
 

@@ -1,7 +1,7 @@
 """Cleaned labels as files: written for other programs, and read back from wherever labels were cleaned.
 
 A file of labels is CSV (UTF-8) or Parquet with the columns train_idx and new_label; others are not looked at. The new
-label is the number of a class, and empty where the example is to be left out. Train examples that the file does not
+label is the number of a class, and empty where the example is to be removed. Train examples that the file does not
 name keep their labels.
 """
 
@@ -9,7 +9,6 @@ import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from trak_core.store.files import replace_file
 from trak_core.store.retrainings import Corrections
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
+from trak_core.views.retraining import corrections_of
 from trak_core.views.review_tables import cleaned_labels
 
 _COLUMNS = ("train_idx", "new_label")
@@ -26,13 +26,7 @@ _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
 
 
 def write_label_file(run: Run, log: ReviewLog, path: Path, overwrite: bool = False) -> Corrections:
-    """What the written labels correct. The file is there in one step: whole, or as it was before.
-
-    Args:
-        run: of the train examples.
-        log: of the review of its data.
-        path: ends in .csv or .parquet.
-        overwrite: replace a file that is there.
+    """What the labels correct that were written. The file is there in one step: whole, or as it was before.
 
     Raises:
         NotInRunError: the run has no labels.
@@ -53,7 +47,7 @@ def write_label_file(run: Run, log: ReviewLog, path: Path, overwrite: bool = Fal
             table.to_parquet(temporary, index=False)
 
     replace_file(path, write)
-    return _corrections(run, ((idx, label) for idx, label in zip(table["train_idx"], _cells(table), strict=True)))
+    return corrections_of(run, log)
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
@@ -61,16 +55,8 @@ def _check_free(path: Path, overwrite: bool) -> None:
         raise InvalidSettingError(f"{path} is there already and was not changed; give --overwrite or another name.")
 
 
-def _cells(table: pd.DataFrame) -> list[int | None]:
-    return [None if pd.isna(label) else int(label) for label in table["new_label"]]
-
-
 def read_label_file(run: Run, path: Path) -> Corrections:
-    """What a file of labels corrects in the labels of the run.
-
-    Args:
-        run: of the train examples.
-        path: of a CSV or Parquet file.
+    """What a CSV or Parquet file of labels corrects in the labels of the run.
 
     Raises:
         NotInRunError: the run has no labels.
@@ -84,12 +70,14 @@ def read_label_file(run: Run, path: Path) -> Corrections:
     if not path.is_file():
         raise InvalidDataError(f"there is no file {path}; give a CSV or Parquet file of labels.")
     try:
-        return _corrections(run, _checked(run, path, read(path)))
+        new = dict(_checked(run, path, read(path)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = getattr(error, "strerror", None) or error
-        raise InvalidDataError(f"{path} cannot be read as labels ({said}); give a CSV (UTF-8) or Parquet file.") from (
-            error
-        )
+        refusal = f"{path} cannot be read as labels ({said}); give a CSV (UTF-8) or Parquet file."
+        raise InvalidDataError(refusal) from error
+    changed = {idx: label for idx, label in sorted(new.items()) if label != run.label("train", idx)}
+    relabelled = tuple((idx, label) for idx, label in changed.items() if label is not None)
+    return Corrections(relabelled, tuple(idx for idx, label in changed.items() if label is None))
 
 
 def _ending(path: Path) -> str:
@@ -97,12 +85,6 @@ def _ending(path: Path) -> str:
     if ending not in (".csv", ".parquet"):
         raise InvalidSettingError(f"{path} ends in {ending!r}; name a file that ends in .csv or .parquet.")
     return ending
-
-
-def _corrections(run: Run, rows: Iterator[tuple[int, int | None]]) -> Corrections:
-    new = {idx: label for idx, label in rows if label != run.label("train", idx)}
-    relabelled = sorted((idx, label) for idx, label in new.items() if label is not None)
-    return Corrections(tuple(relabelled), tuple(sorted(idx for idx, label in new.items() if label is None)))
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, str | None, str | None]]:
@@ -121,11 +103,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, str | None, str | None]]:
         raise OSError(str(error).splitlines()[0]) from error
     _check_columns(path, [str(name) for name in table.columns])
     for place, cells in enumerate(zip(*(table[name] for name in _COLUMNS), strict=True), start=1):
-        yield (f"row {place}", *("" if _is_missing(cell) else str(cell) for cell in cells))  # type: ignore[misc]
-
-
-def _is_missing(cell: Any) -> bool:
-    return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))
+        yield (f"row {place}", *("" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell) for cell in cells))  # type: ignore[misc]
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
@@ -148,7 +126,7 @@ def _checked(
         if idx is None or idx >= run.info.n_train:
             raise InvalidDataError(
                 f"{path}, {where}: train_idx is {_shown(idx_cell)}, and run {run.info.name!r} has train examples 0 to "
-                f"{run.info.n_train - 1}; mend that row."
+                f"{run.info.n_train - 1}; fix that row."
             )
         if idx in seen:
             raise InvalidDataError(

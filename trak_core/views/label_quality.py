@@ -14,6 +14,13 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.views.review import command_to_go_on, suspect_signals, why_no_suspects
 
+NAME_WIDTH = 24
+"""Letters of the name of a class."""
+NOTHING_TO_COMPARE = (
+    "No labels of this run were made wrong on purpose, so nothing tells which ranking finds errors better. To compare "
+    "with cleanlab, build a run with --flip-labels."
+)
+
 
 @dataclass(frozen=True)
 class Suspect:
@@ -56,14 +63,12 @@ def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:
     if signal not in titles:
         raise NotInRunError(f"run {run.info.name!r} has no signal {signal!r}; it has: {', '.join(titles)}.")
     rows = run.rows(
-        "SELECT rank, train_idx, suggested_label, suggested_confidence, score, is_likely FROM suspects "
-        "WHERE split = 'train' AND signal = ? AND rank <= ? ORDER BY rank",
+        "SELECT rank, train_idx, label, suggested_label, suggested_confidence, score, is_likely "
+        "FROM suspects s JOIN examples e ON e.split = s.split AND e.idx = train_idx "
+        "WHERE s.split = 'train' AND signal = ? AND rank <= ? ORDER BY rank",
         [signal, n],
     )
-    found = tuple(
-        Suspect(rank, train_idx, run.label("train", train_idx), suggested, confidence, score, is_likely)
-        for rank, train_idx, suggested, confidence, score, is_likely in rows
-    )
+    found = tuple(Suspect(*row) for row in rows)
     n_ranked, n_called, n_likely = run.rows(
         "SELECT count(*), count(is_likely), count(*) FILTER (is_likely) FROM suspects "
         "WHERE split = 'train' AND signal = ?",
@@ -75,11 +80,8 @@ def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:
 def planted_quality(run: Run, with_cleanlab: bool = False) -> dict[str, Quality] | None:
     """How well each signal of the run finds the planted errors; None where nothing was planted.
 
-    Train examples that a signal does not rank count as the least suspicious.
-
-    Args:
-        run: with suspects.
-        with_cleanlab: also cleanlab's rankings on the out-of-fold probabilities of the run, last.
+    Train examples that a signal does not rank count as the least suspicious. Cleanlab's rankings, where they are asked
+    for, come last; they are made from the out-of-fold probabilities of the run.
 
     Raises:
         NeedNotMetError: cleanlab is not installed.
@@ -113,3 +115,50 @@ def planted_in_words(run: Run) -> str | None:
         f"{n_wrong:,} of {run.info.n_train:,} training {was} made wrong on purpose ({made['flip_kind']}, "
         f"--flip-labels {made['flip_labels']})."
     )
+
+
+def suspects_text(run: Run, found: FirstSuspects, with_cleanlab: bool = False) -> str:
+    """A table of the first suspects; where errors were planted, also how well every signal finds them, and cleanlab."""
+    shown = f"the first {len(found.suspects):,} of {found.n:,}"
+    likely = "" if found.n_likely is None else f"; {found.n_likely:,} labels are called likely wrong"
+    lines = [
+        f"Run {run.info.name}, by {found.title} ({found.signal}): {shown}{likely}.",
+        "",
+        f"{'rank':>6} {'train_idx':>9}  {'label':{NAME_WIDTH}} {'suggested':{NAME_WIDTH}} "
+        f"{'confidence':>10} {'score':>10}  likely",
+    ]
+    for suspect in found.suspects:
+        confidence = "" if suspect.suggested_confidence is None else f"{suspect.suggested_confidence:.0%}"
+        lines.append(
+            f"{suspect.rank:>6} {suspect.train_idx:>9}  {_name(run, suspect.label):{NAME_WIDTH}} "
+            f"{_name(run, suspect.suggested_label):{NAME_WIDTH}} {confidence:>10} {suspect.score:>10.4g}  "
+            f"{'yes' if suspect.is_likely else ''}".rstrip()
+        )
+    planted = planted_in_words(run)
+    if planted is not None:
+        lines += ["", planted]
+    by_signal = planted_quality(run, with_cleanlab)
+    if by_signal is not None:
+        lines += ["How well each signal finds them:", "", *_quality_lines(by_signal, suspect_signals(run))]
+    elif with_cleanlab:
+        lines += ["", NOTHING_TO_COMPARE]
+    return "\n".join(lines) + "\n"
+
+
+def _quality_lines(by_signal: dict[str, Quality], titles: dict[str, str]) -> list[str]:
+    named = {titles.get(signal, signal.replace("_", " ")): of for signal, of in by_signal.items()}
+    width = max(map(len, named))
+    return [
+        f"{'signal':{width}} {'AUROC':>7} {'precision':>9}   found in first 10%    15%    20%   95% found in first",
+        *(
+            f"{title:{width}} {of.auroc:7.3f} {of.average_precision:9.3f}   {of.recall_at_10:18.1%} "
+            f"{of.recall_at_15:6.1%} {of.recall_at_20:6.1%}   {of.inspected_for_95:18.1%}"
+            for title, of in named.items()
+        ),
+    ]
+
+
+def _name(run: Run, label: int) -> str:
+    """The name of a class on one line of a terminal."""
+    name = run.info.class_names[label]
+    return "".join(letter if letter.isprintable() else " " for letter in name)[:NAME_WIDTH]

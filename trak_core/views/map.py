@@ -65,9 +65,7 @@ def map_points(run: Run) -> MapPoints | None:
 def points_inside(xy: NDArray[np.float32], polygon: Sequence[Sequence[float]]) -> NDArray[np.int64]:
     """Rising numbers of the points `[n, 2]` inside a closed line, by the even-odd rule.
 
-    Args:
-        xy: coordinates.
-        polygon: corners `[n_corners, 2]`, in order; the last is joined to the first.
+    The line is given by its corners `[n_corners, 2]`, in order; the last is joined to the first.
 
     Raises:
         InvalidSettingError: the line has no inside, or is not made of numbers.
@@ -133,16 +131,10 @@ def colouring(
     scores: NDArray[np.float32],
     verdicts: Mapping[int, str],
 ) -> Colouring:
-    """The colour of every example.
+    """The colour of every example by one of the `colour_options`.
 
-    Args:
-        run: that is looked at.
-        by: what decides it, one of `colour_options`.
-        method: whose self-influence is shown.
-        tests: `overview` of the run.
-        answers: `train_answers` of the run.
-        scores: of all train examples for the chosen test example `[n_train]`.
-        verdicts: what stands of the reviews, by train example.
+    Answers are the `train_answers` of the run, scores `[n_train]` those for the chosen test example, verdicts those
+    that stand, by train example; self-influence is that by the method.
     """
     missing = np.full(run.info.n_test, np.nan)
     if by == "class":

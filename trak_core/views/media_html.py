@@ -1,7 +1,10 @@
-"""Media as HTML: pictures inside the page, texts with every sign escaped and marked stretches in colour."""
+"""Media for pages: pictures as addresses and enlarged, texts as HTML with marked stretches in colour."""
 
 import base64
 import html
+import io
+
+from PIL import Image
 
 from trak_core.media import Picture, Text
 
@@ -17,12 +20,7 @@ def data_uri(picture: Picture) -> str:
 
 
 def text_in_html(text: Text, most: int | None = None) -> str:
-    """The text with every sign escaped, marked stretches within `<mark>`.
-
-    Args:
-        text: to show.
-        most: characters; longer texts end in dots. None for all.
-    """
+    """The text with every sign escaped, marked stretches within `<mark>`; beyond `most` characters it ends in dots."""
     end = len(text.text) if most is None else min(most, len(text.text))
     parts, at = [], 0
     for start, stop, weight in sorted(text.marks):
@@ -36,3 +34,19 @@ def text_in_html(text: Text, most: int | None = None) -> str:
         at = stop
     more = " ..." if end < len(text.text) else ""
     return "".join(parts) + html.escape(text.text[at:end].rstrip() if more else text.text[at:end]) + more
+
+
+def enlarged(content: bytes, width: int) -> bytes:
+    """A stored thumbnail as PNG bytes with every pixel as a square of pixels, so that it does not blur at a width.
+
+    An image that has nearly as many pixels stays as it is.
+    """
+    with Image.open(io.BytesIO(content), formats=("PNG", "WEBP", "JPEG")) as image:
+        # Twice the width, for screens that have two points to a pixel.
+        factor = 2 * width // image.width
+        if factor <= 3:
+            return content
+        buffer = io.BytesIO()
+        size = (factor * image.width, factor * image.height)
+        image.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
+        return buffer.getvalue()

@@ -52,10 +52,7 @@ def _directions(run: Run, split: str) -> NDArray[np.float32]:
 def nearest_train(space: FeatureSpace, train_idx: int, k: int = 12) -> list[Neighbour]:
     """The `k` train examples nearest to another one, nearest first, without itself; none where there are no features.
 
-    Args:
-        space: of the run.
-        train_idx: of the train example; it must be valid.
-        k: how many, fewer when there are fewer.
+    The number of the train example must be valid.
     """
     if not len(space.train):
         return []

@@ -9,23 +9,19 @@ import numpy as np
 
 from trak_core.live import LIVE_METHOD
 from trak_core.live.new_input import ExplainedInput
-from trak_core.store.ranking import Side, strongest
+from trak_core.store.ranking import Side
 from trak_core.store.run import Run
-from trak_core.views.examples import read_examples
-from trak_core.views.explanation import Attributed
+from trak_core.views.examples import ScoredExample
+from trak_core.views.explanation import ranked_train
 
 if TYPE_CHECKING:
     from trak_core.live.scorer import Answer
 
 
-def sides(run: Run, answer: Answer, target_class: int, side: Side, k: int = 12) -> list[Attributed]:
-    """The train examples at one end of the scores for a class, strongest first."""
+def sides(run: Run, answer: Answer, target_class: int, side: Side, k: int = 12) -> list[ScoredExample]:
+    """The `k` train examples at one end of the scores for a class, strongest first."""
     scores = answer.scores[run.check_class(target_class)].astype(np.float64)
-    examples = read_examples(run, "train", strongest(scores, side, k).tolist())
-    return [
-        Attributed(rank, float(scores[example.idx]), example, example.label == target_class)
-        for rank, example in enumerate(examples, start=1)
-    ]
+    return ranked_train(run, scores, side, k, target_class)
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ def answer_sentences(run: Run, new: ExplainedInput, target_class: int) -> Answer
     answer, names = new.answer, run.info.class_names
     said = f"The model calls this “{names[answer.predicted]}”, {answer.probabilities[answer.predicted]:.0%} sure."
     if target_class == answer.predicted:
-        said += " These training examples made it so, and these spoke against it."
+        said += f" Left: what pushed it to “{names[target_class]}”. Right: what pushed against it."
     else:
         said += (
             f" It gives “{names[target_class]}” {answer.probabilities[target_class]:.1%}; these training examples "

@@ -1,11 +1,10 @@
-"""Before and after: which test examples came right or went wrong with the cleaned labels, and why."""
+"""Before and after: which test examples the cleaned labels fixed or broke, and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from trak_core.store.retrainings import Corrections, LabelSet, Retraining
 from trak_core.store.reviews import ReviewLog
@@ -20,7 +19,7 @@ def corrections_of(run: Run, log: ReviewLog) -> Corrections:
     """What the standing verdicts find wrong; where reviewers differ, the last one counts.
 
     Labels that were kept, that nobody is sure of, or that would be replaced by themselves stay as they are. Verdicts on
-    examples or classes that the run does not have are left aside.
+    examples or classes that the run does not have are ignored.
     """
     latest = standing_log(run, log).latest
     relabelled = tuple(
@@ -32,12 +31,7 @@ def corrections_of(run: Run, log: ReviewLog) -> Corrections:
 
 
 def nearest_retraining(history: Sequence[Retraining], corrections: Corrections) -> Retraining | None:
-    """The retraining whose labels are nearest to these, of several that with most models, then the newest.
-
-    Args:
-        history: newest first.
-        corrections: of the labels.
-    """
+    """The retraining whose labels are nearest to these, of several that with most models, then the first given."""
     return min(history, key=lambda one: (one.trial.corrections.n_differing(corrections), -one.n_models), default=None)
 
 
@@ -52,7 +46,7 @@ class LabelSetRow:
 
 
 def label_set_rows(retraining: Retraining) -> list[LabelSetRow]:
-    """The sets of labels that were compared; where nothing was relabelled, the third is the second and left out."""
+    """The sets of labels that were compared; without the third where nothing was relabelled."""
     corrections = retraining.trial.corrections
     n_relabelled, n_excluded = len(corrections.relabelled), len(corrections.excluded)
     rows = [
@@ -79,9 +73,9 @@ class ChangedTest:
 
 
 def changed_tests(run: Run, retraining: Retraining) -> list[ChangedTest]:
-    """Test examples that came right, the largest rise of the margin first; then those that went wrong, by its fall."""
+    """Test examples that were fixed, the largest rise of the margin first; then those that broke, by its fall."""
     kept, cleaned, names = retraining.kept, retraining.cleaned, run.info.class_names
-    before, after = _right(run, kept), _right(run, cleaned)
+    before, after = (np.array(found.answers) == run.test_labels for found in (kept, cleaned))
     change = np.array(cleaned.margins) - np.array(kept.margins)
     came = [int(idx) for idx in np.argsort(-change, kind="stable") if after[idx] and not before[idx]]
     went = [int(idx) for idx in np.argsort(change, kind="stable") if before[idx] and not after[idx]]
@@ -100,39 +94,29 @@ def changed_tests(run: Run, retraining: Retraining) -> list[ChangedTest]:
     ]
 
 
-def _right(run: Run, found: LabelSet) -> NDArray[np.bool_]:
-    return np.asarray(np.array(found.answers) == run.test_labels)
-
-
 @dataclass(frozen=True)
 class Reason:
     """A train example that was found wrong and had a say in a test example."""
 
     example: Example  # itself, with its label as given
     score: float  # for the label of the test example, with the label as given
-    new_name: str | None  # what it is labelled now; None where it is left out
+    new_name: str | None  # what it is labelled now; None where it is removed
 
     @property
     def became(self) -> str:
         """What was done about it, in words."""
-        return "left out" if self.new_name is None else f"now “{self.new_name}”"
+        return "removed" if self.new_name is None else f"now “{self.new_name}”"
 
 
-def why_changed(run: Run, retraining: Retraining, changed: ChangedTest, most: int = MOST_REASONS) -> list[Reason]:
+def why_changed(run: Run, retraining: Retraining, changed: ChangedTest) -> list[Reason]:
     """Train examples that were found wrong and explain a change by the scores of the run's method, the strongest first.
 
-    For what came right these are the opponents among them, for what went wrong the proponents; there may be none.
-
-    Args:
-        run: with scores.
-        retraining: that the change is from.
-        changed: the test example.
-        most: reasons that are given.
+    For what was fixed these are the opponents among them, for what broke the proponents; there may be none.
     """
     new_labels = retraining.trial.corrections.new_labels
     wrong = np.array(retraining.trial.corrections.wrong)
     pull = run.score_row(changed.example.idx)[wrong] * (-1 if changed.came_right else 1)
-    order = [int(place) for place in np.argsort(-pull, kind="stable")[:most] if pull[place] > 0]
+    order = [int(place) for place in np.argsort(-pull, kind="stable")[:MOST_REASONS] if pull[place] > 0]
     return [
         Reason(
             example,

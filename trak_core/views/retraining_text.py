@@ -3,13 +3,14 @@
 from dataclasses import asdict
 from typing import Any
 
-from trak_core.store.retrainings import Estimate, LabelSet, Retraining
+from trak_core.store.retrainings import Estimate, Retraining
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
 from trak_core.views.retraining import ChangedTest, changed_tests, label_set_rows, reason_in_words, why_changed
 
 MOST_LISTED = 20
-_NO_DIFFERENCE = "no difference that could be told from chance"
+_CHANGED = ("came_right", "answer_before", "answer_after", "n_right_before", "n_right_after", "change")
+_NO_DIFFERENCE = "not statistically significant"
 
 
 def gain_sentence(retraining: Retraining) -> str:
@@ -36,7 +37,7 @@ def here_sentence(retraining: Retraining) -> str:
 
 
 def second_sentence(retraining: Retraining) -> str:
-    """What came of leaving out everything that was found wrong, beside the cleaned labels."""
+    """What came of removing everything that was found wrong, beside the cleaned labels."""
     corrections, gain = retraining.trial.corrections, retraining.gain_excluded
     if not corrections.relabelled:
         return "Nothing was relabelled: the cleaned labels are the given ones without what was excluded."
@@ -80,7 +81,7 @@ def models_sentence(retraining: Retraining) -> str:
     """How many models stand behind the figures, without a full stop."""
     n_seeds = retraining.trial.n_seeds
     n_lost = n_seeds - retraining.n_models
-    lost = f" ({n_lost} of {n_seeds} seeds diverged and are left out)" if n_lost else ""
+    lost = f" ({n_lost} of {n_seeds} seeds diverged and are skipped)" if n_lost else ""
     return f"{retraining.n_models} models on each set of labels{lost}"
 
 
@@ -103,11 +104,9 @@ def retraining_text(run: Run, retraining: Retraining) -> str:
         lines.append(line.rstrip())
     lines += ["", *_sentences(retraining)]
     changed = changed_tests(run, retraining)
-    for title, of_kind in (
-        ("came right", [one for one in changed if one.came_right]),
-        ("went wrong", [one for one in changed if not one.came_right]),
-    ):
-        lines += ["", f"Test examples that {title}: {len(of_kind):,}"]
+    for title, came_right in (("fixed", True), ("broken", False)):
+        of_kind = [one for one in changed if one.came_right == came_right]
+        lines += ["", f"Test examples {title}: {len(of_kind):,}"]
         for one in of_kind[:MOST_LISTED]:
             lines += _changed_lines(run, retraining, one)
         if len(of_kind) > MOST_LISTED:
@@ -141,9 +140,8 @@ def retraining_facts(run: Run, retraining: Retraining) -> dict[str, Any]:
         "relabelled": [{"train_idx": idx, "new_label": label} for idx, label in trial.corrections.relabelled],
         "excluded": trial.corrections.excluded,
         "accuracy": {
-            "kept": _accuracy(retraining.kept),
-            "cleaned": _accuracy(retraining.cleaned),
-            "excluded": _accuracy(retraining.excluded),
+            name: {**asdict(getattr(retraining, name).accuracy), "by_seed": getattr(retraining, name).by_seed}
+            for name in ("kept", "cleaned", "excluded")
         },
         "gain_cleaned": asdict(retraining.gain_cleaned),
         "gain_excluded": asdict(retraining.gain_excluded),
@@ -152,12 +150,7 @@ def retraining_facts(run: Run, retraining: Retraining) -> dict[str, Any]:
             {
                 "test_idx": one.example.idx,
                 "label": one.example.label_name,
-                "came_right": one.came_right,
-                "answer_before": one.answer_before,
-                "answer_after": one.answer_after,
-                "n_right_before": one.n_right_before,
-                "n_right_after": one.n_right_after,
-                "change": one.change,
+                **{name: getattr(one, name) for name in _CHANGED},
                 "why": [
                     {
                         "train_idx": reason.example.idx,
@@ -171,7 +164,3 @@ def retraining_facts(run: Run, retraining: Retraining) -> dict[str, Any]:
             for one in changed_tests(run, retraining)
         ],
     }
-
-
-def _accuracy(found: LabelSet) -> dict[str, Any]:
-    return {**asdict(found.accuracy), "by_seed": found.by_seed}

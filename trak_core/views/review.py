@@ -1,6 +1,7 @@
-"""The review of labels: suspects by a signal, the queue that they make up, and how far its review is."""
+"""The review of labels: suspects by a signal, the queue that they make up, how far its review is, and its end."""
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,10 @@ from trak_core.store.run import Run
 
 RECENT = 50
 """Verdicts that the precision of late is taken over."""
+FEW_ERRORS = 2
+"""Errors among the last 50 that still say: stop."""
+SURE = 0.95
+MOST_NAMES = 5
 _TITLES = {
     "combined": "Combined",
     "out_of_fold": "Out-of-fold confidence",
@@ -33,19 +38,15 @@ Show = Literal["to review", "to review by me", "unsure", "disputed", "all"]
 
 def data_fingerprint(run: Run) -> str:
     """What verdicts on the labels of this run are recorded for; it changes with the data."""
-    facts = run.info.provenance
-    return str(facts.get("data_fingerprint") or facts["fingerprint"])
+    made = run.info.provenance
+    return str(made.get("data_fingerprint") or made["fingerprint"])
 
 
 def standing_log(run: Run, log: ReviewLog) -> ReviewLog:
-    """The log without verdicts on examples or classes that the run does not have; it counts what it leaves out.
+    """The log without verdicts on examples or classes that the run does not have; it counts what it ignores.
 
-    Where the last word of a reviewer on an example is left out, so are their earlier ones: they were taken back by it.
+    Where the last word of a reviewer on an example is ignored, so are their earlier ones: they were taken back by it.
     Nothing is taken out of the file, and doing this twice changes nothing.
-
-    Args:
-        run: the run that verdicts are to be applied to.
-        log: of the review of its data.
     """
 
     def fits(verdict: Verdict) -> bool:
@@ -101,9 +102,8 @@ def suspect_signals(run: Run) -> dict[str, str]:
 
     Signals that are not known here come last, under their own names.
     """
-    found = [
-        str(name) for (name,) in run.rows("SELECT DISTINCT signal FROM suspects WHERE split = 'train' ORDER BY signal")
-    ]
+    rows = run.rows("SELECT DISTINCT signal FROM suspects WHERE split = 'train' ORDER BY signal")
+    found = [str(name) for (name,) in rows]
     ordered = [name for name in _TITLES if name in found] + [name for name in found if name not in _TITLES]
     return {name: _TITLES.get(name, name.replace("_", " ").capitalize()) for name in ordered}
 
@@ -238,14 +238,7 @@ class SuspectQueue:
 
 
 def find_suspects(suspects: Suspects, labels: NDArray[np.int64], log: ReviewLog, wanted: SuspectFilter) -> SuspectQueue:
-    """The queue that a filter asks for, and its progress.
-
-    Args:
-        suspects: by one signal.
-        labels: given to the train examples `[n_train]`.
-        log: of the review.
-        wanted: the filter.
-    """
+    """The queue that a filter asks for, and its progress; `labels` are those given to the train examples."""
     ranked = suspects.train_idx
     if wanted.classes:
         ranked = ranked[np.isin(labels[ranked], wanted.classes)]
@@ -278,3 +271,49 @@ def _is_shown(train_idx: int, log: ReviewLog, wanted: SuspectFilter) -> bool:
     if wanted.show == "unsure":
         return train_idx in log.latest and log.latest[train_idx].verdict == "unsure"
     return wanted.show == "all" or train_idx in log.disputed
+
+
+@dataclass(frozen=True)
+class StopAdvice:
+    """What the last verdicts say of going on."""
+
+    n: int  # verdicts that it rests on
+    n_errors: int  # of them, those that found the label wrong
+    upper: float  # share of errors among such labels that is exceeded with a chance of 5% at most
+    may_stop: bool  # True when reviewing on finds few
+
+    @property
+    def in_words(self) -> str:
+        """The advice as a sentence or two."""
+        held = f"The last {self.n} held {self.n_errors} error{'' if self.n_errors == 1 else 's'}"
+        if not self.may_stop:
+            return f"{held}: go on."
+        return f"{held} (at most {self.upper:.0%} of such labels, 95% sure). Reviewing on finds few: you can stop here."
+
+
+def stop_advice(queue: SuspectQueue) -> StopAdvice | None:
+    """Whether the review of a queue may stop; None before 50 of its labels are decided.
+
+    It may when at most 2 of the last 50 decided were errors: suspects come in the order of suspicion, so what follows
+    hardly holds more. The bound is the exact upper end of a one-sided 95% interval of a binomial share, 12% for 2 of
+    50. Source: Clopper & Pearson 1934.
+    """
+    if queue.n_recent < RECENT:
+        return None
+    from scipy.special import betaincinv  # takes a moment to import, and few pages need it
+
+    n, k = queue.n_recent, queue.n_recent_errors
+    upper = 1.0 if k == n else float(betaincinv(k + 1, n - k, SURE))
+    return StopAdvice(n, k, upper, k <= FEW_ERRORS)
+
+
+def reviewers_in_words(log: ReviewLog) -> str | None:
+    """How many examples each reviewer has judged, and on how many they differ; None for fewer than two reviewers."""
+    counts = Counter(reviewer for _, reviewer in log.by_reviewer)
+    if len(counts) < 2:
+        return None
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = ", ".join(f"{name} {n:,}" for name, n in most[:MOST_NAMES])
+    if len(most) > MOST_NAMES:
+        words += f" and {len(most) - MOST_NAMES:,} more"
+    return f"{words}; they differ on {len(log.disputed):,}"

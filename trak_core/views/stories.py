@@ -1,5 +1,6 @@
 """Ways into a run, found by rules from its own data: never picked by hand."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,42 +29,33 @@ class Story:
 
 def first_test(run: Run, tests: TestOverview) -> int:
     """The test example that pages begin with: the most confident mistake, else the first."""
-    story = _mistake(run, tests) if run.info.has_classes else _by_loss(tests)[0]
-    return (story and story.test_idx) or 0
+    stories = _mistake(run, tests) if run.info.has_classes else _by_loss(tests)
+    return next((story.test_idx for story in stories if story.test_idx is not None), 0)
 
 
 def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = None) -> list[Story]:
-    """Up to six stories; one that the data does not tell is left out.
+    """Up to six stories, those that the data tells.
 
     A mistake, a confident hit, a close call, an answer that a few train examples carry, a label that looks wrong, and a
-    test example with a near-duplicate in the training data. Without classes: the worst and the best answer, and the
-    near-duplicate. Where the model's answers are not known: the first test example, and a train example that speaks
-    against its own class.
-
-    Args:
-        run: with scores.
-        tests: `overview` of the run.
-        space: `feature_space` of the run, for finding the near-duplicate.
+    test example with a near-duplicate in the training data, for which `feature_space` of the run is needed. Without
+    classes: the worst and the best answer, and the near-duplicate. Where the model's answers are not known: the first
+    test example, and a train example that speaks against its own class.
     """
     if not tests.is_known:
-        stories = [Story("The first test example", f"Its label is {run.info.class_names[tests.labels[0]]}.", 0)]
-        return [*stories, *_against_its_own(run)]
-    found = (
-        [_mistake(run, tests), _hit(run, tests), _close_call(run, tests), _brittle(run, tests), _odd_label(run)]
-        if run.info.has_classes
-        else _by_loss(tests)
-    )
-    duplicate = None if space is None else _near_duplicate(space)
-    return [story for story in (*found, duplicate) if story is not None]
+        first = Story("The first test example", f"Its label is {run.info.class_names[tests.labels[0]]}.", 0)
+        return [first, *_against_its_own(run)]
+    duplicates = () if space is None else _near_duplicate(space)
+    if not run.info.has_classes:
+        return [*_by_loss(tests), *duplicates]
+    return [*_mistake(run, tests), *_hits(run, tests), *_brittle(run, tests), *_odd_label(run), *duplicates]
 
 
-def _mistake(run: Run, tests: TestOverview) -> Story | None:
-    wrong = tests.mistakes
-    if not wrong.any():
-        return None
-    idx = int(np.argmax(np.where(wrong, tests.confidence, -1.0)))
+def _mistake(run: Run, tests: TestOverview) -> Iterator[Story]:
+    if not tests.mistakes.any():
+        return
+    idx = int(np.argmax(np.where(tests.mistakes, tests.confidence, -1.0)))
     names = run.info.class_names
-    return Story(
+    yield Story(
         "A mistake and what is behind it",
         f"The model is {tests.confidence[idx]:.0%} sure of {names[tests.predicted[idx]]}, but the label says "
         f"{names[tests.labels[idx]]}.",
@@ -71,29 +63,22 @@ def _mistake(run: Run, tests: TestOverview) -> Story | None:
     )
 
 
-def _hit(run: Run, tests: TestOverview) -> Story | None:
+def _hits(run: Run, tests: TestOverview) -> Iterator[Story]:
+    """The right answers that the model is most and least sure of."""
     right = tests.predicted == tests.labels
     if not right.any():
-        return None
-    idx = int(np.argmax(np.where(right, tests.confidence, -1.0)))
-    name = run.info.class_names[tests.predicted[idx]]
-    return Story(
-        "A confident hit", f"The model calls this {name}, {tests.confidence[idx]:.0%} sure, and is right.", idx
-    )
+        return
+    sure, close = np.argmax(np.where(right, tests.confidence, -1.0)), np.argmin(np.where(right, tests.confidence, 2.0))
+    confidence = tests.confidence[sure]
+    name = run.info.class_names[tests.predicted[sure]]
+    yield Story("A confident hit", f"The model calls this {name}, {confidence:.0%} sure, and is right.", int(sure))
+    confidence = tests.confidence[close]
+    if confidence < CLOSE:
+        name = run.info.class_names[tests.predicted[close]]
+        yield Story("A close call", f"Right, but only {confidence:.0%} sure of {name}.", int(close))
 
 
-def _close_call(run: Run, tests: TestOverview) -> Story | None:
-    right = tests.predicted == tests.labels
-    if not right.any():
-        return None
-    idx = int(np.argmin(np.where(right, tests.confidence, 2.0)))
-    if tests.confidence[idx] >= CLOSE:
-        return None
-    name = run.info.class_names[tests.predicted[idx]]
-    return Story("A close call", f"Right, but only {tests.confidence[idx]:.0%} sure of {name}.", idx)
-
-
-def _brittle(run: Run, tests: TestOverview) -> Story | None:
+def _brittle(run: Run, tests: TestOverview) -> Iterator[Story]:
     """The right and sure answer that flipped when the fewest proponents were removed and models retrained."""
     rows = run.rows(
         "SELECT test_idx, k FROM removals JOIN methods USING (method) WHERE flipped AND NOT is_baseline "
@@ -102,34 +87,29 @@ def _brittle(run: Run, tests: TestOverview) -> Story | None:
     for test_idx, k in rows:
         if tests.predicted[test_idx] == tests.labels[test_idx] and tests.confidence[test_idx] >= SURE:
             decide = f"{k} examples decide" if k > 1 else "one example decides"
-            return Story(
+            yield Story(
                 f"Brittle: {decide}",
                 f"Right and {tests.confidence[test_idx]:.0%} sure, but retrained without "
                 f"{f'its {k} strongest training examples' if k > 1 else 'its strongest training example'}, the models "
                 "answer something else.",
                 int(test_idx),
             )
-    return None
+            return
 
 
-def _odd_label(run: Run) -> Story | None:
+def _odd_label(run: Run) -> Iterator[Story]:
     """The train example whose label the models, trained on it, believe least."""
     rows = run.rows(
-        "SELECT idx, avg(p_label) AS p FROM predictions WHERE split = 'train' AND p_label IS NOT NULL "
-        "GROUP BY idx ORDER BY p, idx LIMIT 1"
+        "SELECT p.idx, label_name, avg(p_label) AS mean FROM predictions p "
+        "JOIN examples e ON e.split = p.split AND e.idx = p.idx WHERE p.split = 'train' AND p_label IS NOT NULL "
+        "GROUP BY ALL HAVING mean < 0.5 ORDER BY mean, p.idx LIMIT 1"
     )
-    if not rows or rows[0][1] >= 0.5:
-        return None
-    idx, p_label = rows[0]
-    name = run.rows("SELECT label_name FROM examples WHERE split = 'train' AND idx = ?", [idx])[0][0]
-    return Story(
-        "Looks mislabelled",
-        f"Labelled {name}, yet models trained on this very label give it {p_label:.0%}.",
-        train_idx=int(idx),
-    )
+    for idx, name, p_label in rows:
+        text = f"Labelled {name}, but the model gives this label only {p_label:.0%}, even after training on it."
+        yield Story("Looks mislabelled", text, train_idx=int(idx))
 
 
-def _against_its_own(run: Run) -> list[Story]:
+def _against_its_own(run: Run) -> Iterator[Story]:
     """The train example that is most often among the strongest opponents of test examples with its own label."""
     rows = run.rows(
         "SELECT train_idx, train.label_name, count(*) AS n FROM topk "
@@ -139,27 +119,25 @@ def _against_its_own(run: Run) -> list[Story]:
         "GROUP BY ALL ORDER BY n DESC, train_idx LIMIT 1",
         [run.info.method],
     )
-    return [
-        Story(
+    for train_idx, name, n in rows:
+        yield Story(
             "Speaks against its own class",
             f"Labelled {name}, and among the 5 strongest opponents of {n} test example{'s' if n > 1 else ''} labelled "
             f"{name} too.",
             train_idx=int(train_idx),
         )
-        for train_idx, name, n in rows
-    ]
 
 
-def _near_duplicate(space: FeatureSpace) -> Story | None:
+def _near_duplicate(space: FeatureSpace) -> Iterator[Story]:
     """The test example that is nearest to a train example; not told unless they are near-duplicates."""
     if not len(space.test) or not len(space.train):
-        return None
+        return
     step = max(1, len(space.test) // MAX_TESTS)
     cosines = space.test[::step] @ space.train.T
     place, train_idx = np.unravel_index(int(cosines.argmax()), cosines.shape)
     if cosines[place, train_idx] < DUPLICATE_COSINE:
-        return None
-    return Story(
+        return
+    yield Story(
         "A near-duplicate in the training data",
         f"To the model, training example {train_idx} is this test example again: its answer is partly memory.",
         int(place) * step,
@@ -167,11 +145,12 @@ def _near_duplicate(space: FeatureSpace) -> Story | None:
     )
 
 
-def _by_loss(tests: TestOverview) -> list[Story | None]:
+def _by_loss(tests: TestOverview) -> Iterator[Story]:
     if np.isnan(tests.loss).any():
-        return [Story("The first test example", f"The model answers {tests.answers[0]}.", 0)]
-    worst, best = int(tests.loss.argmax()), int(tests.loss.argmin())
-    return [
-        Story("The answer that is furthest off", f"The model answers {tests.answers[worst]}.", worst),
-        Story("The answer that fits best", f"The model answers {tests.answers[best]}.", best),
-    ]
+        yield Story("The first test example", f"The model answers {tests.answers[0]}.", 0)
+        return
+    for title, idx in (
+        ("The answer that is furthest off", int(tests.loss.argmax())),
+        ("The answer that fits best", int(tests.loss.argmin())),
+    ):
+        yield Story(title, f"The model answers {tests.answers[idx]}.", idx)

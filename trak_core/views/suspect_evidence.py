@@ -1,22 +1,14 @@
 """What speaks for and against the label of one train example."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.store.run import Run
-from trak_core.views.examples import Example, read_examples, shows_texts
+from trak_core.views.browse import train_probabilities
+from trak_core.views.examples import Example, ScoredExample, read_examples, scored_examples, shows_texts
 from trak_core.views.neighbours import FeatureSpace
-
-
-@dataclass(frozen=True)
-class ScoredExample:
-    """An example that says something about a suspect."""
-
-    example: Example  # a test example that it moves, or a train example that looks like it
-    value: float  # the score of the suspect for the test example, or how much alike the train example is, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -45,21 +37,16 @@ class SuspectEvidence:
 def suspect_evidence(
     run: Run, space: FeatureSpace, train_idx: int, suggested_label: int | None, k: int | None = None
 ) -> SuspectEvidence:
-    """What speaks for and against the label of one train example.
+    """What speaks for and against the label of one train example, and for another label where one is suggested.
 
-    Args:
-        run: with scores.
-        space: directions of the run's features.
-        train_idx: of the train example.
-        suggested_label: another label for it, None where there is none.
-        k: length of each list; by default what fits on a page, 6 pictures or 4 texts.
+    Lists are of `k` examples; by default as many as fit on a page, 6 pictures or 4 texts.
 
     Raises:
         NotInRunError: there is no such train example.
     """
     example = read_examples(run, "train", [run.check_train(train_idx)])[0]
     k = k or (4 if shows_texts(run) else 6)
-    probabilities = _probabilities(run, example)
+    probabilities = train_probabilities(run, train_idx)
     # A label turns the gradient of an example around, away from those of the class that it really belongs to. So the
     # ones that are most alike under another label point the opposite way, and it is the size of the cosine that counts.
     alike = np.abs(space.train @ space.train[train_idx])
@@ -79,13 +66,6 @@ def suspect_evidence(
     )
 
 
-def _probabilities(run: Run, example: Example) -> NDArray[np.float64] | None:
-    """Of every class, averaged over checkpoints; None where predictions were not stored."""
-    rows = run.rows("SELECT probabilities FROM predictions WHERE split = 'train' AND idx = ?", [example.idx])
-    known = [row for (row,) in rows if row is not None]
-    return np.mean(known, axis=0) if known else None
-
-
 def _moved(run: Run, train_idx: int, side: str, k: int) -> list[ScoredExample]:
     """Test examples that have it in a top list, the most moved first; only scores of that side's sign count."""
     rows = run.rows(
@@ -93,16 +73,10 @@ def _moved(run: Run, train_idx: int, side: str, k: int) -> list[ScoredExample]:
         "ORDER BY abs(score) DESC, test_idx LIMIT ?",
         [run.info.method, train_idx, side, side == "opponent", k],
     )
-    return _scored(run, "test", [idx for idx, _ in rows], [score for _, score in rows])
+    return scored_examples(run, "test", [idx for idx, _ in rows], [score for _, score in rows])
 
 
 def _alike(run: Run, alike: NDArray[np.float32], label: int, k: int) -> list[ScoredExample]:
     members = np.flatnonzero((run.train_labels == label) & (alike >= 0))
     nearest = members[np.argsort(-alike[members], kind="stable")[:k]]
-    return _scored(run, "train", nearest.tolist(), np.minimum(alike[nearest], 1).tolist())
-
-
-def _scored(run: Run, split: str, idxs: Sequence[int], values: Sequence[float]) -> list[ScoredExample]:
-    return [
-        ScoredExample(example, value) for example, value in zip(read_examples(run, split, idxs), values, strict=True)
-    ]
+    return scored_examples(run, "train", nearest.tolist(), np.minimum(alike[nearest], 1).tolist())

@@ -1,28 +1,19 @@
 """The way back: one train example, and what it does to the test examples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.store.ranking import strongest
+from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
-from trak_core.views.examples import Example, read_examples
+from trak_core.views.browse import train_probabilities
+from trak_core.views.examples import Example, ScoredExample, read_examples, scored_examples
 from trak_core.views.explanation import HUB_DEPTH
 
 READ_WHOLE = 20_000_000
 """Up to so many scores a method, the scores of one train example are all read; above, only where they are strong."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A test example that a train example moves."""
-
-    example: Example  # the test example
-    score: float  # of the train example for its label
-    # of the train example among the test example's proponents or opponents; None where it is none of the 100 strongest
-    rank: int | None
 
 
 @dataclass(frozen=True)
@@ -31,8 +22,8 @@ class TrainingItem:
 
     example: Example  # the train example
     method: str  # that made the scores
-    helped: list[Moved]  # test examples whose label it raises most, strongest first
-    hurt: list[Moved]  # test examples whose label it lowers most, strongest first
+    helped: list[ScoredExample]  # test examples whose label it raises most, strongest first
+    hurt: list[ScoredExample]  # test examples whose label it lowers most, strongest first
     covers_all: bool  # False when only test examples were looked at that have it among their 100 strongest
     n_helped: int  # test examples that have it among their 20 strongest proponents
     n_hurt: int  # test examples that have it among their 20 strongest opponents
@@ -40,7 +31,6 @@ class TrainingItem:
     self_influence: float | None  # by the run's own method, None where it was not computed
     self_influence_rank: int | None  # 1 for the highest self-influence; None likewise
     n_train: int  # number of train examples
-    n_test: int  # number of test examples
     # what the checkpoints answer for it on average; None where there are no classes or it is not kept
     guess_name: str | None
     p_label: float | None  # probability of its own label, averaged over checkpoints; None likewise
@@ -52,13 +42,7 @@ class TrainingItem:
 
 
 def training_item(run: Run, train_idx: int, method: str | None = None, k: int = 12) -> TrainingItem:
-    """What one train example does.
-
-    Args:
-        run: with scores.
-        train_idx: of the train example.
-        method: the run's own method by default.
-        k: how many test examples on each side.
+    """What one train example does by a method, the run's own by default, with `k` test examples on each side.
 
     Raises:
         NotInRunError: there is no such train example or method.
@@ -91,9 +75,10 @@ def training_item(run: Run, train_idx: int, method: str | None = None, k: int = 
         "FROM self_influence AS s WHERE method = ? AND train_idx = ?",
         [run.info.method, train_idx],
     )
-    guess, p_label = _answer(run, train_idx)
+    example = read_examples(run, "train", [train_idx])[0]
+    probabilities = train_probabilities(run, train_idx) if run.info.has_classes else None
     return TrainingItem(
-        example=read_examples(run, "train", [train_idx])[0],
+        example=example,
         method=method,
         helped=_moved(run, tests, column, ranks, "proponent", k),
         hurt=_moved(run, tests, column, ranks, "opponent", k),
@@ -104,9 +89,8 @@ def training_item(run: Run, train_idx: int, method: str | None = None, k: int = 
         self_influence=float(own[0][0]) if own else None,
         self_influence_rank=int(own[0][1]) if own else None,
         n_train=run.info.n_train,
-        n_test=run.info.n_test,
-        guess_name=guess,
-        p_label=p_label,
+        guess_name=None if probabilities is None else run.info.class_names[int(probabilities.argmax())],
+        p_label=None if probabilities is None else float(probabilities[example.label]),
     )
 
 
@@ -115,31 +99,14 @@ def _moved(
     tests: NDArray[np.int64],
     scores: NDArray[np.float64],
     ranks: dict[tuple[int, str], int],
-    side: str,
+    side: Side,
     k: int,
-) -> list[Moved]:
+) -> list[ScoredExample]:
     """The strongest on one side; only scores of that side's sign count."""
-    order = strongest(scores, "proponent" if side == "proponent" else "opponent", min(k, len(scores)))
-    kept = [int(i) for i in order if (scores[i] > 0) == (side == "proponent") and scores[i] != 0]
-    examples = read_examples(run, "test", [int(tests[i]) for i in kept])
-    return [
-        Moved(example, float(scores[i]), ranks.get((example.idx, side)))
-        for i, example in zip(kept, examples, strict=True)
-    ]
-
-
-def _answer(run: Run, train_idx: int) -> tuple[str | None, float | None]:
-    """What the checkpoints answer for a train example, and how probable they find its label."""
-    if not run.info.has_classes:
-        return None, None
-    rows = run.rows(
-        "SELECT p_label, probabilities FROM predictions WHERE split = 'train' AND idx = ? ORDER BY checkpoint_id",
-        [train_idx],
-    )
-    if not rows or rows[0][0] is None or rows[0][1] is None:
-        return None, None
-    mean = np.mean([probabilities for _, probabilities in rows], axis=0)
-    return run.info.class_names[int(mean.argmax())], float(np.mean([p for p, _ in rows]))
+    order = strongest(scores, side, min(k, len(scores)))
+    kept = order[scores[order] > 0 if side == "proponent" else scores[order] < 0]
+    found = scored_examples(run, "test", tests[kept].tolist(), scores[kept].tolist())
+    return [replace(one, rank=ranks.get((one.example.idx, side))) for one in found]
 
 
 def training_item_table(item: TrainingItem) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What if some train examples were gone: what the scores predict_removal, and what retraining answered."""
+"""What if some train examples were gone: what the scores predict, and what retraining answered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ from trak_core.views.what_if_scale import (
 
 MOST_CLASSES = 12
 """Classes that are shown; where there are more, those with the highest probability, and the label."""
+MOST_NAMED = 12
+"""Removed examples that a text names."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,10 @@ def predict_removal(
     method: str | None = None,
     target: int | None = None,
 ) -> Prediction:
-    """What the scores predict for each class, from one read of the scores of one test example.
+    """What the scores of a method predict for each class, from one read of the scores of one test example.
 
-    Args:
-        run: with scores.
-        tests: `overview` of the run.
-        test_idx: of the test example.
-        removed: numbers of train examples, which must be valid.
-        scale: of the method.
-        method: the run's own by default.
-        target: None asks about the model's answer; where the method does not explain that, the label.
+    The numbers of the removed train examples must be valid, and the scale that of the method. Without a target the
+    model's answer is asked about; where the method does not explain that, the label.
 
     Raises:
         NotInRunError: there is no such test example, method or target.
@@ -109,7 +105,7 @@ def predict_removal(
 
 
 def predict_question(run: Run, question: Question, method: str | None = None) -> Prediction:
-    """What the scores predict_removal, with a scale that has not seen the answer to this very question.
+    """What the scores predict, with a scale that has not seen the answer to this very question.
 
     Errors are those of `predict_removal`, and of reading the history.
     """
@@ -202,58 +198,62 @@ def _answer_after(p: NDArray[np.float32], changes: dict[int, float]) -> int:
     return int(after.argmax())
 
 
-@dataclass(frozen=True)
-class Point:
-    """One verified what-if, for the margin of the label."""
+def history_table(run: Run, method: str, known: Known, history: Sequence[Verified]) -> pd.DataFrame:
+    """Predicted against actual changes of the label's margin, a row a verified what-if, in their order.
 
-    verified: Verified  # the answer of retrained models
-    label: int  # of the test example
-    predicted: float | None  # change, by a scale that has not seen this what-if; None where scores have no unit
-    actual: float  # change, mean over seeds
-    low: float  # lower end of its 95% interval
-    high: float  # upper end
-
-
-def history_points(run: Run, method: str, known: Known, history: Sequence[Verified]) -> list[Point]:
-    """Prediction against actual changes of the label's margin over all verified what-ifs, in their order."""
-    if not history:
-        return []
+    Each is predicted by a scale that has not seen it; where scores have no unit, the prediction is empty. "from" and
+    "to" are the ends of the 95% interval of the actual change, "models" those that were retrained.
+    """
     of_all = with_what_ifs(known, run, method, history)
-    predicted = leave_one_out(of_all, default_factor(run, method))[-len(history) :]
-    points = []
-    for verified, value in zip(history, predicted.tolist(), strict=True):
-        label = run.label("test", verified.question.test_idx)
-        points.append(
-            Point(
-                verified,
-                label,
-                value if np.isfinite(value) else None,
-                verified.change[label],
-                verified.low[label],
-                verified.high[label],
-            )
-        )
-    return points
-
-
-def points_of_test(points: Sequence[Point], test_idx: int) -> tuple[list[Point], list[Point]]:
-    """The points of one test example, and the others, each in the order given."""
-    here = [point for point in points if point.verified.question.test_idx == test_idx]
-    return here, [point for point in points if point.verified.question.test_idx != test_idx]
-
-
-def history_table(points: Sequence[Point]) -> pd.DataFrame:
-    """The history as a table, a row a what-if; what has no value is empty."""
+    predicted = leave_one_out(of_all, default_factor(run, method))[len(known.units) :]
+    labels = [run.label("test", one.question.test_idx) for one in history]
+    numbers = {
+        "predicted": predicted,
+        "actual": [one.change[label] for one, label in zip(history, labels, strict=True)],
+        "from": [one.low[label] for one, label in zip(history, labels, strict=True)],
+        "to": [one.high[label] for one, label in zip(history, labels, strict=True)],
+        "answers changed": [one.share_flipped for one in history],
+    }
     return pd.DataFrame(
         {
-            "asked at": pd.to_datetime([point.verified.asked_at for point in points], utc=True),
-            "test example": [point.verified.question.test_idx for point in points],
-            "removed": [len(point.verified.question.removed) for point in points],
-            "predicted": pd.Series([point.predicted for point in points], dtype=float),
-            "actual": pd.Series([point.actual for point in points], dtype=float),
-            "from": pd.Series([point.low for point in points], dtype=float),
-            "to": pd.Series([point.high for point in points], dtype=float),
-            "answers changed": pd.Series([point.verified.share_flipped for point in points], dtype=float),
-            "models": [2 * point.verified.n_pairs for point in points],
+            "asked at": pd.to_datetime([one.asked_at for one in history], utc=True),
+            "test example": [one.question.test_idx for one in history],
+            "removed": [len(one.question.removed) for one in history],
+            **{name: np.array(values, dtype=float) for name, values in numbers.items()},
+            "models": [2 * one.n_pairs for one in history],
         }
     )
+
+
+def what_if_text(predicted: Prediction, verified: Verified, title: str) -> str:
+    """Predicted beside actual change of the model output, a line a class; `title` is that of the method."""
+    removed = verified.question.removed
+    named = ", ".join(map(str, removed[:MOST_NAMED])) + (" ..." if len(removed) > MOST_NAMED else "")
+    examples = "train example" if len(removed) == 1 else "train examples"
+    lines = [
+        f"Test example {predicted.test_idx} without {len(removed):,} {examples} ({named}):",
+        f"{'class':16} {'now':>8} {'predicted':>10} {'actual':>8}  95% interval",
+    ]
+    for entry in predicted.classes:
+        c = entry.number
+        change = "" if entry.change is None else f"{entry.change:+.3f}"
+        lines.append(
+            f"{entry.name[:16]:16} {verified.before[c]:8.3f} {change:>10} {verified.change[c]:+8.3f}  "
+            f"{verified.low[c]:+.3f} to {verified.high[c]:+.3f}"
+        )
+    scale = predicted.scale
+    if scale.factor is None:
+        lines.append(f"Nothing is predicted: scores of {title} have no unit, and no removals were measured.")
+    elif scale.typical_error is None:
+        lines.append(f"Predicted by {title}. Not calibrated for this run: an estimate until you verify it.")
+    else:
+        lines.append(
+            f"Predicted by {title}; such predictions were off by {scale.typical_error:.2f} in the middle case of "
+            f"{scale.n_known:,} removals."
+        )
+    lines.append(
+        f"Retrained {verified.n_pairs} times with and without them: the answer changed in "
+        f"{verified.share_flipped:.0%} of the pairs. Found on {verified.asked_at:%Y-%m-%d at %H:%M} UTC in "
+        f"{verified.seconds:.1f} s and kept in the history of the run."
+    )
+    return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ retraining has shown: the run's `removals`, and the what-ifs that were verified.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,18 +55,12 @@ class Known:
 
 def known_removals(run: Run, method: str) -> Known:
     """What the run's own removals say about the scores of a method; empty where none were measured."""
-    rows = run.rows("SELECT test_idx, method, k, model_output - unremoved FROM removals ORDER BY test_idx, method, k")
-    orders: dict[tuple[int, str], list[int]] = {}
-    for test_idx, by, train_idx in run.rows(
-        "SELECT test_idx, method, train_idx FROM topk WHERE side = 'proponent' "
-        "AND (method, test_idx) IN (SELECT (method, test_idx) FROM removals) ORDER BY method, test_idx, rank"
-    ):
-        orders.setdefault((test_idx, by), []).append(train_idx)
-    asked = [
-        (test_idx, order[:k], change)
-        for test_idx, by, k, change in rows
-        if k <= len(order := orders.get((test_idx, by), []))
-    ]
+    # Sets are told by the top lists, and skipped where these are shorter.
+    asked = run.rows(
+        "SELECT r.test_idx, list(train_idx ORDER BY rank), any_value(model_output - unremoved) "
+        "FROM removals r JOIN topk t ON t.method = r.method AND t.test_idx = r.test_idx AND rank <= k "
+        "WHERE side = 'proponent' GROUP BY r.test_idx, r.method, k HAVING count(*) = k ORDER BY r.test_idx, r.method, k"
+    )
     return _known(run, method, asked)
 
 
@@ -83,7 +78,7 @@ def with_what_ifs(known: Known, run: Run, method: str, history: Sequence[Verifie
     )
 
 
-def _known(run: Run, method: str, asked: Sequence[tuple[int, Sequence[int], float]]) -> Known:
+def _known(run: Run, method: str, asked: Sequence[tuple[Any, ...]]) -> Known:
     """Test example, removed train examples and change of each, with what the scores of a method predict."""
     of_test: dict[int, list[int]] = {}
     for place, (test_idx, _, _) in enumerate(asked):
@@ -129,12 +124,7 @@ def default_factor(run: Run, method: str) -> float | None:
 
 
 def estimate_scale(known: Known, default: float | None) -> Scale:
-    """The scale that the known removals give, or the default.
-
-    Args:
-        known: as much as there is.
-        default: `default_factor` of the run and the method.
-    """
+    """The scale that the known removals give, or the default, `default_factor` of the run and the method."""
     factor = _slope(known.units, known.changes)
     if factor is None:
         return Scale(default)
