@@ -21,8 +21,7 @@ from pages.components.export import take_away
 from pages.components.routing import through_app
 from pages.components.runs import can_be_measured, current_run, is_busy, refresh_when_published, test_overview
 from pages.components.text import plain
-from trak_core.views.evidence import board, board_table, lds_values
-from trak_core.views.own_subject import notes_of, why_no_evidence
+from trak_core.views.evidence import board, board_table, lds_values, notes_of, why_no_evidence
 from trak_core.views.stories import first_test
 
 through_app()

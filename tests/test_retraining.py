@@ -43,11 +43,13 @@ from trak_core.views.retraining import (
     changed_table,
     changed_tests,
     corrections_of,
+    gain_sentence,
+    here_sentence,
     label_set_rows,
     nearest_retraining,
+    second_sentence,
     why_changed,
 )
-from trak_core.views.retraining_text import gain_sentence, here_sentence, second_sentence
 from trak_core.views.review import data_fingerprint
 
 FLIPPED = replace(SETTINGS, flip_labels=0.3)
@@ -144,7 +146,9 @@ def test_what_is_clear_on_these_test_examples_alone_is_said_so(run):
     ):
         said = here_sentence(replace(found, gain_cleaned=gain))
         assert said.endswith(words) and bool(said) == bool(words)
-    assert gain_sentence(replace(found, gain_cleaned=here)).endswith("significant (+1.0 points, 95% interval -2.0 to +4.0).")
+    assert gain_sentence(replace(found, gain_cleaned=here)).endswith(
+        "significant (+1.0 points, 95% interval -2.0 to +4.0)."
+    )
     fell = Estimate(-0.05, -0.08, -0.02, -0.07, -0.03)
     assert gain_sentence(replace(found, gain_cleaned=fell)).startswith("Test accuracy fell from ")
 

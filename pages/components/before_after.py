@@ -23,11 +23,14 @@ from trak_core.views.retraining import (
     changed_table,
     changed_tests,
     corrections_of,
+    gain_sentence,
+    here_sentence,
     label_set_rows,
+    models_sentence,
     nearest_retraining,
+    second_sentence,
     why_changed,
 )
-from trak_core.views.retraining_text import gain_sentence, here_sentence, models_sentence, second_sentence
 
 SEEDS = (5, 10, 20, 50, 100)
 _CHOSEN = "changed test"

@@ -22,10 +22,10 @@ from trak_core.views.evidence import (
     removal_curves,
     truth_ceilings,
     truth_table,
+    what_is_left_to_measure,
 )
 from trak_core.views.examples import read_examples
 from trak_core.views.lds_causes import lds_by_ridge, lds_causes
-from trak_core.views.own_subject import what_is_left_to_measure
 
 N_ENDS = 12
 LDS_HELP = (

@@ -37,8 +37,7 @@ from trak_core.subjects import RECIPES, Subject
 from trak_core.subjects.planting import plant_errors
 from trak_core.training import train_ensemble
 from trak_core.views.label_quality import planted_quality
-from trak_core.views.retraining import corrections_of
-from trak_core.views.retraining_text import retraining_text
+from trak_core.views.retraining import corrections_of, retraining_text
 from trak_core.views.review import data_fingerprint
 
 KINDS = {"digits": "uniform", "fashion": "confusable", "trec": "confusable"}

@@ -16,8 +16,7 @@ from trak_core.jobs import JobStatus
 from trak_core.store.retrainings import Corrections, LabelTrial, Retraining, RetrainingHistory
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
-from trak_core.views.retraining import changed_tests, corrections_of, why_changed
-from trak_core.views.retraining_text import gain_sentence
+from trak_core.views.retraining import changed_tests, corrections_of, gain_sentence, why_changed
 from trak_core.views.review import data_fingerprint
 
 RETRAIN = "Retrain on the cleaned labels"

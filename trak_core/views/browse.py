@@ -54,7 +54,10 @@ def overview(run: Run) -> TestOverview:
         "GROUP BY idx ORDER BY idx"
     )
     if not len(means["loss"]):
-        return _unknown(run)
+        n_test, n_classes = run.info.n_test, len(run.info.class_names)
+        loss, confidence = np.full(n_test, np.nan), np.full(n_test, np.nan, dtype=np.float32)
+        probabilities, predicted = np.full((n_test, n_classes), np.nan, dtype=np.float32), np.full(n_test, -1)
+        return TestOverview(run.test_labels, ["not known"] * n_test, loss, probabilities, predicted, confidence)
     if run.info.has_classes:
         table = run.arrow("SELECT probabilities FROM predictions WHERE split = 'test' ORDER BY checkpoint_id, idx")
         of_each = from_arrow_arrays(table, "probabilities").reshape(-1, run.info.n_test, len(run.info.class_names))
@@ -70,18 +73,6 @@ def overview(run: Run) -> TestOverview:
         probabilities=probabilities,
         predicted=probabilities.argmax(axis=1),
         confidence=probabilities.max(axis=1),
-    )
-
-
-def _unknown(run: Run) -> TestOverview:
-    n_test = run.info.n_test
-    return TestOverview(
-        labels=run.test_labels,
-        answers=["not known"] * n_test,
-        loss=np.full(n_test, np.nan),
-        probabilities=np.full((n_test, len(run.info.class_names)), np.nan, dtype=np.float32),
-        predicted=np.full(n_test, -1, dtype=np.int64),
-        confidence=np.full(n_test, np.nan, dtype=np.float32),
     )
 
 

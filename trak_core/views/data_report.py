@@ -83,7 +83,7 @@ def _members(idxs: Sequence[int]) -> str:
 def findings_of(report: DataReport) -> tuple[Finding, ...]:
     """What a person should look at, the gravest first; only what there is."""
     left_out = pd.DataFrame(
-        [(one.where, one.why) for one in report.left_out[:MAX_ROWS]], columns=["left out", "because"]
+        [(one.where, one.why) for one in report.skipped[:MAX_ROWS]], columns=["left out", "because"]
     )
     found = (
         (
@@ -97,7 +97,7 @@ def findings_of(report: DataReport) -> tuple[Finding, ...]:
             repeated_table(report, report.leaks),
         ),
         (
-            f"{len(report.left_out):,} left out",
+            f"{len(report.skipped):,} left out",
             "These cannot be used; the run is built without them.",
             pd.DataFrame(left_out, columns=["left out", "because"]),
         ),

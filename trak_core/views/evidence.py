@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from trak_core.evidence import compare_removals, lds_interval, lds_per_test, predicted_outcomes
 from trak_core.store.run import Run, outcomes, reported_tests, subset_masks
+from trak_core.subjects import OWN_SUBJECT
+from trak_core.subjects.subject import ONE_FUNCTION
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,6 @@ class BoardRow:
 
     method: str  # its key
     title: str  # its name
-    description: str  # one sentence
     is_baseline: bool  # True for methods that real attribution must beat
     lds: float | None  # mean over test examples, None when undefined
     ci_low: float | None  # lower end of the 95% interval
@@ -62,18 +63,18 @@ class Board:
 def board(run: Run) -> Board:
     """The board of a run that has evidence."""
     rows = run.rows(
-        "SELECT method, title, description, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, "
+        "SELECT method, title, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, "
         "n_checkpoints, peak_megabytes, noise_ceiling, n_subsets, n_seeds, calibration_slope, "
         "max(n_checkpoints) OVER (PARTITION BY method) "
         "FROM lds_summary s JOIN methods USING (method) ORDER BY lds DESC NULLS LAST, method, n_checkpoints"
     )
-    own = sorted((row for row in rows if row[0] == run.info.method), key=lambda row: row[9])
-    noise_ceiling, n_subsets, n_seeds, slope = own[-1][11:15]
+    own = sorted((row for row in rows if row[0] == run.info.method), key=lambda row: row[8])
+    noise_ceiling, n_subsets, n_seeds, slope = own[-1][10:14]
     made = run.info.provenance
     return Board(
-        rows=[BoardRow(*row[:11]) for row in rows if row[9] == row[-1]],
-        rows_with_one_or_all=[BoardRow(*row[:11]) for row in rows if row[9] in (1, row[-1])],
-        by_checkpoints={row[9]: (row[4], row[5], row[6]) for row in own if row[4] is not None},
+        rows=[BoardRow(*row[:10]) for row in rows if row[8] == row[-1]],
+        rows_with_one_or_all=[BoardRow(*row[:10]) for row in rows if row[8] in (1, row[-1])],
+        by_checkpoints={row[8]: (row[3], row[4], row[5]) for row in own if row[3] is not None},
         noise_ceiling=noise_ceiling,
         n_subsets=n_subsets,
         n_seeds=n_seeds,
@@ -305,3 +306,39 @@ def board_text(run: Run) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def notes_of(run: Run) -> list[str]:
+    """What is not in a run's evidence and why, a sentence or two each."""
+    notes = run.info.provenance.get("notes")
+    # A run from elsewhere may hold anything.
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
+def why_no_evidence(run: Run) -> str:
+    """Why nothing was retrained for a run, and what would add it."""
+    believed = "Whether scores can be believed shows only when models are retrained on other data."
+    if run.info.recipe == OWN_SUBJECT:
+        return f"Its subject trains no models. {believed} {ONE_FUNCTION}, as trak_core.Subject(train_model=...)."
+    if run.info.provenance.get("imported"):
+        return f"It was {run.info.came_about}. {believed} Build a recipe to see what that looks like."
+    return (
+        f"It was {run.info.came_about}. {believed} {ONE_FUNCTION}: attributor.measure({run.info.name!r}, train_model), "
+        "where the Attributor that saved it is, builds all of it."
+    )
+
+
+def what_is_left_to_measure(run: Run) -> tuple[str, str]:
+    """What measuring every method of a run adds: a title, and what it is and takes."""
+    if not run.info.provenance.get("n_subsets"):
+        return (
+            "There are more methods to compare",
+            "Influence functions, gradient products and others that need checkpoints alone give their scores; which of "
+            "them is right shows only when models are retrained. It takes some minutes on two processor cores.",
+        )
+    return (
+        "There are more methods to compare, and removal to measure",
+        "MAGIC, influence functions, SOURCE, datamodels and others, each judged by the same retrained models; then the "
+        "strongest proponents are removed and models trained without them. It takes ten to twenty minutes on two "
+        "processor cores, and results join this page as they come.",
+    )

@@ -189,18 +189,12 @@ def train_role(run: Run, train_idx: int, test_idx: int, target: int = DEFAULT, m
 
 def explanation_table(explanation: Explanation) -> pd.DataFrame:
     """The proponents and opponents shown, a row each."""
+    sides = (("proponent", explanation.proponents), ("opponent", explanation.opponents))
+    about = (explanation.example.idx, explanation.target_name, explanation.method)
     rows = [
-        {
-            "test_idx": explanation.example.idx,
-            "target": explanation.target_name,
-            "method": explanation.method,
-            "side": side,
-            "rank": item.rank,
-            "train_idx": item.example.idx,
-            "score": item.score,
-            "label_name": item.example.label_name,
-        }
-        for side, items in (("proponent", explanation.proponents), ("opponent", explanation.opponents))
+        (*about, side, item.rank, item.example.idx, item.score, item.example.label_name)
+        for side, items in sides
         for item in items
     ]
-    return pd.DataFrame(rows)
+    columns = ["test_idx", "target", "method", "side", "rank", "train_idx", "score", "label_name"]
+    return pd.DataFrame(rows, columns=columns)

@@ -6,26 +6,21 @@ from typing import Any
 from trak_core.store.run import Run
 from trak_core.views.examples import Example, read_examples
 
-_KINDS = {
-    "near_duplicate": (
-        "near-duplicates",
-        "near-duplicate",
-        "Another training example is the same, or nearly: far closer than examples usually are.",
-    ),
-    "leak": ("leaks", "leak", "A test example is the same, or nearly: testing on it measures memory."),
-    "outlier": ("outliers", "outlier", "What the models see of it is unlike every other training example."),
-    "ambiguous": (
-        "ambiguous",
-        "ambiguous",
-        "Models that did not see it waver between its label and another one; the label may well be right.",
-    ),
-    "under_represented": (
-        "under-represented",
-        "under-represented",
-        "Its class, or its group within the class, has far fewer examples than others.",
-    ),
+_WORDS = {
+    "near_duplicate": ("near-duplicates", "near-duplicate"),
+    "leak": ("leaks", "leak"),
+    "outlier": ("outliers", "outlier"),
+    "ambiguous": ("ambiguous", "ambiguous"),
+    "under_represented": ("under-represented", "under-represented"),
 }
-"""For each kind, in the order in which they are offered: what all of them are called, what one, and what it means."""
+"""For each kind, in the order in which they are offered: what all of them are called, and one."""
+_HELP = {
+    "near_duplicate": "Another training example is the same, or nearly: far closer than examples usually are.",
+    "leak": "A test example is the same, or nearly: testing on it measures memory.",
+    "outlier": "What the models see of it is unlike every other training example.",
+    "ambiguous": "Models that did not see it waver between its label and another one; the label may well be right.",
+    "under_represented": "Its class, or its group within the class, has far fewer examples than others.",
+}
 
 
 @dataclass(frozen=True)
@@ -70,18 +65,18 @@ def findings_of(run: Run, train_idx: int) -> list[ExampleFinding]:
 
 
 def _example_finding(run: Run, label: int, kind: str, split: str | None, idx: int | None) -> ExampleFinding:
-    _, name, help_text = _words(kind)
+    name, help_text = _words(kind)[1], _HELP.get(kind, "")
     if split is None or idx is None:
         return ExampleFinding(kind, name, help_text)
     other = read_examples(run, split, [idx])[0]
     return ExampleFinding(kind, name, help_text, other, other.label != label)
 
 
-def _words(kind: str) -> tuple[str, str, str]:
+def _words(kind: str) -> tuple[str, str]:
     name = kind.replace("_", " ")
-    return _KINDS.get(kind, (name, name, ""))
+    return _WORDS.get(kind, (name, name))
 
 
 def _place(row: tuple[Any, ...]) -> int:
     """Of a row that begins with its kind, in the order in which kinds are offered."""
-    return list(_KINDS).index(row[0]) if row[0] in _KINDS else len(_KINDS)
+    return list(_WORDS).index(row[0]) if row[0] in _WORDS else len(_WORDS)

@@ -110,16 +110,15 @@ def train_answers(run: Run) -> NDArray[np.int64]:
 
 def colour_options(run: Run, method: str) -> list[Colour]:
     """What examples can be coloured by: what the run has for the method."""
-    known = {"score", "verdict"}
-    if run.info.has_classes:
-        known.add("class")
-    if run.info.has_classes and run.info.n_checkpoints:
-        known.add("prediction")
-    if run.rows("SELECT 1 FROM predictions WHERE split = 'train' AND loss IS NOT NULL LIMIT 1"):
-        known.add("loss")
-    if run.rows("SELECT 1 FROM self_influence WHERE method = ? LIMIT 1", [method]):
-        known.add("self-influence")
-    return [colour for colour in get_args(Colour) if colour in known]
+    has_loss = bool(run.rows("SELECT 1 FROM predictions WHERE split = 'train' AND loss IS NOT NULL LIMIT 1"))
+    has_self_influence = bool(run.rows("SELECT 1 FROM self_influence WHERE method = ? LIMIT 1", [method]))
+    known = {
+        "class": run.info.has_classes,
+        "prediction": run.info.has_classes and run.info.n_checkpoints > 0,
+        "loss": has_loss,
+        "self-influence": has_self_influence,
+    }
+    return [colour for colour in get_args(Colour) if known.get(colour, True)]
 
 
 def colouring(

@@ -111,22 +111,13 @@ def _moved(
 
 def training_item_table(item: TrainingItem) -> pd.DataFrame:
     """The test examples shown, a row each."""
-    return pd.DataFrame(
-        [
-            {
-                "train_idx": item.example.idx,
-                "method": item.method,
-                "effect": effect,
-                "test_idx": moved.example.idx,
-                "score": moved.score,
-                "rank": moved.rank,
-                "label_name": moved.example.label_name,
-            }
-            for effect, side in (("helps", item.helped), ("hurts", item.hurt))
-            for moved in side
-        ],
-        columns=["train_idx", "method", "effect", "test_idx", "score", "rank", "label_name"],
-    )
+    rows = [
+        (item.example.idx, item.method, effect, moved.example.idx, moved.score, moved.rank, moved.example.label_name)
+        for effect, side in (("helps", item.helped), ("hurts", item.hurt))
+        for moved in side
+    ]
+    columns = ["train_idx", "method", "effect", "test_idx", "score", "rank", "label_name"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def first_item(run: Run) -> int:

@@ -10,8 +10,7 @@ the test example, `p` the part of it that is removed and `n` the sum of the size
 which is the factor times the plain sum of scores where little is removed. That opponents add up without a bend was
 found by removing 10 and 40 of them (docs/what-if.md).
 
-The factor is estimated from what
-retraining has shown: the run's `removals`, and the what-ifs that were verified.
+The factor is estimated from what retraining has shown: the run's `removals`, and the what-ifs that were verified.
 """
 
 from collections.abc import Iterator, Sequence
