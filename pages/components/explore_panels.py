@@ -75,10 +75,11 @@ def put_beside(run: Run, tests: TestOverview, explanation: Explanation, other: s
             icon=":material/info:",
         )
     else:
+        k = len(explanation.proponents)
         rank = "" if agreement.rank_correlation is None else f"; rank correlation {agreement.rank_correlation:.2f}"
         st.markdown(
-            f"**{title} beside it**: both name {len(agreement.shared_proponents)} of {agreement.k} proponents and "
-            f"{len(agreement.shared_opponents)} of {agreement.k} opponents{rank}.",
+            f"**{title} beside it**: both name {len(agreement.shared_proponents)} of {k} proponents and "
+            f"{len(agreement.shared_opponents)} of {k} opponents{rank}.",
             help="The rank correlation is Spearman's, over the scores of all training examples: 1 is the same order. "
             "What is a proponent of one method and an opponent of the other is marked as contrary.",
         )

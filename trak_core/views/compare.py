@@ -247,7 +247,6 @@ class SideBySide:
     shared_proponents: frozenset[int]  # train examples among the proponents of both
     shared_opponents: frozenset[int]  # train examples among the opponents of both
     contrary: frozenset[int]  # train examples that are a proponent of one and an opponent of the other
-    k: int  # length of the lists that were compared
 
 
 def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
@@ -261,5 +260,4 @@ def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
         shared_proponents=proponents[0] & proponents[1],
         shared_opponents=opponents[0] & opponents[1],
         contrary=(proponents[0] & opponents[1]) | (opponents[0] & proponents[1]),
-        k=len(one.proponents),
     )

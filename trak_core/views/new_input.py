@@ -65,17 +65,13 @@ def _warning(new: ExplainedInput) -> str:
     return f"This is unlike what the model was trained on: {'; '.join(reasons)}. Its answer may mean nothing."
 
 
-def _digits(correlation: float) -> str:
-    """Two digits, or three where two would say 1."""
-    return f"{correlation:.3f}" if correlation >= 0.985 else f"{correlation:.2f}"
-
-
 def _trust(run: Run, new: ExplainedInput, target_class: int) -> str:
     agreement = new.answer.agreement_for(target_class)
     if agreement is None:
         return "How far these scores follow the stored ones could not be measured: no test example was left for it."
+    digits = 3 if agreement.spearman >= 0.985 else 2  # where two would say 1
     sentence = (
-        f"Scores of new inputs follow the stored ones at {_digits(agreement.spearman)} (rank correlation; 1 is the "
+        f"Scores of new inputs follow the stored ones at {agreement.spearman:.{digits}f} (rank correlation; 1 is the "
         f"same order) and share {agreement.top_overlap:.0f} of {agreement.n_top} top proponents, measured on "
         f"{agreement.n_test} test examples."
     )

@@ -89,7 +89,9 @@ def metadata_table(run: Run) -> pd.DataFrame:
         if key not in told and value not in (None, {}, [])
     ]
     rows += [("versions", name, _words(version)) for name, version in (made.get("versions") or {}).items()]
-    return pd.DataFrame([(about, what, _cut(value)) for about, what, value in rows], columns=["about", "what", "value"])
+    table = pd.DataFrame(rows, columns=["about", "what", "value"])
+    table["value"] = [value if len(value) <= LONGEST else f"{value[:LONGEST]} …" for value in table["value"]]
+    return table
 
 
 def _words(value: Any) -> str:
@@ -100,10 +102,6 @@ def _words(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
     return json.dumps(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def sizes_table(run_dir: Path) -> pd.DataFrame:

@@ -48,14 +48,11 @@ def training_item(run: Run, train_idx: int, method: str | None = None, k: int = 
         NotInRunError: there is no such train example or method.
     """
     train_idx, method = run.check_train(train_idx), run.check_method(method)
-    listed = run.columns(
+    listed = run.rows(
         "SELECT test_idx, side, rank, score FROM topk WHERE method = ? AND train_idx = ? ORDER BY test_idx",
         [method, train_idx],
     )
-    ranks = {
-        (int(test_idx), str(side)): int(rank)
-        for test_idx, side, rank in zip(listed["test_idx"], listed["side"], listed["rank"], strict=True)
-    }
+    ranks = {(test_idx, side): rank for test_idx, side, rank, _ in listed}
     covers_all = run.info.n_train * run.info.n_test <= READ_WHOLE
     if covers_all:
         column = run.columns(
@@ -63,8 +60,8 @@ def training_item(run: Run, train_idx: int, method: str | None = None, k: int = 
         )["score"].astype(np.float64)
         tests = np.arange(len(column))
     else:
-        tests, first = np.unique(listed["test_idx"], return_index=True)
-        column = listed["score"].astype(np.float64)[first]
+        strong = {test_idx: score for test_idx, _, _, score in listed}
+        tests, column = np.array(list(strong), dtype=np.int64), np.array(list(strong.values()), dtype=np.float64)
     hubs = run.rows(
         "WITH hubs AS (SELECT train_idx, count(*) AS n FROM topk WHERE method = ? AND rank <= ? GROUP BY train_idx) "
         "SELECT 1 + count(*) FROM hubs WHERE n > coalesce((SELECT n FROM hubs WHERE train_idx = ?), 0)",
