@@ -89,12 +89,13 @@ def test_chance_agrees_as_much_as_chance_would(pair):
     assert found.in_words == "very differently"
 
 
-def test_a_sample_is_drawn_by_seed_and_is_a_part_of_the_whole(pair):
+def test_a_sample_is_the_same_each_time_and_a_part_of_the_whole(pair, monkeypatch):
     one, two = pair
     whole = agreement(one, "trak", two, "trak")
-    some, again, other = (agreement(one, "trak", two, "trak", max_tests=10, seed=seed) for seed in (3, 3, 4))
+    monkeypatch.setattr(compare, "MAX_TESTS", 10)
+    some, again = (agreement(one, "trak", two, "trak") for _ in range(2))
     assert len(some.test_idx) == 10 and np.array_equal(some.test_idx, np.unique(some.test_idx))
-    assert np.array_equal(some.test_idx, again.test_idx) and not np.array_equal(some.test_idx, other.test_idx)
+    assert np.array_equal(some.test_idx, again.test_idx)
     np.testing.assert_allclose(some.rank_correlation, whole.rank_correlation[some.test_idx])
     assert np.array_equal(some.shared_proponents, whole.shared_proponents[some.test_idx])
     assert some.mean_proponents == whole.mean_proponents, "top lists are compared for every test example"

@@ -81,22 +81,19 @@ def have_same_data(run: Run, other: Run) -> bool:
     return run.rows(content) == other.rows(content)
 
 
-def agreement(
-    run: Run, method: str, other: Run, other_method: str, max_tests: int | None = None, seed: int = 0
-) -> Agreement:
+def agreement(run: Run, method: str, other: Run, other_method: str) -> Agreement:
     """Compares the scores of two methods for the labels of test examples; the runs must have the same data.
 
-    Rank correlations are computed for `max_tests` test examples, drawn by `seed` where there are more. By default these
-    are 200, and down to 50 where rows are long.
+    Rank correlations are computed for 200 test examples, and for down to 50 where rows are long, drawn where there are
+    more.
     """
     method, other_method = run.check_method(method), other.check_method(other_method)
     n_test = run.info.n_test
-    if max_tests is None:
-        max_tests = min(MAX_TESTS, max(FEWEST_TESTS, MAX_NUMBERS // run.info.n_train))
+    n_looked_at = min(MAX_TESTS, max(FEWEST_TESTS, MAX_NUMBERS // run.info.n_train))
     tests = np.arange(n_test)
-    if n_test > max_tests:
-        generator = np.random.default_rng(derive_seed(seed, "compared tests"))
-        tests = np.sort(generator.choice(n_test, max_tests, replace=False))
+    if n_test > n_looked_at:
+        generator = np.random.default_rng(derive_seed(0, "compared tests"))
+        tests = np.sort(generator.choice(n_test, n_looked_at, replace=False))
     k = min(N_TOP, run.info.n_train)
     proponents = _shared(run, method, other, other_method, "proponent", k)
     opponents = _shared(run, method, other, other_method, "opponent", k)
