@@ -63,18 +63,23 @@ class Board:
 def board(run: Run) -> Board:
     """The board of a run that has evidence."""
     rows = run.rows(
-        "SELECT method, title, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, "
-        "n_checkpoints, peak_megabytes, noise_ceiling, n_subsets, n_seeds, calibration_slope, "
-        "max(n_checkpoints) OVER (PARTITION BY method) "
-        "FROM lds_summary s JOIN methods USING (method) ORDER BY lds DESC NULLS LAST, method, n_checkpoints"
+        "SELECT method, title, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, n_checkpoints, "
+        "peak_megabytes FROM lds_summary s JOIN methods USING (method) "
+        "ORDER BY lds DESC NULLS LAST, method, n_checkpoints"
     )
-    own = sorted((row for row in rows if row[0] == run.info.method), key=lambda row: row[8])
-    noise_ceiling, n_subsets, n_seeds, slope = own[-1][10:14]
+    every = [BoardRow(*row) for row in rows]
+    whole = {row.method: row for row in sorted(every, key=lambda row: row.n_checkpoints)}  # with all their checkpoints
+    own = run.rows(
+        "SELECT n_checkpoints, lds, ci_low, ci_high, noise_ceiling, n_subsets, n_seeds, calibration_slope "
+        "FROM lds_summary WHERE method = ? ORDER BY n_checkpoints",
+        [run.info.method],
+    )
+    noise_ceiling, n_subsets, n_seeds, slope = own[-1][4:]
     made = run.info.provenance
     return Board(
-        rows=[BoardRow(*row[:10]) for row in rows if row[8] == row[-1]],
-        rows_with_one_or_all=[BoardRow(*row[:10]) for row in rows if row[8] in (1, row[-1])],
-        by_checkpoints={row[8]: (row[3], row[4], row[5]) for row in own if row[3] is not None},
+        rows=[row for row in every if row is whole[row.method]],
+        rows_with_one_or_all=[row for row in every if row.n_checkpoints == 1 or row is whole[row.method]],
+        by_checkpoints={n: (lds, low, high) for n, lds, low, high, *_ in own if lds is not None},
         noise_ceiling=noise_ceiling,
         n_subsets=n_subsets,
         n_seeds=n_seeds,
