@@ -38,7 +38,6 @@ from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import RECIPES
 from trak_core.training import Schedule, VmapTrainer, train_ensemble
-from trak_core.views.label_files import read_label_file, write_label_file
 from trak_core.views.retraining import (
     changed_table,
     changed_tests,
@@ -51,6 +50,7 @@ from trak_core.views.retraining import (
     why_changed,
 )
 from trak_core.views.review import data_fingerprint
+from trak_core.views.review_tables import read_label_file, write_label_file
 
 FLIPPED = replace(SETTINGS, flip_labels=0.3)
 TRAINING_NOISE = 2e-4

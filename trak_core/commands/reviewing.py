@@ -17,10 +17,10 @@ from trak_core.store.catalog import find_run
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
 from trak_core.store.targets import DEFAULT
-from trak_core.views.label_files import read_label_file, write_label_file
 from trak_core.views.label_quality import first_suspects, planted_quality, suspects_text
 from trak_core.views.retraining import corrections_of, left_aside_sentence, retraining_facts, retraining_text
 from trak_core.views.review import data_fingerprint, standing_log
+from trak_core.views.review_tables import read_label_file, write_label_file
 from trak_core.views.what_if import predict_question, what_if_text
 
 

@@ -1,11 +1,23 @@
-"""What a review comes to, as tables to take away: every verdict, the cleaned labels, and what is to be removed."""
+"""What a review comes to, as tables and files: every verdict, the cleaned labels, and what is to be removed.
 
-from collections.abc import Sequence
+Files of labels are written for other programs, and read back from wherever labels were cleaned: CSV (UTF-8) or Parquet
+with the columns train_idx and new_label; others are not looked at. The new label is the number of a class, and empty
+where the example is to be removed. Train examples that the file does not name keep their labels.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from trak_core.errors import InvalidDataError, InvalidSettingError, NotInRunError
+from trak_core.store.files import replace_file
+from trak_core.store.retrainings import Corrections
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
+from trak_core.views.retraining import corrections_of
 from trak_core.views.review import standing_log
 
 _COLUMNS = {
@@ -19,6 +31,9 @@ _COLUMNS = {
     "note": "string",
     "reviewed_at": "datetime64[us]",
 }
+_FILE_COLUMNS = ("train_idx", "new_label")
+_NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
+"""Tables with empty cells come back from other programs with 3.0 for 3."""
 
 
 def verdict_table(run: Run, log: ReviewLog) -> pd.DataFrame:
@@ -61,3 +76,130 @@ def _row(run: Run, train_idx: int, verdict: Verdict | None) -> tuple[object, ...
 
 def _frame(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def write_label_file(run: Run, log: ReviewLog, path: Path, overwrite: bool = False) -> Corrections:
+    """What the labels correct that were written. The file is there in one step: whole, or as it was before.
+
+    Raises:
+        NotInRunError: the run has no labels.
+        InvalidSettingError: the path has another ending, or is there already.
+        StorageError: it cannot be written, because the disk is full, say; what was there stays.
+    """
+    if not run.info.has_classes:
+        raise NotInRunError(f"run {run.info.name!r} has numbers as targets and no labels to write.")
+    ending = _ending(path)
+    _check_free(path, overwrite)
+    table = cleaned_labels(run, log)
+
+    def write(temporary: Path) -> None:
+        _check_free(path, overwrite)  # once more: the table took a moment
+        if ending == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+
+    replace_file(path, write)
+    return corrections_of(run, log)
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InvalidSettingError(f"{path} is there already and was not changed; give --overwrite or another name.")
+
+
+def read_label_file(run: Run, path: Path) -> Corrections:
+    """What a CSV or Parquet file of labels corrects in the labels of the run.
+
+    Raises:
+        NotInRunError: the run has no labels.
+        InvalidDataError: the file cannot be read, lacks a column, or holds a value that is no train example or no class
+            of the run; the message names the file and the row.
+        InvalidSettingError: the path has another ending.
+    """
+    if not run.info.has_classes:
+        raise NotInRunError(f"run {run.info.name!r} has numbers as targets and no labels to try others for.")
+    read = _csv_rows if _ending(path) == ".csv" else _parquet_rows
+    if not path.is_file():
+        raise InvalidDataError(f"there is no file {path}; give a CSV or Parquet file of labels.")
+    try:
+        new = dict(_checked(run, path, read(path)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        said = getattr(error, "strerror", None) or error
+        refusal = f"{path} cannot be read as labels ({said}); give a CSV (UTF-8) or Parquet file."
+        raise InvalidDataError(refusal) from error
+    changed = {idx: label for idx, label in sorted(new.items()) if label != run.label("train", idx)}
+    relabelled = tuple((idx, label) for idx, label in changed.items() if label is not None)
+    return Corrections(relabelled, tuple(idx for idx, label in changed.items() if label is None))
+
+
+def _ending(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".parquet"):
+        raise InvalidSettingError(f"{path} ends in {ending!r}; name a file that ends in .csv or .parquet.")
+    return ending
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, str | None, str | None]]:
+    """Where each row is, with its cells as they stand in the file."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        _check_columns(path, list(reader.fieldnames or []))
+        for row in reader:
+            yield (f"line {reader.line_num}", *(row[name] for name in _FILE_COLUMNS))  # type: ignore[misc]
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, str | None, str | None]]:
+    try:
+        table = pd.read_parquet(path)
+    except ValueError as error:  # Arrow says so of files that are no Parquet
+        raise OSError(str(error).splitlines()[0]) from error
+    _check_columns(path, [str(name) for name in table.columns])
+    for place, cells in enumerate(zip(*(table[name] for name in _FILE_COLUMNS), strict=True), start=1):
+        yield (f"row {place}", *("" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell) for cell in cells))  # type: ignore[misc]
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    missing = [name for name in _FILE_COLUMNS if name not in columns]
+    if missing:
+        there = ", ".join(columns[:12])[:200] or "none"
+        raise InvalidDataError(
+            f"{path} has no column {' and no column '.join(missing)}; its columns are: {there}. Labels need train_idx "
+            "and new_label, as `python -m trak_core labels` writes them."
+        )
+
+
+def _checked(
+    run: Run, path: Path, rows: Iterator[tuple[str, str | None, str | None]]
+) -> Iterator[tuple[int, int | None]]:
+    """Train example and new label of each row, None for what is to be left out."""
+    seen: dict[int, str] = {}
+    for where, idx_cell, label_cell in rows:
+        idx = _number(idx_cell)
+        if idx is None or idx >= run.info.n_train:
+            raise InvalidDataError(
+                f"{path}, {where}: train_idx is {_shown(idx_cell)}, and run {run.info.name!r} has train examples 0 to "
+                f"{run.info.n_train - 1}; fix that row."
+            )
+        if idx in seen:
+            raise InvalidDataError(
+                f"{path}, {where}: train example {idx} was given on {seen[idx]} already; keep one row for each."
+            )
+        seen[idx] = where
+        label = _number(label_cell)
+        n_classes = len(run.info.class_names)
+        if label_cell is None or (label_cell.strip() and (label is None or label >= n_classes)):
+            raise InvalidDataError(
+                f"{path}, {where}: new_label is {_shown(label_cell)}; give the number of a class, 0 to "
+                f"{n_classes - 1}, or leave it empty to leave train example {idx} out."
+            )
+        yield idx, label
+
+
+def _number(cell: str | None) -> int | None:
+    found = _NUMBER.fullmatch((cell or "").strip())
+    return int(found[1]) if found else None
+
+
+def _shown(cell: str | None) -> str:
+    return "missing" if cell is None else repr(cell[:40])
