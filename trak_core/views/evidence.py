@@ -326,9 +326,9 @@ def why_no_evidence(run: Run) -> str:
     if run.info.recipe == OWN_SUBJECT:
         return f"Its subject trains no models. {believed} {ONE_FUNCTION}, as trak_core.Subject(train_model=...)."
     if run.info.provenance.get("imported"):
-        return f"It was {run.info.came_about}. {believed} Build a recipe to see what that looks like."
+        return f"It was {run.info.origin}. {believed} Build a recipe to see what that looks like."
     return (
-        f"It was {run.info.came_about}. {believed} {ONE_FUNCTION}: attributor.measure({run.info.name!r}, train_model), "
+        f"It was {run.info.origin}. {believed} {ONE_FUNCTION}: attributor.measure({run.info.name!r}, train_model), "
         "where the Attributor that saved it is, builds all of it."
     )
 
