@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from trak_core.evidence import row_correlations
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
-from trak_core.store.run import Run
-from trak_core.store.run_evidence import Lds
+from trak_core.store.run import Lds, Run
 from trak_core.views.explanation import Explanation
 from trak_core.views.provenance import SETTING_TITLES
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from trak_core.datasets.report import DataReport, Repeated
 from trak_core.errors import InvalidDataError
-from trak_core.modalities.raw import LeftOut
+from trak_core.modalities.raw import Skipped
 
 N_MEMBERS = 8
 """Examples of one repeated input that a table names."""
@@ -44,7 +44,7 @@ def read_report(text: str) -> DataReport:
             repeated=tuple(
                 Repeated(tuple(one["train"]), tuple(one["test"]), tuple(one["labels"])) for one in told["repeated"]
             ),
-            left_out=tuple(LeftOut(one["where"], one["why"]) for one in told["left_out"]),
+            skipped=tuple(Skipped(one["where"], one["why"]) for one in told["left_out"]),
             notes=tuple(told["notes"]),
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -82,7 +82,7 @@ def _members(idxs: Sequence[int]) -> str:
 
 def findings_of(report: DataReport) -> tuple[Finding, ...]:
     """What a person should look at, the gravest first; only what there is."""
-    left_out = [(one.where, one.why) for one in report.skipped[:MAX_ROWS]]
+    skipped = [(one.where, one.why) for one in report.skipped[:MAX_ROWS]]
     found = (
         (
             f"{len(report.conflicts):,} with labels in conflict",
@@ -97,7 +97,7 @@ def findings_of(report: DataReport) -> tuple[Finding, ...]:
         (
             f"{len(report.skipped):,} left out",
             "These cannot be used; the run is built without them.",
-            pd.DataFrame(left_out, columns=["left out", "because"]),
+            pd.DataFrame(skipped, columns=["left out", "because"]),
         ),
         (
             f"{report.n_duplicates:,} repeated",
