@@ -46,13 +46,7 @@ def subset_columns(masks: NDArray[np.bool_], roles: Sequence[str]) -> Columns:
 
 def outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any]) -> Columns:
     """Columns of the table `outcomes`, from the model outputs for default targets `[n_subsets, n_seeds, n_test]`."""
-    subset, seed, test_idx = (axis.ravel() for axis in np.indices(model_outputs.shape))
-    return {
-        "subset_id": np.asarray(subset_ids, dtype=np.int64)[subset],
-        "seed": seed,
-        "test_idx": test_idx,
-        "model_output": model_outputs.ravel(),
-    }
+    return {**_outcome_keys(subset_ids, model_outputs.shape), "model_output": model_outputs.ravel()}
 
 
 def target_outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any], by_seed: bool = False) -> Columns:
@@ -61,13 +55,15 @@ def target_outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any
     `model_outputs` are those for the targets 1, 2, ... of each test example `[n_subsets, n_seeds, n_test, n_targets]`.
     """
     outputs = model_outputs if by_seed else model_outputs.mean(1, keepdims=True)
-    subset, seed, test_idx = (axis.ravel() for axis in np.indices(outputs.shape[:3]))
-    return {
-        "subset_id": np.asarray(subset_ids, dtype=np.int64)[subset],
-        **({"seed": seed} if by_seed else {}),
-        "test_idx": test_idx,
-        "model_outputs": outputs.reshape(-1, outputs.shape[-1]),
-    }
+    columns = _outcome_keys(subset_ids, outputs.shape[:3])
+    if not by_seed:
+        del columns["seed"]
+    return {**columns, "model_outputs": outputs.reshape(-1, outputs.shape[-1])}
+
+
+def _outcome_keys(subset_ids: Sequence[int], shape: tuple[int, ...]) -> Columns:
+    subset, seed, test_idx = (axis.ravel() for axis in np.indices(shape))
+    return {"subset_id": np.asarray(subset_ids, dtype=np.int64)[subset], "seed": seed, "test_idx": test_idx}
 
 
 # --- arrays to read -----------------------------------------------------------------------------------------
