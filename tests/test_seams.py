@@ -32,7 +32,7 @@ ALLOWED = {
     # Files of people, and no model at all.
     "trak_core/exchange/importing.py": "imported probabilities of classes",
     "trak_core/exchange/score_tables.py": "the first row that is wrong",
-    "trak_core/datasets/splitting.py": "the largest remainder",
+    "trak_core/datasets/sampling.py": "the largest remainder",
     "trak_core/modalities/text/networks.py": "attention inside a network",
 }
 """Files that rank or normalise something else than the outputs of a model, each with what it is."""
