@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trak_core.datasets import load_digits
-from trak_core.evidence import (
+from trak_core.evidence.lds import (
     LdsEvidence,
     lds_interval,
     lds_per_test,

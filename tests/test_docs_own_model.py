@@ -15,7 +15,7 @@ import trak_core as tc
 from tests.pretrained import write_tiny_bert
 from trak_core.__main__ import cli
 from trak_core.engine.budget import Sizes
-from trak_core.engine.measure_budget import LADDER
+from trak_core.engine.measure_settings import LADDER
 from trak_core.evidence.what_if import as_question
 from trak_core.store.run import open_run
 from trak_core.subjects import find_model

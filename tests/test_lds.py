@@ -8,7 +8,8 @@ from scipy.stats import rankdata
 
 from tests.oracles import plain_spearman
 from trak_core.errors import InvalidSettingError
-from trak_core.evidence import (
+from trak_core.evidence.lds import (
+    _WeightedRanker,
     calibration_slope,
     lds_interval,
     lds_per_test,
@@ -18,7 +19,6 @@ from trak_core.evidence import (
     predicted_outcomes,
     trust_level,
 )
-from trak_core.evidence.lds import _WeightedRanker
 
 
 def test_lds_of_a_hand_worked_case():

@@ -34,7 +34,7 @@ from trak_core.errors import (
     RunMismatchError,
     TrainingDivergedError,
 )
-from trak_core.evidence import calibration_slope, measure_lds, predicted_outcomes
+from trak_core.evidence.lds import calibration_slope, measure_lds, predicted_outcomes
 from trak_core.evidence.verification import verify
 from trak_core.methods import METHODS, MethodContext, MethodInfo, ScoreMatrix
 from trak_core.methods.method import choose
@@ -453,7 +453,7 @@ def test_other_settings_are_refused_while_a_measurement_is_unfinished_and_its_wo
 
 
 def test_what_is_done_is_published_along_the_way_and_whole_whenever_it_is_read(tiny, monkeypatch):
-    monkeypatch.setattr("trak_core.engine.measure_steps.PUBLISH_EVERY_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["trak_core.engine.measure"], "PUBLISH_EVERY_SECONDS", 0)
     monkeypatch.setattr("trak_core.engine.progress.WRITE_EVERY_SECONDS", 0)
     settings = replace(QUICK, methods=("nearest",), n_datamodel_subsets=0, n_truth_subsets=0)
     seen: dict[object, tuple[int, int]] = {}
@@ -683,7 +683,7 @@ def with_a_lost_subset(tmp_path: Path) -> Iterator[Path]:
     """The tiny run, built while the second seed of subset 6 diverged."""
     with with_tiny() as patch:
         patch.setattr(
-            "trak_core.engine.ledger_step.diverged",
+            "trak_core.engine.training_step.diverged",
             # Blocks of ten subsets with two seeds each; the first block of reporting halves begins with subset 4.
             lambda ensemble: np.arange(len(ensemble)) == (5 if len(ensemble) == 20 else -1),
         )
@@ -709,7 +709,7 @@ def test_a_subset_of_the_ledger_with_a_model_that_diverged_is_left_out_as_a_whol
 
 def test_a_ledger_whose_models_all_diverge_stops_the_build_with_a_sentence(tmp_path):
     with with_tiny() as patch:
-        patch.setattr("trak_core.engine.ledger_step.diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
+        patch.setattr("trak_core.engine.training_step.diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
         with pytest.raises(TrainingDivergedError, match="on 4 random halves; 0 are left to choose settings on"):
             build_run(SETTINGS, "tiny", tmp_path)
 

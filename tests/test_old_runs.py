@@ -16,8 +16,8 @@ import trak_core as tc
 from tests.old_runs import restore_run
 from tests.tiny import TINY, cut
 from trak_core.engine import MeasureSettings, measure_run
+from trak_core.engine.retraining import verify_what_if
 from trak_core.engine.subject import read_build
-from trak_core.engine.what_if import verify_what_if
 from trak_core.errors import RunMismatchError, StorageError, StoreDamagedError, StoreVersionError
 from trak_core.evidence.verification import verify
 from trak_core.modalities import encoding_metadata, read_encoding

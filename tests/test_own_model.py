@@ -15,7 +15,7 @@ from tests import own_subject
 from tests.conftest import OWN_METHODS, OWN_SIZES
 from tests.test_what_if import set_meta
 from trak_core.__main__ import cli
-from trak_core.engine.what_if import verify_what_if
+from trak_core.engine.retraining import verify_what_if
 from trak_core.errors import NeedNotMetError, NotInRunError
 from trak_core.evidence.retraining import as_trial
 from trak_core.evidence.verification import verify

@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trak_core as tc
 from trak_core.__main__ import cli
-from trak_core.engine.budget import Sizes
-from trak_core.engine.measure_budget import LADDER, measure_within, models_of
-from trak_core.engine.subject_build import SubjectBuild
+from trak_core.engine.budget import BuildRequest, Sizes
+from trak_core.engine.measure_settings import LADDER, measure_within, models_of
 from trak_core.errors import (
     CheckpointMismatchError,
     InvalidDataError,
@@ -397,7 +396,7 @@ def test_a_budget_of_measuring_pays_for_as_many_models_as_fit():
     for settings, n_models in zip(LADDER, needed, strict=True):
         assert measure_within(2.0 * n_models / 0.6 + 1e-6, 2.0) == settings
     with pytest.raises(InvalidSettingError, match="minutes=-1"):
-        SubjectBuild(minutes=-1)
+        BuildRequest(minutes=-1)
 
 
 def test_minutes_are_turned_into_sizes_by_timing_a_training(tmp_path):

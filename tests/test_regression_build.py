@@ -12,9 +12,9 @@ from torch import nn
 import trak_core as tc
 from tests.tiny import QUICK
 from trak_core.engine import BuildSettings, build_run, measure_run
-from trak_core.engine.what_if import verify_what_if
+from trak_core.engine.retraining import verify_what_if
 from trak_core.errors import InvalidSettingError
-from trak_core.evidence import lds_per_test, predicted_outcomes
+from trak_core.evidence.lds import lds_per_test, predicted_outcomes
 from trak_core.methods import METHODS, Need
 from trak_core.modalities.dataset import Dataset, Split
 from trak_core.seeds import derive_seed

@@ -5,14 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from trak_core.evidence import (
-    choose_tests,
-    compare_removals,
-    measured_cost,
-    midpoints,
-    summarize_removal,
-    tuning_tests,
-)
+from trak_core.evidence.cost import measured_cost
+from trak_core.evidence.lds import tuning_tests
+from trak_core.evidence.removal import choose_tests, compare_removals, midpoints, summarize_removal
 from trak_core.training import removal_weights
 
 NAN = float("nan")

@@ -22,10 +22,10 @@ from scipy.stats import ttest_rel
 
 from tests.tiny import QUICK, SETTINGS, TINY
 from trak_core.__main__ import cli
-from trak_core.engine import build_run, measure_run, what_if
-from trak_core.engine.what_if import verify_what_if
+from trak_core.engine import build_run, measure_run, retraining
+from trak_core.engine.retraining import verify_what_if
 from trak_core.errors import InvalidSettingError, NotInRunError, RunMismatchError, TrainingDivergedError
-from trak_core.evidence import measure_lds
+from trak_core.evidence.lds import measure_lds
 from trak_core.evidence.what_if import Pairs, as_question, compare_pairs, read_removed
 from trak_core.seeds import derive_seed
 from trak_core.store.run import Run, open_run
@@ -391,7 +391,7 @@ def test_an_answer_about_a_run_that_was_built_anew_meanwhile_is_not_kept(tiny):
 
 
 def test_training_that_diverges_is_said_and_nothing_is_kept(tiny, monkeypatch):
-    monkeypatch.setattr(what_if, "diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
+    monkeypatch.setattr(retraining, "diverged", lambda ensemble: np.ones(len(ensemble), dtype=bool))
     with pytest.raises(TrainingDivergedError, match="training diverged in 2 of 2 pairs"):
         verify_what_if(tiny, 0, [1], 2)
     assert not (tiny / "reviews.duckdb").exists()

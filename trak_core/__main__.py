@@ -7,8 +7,7 @@ import click
 
 from trak_core.commands.building import build, evidence, map_command, recipes
 from trak_core.commands.custom_data import check, download_command
-from trak_core.commands.exchange import export_table_command, import_scores_command
-from trak_core.commands.files import export, import_command
+from trak_core.commands.exchange import export, export_table_command, import_command, import_scores_command
 from trak_core.commands.looking import info, runs, verify_command
 from trak_core.commands.reviewing import labels, retrain, suspects, what_if
 

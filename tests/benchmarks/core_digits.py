@@ -15,7 +15,7 @@ from tests.benchmarks.digits_cnn import N_CHECKPOINTS, TRAKER_PROJ_DIMS, DigitsC
 from tests.benchmarks.peers import Examples, PeerResult, run_dattri, run_traker
 from trak_core import Attributor
 from trak_core.engine import BuildSettings, build_run
-from trak_core.evidence import calibration_slope, predicted_outcomes
+from trak_core.evidence.lds import calibration_slope, predicted_outcomes
 from trak_core.gradients import GradientComputer, find_layers
 from trak_core.projection import make_feature_map
 from trak_core.store.run import open_run

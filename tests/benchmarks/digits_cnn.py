@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trak_core.evidence import lds_per_test, predicted_outcomes
+from trak_core.evidence.lds import lds_per_test, predicted_outcomes
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference_runs" / "digits_cnn"
 N_CHECKPOINTS = 5

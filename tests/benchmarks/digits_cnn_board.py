@@ -16,7 +16,7 @@ import torch
 
 from tests.benchmarks.core_report import Report
 from tests.benchmarks.digits_cnn import REFERENCE, DigitsCnn, is_available, lds, load_digits_cnn, make_model
-from trak_core.evidence import lds_per_test
+from trak_core.evidence.lds import lds_per_test
 from trak_core.methods import METHODS, Examples, MethodContext, Scores
 from trak_core.tasks import find_task
 

@@ -1,48 +1,51 @@
-"""Options that every `build` has, whatever it builds from."""
+"""Options that several kinds of `build` have, and what they say of sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trak_core.subjects.planting import KINDS
 
+if TYPE_CHECKING:
+    from trak_core.engine.budget import Sizes
+
+
+def option(flag: str, text: str, **settings: Any) -> click.Option:
+    """An option that says its default, where it has one."""
+    return click.Option([flag], help=text, show_default="default" in settings, **settings)
+
 
 def seed_and_device() -> list[click.Parameter]:
     """The root of random choices, and where to compute."""
     return [
-        click.Option(["--seed"], type=int, default=0, show_default=True, help="Root of every random choice."),
-        click.Option(
-            ["--device"],
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            show_default=True,
-            help="Where to compute.",
-        ),
+        option("--seed", "Root of every random choice.", type=int, default=0),
+        option("--device", "Where to compute.", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
     ]
 
 
-def size_options() -> list[click.Parameter]:
-    """Sizes in place of what a budget of minutes pays for."""
+def budget_options() -> list[click.Parameter]:
+    """A budget of minutes, and sizes in place of what it pays for."""
     return [
-        click.Option(["--n-checkpoints"], type=int, help="Models that attribution averages over.  [by --minutes]"),
-        click.Option(["--n-subsets"], type=int, help="Random halves to retrain on.  [by --minutes]"),
-        click.Option(["--n-seeds"], type=int, help="Models retrained on each half.  [by --minutes]"),
+        option("--minutes", "That the whole build may take.", type=float, default=10.0),
+        option("--n-checkpoints", "Models that attribution averages over.  [by --minutes]", type=int),
+        option("--n-subsets", "Random halves to retrain on.  [by --minutes]", type=int),
+        option("--n-seeds", "Models retrained on each half.  [by --minutes]", type=int),
     ]
 
 
 def planting_options() -> list[click.Parameter]:
     """Labels to make wrong on purpose."""
+    share = "Share of the training labels to make wrong on purpose, 0 to 0.5, to try finding them."
+    kind = "Which wrong label these get: of any other class, or of one that looks alike."
     return [
-        click.Option(
-            ["--flip-labels"],
-            type=float,
-            default=0.0,
-            show_default=True,
-            help="Share of the training labels to make wrong on purpose, 0 to 0.5, to try finding them.",
-        ),
-        click.Option(
-            ["--flip-kind"],
-            type=click.Choice(KINDS),
-            default="uniform",
-            show_default=True,
-            help="Which wrong label these get: of any other class, or of one that looks alike.",
-        ),
+        option("--flip-labels", share, type=float, default=0.0),
+        option("--flip-kind", kind, type=click.Choice(KINDS), default="uniform"),
     ]
+
+
+def say_sizes(sizes: Sizes) -> None:
+    """Says how much a build computes."""
+    halves = f"{sizes.n_subsets} random halves with {sizes.n_seeds} models each" if sizes.n_subsets else "no retraining"
+    click.echo(f"To be computed: {sizes.n_checkpoints} checkpoints, and {halves}.")

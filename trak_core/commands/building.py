@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from trak_core.commands.build_options import planting_options, seed_and_device
+from trak_core.commands.build_options import option, planting_options, seed_and_device
 from trak_core.commands.custom_data import build_commands
-from trak_core.commands.subject import read_subject, subject_command, subject_option
+from trak_core.commands.subject import run_with_subject, subject_command, subject_option
 from trak_core.commands.terminal import LOOK_AT_IT, clear_errors, progress_bar, say_complete
 from trak_core.errors import UnknownRecipeError
 from trak_core.folders import runs_dir
-from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, Recipe, find_recipe
@@ -47,50 +46,30 @@ def build() -> None:
 
 
 def _build_command(recipe: Recipe) -> click.Command:
-    def option(flag: str, default: int, text: str) -> click.Option:
-        return click.Option([flag], type=int, default=default, show_default=True, help=text)
-
+    subsets = "Random halves to retrain on; the first fifth is for fitting."
     return click.Command(
         recipe.name,
         callback=lambda **options: _build(recipe, **options),
         help=f"{recipe.title}: {recipe.description}",
         params=[
-            click.Option(["--name"], default=recipe.name, show_default=True, help="Name of the run."),
+            option("--name", "Name of the run.", default=recipe.name),
             *seed_and_device(),
-            option("--n-checkpoints", recipe.n_checkpoints, "Models that attribution averages over."),
-            option("--proj-dim", recipe.proj_dim, "Dimension of the stored features."),
-            option(
-                "--n-subsets",
-                recipe.n_subsets,
-                "Random halves to retrain on; the first fifth is for fitting.",
-            ),
-            option("--n-seeds", recipe.n_seeds, "Models retrained on each half."),
+            option("--n-checkpoints", "Models that attribution averages over.", type=int, default=recipe.n_checkpoints),
+            option("--proj-dim", "Dimension of the stored features.", type=int, default=recipe.proj_dim),
+            option("--n-subsets", subsets, type=int, default=recipe.n_subsets),
+            option("--n-seeds", "Models retrained on each half.", type=int, default=recipe.n_seeds),
             *planting_options(),
-            click.Option(["--evidence"], is_flag=True, help="Then measure every method, as `evidence` does."),
+            option("--evidence", "Then measure every method, as `evidence` does.", is_flag=True),
         ],
     )
 
 
-def _build(
-    recipe: Recipe,
-    name: str,
-    seed: int,
-    device: str,
-    evidence: bool,
-    flip_labels: float,
-    flip_kind: str,
-    **sizes: int,
-) -> None:
-    stop_when_asked()
+def _build(recipe: Recipe, name: str, evidence: bool, **chosen: Any) -> None:
     with clear_errors():
-        from trak_core.engine import (  # torch: a build pays for it
-            BuildSettings,
-            MeasureSettings,
-            build_run,
-            measure_run,
-        )
+        # torch: a build pays for it
+        from trak_core.engine import BuildSettings, MeasureSettings, build_run, measure_run
 
-        settings = BuildSettings.of(recipe, seed, device, flip_labels, flip_kind, **sizes)
+        settings = BuildSettings.of(recipe, **chosen)
         command = [*settings.command(name), *(["--evidence"] if evidence else [])]
         with progress_bar() as show:
             run_dir = build_run(settings, name, runs_dir(), show, command)
@@ -103,49 +82,30 @@ def _build(
 @click.command()
 @click.argument("run")
 @click.option("--method", "methods", multiple=True, help="Measure this method only; may be repeated. All by default.")
-@click.option("--removal-tests", type=int, help="Test examples that removal is measured on; 0 for none.")
+@click.option("--removal-tests", "n_removal_tests", type=int, help="Test examples to measure removal on; 0 for none.")
 @click.option("--removal-size", "removal_sizes", type=int, multiple=True, help="How many to remove; may be repeated.")
-@click.option("--removal-seeds", type=int, help="Models retrained for each removal.  [3]")
-@click.option("--datamodel-subsets", type=int, help="Random halves to learn from.  [400]")
-@click.option("--truth-subsets", type=int, help="Subsets of each further truth; 0: none.  [50]")
+@click.option("--removal-seeds", "n_removal_seeds", type=int, help="Models retrained for each removal.  [3]")
+@click.option("--datamodel-subsets", "n_datamodel_subsets", type=int, help="Random halves to learn from.  [400]")
+@click.option("--truth-subsets", "n_truth_subsets", type=int, help="Subsets of each further truth; 0: none.  [50]")
 @click.option("--minutes", type=float, help="Choose what is not given by this budget.  [20 where a train_model trains]")
 @subject_option
-def evidence(
-    run: str,
-    methods: tuple[str, ...],
-    removal_tests: int | None,
-    removal_sizes: tuple[int, ...],
-    removal_seeds: int | None,
-    datamodel_subsets: int | None,
-    truth_subsets: int | None,
-    minutes: float | None,
-    subject: Path | None,
-) -> None:
+def evidence(run: str, minutes: float | None, subject: Path | None, **options: Any) -> None:
     """Measure every method of RUN (a name or a path) by retraining, and print the board.
 
     Can be stopped and goes on where it stopped. What is measured already is printed at once.
     """
-    stop_when_asked()
     with clear_errors():
         from trak_core.engine import measure_run
         from trak_core.engine.doors import settings_of
 
-        run_dir = find_run(run)
-        read_subject(subject, run_dir)
+        run_dir = run_with_subject(run, subject)
         with open_run(run_dir) as opened:
             recipe = opened.info.recipe
         settings = settings_of(run_dir, minutes)
-        given: dict[str, Any] = {
-            "methods": methods or None,
-            "n_removal_tests": removal_tests,
-            "removal_sizes": removal_sizes or None,
-            "n_removal_seeds": removal_seeds,
-            "n_datamodel_subsets": datamodel_subsets,
-            "n_truth_subsets": truth_subsets,
-        }
-        if recipe in RECIPES and removal_tests is None and minutes is None:
-            given["n_removal_tests"] = RECIPES[recipe].n_removal_tests
-        settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in options.items() if value not in (None, ())}
+        if recipe in RECIPES and minutes is None:
+            given.setdefault("n_removal_tests", RECIPES[recipe].n_removal_tests)
+        settings = replace(settings, **given)
         with progress_bar() as show:
             measure_run(run_dir, settings, show)
         with open_run(run_dir) as opened:
@@ -159,7 +119,6 @@ def map_command(run: str) -> None:
 
     Builds draw it by themselves; runs saved from Python come without one.
     """
-    stop_when_asked()
     with clear_errors():
         from trak_core.engine import map_run
 

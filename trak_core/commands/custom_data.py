@@ -1,54 +1,43 @@
 """Commands for custom data: check it, build a run from it, fetch a well-known data set."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from tqdm import tqdm
 
-from trak_core.commands.build_options import planting_options, seed_and_device, size_options
-from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
+from trak_core.commands.build_options import budget_options, option, planting_options, say_sizes, seed_and_device
+from trak_core.commands.terminal import clear_errors, progress_bar, reading_bar, say_complete
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.datasets.options import Option
 from trak_core.folders import runs_dir, sources_dir
-from trak_core.jobs import report_progress
 from trak_core.modalities import MODALITIES
-from trak_core.stopping import stop_when_asked
-
-if TYPE_CHECKING:
-    from trak_core.datasets.report import DataReport
-    from trak_core.engine.budget import Sizes
 
 
 def reading_options(kind: DataKind) -> list[click.Parameter]:
     """The argument and the options that say where data of a kind lie and how they are read."""
     return [
         click.Argument(["path"], metavar=kind.metavar, type=click.Path(path_type=Path)),
-        *(_option(option, option.name in kind.required) for option in kind.options),
+        *(_reading_option(each, each.name in kind.required) for each in kind.options),
     ]
 
 
-def _option(option: Option, is_required: bool) -> click.Option:
-    if option.values is bool:
-        return click.Option([option.flag], is_flag=True, help=option.help)
-    values: Any = click.Path(path_type=Path) if option.values is Path else option.values
-    if option.choices:
-        values = click.Choice([str(value) for _, value in option.choices])
-    metavar = "COLUMN" if option.is_column else None
-    return click.Option([option.flag], type=values, metavar=metavar, required=is_required, help=option.help)
+def _reading_option(said: Option, is_required: bool) -> click.Option:
+    if said.values is bool:
+        return option(said.flag, said.help, is_flag=True)
+    values: Any = click.Path(path_type=Path) if said.values is Path else said.values
+    if said.choices:
+        values = click.Choice([str(value) for _, value in said.choices])
+    return option(said.flag, said.help, type=values, metavar="COLUMN" if said.is_column else None, required=is_required)
 
 
 def custom_data(kind: DataKind, options: dict[str, Any], seed: int = 0) -> CustomData:
     """The data that the options of `reading_options` name; takes these out of `options`."""
     taken = {"path": options.pop("path")}
-    for option in kind.options:
-        value = options.pop(option.name)
-        taken[option.name] = option.values(value) if option.choices and value is not None else value
+    for said in kind.options:
+        value = options.pop(said.name)
+        taken[said.name] = said.values(value) if said.choices and value is not None else value
     return CustomData(kind.name, seed=seed, **taken)
 
 
@@ -61,6 +50,7 @@ def _build_command(kind: DataKind) -> click.Command:
     modalities = [MODALITIES[name] for name in kind.modalities if name in MODALITIES]
     models = [model.name for modality in modalities for model in modality.models]
     models += [f"{library.prefix}:NAME" for modality in modalities for library in modality.libraries]
+    weights = "File of weights to begin training from: safetensors, or what torch.save wrote of a state dict."
     return click.Command(
         kind.name,
         callback=lambda **options: _build(kind, **options),
@@ -69,63 +59,30 @@ def _build_command(kind: DataKind) -> click.Command:
         short_help=f"From {kind.holds}.",
         params=[
             *reading_options(kind),
-            click.Option(["--name"], help="Name of the run.  [that of the folder or file]"),
-            click.Option(
-                ["--model"],
-                help=f"What to train: {', '.join(models)} or MODULE:FUNCTION.  [what usually suits]",
-            ),
-            click.Option(
-                ["--weights"],
-                type=click.Path(resolve_path=True),
-                help="File of weights to begin training from: safetensors, or what torch.save wrote of a state dict.",
-            ),
-            click.Option(
-                ["--minutes"], type=float, default=10.0, show_default=True, help="That the whole build may take."
-            ),
-            click.Option(["--n-train"], type=int, help="Train examples to draw.  [all]"),
-            click.Option(["--n-test"], type=int, help="Test examples to explain.  [all, up to 1500]"),
+            option("--name", "Name of the run.  [that of the folder or file]"),
+            option("--model", f"What to train: {', '.join(models)} or MODULE:FUNCTION.  [what usually suits]"),
+            option("--weights", weights, type=click.Path(resolve_path=True)),
+            option("--n-train", "Train examples to draw.  [all]", type=int),
+            option("--n-test", "Test examples to explain.  [all, up to 1500]", type=int),
             *seed_and_device(),
-            *size_options(),
+            *budget_options(),
             *planting_options(),
         ],
     )
 
 
 def _build(kind: DataKind, name: str | None, **options: Any) -> None:
-    stop_when_asked()
     with clear_errors():
         from trak_core.engine.custom_build import CustomBuild, build_custom_data  # torch: a build pays for it
 
         source = custom_data(kind, options, options["seed"])
         name = name or source.usual_name
-        with _reading_bar() as show_reading, progress_bar() as show:
+        asked = CustomBuild(**options)
+        with reading_bar("reading") as show_reading, progress_bar() as show:
             run_dir = build_custom_data(
-                source, CustomBuild(**options), name, runs_dir(), _say_report, show_reading, _say_sizes, show
+                source, asked, name, runs_dir(), lambda report: click.echo(report.text()), show_reading, say_sizes, show
             )
         say_complete(run_dir)
-
-
-def _say_report(report: DataReport) -> None:
-    click.echo(report.text())
-
-
-def _say_sizes(sizes: Sizes) -> None:
-    click.echo(
-        f"To be computed: {sizes.n_checkpoints} checkpoints, and {sizes.n_subsets} random halves with "
-        f"{sizes.n_seeds} models each."
-    )
-
-
-@contextmanager
-def _reading_bar() -> Iterator[Callable[[int, int], None]]:
-    """Shows how far reading is; nothing where reading tells nothing."""
-    with tqdm(total=1000, bar_format="reading {bar}| {elapsed}", disable=None, leave=False) as bar:
-
-        def show(n_done: int, n_steps: int) -> None:
-            report_progress(n_done / max(n_steps, 1), "reading")
-            bar.update(1000 * n_done / max(n_steps, 1) - bar.n)
-
-        yield show
 
 
 @click.group()
@@ -140,7 +97,7 @@ def _check_command(kind: DataKind) -> click.Command:
         help=f"{kind.holds[0].upper()}{kind.holds[1:]}.",
         params=[
             *reading_options(kind),
-            click.Option(["--seed"], type=int, default=0, show_default=True, help="Of the draw of test examples."),
+            option("--seed", "Of the draw of test examples.", type=int, default=0),
             click.Option(["--json", "as_json"], is_flag=True, help="Print everything that was found, as JSON."),
         ],
     )
@@ -150,7 +107,7 @@ def _check(kind: DataKind, as_json: bool, seed: int, **options: Any) -> None:
     with clear_errors("nothing was written."):
         from trak_core.datasets.report import report_on
 
-        with _reading_bar() as show:
+        with reading_bar("reading") as show:
             report = report_on(custom_data(kind, options, seed).read(show))
         click.echo(report.as_json() if as_json else report.text())
 
@@ -168,7 +125,6 @@ def download_command(name: str, directory: Path, mirror: str | None) -> None:
 
     DIRECTORY is data/sources unless given. A download that broke off goes on where it stopped.
     """
-    stop_when_asked()
     with clear_errors():
         from trak_core.datasets.download import download
 

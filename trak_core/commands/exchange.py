@@ -1,4 +1,4 @@
-"""Commands that take in scores made elsewhere and give out tables for other programs."""
+"""Commands that give a run to others and take one from them: as one file, as tables, or from scores made elsewhere."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
+from trak_core.commands.build_options import option
 from trak_core.commands.custom_data import custom_data, reading_options
-from trak_core.commands.terminal import BEGINS_AGAIN, LOOK_AT_IT, clear_errors
+from trak_core.commands.terminal import BEGINS_AGAIN, LOOK_AT_IT, clear_errors, reading_bar
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.exchange.exporting import EXPORTS, Export, export_table
 from trak_core.exchange.score_files import ORIENTATIONS
 from trak_core.exchange.signs import SIGNS
-from trak_core.stopping import stop_when_asked
+from trak_core.folders import runs_dir
+from trak_core.store.archive import export_run, import_run
 from trak_core.store.catalog import find_run
 from trak_core.store.run import open_run
 
@@ -36,34 +37,23 @@ def import_scores_command(context: click.Context, scores: Path) -> None:
 
 
 def _import_command(kind: DataKind) -> click.Command:
-    def callback(**options: Any) -> None:
-        _import(click.get_current_context().obj, kind, **options)
-
+    sign = "What to do where negative scores help: refuse, keep, or turn them round."
+    predictions = "Probabilities [n_test, n_classes] of the model, as a file like SCORES."
     return click.Command(
         kind.name,
-        callback=callback,
+        callback=lambda **options: _import(click.get_current_context().obj, kind, **options),
         help=f"Examples: {kind.holds}.",
         params=[
             *reading_options(kind),
-            click.Option(["--seed"], type=int, default=0, show_default=True, help="Of the draw of test examples."),
-            click.Option(["--name"], required=True, help="Name of the run."),
-            click.Option(["--title"], help="Name of the data, for people.  [that of the folder or file]"),
-            click.Option(["--method"], help="Name of the scores.  [that of the library]"),
-            click.Option(["--library"], help="That made the scores: traker, dattri, kronfluence, captum, ..."),
-            click.Option(["--key"], help="Which matrix, where SCORES holds several."),
-            click.Option(["--orientation"], type=click.Choice(ORIENTATIONS), help="Rows by columns.  [by the counts]"),
-            click.Option(
-                ["--sign"],
-                type=click.Choice(SIGNS),
-                default="check",
-                show_default=True,
-                help="What to do where negative scores help: refuse, keep, or turn them round.",
-            ),
-            click.Option(
-                ["--predictions"],
-                type=click.Path(path_type=Path),
-                help="Probabilities [n_test, n_classes] of the model, as a file like SCORES.",
-            ),
+            option("--seed", "Of the draw of test examples.", type=int, default=0),
+            option("--name", "Name of the run.", required=True),
+            option("--title", "Name of the data, for people.  [that of the folder or file]"),
+            option("--method", "Name of the scores.  [that of the library]"),
+            option("--library", "That made the scores: traker, dattri, kronfluence, captum, ..."),
+            option("--key", "Which matrix, where SCORES holds several."),
+            option("--orientation", "Rows by columns.  [by the counts]", type=click.Choice(ORIENTATIONS)),
+            option("--sign", sign, type=click.Choice(SIGNS), default="check"),
+            option("--predictions", predictions, type=click.Path(path_type=Path)),
         ],
     )
 
@@ -73,20 +63,13 @@ for _kind in DATA_KINDS.values():
 
 
 def _import(scores: Path, kind: DataKind, seed: int, **options: Any) -> None:
-    stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
         from trak_core.exchange.importing import import_scores
 
         source = custom_data(kind, options, seed)
-        with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}", disable=None, leave=False) as bar:
-
-            def show(n_done: int, n_steps: int) -> None:
-                bar.update(1000 * n_done / max(n_steps, 1) - bar.n)
-
-            bar.set_description_str("reading")
+        with reading_bar("reading") as show:
             raw = source.read(show)
-            bar.reset()
-            bar.set_description_str("importing")
+        with reading_bar("importing") as show:
             imported = import_scores(scores, raw, on_progress=show, **options)
         click.echo(_said(imported, raw))
 
@@ -124,7 +107,29 @@ def export_table_command(run: str, what: Export, file: Path, methods: tuple[str,
     WHAT is scores (a row for each test and train example), top (the strongest on both sides, with labels and ranks) or
     verdicts (what stands of the label review).
     """
-    stop_when_asked()
     with clear_errors(BEGINS_AGAIN), open_run(find_run(run)) as opened:
         n_rows = export_table(opened, what, file, methods=methods, k=k, overwrite=force)
         click.echo(f"{n_rows:,} rows are in {file} ({file.stat().st_size / 1e6:,.1f} MB).")
+
+
+@click.command()
+@click.argument("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def export(run: str, file: Path, force: bool) -> None:
+    """Write RUN (a name or a path), reviews included, as one FILE that `import` opens anywhere."""
+    with clear_errors(BEGINS_AGAIN):
+        run_dir = find_run(run)
+        export_run(run_dir, file, force)
+        click.echo(f"Run {run_dir.name!r} is in {file} ({file.stat().st_size / 1e6:,.1f} MB).")
+
+
+@click.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the run; the one that it was exported under by default.")
+@click.option("--max-gb", type=float, help="The most that FILE may unpack to, in GB; 20 times its size by default.")
+def import_command(file: Path, name: str | None, max_gb: float | None) -> None:
+    """Add the run in FILE, which `export` wrote, to the directory of runs, after checking all of it."""
+    with clear_errors(BEGINS_AGAIN):
+        run_dir = import_run(file, runs_dir(), name, None if max_gb is None else round(max_gb * 1e9))
+        click.echo(f"Run {run_dir.name!r} is there: {run_dir}\n{LOOK_AT_IT}")

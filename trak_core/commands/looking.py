@@ -90,12 +90,11 @@ def verify_command(run: str, as_json: bool) -> None:
     """Check that RUN (a name or a path) says the same in all its parts."""
     with clear_errors(), open_run(find_run(run)) as opened:
         checks = verify(opened)
+    is_ok = all(check.ok for check in checks)
     if as_json:
-        click.echo(
-            json.dumps({"ok": all(check.ok for check in checks), "checks": [asdict(c) for c in checks]}, indent=2)
-        )
+        click.echo(json.dumps({"ok": is_ok, "checks": [asdict(check) for check in checks]}, indent=2))
     else:
         for check in checks:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}{': ' + check.detail if check.detail else ''}")
-    if not all(check.ok for check in checks):
+    if not is_ok:
         raise SystemExit(1)

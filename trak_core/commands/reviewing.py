@@ -1,4 +1,4 @@
-"""Commands that find wrong labels, mend them, and ask what other training data would have made."""
+"""Commands that find wrong labels, fix them, and ask what other training data would have made."""
 
 import json
 import sys
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from trak_core.commands.subject import read_subject, subject_option
+from trak_core.commands.subject import run_with_subject, subject_option
 from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors, retraining_bar
 from trak_core.evidence.retraining import N_SEEDS as N_LABEL_SEEDS
 from trak_core.evidence.retraining import as_trial
 from trak_core.evidence.what_if import N_SEEDS, as_question, read_removed
-from trak_core.stopping import stop_when_asked
 from trak_core.store.catalog import find_run
 from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
@@ -73,10 +72,8 @@ def what_if(
     Prints predicted and actual change of the margin of every class. The answer is kept in the run's history, and the
     same question is answered from there.
     """
-    stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
-        run_dir = find_run(run)
-        read_subject(subject, run_dir)
+        run_dir = run_with_subject(run, subject)
         with open_run(run_dir) as opened:
             removed = read_removed(sys.stdin.read() if remove == "-" else remove)
             if top_proponents:
@@ -84,7 +81,7 @@ def what_if(
                 removed += map(int, named["train_idx"])
             question = as_question(opened, test_idx, removed, seeds)
             predicted, titles = predict_question(opened, question, method), opened.method_titles
-        from trak_core.engine.what_if import verify_what_if  # torch: retraining pays for it
+        from trak_core.engine.retraining import verify_what_if  # torch: retraining pays for it
 
         with retraining_bar() as show:
             verified = verify_what_if(run_dir, test_idx, removed, seeds, show)
@@ -105,10 +102,8 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool, subject: P
     examples that changed. The answer is kept beside the verdicts, and the same labels with as many models are
     answered from there.
     """
-    stop_when_asked()
     with clear_errors(BEGINS_AGAIN):
-        run_dir = find_run(run)
-        read_subject(subject, run_dir)
+        run_dir = run_with_subject(run, subject)
         with open_run(run_dir) as opened:
             log = ReviewLog() if file is not None else _standing(opened)
             corrections = corrections_of(opened, log) if file is None else read_label_file(opened, file)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
 from trak_core.jobs import report_progress
-from trak_core.stopping import is_stop
+from trak_core.stopping import is_stop, stop_when_asked
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 
@@ -29,7 +29,7 @@ def number(value: float | None) -> str:
 
 
 def say_complete(run_dir: Path) -> None:
-    """Says where a finished run lies, how well its scores predict_removal, and how to look at it."""
+    """Says where a finished run lies, how well its scores predict removal, and how to look at it."""
     with open_run(run_dir) as run:
         lds = run.lds() if run.has_lds else None
     evidence = "No model was retrained, so that its LDS is not known."
@@ -62,6 +62,18 @@ def progress_bar() -> Iterator[Callable[[BuildStatus], None]]:
 
 
 @contextmanager
+def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows how far reading is; the function that it gives takes the steps done and all of them, if any are told."""
+    with tqdm(total=1000, bar_format=f"{what} {{bar}}| {{elapsed}}", disable=None, leave=False) as bar:
+
+        def show(n_done: int, n_steps: int) -> None:
+            report_progress(n_done / max(n_steps, 1), what)
+            bar.update(1000 * n_done / max(n_steps, 1) - bar.n)
+
+        yield show
+
+
+@contextmanager
 def retraining_bar() -> Iterator[Callable[[float, str], None]]:
     """Shows how far retraining is; the function that it gives takes the fraction done and the step."""
     with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}", disable=None) as bar:
@@ -78,8 +90,9 @@ def retraining_bar() -> Iterator[Callable[[float, str], None]]:
 def clear_errors(stopped: str = GOES_ON) -> Iterator[None]:
     """One clear line on standard error instead of a traceback, and the exit status that fits.
 
-    `stopped` says what becomes of the command when it is asked to stop.
+    From now on Ctrl-C is remembered; `stopped` says what becomes of the command when it is asked to stop.
     """
+    stop_when_asked()
     try:
         yield
     except SystemExit:

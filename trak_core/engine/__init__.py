@@ -4,8 +4,7 @@ from trak_core.engine.attributor import Attributor
 from trak_core.engine.build import build_run
 from trak_core.engine.calibration import Calibration
 from trak_core.engine.doors import build, measure
-from trak_core.engine.map_run import map_run
-from trak_core.engine.measure import measure_run
+from trak_core.engine.measure import map_run, measure_run
 from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.engine.plan import Plan
 from trak_core.engine.settings import BuildSettings

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from trak_core.engine.pace import Pace
-from trak_core.errors import InvalidSettingError
+from trak_core.engine.pace import DIGITS_PACE, Pace
+from trak_core.engine.settings import as_options
+from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
 from trak_core.store.files import RunFiles, write_text
+from trak_core.store.run import open_run
+from trak_core.subjects.custom_data import MAX_MINUTES
+from trak_core.training.loop_trial import IGNORES_SEED
 
 IN_RESERVE = 0.15
 """Share of the budget that is left for what was predicted too low."""
@@ -43,14 +48,41 @@ LADDER = (
 ceiling."""
 
 
-def sizes_within(minutes: float, seconds_gone: float, pace: Pace, given: dict[str, int]) -> Sizes:
-    """The most evidence that the rest of a budget pays for.
+@dataclass(frozen=True)
+class BuildRequest:
+    """What is asked for besides what is built.
 
-    Args:
-        minutes: of the whole build, from the start of reading.
-        seconds_gone: of them.
-        pace: what the steps of the build take.
-        given: sizes that are settled already, by name.
+    Raises:
+        InvalidSettingError: `minutes` cannot be.
+    """
+
+    minutes: float = 10.0  # that the whole build may take, trials included
+    seed: int = 0  # root of every random choice
+    device: str = "auto"  # "auto", "cpu" or "cuda"
+    n_checkpoints: int | None = None  # instead of what the minutes pay for; likewise the next two
+    n_subsets: int | None = None  # random halves
+    n_seeds: int | None = None  # models retrained on each half
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= MAX_MINUTES:
+            raise InvalidSettingError(f"minutes={self.minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes that are given instead of a budget."""
+        given = {size.name: getattr(self, size.name) for size in fields(Sizes)}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def words(self) -> list[str]:
+        """The options of `build` that ask for this."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return as_options({each.name: given[each.name] for each in fields(self) if given[each.name] != each.default})
+
+
+def sizes_within(minutes: float, seconds_gone: float, pace: Pace, given: dict[str, int]) -> Sizes:
+    """The most evidence that the rest of a budget pays for, with the sizes that are given by name.
+
+    The minutes are those of the whole build, from the start of reading.
 
     Raises:
         InvalidSettingError: not even the least fits.
@@ -75,12 +107,38 @@ class BuildPlan:
     key: dict[str, Any]  # what the command asked for, as JSON has it; another command makes another plan
     sizes: Sizes  # that were chosen
     pace: Pace  # that they were chosen by
-    # what was found out meanwhile that people should read, a sentence each
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # for people, a sentence each, on what was found out meanwhile
 
     def write(self, files: RunFiles) -> None:
         """Writes the plan; call it under `build_lock`, before there is a working store."""
         write_text(files.plan, json.dumps(asdict(self)))
+
+
+def settled_plan(files: RunFiles, key: dict[str, Any], asked: BuildRequest) -> BuildPlan | None:
+    """The plan of a build that was begun with the same key, or the sizes of the run that is there; else None.
+
+    Whether the data of that run are the same is seen later.
+
+    Raises:
+        RunMismatchError: a build of this run was begun with another key.
+    """
+    if (planned := read_plan(files, key)) is not None:
+        return planned
+    made: dict[str, Any] = {}
+    with suppress(TrakCoreError), open_run(files.run_dir) as run:  # else the build itself says what is wrong with it
+        made = run.info.provenance
+    told = {"minutes": asked.minutes, "sizes_given": asked.sizes, "seed": asked.seed, "device": asked.device}
+    if all(made.get(name) == value for name, value in told.items()):
+        pace = replace(DIGITS_PACE, model=float(made.get("seconds_a_model") or DIGITS_PACE.model))
+        sizes = Sizes(**{size.name: int(made[size.name]) for size in fields(Sizes)})
+        return BuildPlan(key, sizes, pace, [note for note in made.get("notes", []) if note == IGNORES_SEED])
+    if files.working_store.exists():
+        raise RunMismatchError(
+            f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or from another subject; "
+            "finish it with the command that began it, give this one another name (--name), or delete the folder "
+            f"{files.build} to give it up."
+        )
+    return None
 
 
 def read_plan(files: RunFiles, key: dict[str, Any]) -> BuildPlan | None:

@@ -3,20 +3,17 @@
 First the scores, so that the run can be browsed; later the same run with its evidence.
 """
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from trak_core.engine.budget import BuildPlan
-from trak_core.engine.build_plan import plan
 from trak_core.engine.pace import DIGITS_PACE, Pace
-from trak_core.engine.progress import ProgressReporter
+from trak_core.engine.progress import ProgressReporter, Step
 from trak_core.engine.settings import BuildSettings
-from trak_core.engine.steps import BuildSteps
+from trak_core.engine.steps import FROM_THE_LEDGER, BuildSteps
 from trak_core.engine.subject import load_subject
-from trak_core.errors import RunMismatchError, StorageError, TrakCoreError
+from trak_core.errors import RunMismatchError
 from trak_core.modalities import encoding_metadata
-from trak_core.stopping import is_stop
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
 from trak_core.store.local_paths import keep_local_paths
@@ -26,8 +23,6 @@ from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
 from trak_core.subjects import Recipe, find_recipe
 
-logger = logging.getLogger(__name__)
-
 
 def build_run(
     settings: BuildSettings,
@@ -36,8 +31,7 @@ def build_run(
     listener: Callable[[BuildStatus], None] = lambda status: None,
     command: list[str] | None = None,
     recipe: Recipe | None = None,
-    pace: Pace = DIGITS_PACE,
-    plan_to_keep: BuildPlan | None = None,
+    plan: BuildPlan | None = None,
     replaces: str = "",
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
@@ -49,8 +43,7 @@ def build_run(
         listener: called with the status whenever it changes.
         command: the arguments of `python -m trak_core` that go on with it, where they say more than the settings.
         recipe: what is built; None for the one that the settings name.
-        pace: what its steps take, to predict the time left.
-        plan_to_keep: written down when the build begins, for the command to go on with.
+        plan: written down when the build begins, for the command to go on with; its cost model predicts the time left.
         replaces: fingerprint of a run that may be there under this name, and gives way.
 
     Raises:
@@ -65,11 +58,7 @@ def build_run(
     recipe = recipe or find_recipe(settings.recipe)
     subject, planted = load_subject(settings, recipe)
     fingerprint = settings.fingerprint(subject)
-    paths = {
-        **recipe.metadata,
-        "model": settings.model,
-        "encoding": encoding_metadata(subject.dataset.encoding),
-    }
+    paths = {**recipe.metadata, "model": settings.model, "encoding": encoding_metadata(subject.dataset.encoding)}
     if _is_complete(files, fingerprint, replaces) and (not files.build.exists() or files.working_evidence.exists()):
         keep_local_paths(files, paths)  # they may have moved
         return run_dir  # an unfinished measurement of its methods goes on by its own command
@@ -80,18 +69,19 @@ def build_run(
                 clear_site(files)
             return run_dir
         shape = Shape(len(subject.dataset.train), len(subject.dataset.class_names), settings.proj_dim)
-        if plan_to_keep is not None and not files.working_store.exists():
-            plan_to_keep.write(files)
+        if plan is not None and not files.working_store.exists():
+            plan.write(files)
         # A working store with other settings is refused here, before anything is said about its build.
         with StoreWriter(files, shape, fingerprint) as writer:
             keep_local_paths(files, paths)
             metadata = {"title": recipe.title, **recipe.metadata}
             command = settings.command(name) if command is None else command
-            progress = ProgressReporter(files, plan(settings, pace), command, listener)
+            steps = build_steps(settings, DIGITS_PACE if plan is None else plan.pace)
+            progress = ProgressReporter(files, steps, command, listener)
             try:
-                BuildSteps(settings, subject, planted, metadata, files, writer, progress).run()
+                BuildSteps(settings, subject, files, writer, planted, metadata, progress).run()
             except BaseException as error:
-                report_end(progress, error)
+                progress.fail(error)
                 raise
     return run_dir
 
@@ -113,14 +103,22 @@ def _is_complete(files: RunFiles, fingerprint: str, replaces: str) -> bool:
         return bool(run.info.provenance.get("complete"))
 
 
-def report_end(progress: ProgressReporter, error: BaseException) -> None:
-    """Leaves word of how a build or a measurement ended."""
-    try:
-        if is_stop(error):
-            progress.end("stopped")
-        else:
-            message = str(error) if isinstance(error, TrakCoreError) else f"{type(error).__name__}: {error}"
-            progress.end("failed", message)
-    except StorageError as failure:
-        # On a full disk the status cannot be written either; the error itself is already on its way up.
-        logger.warning("%s", failure)
+def build_steps(settings: BuildSettings, pace: Pace) -> list[Step]:
+    """The steps of a build with the seconds that they take at some pace."""
+    n_checkpoints = settings.n_checkpoints
+    n_models = settings.n_subsets * settings.n_seeds
+    fit_seconds = settings.n_fit * settings.n_seeds * pace.half_model
+    n_eval, eval_seconds = settings.n_subsets - settings.n_fit, n_models * pace.half_model - fit_seconds
+    steps = [
+        Step("data", "reading the data", 1, pace.data, True),
+        Step("checkpoints", f"training {n_checkpoints} checkpoints", 1, pace.model * n_checkpoints, True),
+        Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
+        Step("features", "computing gradients", n_checkpoints, pace.features * n_checkpoints, True),
+        Step("ridge", "choosing the ridge", n_checkpoints, pace.ridge * n_checkpoints, True),
+        Step("scores", "scoring", n_checkpoints, pace.scores * n_checkpoints, True),
+        Step("labels", "looking for wrong labels", 1, pace.labels),
+        Step("eval", f"retraining {n_models} models on random halves", n_eval, eval_seconds),
+        Step("lds", "measuring the evidence", 1, pace.lds),
+        Step("map", "drawing the map", 1, pace.map),
+    ]
+    return [step for step in steps if settings.n_subsets or step.name not in FROM_THE_LEDGER]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError, InvalidSettingError
-from trak_core.evidence import calibration_slope, lds_per_test
+from trak_core.evidence.lds import calibration_slope, lds_per_test
 from trak_core.methods import best
 
 

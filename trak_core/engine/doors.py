@@ -9,10 +9,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from trak_core.engine.budget import BuildRequest
 from trak_core.engine.measure import measure_run
-from trak_core.engine.measure_budget import measure_within
-from trak_core.engine.measure_settings import MeasureSettings
-from trak_core.engine.subject_build import SubjectBuild, build_subject
+from trak_core.engine.measure_settings import MeasureSettings, measure_within
+from trak_core.engine.subject_build import build_subject
 from trak_core.errors import AttributionWarning, InvalidSettingError
 from trak_core.folders import runs_dir as usual_runs_dir
 from trak_core.methods import METHODS
@@ -65,7 +65,7 @@ def build(
     if not isinstance(subject, Subject):
         raise InvalidSettingError(f"subject is a {type(subject).__name__}; give a trak_core.Subject.")
     sizes = {"n_checkpoints": n_checkpoints, "n_subsets": n_subsets, "n_seeds": n_seeds}
-    asked = SubjectBuild(minutes=10.0 if minutes is None else minutes, seed=seed, device=device, **sizes)
+    asked = BuildRequest(minutes=10.0 if minutes is None else minutes, seed=seed, device=device, **sizes)
     where = usual_runs_dir() if runs_dir is None else Path(runs_dir)
     with progress_of(progress) as show:
         return build_subject(subject, name or subject.name, asked, where, on_note=warn_of, listener=show)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from trak_core.engine.scoring import joined_tables
 from trak_core.engine.settings import BuildSettings
-from trak_core.evidence import (
+from trak_core.evidence.lds import (
+    LdsEvidence,
     calibration_slope,
     lds_interval,
     lds_per_test,
@@ -21,6 +22,7 @@ from trak_core.evidence import (
 )
 from trak_core.methods import METHODS
 from trak_core.store.ledger import read_target_outcomes
+from trak_core.store.run_tables import joined
 from trak_core.store.targets import read_target_scores
 from trak_core.store.writer import StoreWriter
 
@@ -57,41 +59,30 @@ class Reported:
             seconds: that the method takes with all checkpoints; fewer cost their share.
             peak_megabytes: memory that it takes, where that was measured.
         """
-        n_all = max(predicted)
+        n_all, actual = max(predicted), self.actual[:, self.tests]
         evidence = {n: measure_lds(each, self.actual, self.settings.seed, self.tests) for n, each in predicted.items()}
         summary = [
             {
                 "method": method,
                 "n_checkpoints": n,
-                "lds": or_null(found.mean),
-                "ci_low": or_null(found.ci_low),
-                "ci_high": or_null(found.ci_high),
+                **mean_columns(found),
                 "noise_ceiling": or_null(self.ceiling),
                 "n_subsets": len(self.masks),
                 "n_seeds": self.settings.n_seeds,
                 "seconds": seconds * (n / n_all if n_all else 1),
-                "calibration_slope": or_null(
-                    calibration_slope(predicted[n][:, self.tests], self.actual[:, self.tests])
-                ),
+                "calibration_slope": or_null(calibration_slope(predicted[n][:, self.tests], actual)),
                 "peak_megabytes": peak_megabytes,
             }
             for n, found in evidence.items()
         ]
-        best = evidence[n_all]
-        rows = lds_columns(best.per_test, best.per_test_low, best.per_test_high, self.ceilings)
-        return {
-            "lds_summary": columns_of(summary),
-            "lds": columns_of([{"method": method, "test_idx": i, **row} for i, row in enumerate(rows)]),
-        }
+        best, n_test = evidence[n_all], self.actual.shape[1]
+        found = lds_columns(best.per_test, best.per_test_low, best.per_test_high, self.ceilings)
+        lds: dict[str, list[Any]] = {"method": [method] * n_test, "test_idx": list(range(n_test)), **found}
+        return {"lds_summary": columns_of(summary), "lds": lds}
 
 
 def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, dict[str, Any]], float | None]:
-    """Rows of the tables `lds`, `target_lds` and `lds_summary`, and the calibration slope of classes but the label.
-
-    Args:
-        writer: the working store, with scores.
-        reported: the subsets to report on.
-    """
+    """Rows of the tables `lds`, `target_lds` and `lds_summary`, and the calibration slope of classes but the label."""
     masks, of_methods = reported.masks, []
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
@@ -121,7 +112,7 @@ def _target_evidence(
     writer: StoreWriter, masks: NDArray[np.bool_], n_seeds: int
 ) -> tuple[dict[str, list[Any]], float | None]:
     """Columns of `target_lds`, and the calibration slope of the run's own method for targets but the default ones."""
-    rows: list[dict[str, Any]] = []
+    parts: list[dict[str, list[Any]]] = []
     own: list[tuple[Floats, Floats]] = []
     for block in read_target_scores(writer, masks.shape[1]):
         # The averages that are published: anew from the seeds they would differ in the last digit, and near ties in
@@ -132,32 +123,27 @@ def _target_evidence(
         lds = lds_per_test(predicted, actual)
         low, high = lds_interval(lds, len(masks))
         ceilings = noise_ceiling_per_test(by_seed.reshape(len(masks), n_seeds, -1))
-        rows += [
-            {"method": block.method, "test_idx": int(test), "target": int(target), **row}
-            for test, target, row in zip(
-                block.test_idx, block.target, lds_columns(lds, low, high, ceilings), strict=True
-            )
-        ]
+        keys = {"test_idx": block.test_idx.tolist(), "target": block.target.tolist()}
+        parts.append({"method": [block.method] * len(lds), **keys, **lds_columns(lds, low, high, ceilings)})
         if block.method == writer.meta("method"):
             own.append((predicted, actual))
+    columns = joined(parts) if parts else {"method": []}
     if not own:
-        return columns_of(rows) if rows else {"method": []}, None
-    predicted, actual = (np.concatenate(parts, axis=1) for parts in zip(*own, strict=True))
-    return columns_of(rows), or_null(calibration_slope(predicted, actual))
+        return columns, None
+    predicted, actual = (np.concatenate(blocks, axis=1) for blocks in zip(*own, strict=True))
+    return columns, or_null(calibration_slope(predicted, actual))
 
 
-def lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> list[dict[str, Any]]:
+def lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> dict[str, list[Any]]:
     """What the tables of per-example LDS hold beside their keys, one row a value `[n]`."""
-    return [
-        {
-            "lds": or_null(value),
-            "ci_low": or_null(value_low),
-            "ci_high": or_null(value_high),
-            "noise_ceiling": or_null(ceiling),
-            "trust": trust_level(or_null(value_low)),
-        }
-        for value, value_low, value_high, ceiling in zip(lds, low, high, ceilings, strict=True)
-    ]
+    named = {"lds": lds, "ci_low": low, "ci_high": high, "noise_ceiling": ceilings}
+    columns: dict[str, list[Any]] = {name: [or_null(value) for value in values] for name, values in named.items()}
+    return {**columns, "trust": [trust_level(end) for end in columns["ci_low"]]}
+
+
+def mean_columns(found: LdsEvidence) -> dict[str, float | None]:
+    """The mean LDS of a method with its interval, as the tables hold it."""
+    return {"lds": or_null(found.mean), "ci_low": or_null(found.ci_low), "ci_high": or_null(found.ci_high)}
 
 
 def or_null(value: float) -> float | None:

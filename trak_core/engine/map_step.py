@@ -1,7 +1,7 @@
 """The map of a run: every example as a point, near those that move the model along the same line.
 
 Gradients of labels fall into one heap a label when they are compared by their cosine, whatever the example looks like:
-the label decides their sign and their largest directions. So the large directions are evened out, as the kernel of
+the label decides their sign and their largest directions. So the large directions are whitened, as the kernel of
 TRAK does, and the sign is left out: an example that the model takes for another class pulls against that class
 along the same line, and comes to lie between the two. Nearest neighbours are exact; UMAP draws them in two dimensions.
 """
@@ -22,8 +22,8 @@ DIRECTIONS = 128
 """Of each checkpoint. More of both costs time and changes little: nearest neighbours are computed between all pairs."""
 MAX_WIDTH = 1024
 """Wider features are folded to this width first, so that their second moments fit into memory."""
-EVENING = 0.01
-"""Added to the second moments before they are evened out, in units of their mean."""
+WHITENING = 0.01
+"""Added to the second moments before they are whitened, in units of their mean."""
 N_NEIGHBORS = 20
 MIN_FOR_UMAP = 10
 N_LANDMARKS = 200
@@ -33,15 +33,12 @@ Rows = NDArray[np.float32]
 
 
 def map_tables(writer: StoreWriter) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Rows of the table `layout`, and the entry of `meta` that tells how they came about.
-
-    Args:
-        writer: a working store with features.
-    """
-    counts = {split: _count(writer, split) for split in ("train", "test")}
+    """Rows of the table `layout`, and the entry of `meta` that tells how they came about, from stored features."""
+    query = "SELECT count(*) FILTER (split = 'train') AS train, count(*) FILTER (split = 'test') AS test FROM examples"
+    counts = {split: int(n[0]) for split, n in writer.columns(query).items()}
     checkpoints = writer.columns("SELECT checkpoint_id FROM checkpoints ORDER BY checkpoint_id")["checkpoint_id"]
     used = checkpoints[:MAX_CHECKPOINTS].tolist()
-    rows = np.concatenate([_evened(_features(writer, i, counts)) for i in used], axis=1) / np.sqrt(len(used))
+    rows = np.concatenate([_whitened(_features(writer, i, counts)) for i in used], axis=1) / np.sqrt(len(used))
     points, kind = lay_out(rows, derive_seed(writer.meta("seed") or 0, "map"))
     layout = {
         "split": np.repeat(list(counts), list(counts.values())),
@@ -51,10 +48,6 @@ def map_tables(writer: StoreWriter) -> tuple[dict[str, dict[str, Any]], dict[str
         "y": points[:, 1],
     }
     return {"layout": layout}, {"map": {"kind": kind, "n_checkpoints": len(used), "n_neighbors": N_NEIGHBORS}}
-
-
-def _count(writer: StoreWriter, split: str) -> int:
-    return int(writer.columns("SELECT count(*) AS n FROM examples WHERE split = ?", [split])["n"][0])
 
 
 def _features(writer: StoreWriter, checkpoint_id: int, counts: dict[str, int]) -> Rows:
@@ -88,21 +81,19 @@ def _unit(rows: Rows) -> Rows:
     return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0))
 
 
-def _evened(rows: Rows) -> Rows:
+def _whitened(rows: Rows) -> Rows:
     """The rows in their largest directions, each direction scaled to about the same size, as unit rows."""
     moments = rows.T.astype(np.float64) @ rows / len(rows)
     sizes, directions = np.linalg.eigh(moments)  # rising
-    scale = 1 / np.sqrt(np.clip(sizes, 0, None) + EVENING * max(sizes.mean(), 1e-30))
+    scale = 1 / np.sqrt(np.clip(sizes, 0, None) + WHITENING * max(sizes.mean(), 1e-30))
     kept = (directions * scale)[:, -DIRECTIONS:]
     return _unit(np.asarray(rows @ kept, dtype=np.float32))
 
 
 def lay_out(rows: Rows, seed: int) -> tuple[NDArray[np.float32], str]:
-    """Points `[n, 2]` and what made them, "UMAP" or, below 10 examples, "PCA".
+    """Points `[n, 2]` and what made them, "UMAP" or, below 10 examples, "PCA"; the same seed gives the same points.
 
-    Args:
-        rows: unit rows `[n, width]`; two are near when their inner product is far from zero, whatever its sign.
-        seed: of every random choice; the same seed gives the same points.
+    Two of the unit rows `[n, width]` are near when their inner product is far from zero, whatever its sign.
     """
     start = _first_guess(rows, seed)
     if len(rows) < MIN_FOR_UMAP:

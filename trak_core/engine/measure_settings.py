@@ -1,12 +1,18 @@
-"""What can be chosen about measuring every method of a run."""
+"""What can be chosen about measuring every method of a run, and how much of it a budget of time pays for."""
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 
-from trak_core.engine.settings import METHOD_REVISION
+from trak_core.engine.settings import METHOD_REVISION, as_options, check_limits
 from trak_core.errors import InvalidSettingError
 from trak_core.methods import METHODS, find_method
+
+IN_RESERVE = 0.4
+"""Share of the budget that is left for the methods themselves and for what was predicted too low."""
+METHODS_REMOVED = 4
+"""By which examples are removed: the best, the run's own, nearest neighbours, and random numbers."""
+FLIP_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -45,19 +51,17 @@ class MeasureSettings:
     def __post_init__(self) -> None:
         for method in self.methods:
             find_method(method)
-        limits = {
-            "n_removal_tests": (0, 100_000),
-            "n_removal_seeds": (1, 100),
-            "n_datamodel_subsets": (0, 100_000),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InvalidSettingError(f"{name}={value}; it must be from {low:,} to {high:,}.")
+        limits = {"n_removal_tests": (0, 100_000), "n_removal_seeds": (1, 100), "n_datamodel_subsets": (0, 100_000)}
+        check_limits(self, limits)
         if self.n_truth_subsets and not 4 <= self.n_truth_subsets <= 10_000:
             raise InvalidSettingError(f"n_truth_subsets={self.n_truth_subsets}; it must be 0, or from 4 to 10,000.")
         if not self.removal_sizes or min(self.removal_sizes) < 1 or max(self.removal_sizes) > 100:
             raise InvalidSettingError(f"removal_sizes={self.removal_sizes}; give numbers from 1 to 100.")
+
+    @property
+    def is_every_method(self) -> bool:
+        """True unless methods were asked for by name."""
+        return self.methods == tuple(METHODS)
 
     def without_retraining(self) -> "MeasureSettings":
         """The same where no model can be retrained: scores of methods alone."""
@@ -70,16 +74,39 @@ class MeasureSettings:
 
     def command(self, name: str) -> list[str]:
         """The arguments of `python -m trak_core` that give these settings."""
-        flags = {
-            "--removal-tests": self.n_removal_tests,
-            "--removal-seeds": self.n_removal_seeds,
-            "--datamodel-subsets": self.n_datamodel_subsets,
-            "--truth-subsets": self.n_truth_subsets,
+        numbers = {
+            "removal_tests": self.n_removal_tests,
+            "removal_seeds": self.n_removal_seeds,
+            "datamodel_subsets": self.n_datamodel_subsets,
+            "truth_subsets": self.n_truth_subsets,
         }
-        words = ["evidence", name, *(f"--removal-size={k}" for k in self.removal_sizes)]
-        for flag, value in flags.items():
-            words += [flag, str(value)]
-        if self.methods != tuple(METHODS):
-            for method in self.methods:
-                words += ["--method", method]
-        return words
+        sizes = [f"--removal-size={k}" for k in self.removal_sizes]
+        named = [] if self.is_every_method else [f"--method={method}" for method in self.methods]
+        return ["evidence", name, *sizes, *as_options(numbers), *named]
+
+
+LADDER = tuple(
+    MeasureSettings(tuple(METHODS), n_tests, sizes, n_seeds, n_subsets, n_truth_subsets=0)
+    for n_tests, sizes, n_seeds, n_subsets in (
+        (100, (5, 10, 20, 40, 80), 3, 400),
+        (30, (5, 20, 80), 3, 200),
+        (20, (10, 40), 2, 100),
+        (10, (10, 40), 2, 50),
+        (5, (20,), 2, 0),
+        (0, (5, 10, 20, 40, 80), 3, 0),
+    )
+)
+"""From the most to the least: datamodels then learn from the halves that the run has, and nothing is removed."""
+
+
+def models_of(settings: MeasureSettings) -> float:
+    """How many models these settings train, in models of all train examples."""
+    a_round = settings.n_removal_tests * settings.n_removal_seeds
+    removals = a_round * (METHODS_REMOVED * len(settings.removal_sizes) + FLIP_ROUNDS) + settings.n_removal_seeds
+    return settings.n_datamodel_subsets / 2 + (removals if settings.n_removal_tests else 0)
+
+
+def measure_within(seconds: float, seconds_a_model: float) -> MeasureSettings:
+    """The most that seconds pay for, where a model of all train examples takes so many; the least always fits."""
+    affordable = (1 - IN_RESERVE) * max(0.0, seconds) / max(seconds_a_model, 1e-6)
+    return next((each for each in LADDER if models_of(each) <= affordable), LADDER[-1])

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trak_core.errors import RunMismatchError
-from trak_core.evidence import lds_per_test
+from trak_core.evidence.lds import lds_per_test
 from trak_core.inputs import as_tensors
 from trak_core.methods import Examples, MethodContext, Tuning
 from trak_core.modalities import Split

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.engine.evidence_step import columns_of, or_null
+from trak_core.engine.evidence_step import columns_of, mean_columns
 from trak_core.engine.measurement import Measurement
 from trak_core.engine.scoring import Scored, Tables, calibration_factor
 from trak_core.errors import TrakCoreError
-from trak_core.evidence import measure_lds, predicted_outcomes
+from trak_core.evidence.lds import measure_lds, predicted_outcomes
 from trak_core.methods import CHECKPOINT_COUNTS, METHODS
-from trak_core.store.run_tables import score_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -21,26 +20,29 @@ TRUTH_BOOTSTRAP = 200
 
 
 def measure_method(m: Measurement, name: str) -> None:
-    """Scores, cost and LDS of one method; a method that cannot be had is written down with its reason."""
+    """Scores, cost and LDS of one method; a method that is unavailable is written down with its reason."""
+    left_out = m.writer.meta("methods_left_out") or {}
     try:
         m.context.require(name, METHODS[name].info.needs)
         scored = Scored.by(name, m.context)
     except TrakCoreError as error:
-        if not m.is_every_method:
+        if not m.settings.is_every_method:
             raise  # it was asked for by name
         logger.warning("method %s is left out: %s", name, error)
-        left_out = {**(m.writer.meta("methods_left_out") or {}), name: str(error)}
-        m.writer.write(f"method {name}", {}, {"methods_left_out": left_out})
+        m.writer.write(f"method {name}", {}, {"methods_left_out": {**left_out, name: str(error)}})
         return
     tables, removed = _tables(m, scored)
-    left_out = {key: why for key, why in (m.writer.meta("methods_left_out") or {}).items() if key != name}
+    left_out.pop(name, None)
     m.writer.write(f"method {name}", tables, {"methods_left_out": left_out}, removed)
 
 
 def _tables(m: Measurement, scored: Scored) -> tuple[Tables, list[tuple[str, list[Any]]]]:
     """Rows of a method, and statements that remove what the run had of it before."""
     name, cost, n_checkpoints = scored.info.name, scored.cost, scored.scores.n_checkpoints
-    factor = None if scored.info.is_baseline else _calibration(m, scored.values)
+    factor = None
+    if not scored.info.is_baseline:
+        outcomes = m.ledger.outcomes("fit").mean(1)[:, m.chosen_on]
+        factor = calibration_factor(scored.values[m.chosen_on], m.ledger.masks("fit"), outcomes)
     scaled = scored.values * np.float32(factor or 1)
     of_fewer = {n: values * np.float32(factor or 1) for n, values in scored.by_fewer(CHECKPOINT_COUNTS).items()}
     stored = _stored_scores(m, name, scaled)
@@ -59,7 +61,7 @@ def _tables(m: Measurement, scored: Scored) -> tuple[Tables, list[tuple[str, lis
     if m.build.n_subsets:  # else there are no halves to report on
         predicted = {n: predicted_outcomes(values, m.reported.masks) for n, values in by_count.items()}
         tables |= m.reported.tables(name, predicted, cost.seconds, cost.peak_megabytes)
-    tables |= scored.tables(m.test_classes, _fingerprint(m, name), factor, settings=True)
+    tables |= scored.tables(m.test_classes, m.score_fingerprint(name), factor, settings=True)
     replaced = dict.fromkeys((*tables, "lds_summary", "lds", "removals"))
     return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in replaced]
 
@@ -73,34 +75,15 @@ def _stored_scores(m: Measurement, name: str, scores: NDArray[np.float32]) -> ND
     return stored if found[0] or np.array_equal(stored, scores) else None
 
 
-def _fingerprint(m: Measurement, method: str) -> str:
-    sha256s = m.writer.columns("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")["sha256"].tolist()
-    return score_fingerprint(m.writer.meta("fingerprint"), sha256s, m.writer.meta("ridge"), method)
-
-
-def _calibration(m: Measurement, scores: NDArray[np.float32]) -> float | None:
-    masks, outcomes = m.outcomes_of("fit")
-    return calibration_factor(scores[m.chosen_on], masks, outcomes.mean(1)[:, m.chosen_on])
-
-
 def _truth_rows(m: Measurement, name: str, by_count: dict[int, NDArray[np.float32]]) -> dict[str, list[Any]]:
     rows: list[dict[str, Any]] = []
-    counts = {min(by_count), max(by_count)}
     for truth_id, _ in m.truths:
         masks, actual = m.ledger.truth(truth_id)
         if not len(masks):
             continue  # left out, because retraining diverged
-        for n in sorted(counts):
-            predicted = predicted_outcomes(by_count[n], masks)
-            found = measure_lds(predicted, actual, m.build.seed, m.reporting, TRUTH_BOOTSTRAP)
-            rows.append(
-                {
-                    "truth_id": truth_id,
-                    "method": name,
-                    "n_checkpoints": n,
-                    "lds": or_null(found.mean),
-                    "ci_low": or_null(found.ci_low),
-                    "ci_high": or_null(found.ci_high),
-                }
+        for n in sorted({min(by_count), max(by_count)}):
+            found = measure_lds(
+                predicted_outcomes(by_count[n], masks), actual, m.build.seed, m.reporting, TRUTH_BOOTSTRAP
             )
+            rows.append({"truth_id": truth_id, "method": name, "n_checkpoints": n, **mean_columns(found)})
     return columns_of(rows) if rows else {"truth_id": []}

@@ -56,11 +56,7 @@ class Options:
             )
 
     def check_method(self, info: MethodInfo, has_store: bool) -> None:
-        """Refuses settings that a method does not have.
-
-        Args:
-            info: of the method.
-            has_store: whether a store was given.
+        """Refuses settings that a method does not have, a store included.
 
         Raises:
             InvalidSettingError: names the setting.

@@ -68,12 +68,9 @@ DIGITS_PACE = Pace(
 
 
 def measure_pace(subject: Subject, device: str, half_model: float | None = None) -> Pace:
-    """The pace of a build of this subject, from a trial of some seconds.
+    """The cost model of a build of this subject on a device, from a trial of some seconds.
 
-    Args:
-        subject: to be built.
-        device: to compute on.
-        half_model: seconds of training one model on half of the train examples, where they are known; None to try it.
+    `half_model` is the seconds of training one model on half of the train examples; None to try it.
 
     Steps of training cost the same however many of them there are, inner products grow with the number of pairs, and
     the kernel with the cube of its side; each is tried on a small piece and scaled. What draws on the store, the
@@ -117,14 +114,9 @@ def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) 
     settings = replace(training, epochs=1)
 
     def train(n_models: int) -> float:
-        masks = np.ones((n_models, n), dtype=bool)
-
-        def run() -> None:
-            train_ensemble(
-                subject.make_model, subject.task, inputs, labels, masks, range(n_models), settings, allow_diverged=True
-            )
-
-        return _seconds(run, device)
+        seeds, masks = range(n_models), np.ones((n_models, n), dtype=bool)
+        data = (subject.make_model, subject.task, inputs, labels, masks, seeds, settings)
+        return _seconds(lambda: train_ensemble(*data, allow_diverged=True), device)
 
     train(1)  # the first time, libraries make ready what they need
     return train(TRIED_TOGETHER) / TRIED_TOGETHER / (n / batch_size)

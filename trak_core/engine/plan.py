@@ -33,16 +33,11 @@ class Plan:
         kind = self.projection if self.proj_dim is None else f"{self.projection}, proj_dim {self.proj_dim}"
         return (
             f"parameters: {self.parameters}; gradients: {self.gradients} ({self.gradients_reason}); "
-            f"projection: {kind} ({self.projection_reason}); "
-            f"batches of {self.batch_size}"
+            f"projection: {kind} ({self.projection_reason}); batches of {self.batch_size}"
         )
 
     def check_kernel(self, n_train: int, itemsize: int) -> None:
-        """Refuses a kernel that does not fit into the memory budget.
-
-        Args:
-            n_train: number of train examples.
-            itemsize: bytes of a number of the features.
+        """Refuses a kernel that does not fit into the memory budget; `itemsize` is bytes of a number of the features.
 
         Raises:
             OutOfMemoryError: it does not.
@@ -60,18 +55,8 @@ class Plan:
 
 
 def choose_plan(options: Options, computer: GradientComputer, n_train: int | None, batch_size: int) -> Plan:
-    """The plan for a model and data.
-
-    Args:
-        options: what was asked for.
-        computer: of gradients, its way chosen.
-        n_train: number of train examples, None where only reading will tell.
-        batch_size: of the data.
-    """
-    projection, proj_dim, reason = _projection(options, computer, n_train)
-    if proj_dim is not None:
-        _check_proj_dim(proj_dim, n_parameters(computer.layers))
-    plan = _plan(options, computer, batch_size, projection, proj_dim, reason, _parameters(options, computer))
+    """The plan for a model and data; `computer` has chosen its way, `n_train` is None where only reading will tell."""
+    plan = _plan(options, computer, batch_size, *_projection(options, computer, n_train))
     if n_train is not None:
         plan.check_kernel(n_train, options.dtype.itemsize)  # before hours of gradients rather than after
     return plan
@@ -79,11 +64,9 @@ def choose_plan(options: Options, computer: GradientComputer, n_train: int | Non
 
 def plan_for_method(options: Options, computer: GradientComputer, batch_size: int, method: str) -> Plan:
     """The plan for a method that sees the examples themselves; arguments as in `choose_plan`."""
-    kind: ProjectionKind = "none" if options.proj_dim is None else "sjlt"
-    reason = f"method {method} takes gradients as it needs them" if options.proj_dim is None else "asked for"
-    if options.proj_dim is not None:
-        _check_proj_dim(options.proj_dim, n_parameters(computer.layers))
-    return _plan(options, computer, batch_size, kind, options.proj_dim, reason, _parameters(options, computer))
+    if options.proj_dim is None:
+        return _plan(options, computer, batch_size, "none", None, f"method {method} takes gradients as it needs them")
+    return _plan(options, computer, batch_size, "sjlt", options.proj_dim, "asked for")
 
 
 def _plan(
@@ -93,14 +76,15 @@ def _plan(
     projection: ProjectionKind,
     proj_dim: int | None,
     reason: str,
-    parameters: str,
 ) -> Plan:
     assert computer.path is not None  # chosen before
     size = n_parameters(computer.layers)
+    if proj_dim is not None:
+        _check_proj_dim(proj_dim, size)
     formed = size if computer.path != "hooks" or projection == "none" else _formed_by_hooks(computer.layers)
     fitting = max(1, options.memory_budget // 4 // (3 * formed * options.dtype.itemsize))
     return Plan(
-        parameters=parameters,
+        parameters=_parameters(options, computer),
         gradients=computer.path,
         gradients_reason=computer.reason,
         projection=projection,
@@ -122,7 +106,7 @@ def _parameters(options: Options, computer: GradientComputer) -> str:
             f"none of the model's {total:,} parameters requires gradients, so all of them are differentiated. Say "
             "which were trained: parameters='*' for all of them, or a pattern such as 'head*'.",
             AttributionWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
         return f"all {total:,}, none of which requires gradients"
     return f"all {total:,}" if chosen == total else f"of {total:,} parameters {chosen:,} require gradients"
@@ -159,16 +143,15 @@ def _projection(
 
 def _check_proj_dim(proj_dim: int, size: int) -> None:
     if proj_dim > size:
-        warnings.warn(
+        message = (
             f"proj_dim={proj_dim} is larger than the {size} parameters that are projected, which costs time and adds "
-            f"noise; use projection='none' or a proj_dim well below {size}.",
-            AttributionWarning,
-            stacklevel=5,
+            f"noise; use projection='none' or a proj_dim well below {size}."
         )
     elif proj_dim < min(MIN_USEFUL_PROJ_DIM, size):
-        warnings.warn(
+        message = (
             f"proj_dim={proj_dim}: inner products of gradients then err by about 1 / sqrt({proj_dim}) = "
-            f"{proj_dim**-0.5:.0%} of their norms; use {MIN_USEFUL_PROJ_DIM} or more, 512 is a good start.",
-            AttributionWarning,
-            stacklevel=5,
+            f"{proj_dim**-0.5:.0%} of their norms; use {MIN_USEFUL_PROJ_DIM} or more, 512 is a good start."
         )
+    else:
+        return
+    warnings.warn(message, AttributionWarning, stacklevel=6)

@@ -1,13 +1,17 @@
 """Keeps count of a build, predicts the time left, and tells whoever listens."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trak_core.stopping import raise_if_asked_to_stop
+from trak_core.errors import StorageError, TrakCoreError
+from trak_core.stopping import is_stop, raise_if_asked_to_stop
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildState, BuildStatus, write_status
 from trak_core.store.writer import StoreWriter
+
+logger = logging.getLogger(__name__)
 
 WRITE_EVERY_SECONDS = 0.3
 
@@ -20,33 +24,22 @@ class Step:
     label: str  # in words
     units: int  # how many times it advances
     seconds: float  # what it takes on two CPU cores; only the proportions matter
-    before_scores: bool  # True when the run cannot be browsed before it is done
+    before_scores: bool = False  # True when the run cannot be browsed before it is done
 
 
 class ProgressReporter:
-    """Writes the status of a build beside its working store and passes it on.
+    """Writes the status of a build beside its working store, and passes it on to the listener.
 
-    Args:
-        files: of the run.
-        steps: in the order in which they are done.
-        command: the arguments of `build` that go on with this build.
-        listener: called with every new status.
+    The steps come in the order in which they are done; the command goes on with this build.
     """
 
     def __init__(
-        self,
-        files: RunFiles,
-        steps: list[Step],
-        command: list[str],
-        listener: Callable[[BuildStatus], None],
+        self, files: RunFiles, steps: list[Step], command: list[str], listener: Callable[[BuildStatus], None]
     ) -> None:
-        self._files = files
+        self._files, self._command, self._listener = files, command, listener
         self._steps = {step.name: step for step in steps}
-        self._done = {step.name: 0.0 for step in steps}
-        self._skipped = 0.0
-        self._command = command
-        self._listener = listener
-        self._current = steps[0]
+        self._done = dict.fromkeys(self._steps, 0.0)
+        self._skipped, self._current = 0.0, steps[0]
         self._started = time.monotonic()
         self._written = float("-inf")
 
@@ -67,9 +60,17 @@ class ProgressReporter:
         self._done[self._current.name] += units
         self._report("running")
 
-    def end(self, state: BuildState, message: str = "") -> None:
-        """The build ends before its time."""
-        self._report(state, message, force=True)
+    def fail(self, error: BaseException) -> None:
+        """The build ends by an error, or because it was asked to stop."""
+        try:
+            if is_stop(error):
+                self._report("stopped", force=True)
+            else:
+                message = str(error) if isinstance(error, TrakCoreError) else f"{type(error).__name__}: {error}"
+                self._report("failed", message, force=True)
+        except StorageError as failure:
+            # On a full disk the status cannot be written either; the error itself is already on its way up.
+            logger.warning("%s", failure)
 
     def _report(self, state: BuildState, message: str = "", force: bool = False) -> None:
         now = time.monotonic()
@@ -77,7 +78,7 @@ class ProgressReporter:
             return
         self._written = now
         total = sum(step.seconds for step in self._steps.values())
-        done = sum(self._done[name] * self._seconds_a_unit(step) for name, step in self._steps.items())
+        done = sum(self._done[name] * step.seconds / step.units for name, step in self._steps.items())
         # How many real seconds a planned second takes on this machine; 1 until something is known.
         worked = done - self._skipped
         pace = (now - self._started) / worked if worked > 0.05 * total else 1.0
@@ -96,11 +97,7 @@ class ProgressReporter:
         self._listener(status)
 
     def _remaining(self, step: Step) -> float:
-        return max(0.0, step.units - self._done[step.name]) * self._seconds_a_unit(step)
-
-    @staticmethod
-    def _seconds_a_unit(step: Step) -> float:
-        return step.seconds / step.units
+        return max(0.0, step.units - self._done[step.name]) * step.seconds / step.units
 
 
 def run_blocks(
@@ -110,15 +107,7 @@ def run_blocks(
     blocks: dict[str, Callable[[], None]],
     on_done: Callable[[], None] = lambda: None,
 ) -> None:
-    """Computes the blocks of a step that are not written yet, in order.
-
-    Args:
-        writer: knows what is written.
-        progress: told that the step begins, and of what an earlier build has done of it.
-        step: its name.
-        blocks: name to what computes and writes the block.
-        on_done: called after each block that is computed.
-    """
+    """Computes and writes the blocks of a step that are not written yet, in order; `on_done` is called after each."""
     progress.begin(step)
     for block, compute in blocks.items():
         if writer.has(block):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from trak_core.engine.evidence_step import columns_of, or_null
 from trak_core.engine.measurement import Measurement
 from trak_core.engine.retrained import Answers
-from trak_core.evidence import choose_tests, midpoints, summarize_removal
+from trak_core.evidence.removal import choose_tests, midpoints, summarize_removal
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Answer
 
@@ -19,11 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class RemovalStep:
-    """The removals of one measurement.
-
-    Args:
-        measurement: under way.
-    """
+    """The removals of a measurement that is under way."""
 
     def __init__(self, measurement: Measurement) -> None:
         self._m = measurement
@@ -72,18 +69,12 @@ class RemovalStep:
                     yield f"removal {method} {k}", partial(self._remove, f"removal {method} {k}", method, wanted)
 
     def _remove(self, block: str, method: str, wanted: dict[int, int]) -> None:
-        """Removes the first k of a method for some of the removal tests, retrains and writes what came out.
+        """Removes the first k proponents of a method, retrains and writes what came out.
 
-        Args:
-            block: name of the block.
-            method: whose proponents are removed.
-            wanted: place among the removal tests to k.
+        `wanted` is k by place among the removal tests.
         """
-        rows = self._m.writer.columns(
-            "SELECT train_idx FROM topk WHERE method = ? AND side = 'proponent' ORDER BY test_idx, rank",
-            [method],
-        )
-        order = rows["train_idx"].reshape(self._m.n_test, -1)
+        query = "SELECT train_idx FROM topk WHERE method = ? AND side = 'proponent' ORDER BY test_idx, rank"
+        order = self._m.writer.columns(query, [method])["train_idx"].reshape(self._m.n_test, -1)
         seeds, places = self._seeds, list(wanted)
         removed = [order[self.tests[place], : wanted[place]] for place in places for _ in seeds]
         answers = self._m.train_without(removed, seeds * len(places), self.tests)
@@ -98,36 +89,23 @@ class RemovalStep:
             if result is None:
                 logger.warning("every model without %d examples of test %d diverged", wanted[place], place)
                 continue
-            found.append(
-                {
-                    "method": method,
-                    "test_idx": int(self.tests[place]),
-                    "k": wanted[place],
-                    "model_output": result.model_output,
-                    "flipped": result.flipped,
-                    "unremoved": result.unremoved,
-                    "standard_error": or_null(result.standard_error),
-                    "n_seeds": result.n_seeds,
-                }
-            )
-        self._m.writer.write(
-            block, {"removals": columns_of(found)} if found else {}, self._m.lost("removals", block, n_lost)
-        )
+            row = {**asdict(result), "standard_error": or_null(result.standard_error)}
+            found.append({"method": method, "test_idx": int(self.tests[place]), "k": wanted[place], **row})
+        tables = {"removals": columns_of(found)} if found else {}
+        self._m.writer.write(block, tables, self._m.lost("removals", block, n_lost))
 
     def narrow_flips(self, round_number: int) -> None:
         """One more halving of the search for the smallest set of the best method that flips an answer."""
-        block = f"flips {round_number}"
-        if not self._m.settings.n_removal_tests:
-            self._m.writer.write(block, {})
-            return
-        method = self.methods[0]
-        rows = self._m.writer.columns("SELECT test_idx, k, flipped FROM removals WHERE method = ?", [method])
-        tried: dict[int, dict[int, bool]] = {}
-        for test_idx, k, flipped in zip(rows["test_idx"], rows["k"], rows["flipped"], strict=True):
-            tried.setdefault(int(test_idx), {})[int(k)] = bool(flipped)
-        place = {int(test_idx): i for i, test_idx in enumerate(self.tests)}
-        wanted = {place[test_idx]: k for test_idx, k in midpoints(tried).items()}
+        block, wanted = f"flips {round_number}", {}
+        if self._m.settings.n_removal_tests:
+            query = "SELECT test_idx, k, flipped FROM removals WHERE method = ?"
+            rows = self._m.writer.columns(query, [self.methods[0]])
+            tried: dict[int, dict[int, bool]] = {}
+            for test_idx, k, flipped in zip(rows["test_idx"], rows["k"], rows["flipped"], strict=True):
+                tried.setdefault(int(test_idx), {})[int(k)] = bool(flipped)
+            place = {int(test_idx): i for i, test_idx in enumerate(self.tests)}
+            wanted = {place[test_idx]: k for test_idx, k in midpoints(tried).items()}
         if wanted:
-            self._remove(block, method, wanted)
+            self._remove(block, self.methods[0], wanted)
         else:
             self._m.writer.write(block, {})

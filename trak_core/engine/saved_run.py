@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trak_core.engine.budget import BuildRequest
 from trak_core.engine.doors import measure_methods, progress_of, warn_of
-from trak_core.engine.measure_budget import measure_within
-from trak_core.engine.subject_build import SubjectBuild, build_subject
+from trak_core.engine.measure_settings import measure_within
+from trak_core.engine.subject_build import build_subject
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import OWN_SUBJECT, Subject
 from trak_core.training import TrainModel
@@ -42,7 +43,7 @@ def measure_saved(
         made = run.info.provenance
         subject = _subject(attributor, run, saved, train_model)
     was = made[SAVED_AS] if made["recipe"] == OWN_SUBJECT else made["fingerprint"]
-    asked = SubjectBuild(minutes=SHARE_OF_BUILD * minutes, seed=attributor.options.seed, device=str(attributor.device))
+    asked = BuildRequest(minutes=SHARE_OF_BUILD * minutes, seed=attributor.options.seed, device=str(attributor.device))
     name, runs_dir, metadata = run_dir.name, run_dir.parent, {SAVED_AS: was}
     with progress_of(show_progress) as show:
         build_subject(subject, name, asked, runs_dir, on_note=warn_of, listener=show, metadata=metadata, replaces=was)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trak_core.engine.ledger import RunLedger
+from trak_core.engine.working_run import RunLedger
 from trak_core.errors import NonFiniteGradientError, OutOfMemoryError, SingularKernelError
-from trak_core.evidence import Cost, calibration_slope, measured_cost, predicted_outcomes
+from trak_core.evidence.cost import Cost, measured_cost
+from trak_core.evidence.lds import calibration_slope, predicted_outcomes
 from trak_core.inputs import take
 from trak_core.methods import CHECKPOINT_COUNTS, METHODS, Examples, MethodContext, MethodInfo, Scores, fit_targets
 from trak_core.store.run_tables import (

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from trak_core.errors import InvalidSettingError
@@ -57,10 +58,7 @@ class BuildSettings:
         }
         if self.n_subsets == self.n_seeds == 0:
             del limits["n_subsets"], limits["n_seeds"]  # nothing is retrained
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InvalidSettingError(f"{name}={value}; it must be from {low:,} to {high:,}.")
+        check_limits(self, limits)
 
     @classmethod
     def of(
@@ -73,32 +71,16 @@ class BuildSettings:
         **overrides: int | None,
     ) -> "BuildSettings":
         """The recipe's defaults with the overrides that are not None."""
-        chosen = {
-            name: getattr(recipe, name) if overrides.get(name) is None else overrides[name]
-            for name in ("n_checkpoints", "proj_dim", "n_subsets", "n_seeds")
-        }
-        return cls(
-            recipe=recipe.name,
-            seed=seed,
-            device=resolve_device(device),
-            flip_labels=flip_labels,
-            flip_kind=flip_kind,
-            model=recipe.model,
-            **chosen,  # type: ignore[arg-type]
-        )
+        sizes = {name: getattr(recipe, name) for name in ("n_checkpoints", "proj_dim", "n_subsets", "n_seeds")}
+        sizes |= {name: value for name, value in overrides.items() if value is not None}
+        device = resolve_device(device)
+        return cls(recipe.name, seed, device, flip_labels=flip_labels, flip_kind=flip_kind, model=recipe.model, **sizes)
 
     def command(self, name: str) -> list[str]:
         """The arguments of `python -m trak_core` that build a recipe with these settings, as a run of that name."""
-        flags = {"name": name, **asdict(self)}
-        del flags["recipe"]
-        if self.flip_labels == 0:
-            del flags["flip_labels"], flags["flip_kind"]
-        del flags["model"]
-        return [
-            "build",
-            self.recipe,
-            *(word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))),
-        ]
+        untold = {"recipe", "model"} if self.flip_labels else {"recipe", "model", "flip_labels", "flip_kind"}
+        told = {key: value for key, value in {"name": name, **asdict(self)}.items() if key not in untold}
+        return ["build", self.recipe, *as_options(told)]
 
     @property
     def n_fit(self) -> int:
@@ -127,6 +109,23 @@ class BuildSettings:
             **({"sources": dict(subject.sources)} if subject.sources else {}),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def as_options(values: Mapping[str, object]) -> list[str]:
+    """Settings by name as options of the command line."""
+    return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def check_limits(settings: object, limits: dict[str, tuple[int, int]]) -> None:
+    """Refuses settings, told by name, that are below the least or above the most.
+
+    Raises:
+        InvalidSettingError: names the setting.
+    """
+    for name, (low, high) in limits.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise InvalidSettingError(f"{name}={value}; it must be from {low:,} to {high:,}.")
 
 
 def _task_in_words(task: Task) -> str:

@@ -10,94 +10,69 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.engine.build_plan import FROM_THE_LEDGER
-from trak_core.engine.checkpoint_step import write_checkpoints
 from trak_core.engine.evidence_step import Reported, evidence_tables
 from trak_core.engine.label_step import label_tables
-from trak_core.engine.ledger import RunLedger
-from trak_core.engine.ledger_step import retrain_block
 from trak_core.engine.map_step import map_tables
-from trak_core.engine.method_context import (
-    examples_of,
-    kernel_proj_dim,
-    lds_tuning,
-    load_checkpoints,
-    run_context,
-)
+from trak_core.engine.method_context import kernel_proj_dim, lds_tuning, run_context
 from trak_core.engine.progress import ProgressReporter
 from trak_core.engine.scoring import score_run
 from trak_core.engine.settings import BuildSettings
-from trak_core.engine.work import Executor, Inline, Kind, Work
+from trak_core.engine.training_step import retrain_block, write_checkpoints
+from trak_core.engine.work import Inline, Kind, Work
+from trak_core.engine.working_run import WorkingRun
 from trak_core.errors import TrainingDivergedError
-from trak_core.evidence import MIN_SUBSETS, tuning_tests
+from trak_core.evidence.lds import MIN_SUBSETS, tuning_tests
 from trak_core.inputs import take
 from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
 from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
-from trak_core.store.files import RunFiles, file_sha256
+from trak_core.store.files import RunFiles
 from trak_core.store.ledger import subset_columns
 from trak_core.store.local_paths import without_paths
 from trak_core.store.media_rows import media_columns
-from trak_core.store.run_tables import (
-    example_columns,
-    feature_columns,
-    joined,
-    prediction_columns,
-    run_meta,
-    score_fingerprint,
-)
+from trak_core.store.run_tables import example_columns, feature_columns, joined, prediction_columns, run_meta
 from trak_core.store.targets import listed_targets, target_columns
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
 from trak_core.tasks import Answer, Targets
-from trak_core.training import Ensemble, OnShare, Trainer, draw_half_subsets
+from trak_core.training import OnShare, draw_half_subsets
 
 SUBSETS_A_BLOCK = 10
+FROM_THE_LEDGER = ("fit", "ridge", "eval", "lds")
+"""Steps that need models retrained on random halves; a subject that trains no models goes without."""
 PUBLISHED_BEFORE = {"labels": "labels", "eval": "lds", "map": "map"}
 """Steps before which a run is published, unless a block is there that comes with or after them."""
 
 
-class BuildSteps:
+class BuildSteps(WorkingRun):
     """One build under way.
 
     Args:
-        settings: of the build.
-        subject: data, model, task and training settings.
+        build, subject, files, writer: as `WorkingRun`.
         planted: which of its train labels were made wrong on purpose.
         metadata: what provenance tells besides the settings; "title" names the run for people.
-        files: of the run.
-        writer: the working store.
         progress: told of every step.
     """
 
     def __init__(
         self,
-        settings: BuildSettings,
+        build: BuildSettings,
         subject: Subject,
-        planted: PlantedErrors,
-        metadata: Mapping[str, Any],
         files: RunFiles,
         writer: StoreWriter,
+        planted: PlantedErrors,
+        metadata: Mapping[str, Any],
         progress: ProgressReporter,
     ) -> None:
-        self.settings = settings
-        self.subject = subject
-        self.planted = planted
-        self.metadata = metadata
-        self.files = files
-        self.writer = writer
-        self.progress = progress
-        n_train, n_test = len(subject.dataset.train), len(subject.dataset.test)
-        self.ledger = RunLedger(writer, n_train, n_test, settings.n_seeds)
-        device, dataset = settings.device, subject.dataset
-        self.train, self.test = (examples_of(split, device) for split in (dataset.train, dataset.test))
-        self.executor: Executor = Inline(writer, progress)
+        super().__init__(build, subject, files, writer)
+        self.planted, self.metadata, self.progress = planted, metadata, progress
+        self.executor = Inline(writer, progress)
 
     def work(self) -> dict[str, list[Work]]:
-        """All that there is to do, step by step; the names of the steps are those of `plan`."""
-        settings, fingerprint = self.settings, self.writer.meta("fingerprint")
+        """All that there is to do, step by step; the names of the steps are those of `build_steps`."""
+        settings, fingerprint = self.build, self.writer.meta("fingerprint")
 
         def one(kind: Kind) -> list[Work]:
             return [Work(kind, fingerprint)]
@@ -127,26 +102,20 @@ class BuildSteps:
 
     def do(self, work: Work) -> None:
         """Does one task and writes its block."""
-        if work.kind == Kind.TRAIN:
-            assert work.rows is not None  # the checkpoints
-            self._checkpoints(work.rows)
-        elif work.kind == Kind.RETRAIN:
-            assert work.rows is not None  # the subsets
-            self._retrain(work.rows)
-        elif work.kind == Kind.FEATURIZE:
-            assert work.checkpoint is not None
-            self._features(work.checkpoint)
-        else:
-            whole: dict[Kind, Callable[[], None]] = {
-                Kind.DESCRIBE: self._data,
-                Kind.PREDICT: self._checkpoint_predictions,
-                Kind.GRAM: self._ridge,
-                Kind.SCORE: self._scores,
-                Kind.LABEL_FOLD: self._labels,
-                Kind.MEASURE: self._lds,
-                Kind.MAP: self._map,
-            }
-            whole[work.kind]()
+        steps: dict[Kind, Callable[..., None]] = {
+            Kind.DESCRIBE: self._data,
+            Kind.TRAIN: self._checkpoints,
+            Kind.PREDICT: self._checkpoint_predictions,
+            Kind.RETRAIN: self._retrain,
+            Kind.FEATURIZE: self._features,
+            Kind.GRAM: self._ridge,
+            Kind.SCORE: self._scores,
+            Kind.LABEL_FOLD: self._labels,
+            Kind.MEASURE: self._lds,
+            Kind.MAP: self._map,
+        }
+        done_for = [each for each in (work.checkpoint, work.rows) if each is not None]
+        steps[work.kind](*done_for)
 
     def run(self) -> None:
         """Does what is left to do, in order, and shows readers what is there before each of the later steps."""
@@ -161,13 +130,12 @@ class BuildSteps:
 
     def _data(self) -> None:
         dataset, names = self.subject.dataset, self.subject.dataset.class_names
-        splits = {"train": dataset.train, "test": dataset.test}
-        examples = [self._examples(name, split) for name, split in splits.items()]
-        media = [media_columns(name, split.further or ()) for name, split in splits.items()]
-        roles = ["fit" if i < self.settings.n_fit else "eval" for i in range(len(self.masks))]
-        without_ledger = {} if self.settings.n_subsets else {"ridge": DEFAULT_RIDGE}  # nothing to choose it on
+        examples = [self._examples("train", dataset.train), self._examples("test", dataset.test)]
+        media = [media_columns("train", dataset.train.further or ()), media_columns("test", dataset.test.further or ())]
+        roles = ["fit" if i < self.build.n_fit else "eval" for i in range(len(self.masks))]
+        without_ledger = {} if self.build.n_subsets else {"ridge": DEFAULT_RIDGE}  # nothing to choose it on
         meta = run_meta(
-            **{**self.metadata, **asdict(self.settings), **without_ledger},
+            **{**self.metadata, **asdict(self.build), **without_ledger},
             modality=dataset.modality,
             class_names=names,
             task=self.subject.task.name,
@@ -205,92 +173,46 @@ class BuildSteps:
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """The ledger's subsets, bool `[n_subsets, n_train]`: the first `n_fit` are for fitting."""
-        return draw_half_subsets(self.settings.n_subsets, len(self.train), self.settings.seed)
+        return draw_half_subsets(self.build.n_subsets, self.n_train, self.build.seed)
 
     @cached_property
     def tuning_tests(self) -> NDArray[np.bool_]:
         """Test examples that settings are chosen on, bool `[n_test]`; nothing is reported on them."""
-        return tuning_tests(len(self.test), self.settings.seed)
+        return tuning_tests(self.n_test, self.build.seed)
 
     def _advance(self, units: float) -> OnShare:
         return lambda share: self.progress.advance(units * share)
 
     def _checkpoints(self, part: range) -> None:
         """Trains as many models as the trainer takes at once, or takes those that were given."""
-        trainer = None if self.subject.checkpoints else self.trainer
-        on_share = self._advance(len(part) / self.settings.n_checkpoints)
-        write_checkpoints(self.writer, self.files, self.subject, trainer, self.settings.seed, part, on_share)
+        write_checkpoints(self, part, self._advance(len(part) / self.build.n_checkpoints))
 
     def _checkpoint_predictions(self) -> None:
-        predictions, accuracy = self._predictions(self.checkpoints)
-        measured = [
-            (
-                "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?",
-                [accuracy["train"][i], accuracy["test"][i], i],
-            )
-            for i in range(len(self.checkpoints))
-        ]
-        self.writer.write(str(Kind.PREDICT), {"predictions": predictions}, first=measured)
-
-    def _sha256(self, checkpoint_id: int) -> str:
-        return file_sha256(self.files.checkpoint(checkpoint_id))
-
-    def _predictions(self, ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, list[float | None]]]:
-        parts, accuracy = [], {}
-        splits = {
-            "train": (self.subject.task, self.train.inputs, self.train.targets),
-            "test": (self.subject.task.query, self.test.inputs, self.test.targets),
-        }
-        for name, (task, inputs, targets) in splits.items():
-            outputs = ensemble.outputs(task, inputs)  # [n_checkpoints, n, ...]
-            answers = ensemble.answers(task, outputs)
-            accuracy[name] = [_share(task.agrees(answer, targets)) for answer in answers] or [None] * len(ensemble)
-            parts.append(
-                prediction_columns(
-                    range(len(ensemble)),
-                    name,
-                    _array(ensemble.of_each("model_output", task, outputs, targets)),
-                    loss=_array(ensemble.of_each("loss", task, outputs, targets)),
-                    **_of_classes(answers, targets),
-                )
-            )
-        return joined(parts), accuracy
-
-    @cached_property
-    def trainer(self) -> Trainer:
-        """What trains models of the subject."""
-        return self.subject.trainer(self.settings.device)
-
-    @cached_property
-    def checkpoints(self) -> Ensemble:
-        """The checkpoints as written to disk, each checked against its fingerprint."""
-        return load_checkpoints(self.writer, self.files, self.subject, self.settings.device)
+        models, parts, shares = self.checkpoints, [], []
+        sides = {"train": (self.subject.task, self.train), "test": (self.subject.task.query, self.test)}
+        for name, (task, examples) in sides.items():
+            targets, outputs = examples.targets, models.outputs(task, examples.inputs)  # [n_checkpoints, n, ...]
+            answers = models.answers(task, outputs)
+            shares.append([_share(task.agrees(answer, targets)) for answer in answers] or [None] * len(models))
+            values, losses = (_array(models.of_each(what, task, outputs, targets)) for what in ("model_output", "loss"))
+            of_classes = _of_classes(answers, targets)
+            parts.append(prediction_columns(range(len(models)), name, values, loss=losses, **of_classes))
+        statement = "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?"
+        measured = [(statement, [*of_model, i]) for i, of_model in enumerate(zip(*shares, strict=True))]
+        self.writer.write(str(Kind.PREDICT), {"predictions": joined(parts)}, first=measured)
 
     @cached_property
     def context(self) -> MethodContext:
         """What methods may use, without the outcomes of the ledger."""
         return run_context(
-            self.subject,
-            self.checkpoints,
-            self.train,
-            self.test,
-            self.settings.seed,
-            kernel_proj_dim(self.subject),
+            self.subject, self.checkpoints, self.train, self.test, self.build.seed, kernel_proj_dim(self.subject)
         )
 
     # --- the ledger ---------------------------------------------------------------------------------------
 
     def _retrain(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
-        tables, lost = retrain_block(
-            self.subject.task.query,
-            self.trainer,
-            self.test,
-            self.masks,
-            block,
-            self.settings,
-            self._advance(len(block)),
-        )
+        tables, lost = retrain_block(self, self.masks, block, self._advance(len(block)))
         mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
         self.writer.write(f"ledger {block.start}", tables, first=mark)
 
@@ -308,10 +230,10 @@ class BuildSteps:
     # --- features and scores ------------------------------------------------------------------------------
 
     def _features(self, checkpoint_id: int) -> None:
-        seed = derive_seed(self.settings.seed, "projection", checkpoint_id)
+        seed = derive_seed(self.build.seed, "projection", checkpoint_id)
         context, parts = self.context, []
         weights = context.states[checkpoint_id]
-        feature_map = SketchMap(context.gradients.layers, SjltProjection(self.settings.proj_dim, seed))
+        feature_map = SketchMap(context.gradients.layers, SjltProjection(self.build.proj_dim, seed))
         sides = {"train": (context.gradients, self.train), "test": (context.query_gradients, self.test)}
         for name, (gradients, examples) in sides.items():
             phi, norm, q = gradients.projected(weights, examples.inputs, examples.targets, feature_map)
@@ -324,41 +246,33 @@ class BuildSteps:
         chosen_on = self.tuning_tests if self.tuning_tests.any() else ~self.tuning_tests
         masks, outcomes = self._kept_to_measure("fit"), self.ledger.outcomes("fit").mean(1)[:, chosen_on]
         asked = Examples(take(self.test.inputs, chosen_on), self.test.targets[chosen_on])
-        tuning = lds_tuning(masks, outcomes, self.settings.device)
+        tuning = lds_tuning(masks, outcomes, self.build.device)
         found = ridge_qualities(replace(self.context, test=asked, tuning=tuning), self.progress.advance)
         told = {f"{ridge:g}": lds for ridge, lds in found.items()}
         self.writer.write("ridge", {}, {"ridge": best(found, DEFAULT_RIDGE), "lds_by_ridge_on_fit_subsets": told})
 
     def _scores(self) -> None:
-        made_from, ridge, task = self.writer.meta("fingerprint"), self.writer.meta("ridge"), self.subject.task.query
-        sha256s = [self._sha256(i) for i in range(self.settings.n_checkpoints)]
+        task = self.subject.task.query
         tables, meta = score_run(
-            replace(self.context, ridge=ridge),
+            replace(self.context, ridge=self.writer.meta("ridge")),
             Targets.of(task, self.checkpoints.outputs(task, self.test.inputs)[0], self.test.targets),
             self.ledger,
             self.masks,
             self.tuning_tests,
-            lambda method: score_fingerprint(made_from, sha256s, ridge, method),
+            self.score_fingerprint,
             self.progress.advance,
         )
         self.writer.write("scores", tables, meta)
 
     def _labels(self) -> None:
-        tables, meta = label_tables(
-            self.writer,
-            self.files,
-            self.subject,
-            self.settings.seed,
-            self.settings.device,
-            on_share=lambda share: self.progress.advance(share / 2),
-        )
+        tables, meta = label_tables(self, lambda share: self.progress.advance(share / 2))
         self.writer.write("labels", tables, meta)
 
     # --- evidence -----------------------------------------------------------------------------------------
 
     def _lds(self) -> None:
         masks, outcomes = self._kept_to_measure("eval"), self.ledger.outcomes("eval")
-        reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.settings)
+        reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.build)
         tables, slope_of_others = evidence_tables(self.writer, reported)
         self.writer.write("lds", tables, {"calibration_slope_of_other_targets": slope_of_others})
         self.progress.advance()

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trak_core.engine.budget import BuildPlan, Sizes, read_plan, sizes_within
+from trak_core.engine.budget import BuildPlan, BuildRequest, Sizes, settled_plan, sizes_within
 from trak_core.engine.build import build_run
 from trak_core.engine.pace import DIGITS_PACE, measure_pace
 from trak_core.engine.settings import BuildSettings, resolve_device
-from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
+from trak_core.errors import InvalidSettingError
 from trak_core.inputs import as_tensors, take
 from trak_core.methods import GradientRows
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
-from trak_core.store.run import open_run
 from trak_core.subjects import Subject, remember, subject_recipe
-from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.subjects.trial import try_model
 from trak_core.training import LoopTrainer
 from trak_core.training.ensemble import StateDict, make_models
@@ -35,44 +33,10 @@ BY_A_LOOP = (
 )
 
 
-@dataclass(frozen=True)
-class SubjectBuild:
-    """What is asked for besides the subject.
-
-    Raises:
-        InvalidSettingError: `minutes` cannot be.
-    """
-
-    minutes: float = 10.0  # that the whole build may take, the trial included
-    seed: int = 0  # root of every random choice
-    device: str = "auto"  # "auto", "cpu" or "cuda"
-    n_checkpoints: int | None = None  # instead of what the minutes pay for; likewise the next two
-    n_subsets: int | None = None  # random halves
-    n_seeds: int | None = None  # models retrained on each half
-
-    def __post_init__(self) -> None:
-        if not 0 < self.minutes <= MAX_MINUTES:
-            raise InvalidSettingError(f"minutes={self.minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The sizes that are given instead of a budget."""
-        given = {name: getattr(self, name) for name in Sizes.__dataclass_fields__}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def words(self) -> list[str]:
-        """The options of `build` that ask for this."""
-        words = []
-        for name, default in SubjectBuild.__dataclass_fields__.items():
-            if (value := getattr(self, name)) != default.default:
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        return words
-
-
 def build_subject(
     subject: Subject,
     name: str,
-    asked: SubjectBuild,
+    asked: BuildRequest,
     runs_dir: Path,
     on_sizes: Callable[[Sizes], None] = lambda sizes: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -82,16 +46,9 @@ def build_subject(
 ) -> Path:
     """Builds a run from a subject, or finishes it, or finds it finished; returns its directory.
 
-    Args:
-        subject: to build from.
-        name: of the run.
-        asked: how much to compute.
-        runs_dir: the directory of all runs.
-        on_sizes: called with how much will be computed.
-        on_note: called with what people should know, a sentence each.
-        listener: called with the status of the build whenever it changes.
-        metadata: for provenance, besides those of the subject.
-        replaces: as `build_run`.
+    `on_sizes` is called with how much will be computed, `on_note` with what people should know, a sentence each, and
+    the listener with the status of the build whenever it changes. The metadata are for provenance, besides those of the
+    subject; `replaces` is as in `build_run`.
 
     Raises:
         InvalidModelError, CheckpointMismatchError: the model or the training function cannot be used.
@@ -101,59 +58,26 @@ def build_subject(
     began = time.monotonic()
     files = RunFiles(runs_dir / check_run_name(name))
     asked = replace(asked, device=resolve_device(asked.device))
-    plan = _settled(files, subject, asked) or _plan(subject, asked, files, began)
+    plan = _plan(subject, asked, files, began)
     on_sizes(plan.sizes)
     notes = [*plan.notes, *([BY_A_LOOP] if subject.train_model is not None else [])]
     for note in notes:
         on_note(note)
-    recipe = subject_recipe(
-        subject,
-        {
-            "minutes": asked.minutes,
-            "sizes_given": asked.sizes,
-            "seconds_a_model": plan.pace.model,
-            **({"notes": notes} if notes else {}),
-            **(metadata or {}),
-        },
-    )
+    told = {"minutes": asked.minutes, "sizes_given": asked.sizes, "seconds_a_model": plan.pace.model}
+    recipe = subject_recipe(subject, {**told, **({"notes": notes} if notes else {}), **(metadata or {})})
     settings = BuildSettings.of(recipe, asked.seed, asked.device, **asdict(plan.sizes))
     # What a script began only the script can go on with.
     command = [] if subject.path is None else ["build", str(subject.path), "--name", name, *asked.words()]
     remember(subject)
-    return build_run(settings, name, runs_dir, listener, command, recipe, plan.pace, plan, replaces)
+    return build_run(settings, name, runs_dir, listener, command, recipe, plan, replaces)
 
 
-def _settled(files: RunFiles, subject: Subject, asked: SubjectBuild) -> BuildPlan | None:
-    """The plan of a build that was begun with the same, or the sizes of the run that is there; else None."""
-    key = _key(subject, asked)
-    if (planned := read_plan(files, key)) is not None:
-        return planned
-    try:
-        with open_run(files.run_dir) as run:
-            made = run.info.provenance
-    except TrakCoreError:
-        return None  # nothing there, or nothing that can be read: the build itself says what is wrong
-    told = {"minutes": asked.minutes, "sizes_given": asked.sizes, "seed": asked.seed, "device": asked.device}
-    if any(made.get(name) != value for name, value in told.items()):
-        return None
-    pace = replace(DIGITS_PACE, model=float(made.get("seconds_a_model") or DIGITS_PACE.model))
-    sizes = Sizes(**{name: int(made[name]) for name in Sizes.__dataclass_fields__})
-    return BuildPlan(key, sizes, pace, [note for note in made.get("notes", []) if note == IGNORES_SEED])
-
-
-def _key(subject: Subject, asked: SubjectBuild) -> dict[str, Any]:
-    return {**asdict(asked), "sources": dict(subject.sources), "data": subject.dataset.fingerprint()}
-
-
-def _plan(subject: Subject, asked: SubjectBuild, files: RunFiles, began: float) -> BuildPlan:
-    """Tries the subject and chooses sizes for it."""
-    if files.working_store.exists():
-        raise RunMismatchError(
-            f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or another subject; "
-            f"finish it with the command that began it, give this one another name, or delete the folder {files.build} "
-            "to give it up."
-        )
-    given, notes, key = asked.sizes, [], _key(subject, asked)
+def _plan(subject: Subject, asked: BuildRequest, files: RunFiles, began: float) -> BuildPlan:
+    """The plan that is settled already, or one made by trying the subject."""
+    key = {**asdict(asked), "sources": dict(subject.sources), "data": subject.dataset.fingerprint()}
+    if (plan := settled_plan(files, key, asked)) is not None:
+        return plan
+    given, notes = asked.sizes, []
     if subject.checkpoints:
         if given.setdefault("n_checkpoints", len(subject.checkpoints)) != len(subject.checkpoints):
             raise InvalidSettingError(
@@ -177,7 +101,7 @@ def _plan(subject: Subject, asked: SubjectBuild, files: RunFiles, began: float) 
         n_classes = len(subject.dataset.class_names)
         try_model("make_model", subject.make_model, split.inputs, split.labels, n_classes, subject.task)
     pace = DIGITS_PACE
-    if len(given) == len(Sizes.__dataclass_fields__):
+    if len(given) == len(fields(Sizes)):
         if half_model is not None:
             pace = replace(pace, model=2 * half_model, half_model=half_model)
         return BuildPlan(key, Sizes(**given), pace, notes)

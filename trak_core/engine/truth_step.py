@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from trak_core.engine.evidence_step import or_null
+from trak_core.engine.evidence_step import columns_of, or_null
 from trak_core.engine.measure_settings import Truth
 from trak_core.engine.measurement import Measurement
-from trak_core.evidence import MIN_SUBSETS, noise_ceiling
+from trak_core.engine.scoring import Tables
+from trak_core.evidence.lds import MIN_SUBSETS, noise_ceiling
 from trak_core.seeds import derive_seed
 from trak_core.store.ledger import pack_masks
 from trak_core.training import draw_half_subsets, draw_subsets
@@ -22,31 +23,27 @@ def retrain_datamodels(m: Measurement) -> None:
     masks = draw_half_subsets(n, m.n_train, derive_seed(m.build.seed, "datamodel subsets"))
     seeds = [derive_seed(m.build.seed, "datamodel", i) for i in range(n)]
     outcomes = m.train_subsets(masks, seeds) if n else np.empty((0, m.n_test))
-    finite = np.isfinite(outcomes).all(1)
-    kept = np.flatnonzero(finite)
-    m.writer.write(
-        "datamodels",
-        {
-            "datamodel_subsets": {"subset": kept, "mask": pack_masks(masks[kept])},
-            "datamodel_outcomes": {
-                "subset": np.repeat(kept, m.n_test),
-                "test_idx": np.tile(np.arange(m.n_test), len(kept)),
-                "model_output": outcomes[finite].reshape(-1),
-            },
+    kept = np.flatnonzero(np.isfinite(outcomes).all(1))
+    tables: Tables = {
+        "datamodel_subsets": {"subset": kept, "mask": pack_masks(masks[kept])},
+        "datamodel_outcomes": {
+            "subset": np.repeat(kept, m.n_test),
+            "test_idx": np.tile(np.arange(m.n_test), len(kept)),
+            "model_output": outcomes[kept].reshape(-1),
         },
-        m.lost("datamodels", "random halves", int((~finite).sum())),
-    )
+    }
+    m.writer.write("datamodels", tables, m.lost("datamodels", "random halves", n - len(kept)))
 
 
 def retrain_truth(m: Measurement, truth_id: int, truth: Truth) -> None:
     """Retrains what one further truth asks for; a truth of which too little is left is taken out of the run."""
     n, root = m.settings.n_truth_subsets, m.build.seed
-    n_members = m.n_train - max(1, round(truth.dropped * m.n_train))
-    masks = draw_subsets(n, m.n_train, n_members, derive_seed(root, "truth", truth_id))
     if truth.kind == "single model" and not m.trainer.weighs_losses:
         logger.info("no truth of single models: the trainer gives no example a weight of its own")
         m.writer.write(f"truth {truth_id}", {})
         return
+    n_members = m.n_train - max(1, round(truth.dropped * m.n_train))
+    masks = draw_subsets(n, m.n_train, n_members, derive_seed(root, "truth", truth_id))
     if truth.kind == "single model":
         # The seed of checkpoint 0, so that its own training is what is asked about; the weights keep their sum.
         weights = masks.astype(np.float32) * np.float32(m.n_train / n_members)
@@ -70,31 +67,17 @@ def retrain_truth(m: Measurement, truth_id: int, truth: Truth) -> None:
     if list(zip(*stored.values(), strict=True)) != [(truth.kind, truth.dropped, n, n_seeds)]:
         # What another measurement has found against other subsets; the same settings give the same subsets.
         removed.append(("DELETE FROM truth_lds WHERE truth_id = ?", [truth_id]))
-    ceiling = noise_ceiling(outcomes[:, :, m.reporting])
-    m.writer.write(
-        f"truth {truth_id}",
-        {
-            "truths": {
-                "truth_id": [truth_id],
-                "kind": [truth.kind],
-                "dropped": [truth.dropped],
-                "n_subsets": [n],
-                "n_seeds": [n_seeds],
-                "noise_ceiling": [or_null(ceiling)],
-            },
-            "truth_subsets": {
-                "truth_id": np.full(n, truth_id),
-                "subset": np.arange(n),
-                "mask": pack_masks(masks),
-            },
-            "truth_outcomes": {
-                "truth_id": np.full(outcomes.size, truth_id),
-                "subset": np.repeat(np.arange(n), n_seeds * m.n_test),
-                "seed": np.tile(np.repeat(np.arange(n_seeds), m.n_test), n),
-                "test_idx": np.tile(np.arange(m.n_test), n * n_seeds),
-                "model_output": outcomes.reshape(-1),
-            },
+    ceiling = or_null(noise_ceiling(outcomes[:, :, m.reporting]))
+    row = {"kind": truth.kind, "dropped": truth.dropped, "n_subsets": n, "n_seeds": n_seeds, "noise_ceiling": ceiling}
+    tables: Tables = {
+        "truths": columns_of([{"truth_id": truth_id, **row}]),
+        "truth_subsets": {"truth_id": np.full(n, truth_id), "subset": np.arange(n), "mask": pack_masks(masks)},
+        "truth_outcomes": {
+            "truth_id": np.full(outcomes.size, truth_id),
+            "subset": np.repeat(np.arange(n), n_seeds * m.n_test),
+            "seed": np.tile(np.repeat(np.arange(n_seeds), m.n_test), n),
+            "test_idx": np.tile(np.arange(m.n_test), n * n_seeds),
+            "model_output": outcomes.reshape(-1),
         },
-        lost,
-        removed,
-    )
+    }
+    m.writer.write(f"truth {truth_id}", tables, lost, removed)

@@ -1,15 +1,14 @@
 """Work as a list of tasks without state: each says what is to be done and on what, and nothing else.
 
 Whoever has the run's directory can do a task, in any process, and doing it twice is harmless: its block is written in
-one transaction together with its name in the journal of the store, which is the record of what is done. `Inline` does
-tasks one after the other where it stands; an executor for processes or machines takes the same list.
+one transaction together with its name in the journal of the store, which is the record of what is done. An executor for
+processes or machines takes the same list as `Inline`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
 
 from trak_core.engine.progress import ProgressReporter, run_blocks
 from trak_core.errors import RunMismatchError
@@ -47,33 +46,16 @@ class Work:
         return " ".join([self.kind, *(str(number) for number in numbers if number is not None)])
 
 
-class Executor(Protocol):
-    """Gets tasks done."""
-
-    def run(self, step: str, tasks: Sequence[Work], do: Callable[[Work], None]) -> None:
-        """Returns when the tasks of a step are done, those included that were done before.
-
-        Args:
-            step: name of the step, for progress.
-            tasks: of the step, in order; neighbours of one kind need not wait for each other.
-            do: does one task and writes its block.
-        """
-        ...
-
-
 class Inline:
-    """Does tasks in this process, one after the other.
-
-    Args:
-        writer: the working store; its journal tells what is done.
-        progress: told of every step.
-    """
+    """Gets tasks done in this process, one after the other; the journal of the working store tells what is done."""
 
     def __init__(self, writer: StoreWriter, progress: ProgressReporter) -> None:
         self._writer, self._progress = writer, progress
 
     def run(self, step: str, tasks: Sequence[Work], do: Callable[[Work], None]) -> None:
-        """As in `Executor`.
+        """Returns when the tasks of a step are done, those included that were done before.
+
+        `do` does one task and writes its block; neighbours of one kind need not wait for each other.
 
         Raises:
             RunMismatchError: a task is part of another run.

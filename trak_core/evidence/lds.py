@@ -14,9 +14,11 @@ NULL in the store; means leave it out.
 """
 
 import itertools
+import math
 import warnings
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,11 @@ MIN_SUBSETS = 4
 """Fewer give no rank correlation worth the name."""
 CONFIDENCE = 0.95
 N_BOOTSTRAP = 1000
+TUNING_SHARE = 0.25
+"""Of the test examples: settings are chosen on them, and nothing is reported on them."""
+TRUST_HIGH, TRUST_MODERATE = 0.5, 0.25
+
+TrustLevel = Literal["high", "moderate", "low", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,17 @@ class LdsEvidence:
     per_test_high: Floats  # `[n_test]`, upper ends
 
 
-def predicted_outcomes(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Floats:
-    """Sums of scores over the members of each subset: `[n_subsets, n_test]`.
+def tuning_tests(n_test: int, seed: int) -> NDArray[np.bool_]:
+    """Bool `[n_test]`: a random quarter of the test examples, for choosing settings; none where there are under 8."""
+    chosen = np.zeros(n_test, dtype=bool)
+    n_tuning = round(TUNING_SHARE * n_test) if n_test >= 8 else 0
+    order = np.random.default_rng(derive_seed(seed, "tuning tests")).permutation(n_test)
+    chosen[order[:n_tuning]] = True
+    return chosen
 
-    Args:
-        scores: `[n_test, n_train]`.
-        masks: `[n_subsets, n_train]`.
-    """
+
+def predicted_outcomes(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Floats:
+    """Sums of scores `[n_test, n_train]` over the members of subsets `[n_subsets, n_train]`: `[n_subsets, n_test]`."""
     return masks.astype(np.float64) @ scores.astype(np.float64).T
 
 
@@ -74,17 +85,17 @@ def measure_lds(
     reported: NDArray[np.bool_] | None = None,
     n_bootstrap: int = N_BOOTSTRAP,
 ) -> LdsEvidence:
-    """LDS with intervals from predictions and outcomes `[n_subsets, n_test]`.
+    """LDS with intervals from predictions and outcomes `[n_subsets, n_test]`, the mean over the reported test examples.
 
     The interval of the mean resamples subsets and test examples together (1,000 times), since both are samples
     of what could have been measured. Repeated subsets make every resampled correlation a little weaker, so the
     interval is moved by the difference between the estimate and the mean of the resamples (bias correction).
     """
     per_test = lds_per_test(predicted, actual)
-    if np.isnan(per_test if reported is None else per_test[reported]).all():
+    reported = np.ones(len(per_test), dtype=bool) if reported is None else reported
+    if np.isnan(per_test[reported]).all():
         nothing = np.full_like(per_test, np.nan)
         return LdsEvidence(float("nan"), float("nan"), float("nan"), per_test, nothing, nothing)
-    reported = np.ones(len(per_test), dtype=bool) if reported is None else reported
     predicted, actual = predicted[:, reported], actual[:, reported]
     n_subsets, n_test = predicted.shape
     generator = np.random.default_rng(derive_seed(seed, "lds bootstrap"))
@@ -93,7 +104,7 @@ def measure_lds(
     for draw in range(n_bootstrap):
         weights = np.bincount(generator.integers(n_subsets, size=n_subsets), minlength=n_subsets)
         resampled = _column_correlation(predicted_ranker.ranks(weights), actual_ranker.ranks(weights), weights)
-        means[draw] = _mean_defined(resampled[generator.integers(n_test, size=n_test)])
+        means[draw] = mean_defined(resampled[generator.integers(n_test, size=n_test)])
     tail = (1 - CONFIDENCE) / 2
     estimate = float(np.nanmean(per_test[reported]))
     low, high = np.nanquantile(means, [tail, 1 - tail]) + estimate - np.nanmean(means)
@@ -111,13 +122,25 @@ def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:
     return np.tanh(np.arctanh(clipped) - half_width), np.tanh(np.arctanh(clipped) + half_width)
 
 
+def trust_level(ci_low: float | None) -> TrustLevel:
+    """The level of trust from the lower end of the 95% interval of the LDS of that very explanation.
+
+    The lower end, not the estimate: with few subsets the LDS is uncertain, and doubt should lower trust. High: even
+    the lower end is at least .5, so the order of outcomes is mostly predicted. Moderate: at least .25.
+    """
+    if ci_low is None or math.isnan(ci_low):
+        return "not measured"
+    if ci_low >= TRUST_HIGH:
+        return "high"
+    return "moderate" if ci_low >= TRUST_MODERATE else "low"
+
+
 def noise_ceiling(outcomes: Floats) -> float:
     """Highest mean LDS attainable against outcomes `[n_subsets, n_seeds, n_test]` averaged over the seeds.
 
     NaN when there are fewer than two seeds or the halves do not agree at all.
     """
-    reliability = _mean_defined(_split_half_reliability(outcomes))
-    return float(_ceiling(np.asarray(reliability)))
+    return float(_ceiling(np.asarray(mean_defined(_split_half_reliability(outcomes)))))
 
 
 def noise_ceiling_per_test(outcomes: Floats) -> Floats:
@@ -145,6 +168,33 @@ def _ceiling(reliability: Floats) -> Floats:
     return np.asarray(np.sqrt(2 * positive / (1 + positive)))
 
 
+def calibration_slope(predicted: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
+    """Slope of actual against predicted outcomes `[n_subsets, n_test]`, each test example about its own mean.
+
+    1 means that a predicted change of one unit of the model output comes true as one unit. NaN when nothing is
+    predicted to change, or there are no subsets.
+    """
+    if not len(predicted):
+        return float("nan")
+    predicted_change = predicted - predicted.mean(axis=0)
+    actual_change = actual - actual.mean(axis=0)
+    spread = float((predicted_change**2).sum())
+    return float((predicted_change * actual_change).sum() / spread) if spread > 0 else float("nan")
+
+
+def row_correlations(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rank correlation of every row of two `[n, n_train]`, ties sharing their mean rank; NaN where all is the same."""
+    from scipy.stats import rankdata  # here, because the explorer should not wait for scipy before its first page
+
+    # Along rows that lie in one piece, which is several times faster than along columns.
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(side, axis=1) for side in (ours, theirs)))
+    lengths = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    products = (a * b).sum(axis=1)
+    found = np.full(len(a), np.nan)
+    np.divide(products, lengths, out=found, where=lengths > 0)
+    return found
+
+
 def _ranks(values: Floats) -> Floats:
     from scipy.stats import rankdata  # here, because the explorer should not wait for scipy before its first page
 
@@ -161,9 +211,10 @@ def _column_correlation(left: Floats, right: Floats, weights: NDArray[np.int64] 
     return np.divide(covariance, scale, out=np.full_like(scale, np.nan), where=scale > 1e-12)
 
 
-def _mean_defined(values: Floats) -> float:
+def mean_defined(values: Floats) -> float:
+    """The mean of what is not NaN; NaN where all is."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all undefined: the mean is NaN, as documented
+        warnings.simplefilter("ignore", RuntimeWarning)
         return float(np.nanmean(values))
 
 

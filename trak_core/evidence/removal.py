@@ -61,8 +61,7 @@ def summarize_removal(
 def midpoints(tried: dict[int, dict[int, bool]]) -> dict[int, int]:
     """Test example to the next k to try in search of the smallest that flips it; none where there is nothing between.
 
-    Args:
-        tried: test example to what was tried, k to whether it flipped.
+    What was tried is, by test example, k to whether it flipped.
     """
     found = {}
     for test_idx, results in tried.items():
@@ -79,11 +78,8 @@ def midpoints(tried: dict[int, dict[int, bool]]) -> dict[int, int]:
 def compare_removals(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float, float]:
     """Share of test examples whose margin falls further by our removal than by theirs, with a 95% interval.
 
-    The interval is Wilson's (1927), which is right for shares near 0 and 1 too.
-
-    Args:
-        ours: margins after our removal `[n_tests]`.
-        theirs: margins after theirs, of the same test examples.
+    From margins `[n_tests]` of the same test examples. The interval is Wilson's (1927), which is right for shares near
+    0 and 1 too.
     """
     n, share = len(ours), float((ours < theirs).mean())
     z = NormalDist().inv_cdf(0.975)

@@ -1,4 +1,4 @@
-"""What a review of the labels came to: test accuracy with the labels as given, and with what was found wrong mended.
+"""What a review of the labels came to: test accuracy with the labels as given, and with what was found wrong fixed.
 
 Three sets of labels are compared by models that share their seeds: **kept**, the labels as given; **cleaned**, with new
 labels where there are any and without what was excluded; **excluded**, as given, without all that was found wrong.
@@ -17,7 +17,7 @@ distribution allows for. Adding up the two leaves out how both act together, whi
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Literal, get_args
@@ -52,10 +52,7 @@ def why_labels_are_not_retrained(run: Run) -> str | None:
 def as_trial(run: Run, corrections: Corrections, n_seeds: int = N_SEEDS) -> LabelTrial:
     """The trial, if it can be made on the run.
 
-    Args:
-        run: that is asked.
-        corrections: of its labels, in any order.
-        n_seeds: models to train on each set of labels.
+    Corrections come in any order; `n_seeds` models are trained on each set of labels.
 
     Raises:
         NotInRunError: the run cannot be retrained, or has no such train example or class.
@@ -88,7 +85,7 @@ def as_trial(run: Run, corrections: Corrections, n_seeds: int = N_SEEDS) -> Labe
         raise NeedNotMetError(
             f"run {run.info.name!r} is trained by a train_model of your own, which reads its labels itself: models on "
             f"other labels cannot be trained here. Leave the {len(relabelled):,} relabelled examples out instead, or "
-            "mend the labels in the file and build again under another name."
+            "fix the labels in the file and build again under another name."
         )
     batch_size = run.info.provenance["training"].get("batch_size", 1)
     if n_train - n_wrong < batch_size:
@@ -159,8 +156,8 @@ def compare_label_sets(
 
 def _clipped(estimate: Estimate, least: float) -> Estimate:
     """The estimate with intervals that end where accuracies, or their differences, do."""
-    ends = (estimate.low, estimate.high, estimate.seeds_low, estimate.seeds_high)
-    return Estimate(estimate.mean, *(min(1.0, max(least, end)) for end in ends))
+    mean, *ends = astuple(estimate)
+    return Estimate(mean, *(min(1.0, max(least, end)) for end in ends))
 
 
 def _most_given(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> list[int]:

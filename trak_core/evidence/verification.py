@@ -13,8 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import StoreDamagedError, TrakCoreError
-from trak_core.evidence.lds import lds_interval, lds_per_test, noise_ceiling_per_test, predicted_outcomes
-from trak_core.evidence.trust import trust_level
+from trak_core.evidence.lds import (
+    lds_interval,
+    lds_per_test,
+    mean_defined,
+    noise_ceiling_per_test,
+    predicted_outcomes,
+    trust_level,
+)
 from trak_core.jobs import last_words, package_environment
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles, file_sha256
@@ -179,12 +185,12 @@ def _lds(run: Run) -> str:
         stored = run.columns(
             "SELECT lds, ci_low, noise_ceiling, trust FROM lds WHERE method = ? ORDER BY test_idx", [method]
         )
-        problem = _compare(method, stored, again, ceilings, len(masks))
-        if problem:
+        if problem := _compare(method, stored, again, ceilings, len(masks)):
             return problem
         summary = run.lds(method)
-        if not np.isclose(summary.mean, _mean(again[reported]), atol=TOLERANCE, equal_nan=True):
-            return f"{method}: a mean LDS of {summary.mean:.4f} is stored, {_mean(again[reported]):.4f} is measured"
+        mean = mean_defined(again[reported])
+        if not np.isclose(summary.mean, mean, atol=TOLERANCE, equal_nan=True):
+            return f"{method}: a mean LDS of {summary.mean:.4f} is stored, {mean:.4f} is measured"
         if np.isfinite(summary.mean) and not summary.ci_low <= summary.mean <= summary.ci_high:
             return f"{method}: the interval {summary.ci_low:.4f} to {summary.ci_high:.4f} does not hold the mean"
     return ""
@@ -223,8 +229,3 @@ def _compare(
     if trust != list(stored["trust"]):
         return f"{what}: the words of trust do not follow from the intervals"
     return ""
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else float("nan")

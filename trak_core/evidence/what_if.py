@@ -22,12 +22,6 @@ CONFIDENCE = 0.95
 Floats = NDArray[np.float64]
 
 
-def why_not_retrained(run: Run) -> str | None:
-    """Why models of the run cannot be retrained here, in a sentence; None when they can."""
-    reason = why_not_made_again(run)
-    return None if reason is None else f"run {run.info.name!r} {reason}."
-
-
 def read_removed(text: str) -> list[int]:
     """Numbers of train examples from words with commas or white space between.
 
@@ -44,19 +38,15 @@ def read_removed(text: str) -> list[int]:
 def as_question(run: Run, test_idx: int, removed: Iterable[int], n_seeds: int = N_SEEDS) -> Question:
     """The question, if it can be asked of the run.
 
-    Args:
-        run: that is asked.
-        test_idx: of the test example.
-        removed: numbers of train examples, in any order; twice the same counts once.
-        n_seeds: pairs of models to train.
+    Train examples come in any order, and twice the same counts once; `n_seeds` pairs of models are trained.
 
     Raises:
         NotInRunError: there is no such test or train example, or the run cannot be retrained.
         InvalidSettingError: nothing is removed, or too much: a whole class, or so many that less than a batch stays; or
             the number of seeds is out of range.
     """
-    if reason := why_not_retrained(run):
-        raise NotInRunError(reason)
+    if reason := why_not_made_again(run):
+        raise NotInRunError(f"run {run.info.name!r} {reason}.")
     if not 2 <= n_seeds <= MOST_SEEDS:
         raise InvalidSettingError(
             f"n_seeds={n_seeds}; an interval needs at least 2 pairs of models, and {MOST_SEEDS} are the most."

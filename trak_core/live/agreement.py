@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.evidence import row_correlations
+from trak_core.evidence.lds import row_correlations
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.ranking import strongest

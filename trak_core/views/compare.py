@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.evidence import row_correlations
+from trak_core.evidence.lds import row_correlations
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Lds, Run

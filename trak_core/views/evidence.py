@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.evidence import compare_removals, lds_interval, lds_per_test, predicted_outcomes
+from trak_core.evidence.lds import lds_interval, lds_per_test, predicted_outcomes
+from trak_core.evidence.removal import compare_removals
 from trak_core.store.run import Run, outcomes, reported_tests, subset_masks
 from trak_core.subjects import OWN_SUBJECT
 from trak_core.subjects.subject import ONE_FUNCTION

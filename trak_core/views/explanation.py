@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.evidence.trust import TrustLevel
+from trak_core.evidence.lds import TrustLevel
 from trak_core.modalities import read_encoding
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run

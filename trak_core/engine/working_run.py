@@ -1,25 +1,26 @@
-"""What the working store knows of retrained models: the subsets of each role, and what models trained on them said."""
+"""A run that is being built or measured: its subject, its working store, and what it has of trained models."""
+
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.engine.method_context import examples_of, load_checkpoints, load_logs
+from trak_core.engine.settings import BuildSettings
 from trak_core.store.arrow import from_arrow_lists
+from trak_core.store.files import RunFiles
 from trak_core.store.ledger import read_masks, read_outcomes, unpack_masks
+from trak_core.store.run_tables import score_fingerprint
 from trak_core.store.writer import StoreWriter
+from trak_core.subjects import Subject
+from trak_core.training import Ensemble, Log, Trainer
 
 Masks = NDArray[np.bool_]
 Outcomes = NDArray[np.float64]
 
 
 class RunLedger:
-    """The retrained models of one working store; nothing is kept in memory.
-
-    Args:
-        writer: the working store.
-        n_train: train examples.
-        n_test: test examples.
-        n_seeds: models retrained on each subset; 0 where there are none.
-    """
+    """What the working store holds of retrained models, whose `n_seeds` is 0 where there are none."""
 
     def __init__(self, writer: StoreWriter, n_train: int, n_test: int, n_seeds: int) -> None:
         self._writer = writer
@@ -63,3 +64,33 @@ class RunLedger:
         if not len(masks):
             return masks, np.empty((0, self._n_test))
         return masks, values.astype(np.float64).reshape(len(masks), -1, self._n_test).mean(1)
+
+
+class WorkingRun:
+    """A run under way, its writer that of the working store; checkpoints are read once they are there."""
+
+    def __init__(self, build: BuildSettings, subject: Subject, files: RunFiles, writer: StoreWriter) -> None:
+        self.build, self.subject, self.files, self.writer = build, subject, files, writer
+        dataset = subject.dataset
+        self.train, self.test = (examples_of(split, build.device) for split in (dataset.train, dataset.test))
+        self.n_train, self.n_test = len(self.train), len(self.test)
+        self.ledger = RunLedger(writer, self.n_train, self.n_test, build.n_seeds)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """What trains models of the subject."""
+        return self.subject.trainer(self.build.device)
+
+    @cached_property
+    def checkpoints(self) -> Ensemble:
+        """The checkpoints as written to disk, each checked against its fingerprint."""
+        return load_checkpoints(self.writer, self.files, self.subject, self.build.device)
+
+    def read_logs(self) -> list[Log]:
+        """The training logs of the first checkpoints, checked likewise; they are not kept in memory."""
+        return load_logs(self.writer, self.files, self.subject, self.build.device)
+
+    def score_fingerprint(self, method: str) -> str:
+        """Of the scores of a method, which are made from the checkpoints by the ridge that was chosen."""
+        sha256s = self.writer.columns("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")["sha256"].tolist()
+        return score_fingerprint(self.writer.meta("fingerprint"), sha256s, self.writer.meta("ridge"), method)
