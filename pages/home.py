@@ -1,76 +1,65 @@
 """Home: the runs, how far their builds are, and stories to begin with."""
 
+from pathlib import Path
+
 import streamlit as st
 
-from pages.components.first_run import first_run, is_first_run
-from pages.components.pages import EXPLORE, PRESENT, RUNS
+from pages.components.pages import EXPLORE, PRESENT, RUNS, link_to
 from pages.components.routing import through_app
-from pages.components.run_panels import STATES, something_moves
-from pages.components.runs import builds, current_run, place_in_line, stories_of, summary_of
+from pages.components.run_panels import run_list
+from pages.components.runs import builds, current_run, place_in_line, stories_of
 from pages.components.stories import story_card
 from pages.components.text import plain
-from trak_core.store.catalog import RunSummary, run_dirs
-from trak_core.views.custom_data import run_in_words
+from trak_core.folders import runs_dir
+from trak_core.store.catalog import published_runs, run_dirs
+from trak_core.store.progress import BuildStatus, read_status
 
 through_app()
 
-
-def show_runs() -> None:
-    """The runs; looked at again and again only while one of them is being built."""
-    st.header("Runs", anchor=False)
-    watch_runs() if something_moves() else list_runs()
-    st.page_link(RUNS, label="Build, compare or open another run", icon=":material/add:")
+FIRST = "digits"
 
 
-@st.fragment(run_every="2s")
-def watch_runs() -> None:
-    if not something_moves():
-        st.rerun(scope="app")
-    list_runs()
+def is_first_run() -> bool:
+    """True when there is no run but, perhaps, the first one under way."""
+    return not [path for path in run_dirs() if path.name != FIRST]
 
 
-def list_runs() -> None:
-    for path in run_dirs():
-        show_run(summary_of(path))
+@st.fragment(run_every="1s")
+def first_run() -> None:
+    """Starts the first build if nothing builds, shows how far it is, and opens the explorer when it can be browsed."""
+    if published_runs():
+        st.switch_page(EXPLORE)
+    run_dir = runs_dir() / FIRST
+    status = read_status(run_dir)
+    command = (
+        status.command if status and status.command else ["build", FIRST]
+    )  # an unfinished build keeps its settings
+    problem = problem_of(run_dir, status)
+    if problem:
+        st.error(f"The first run could not be built: {plain(problem)}", icon=":material/error:")
+        st.button("Try again", on_click=builds().start_build, args=(run_dir, command), icon=":material/refresh:")
+        return
+    if status is None or status.state != "running":
+        builds().start_build(run_dir, command)
+    with st.container(border=True):
+        st.subheader("Building your first run: handwritten digits")
+        fraction = status.fraction if status else 0.0
+        step = status.step if status else "starting"
+        st.progress(fraction, text=place_in_line(run_dir) or f"{step[:1].upper()}{step[1:]} …")
+        left = status.seconds_to_scores if status else None
+        st.write(f"The explorer opens in about {left:.0f} seconds." if left else "The explorer opens within a minute.")
+        st.caption(
+            "20 small networks are trained on 1,437 images, then 400 more on random halves of them, as proof of what "
+            "the scores say. Everything is computed on this machine."
+        )
 
 
-def show_run(run: RunSummary) -> None:
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        with st.container(width="stretch", gap="xsmall"):
-            st.text(run.name)
-            if run.info is not None and (what := run_in_words(run.info)) is not None:
-                st.caption(plain(what))
-            if run.n_train is not None:
-                st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples")
-            if run.lds is not None:
-                st.caption(
-                    f"LDS {run.lds:.2f} of at most {run.noise_ceiling:.2f}"
-                    if run.noise_ceiling
-                    else f"LDS {run.lds:.2f}"
-                )
-            line = place_in_line(run.path)
-            if line:
-                st.progress(0.0, text=line)
-            elif run.build is not None and run.state == "building":
-                st.progress(run.build.fraction, text=f"{run.build.step}{run.build.time_left}")
-            problem = run.problem or builds().failure(run.path)
-            if problem:
-                st.text(problem)
-        label, colour, icon = STATES["waiting" if line else run.state]
-        if not line and run.can_open and run.build is not None and run.build.command[:1] == ["evidence"]:
-            label = {"building": "measuring", "failed": "measuring failed"}.get(run.state, label)
-        st.badge(label, color=colour, icon=icon)  # type: ignore[arg-type]
-        going_on = builds().is_running(run.path)
-        if run.state in ("stopped", "failed") and not going_on and run.build is not None and run.build.command:
-            st.button(
-                "Go on",
-                key=f"go on {run.name}",
-                on_click=builds().start_build,
-                args=(run.path, run.build.command),
-                help="It goes on where it stopped.",
-            )
-        if run.can_open:
-            st.page_link(EXPLORE, label="Open", icon=":material/search:", query_params={"run": run.name})
+def problem_of(run_dir: Path, status: BuildStatus | None) -> str | None:
+    if builds().is_running(run_dir) or (status is not None and status.state == "running"):
+        return None
+    if status is not None and status.state == "failed":
+        return status.message
+    return builds().failure(run_dir)
 
 
 def show_stories() -> None:
@@ -78,9 +67,7 @@ def show_stories() -> None:
     stories = stories_of(run)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header("Begin with a story", width="stretch", anchor=False)
-        st.page_link(
-            PRESENT, label="Present the stories", icon=":material/slideshow:", query_params={"run": run.info.name}
-        )
+        link_to(PRESENT, "Present the stories", "slideshow", run=run.info.name)
     cards = [*st.columns(3), *(st.columns(3) if len(stories) > 3 else [])]
     for card, story in zip(cards, stories, strict=False):
         with card, st.container(border=True, height="stretch"):
@@ -96,6 +83,8 @@ st.markdown(
 if st.session_state.get("run") is None and is_first_run():
     first_run()
 else:
-    show_runs()
+    st.header("Runs", anchor=False)
+    run_list(with_tools=False)
+    st.page_link(RUNS, label="Build, compare or open another run", icon=":material/add:")
     if st.session_state.get("run") is not None:
         show_stories()

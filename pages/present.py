@@ -3,21 +3,19 @@
 import streamlit as st
 from pandas import DataFrame
 
-from pages.components.address import leave_out
+from pages.components.address import is_number, leave_out, walk_buttons
+from pages.components.cards import side_items, trust_badge
 from pages.components.export import take_away
-from pages.components.gallery import GalleryItem, gallery
+from pages.components.gallery import gallery
 from pages.components.media import show_media
-from pages.components.pages import HOME
-from pages.components.presenting import full_screen_button, large
+from pages.components.pages import HOME, link_to
 from pages.components.routing import through_app
 from pages.components.runs import current_run, stories_of, test_overview
-from pages.components.stories import story_link
+from pages.components.stories import full_screen_button, large, story_link
 from pages.components.text import plain
-from pages.components.trust import trust_badge
 from pages.components.view import Words, note
-from pages.components.walking import walk_buttons
 from trak_core.store.run import Run
-from trak_core.views.examples import Example, ScoredExample
+from trak_core.views.examples import Example
 from trak_core.views.explanation import explain, explanation_table
 from trak_core.views.stories import Story
 from trak_core.views.training_items import training_item, training_item_table
@@ -30,7 +28,7 @@ N_SHOWN = 6
 def choose_step(n_steps: int) -> int:
     """The step of the address, from 1."""
     asked = st.query_params.get("step")
-    if asked is not None and not (asked.isascii() and asked.isdecimal() and 1 <= int(asked[:6]) <= n_steps):
+    if asked is not None and not (is_number(asked) and 1 <= int(asked) <= n_steps):
         leave_out("step", f"There is no step “{plain(asked)}”; there are {n_steps}. This is the first.")
     return int(asked or 1)
 
@@ -41,10 +39,10 @@ def go_to_step(step: int) -> None:
 
 def controls(step: int, n_steps: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        walk_buttons(step - 1 if step > 1 else None, step + 1 if step < n_steps else None, go_to_step, back="Back")
+        walk_buttons(step - 1 if step > 1 else None, step + 1 if step < n_steps else None, go_to_step, ("Back", "Next"))
         st.text(f"{step} of {n_steps}")
         full_screen_button()
-        st.page_link(HOME, label="Leave", icon=":material/close:", query_params={"run": run.info.name})
+        link_to(HOME, "Leave", "close", run=run.info.name)
 
 
 def show_large(example: Example) -> None:
@@ -62,18 +60,11 @@ def tell_test(run: Run, test_idx: int) -> DataFrame:
         large(f"Label: {explanation.example.label_name}", size="text")
         trust_badge(explanation.trust, run.will_have_lds)
     with right:
-        for title, side, items in (
-            (":blue[▲ Training examples that spoke for it]", "proponent", explanation.proponents),
-            (":orange[▼ Training examples that spoke against it]", "opponent", explanation.opponents),
-        ):
-            st.subheader(title, anchor=False)
-            gallery(side, [_item(item, side) for item in items], key=f"{side}s", on_pick=lambda _: None, size=104)
+        st.subheader(":blue[▲ Training examples that spoke for it]", anchor=False)
+        gallery("proponent", side_items(explanation.proponents, "proponent"), key="proponents", size=104)
+        st.subheader(":orange[▼ Training examples that spoke against it]", anchor=False)
+        gallery("opponent", side_items(explanation.opponents, "opponent"), key="opponents", size=104)
     return explanation_table(explanation)
-
-
-def _item(item: ScoredExample, side: str) -> GalleryItem:
-    name = f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}"
-    return GalleryItem(item.example, name, f"label {item.example.label_name}", f"{item.score:+.2g}", side)
 
 
 def tell_train(run: Run, train_idx: int) -> DataFrame:
@@ -86,7 +77,7 @@ def tell_train(run: Run, train_idx: int) -> DataFrame:
         if item.guess_name is not None:
             large(f"Model: {item.guess_name}", size="text")
         large(
-            f"It is among the 20 strongest helpers of {item.n_helped} test examples, and among the 20 strongest "
+            f"It is among the 20 strongest proponents of {item.n_helped} test examples, and among the 20 strongest "
             f"opponents of {item.n_hurt}.",
             size="text",
         )
@@ -110,10 +101,4 @@ controls(step, len(stories))
 story = stories[step - 1]
 told = tell(run, story)
 story_link(run, story, label="Look closer")
-take_away(
-    f"story_{step}",
-    f"{run.info.title}: {story.title}",
-    lambda: told,
-    run=run.info.name,
-    step=step,
-)
+take_away(f"story_{step}", f"{run.info.title}: {story.title}", lambda: told, run=run.info.name, step=step)

@@ -1,19 +1,33 @@
 """Label review: training examples whose label looks wrong, worst first, and what reviewers say of them."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
+from pages.components.address import go_to_train
 from pages.components.before_after import before_after_panel
 from pages.components.export import take_away
-from pages.components.pages import EXPLORE
-from pages.components.review_keys import show_problem, undo_button, verdict_keys
-from pages.components.review_panels import evidence_strip, headline, suspect_card
+from pages.components.gallery import GalleryItem, gallery
+from pages.components.media import show_media
+from pages.components.pages import EXPLORE, link_to, page_address
 from pages.components.review_queue import choose_queue, choose_suspect, log_as_of_now, progress_bar, read_log
-from pages.components.review_results import last_verdicts, planted_errors, results
+from pages.components.review_verdicts import (
+    last_verdicts,
+    planted_errors,
+    results,
+    says,
+    show_problem,
+    undo_button,
+    verdict_keys,
+)
 from pages.components.routing import through_app
 from pages.components.runs import current_run, feature_directions, is_busy, refresh_when_published
-from pages.components.view import Words, note
+from pages.components.text import plain
+from pages.components.view import Card, Cards, Words, note
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
+from trak_core.views.examples import ScoredExample
+from trak_core.views.findings import ExampleFinding, findings_of
 from trak_core.views.review import (
     SuspectFilter,
     SuspectQueue,
@@ -25,9 +39,133 @@ from trak_core.views.review import (
     why_no_suspects,
 )
 from trak_core.views.review_tables import verdict_table
-from trak_core.views.suspect_evidence import suspect_evidence
+from trak_core.views.suspect_evidence import SuspectEvidence, suspect_evidence
 
 through_app()
+
+LIKELY_HELP = "So much speaks against the label that it is called wrong. Look at it before you believe that."
+SIMILAR_HELP = (
+    "Train examples whose stored gradients have the smallest angle to those of this one, whichever way they point, "
+    "because another label turns a gradient around."
+)
+
+
+def headline(evidence: SuspectEvidence, is_likely: bool) -> None:
+    """What is odd about the label, in a sentence; `is_likely` where the label is likely wrong."""
+    given, other = evidence.example.label_name, evidence.suggested_name
+    if is_likely and other is not None:
+        title = f"This looks like “{other}”, and it is labelled “{given}”."
+    elif evidence.models_disagree and evidence.top_label is not None:
+        title = f"This looks like “{evidence.names[evidence.top_label]}”, and it is labelled “{given}”."
+    else:
+        title = f"This is labelled “{given}”. Is it right?"
+    if evidence.p_label is None or evidence.top_label is None:
+        said = ""
+    elif evidence.models_disagree:
+        said = (
+            f"The models give “{evidence.names[evidence.top_label]}” {evidence.p_top:.0%} and “{given}” only "
+            f"{evidence.p_label:.0%}, even after training on this label."
+        )
+    else:
+        yet = ", and yet it is likely wrong" if is_likely else ""
+        said = f"The models agree with the label that they were trained on, {evidence.p_label:.0%} sure{yet}."
+    st.subheader(plain(title), anchor=False)
+    st.text(said)
+    note("headline", Words(f"{title} {said}"))
+
+
+def suspect_card(run: Run, evidence: SuspectEvidence, suspects: Suspects, log: ReviewLog) -> None:
+    """The example, its labels, what else is odd about it, and what reviewers have said of it."""
+    example = evidence.example
+    sure = suspects.suggested_confidence(example.idx)
+    suggested = f"{evidence.suggested_name or 'none'}" + ("" if sure is None else f", {sure:.0%} sure")
+    with st.container(border=True, height="stretch"):
+        show_media(example.media, 230, f"train example {example.idx}")
+        st.text(f"Label: {example.label_name}\nSuggested: {suggested}")
+        place = int(suspects.place[example.idx]) + 1
+        by = "" if sure is None else ". Suggested by models that were not told its label"
+        st.caption(f"Train example {example.idx}, number {place:,} by this signal{by}")
+        captions = (f"labelled {example.label_name}", f"suggested {suggested}")
+        note("suspect", Cards("The example", (Card(example.media, captions),)))
+        odd = findings_of(run, example.idx)
+        with st.container(horizontal=True, gap="xsmall"):
+            if suspects.is_likely(example.idx):
+                st.badge("likely wrong", color="red", icon=":material/report:", help=LIKELY_HELP)
+            if example.idx in log.disputed:
+                help_text = "Reviewers differ; the last one counts."
+                st.badge("disputed", color="orange", icon=":material/forum:", help=help_text)
+            for finding in odd:
+                st.badge(plain(finding.name), color="orange" if finding.differs else "blue", help=finding.help)
+        for finding in odd:
+            show_pair(run, example.idx, finding)
+        for verdict in log.of(example.idx):
+            why = f". {verdict.note}" if verdict.note else ""
+            st.text(f"{verdict.reviewer}: {says(verdict, evidence.names)}{why}")
+
+
+def show_pair(run: Run, train_idx: int, finding: ExampleFinding) -> None:
+    """What else is odd in words, and the other example of a pair, one click away."""
+    note(f"odd {finding.kind}", Words(finding.words))
+    if finding.other is None:
+        return
+    st.text(finding.words[0].upper() + finding.words[1:])
+    href = None
+    if finding.other.split == "test":
+        href = page_address(EXPLORE, run=run.info.name, test=finding.other.idx, train=train_idx)
+    item = GalleryItem(finding.other, finding.words, caption=finding.other.label_name, href=href)
+    gallery(finding.name, [item], key=f"review odd {finding.kind}", on_pick=go_to_train, size=64)
+
+
+def evidence_strip(run: Run, evidence: SuspectEvidence) -> None:
+    """Whom the example moves among the test examples, and what looks like it under either label."""
+    train_idx, given, other = evidence.example.idx, evidence.example.label_name, evidence.suggested_name
+    left, right = st.columns(2)
+    with left:
+        st.markdown(
+            ":orange[▼] **Makes the models less sure** of these test examples",
+            help="Test examples that it is an opponent of. Those of its own label speak against the label.",
+        )
+        strip(run, train_idx, evidence.hurts, "opponent")
+        st.markdown(f"**Most similar, labelled “{plain(given)}”**", help=SIMILAR_HELP)
+        strip(run, train_idx, evidence.like_given, "given")
+    with right:
+        st.markdown(
+            ":blue[▲] **Makes them more sure** of these",
+            help="Test examples that it is a proponent of. Those that look like it and have its label speak for the "
+            "label.",
+        )
+        strip(run, train_idx, evidence.helps, "proponent")
+        if other is not None:
+            st.markdown(f"**Most similar, labelled “{plain(other)}”**", help=SIMILAR_HELP)
+            strip(run, train_idx, evidence.like_suggested, "suggested")
+
+
+def strip(run: Run, train_idx: int, scored: Sequence[ScoredExample], side: str) -> None:
+    """Test examples that a train example moves, or the train examples with one label that are most similar to it."""
+    if not scored:
+        st.caption("None.")
+        return
+    of_tests = side in ("proponent", "opponent")
+    kind, form = ("test", "+.2g") if of_tests else ("train", ".2f")
+    gallery(
+        f"{side}s" if of_tests else f"most similar, {side} label",
+        [
+            GalleryItem(
+                one.example,
+                f"{kind} example {one.example.idx}, label {one.example.label_name}, {one.score:{form}}",
+                caption=one.example.label_name,
+                score=f"{one.score:{form}}",
+                side=side if of_tests else "",
+                href=page_address(EXPLORE, run=run.info.name, test=one.example.idx, train=train_idx)
+                if of_tests
+                else None,
+            )
+            for one in scored
+        ],
+        key=f"review {side}",
+        on_pick=go_to_train,
+        size=48,
+    )
 
 
 def without_suspects(run: Run) -> None:
@@ -42,7 +180,7 @@ def without_suspects(run: Run) -> None:
         st.text(f"{why[0].upper()}{why[1:]}")
         if (command := command_to_go_on(run)) is not None:
             st.code(command, language="bash")
-        st.page_link(EXPLORE, label="Open in Explore", icon=":material/search:", query_params={"run": run.info.name})
+        link_to(EXPLORE, "Open in Explore", "search", run=run.info.name)
 
 
 def review_one(run: Run, train_idx: int, suspects: Suspects, queue: SuspectQueue, log: ReviewLog, me: str) -> None:

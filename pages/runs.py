@@ -1,14 +1,15 @@
-"""Runs: build, compare, look behind and take away runs."""
+"""Runs: build, compare, look behind and export runs."""
 
 import streamlit as st
 
 from pages.components.address import leave_out
 from pages.components.compare_panel import choose_sides, compare_panel
+from pages.components.custom_data import custom_data_panel
 from pages.components.export import take_away
-from pages.components.new_run import new_run_panel, open_file_panel
+from pages.components.new_run import open_file_panel, recipe_panel
 from pages.components.provenance_panel import provenance_panel
 from pages.components.routing import through_app
-from pages.components.run_panels import runs_panel, runs_table, show_said
+from pages.components.run_panels import run_list, runs_table, show_said
 from pages.components.runs import current_run, refresh_when_published
 from pages.components.text import plain
 from pages.components.view import Table, note
@@ -17,7 +18,7 @@ from trak_core.views.provenance import metadata_table
 
 through_app()
 
-TABS = ("All runs", "Compare", "Behind this run")
+TABS = ("All runs", "Compare", "Details")
 
 
 def show_all() -> None:
@@ -26,13 +27,22 @@ def show_all() -> None:
     left, right = st.columns([3, 2])
     with right:
         with st.container(border=True):
-            new_run_panel()
+            show_new_run()
         with st.container(border=True):
             open_file_panel()
     with left:
         note("runs", Table("Runs", runs_table()))
-        runs_panel()
+        run_list(with_tools=True)
     take_away("runs", "Runs", runs_table, run=st.session_state.get("run"), show=TABS[0])
+
+
+def show_new_run() -> None:
+    st.markdown("**New run**", help="A recipe brings data, a model and how it is trained; everything is computed here.")
+    sources = {"A recipe": recipe_panel, "Your own data": custom_data_panel}
+    source = st.segmented_control(
+        "Build from", [*sources], default="A recipe", required=True, key="new source", label_visibility="collapsed"
+    )
+    sources[source or "A recipe"]()
 
 
 def show_comparison() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from pages.components.html_view import html_page
+from pages.components.export import html_page
 from pages.components.view import Card, Cards, Figure, Table, Words
 from trak_core.media import Picture, Text
 

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
 
 import trak_core as tc
-from pages.components.html_view import html_page
+from pages.components.export import html_page
 from pages.components.view import Card, Cards
 from trak_core.engine import BuildSettings, MeasureSettings, build_run, measure_run
 from trak_core.errors import InvalidSettingError

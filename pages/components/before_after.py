@@ -1,19 +1,18 @@
 """The before-and-after panel of the Label review page: what the review comes to, shown by retraining."""
 
+import pandas as pd
 import streamlit as st
 
 from pages.components.address import go_to_train
-from pages.components.before_after_chart import before_after_chart
-from pages.components.charts import show
+from pages.components.charts import before_after_chart, show
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
-from pages.components.jobs import background_jobs, watch_job
-from pages.components.kept import kept_per_run
-from pages.components.pages import EXPLORE
+from pages.components.jobs import background_jobs, is_retraining
+from pages.components.pages import EXPLORE, link_to
+from pages.components.runs import kept_per_run, reviews_written
 from pages.components.text import plain, shortened
-from pages.components.view import Table, Words, note
+from pages.components.view import Table, Words, note, say
 from trak_core.errors import TrakCoreError
 from trak_core.evidence.retraining import N_SEEDS, as_trial, why_labels_are_not_retrained
-from trak_core.store.files import RunFiles
 from trak_core.store.retrainings import Corrections, Retraining, RetrainingHistory
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
@@ -44,16 +43,11 @@ _HELP = (
 
 
 def before_after_panel(run: Run, log: ReviewLog) -> None:
-    """The whole panel; the page puts it into a container of its choice.
-
-    Args:
-        run: whose labels are reviewed.
-        log: of the review.
-    """
+    """The whole panel; the page puts it into a container of its choice."""
     st.markdown("**Before and after**", help=_HELP)
     corrections = corrections_of(run, log)
     try:
-        history = _past(run)
+        history = _past(run, reviews_written(run))
     except TrakCoreError as error:
         st.error(f"What was retrained before cannot be read: {plain(error)}", icon=":material/error:")
         history = []
@@ -63,17 +57,9 @@ def before_after_panel(run: Run, log: ReviewLog) -> None:
         _outcome(run, corrections, found)
 
 
-def _past(run: Run) -> list[Retraining]:
-    try:
-        status = RunFiles(run.path).reviews.stat()
-    except OSError:
-        return []
-    return _history(str(run.path), (status.st_mtime_ns, status.st_size), run.info.provenance["fingerprint"], run)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _history(path: str, changed: tuple[int, int], fingerprint: str, _run: Run) -> list[Retraining]:
-    return RetrainingHistory(_run.path).of_run(fingerprint)
+@kept_per_run(max_entries=16)
+def _past(run: Run, written: tuple[int, int] | None) -> list[Retraining]:
+    return RetrainingHistory(run.path).of_run(run.info.provenance["fingerprint"])
 
 
 def _key(run: Run) -> str:
@@ -86,14 +72,8 @@ def _start(run: Run, n_seeds: int) -> None:
 
 def _controls(run: Run, corrections: Corrections, history: list[Retraining]) -> None:
     """The button and the number of seeds, or the progress of what was started."""
-    status = background_jobs().status(_key(run))
-    if status is not None and status.is_under_way:
-        watch_job(background_jobs(), _key(run), "Retraining")
+    if is_retraining(_key(run)):
         return
-    if status is not None and status.state == "failed":
-        st.error(f"Retraining failed: {plain(status.message)}", icon=":material/error:")
-    elif status is not None and status.state == "stopped":
-        st.caption("Retraining was cancelled; nothing was kept of it.")
     with st.container(horizontal=True, vertical_alignment="center"):
         place = st.container(width="content")
         n_seeds = st.selectbox(
@@ -144,7 +124,7 @@ def _outcome(run: Run, corrections: Corrections, found: Retraining) -> None:
             "retrained here.",
             icon=":material/history:",
         )
-    changed = _changed(run, found.trial.retraining_id, found)
+    changed, table = _changes(run, found.trial.retraining_id, found)
     figure, words = st.columns([2, 3])
     with figure:
         show(before_after_chart(label_set_rows(found)), "before_after_chart", "Test accuracy before and after")
@@ -153,34 +133,26 @@ def _outcome(run: Run, corrections: Corrections, found: Retraining) -> None:
         more = f"{here_sentence(found)} {second_sentence(found)}".strip()
         st.text(more)
         note("before after: gain", Words(f"{gain_sentence(found)} {more}"))
-        said = _made_of(found)
-        st.caption(said)
-        note("before after: made of", Words(said))
-        one = _chosen(changed)
+        given = found.trial.corrections
+        said = (
+            f"{models_sentence(found)}; {len(given.relabelled):,} relabelled, "
+            f"{len(given.excluded):,} excluded. Retrained on {found.asked_at:%d %b %Y, %H:%M} UTC."
+        )
+        say("before after: made of", said, st.caption)
+        clicked = st.session_state.get(_CHOSEN)
+        one = next((each for each in changed if each.example.idx == clicked), next(iter(changed), None))
         _changed_galleries(changed, one)
     if one is not None:
         _why(run, found, one)
-    note("before after: changed", Table("Test examples that changed", _table(run, found.trial.retraining_id, found)))
-
-
-def _made_of(found: Retraining) -> str:
-    given = found.trial.corrections
-    return (
-        f"{models_sentence(found)}; {len(given.relabelled):,} relabelled, "
-        f"{len(given.excluded):,} excluded. Retrained on {found.asked_at:%d %b %Y, %H:%M} UTC."
-    )
+    note("before after: changed", Table("Test examples that changed", table))
 
 
 @kept_per_run(max_entries=16)
-def _changed(run: Run, retraining_id: str, _found: Retraining) -> list[ChangedTest]:
-    return changed_tests(run, _found)
-
-
-@kept_per_run(max_entries=16)
-def _table(run: Run, retraining_id: str, _found: Retraining) -> object:
+def _changes(run: Run, retraining_id: str, _found: Retraining) -> tuple[list[ChangedTest], pd.DataFrame]:
+    """The test examples that changed, and a table of those that are shown."""
     changed = changed_tests(run, _found)
-    came, went = ([one for one in changed if one.came_right == right][:MAX_ITEMS] for right in (True, False))
-    return changed_table(run, _found, [*came, *went])
+    fixed, broken = ([one for one in changed if one.came_right == right][:MAX_ITEMS] for right in (True, False))
+    return changed, changed_table(run, _found, [*fixed, *broken])
 
 
 @kept_per_run(max_entries=64)
@@ -188,16 +160,10 @@ def _reasons(run: Run, retraining_id: str, _found: Retraining, test_idx: int, _o
     return why_changed(run, _found, _one)
 
 
-def _chosen(changed: list[ChangedTest]) -> ChangedTest | None:
-    """The changed test example that was clicked last, else the first; None where nothing changed."""
-    clicked = st.session_state.get(_CHOSEN)
-    return next((one for one in changed if one.example.idx == clicked), next(iter(changed), None))
-
-
 def _changed_galleries(changed: list[ChangedTest], chosen: ChangedTest | None) -> None:
     for title, of_kind in (
-        ("Came right", [one for one in changed if one.came_right]),
-        ("Went wrong", [one for one in changed if not one.came_right]),
+        ("Fixed", [one for one in changed if one.came_right]),
+        ("Broken", [one for one in changed if not one.came_right]),
     ):
         if not of_kind:
             st.caption(f"{title}: no test example.")
@@ -206,7 +172,7 @@ def _changed_galleries(changed: list[ChangedTest], chosen: ChangedTest | None) -
         st.markdown(f"{title}: {len(of_kind):,}{first}", help="By what most models say; a click tells why.")
         with st.container(height=250 if len(of_kind) > 16 else "content", border=False):
             gallery(
-                f"Test examples that {title.lower()}",
+                f"{title} test examples",
                 [_item(one) for one in of_kind],
                 key=f"changed {title}",
                 on_pick=_choose,
@@ -233,22 +199,17 @@ def _item(one: ChangedTest) -> GalleryItem:
 
 
 def _why(run: Run, found: Retraining, one: ChangedTest) -> None:
-    """The mended train examples that had the strongest say in a changed test example."""
-    did, had = ("came right", "against") if one.came_right else ("went wrong", "for")
+    """The corrected train examples that had the strongest say in a changed test example."""
+    did, had = ("was fixed", "against") if one.came_right else ("broke", "for")
     label = plain(shortened(one.example.label_name, 40))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
             f"**Why test example {one.example.idx} {did}:** these were found wrong, and as they were labelled they "
             f"spoke {had} “{label}”",
-            help="Of the training examples that were relabelled or left out, those with the strongest scores of the "
+            help="Of the training examples that were relabelled or excluded, those with the strongest scores of the "
             "run's method, computed with the labels as given. A click opens one for review.",
         )
-        st.page_link(
-            EXPLORE,
-            label="Open in Explore",
-            icon=":material/search:",
-            query_params={"run": run.info.name, "test": str(one.example.idx)},
-        )
+        link_to(EXPLORE, "Open in Explore", "search", run=run.info.name, test=one.example.idx)
     reasons = _reasons(run, found.trial.retraining_id, found, one.example.idx, one)
     if not reasons:
         st.caption(

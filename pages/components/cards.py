@@ -1,58 +1,87 @@
 """The cards of an explanation: the test example, the two sides, and one training example up close."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.media import show_media
-from pages.components.text import apart
-from pages.components.trust import trust_badge
+from pages.components.picks import toggle_pick
+from pages.components.text import apart, lds_in_words, plain
 from pages.components.view import Card, Cards, note
 from trak_core.media import Picture
 from trak_core.store.ranking import Side
 from trak_core.store.run import Run
-from trak_core.views.examples import ScoredExample
-from trak_core.views.explanation import Explanation, train_role
+from trak_core.views.compare import SideBySide
+from trak_core.views.examples import Example, ScoredExample
+from trak_core.views.explanation import Explanation, Trust, train_role
 from trak_core.views.training_items import TrainingItem
 
-_SIDES = {
-    "proponent": (
-        ":blue[▲ **Proponents**]: spoke for it",
-        "Training examples with the highest scores: having them in the training set raises the model output that is "
-        "explained. A dotted line marks another class.",
-    ),
+_SIDES: dict[Side, tuple[str, str, str]] = {
+    "proponent": (":blue[▲ **Proponents**]", "spoke for it", "highest scores: having them in the training set raises"),
     "opponent": (
-        ":orange[▼ **Opponents**]: spoke against it",
-        "Training examples with the lowest scores: having them in the training set lowers the model output that is "
-        "explained. A dotted line marks another class.",
+        ":orange[▼ **Opponents**]",
+        "spoke against it",
+        "lowest scores: having them in the training set lowers",
     ),
 }
+"""How the sides are shown: name, what they did, and what their scores mean."""
+TRUST_HELP = (
+    "Models were really retrained on random halves of the training data. LDS, from -1 to 1, tells how well the scores "
+    "predicted which halves make the model more sure of this example: 1 is a perfect order, 0 is chance. High: even "
+    "the lower end of its 95% interval is at least .5; moderate: at least .25."
+)
+_LOOKS = {
+    "high": ("green", ":material/verified:"),
+    "moderate": ("yellow", ":material/balance:"),
+    "low": ("red", ":material/warning:"),
+    "not measured": ("gray", ":material/help:"),
+}
+
+
+def trust_badge(trust: Trust, will_be_measured: bool) -> None:
+    """The level in words and colour, and the numbers behind it; also while a build is still measuring."""
+    colour, icon = _LOOKS[trust.level]
+    st.badge(f"trust: {trust.level}", color=colour, icon=icon, help=TRUST_HELP)  # type: ignore[arg-type]
+    if trust.lds is None or trust.ci_low is None or trust.ci_high is None:
+        st.caption("Measuring trust." if will_be_measured else "Nothing was retrained to check this.")
+        return
+    st.caption(lds_in_words(trust.lds, trust.noise_ceiling, trust.ci_low, trust.ci_high))
+
+
+def _show_card(title: str, example: Example, lines: Sequence[str], noted: Sequence[str] = ()) -> None:
+    """An example at the head of a page with lines below it; `noted` are those that the page shows in another way."""
+    note(title.lower(), Cards(title, (Card(example.media, (*lines, *noted)),)))
+    show_media(example.media, 150, f"{example.split} example {example.idx}")
+    for line in lines:
+        st.text(line)
 
 
 def test_card(explanation: Explanation, will_be_measured: bool) -> None:
     """The test example, its label, the model's answer and the trust badge."""
-    example = explanation.example
     sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
-    answer = f"Model: {explanation.predicted_name}{sure}"
-    lines = (f"Label: {example.label_name}", answer, f"Trust: {explanation.trust.level}")
-    note("test example", Cards("Test example", (Card(example.media, lines),)))
+    lines = (f"Label: {explanation.example.label_name}", f"Model: {explanation.predicted_name}{sure}")
     with st.container(border=True, height="stretch"):
-        show_media(example.media, 150, f"test example {example.idx}")
-        st.text(f"Label: {example.label_name}")
-        st.text(answer)
+        _show_card("Test example", explanation.example, lines, [f"Trust: {explanation.trust.level}"])
         trust_badge(explanation.trust, will_be_measured)
 
 
+def side_title(side: Side) -> str:
+    """The heading of a gallery of one side, as Markdown."""
+    name, did, _ = _SIDES[side]
+    return f"{name}: {did}"
+
+
 def side_items(
-    shown: Sequence[ScoredExample],
-    side: Side,
-    chosen: Collection[int] = (),
-    shared: Collection[int] = (),
-    contrary: Collection[int] = (),
+    shown: Sequence[ScoredExample], side: Side, picked: Collection[int] = (), agreement: SideBySide | None = None
 ) -> list[GalleryItem]:
-    """Train examples of one side for a gallery; the arguments are those of `side_card`."""
+    """Train examples of one side for a gallery; those picked, and those that another method names too, are marked."""
+    shared: Collection[int] = ()
+    contrary: Collection[int] = ()
+    if agreement is not None:
+        shared = agreement.shared_proponents if side == "proponent" else agreement.shared_opponents
+        contrary = agreement.contrary
     return [
         GalleryItem(
             item.example,
@@ -62,7 +91,7 @@ def side_items(
             score=f"{item.score:+.3g}",
             side=side,
             other=not item.is_target_class,
-            chosen=item.example.idx in chosen,
+            chosen=item.example.idx in picked,
             badge="both" if item.example.idx in shared else "contrary" if item.example.idx in contrary else "",
         )
         for item in shown
@@ -73,39 +102,30 @@ def side_card(
     explanation: Explanation,
     side: Side,
     selected: int | None,
-    *,
-    title: str = "",
-    name: str = "",
-    chosen: Collection[int] = (),
-    shared: Collection[int] = (),
-    contrary: Collection[int] = (),
-    on_choose: Callable[[int], None] | None = None,
+    picked: Collection[int],
+    by: str = "",
+    agreement: SideBySide | None = None,
 ) -> None:
-    """The gallery of one side of an explanation.
+    """The gallery of one side of an explanation, which for a second explanation beside it is named by its method.
 
-    Args:
-        explanation: to show.
-        side: of it.
-        selected: the train example that is looked at closely.
-        title: in place of the usual one, for a second method; as Markdown.
-        name: of that method.
-        chosen: train examples that were put aside.
-        shared: train examples that another method names on this side too.
-        contrary: train examples that it names on the other side.
-        on_choose: called with an example that is put aside.
+    Those that are `picked` are marked, and those that the first explanation names too, as far as the two have an
+    `agreement`; `selected` is the one that is looked at closely.
     """
-    usual, help_text = _SIDES[side]
+    name, _, meaning = _SIDES[side]
     shown = explanation.proponents if side == "proponent" else explanation.opponents
-    items = side_items(shown, side, chosen, shared, contrary)
     with st.container(border=True, height="stretch"):
-        st.markdown(title or usual, help=help_text)
+        st.markdown(
+            f"{name} by {plain(by)}" if by else side_title(side),
+            help=f"Training examples with the {meaning} the model output that is explained. A dotted line marks "
+            "another class.",
+        )
         gallery(
-            f"{side} by {name}" if name else side,
-            items,
-            key=f"{side}s {name}".strip(),
+            f"{side} by {by}" if by else side,
+            side_items(shown, side, picked, agreement),
+            key=f"{side}s {by}".strip(),
             on_pick=go_to_train,
             selected=selected,
-            on_choose=on_choose,
+            on_choose=toggle_pick,
             marked=explanation.words,
         )
 
@@ -131,18 +151,11 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
 
 def train_item_card(item: TrainingItem) -> None:
     """The training example, what the models say of it, and how much it counts."""
-    example = item.example
-    lines = [f"Label: {example.label_name}"]
+    lines = [f"Label: {item.example.label_name}"]
     if item.guess_name is not None:
         lines.append(f"Model: {item.guess_name}")
-    note(
-        "training example",
-        Cards("Training example", (Card(example.media, tuple(lines)),)),
-    )
     with st.container(border=True, height="stretch"):
-        show_media(example.media, 150, f"train example {example.idx}")
-        for line in lines:
-            st.text(line)
+        _show_card("Training example", item.example, lines)
         if item.p_label is not None:
             st.caption(f"Probability of its label {item.p_label:.0%}, averaged over checkpoints")
         if item.self_influence is not None:

@@ -1,4 +1,4 @@
-// Classes by classes: a table of buttons, one of them open.
+// The influence of classes on classes: a table of buttons, one of them open.
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".scroll")

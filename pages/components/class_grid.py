@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.assets import asset
-from pages.components.colours import BLUE, ORANGE
+from pages.components.charts import new_figure
+from pages.components.colours import BLUE, DIVERGING, ORANGE
+from pages.components.text import in_html
 from trak_core.views.groups import ClassMatrix
 
 _GRID = st.components.v2.component(
@@ -19,14 +22,7 @@ _GRID = st.components.v2.component(
 
 
 def class_grid(matrix: ClassMatrix, opened: tuple[int, int], *, key: str, on_open: Callable[[int, int], None]) -> None:
-    """Shows the matrix.
-
-    Args:
-        matrix: rows are training classes, columns are test classes.
-        opened: training class and test class of the cell to mark.
-        key: of the component.
-        on_open: called with the training class and the test class of a cell that was clicked.
-    """
+    """Shows the matrix, with the cell marked that is opened (training class, test class); a click opens another one."""
 
     def chosen() -> None:
         cell = st.session_state[key].opened
@@ -45,6 +41,26 @@ def class_grid(matrix: ClassMatrix, opened: tuple[int, int], *, key: str, on_ope
         },
         on_opened_change=chosen,
     )
+
+
+def matrix_figure(matrix: ClassMatrix) -> go.Figure:
+    """The class by class matrix as a heat map."""
+    end = float(np.abs(matrix.values).max()) or 1.0
+    figure = new_figure(120 + 30 * len(matrix.rows))
+    figure.add_heatmap(
+        z=np.sign(matrix.values) * np.sqrt(np.abs(matrix.values) / end),
+        x=[in_html(f"test {matrix.names[label]}") for label in matrix.columns],
+        y=[in_html(f"train {matrix.names[label]}") for label in matrix.rows],
+        text=[[f"{value:+.2g}" for value in row] for row in matrix.values],
+        texttemplate="%{text}",
+        hovertemplate="%{y} for %{x}: %{text}<extra></extra>",
+        colorscale=DIVERGING,
+        zmin=-1,
+        zmax=1,
+        showscale=False,
+    )
+    figure.update_yaxes(autorange="reversed")
+    return figure
 
 
 def _cell(value: float, strongest: float) -> dict[str, Any]:

@@ -1,29 +1,20 @@
 """Two explanations side by side: a method of this run against a method of this or of another run."""
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.address import choose_method, choose_test, go_to_test, put_right
-from pages.components.charts import show
+from pages.components.charts import new_figure, show
 from pages.components.colours import BLUE, GREY
 from pages.components.gallery import GalleryItem, gallery
-from pages.components.kept import kept_per_run
-from pages.components.pages import EXPLORE
-from pages.components.runs import open_cached
+from pages.components.pages import EXPLORE, link_to
+from pages.components.runs import kept_per_run, open_cached
 from pages.components.text import plain
-from pages.components.view import Table, Words, note
+from pages.components.view import Table, Words, note, say
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import published_runs
 from trak_core.store.run import Run
-from trak_core.views.compare import (
-    Agreement,
-    agreement,
-    differing_settings,
-    have_same_data,
-    metadata_side_by_side,
-    rank_correlation,
-)
+from trak_core.views import compare
 from trak_core.views.examples import read_examples
 
 N_WORST = 12
@@ -34,25 +25,22 @@ RANK_HELP = (
 
 
 @kept_per_run(max_entries=64, spinner="Comparing the scores …")
-def _agreement(run: Run, other: Run, method: str, other_method: str) -> Agreement | None:
+def _agreement(run: Run, other: Run, method: str, other_method: str) -> compare.Agreement | None:
     """None where the data differ, so that scores are about different examples."""
-    return agreement(run, method, other, other_method) if have_same_data(run, other) else None
+    return compare.agreement(run, method, other, other_method) if compare.have_same_data(run, other) else None
 
 
 def choose_sides(run: Run) -> tuple[str, Run, str]:
     """The method of this run, the other run, and its method; stops with a sentence when the other cannot be opened."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=260):
-            method = choose_method(run, run.method_titles)
-        with st.container(width=220):
-            name = _choose_other_run(run)
+        method = choose_method(run, width=260)
+        name = _choose_other_run(run)
         try:
             other = run if name == run.info.name else open_cached(runs_dir() / name)
         except TrakCoreError as error:
             st.error(f"The other run cannot be opened: {plain(error)}", icon=":material/error:")
             st.stop()
-        with st.container(width=260):
-            return method, other, _choose_other_method(run, method, other)
+        return method, other, _choose_other_method(run, method, other)
 
 
 def _choose_other_run(run: Run) -> str:
@@ -67,7 +55,7 @@ def _choose_other_run(run: Run) -> str:
         put_right("other", f"There is no run “{plain(asked)}” to compare with; this is the run itself.")
     elif held is None and asked is None:
         st.session_state["other"] = run.info.name
-    return str(st.selectbox("Against run", names, key="other", bind="query-params"))
+    return str(st.selectbox("Against run", names, key="other", bind="query-params", width=220))
 
 
 def _choose_other_method(run: Run, method: str, other: Run) -> str:
@@ -82,25 +70,23 @@ def _choose_other_method(run: Run, method: str, other: Run) -> str:
         same = other is not run and method in other.info.methods
         different = next((name for name in other.info.methods if name != method), method)
         st.session_state["other_method"] = titles[method if same else different]
-    chosen = str(st.selectbox("Against method", options, key="other_method", bind="query-params"))
+    chosen = str(st.selectbox("Against method", options, key="other_method", bind="query-params", width=260))
     return other.info.methods[options.index(chosen)]
 
 
-def compare_panel(run: Run, method: str, other: Run, other_method: str) -> Agreement | None:
+def compare_panel(run: Run, method: str, other: Run, other_method: str) -> compare.Agreement | None:
     """Everything that can be said of two sides; returns their agreement, None where the data differ."""
     found = _agreement(run, other, method, other_method)
     if found is not None:
         _headline(run, method, other, other_method, found)
     else:
-        text = (
-            "These runs were made from different data: their scores are about different examples and are not compared."
-        )
+        text = "These runs were made from different data: their scores are about different examples and not compared."
         note("headline", Words(text))
         st.info(text, icon=":material/info:")
     left, right = st.columns(2)
     with left, st.container(border=True, height="stretch"):
         st.markdown("**Side by side**", help="LDS: how well the scores predicted what retrained models say; 1 is best.")
-        facts = metadata_side_by_side(run, method, other, other_method)
+        facts = compare.metadata_side_by_side(run, method, other, other_method)
         note("facts", Table("Side by side", facts))
         st.dataframe(facts, hide_index=True, key="facts")
         if other is run:
@@ -119,8 +105,8 @@ def compare_panel(run: Run, method: str, other: Run, other_method: str) -> Agree
     return found
 
 
-def _headline(run: Run, method: str, other: Run, other_method: str, found: Agreement) -> None:
-    titles = [f"{run.method_titles[method]}", other.method_titles[other_method]]
+def _headline(run: Run, method: str, other: Run, other_method: str, found: compare.Agreement) -> None:
+    titles = [run.method_titles[method], other.method_titles[other_method]]
     if other is not run:
         titles = [f"{title} of {side.info.name}" for title, side in zip(titles, (run, other), strict=True)]
     mean = "" if found.mean_correlation is None else f" (rank correlation {found.mean_correlation:.2f} on average)"
@@ -129,8 +115,7 @@ def _headline(run: Run, method: str, other: Run, other_method: str, found: Agree
         f"proponents of a test example they share {found.mean_proponents:.1f}, of the opponents "
         f"{found.mean_opponents:.1f} (by chance: {found.by_chance:.1f})."
     )
-    note("headline", Words(text))
-    st.text(text)
+    say("headline", text)
     if len(found.test_idx) < found.n_test:
         st.caption(
             f"Rank correlations are over {len(found.test_idx)} of {found.n_test:,} test examples, drawn at random."
@@ -138,7 +123,7 @@ def _headline(run: Run, method: str, other: Run, other_method: str, found: Agree
 
 
 def _settings(run: Run, other: Run) -> None:
-    settings = differing_settings(run, other)
+    settings = compare.differing_settings(run, other)
     st.markdown("**What differs in how they were made**")
     if settings.empty:
         st.caption("Nothing: the same recipe, seed, settings and versions.")
@@ -147,10 +132,12 @@ def _settings(run: Run, other: Run) -> None:
     st.dataframe(settings, hide_index=True, key="settings")
 
 
-def _scatter(found: Agreement, title: str) -> None:
+def _scatter(found: compare.Agreement, title: str) -> None:
     st.markdown("**Does agreement go with evidence?**", help=RANK_HELP)
     measured = bool((found.lds == found.lds).any())
-    figure = go.Figure()
+    titles = ("LDS of the first side", "rank correlation of the two", "test examples")
+    title_x, title_y = titles[:2] if measured else titles[1:]
+    figure = new_figure(380, title_x, title_y)
     if measured:
         worst = set(found.worst(N_WORST))
         figure.add_scatter(
@@ -166,19 +153,15 @@ def _scatter(found: Agreement, title: str) -> None:
             customdata=found.test_idx,
             hovertemplate="test example %{customdata}: LDS %{x:.2f}, rank correlation %{y:.2f}<extra></extra>",
         )
-        axes = ("LDS of the first side", "rank correlation of the two")
         caption = f"One point a test example. Diamonds: the {len(worst)} least agreed on, shown below."
     else:
         figure.add_histogram(x=found.rank_correlation, xbins={"start": -1, "end": 1, "size": 0.05}, marker_color=BLUE)
-        axes, caption = ("rank correlation of the two", "test examples"), "The first side has no LDS to set it against."
-    figure.update_layout(
-        height=380, margin={"l": 10, "r": 10, "t": 10, "b": 10}, xaxis_title=axes[0], yaxis_title=axes[1], bargap=0.06
-    )
-    show(figure, "agreement", f"{axes[1]} against {axes[0]} over {len(found.test_idx)} test examples, for {title}")
+        caption = "The first side has no LDS to set it against."
+    show(figure, "agreement", f"{title_y} against {title_x} over {len(found.test_idx)} test examples, for {title}")
     st.caption(caption)
 
 
-def _disagreements(run: Run, method: str, other: Run, other_method: str, found: Agreement) -> None:
+def _disagreements(run: Run, method: str, other: Run, other_method: str, found: compare.Agreement) -> None:
     st.markdown("**Where they disagree most**: pick one to see both explanations", help=RANK_HELP)
     places = found.worst(N_WORST)
     if not places:
@@ -193,18 +176,19 @@ def _disagreements(run: Run, method: str, other: Run, other_method: str, found: 
         )
         for example in read_examples(run, "test", list(numbers))
     ]
-    with st.container(width=170):
-        chosen = choose_test(run, default=next(iter(numbers)))
+    chosen = choose_test(run, default=next(iter(numbers)))
     gallery("Least agreed on", items, key="disagreements", on_pick=go_to_test, selected=chosen, size=64, strip=True)
-    correlation = rank_correlation(run, method, other, other_method, chosen)
+    correlation = compare.rank_correlation(run, method, other, other_method, chosen)
     said = "undefined" if correlation is None else f"{correlation:.2f}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text(f"Test example {chosen}: rank correlation {said}. Its explanation by")
         for side, name in ((run, method), (other, other_method)):
             title = side.method_titles[name]
-            st.page_link(
+            link_to(
                 EXPLORE,
-                label=plain(title if other is run else f"{title}, {side.info.name}"),
-                icon=":material/search:",
-                query_params={"run": side.info.name, "test": str(chosen), "method": title},
+                plain(title if other is run else f"{title}, {side.info.name}"),
+                "search",
+                run=side.info.name,
+                test=chosen,
+                method=title,
             )

@@ -1,30 +1,38 @@
 """Building from custom data: where they lie, how they are read, what is in them, and the model."""
 
+import secrets
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from pages.components.data_check import checked_report, is_checking, show_check, start_check
-from pages.components.run_names import free_name, name_and_seed, new_run_dir
+from pages.components.jobs import background_jobs, watch_job
+from pages.components.new_run import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
 from pages.components.runs import builds, place_in_line
 from pages.components.text import plain
+from pages.components.view import show_error
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.datasets.options import Option
+from trak_core.datasets.report import DataReport
 from trak_core.datasets.uploads import keep_upload
 from trak_core.errors import TrakCoreError
 from trak_core.folders import sources_dir
 from trak_core.modalities import MODALITIES
 from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.views.custom_data import columns_of, typed_path
+from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
 
-USUAL = "the one that usually suits"
+USUAL = "Automatic"
 NO_COLUMN = ""
 MAX_NUMBER = 1024
 _KEPT = "custom data kept"
 _PROBLEM = "custom data problem"
+_CHECK = "data check"
+_REPORT = "data report"
+TABLE_HEIGHT = 300
+MANY_ROWS = 10
 
 
 def custom_data_panel() -> None:
@@ -38,16 +46,16 @@ def custom_data_panel() -> None:
     options, is_ready = _reading_options(kind, path)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         model = _choose_model(kind.modality(options))
-        with st.container(width=150):
-            st.number_input(
-                "Minutes",
-                min_value=1,
-                max_value=MAX_MINUTES,
-                value=10,
-                step=5,
-                key="data minutes",
-                help="That the whole build may take. More minutes train more models, and the evidence gets surer.",
-            )
+        st.number_input(
+            "Minutes",
+            min_value=1,
+            max_value=MAX_MINUTES,
+            value=10,
+            step=5,
+            key="data minutes",
+            width=150,
+            help="That the whole build may take. More minutes train more models, and the evidence gets surer.",
+        )
     source = _source(kind, path, options) if is_ready else None
     suggested = free_name(source.usual_name if source else kind.name)
     name_and_seed(suggested)
@@ -71,11 +79,7 @@ def _place(kind: DataKind) -> None:
         return
     with st.expander("Upload instead", icon=":material/upload:"):
         st.file_uploader(
-            kind.upload_title,
-            type=list(kind.uploads),
-            key=f"data upload {kind.name}",
-            on_change=_keep,
-            args=(kind,),
+            kind.upload_title, type=list(kind.uploads), key=f"data upload {kind.name}", on_change=_keep, args=(kind,)
         )
         if kept := st.session_state.get(_KEPT):
             st.caption(f"Kept as {plain(kept)}; delete it there once no build needs it.")
@@ -85,7 +89,7 @@ def _typed() -> Path | None:
     try:
         return typed_path(str(st.session_state["data path"] or ""))
     except TrakCoreError as error:
-        st.error(plain(_sentence(error)), icon=":material/error:")
+        show_error(error)
         return None
 
 
@@ -122,7 +126,7 @@ def _reading_options(kind: DataKind, path: Path | None) -> tuple[dict[str, Any],
     try:
         columns = columns_of(kind, path, options)
     except TrakCoreError as error:
-        st.error(plain(_sentence(error)), icon=":material/error:")
+        show_error(error)
         return options, False
     chosen = _columns(kind, columns)
     return options | chosen, None not in chosen.values()
@@ -202,22 +206,92 @@ def _source(kind: DataKind, path: Path | None, options: dict[str, Any]) -> Custo
         given = {name: value for name, value in options.items() if value != NO_COLUMN}
         return CustomData(kind.name, path, seed=int(st.session_state.get("new seed") or 0), **given)
     except TrakCoreError as error:
-        st.error(plain(_sentence(error)), icon=":material/error:")
+        show_error(error)
         return None
+
+
+# --- what is in them ------------------------------------------------------------------------------------------
+
+
+def _words(source: CustomData) -> tuple[str, ...]:
+    return (*source.words(), "--seed", str(source.seed))
+
+
+def _start_check(source: CustomData) -> None:
+    """Begins to read the data; for callbacks."""
+    # A key of its own: data may have changed since somebody else had them checked.
+    key = f"check {secrets.token_hex(8)}"
+    st.session_state.pop(_REPORT, None)
+    st.session_state[_CHECK] = (_words(source), key)
+    background_jobs().start(key, ["check", *_words(source), "--json"], keeps_output=True)
+
+
+def _is_checking(source: CustomData) -> bool:
+    """True while these very data are being read."""
+    words, key = st.session_state.get(_CHECK, ((), ""))
+    return words == _words(source) and background_jobs().is_running(key)
+
+
+def _checked_report(source: CustomData) -> DataReport | None:
+    """The report on these data, read in this very way; None where there is none."""
+    words, key = st.session_state.get(_CHECK, ((), ""))
+    status = background_jobs().status(key)
+    if status is not None and status.state == "done":  # the report moves from the jobs to the session
+        background_jobs().forget(key)
+        try:
+            st.session_state[_REPORT] = (words, read_report(status.output))
+            del st.session_state[_CHECK]
+        except TrakCoreError as error:
+            show_error(error)
+    words, report = st.session_state.get(_REPORT, ((), None))
+    return report if words == _words(source) else None
+
+
+def _show_check(source: CustomData, report: DataReport | None) -> None:
+    """How far reading is, why it failed, or what is in the data."""
+    words, key = st.session_state.get(_CHECK, ((), ""))
+    status = background_jobs().status(key)
+    if report is not None:
+        _show_report(report)
+    elif words == _words(source) and status is not None:
+        if status.is_under_way:
+            watch_job(key, "Checking the data")
+        elif status.state == "failed":
+            show_error(status.message)
+
+
+def _show_report(report: DataReport) -> None:
+    for sentence in report_sentences(report):
+        st.text(sentence)
+    findings = findings_of(report)
+    if not findings:
+        st.success("Every example can be read, and none occurs twice.", icon=":material/check_circle:")
+    table = class_table(report)
+    st.dataframe(
+        table,
+        hide_index=True,
+        height="content" if len(table) <= MANY_ROWS else TABLE_HEIGHT,
+        column_config={"class": st.column_config.Column(width="medium")},
+        key="data classes",
+    )
+    for finding in findings:
+        with st.expander(finding.title):
+            st.caption(finding.help)
+            st.dataframe(finding.table, hide_index=True, key=f"data {finding.title}")
 
 
 # --- check, then build ----------------------------------------------------------------------------------------
 
 
 def _check_and_build(source: CustomData | None, model: str | None, suggested: str) -> None:
-    report = None if source is None else checked_report(source)
+    report = None if source is None else _checked_report(source)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Check again" if report else "Check the data",
             type="secondary" if report else "primary",
             icon=":material/fact_check:",
-            disabled=source is None or is_checking(source),
-            on_click=start_check,
+            disabled=source is None or _is_checking(source),
+            on_click=_start_check,
             args=(source,),
             help="Reads everything and says what is in it, before anything is trained.",
         )
@@ -226,9 +300,9 @@ def _check_and_build(source: CustomData | None, model: str | None, suggested: st
                 "Build", type="primary", icon=":material/play_arrow:", on_click=_build, args=(source, model, suggested)
             )
     if problem := st.session_state.pop(_PROBLEM, None):
-        st.error(plain(_sentence(problem)), icon=":material/error:")
+        show_error(problem)
     if source is not None:
-        show_check(source, report)
+        _show_check(source, report)
 
 
 def _build(source: CustomData, model: str | None, suggested: str) -> None:
@@ -245,8 +319,3 @@ def _build(source: CustomData, model: str | None, suggested: str) -> None:
     st.session_state["new name"] = ""
     doing = "waits for other builds to end" if place_in_line(run_dir) else "is being built"
     say(f"“{plain(run_dir.name)}” {doing}; it can be looked at as soon as it has scores.", ":material/info:")
-
-
-def _sentence(error: object) -> str:
-    said = str(error)
-    return said[:1].upper() + said[1:]

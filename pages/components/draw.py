@@ -4,7 +4,6 @@ What comes back is what a browser sent, and is to be read like any upload.
 """
 
 import base64
-import binascii
 
 import streamlit as st
 
@@ -25,9 +24,7 @@ STROKE_WIDTH = 26
 def drawing_sheet(label: str, *, key: str) -> str:
     """The drawing as the address of a PNG, as the browser sent it; empty when nothing is drawn.
 
-    Args:
-        label: what to draw, for screen readers.
-        key: of the component. The drawing is kept in the session, so that it is there again after another page.
+    It is kept in the session, so that it is there again after another page. The label says what to draw.
     """
     kept = f"{key} kept"
     mounted = st.session_state.get(key)
@@ -49,9 +46,10 @@ def png_of(address: str) -> bytes:
     Raises:
         InvalidDataError: it is no such address, or too long.
     """
-    if not address.startswith(PREFIX) or len(address) > LONGEST:
-        raise InvalidDataError("the drawing did not arrive whole; clear the sheet and draw again.")
+    content = address.removeprefix(PREFIX)
     try:
-        return base64.b64decode(address[len(PREFIX) :], validate=True)
-    except (binascii.Error, ValueError) as error:
+        if content == address or len(address) > LONGEST:
+            raise ValueError
+        return base64.b64decode(content, validate=True)
+    except ValueError as error:
         raise InvalidDataError("the drawing did not arrive whole; clear the sheet and draw again.") from error

@@ -15,14 +15,11 @@ from pages.components.view import Card, Cards, note
 from trak_core.views.examples import Example
 
 MAX_ITEMS = 60
-MAX_LETTERS = 400
+MAX_LETTERS, MAX_LETTERS_OF_PAIR = 400, 120
 """Of a text: more than its button has room for."""
 
 _COMPONENT = st.components.v2.component(
-    "gallery",
-    html='<div class="gallery"></div>',
-    css=asset("gallery.css"),
-    js=asset("elements.js", "follow.js", "gallery.js"),
+    "gallery", html='<div class="gallery"></div>', css=asset("gallery.css"), js=asset("elements.js", "gallery.js")
 )
 
 
@@ -36,8 +33,10 @@ class GalleryItem:
     score: str = ""  # below the image, with its sign
     side: str = ""  # "proponent" or "opponent", the colour of the score
     other: bool = False  # True marks an example of another class than the one that is explained
-    chosen: bool = False  # True marks an example that was put aside
+    chosen: bool = False  # True marks an example that is picked
     badge: str = ""  # a word or two in the corner
+    pair: Example | None = None  # a second example beside it, that the first one moves
+    href: str | None = None  # the address within the app that a click leads to: `page_address`
 
 
 def gallery(
@@ -46,21 +45,19 @@ def gallery(
     *,
     key: str,
     on_pick: Callable[[int], None] | None = None,
-    link: Callable[[int], str] | None = None,
     selected: int | None = None,
     size: int = 64,
     strip: bool = False,
     on_choose: Callable[[int], None] | None = None,
     marked: Sequence[str] = (),
 ) -> None:
-    """Shows up to 60 examples as buttons.
+    """Shows up to 60 examples as buttons or links.
 
     Args:
         label: what the gallery is, for screen readers.
         items: in order.
         key: of the component.
         on_pick: called with the idx of the example that was clicked, before the page is drawn again.
-        link: in its place, gives the address within the app that a click on an example leads to: `page_address`.
         selected: idx of the example to mark.
         size: of an image, in pixels.
         strip: True for a single row that scrolls sideways.
@@ -68,18 +65,13 @@ def gallery(
         marked: words to mark in texts, in small letters.
     """
 
-    def picked() -> None:
-        chosen = st.session_state[key].picked
-        if chosen is not None and on_pick is not None:
-            on_pick(int(chosen))
-
-    def chosen() -> None:
-        put_aside = st.session_state[key].chosen
-        if put_aside is not None and on_choose is not None:
-            on_choose(int(put_aside))
+    def told(name: str, listener: Callable[[int], None] | None) -> None:
+        idx = st.session_state[key][name]
+        if idx is not None and listener is not None:
+            listener(int(idx))
 
     if not strip:  # a strip is for finding one's way and no part of the view
-        note(key, Cards(label, tuple(_card(item) for item in items[:MAX_ITEMS])))
+        note(key, Cards(label, tuple(card for item in items[:MAX_ITEMS] for card in _cards(item))))
     _COMPONENT(
         key=key,
         data={
@@ -89,28 +81,25 @@ def gallery(
             "selected": selected,
             "marked": list(marked),
             "can_choose": on_choose is not None,
-            "items": [_item(item, link) for item in items[:MAX_ITEMS]],
+            "items": [_item(item) for item in items[:MAX_ITEMS]],
         },
-        on_picked_change=picked,
-        on_chosen_change=chosen,
+        on_picked_change=lambda: told("picked", on_pick),
+        on_chosen_change=lambda: told("chosen", on_choose),
     )
 
 
-def _card(item: GalleryItem) -> Card:
-    return Card(item.example.media, tuple(caption for caption in (item.score, item.caption) if caption))
+def _cards(item: GalleryItem) -> list[Card]:
+    if item.pair is None:
+        return [Card(item.example.media, tuple(filter(None, (item.score, item.caption))))]
+    train, test = f"train {item.example.idx}", f"test {item.pair.idx}"
+    moves = f"{item.score} for {test}"
+    return [Card(item.example.media, (train, moves)), Card(item.pair.media, (test,))]
 
 
-def _item(item: GalleryItem, link: Callable[[int], str] | None) -> dict[str, object]:
-    example = item.example
-    return {
-        "id": example.idx,
-        "href": link(example.idx) if link is not None else None,
-        "media": for_script(example.media, MAX_LETTERS),
-        "name": item.name,
-        "caption": item.caption,
-        "score": item.score,
-        "side": item.side,
-        "other": item.other,
-        "chosen": item.chosen,
-        "badge": item.badge,
-    }
+def _item(item: GalleryItem) -> dict[str, object]:
+    message: dict[str, object] = {name: value for name, value in vars(item).items() if name not in ("example", "pair")}
+    letters = MAX_LETTERS if item.pair is None else MAX_LETTERS_OF_PAIR
+    message |= {"id": item.example.idx, "media": for_script(item.example.media, letters)}
+    if item.pair is not None:
+        message["pair"] = {"id": item.pair.idx, "media": for_script(item.pair.media, letters)}
+    return message

@@ -5,10 +5,7 @@ import streamlit as st
 from pages.components.assets import asset
 
 _BUTTON = st.components.v2.component(
-    "help_panel",
-    html='<button type="button">Keys and words (?)</button>',
-    css=asset("button.css"),
-    js=asset("help_panel.js"),
+    "help_panel", html='<button type="button">Help (?)</button>', css=asset("button.css"), js=asset("help_panel.js")
 )
 _KEYS = (
     ("J, K", "next and previous: test example, training item, suspect, story"),
@@ -21,10 +18,7 @@ _KEYS = (
 _WORDS = (
     ("Proponent", "a training example that raises what is explained: without it, the model would be less sure."),
     ("Opponent", "a training example that lowers it: without it, the model would be more sure."),
-    (
-        "Score",
-        "by how much the model output is estimated to rise because the training example was there; below 0, to fall.",
-    ),
+    ("Score", "by how much the model output is estimated to rise because the example was there; below 0, to fall."),
     (
         "Margin",
         "the model output for a class: log(p / (1 - p)) of its probability. 0 is even odds, 2 is 88%, 5 is 99%.",
@@ -53,7 +47,7 @@ def _open() -> None:
     st.session_state["help is open"] = True
 
 
-@st.dialog("Keys and words", width="large")
+@st.dialog("Help", width="large")
 def _panel() -> None:
     for title, rows in (("Keys", _KEYS), ("Words", _WORDS)):
         st.subheader(title, anchor=False)

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages.components.text import plain
 from trak_core.jobs import Jobs
 
 
@@ -12,15 +13,9 @@ def background_jobs() -> Jobs:
 
 
 @st.fragment(run_every="1s")
-def watch_job(jobs: Jobs, key: str, doing: str) -> None:
-    """How far a job is, and a button that cancels it; the page is drawn anew once it has ended.
-
-    Args:
-        jobs: that it is one of.
-        key: that it was started under.
-        doing: a word for the work, before its steps.
-    """
-    status = jobs.status(key)
+def watch_job(key: str, doing: str) -> None:
+    """How far a job is, what it is `doing`, and a button that cancels it; the page is drawn anew once it has ended."""
+    status = background_jobs().status(key)
     if status is None or not status.is_under_way:
         st.rerun(scope="app")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -29,8 +24,21 @@ def watch_job(jobs: Jobs, key: str, doing: str) -> None:
         else:
             left = "" if status.seconds_left is None else f", about {status.seconds_left:.0f} s left"
             st.progress(status.fraction, text=f"{doing}: {status.step or 'starting'}{left}")
-        st.button("Cancel", icon=":material/cancel:", on_click=_cancel, args=(jobs, key), key=f"cancel {key}")
+        st.button("Cancel", icon=":material/cancel:", on_click=_cancel, args=(key,), key=f"cancel {key}")
 
 
-def _cancel(jobs: Jobs, key: str) -> None:
-    jobs.stop(key)
+def _cancel(key: str) -> None:
+    background_jobs().stop(key)
+
+
+def is_retraining(key: str) -> bool:
+    """Shows how far a retraining is, or how it ended without a result; True while it is under way."""
+    status = background_jobs().status(key)
+    if status is not None and status.is_under_way:
+        watch_job(key, "Retraining")
+        return True
+    if status is not None and status.state == "failed":
+        st.error(f"Retraining failed: {plain(status.message)}", icon=":material/error:")
+    elif status is not None and status.state == "stopped":
+        st.caption("Retraining was cancelled; nothing was kept of it.")
+    return False

@@ -49,12 +49,7 @@ def show_media(media: Sequence[Medium], width: int, alt: str, words: Callable[[T
 
 
 def for_script(media: Sequence[Medium], letters: int) -> list[dict[str, str | None]]:
-    """The media for the script of a component: each with an "image" (an address) or None, and a "text".
-
-    Args:
-        media: of the example.
-        letters: of a text at most.
-    """
+    """The media for the script of a component: each with an "image" (an address) or None, and a "text", cut short."""
     return [
         {"image": data_uri(medium), "text": medium.name}
         if isinstance(medium, Picture)

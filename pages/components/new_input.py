@@ -1,37 +1,27 @@
 """The panel for a new input: upload, draw or type it, and see what it is explained by."""
 
 import hashlib
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 
-from pages.components.address import ANSWER, MANY_CLASSES, go_to_train
-from pages.components.cards import side_items
+from pages.components.address import ANSWER, choose_name, go_to_train
+from pages.components.cards import side_items, side_title
 from pages.components.draw import drawing_sheet, png_of
 from pages.components.gallery import gallery
 from pages.components.media import show_media
 from pages.components.text import plain
-from pages.components.view import Card, Cards, Words, note
+from pages.components.view import Card, Cards, Words, note, show_error
 from trak_core.errors import TrakCoreError
-from trak_core.live.new_input import (
-    ExplainedInput,
-    example_text,
-    explain_new,
-    fields_of,
-    invitation_of,
-    why_not_live,
-)
+from trak_core.live.new_input import ExplainedInput, example_text, explain_new, fields_of, invitation_of, why_not_live
 from trak_core.modalities import Draw, Field, Type, Upload
+from trak_core.store.ranking import SIDES, Side
 from trak_core.store.run import Run
 from trak_core.views.examples import shows_texts
 from trak_core.views.new_input import answer_sentences, sides
 
 _WAYS = {Upload: "Upload", Draw: "Draw", Type: "Type"}
 _LAST = "new input explained"
-_SIDES: dict[Literal["proponent", "opponent"], str] = {
-    "proponent": ":blue[▲ **Proponents**]: spoke for it",
-    "opponent": ":orange[▼ **Opponents**]: spoke against it",
-}
 
 
 def new_input_panel(run: Run) -> None:
@@ -60,8 +50,8 @@ def new_input_panel(run: Run) -> None:
                 else:
                     _show(run, _explained(run, given))
         except TrakCoreError as error:
-            sentence = str(error)
-            answer.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
+            with answer:
+                show_error(error)
 
 
 def _take(run: Run, field: Field) -> Any:
@@ -127,8 +117,11 @@ def _explained(run: Run, given: dict[str, Any]) -> ExplainedInput:
 
 def _show(run: Run, explained: ExplainedInput) -> None:
     top = st.container(gap="xsmall")  # the answer comes first, though the choice decides it
-    asked = _choose_class(run)
-    asked = explained.answer.predicted if asked is None else asked
+    names = list(run.info.class_names)
+    chosen = choose_name(
+        [ANSWER, *names], "new_target", "Pick a class to ask why the model would, or would not, say that."
+    )
+    asked = explained.answer.predicted if chosen == ANSWER else names.index(chosen)
     said = answer_sentences(run, explained, asked)
     with top:
         st.text(said.answer)
@@ -140,33 +133,17 @@ def _show(run: Run, explained: ExplainedInput) -> None:
         show_media(explained.media, 110, "your input as the model sees it")
         for step in explained.steps:
             st.caption(plain(step))
-    for column, (side, title) in zip(galleries, _SIDES.items(), strict=True):
+    for column, side in zip(galleries, SIDES, strict=True):
         with column:
-            _side(run, explained, asked, side, title)
+            _side(run, explained, asked, side)
     st.caption(plain(said.trust))
     note("new input", Cards("Your own input", (Card(explained.media, (said.answer, *explained.steps)),)))
     note("new input trust", Words(" ".join(filter(None, (said.warning, said.trust)))))
 
 
-def _choose_class(run: Run) -> int | None:
-    names = list(run.info.class_names)
-    options = [ANSWER, *names]
-    if st.session_state.get("new_target") not in options:
-        st.session_state.pop("new_target", None)
-    help_text = "Pick a class to ask why the model would, or would not, say that."
-    # As in `choose_target`: labels of a segmented control are Markdown.
-    if len(names) <= MANY_CLASSES and all(plain(name) == name for name in names):
-        chosen = st.segmented_control(
-            "Explain", options, default=ANSWER, required=True, key="new_target", help=help_text
-        )
-    else:
-        chosen = st.selectbox("Explain", options, key="new_target", help=help_text)
-    return None if chosen in (None, ANSWER) else names.index(chosen)
-
-
-def _side(run: Run, explained: ExplainedInput, asked: int, side: Literal["proponent", "opponent"], title: str) -> None:
+def _side(run: Run, explained: ExplainedInput, asked: int, side: Side) -> None:
     shown = sides(run, explained.answer, asked, side, k=6 if shows_texts(run) else 12)  # texts take more room
-    st.markdown(title)
+    st.markdown(side_title(side))
     gallery(
         f"{side} of your input",
         side_items(shown, side),

@@ -1,40 +1,29 @@
-"""Adding a run: build one from a recipe or from one's own data, or open the file of one that was exported."""
+"""Adding a run: build one from a recipe, or open the file of one that was exported; its name and its seed."""
+
+from pathlib import Path
 
 import streamlit as st
 
-from pages.components.custom_data import custom_data_panel
-from pages.components.run_names import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
 from pages.components.runs import builds
 from pages.components.text import plain
-from trak_core.errors import TrakCoreError
+from trak_core.errors import InvalidSettingError, TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.archive import import_run
+from trak_core.store.catalog import check_run_name
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, MAX_SHARE
 
-SOURCES = ("A recipe", "Your own data")
 _MINUTES = {"digits": ("about a minute", "10 to 20 minutes"), "docstrings": ("1 to 2 minutes", "30 to 50 minutes")}
+MAX_SEED = 2**53 - 1  # what a browser can count to
 _KIND_TITLES = {"uniform": "of any other class", "confusable": "of classes that look alike"}
 
 
-def new_run_panel() -> None:
-    """The form for a build: from a recipe, or from a person's own data."""
-    st.markdown("**New run**", help="A recipe brings data, a model and how it is trained; everything is computed here.")
-    source = st.segmented_control(
-        "Build from", SOURCES, default=SOURCES[0], required=True, key="new source", label_visibility="collapsed"
-    )
-    if source == SOURCES[1]:
-        custom_data_panel()
-    else:
-        _recipe_panel()
-
-
-def _recipe_panel() -> None:
+def recipe_panel() -> None:
+    """The form for a build from a recipe."""
     names = list(RECIPES)
-    recipe = RECIPES[
-        st.selectbox("Recipe", names, format_func=lambda name: f"{name}: {RECIPES[name].title}", key="recipe")
-    ]
+    chosen = st.selectbox("Recipe", names, format_func=lambda name: f"{name}: {RECIPES[name].title}", key="recipe")
+    recipe = RECIPES[chosen]
     st.caption(recipe.description)
     suggested = free_name(recipe.name)
     name_and_seed(suggested)
@@ -54,17 +43,17 @@ def _recipe_panel() -> None:
 def _wrong_labels() -> None:
     """How many labels to make wrong on purpose, and which wrong ones these get."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=170):
-            percent = st.number_input(
-                "Plant wrong labels, %",
-                min_value=0,
-                max_value=round(100 * MAX_SHARE),
-                value=0,
-                step=5,
-                key="new flip percent",
-                help="Makes so many training labels wrong on purpose, to try how well Label review finds wrong ones. "
-                "The truth is kept in the run for measuring and not shown there. Test labels stay as they are.",
-            )
+        percent = st.number_input(
+            "Plant wrong labels, %",
+            min_value=0,
+            max_value=round(100 * MAX_SHARE),
+            value=0,
+            step=5,
+            key="new flip percent",
+            width=170,
+            help="Makes so many training labels wrong on purpose, to try how well Label review finds wrong ones. "
+            "The truth is kept in the run for measuring and not shown there. Test labels stay as they are.",
+        )
         if percent:
             st.selectbox(
                 "Wrong labels are",
@@ -92,15 +81,11 @@ def _start(recipe: str, suggested: str) -> None:
 
 def open_file_panel() -> None:
     """Opens a run that somebody exported."""
-    st.markdown("**Open a run file**", help="A run as one file, made under “Behind this run” or with `export`.")
+    st.markdown("**Open a run file**", help="A run as one file, made under “Details” or with `export`.")
     # As large as the server takes (server.maxUploadSize): a limit of the widget alone would promise more.
     st.file_uploader("Run file", type="zip", key="run file")
     st.text_input(
-        "Name here",
-        key="file name",
-        placeholder="the name it was exported under",
-        max_chars=100,
-        autocomplete="off",
+        "Name here", key="file name", placeholder="the name it was exported under", max_chars=100, autocomplete="off"
     )
     st.button("Add to the runs", on_click=_open_file, icon=":material/upload_file:")
     st.caption("Every part of the file is checked before the run is added. For larger files, in a terminal:")
@@ -119,3 +104,49 @@ def _open_file() -> None:
         return
     st.session_state["file name"] = ""
     say(f"The run “{plain(run_dir.name)}” was added.", ":material/check_circle:")
+
+
+def name_and_seed(suggested: str) -> None:
+    """The fields "new name" and "new seed"."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Name",
+            key="new name",
+            placeholder=suggested,
+            max_chars=100,
+            autocomplete="off",
+            help="Letters, digits, dots, dashes and underscores. Left empty, the run gets the name that is shown.",
+        )
+        st.number_input(
+            "Seed",
+            min_value=0,
+            max_value=MAX_SEED,
+            value=0,
+            step=1,
+            key="new seed",
+            width=150,
+            help="The root of every random choice. Two runs that differ only in it show what is chance.",
+        )
+
+
+def free_name(wanted: str) -> str:
+    """The name, or the next one with a number that no run has, and none that waits to be built."""
+    candidates = (wanted, *(f"{wanted}-{number}" for number in range(2, 10_000)))
+    return next(name for name in candidates if not _is_taken(runs_dir() / name))
+
+
+def new_run_dir(suggested: str) -> Path:
+    """Where the run will lie whose name was typed, or else has the name suggested.
+
+    Raises:
+        InvalidSettingError: the name will not do, or is taken.
+    """
+    name = str(st.session_state["new name"] or suggested).strip()
+    run_dir = runs_dir() / check_run_name(name)
+    if _is_taken(run_dir):
+        raise InvalidSettingError(f"There is a run “{name}” already; give the new one another name.")
+    return run_dir
+
+
+def _is_taken(run_dir: Path) -> bool:
+    return run_dir.exists() or builds().is_running(run_dir)

@@ -19,11 +19,7 @@ _FACTS: dict[str, tuple[str, str, str]] = {
         "history_edu",
         "The way back: one training example, and the test examples that it helps and hurts.",
     ),
-    "map": (
-        "Map",
-        "scatter_plot",
-        "All examples by what they teach the model; pick groups and see what they do.",
-    ),
+    "map": ("Map", "scatter_plot", "All examples by what they teach the model; pick groups and see what they do."),
     "evidence": (
         "Evidence",
         "verified",
@@ -63,6 +59,12 @@ def fresh_pages() -> list[st.Page]:
 def page_address(page: st.Page, **state: object) -> str:
     """The address of a page within the app, for links of components; state that is None is left out."""
     return f"{page.url_path}?{urlencode({name: str(value) for name, value in state.items() if value is not None})}"
+
+
+def link_to(page: st.Page, label: str, icon: str, **state: object) -> None:
+    """A link to a page with parameters of its address; state that is None is left out."""
+    given = {name: str(value) for name, value in state.items() if value is not None}
+    st.page_link(page, label=label, icon=f":material/{icon}:", query_params=given)
 
 
 HOME = _page("home")

@@ -69,24 +69,13 @@ def _keep(basket: _Basket, run: Run) -> list[int]:
     return list(idxs)
 
 
-def picks_are_in_address(idxs: Iterable[int]) -> bool:
-    """False where there are too many picks for an address, so that they stay in this session alone."""
-    return len(list(idxs)) <= MOST_IN_ADDRESS
-
-
 def toggle_pick(train_idx: int) -> None:
     """Picks a train example, or puts it back; for callbacks, which run before the page is drawn."""
     _change(set(_basket_now()) ^ {int(train_idx)})
 
 
 def pick_button(run: Run, train_idx: int, tip: str) -> None:
-    """A button that picks a train example, or puts it back.
-
-    Args:
-        run: of the example.
-        train_idx: its number.
-        tip: what it is good for on this page.
-    """
+    """A button that picks a train example, or puts it back; `tip` says what that is good for on this page."""
     is_picked = train_idx in picked_train(run)
     st.button(
         "Take out of “what if?”" if is_picked else "Put into “what if?”",

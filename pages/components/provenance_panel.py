@@ -48,7 +48,7 @@ def _table(title: str, table: pd.DataFrame) -> None:
 
 
 def _export_panel(run: Run) -> None:
-    st.markdown("**Take the run with you**", help="Scores, evidence, models and reviews: everything that pages show.")
+    st.markdown("**Export run**", help="Scores, evidence, models and reviews: everything that pages show.")
     name = f"{run.info.name}.zip"
     size = run_bytes(run.path)
     if size > LARGEST_MB * 1_000_000:
@@ -74,7 +74,7 @@ def _packed(run_dir: Path) -> bytes:
 
 
 def _verify_panel(run: Run) -> None:
-    st.markdown("**Is it whole?**", help="Reads every table to its end and computes again what can be.")
+    st.markdown("**Check integrity**", help="Reads every table to its end and computes again what can be.")
     done = f"verified {run.path} {run.generation}"
     if st.button("Check this run", icon=":material/fact_check:"):
         with st.spinner("Reading every table; this takes some seconds …"):

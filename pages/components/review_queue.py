@@ -9,8 +9,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitAPIException
 
-from pages.components.address import choose_train, put_right
-from pages.components.kept import kept_per_run
+from pages.components.address import choose_option, choose_train, put_right
+from pages.components.runs import kept_per_run, reviews_written
 from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.errors import TrakCoreError
@@ -38,10 +38,10 @@ _SIGNAL_HELP = """What makes a label suspicious.
 - Combined: the pooled votes of all that was not told the label, the models of the next two and the neighbours.
 - Out-of-fold confidence: models that never saw the example doubt its label.
 - Round 2: so do new models, trained without what the first ones found wrong.
-- Neighbours' labels: what looks most alike, to the eye and to the models, is labelled otherwise.
+- Neighbours' labels: what is most similar, to the eye and to the models, is labelled otherwise.
 - Margin over training: the label was learned late, or never.
 - Ensemble disagreement: models differ on it.
-- Low confidence: the models, trained on this very label, still doubt it.
+- Low confidence: the models doubt the label, even after training on it.
 - Self-influence: only the example itself speaks for its label; by TRAK, and by TracIn.
 - Hurts its own class: having it in the training set makes the models less sure of test examples of its own class.
 """
@@ -68,6 +68,7 @@ def reviewer_name() -> str:
         key="reviewer",
         bind="query-params",
         max_chars=LONGEST_NAME,
+        width=110,
         help="Stands beside your verdicts, and undo takes back yours alone.",
     )
     return name.strip()[:LONGEST_NAME]
@@ -89,10 +90,8 @@ def choose_queue(run: Run) -> tuple[Suspects, SuspectFilter, str, DeltaGenerator
                 put_right("label", f"There is no class “{plain(asked)}” in this run; every class is shown.")
         if set(st.session_state.get("label") or ()) - set(names):  # left by a run with other classes
             st.session_state["label"] = []
-        with st.container(width=130):
-            classes = st.multiselect("Label", names, key="label", bind="query-params", placeholder="every class")
-        with st.container(width=110):
-            reviewer = reviewer_name()
+        classes = st.multiselect("Label", names, key="label", bind="query-params", placeholder="every class", width=130)
+        reviewer = reviewer_name()
     labels = tuple(names.index(name) for name in classes)
     wanted = SuspectFilter(labels, LENGTHS.get(length), show, reviewer, length == LIKELY, among)  # type: ignore[arg-type]
     return suspects, wanted, title, row
@@ -120,17 +119,11 @@ def _without_number(title: str) -> str:
 
 
 def _option(key: str, title: str, options: Sequence[str], width: int, help_text: str) -> str:
-    asked = st.query_params.get(key)
-    if asked is not None and asked not in options:
-        put_right(key, f"There is no choice “{plain(asked)}” under {title}; this is “{plain(options[0])}”.")
-    if st.session_state.get(key) not in options:
-        st.session_state.pop(key, None)
-    return st.selectbox(title, options, key=key, bind="query-params", help=help_text, width=width)
+    notice = f"There is no choice “{{asked}}” under {title}; this is “{plain(options[0])}”."
+    return str(choose_option(title, options, key, notice, help=help_text, width=width))
 
 
-@kept_per_run(max_entries=16)
-def _suspects(run: Run, signal: str) -> Suspects:
-    return read_suspects(run, signal)
+_suspects = kept_per_run(max_entries=16)(read_suspects)
 
 
 def reviews_of(run: Run) -> Reviews:
@@ -140,9 +133,8 @@ def reviews_of(run: Run) -> Reviews:
 
 def read_log(run: Run) -> ReviewLog:
     """The review as it is now, of what is in the run; a page that cannot read it stops here and says why."""
-    reviews = reviews_of(run)
     try:
-        log = _log(reviews, str(run.path), data_fingerprint(run), reviews.generation())
+        log = _log(run, reviews_written(run))
     except TrakCoreError as error:
         st.error(f"The verdicts cannot be read: {plain(error)}", icon=":material/error:")
         st.stop()
@@ -158,9 +150,9 @@ def log_as_of_now(run: Run) -> ReviewLog:
     return standing_log(run, reviews_of(run).read())
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _log(_reviews: Reviews, path: str, data: str, written: tuple[int, int, int] | None) -> ReviewLog:
-    return _reviews.read()
+@kept_per_run(max_entries=16)
+def _log(run: Run, written: tuple[int, int] | None) -> ReviewLog:
+    return reviews_of(run).read()
 
 
 def choose_suspect(run: Run, queue: SuspectQueue, signal: str, wanted: SuspectFilter) -> int | None:
@@ -180,8 +172,7 @@ def choose_suspect(run: Run, queue: SuspectQueue, signal: str, wanted: SuspectFi
                 st.query_params.pop("train", None)
     first = queue.after(None)
     instead = "None is picked." if first is None else f"This is number {first}."
-    with st.container(width=140):
-        chosen = choose_train(run, instead, "none")
+    chosen = choose_train(run, instead, "none", width=140)
     return first if chosen is None else chosen
 
 
@@ -189,8 +180,7 @@ def progress_bar(queue: SuspectQueue, suspects: Suspects, log: ReviewLog) -> Non
     """How far the review is, how many labels were really wrong, and whether to go on."""
     words = f"{queue.n_reviewed:,} of {queue.n:,} reviewed"
     if queue.precision is not None:
-        found = f"{queue.n_errors:,} error{'' if queue.n_errors == 1 else 's'} found"
-        words += f", {found} ({queue.precision:.0%} of the {queue.n_decided:,} decided)"
+        words += f", {queue.n_errors:,} of {queue.n_decided:,} judged were wrong"
     if suspects.n_likely is not None:
         are = "label of the run is" if suspects.n_likely == 1 else "labels of the run are"
         words += f"; about {suspects.n_likely:,} {are} likely wrong" if suspects.n_likely else "; no label looks wrong"
@@ -199,15 +189,13 @@ def progress_bar(queue: SuspectQueue, suspects: Suspects, log: ReviewLog) -> Non
     if (advice := stop_advice(queue)) is not None:
         st.caption(f":material/{'flag' if advice.may_stop else 'arrow_forward'}: {advice.in_words}")
         note("advice", Words(advice.in_words))
-    if log.n_of_other_data:
-        st.info(
-            f"The review file of this run also holds verdicts about other data ({log.n_of_other_data:,}). They are "
-            "kept there, and nothing here counts or applies them.",
-            icon=":material/history:",
-        )
-    if log.n_not_in_run:
-        st.info(
-            f"The review file also holds verdicts on examples or classes that this run does not have "
-            f"({log.n_not_in_run:,}). They are kept there, and nothing here counts or applies them.",
-            icon=":material/history:",
-        )
+    for n, what in (
+        (log.n_of_other_data, "about other data"),
+        (log.n_not_in_run, "on examples or classes that this run does not have"),
+    ):
+        if n:
+            st.info(
+                f"The review file also holds verdicts {what} ({n:,}). They are kept there, and nothing here counts or "
+                "applies them.",
+                icon=":material/history:",
+            )

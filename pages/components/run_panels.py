@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.pages import EXPLORE
+from pages.components.pages import EXPLORE, link_to
 from pages.components.runs import builds, place_in_line, summary_of
-from pages.components.text import plain
+from pages.components.text import lds_in_words, plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, delete_run, published_runs, run_dirs
@@ -50,20 +50,20 @@ def _has_word() -> bool:
     return SAID in st.session_state and st.session_state[SAID][2] is None
 
 
-def runs_panel() -> None:
-    """Every run; looked at again and again only while something moves."""
+def run_list(with_tools: bool) -> None:
+    """Every run, with the tools to manage them or without; looked at again and again only while something moves."""
     if something_moves():
-        _watch_runs([path.name for path in published_runs()])
+        _watch_runs(with_tools, [path.name for path in published_runs()])
     else:
-        _list_runs()
+        _list_runs(with_tools)
 
 
 @st.fragment(run_every="2s")
-def _watch_runs(published: list[str]) -> None:
+def _watch_runs(with_tools: bool, published: list[str]) -> None:
     # The whole page when a build ends, when other runs can be picked, or when there is something to say at its top.
     if not something_moves() or [path.name for path in published_runs()] != published or _has_word():
         st.rerun(scope="app")
-    _list_runs()
+    _list_runs(with_tools)
 
 
 def something_moves() -> bool:
@@ -72,13 +72,14 @@ def something_moves() -> bool:
     return started or any(summary_of(path).state == "building" for path in run_dirs())
 
 
-def _list_runs() -> None:
+def _list_runs(with_tools: bool) -> None:
     there = run_dirs()
-    for path, command in builds().started(runs_dir()).items():
-        if path not in there:
-            _show_unborn(path, command)
+    if with_tools:
+        for path, command in builds().started(runs_dir()).items():
+            if path not in there:
+                _show_unborn(path, command)
     for path in there:
-        _show_run(summary_of(path))
+        _show_run(summary_of(path), with_tools)
 
 
 def _show_unborn(path: Path, command: list[str]) -> None:
@@ -97,13 +98,7 @@ def _show_unborn(path: Path, command: list[str]) -> None:
         if status.is_under_way:
             _cancel_button(path)
             return
-        st.button(
-            "Try again" if status.message else "Go on",
-            key=f"go on {path.name}",
-            on_click=builds().start_build,
-            args=(path, command),
-            icon=":material/play_arrow:",
-        )
+        _go_on_button(path, command, "Try again" if status.message else "Go on")
         st.button("Dismiss", key=f"dismiss {path.name}", on_click=builds().forget, args=(path,))
 
 
@@ -112,7 +107,8 @@ def _badge(state: str, label: str | None = None) -> None:
     st.badge(label or usual, color=colour, icon=icon)  # type: ignore[arg-type]
 
 
-def _show_run(run: RunSummary) -> None:
+def _show_run(run: RunSummary, with_tools: bool) -> None:
+    line = place_in_line(run.path)
     with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center"):
             with st.container(width="stretch", gap="xsmall"):
@@ -120,13 +116,14 @@ def _show_run(run: RunSummary) -> None:
                 if run.info is not None and (what := run_in_words(run.info)) is not None:
                     st.caption(plain(what))
                 if run.n_train is not None:
-                    st.caption(_in_brief(run))
-            line = place_in_line(run.path)
+                    lds = "" if run.lds is None else f", {lds_in_words(run.lds, run.noise_ceiling)}"
+                    st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples{lds}")
             _badge("waiting" if line else run.state, None if line else _measuring(run))
             if run.can_open:
-                st.page_link(EXPLORE, label="Open", icon=":material/search:", query_params={"run": run.name})
-            _build_buttons(run)
-            _delete_button(run)
+                link_to(EXPLORE, "Open", "search", run=run.name)
+            _build_buttons(run, with_tools)
+            if with_tools:
+                _delete_button(run)
         if line:
             st.progress(0.0, text=line)
         elif run.build is not None and run.state == "building":
@@ -134,15 +131,9 @@ def _show_run(run: RunSummary) -> None:
         problem = run.problem or builds().failure(run.path)
         if problem:
             st.text(problem)
-        _log(run)
-
-
-def _in_brief(run: RunSummary) -> str:
-    sizes = f"{run.n_train:,} training examples, {run.n_test:,} test examples"
-    if run.lds is None:
-        return sizes
-    ceiling = f" of at most {run.noise_ceiling:.2f}" if run.noise_ceiling else ""
-    return f"{sizes}, LDS {run.lds:.2f}{ceiling}"
+        if with_tools and (lines := builds().log(run.path, N_LOG_LINES)):
+            with st.expander("Log"):
+                st.code("\n".join(lines), language=None)
 
 
 def _measuring(run: RunSummary) -> str | None:
@@ -152,26 +143,32 @@ def _measuring(run: RunSummary) -> str | None:
     return {"building": "measuring", "failed": "measuring failed"}.get(run.state)
 
 
-def _build_buttons(run: RunSummary) -> None:
+def _build_buttons(run: RunSummary, with_tools: bool) -> None:
     if builds().is_running(run.path):
-        _cancel_button(run.path)
+        if with_tools:
+            _cancel_button(run.path)
     elif run.state == "building":
-        st.caption(
-            "built by another process",
-            help="It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C.",
-        )
+        if with_tools:
+            st.caption(
+                "built by another process",
+                help="It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C.",
+            )
     elif run.state in ("stopped", "failed") and run.build is not None:
         # A build that was killed before it said how it goes on: the command it was started with, if that was here.
         command = run.build.command or builds().started(run.path.parent).get(run.path)
         if command:
-            st.button(
-                "Go on",
-                key=f"go on {run.name}",
-                on_click=builds().start_build,
-                args=(run.path, command),
-                icon=":material/play_arrow:",
-                help="It goes on where it stopped.",
-            )
+            _go_on_button(run.path, command, "Go on", "It goes on where it stopped.")
+
+
+def _go_on_button(path: Path, command: list[str], label: str, tip: str | None = None) -> None:
+    st.button(
+        label,
+        key=f"go on {path.name}",
+        on_click=builds().start_build,
+        args=(path, command),
+        icon=":material/play_arrow:",
+        help=tip,
+    )
 
 
 def _cancel_button(path: Path) -> None:
@@ -191,13 +188,6 @@ def _cancel_button(path: Path) -> None:
 def _cancel(path: Path) -> None:
     if not builds().stop(path):
         say(f"“{plain(path.name)}” had ended already; there was nothing to cancel.", ":material/info:")
-
-
-def _log(run: RunSummary) -> None:
-    lines = builds().log(run.path, N_LOG_LINES)
-    if lines:
-        with st.expander("Log"):
-            st.code("\n".join(lines), language=None)
 
 
 def _delete_button(run: RunSummary) -> None:

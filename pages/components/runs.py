@@ -1,11 +1,12 @@
-"""Which run is looked at: the picker, the open run, and what is shown when there is none."""
+"""Which run is looked at: the picker, the open run, what is kept of it, and what is shown when there is none."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import streamlit as st
 
 from pages.components.address import leave_out
-from pages.components.kept import kept_per_run
 from pages.components.text import plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
@@ -15,9 +16,21 @@ from trak_core.store.files import RunFiles, generation
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, open_run
 from trak_core.subjects.of_run import has_subject
-from trak_core.views.browse import TestOverview, overview
-from trak_core.views.neighbours import FeatureSpace, feature_space
+from trak_core.views.browse import overview
+from trak_core.views.neighbours import feature_space
 from trak_core.views.stories import Story, find_stories
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def kept_per_run(
+    max_entries: int, spinner: str | bool = False
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """A decorator that keeps results for all visitors, and computes them anew once another store is published."""
+    return st.cache_resource(
+        max_entries=max_entries, show_spinner=spinner, hash_funcs={Run: lambda run: (str(run.path), run.generation)}
+    )
 
 
 @st.cache_resource(show_spinner=False)
@@ -84,8 +97,7 @@ def current_run() -> Run:
     name = st.session_state.get("run")
     if name is None:
         st.info(
-            "There is no run to look at yet. The Home page shows how far the first one is.",
-            icon=":material/hourglass:",
+            "There is no run to look at yet. The Home page shows how far the first one is.", icon=":material/hourglass:"
         )
         st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
         st.stop()
@@ -97,22 +109,23 @@ def current_run() -> Run:
         st.stop()
 
 
-@kept_per_run(max_entries=8)
-def test_overview(run: Run) -> TestOverview:
-    """The model's answers for all test examples of a run."""
-    return overview(run)
-
-
-@kept_per_run(max_entries=2)
-def feature_directions(run: Run) -> FeatureSpace:
-    """The features of a run, for finding neighbours."""
-    return feature_space(run)
+test_overview = kept_per_run(max_entries=8)(overview)
+feature_directions = kept_per_run(max_entries=2)(feature_space)
 
 
 @kept_per_run(max_entries=8)
 def stories_of(run: Run) -> list[Story]:
     """The stories of a run."""
     return find_stories(run, test_overview(run), feature_directions(run))
+
+
+def reviews_written(run: Run) -> tuple[int, int] | None:
+    """A value that changes when a verdict, a what-if or a retraining of the run is written; None before the first."""
+    try:
+        status = RunFiles(run.path).reviews.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def is_busy(run: Run) -> bool:

@@ -10,28 +10,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
 from pages.components.assets import asset
+from pages.components.charts import new_figure
 from pages.components.colours import class_colour
+from pages.components.text import in_html
 from trak_core.views.map import NO_STEP, STEPS, Colouring, MapPoints
 
 _CARRIER = st.components.v2.component(
-    "scatter_carrier", html="<span></span>", js=asset("unpack.js", "scatter_carrier.js")
+    "scatter_carrier", html="<span></span>", js=asset("elements.js", "scatter_carrier.js")
 )
 _SCATTER = st.components.v2.component(
     "scatter",
     html=asset("scatter.html"),
     css=asset("scatter.css"),
     js=asset(
-        "elements.js",
-        "unpack.js",
-        "scatter_view.js",
-        "scatter_paint.js",
-        "scatter_words.js",
-        "scatter_input.js",
-        "scatter.js",
+        "elements.js", "scatter_view.js", "scatter_paint.js", "scatter_words.js", "scatter_input.js", "scatter.js"
     ),
 )
 _SIGNED = ("#a64a06", "#d97a2b", "#a3a6a6", "#3d7fc4", "#1f5fa8")
@@ -58,6 +55,38 @@ def _ramp(stops: Sequence[str], n: int) -> list[str]:
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in mixed.round().astype(int)]
 
 
+def map_figure(points: MapPoints, colours: Colouring) -> go.Figure:
+    """The map as a figure that stands by itself: circles are train examples, triangles test examples."""
+    figure, colour = new_figure(620), palette(colours)
+    is_train = np.arange(len(points.labels)) < points.n_train
+    groups: list[tuple[str, NDArray[np.bool_], str | None]]
+    groups = [(name, colours.codes == code, colour[code]) for code, name in enumerate(colours.names)]
+    if colours.values is not None:
+        groups = [("", np.ones(len(is_train), dtype=bool), None)]
+    for name, members, of_group in groups:
+        for split, of_split, symbol in (("train", is_train, "circle"), ("test", ~is_train, "triangle-up")):
+            chosen = np.flatnonzero(members & of_split)
+            if not len(chosen):
+                continue
+            marker: dict[str, Any] = {"symbol": symbol, "size": 5, "color": of_group}
+            if of_group is None:
+                scale = [[k / (STEPS - 1), colour[k]] for k in range(0, STEPS, 2)]
+                marker |= {"color": colours.codes[chosen], "colorscale": scale, "cmin": 0, "cmax": STEPS - 1}
+            figure.add_scattergl(
+                x=points.xy[chosen, 0],
+                y=points.xy[chosen, 1],
+                mode="markers",
+                marker=marker,
+                name=in_html(f"{name} {split}".strip()),
+                text=chosen - (0 if split == "train" else points.n_train),
+                hovertemplate=f"{split} example %{{text}}<extra></extra>",
+            )
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x")
+    return figure
+
+
 def scatter(
     points: MapPoints,
     colours: Colouring,
@@ -66,7 +95,7 @@ def scatter(
     key: str,
     label: str,
     picked: Sequence[int],
-    chosen: int | None,
+    chosen: int,
     on_lasso: Callable[[list[list[float]], bool], None],
     on_pick: Callable[[int], None],
     on_clear: Callable[[], None],
@@ -80,30 +109,24 @@ def scatter(
         key: of the component.
         label: what the map is, for screen readers.
         picked: numbers of the points that are picked.
-        chosen: number of a point to mark; None for none.
+        chosen: number of a point to mark.
         on_lasso: called with the corners of a line and whether what it holds is added to what is picked.
         on_pick: called with the number of a point that was clicked.
         on_clear: called when Escape was pressed.
     """
 
-    def sent(name: str) -> Any:
-        return getattr(st.session_state[key], name)
-
-    def lassoed() -> None:
-        if (line := sent("lasso")) is not None:
-            on_lasso(line["polygon"], bool(line["add"]))
-
-    def clicked() -> None:
-        if (point := sent("pick")) is not None:
-            on_pick(int(point))
-
-    def cleared() -> None:
-        if sent("clear") is not None:
+    def heard() -> None:
+        sent = st.session_state[key]
+        if sent.lasso is not None:
+            on_lasso(sent.lasso["polygon"], bool(sent.lasso["add"]))
+        if sent.pick is not None:
+            on_pick(int(sent.pick))
+        if sent.clear is not None:
             on_clear()
 
     with st.container(gap=None):
-        _carry(key, "points", _points_message(points, class_names))
-        _carry(key, "colours", _colours_message(colours))
+        for part, message in (("points", _points_message(points, class_names)), ("colours", _colours_message(colours))):
+            _CARRIER(key=f"{key} {part}", data={"name": f"{key} {part}", "for": key, **message})
         _SCATTER(
             key=key,
             data={
@@ -112,14 +135,10 @@ def scatter(
                 "picked": _packed(np.asarray(picked, dtype=np.uint32)),
                 "chosen": chosen,
             },
-            on_lasso_change=lassoed,
-            on_pick_change=clicked,
-            on_clear_change=cleared,
+            on_lasso_change=heard,
+            on_pick_change=heard,
+            on_clear_change=heard,
         )
-
-
-def _carry(key: str, part: str, message: dict[str, Any]) -> None:
-    _CARRIER(key=f"{key} {part}", data={"name": f"{key} {part}", "for": key, **message})
 
 
 def _points_message(points: MapPoints, class_names: Sequence[str]) -> dict[str, Any]:

@@ -35,3 +35,11 @@ def in_html(text: object) -> str:
 def shortened(text: str, length: int = 90) -> str:
     """The beginning of a text on one line, for places with little room; it is not escaped."""
     return textwrap.shorten(text, length, placeholder=" …")
+
+
+def lds_in_words(lds: float, noise_ceiling: float | None, low: float | None = None, high: float | None = None) -> str:
+    """An LDS with what is known of its bounds: the noise ceiling and the 95% interval."""
+    bounds = [f"best possible {noise_ceiling:.2f}"] if noise_ceiling else []
+    if low is not None and high is not None:
+        bounds.append(f"95% interval {low:.2f} to {high:.2f}")
+    return f"LDS {lds:.2f}" + (f" ({', '.join(bounds)})" if bounds else "")

@@ -1,10 +1,12 @@
 """What the page shows, written down while it is drawn, so that the view can be taken away as one file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
+from pages.components.text import plain
 from trak_core.media import Medium
 
 _NOTED = "shown on this page"
@@ -15,7 +17,7 @@ class Words:
     """A paragraph, or a heading."""
 
     text: str  # as data has it, not escaped
-    is_heading: bool = False  # True for a heading
+    is_heading: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,18 @@ def note(key: str, block: Block) -> None:
     Charts and galleries do this themselves. Call it for words and single pictures that should travel with the view.
     """
     st.session_state.setdefault(_NOTED, {})[key] = block
+
+
+def say(key: str, sentence: str, show: Callable[[str], object] = st.text) -> None:
+    """A sentence, shown as it is, on the page and in the file that is taken away."""
+    show(sentence)
+    note(key, Words(sentence))
+
+
+def show_error(error: object) -> None:
+    """What went wrong, as a sentence, letter by letter as it is."""
+    said = str(error)
+    st.error(plain(said[:1].upper() + said[1:]), icon=":material/error:")
 
 
 def noted() -> list[Block]:

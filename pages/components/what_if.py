@@ -4,33 +4,21 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.address import go_to_test
-from pages.components.charts import show
+from pages.components.charts import change_chart, history_chart, show
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
-from pages.components.jobs import background_jobs, watch_job
-from pages.components.kept import kept_per_run
-from pages.components.picks import (
-    MOST_IN_ADDRESS,
-    clear_picks,
-    pick_many,
-    picked_train,
-    picks_are_in_address,
-    replace_picks,
-    toggle_pick,
-)
-from pages.components.runs import test_overview
+from pages.components.jobs import background_jobs, is_retraining
+from pages.components.picks import MOST_IN_ADDRESS, clear_picks, pick_many, picked_train, replace_picks, toggle_pick
+from pages.components.runs import kept_per_run, reviews_written, test_overview
 from pages.components.text import apart, plain
-from pages.components.view import Words, note
-from pages.components.what_if_chart import change_chart, history_chart
-from pages.components.what_if_words import actual_sentence, history_sentence, predicted_sentence, trust_sentence
+from pages.components.view import say
 from trak_core.errors import TrakCoreError
 from trak_core.evidence.what_if import N_SEEDS, as_question
-from trak_core.store.files import RunFiles
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.views.examples import read_examples, shows_texts
 from trak_core.views.explanation import answer_target
-from trak_core.views.what_if import history_table, predict_removal
-from trak_core.views.what_if_scale import Known, Scale, default_factor, estimate_scale, known_removals, with_what_ifs
+from trak_core.views.what_if import Prediction, history_table, predict_removal
+from trak_core.views.what_if_scale import Scale, default_factor, estimate_scale, known_removals, with_what_ifs
 
 N_TOP = 10
 MANY_IMAGES, MANY_TEXTS = 24, 6
@@ -42,59 +30,37 @@ _HELP = (
 )
 
 
-@kept_per_run(max_entries=32)
-def _removals(run: Run, method: str) -> Known:
-    return known_removals(run, method)
+_removals = kept_per_run(max_entries=32)(known_removals)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _history(path: str, changed: tuple[int, int], fingerprint: str, _run: Run) -> list[Verified]:
-    return WhatIfHistory(_run.path).of_run(fingerprint)
+@kept_per_run(max_entries=16)
+def _past(run: Run, written: tuple[int, int] | None) -> list[Verified]:
+    return WhatIfHistory(run.path).of_run(run.info.provenance["fingerprint"])
 
 
 @kept_per_run(max_entries=32)
 def _scale_and_table(
-    run: Run, changed: tuple[int, int], method: str, _history: list[Verified]
+    run: Run, written: tuple[int, int] | None, method: str, _history: list[Verified]
 ) -> tuple[Scale, pd.DataFrame]:
-    """The scale of a method from all that is known, and the history, as it was at `changed`, as a table."""
+    """The scale of a method from all that is known, and the history, as it was `written`, as a table."""
     known = _removals(run, method)
     everything = with_what_ifs(known, run, method, _history) if _history else known
     return estimate_scale(everything, default_factor(run, method)), history_table(run, method, known, _history)
 
 
-def _changed(run: Run) -> tuple[int, int]:
-    """A value that changes when the history does."""
-    try:
-        status = RunFiles(run.path).reviews.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
-
-
-def _past(run: Run) -> list[Verified]:
-    return _history(str(run.path), _changed(run), run.info.provenance["fingerprint"], run)
-
-
 def what_if_panel(run: Run, test_idx: int, target: int | None, method: str) -> None:
-    """The whole panel for one test example; the page puts it into a container of its choice.
-
-    Args:
-        run: that is looked at.
-        test_idx: of the test example.
-        target: that the page explains; None for the model's answer.
-        method: whose scores predict.
-    """
+    """The whole panel for one test example and the target that is explained, None for the model's answer."""
     st.markdown("**What if these training examples were gone?**", help=_HELP)
     idxs = picked_train(run)
     if target is None:
         target = answer_target(run, test_overview(run), test_idx, method)
     _basket(run, idxs, test_idx, target, method)
     try:
-        history = _past(run)
+        history = _past(run, reviews_written(run))
     except TrakCoreError as error:
         st.error(f"The history of this run cannot be read: {plain(error)}", icon=":material/error:")
         history = []
-    scale, table = _scale_and_table(run, _changed(run), method, history)
+    scale, table = _scale_and_table(run, reviews_written(run), method, history)
     if idxs:
         _question(run, idxs, test_idx, target, method, scale, history)
     if history:
@@ -122,7 +88,7 @@ def _basket(run: Run, idxs: list[int], test_idx: int, target: int, method: str) 
     items = [
         GalleryItem(
             example,
-            f"picked train example {example.idx}, label {example.label_name}; click puts it back",
+            f"picked train example {example.idx}, label {example.label_name}; click to remove it",
             caption=f"label {apart(example.label_name)}",
         )
         for example in read_examples(run, "train", idxs[:MAX_ITEMS])
@@ -130,29 +96,19 @@ def _basket(run: Run, idxs: list[int], test_idx: int, target: int, method: str) 
     few = MANY_TEXTS if shows_texts(run) else MANY_IMAGES
     with st.container(height=260 if len(items) > few else "content", border=False):
         gallery("Picked training examples", items, key="picks", on_pick=toggle_pick, size=44)
-    words = "1 is picked" if len(idxs) == 1 else f"{len(idxs):,} are picked"
     first = f", the first {MAX_ITEMS} are shown" if len(idxs) > MAX_ITEMS else ""
-    kept = (
-        ""
-        if picks_are_in_address(idxs)
-        else f" More than {MOST_IN_ADDRESS} do not fit into an address: they stay in this window, and a copied link "
-        "leaves them out."
-    )
-    st.caption(f"{words}{first}; a click puts one back.{kept}")
+    words = f"{len(idxs):,} selected{first}; click to remove one."
+    if len(idxs) > MOST_IN_ADDRESS:
+        words += f" More than {MOST_IN_ADDRESS} do not fit into an address: a copied link leaves them out."
+    st.caption(words)
 
 
 def _question(
-    run: Run,
-    idxs: list[int],
-    test_idx: int,
-    target: int,
-    method: str,
-    scale: Scale,
-    history: list[Verified],
+    run: Run, idxs: list[int], test_idx: int, target: int, method: str, scale: Scale, history: list[Verified]
 ) -> None:
     """What is predicted without the picks, the way to verify it, and what came out."""
     predicted = predict_removal(run, test_overview(run), test_idx, idxs, scale, method, target)
-    say("what if: predicted", predicted_sentence(predicted))
+    say("what if: predicted", _predicted_sentence(predicted))
     question, verified, problem = None, None, ""
     try:
         question = as_question(run, test_idx, idxs, N_SEEDS)
@@ -160,25 +116,15 @@ def _question(
     except TrakCoreError as error:
         problem = str(error)
     if verified is not None:
-        say("what if: actual", actual_sentence(predicted, verified))
+        say("what if: actual", _actual_sentence(predicted, verified))
     if predicted.target.change is not None or verified is not None:
-        show(change_chart(predicted, verified), "what_if", f"Predicted change of every class{_actual_words(verified)}")
-    st.caption(trust_sentence(scale))
-    note("what if: trust", Words(trust_sentence(scale)))
+        actual = "" if verified is None else ", and the actual one with its 95% interval"
+        show(change_chart(predicted, verified), "what_if", f"Predicted change of every class{actual}")
+    say("what if: trust", _trust_sentence(scale), st.caption)
     if problem:
         st.info(plain(problem), icon=":material/info:")
     elif question is not None and verified is None:
         _verification(run, question)
-
-
-def say(key: str, sentence: str) -> None:
-    """A sentence on the page and in the file that is taken away."""
-    st.text(sentence)
-    note(key, Words(sentence))
-
-
-def _actual_words(verified: Verified | None) -> str:
-    return "" if verified is None else ", and the actual one with its 95% interval"
 
 
 def _key(run: Run, question: Question) -> str:
@@ -193,14 +139,8 @@ def _start(run: Run, question: Question) -> None:
 
 def _verification(run: Run, question: Question) -> None:
     """The button, or the progress of what it started."""
-    status = background_jobs().status(_key(run, question))
-    if status is not None and status.is_under_way:
-        watch_job(background_jobs(), _key(run, question), "Retraining")
+    if is_retraining(_key(run, question)):
         return
-    if status is not None and status.state == "failed":
-        st.error(f"Retraining failed: {plain(status.message)}", icon=":material/error:")
-    elif status is not None and status.state == "stopped":
-        st.caption("Retraining was cancelled; nothing was kept of it.")
     st.button(
         "Verify by retraining",
         icon=":material/science:",
@@ -217,7 +157,7 @@ def _show_history(history: list[Verified], table: pd.DataFrame, test_idx: int) -
     here = table[table["test example"] == test_idx]
     elsewhere = table.drop(here.index)
     st.caption(
-        f"{history_sentence(len(table), len(here))} Changes are of the margin of the label; each is predicted by a "
+        f"{_history_sentence(len(table), len(here))} Changes are of the margin of the label; each is predicted by a "
         "scale that has not seen it. Choose a row to open it again."
     )
     if table["predicted"].notna().any():
@@ -244,3 +184,53 @@ def _show_history(history: list[Verified], table: pd.DataFrame, test_idx: int) -
             "asked at": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
         },
     )
+
+
+def _predicted_sentence(predicted: Prediction) -> str:
+    """What is predicted, in words."""
+    before, after = predicted.target.before, predicted.target.after
+    if after is None:
+        return "Scores of this method have no unit, so they predict no number here."
+    n = len(predicted.removed)
+    these = "this one" if n == 1 else f"these {n:,}"
+    what = f"the margin of “{predicted.target.name}”" if len(predicted.classes) > 1 else "the answer"
+    how = "fall" if after < before else "rise"
+    end = ""
+    if predicted.is_flipped:
+        end = f", and the answer to flip from “{predicted.answer}” to “{predicted.answer_after}”"
+    elif predicted.answer_after is not None:
+        end = f" (the answer stays “{predicted.answer}”)"
+    return f"Without {these}, {what} is predicted to {how} from {before:.2f} to {after:.2f}{end}."
+
+
+def _actual_sentence(predicted: Prediction, verified: Verified) -> str:
+    """What retraining found, in words."""
+    c = predicted.target.number
+    how = "fell" if verified.change[c] < 0 else "rose"
+    answers = f" The answer changed in {verified.share_flipped:.0%} of the pairs." if len(verified.before) > 1 else ""
+    return (
+        f"Retrained {verified.n_pairs} times with and without them, it {how} from {verified.before[c]:.2f} to "
+        f"{verified.after[c]:.2f}: {verified.change[c]:+.2f}, 95% interval {verified.low[c]:+.2f} to "
+        f"{verified.high[c]:+.2f}.{answers}"
+    )
+
+
+def _trust_sentence(scale: Scale) -> str:
+    """How good such predictions have been."""
+    if scale.factor is None:
+        return "Nothing was measured that would give these scores a unit."
+    if scale.typical_error is None:
+        return (
+            "Not calibrated: an estimate until you verify it. This run has no measurement of how strongly scores tell."
+        )
+    r = "" if scale.correlation is None else f" (correlation {scale.correlation:.2f})"
+    return (
+        f"How good is that? Over {scale.n_known:,} removals that were retrained, such predictions for the label "
+        f"were off by {scale.typical_error:.2f} in the middle case{r}."
+    )
+
+
+def _history_sentence(n: int, n_here: int) -> str:
+    """How much was asked before."""
+    what = "1 what-if was" if n == 1 else f"{n:,} what-ifs were"
+    return f"{what} verified for this run, {n_here:,} of them for this test example."

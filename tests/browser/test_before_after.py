@@ -44,14 +44,14 @@ def test_labels_are_retrained_in_the_background_and_the_answer_is_kept(reviewed:
     expect(answer).to_be_visible(timeout=RETRAINING_MS)
     figure = page.locator(".js-plotly-plot").filter(has_text="wrong ones left out")
     expect(figure).to_be_visible()
-    went_wrong = page.get_by_role("group", name="Test examples that went wrong").get_by_role("button")
+    went_wrong = page.get_by_role("group", name="Broken test examples").get_by_role("button")
     expect(went_wrong.first).to_be_visible()
 
     # A click on a test example tells why, and a way leads on.
     chosen = went_wrong.nth(1)
     test_idx = re.search(r"test example (\d+)", chosen.get_attribute("aria-label") or "")
     chosen.click()
-    expect(page.get_by_text(f"Why test example {test_idx[1]} went wrong")).to_be_visible()
+    expect(page.get_by_text(f"Why test example {test_idx[1]} broke")).to_be_visible()
     expect(page.get_by_role("link", name="Open in Explore").last).to_have_attribute(
         "href", re.compile(rf"explore\?.*test={test_idx[1]}\b")
     )

@@ -58,7 +58,7 @@ def test_the_way_back_leads_from_a_proponent_to_what_it_moves_and_on(explorer: A
     page.goto(f"{explorer.address}/explore?test=17")
     proponents = page.get_by_role("group", name="proponent", exact=True)
     proponents.get_by_role("button").first.click()
-    page.get_by_role("link", name="All that it does").click()
+    page.get_by_role("link", name="See all its effects").click()
     with open_run(explorer.runs / "digits") as run:
         target = answer_target(run, overview(run), 17)
         strongest = int(run.proponents(17, k=1, target=target)["train_idx"][0])
@@ -110,7 +110,7 @@ def test_a_second_method_is_put_beside_the_first_with_what_both_name(explorer: A
         label = run.info.class_names[run.label("test", 17)]
     if label not in ("", None):
         page.goto(f"{explorer.address}/explore?test=17&target={label}&beside=Gradient+dot")
-    expect(page.get_by_text("Gradient dot beside it").first).to_be_visible()
+    expect(page.get_by_text("Compared with Gradient dot").first).to_be_visible()
     expect(page.get_by_role("group", name="proponent by Gradient dot")).to_be_visible()
     expect(page.get_by_text(re.compile("rank correlation")).first).to_be_visible()
 

@@ -131,7 +131,7 @@ def test_evidence_page_compares_methods_and_opens_a_test_image(ready: App, page:
     expect(page.get_by_text("Test example 17, label")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(5)
     screenshot(page, "evidence-light")
-    page.get_by_role("group", name="Least well predicted").get_by_role("button").first.click()
+    page.get_by_role("group", name="Worst predicted").get_by_role("button").first.click()
     expect(page.get_by_text("Test example 17, label")).not_to_be_visible()
     page.get_by_role("link", name="Open in Explore").click()
     expect(page.get_by_role("group", name="proponent")).to_be_visible()

@@ -71,7 +71,7 @@ def test_twenty_labels_by_keyboard_alone_and_every_verdict_outlives_the_app(smal
         open_review(page, address, "?reviewer=ann")
         for place, key in enumerate(keys):
             press(page, key, then=ranked[place + 1])
-        expect(page.get_by_text(re.compile("^20 of 200 reviewed, 10 errors found"))).to_be_visible()
+        expect(page.get_by_text(re.compile("^20 of 200 reviewed, 10 of [0-9]+ judged were wrong"))).to_be_visible()
         press(page, "u", then=ranked[19])
         press(page, "u", then=ranked[18])
     verdicts = {"q": ("keep", None), "e": ("exclude", None), "n": ("unsure", None)}
@@ -80,7 +80,7 @@ def test_twenty_labels_by_keyboard_alone_and_every_verdict_outlives_the_app(smal
     assert len(log_of(runs).verdicts) == 20
     with running_app(runs, tmp_path / "log") as address:
         open_review(page, address, "?reviewer=ann")
-        expect(page.get_by_text(re.compile("^18 of 200 reviewed, 9 errors found"))).to_be_visible()
+        expect(page.get_by_text(re.compile("^18 of 200 reviewed, 9 of [0-9]+ judged were wrong"))).to_be_visible()
         assert shown(page) == ranked[18]
         assert page.get_by_text("undone").count() == 2
         open_review(page, address, f"?reviewer=ann&show=all&train={ranked[0]}")
@@ -257,7 +257,7 @@ def test_the_page_is_readable_in_both_themes(reviewing: App, browser: Browser, t
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme)
     page = context.new_page()
     open_review(page, reviewing.address)
-    expect(page.get_by_role("group", name="most alike, suggested label")).to_be_visible()
+    expect(page.get_by_role("group", name="most similar, suggested label")).to_be_visible()
     background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     assert (background == "rgb(20, 24, 29)") == (theme == "dark")
     screenshot(page, f"review-{theme}")

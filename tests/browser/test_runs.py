@@ -88,7 +88,7 @@ def test_two_methods_are_compared_and_the_least_agreed_on_opens_in_explore(mine:
 
 def test_a_run_goes_out_as_a_file_comes_back_under_another_name_and_is_deleted(mine: App, page: Page, tmp_path: Path):
     page.goto(f"{mine.address}/runs?run=tiny&show=Behind%20this%20run")
-    expect(page.get_by_text("Take the run with you")).to_be_visible()
+    expect(page.get_by_text("Export run")).to_be_visible()
     with page.expect_download(timeout=60_000) as download:
         page.get_by_role("button", name=re.compile("^Run file|archive Run file")).click()
     file = tmp_path / "tiny.zip"

@@ -46,7 +46,7 @@ def test_a_newcomer_knows_within_two_minutes_what_to_blame_for_a_mistake(page: P
         settled(page)
         screenshot(page, "walkthrough-3-what-if")
         page.set_viewport_size({"width": 1280, "height": 900})
-        page.get_by_role("link", name="All that it does").click()
+        page.get_by_role("link", name="See all its effects").click()
         expect(page.get_by_text(re.compile("^Training example [0-9]+$"))).to_be_visible()
         settled(page)
         screenshot(page, "walkthrough-4-training-item")

@@ -171,22 +171,22 @@ def test_what_changed_is_shown_with_its_reasons_and_a_click_asks_for_others(runs
     app = open_page("review", reviewer="ann")
     came = [one.example.idx for one in changed if one.came_right]
     assert sorted(came) == list(range(N_CAME))
-    assert gallery_ids(app, "Test examples that came right") == came
-    assert gallery_ids(app, "Test examples that went wrong") == [20]
-    assert "Came right: 9" in words(app) and "Went wrong: 1" in words(app)
+    assert gallery_ids(app, "Fixed test examples") == came
+    assert gallery_ids(app, "Broken test examples") == [20]
+    assert "Fixed: 9" in words(app) and "Broken: 1" in words(app)
 
     def shown(test_idx: int, did: str) -> list[int]:
         assert f"Why test example {test_idx} {did}" in words(app)
         return gallery_ids(app, f"Why test example {test_idx} {did}") if reasons[test_idx] else []
 
-    assert shown(came[0], "came right") == reasons[came[0]]
+    assert shown(came[0], "was fixed") == reasons[came[0]]
     app.session_state["changed test"] = 20
     app.run()
     assert not app.exception
-    assert shown(20, "went wrong") == reasons[20]
+    assert shown(20, "broke") == reasons[20]
     app.session_state["changed test"] = came[4]
     app.run()
-    assert shown(came[4], "came right") == reasons[came[4]]
+    assert shown(came[4], "was fixed") == reasons[came[4]]
     assert sum(map(len, reasons.values())) > 0
 
 

@@ -40,7 +40,7 @@ def test_evidence_shows_lds_interval_ceiling_and_baselines(runs, open_page):
         lds = run.lds()
     said = words(app)
     assert "40 models were retrained on random halves" in said
-    assert f"LDS {lds.mean:.2f}** of at most {lds.noise_ceiling:.2f}" in said
+    assert f"LDS {lds.mean:.2f} (best possible {lds.noise_ceiling:.2f}" in said
     assert f"95% interval {lds.ci_low:.2f} to {lds.ci_high:.2f}" in said
     assert app.dataframe[0].value["method"].tolist()[0] == "TRAK"
     assert set(app.dataframe[0].value["method"]) == {"TRAK", "Same class", "Embedding similarity", "Random"}
@@ -135,8 +135,8 @@ def test_methods_that_were_left_out_and_models_that_diverged_are_told(measured, 
     set_meta(measured, "methods_left_out", {"magic": "method 'magic' needs a training log, which this run lacks."})
     set_meta(measured, "n_diverged", {"datamodels: random halves": 3})
     said = words(open_page("evidence"))
-    assert "Left out: magic. method 'magic' needs a training log, which this run lacks." in said
-    assert "3 random halves, subsets or removals were left out, because a model of them diverged." in said
+    assert "Not measured: magic. method 'magic' needs a training log, which this run lacks." in said
+    assert "3 random halves, subsets or removals were skipped, because a model of them diverged." in said
 
 
 def test_a_run_with_every_method_measured_offers_nothing_to_measure(measured, open_page):

@@ -92,4 +92,4 @@ def test_pages_say_why_there_is_no_map_no_evidence_and_no_suspects(directory, op
     assert "this run holds scores alone" in words(open_page("map", run="things"))
     assert "It was imported from scores made elsewhere." in words(open_page("evidence", run="things"))
     assert "It was imported from scores made elsewhere; suspects are found" in words(open_page("review", run="things"))
-    assert "Teaches alike" not in words(open_page("training_item", run="things"))
+    assert "Similar training examples" not in words(open_page("training_item", run="things"))

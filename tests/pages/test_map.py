@@ -103,8 +103,8 @@ def test_a_cell_of_the_address_shows_its_pairs(runs, open_page):
     assert not app.exception
     with open_run(runs / "digits") as run:
         expected = [(pair.train.idx, pair.test.idx) for pair in cell_pairs(run, "trak", 8, 1, "opponent", 9)]
-    pairs = next(data["pairs"] for data in messages(app) if data.get("side") == "opponent" and "pairs" in data)
-    assert [(pair["train"]["idx"], pair["test"]["idx"]) for pair in pairs] == expected
+    pairs = next(data["items"] for data in messages(app) if data.get("label") == "pairs of 8 and 1 that hurt")
+    assert [(item["id"], item["pair"]["id"]) for item in pairs] == expected
     assert "Training examples of “8” that move test examples of “1”" in words(app)
 
 
@@ -122,7 +122,7 @@ def test_a_run_without_a_map_says_how_to_draw_it(runs, open_page):
     assert "This run has no map yet" in words(app)
     assert [code.value for code in app.code] == ["python -m trak_core map digits"]
     assert "Draw the map" in [button.label for button in app.button]
-    assert "Classes by classes" in words(app)
+    assert "Class influence" in words(app)
 
 
 def test_a_run_whose_build_goes_on_says_that_the_map_will_come(runs, open_page):

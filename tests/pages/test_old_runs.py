@@ -38,4 +38,4 @@ def test_review_shows_what_was_said_of_them(old_runs, open_page):
     app = open_page("review", run="digits", reviewer="Ada", train="3")
     assert not app.exception
     assert "looks like a five" in words(app)
-    assert "2 of 30 reviewed, 2 errors found" in app.get("progress")[0].proto.text
+    assert "2 of 30 reviewed, 2 of 2 judged were wrong" in app.get("progress")[0].proto.text

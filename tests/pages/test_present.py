@@ -1,4 +1,4 @@
-import json
+import html
 
 from tests.pages.conftest import words
 from trak_core.store.run import open_run
@@ -8,12 +8,7 @@ from trak_core.views.stories import find_stories
 
 
 def large_words(app) -> str:
-    said = []
-    for element in app.get("bidi_component"):
-        data = json.loads(element.proto.json or "{}")
-        if isinstance(data, dict) and "size" in data and "text" in data:
-            said.append(data["text"])
-    return "\n".join(said)
+    return "\n".join(html.unescape(element.proto.body) for element in app.get("html"))
 
 
 def test_every_story_of_the_run_is_a_step(runs, open_page):

@@ -62,7 +62,7 @@ def test_the_queue_begins_with_the_most_suspicious_and_says_why(runs, open_page,
         suggested = read_suspects(run, first_signal(run)[0]).suggested_label(ranked[0])
     assert f"This looks like “{suggested}”, and it is labelled “{given}”." in words(app)
     assert progress(app) == "0 of 200 reviewed"
-    assert len(gallery_ids(app, "most alike, suggested label")) == 6
+    assert len(gallery_ids(app, "most similar, suggested label")) == 6
 
 
 def test_each_key_records_its_verdict_and_the_next_undecided_comes_up(runs, open_page, ranked, reviews):
@@ -80,7 +80,7 @@ def test_each_key_records_its_verdict_and_the_next_undecided_comes_up(runs, open
         expected.append((ranked[place], verdict, label, "ann"))
     assert [(v.train_idx, v.verdict, v.new_label, v.reviewer) for v in reviews.read().verdicts] == expected
     assert shown(app) == ranked[5]
-    assert progress(app) == "5 of 200 reviewed, 3 errors found (75% of the 4 decided)"
+    assert progress(app) == "5 of 200 reviewed, 3 of 4 judged were wrong"
 
 
 def test_undo_takes_the_last_verdict_back_and_shows_its_example(runs, open_page, ranked, reviews):
@@ -145,7 +145,7 @@ def test_a_walked_through_queue_says_so(runs, open_page, ranked, reviews):
     app = open_page("review", length="first 50")
     press(app, "w")
     assert "Every suspect in this queue is reviewed." in words(app)
-    assert progress(app) == "50 of 50 reviewed, 1 error found (2% of the 50 decided)"
+    assert progress(app) == "50 of 50 reviewed, 1 of 50 judged were wrong"
     app.run()
     assert not app.exception
 
@@ -471,7 +471,7 @@ def test_verdicts_on_what_is_not_in_the_run_are_told_of_and_stay_in_the_file(run
     assert "verdicts on examples or classes that this run does not have (2)" in words(app)
     assert shown(app) == ranked[0]
     assert progress(app) == "0 of 200 reviewed"
-    assert "Labels that change: 0. Examples that go: 0." in words(app)
+    assert "0 relabelled, 0 removed, 0 disputed of" in words(app)
     assert [verdict.train_idx for verdict in reviews.read().verdicts] == [5000, ranked[0]]
 
 

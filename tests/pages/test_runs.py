@@ -12,7 +12,7 @@ from trak_core.store.archive import export_run
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, write_status
 
-COMPARE, BEHIND = "Compare", "Behind this run"
+COMPARE, BEHIND = "Compare", "Details"
 PAGES = ("home", "explore", "evidence", "training_item", "map", "review", "runs")
 
 
