@@ -24,7 +24,7 @@ from trak_core.modalities import RawData, RawSplit, Skipped, find_modality, prep
 from trak_core.store.catalog import summarize
 from trak_core.store.run import Run
 from trak_core.subjects import custom_recipe
-from trak_core.subjects.of_run import can_be_made_again, read_dataset
+from trak_core.subjects.of_run import read_dataset, why_not_made_again
 from trak_core.views.custom_data import columns_of, run_in_words, typed_path
 from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
 from trak_core.views.media_html import enlarged
@@ -150,14 +150,14 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
     assert run_in_words(summarize(run_dir).info) == said
     with tc.open_run(run_dir) as run:
         # A run that somebody sent may hold anything.
-        assert can_be_made_again(run)
+        assert why_not_made_again(run) is None
         for key, value in {"minutes": "ten", "model": []}.items():
             kept = run.info.provenance
             odd = replace(run.info, provenance={**kept, key: value})
             assert run_in_words(odd).startswith("Texts from the table “films”")
         for change in ({"model": []}, {"weights": 3}, {"sources": "x"}, {"recipe": []}):
             with changed(run, **change):
-                assert not can_be_made_again(run)
+                assert why_not_made_again(run)
         with (
             changed(run, encoding=None),
             pytest.raises(StoreDamagedError, match="does not tell how its texts become"),

@@ -10,9 +10,8 @@ from scipy.special import softmax
 from trak_core.datasets import load_digits
 from trak_core.errors import InvalidSettingError
 from trak_core.labels import nearest as nearest_module
-from trak_core.labels.ambiguity import ambiguous, calibrated
 from trak_core.labels.duplicates import CLOSE, find_near_duplicates
-from trak_core.labels.findings import FINDING_KINDS, Finding, find_all, finding_columns
+from trak_core.labels.findings import FINDING_KINDS, Finding, ambiguous, calibrated, find_all, finding_columns
 from trak_core.labels.nearest import nearest, unit_rows
 from trak_core.labels.rarity import outliers, under_represented
 from trak_core.store.run import open_run

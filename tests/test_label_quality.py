@@ -13,8 +13,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from trak_core.__main__ import cli
 from trak_core.errors import InvalidSettingError, NeedNotMetError, NotInRunError
-from trak_core.labels.cleanlab_baseline import cleanlab_signals
-from trak_core.labels.quality import auroc, average_precision, inspected_for, quality, ranked, recall_at
+from trak_core.labels.quality import (
+    auroc,
+    average_precision,
+    cleanlab_signals,
+    inspected_for,
+    quality,
+    ranked,
+    recall_at,
+)
 from trak_core.store.run import open_run
 from trak_core.views.label_quality import (
     NOTHING_TO_COMPARE,

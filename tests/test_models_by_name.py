@@ -32,8 +32,8 @@ from trak_core.store.files import RunFiles
 from trak_core.store.local_paths import keep_local_paths, metadata_here, without_paths
 from trak_core.store.run import open_run
 from trak_core.subjects import custom_recipe, custom_subject, find_model, model_is_here
-from trak_core.subjects.of_run import can_be_made_again, read_subject
-from trak_core.subjects.ready_model import ready_models
+from trak_core.subjects.models_by_name import ready_models
+from trak_core.subjects.of_run import read_subject, why_not_made_again
 from trak_core.subjects.trial import try_model
 from trak_core.tasks import label_task
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
@@ -412,7 +412,7 @@ def test_a_run_of_own_code_and_weights_says_whether_it_can_be_trained_again(nets
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=2, proj_dim=8, n_subsets=20, n_seeds=2)
     run_dir = build_run(settings, "mine", tmp_path / "runs", recipe=recipe)
     with open_run(run_dir) as run:
-        assert can_be_made_again(run)
+        assert why_not_made_again(run) is None
         _, subject = read_build(run)
         assert subject.sources == model.sources
         assert (run.info.provenance["weights"], metadata_here(run)["weights"]) == (path.name, str(path))
@@ -421,7 +421,7 @@ def test_a_run_of_own_code_and_weights_says_whether_it_can_be_trained_again(nets
         with pytest.raises(RunMismatchError, match="weights of people_nets:small changed since"):
             read_subject(run)
         path.unlink()
-        assert not can_be_made_again(run)
+        assert why_not_made_again(run)
         with pytest.raises(NotInRunError, match="the model 'people_nets:small', which is not here, or not as it was"):
             read_subject(run)
 

@@ -14,7 +14,7 @@ KINDS = {"Classification", "Regression", "CustomTask"}
 RANKING = {"softmax", "log_softmax", "argmax"}
 ALLOWED = {
     # The labels of a train set: probabilities of classes, and votes, of models that were not told them.
-    "trak_core/labels/ambiguity.py": "temperature scaling of label probabilities, of which nobody knows the model",
+    "trak_core/labels/findings.py": "temperature scaling of label probabilities, of which nobody knows the model",
     "trak_core/labels/folds.py": "the commonest label",
     "trak_core/labels/quality.py": "where a recall is reached first",
     "trak_core/labels/signals.py": "the most probable class other than the label",

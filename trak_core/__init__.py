@@ -4,6 +4,7 @@
 `Attributor` and `CustomTask` bring it in when they are first used.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from trak_core.errors import AttributionWarning, TrakCoreError
@@ -45,23 +46,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _WHEN_USED = {
-    "Attributor": "trak_core.engine",
-    "Calibration": "trak_core.engine",
-    "CustomTask": "trak_core.tasks",
-    "Imported": "trak_core.exchange.importing",
-    "Subject": "trak_core.subjects",
-    "TrainingSettings": "trak_core.training",
-    "build": "trak_core.engine",
-    "export_table": "trak_core.exchange.exporting",
-    "import_scores": "trak_core.exchange.importing",
-    "measure": "trak_core.engine",
-    "show": "trak_core.views.inline",
+    "trak_core.engine": ("Attributor", "Calibration", "build", "measure"),
+    "trak_core.exchange.exporting": ("export_table",),
+    "trak_core.exchange.importing": ("Imported", "import_scores"),
+    "trak_core.subjects": ("Subject",),
+    "trak_core.tasks": ("CustomTask",),
+    "trak_core.training": ("TrainingSettings",),
+    "trak_core.views.inline": ("show",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHEN_USED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_WHEN_USED[name]), name)
+    for module, names in _WHEN_USED.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,31 +5,7 @@ import sys
 
 import click
 
-from trak_core.commands.building import build, evidence, map_command, recipes
-from trak_core.commands.custom_data import check, download_command
-from trak_core.commands.exchange import export, export_table_command, import_command, import_scores_command
-from trak_core.commands.looking import info, runs, verify_command
-from trak_core.commands.reviewing import labels, retrain, suspects, what_if
-
-COMMANDS = (
-    build,
-    check,
-    download_command,
-    evidence,
-    export,
-    export_table_command,
-    import_command,
-    import_scores_command,
-    info,
-    labels,
-    map_command,
-    recipes,
-    retrain,
-    runs,
-    suspects,
-    verify_command,
-    what_if,
-)
+from trak_core.commands import building, custom_data, exchange, looking, reviewing
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,8 +16,10 @@ def cli() -> None:
     """
 
 
-for command in COMMANDS:
-    cli.add_command(command)
+for module in (building, custom_data, exchange, looking, reviewing):
+    for command in vars(module).values():
+        if isinstance(command, click.Command):
+            cli.add_command(command)
 
 
 def main() -> None:

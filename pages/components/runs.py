@@ -15,7 +15,7 @@ from trak_core.store.catalog import RunSummary, published_runs, summarize
 from trak_core.store.files import RunFiles, generation
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, open_run
-from trak_core.subjects.of_run import has_subject
+from trak_core.subjects.of_run import why_no_subject
 from trak_core.views.browse import overview
 from trak_core.views.neighbours import feature_space
 from trak_core.views.stories import Story, find_stories
@@ -135,7 +135,7 @@ def is_busy(run: Run) -> bool:
 
 def can_be_measured(run: Run) -> bool:
     """True when the run's data and model can be had, and its gradients are whole, as methods are compared with them."""
-    return has_subject(run) and not run.info.is_projected
+    return why_no_subject(run) is None and not run.info.is_projected
 
 
 def refresh_when_published(run: Run) -> None:

@@ -26,9 +26,8 @@ from tests.benchmarks.label_subjects import DATA, FASHION, TREC
 from trak_core.engine import BuildSettings, build_run
 from trak_core.engine.retraining import retrain_on_labels
 from trak_core.evidence.retraining import crossed_estimates
-from trak_core.labels.cleanlab_baseline import cleanlab_signals
 from trak_core.labels.label_scores import LabelScores, score_labels
-from trak_core.labels.quality import quality, ranked
+from trak_core.labels.quality import cleanlab_signals, quality, ranked
 from trak_core.labels.signals import likely_wrong, suggested_labels
 from trak_core.seeds import derive_seed
 from trak_core.store.reviews import Reviews

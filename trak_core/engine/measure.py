@@ -26,7 +26,7 @@ from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
-from trak_core.subjects.of_run import can_be_made_again, why_no_subject
+from trak_core.subjects.of_run import why_no_subject, why_not_made_again
 
 PUBLISH_EVERY_SECONDS = 60
 SECONDS = {"magic": 120.0, "influence_exact": 90.0, "influence_cg": 40.0, "datamodel_lasso": 50.0, "trak_dropout": 8.0}
@@ -54,7 +54,7 @@ def measure_run(
         StorageError: the disk is full, read-only or failing.
     """
     with open_run(run_dir) as run:
-        reason, retrains = why_no_subject(run), can_be_made_again(run)
+        reason, retrains = why_no_subject(run), why_not_made_again(run) is None
         info, made = run.info, run.info.provenance
     if reason:
         raise NotInRunError(

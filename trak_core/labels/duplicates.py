@@ -37,10 +37,6 @@ def find_near_duplicates(train: NDArray[Any], test: NDArray[Any]) -> tuple[NearD
     """Train examples with a near-duplicate in the training set, and those with one in the test set.
 
     It costs `n_train * (n_train + n_test) * d` products, and memory for both sets once more.
-
-    Args:
-        train: inputs float32 `[n_train, ...]`.
-        test: inputs float32 `[n_test, ...]`.
     """
     centre = train.reshape(len(train), -1).mean(axis=0, dtype=np.float64)
     rows, tests = unit_rows(train, centre), unit_rows(test, centre)

@@ -3,26 +3,32 @@
 `near_duplicate`     another train example is the same or nearly so; see `duplicates`
 `leak`               a test example is, so that testing on it measures memory
 `outlier`            unlike every other train example; see `rarity`
-`ambiguous`          models that did not see it waver between its label and others; see `ambiguity`
+`ambiguous`          models that did not see it waver between its label and others; see `ambiguous`
 `under_represented`  of a class, or a group within a class, with far fewer examples than others; see `rarity`
 
 Every rule is fixed and looks at no truth. Findings are hints for whoever reviews labels, no verdicts.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from trak_core.errors import InvalidSettingError
-from trak_core.labels.ambiguity import ambiguous
 from trak_core.labels.duplicates import NearDuplicates, find_near_duplicates
-from trak_core.labels.rarity import outliers, under_represented
+from trak_core.labels.rarity import Found, outliers, under_represented
 
 FindingKind = Literal["near_duplicate", "leak", "outlier", "ambiguous", "under_represented"]
 FINDING_KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
+IN_THE_RUNNING = 0.5
+SMALLEST_PROBABILITY = 1e-12
+WIDEST = 4.0
+"""Of the natural logarithm of the temperature, either way."""
 
 
 @dataclass(frozen=True)
@@ -69,27 +75,29 @@ def find_all(
     labels = np.asarray(labels_train, dtype=np.int64)
     duplicates, leaks = find_near_duplicates(inputs_train, inputs_test)
     copies = duplicates.train_idx[duplicates.other_idx < duplicates.train_idx]  # the first of several stays
-    unsure = () if probabilities is None else ambiguous(probabilities, labels)
-    return [
+    single: dict[FindingKind, Found] = {"outlier": outliers(embeddings_train)}
+    if probabilities is not None:
+        single["ambiguous"] = ambiguous(probabilities, labels)
+    single["under_represented"] = under_represented(embeddings_train, labels, copies)
+    found = [
         *_best_first(_pairs("near_duplicate", duplicates, "train")),
         *_best_first(_pairs("leak", leaks, "test")),
-        *_best_first(_single("outlier", *outliers(embeddings_train))),
-        *_best_first(_single("ambiguous", *unsure)),
-        *_best_first(_single("under_represented", *under_represented(embeddings_train, labels, copies))),
     ]
+    for kind, (numbers, scores) in single.items():
+        of_kind = zip(numbers, scores, strict=True)
+        found += _best_first(Finding(kind, int(idx), float(score)) for idx, score in of_kind)
+    return found
 
 
 def finding_columns(findings: Sequence[Finding]) -> dict[str, list[Any]]:
     """Columns of the table `findings`: kind, train_idx, score, rank (from 1 in each kind), other_split, other_idx."""
-    ranks = dict.fromkeys(FINDING_KINDS, 0)
-    columns: dict[str, list[Any]] = {
-        name: [getattr(finding, name) for finding in findings]
-        for name in ("kind", "train_idx", "score", "other_split", "other_idx")
-    }
+    names = ("kind", "train_idx", "score", "other_split", "other_idx")
+    columns: dict[str, list[Any]] = {name: [getattr(finding, name) for finding in findings] for name in names}
+    so_far: Counter[str] = Counter()
     columns["rank"] = []
-    for finding in findings:
-        ranks[finding.kind] += 1
-        columns["rank"].append(ranks[finding.kind])
+    for kind in columns["kind"]:
+        so_far[kind] += 1
+        columns["rank"].append(so_far[kind])
     return columns
 
 
@@ -98,12 +106,39 @@ def _pairs(kind: FindingKind, duplicates: NearDuplicates, split: str) -> Iterato
         yield Finding(kind, int(idx), float(similarity), split, int(other))
 
 
-def _single(
-    kind: FindingKind, found: NDArray[np.int64] | Sequence[int] = (), scores: NDArray[Any] | Sequence[float] = ()
-) -> Iterator[Finding]:
-    for idx, score in zip(found, scores, strict=True):
-        yield Finding(kind, int(idx), float(score))
-
-
 def _best_first(findings: Iterator[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (-finding.score, finding.train_idx))
+
+
+def ambiguous(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Train examples that models cannot decide on, although the label may well be right: int64 and float64 `[n_found]`.
+
+    Probabilities are first calibrated by one temperature: models that are trained calmly are far less sure than they
+    are right, and nearly everything would look undecided. A class is in the running where it has at least half the
+    probability of the most probable one. An example is ambiguous where two or more classes are in the running and its
+    label is one of them; where the label is not, it is rather wrong, and that is what suspects are for. The score is
+    the probability of the second class over that of the first, 0.5 to 1.
+
+    Args:
+        probabilities: out of fold `[n, n_classes]`.
+        labels: int64 `[n]`.
+    """
+    if probabilities.shape[1] < 2 or len(labels) == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0)
+    certain = calibrated(probabilities, labels)
+    first, second = -np.partition(-certain, 1, axis=1)[:, :2].T
+    own = certain[np.arange(len(labels)), labels]
+    found = np.flatnonzero((second >= IN_THE_RUNNING * first) & (own >= IN_THE_RUNNING * first))
+    return found, second[found] / first[found]
+
+
+def calibrated(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Probabilities under the temperature that makes the labels most likely (Guo et al. 2017): `[n, n_classes]`."""
+    logits = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY))
+    rows = np.arange(len(labels))
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
+
+    best = minimize_scalar(negative_log_likelihood, bounds=(-WIDEST, WIDEST), method="bounded").x
+    return np.asarray(np.exp(log_softmax(logits / np.exp(best), axis=1)), dtype=np.float64)

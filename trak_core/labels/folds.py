@@ -4,7 +4,6 @@ Each repetition parts the data anew into folds, class by class, and trains a mod
 models train at once. A model that has seen an example may know its label by heart; one that has not is asked.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +23,6 @@ def assign_folds(labels: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[
     """The fold of every example, int64 `[n]`: 0 to `n_folds - 1`, each with an equal share of each class.
 
     The only example of a class gets `ALWAYS_IN`: every model is trained on it.
-
-    Args:
-        labels: int64 `[n]`.
-        n_folds: at least two.
-        seed: of the order in which examples are dealt out.
     """
     generator = np.random.default_rng(seed)
     folds = np.full(len(labels), ALWAYS_IN)
@@ -60,11 +54,7 @@ class FoldModels:
         return np.asarray(first + np.maximum(self.folds, 0))
 
     def unseen(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of the models that judge each example `[n_repeats, n, n_classes]`.
-
-        Args:
-            logits: of all models for all examples `[n_models, n, n_classes]`.
-        """
+        """Logits of the models that judge each example `[n_repeats, n, n_classes]`, from those of all models."""
         chosen: NDArray[np.float32] = logits[self.judges, np.arange(logits.shape[1])]
         return chosen
 
@@ -73,12 +63,6 @@ def class_log_probabilities(ensemble: Ensemble, task: Task, inputs: Inputs, labe
     """Logarithms of the probabilities of all classes by each model `[n_models, n, n_classes]`.
 
     A task with classes says `f = log(p / (1 - p))` of each of them, so that log p is the log-sigmoid of f.
-
-    Args:
-        ensemble: the models.
-        task: one with classes.
-        inputs: of the examples.
-        labels: of the examples `[n]`.
     """
     outputs = ensemble.outputs(task, inputs)
     margins = ensemble.of_each("model_outputs", task, outputs, Targets.of(task, outputs[0], labels).every)
@@ -95,14 +79,14 @@ def train_folds(
 ) -> FoldModels:
     """Models that are each trained on all folds but one.
 
-    Models that train together need sets of one size: of larger ones some examples, drawn at random, are left out. The
+    Models that train together need sets of one size: of larger ones some examples, drawn at random, are removed. The
     result holds models that diverged as well; see `training.diverged`.
 
     Args:
         trainer: of models of these examples.
         labels: `[n]` int64.
         folds: of every example, by repetition `[n_repeats, n]`.
-        seed: of initial weights, batches and what is left out for size.
+        seed: of initial weights, batches and what is removed for size.
         trusted: which examples may be trained on `[n]`; all of them when None.
         on_share: progress.
 
@@ -119,9 +103,7 @@ def train_folds(
 def training_sets(folds: NDArray[np.int64], trusted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Which examples each model may be trained on, bool `[n_models, n]`, before sets are brought to one size.
 
-    Args:
-        folds: of every example, by repetition `[n_repeats, n]`.
-        trusted: as for `train_folds`.
+    The arguments are those of `train_folds`.
     """
     masks = (folds[:, None, :] != np.arange(folds.max() + 1)[:, None]).reshape(-1, folds.shape[1])
     return np.asarray(masks if trusted is None else masks & trusted)
@@ -151,7 +133,5 @@ def _cut_to_one_size(
 
 def draw_folds(labels: NDArray[np.int64], n_folds: int, n_repeats: int, seed: int) -> NDArray[np.int64]:
     """Folds of every example by repetition, int64 `[n_repeats, n]`; see `assign_folds`."""
-    parts: Sequence[NDArray[np.int64]] = [
-        assign_folds(labels, n_folds, derive_seed(seed, "folds", repeat)) for repeat in range(n_repeats)
-    ]
-    return np.stack(parts)
+    seeds = [derive_seed(seed, "folds", repeat) for repeat in range(n_repeats)]
+    return np.stack([assign_folds(labels, n_folds, each) for each in seeds])

@@ -121,12 +121,13 @@ def score_labels(
     trusted = _trusted(out_of_fold, given)
     round_2_on_all = bool(training_sets(folds[1], trusted).sum(axis=1).min() < trainer.smallest_subset)
     second = train_round(1, None if round_2_on_all else trusted)
+    by_input = neighbour_votes(flat_rows(inputs), labels, n_classes)
     by_model = _votes_by_models(first.models, first.counted, inputs, labels, n_classes)
     votes = {
         "out_of_fold": first.mean_log(),
         "second_look": second.mean_log(),
-        "neighbours_by_input": _log_votes(neighbour_votes(flat_rows(inputs), labels, n_classes)),
-        "neighbours_by_model": _log_votes(by_model),
+        "neighbours_by_input": log_votes(by_input.cpu().numpy(), N_NEIGHBOURS),
+        "neighbours_by_model": log_votes(by_model.cpu().numpy(), N_NEIGHBOURS),
     }
     pooled, weights = pool_votes(list(votes.values()), given)
     compared = {
@@ -224,10 +225,6 @@ def neighbour_votes(
         weights = (SHARPNESS * nearest.double()).softmax(dim=1)
         votes.append((weights[..., None] * of_class[which]).sum(1))
     return torch.cat(votes)
-
-
-def _log_votes(votes: Tensor) -> NDArray[np.float64]:
-    return log_votes(votes.cpu().numpy(), N_NEIGHBOURS)
 
 
 def _votes_by_models(

@@ -14,12 +14,7 @@ PAIRS_AT_ONCE = 2**22
 
 
 def unit_rows(values: NDArray[Any], centre: NDArray[Any] | float = 0.0) -> NDArray[np.float32]:
-    """Rows brought to length 1: float32 `[n, d]`; rows without a direction are 0.
-
-    Args:
-        values: `[n, ...]`.
-        centre: taken off every row before, `[d]`.
-    """
+    """Rows, less the centre `[d]`, brought to length 1: float32 `[n, d]`; rows without a direction are 0."""
     rows = np.asarray(values, dtype=np.float32).reshape(len(values), -1) - np.asarray(centre, dtype=np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     rows /= np.where(lengths > 0, lengths, 1)

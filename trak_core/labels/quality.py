@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.errors import InvalidSettingError
+from trak_core.errors import InvalidSettingError, NeedNotMetError
 
 Booleans = NDArray[np.bool_]
+CLEANLAB_METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,7 @@ class Quality:
 
 
 def quality(scores: NDArray[Any], wrong: Booleans) -> Quality:
-    """Every measure of a ranking.
-
-    Args:
-        scores: `[n]`, higher for a more suspicious label.
-        wrong: True for labels that are wrong `[n]`.
-
-    Raises:
-        InvalidSettingError: as `auroc`.
-    """
+    """Every measure of a ranking; arguments and errors are those of `auroc`."""
     area, order = auroc(scores, wrong), ranked(scores)
     return Quality(
         n=len(wrong),
@@ -70,34 +63,25 @@ def auroc(scores: NDArray[Any], wrong: Booleans) -> float:
 
     Source: Hanley & McNeil 1982.
     """
-    ends, wrong_up_to = _groups(scores, wrong, needs_right=True)
-    n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
-    wrong_in, right_in = np.diff(wrong_up_to, prepend=0), np.diff(ends - wrong_up_to, prepend=0)
-    below = n_right - (ends - wrong_up_to)  # right ones with a lower score than this group
-    return float((wrong_in * (below + right_in / 2)).sum() / (n_wrong * n_right))
+    scores, n_wrong = _check_scores(scores, wrong, needs_right=True), int(wrong.sum())
+    ranks = (len(wrong) + 1 - _down_to(scores) + _down_to(-scores)) / 2  # from 1 for the least, ties in the middle
+    n_pairs_won = ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2
+    return float(n_pairs_won / (n_wrong * (len(wrong) - n_wrong)))
 
 
 def average_precision(scores: NDArray[Any], wrong: Booleans) -> float:
     """Mean over the wrong labels of the precision down to each; labels with equal scores are inspected together.
 
-    Args:
-        scores: as `auroc`.
-        wrong: True for labels that are wrong `[n]`.
-
-    Raises:
-        InvalidSettingError: `wrong` is True nowhere, it has another length, or a score is NaN.
+    Arguments and errors are those of `auroc`, but all labels may be wrong.
     """
-    ends, wrong_up_to = _groups(scores, wrong)
-    return float((np.diff(wrong_up_to, prepend=0) * wrong_up_to / ends).sum() / wrong.sum())
+    scores = _check_scores(scores, wrong)
+    return float((_down_to(scores[wrong]) / _down_to(scores)[wrong]).mean())
 
 
 def recall_at(order: NDArray[Any], wrong: Booleans, fraction: float) -> float:
     """Share of the wrong labels that is among the first `round(fraction * n)`.
 
-    Args:
-        order: numbers of the labels, the most suspicious first `[n]`; see `ranked`.
-        wrong: True for labels that are wrong `[n]`.
-        fraction: inspected, 0 to 1.
+    `order` holds the numbers of the labels, the most suspicious first `[n]`; see `ranked`.
 
     Raises:
         InvalidSettingError: `order` is not each number once, `wrong` is True nowhere, or the fraction is not 0 to 1.
@@ -111,11 +95,6 @@ def recall_at(order: NDArray[Any], wrong: Booleans, fraction: float) -> float:
 
 def inspected_for(order: NDArray[Any], wrong: Booleans, recall: float) -> float:
     """Smallest share of the labels, from the most suspicious on, that holds the share `recall` of the wrong ones.
-
-    Args:
-        order: as `recall_at`.
-        wrong: True for labels that are wrong `[n]`.
-        recall: to reach, above 0 and up to 1.
 
     Raises:
         InvalidSettingError: as `recall_at`, or the recall is not above 0 and up to 1.
@@ -136,10 +115,13 @@ def _found(order: NDArray[Any], wrong: Booleans) -> NDArray[np.int64]:
     return np.cumsum(wrong[order], dtype=np.int64)
 
 
-def _groups(
-    scores: NDArray[Any], wrong: Booleans, needs_right: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many labels and wrong labels there are down to the end of each group of equal scores, the highest first."""
+def _down_to(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many have the score of each or a higher one."""
+    _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
+    return np.cumsum(sizes)[group]
+
+
+def _check_scores(scores: NDArray[Any], wrong: Booleans, needs_right: bool = False) -> NDArray[np.float64]:
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != wrong.shape or np.isnan(scores).any():
         raise InvalidSettingError(
@@ -147,10 +129,7 @@ def _groups(
             "number for each, -inf for a label that is not ranked."
         )
     _check_wrong(wrong, needs_right)
-    order = ranked(scores)
-    values = scores[order]
-    last = np.flatnonzero(np.append(values[1:] != values[:-1], True))
-    return last + 1, np.cumsum(wrong[order], dtype=np.int64)[last]
+    return scores
 
 
 def _check_wrong(wrong: Booleans, needs_right: bool = False) -> None:
@@ -159,3 +138,26 @@ def _check_wrong(wrong: Booleans, needs_right: bool = False) -> None:
             f"wrong holds {np.count_nonzero(wrong):,} wrong labels of {len(wrong):,} (dtype {wrong.dtype}); give bool "
             "with at least one wrong label" + (" and one right one." if needs_right else ".")
         )
+
+
+def cleanlab_signals(labels: NDArray[np.int64], probabilities: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Every ranking that cleanlab offers, by name: scores float64 `[n]`, higher for a more suspicious label.
+
+    Source: Northcutt, Jiang, Chuang 2021 (Confident learning); Kuan & Mueller 2022 (label quality scores).
+
+    Every class occurs among the labels; `probabilities` are by models that did not see the example `[n, n_classes]`.
+
+    Raises:
+        NeedNotMetError: cleanlab is not installed.
+    """
+    try:
+        from cleanlab.rank import get_label_quality_scores  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise NeedNotMetError(
+            "cleanlab is not installed, so its rankings cannot be compared with; install it: pip install cleanlab."
+        ) from error
+    rows = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return {
+        f"cleanlab_{method}": -np.asarray(get_label_quality_scores(labels, rows, method=method), dtype=np.float64)
+        for method in CLEANLAB_METHODS
+    }

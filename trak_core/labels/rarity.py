@@ -37,9 +37,6 @@ def outliers(embeddings: NDArray[Any]) -> Found:
     """Train examples unlike every other, by number, and how far beyond the fence: int64 and float64 `[n_found]`.
 
     A distance of 1 is the fence. There are none among fewer than 20 examples.
-
-    Args:
-        embeddings: float32 `[n, d]`.
     """
     nothing = np.empty(0, dtype=np.int64), np.empty(0)
     if len(embeddings) < FEWEST_TO_JUDGE:
@@ -58,7 +55,7 @@ def outliers(embeddings: NDArray[Any]) -> Found:
 
 
 def under_represented(
-    embeddings: NDArray[Any], labels: NDArray[np.int64], left_out: NDArray[np.int64] | None = None
+    embeddings: NDArray[Any], labels: NDArray[np.int64], apart: NDArray[np.int64] | None = None
 ) -> Found:
     """Train examples of rare classes and small groups, by number, and their rarity: int64 and float64 `[n_found]`.
 
@@ -67,14 +64,14 @@ def under_represented(
     Args:
         embeddings: float32 `[n, d]`.
         labels: int64 `[n]`.
-        left_out: train examples that belong to no group, as near-duplicates, which hang together by themselves.
+        apart: train examples that belong to no group, as near-duplicates, which hang together by themselves.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     share = len(labels) / max(len(classes), 1)
     rarity = np.zeros(len(labels))
     is_found = np.zeros(len(labels), dtype=bool)
     in_groups = np.ones(len(labels), dtype=bool)
-    in_groups[[] if left_out is None else left_out] = False
+    in_groups[[] if apart is None else apart] = False
     for label, size in zip(classes, sizes, strict=True):
         if size < share and size <= max(1.0, RARE_CLASS * share):
             rare = [np.flatnonzero(labels == label)]

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 FLOOR = 1e-6
 """A model is taken to be never more certain than this."""
@@ -38,18 +39,11 @@ SMALL_CLASS = 5
 
 def log_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Logarithms of the softmax over the last axis, float64, of the shape of `logits`."""
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = shifted - shifted.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    return np.asarray(log_softmax(np.asarray(logits, dtype=np.float64), axis=-1))
 
 
 def log_votes(votes: NDArray[Any], n_voters: int) -> NDArray[np.float64]:
-    """Logarithms of the probabilities that votes stand for `[n, n_classes]`, float64; a class without one keeps some.
-
-    Args:
-        votes: share of each class `[n, n_classes]`.
-        n_voters: how many voted.
-    """
+    """Logarithms of the probabilities that shares of votes stand for `[n, n_classes]`; a class without keeps some."""
     n_classes = votes.shape[1]
     return np.asarray(np.log((votes * n_voters + PRIOR_VOTES / n_classes) / (n_voters + PRIOR_VOTES)))
 
@@ -57,9 +51,7 @@ def log_votes(votes: NDArray[Any], n_voters: int) -> NDArray[np.float64]:
 def label_margins(votes: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """By how much each vote for the label exceeds that for the best other class: float64 `[..., n]`.
 
-    Args:
-        votes: logits, log-probabilities or shares `[..., n, n_classes]`, at least two classes.
-        labels: given `[n]`.
+    `votes` are logits, log-probabilities or shares `[..., n, n_classes]`, of at least two classes.
     """
     others = np.array(votes, dtype=np.float64)
     places = np.arange(len(labels))
@@ -73,12 +65,8 @@ def own_class_harm(
 ) -> NDArray[np.float64]:
     """Mean fall of the margin over test examples of the train example's class: float64 `[n_train]`, 0 or more.
 
-    Test examples that it helps count as 0; so do all for a class without test examples.
-
-    Args:
-        scores: of every train example for the label of each test example `[n_test, n_train]`.
-        test_labels: `[n_test]`.
-        train_labels: `[n_train]`.
+    `scores` are those of every train example for the label of each test example `[n_test, n_train]`. Test examples
+    that it helps count as 0; so do all for a class without test examples.
     """
     harm = np.zeros(len(train_labels))
     for label in np.unique(train_labels):
@@ -89,12 +77,7 @@ def own_class_harm(
 
 
 def suggested_labels(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The most probable class other than the given label: int64 `[n]`; the lower number where two are equal.
-
-    Args:
-        probabilities: averaged over models `[n, n_classes]`, at least two classes.
-        labels: given `[n]`.
-    """
+    """The most probable class other than the given label: int64 `[n]`; the lower number where two are equal."""
     others = np.array(probabilities, dtype=np.float64)
     others[np.arange(len(labels)), labels] = -np.inf
     return np.asarray(others.argmax(axis=1))
@@ -106,10 +89,6 @@ def likely_wrong(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> NDAr
     Where probabilities are calibrated and no label is wrong, that is rare: such an example would have to carry a label
     of a probability below .08, beside a class of .85 or more. In a class of five examples or fewer none is called so:
     whatever was not told such a label can know the class by four others at most.
-
-    Args:
-        probabilities: calibrated `[n, n_classes]`, at least two classes.
-        labels: given `[n]`.
     """
     has_company = np.bincount(labels)[labels] > SMALL_CLASS
     return np.asarray((-label_margins(probabilities, labels) >= LIKELY_GAP) & has_company)
@@ -123,11 +102,8 @@ def suspect_columns(
 ) -> dict[str, NDArray[Any]]:
     """Columns of the table `suspects`: by signal, the most suspicious first; equal scores are ordered by train_idx.
 
-    Args:
-        signals: to scores `[n_train]`, higher for a more suspicious label.
-        suggested: another label for each `[n_train]`.
-        confidence: probability of that other label `[n_train]`.
-        likely: whether the label is likely wrong `[n_train]`.
+    `signals` are scores `[n_train]`, higher for a more suspicious label; `suggested` another label for each, and
+    `confidence` its probability; `likely` tells whether the label is likely wrong.
     """
     orders = {name: np.argsort(-scores, kind="stable") for name, scores in signals.items()}
     n_train, order = len(suggested), np.concatenate(list(orders.values()))

@@ -1,10 +1,13 @@
 """What is attributed, under one name: data, model, task and training; recipes, custom data and the subject of a run."""
 
+import difflib
+
+from trak_core.errors import UnknownRecipeError
 from trak_core.subjects.custom_data import custom_recipe, custom_subject
+from trak_core.subjects.digits import DIGITS
+from trak_core.subjects.docstrings import DOCSTRINGS
 from trak_core.subjects.models_by_name import find_model, model_is_here
-from trak_core.subjects.recipe import Recipe
-from trak_core.subjects.registry import RECIPES, find_recipe
-from trak_core.subjects.subject import Subject
+from trak_core.subjects.subject import Recipe, Subject
 from trak_core.subjects.subject_file import OWN_SUBJECT, read_subject_file, remember, subject_recipe
 
 __all__ = [
@@ -21,3 +24,19 @@ __all__ = [
     "remember",
     "subject_recipe",
 ]
+
+RECIPES = {recipe.name: recipe for recipe in (DIGITS, DOCSTRINGS)}
+"""The recipes by name. A new one is a file in this folder and a word in this line."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownRecipeError: there is none; the message names the nearest and lists all.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UnknownRecipeError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}.{hint}")

@@ -81,9 +81,6 @@ class Block:
 class Data:
     """Examples that can be read several times, always in the same order.
 
-    Attributes:
-        can_repeat: False for a source that can be read once only, such as a generator.
-
     Args:
         source: a DataLoader, an iterable of batches, or `(inputs, labels)`.
         what: "train" or "test", for messages.
@@ -92,28 +89,23 @@ class Data:
 
     def __init__(self, source: Any, what: str, batch_size: int = DEFAULT_BATCH) -> None:
         self.what = what
-        self._arrays: Batch | None = None
-        self._source: Iterable[Any] = ()
-        self._batch_size = batch_size
         if isinstance(source, DataLoader):
             _check_order(source, what)
-        # Asked once: every iter() of a loader with workers starts them.
-        self.can_repeat = isinstance(source, DataLoader | list | tuple) or _is_arrays(source) or not _is_once(source)
-        if _is_arrays(source):
-            self._arrays = _batch_of(source, what)
-        elif isinstance(source, Iterable):
-            self._source = source
-        else:
+        elif _is_arrays(source):
+            whole = _batch_of(source, what)
+            source = [whole.part(start, start + batch_size) for start in range(0, len(whole), batch_size)]
+        elif not isinstance(source, Iterable):
             raise InvalidDataError(
                 f"{what} is a {type(source).__name__}; give a DataLoader, an iterable of batches (inputs, labels), or "
                 "(inputs, labels) as numpy arrays or torch tensors."
             )
+        self._source: Iterable[Any] = source
+        # False for what can be read once only, such as a generator. Every iter() of a loader with workers starts them.
+        self.can_repeat = isinstance(source, DataLoader | list | tuple) or iter(source) is not source
 
     @property
     def n_examples(self) -> int | None:
         """Number of examples; None where only reading tells."""
-        if self._arrays is not None:
-            return len(self._arrays)
         if isinstance(self._source, DataLoader):
             sampler, dataset = self._source.sampler, self._source.dataset
             plain = type(self._source.batch_sampler) is BatchSampler and isinstance(sampler, SequentialSampler)
@@ -130,13 +122,6 @@ class Data:
             EmptyDataError: there are none.
             InvalidDataError: a batch has no form that can be read.
         """
-        if self._arrays is not None:
-            whole = self._arrays
-            if len(whole) == 0:
-                raise self._empty()
-            for start in range(0, len(whole), self._batch_size):
-                yield whole.part(start, start + self._batch_size)
-            return
         found = False
         for item in self._source:
             batch = _batch_of(item, self.what)
@@ -144,10 +129,7 @@ class Data:
                 found = True
                 yield batch
         if not found:
-            raise self._empty()
-
-    def _empty(self) -> EmptyDataError:
-        return EmptyDataError(f"{self.what} holds no examples; give at least one.")
+            raise EmptyDataError(f"{self.what} holds no examples; give at least one.")
 
     def first(self) -> Batch:
         """The first batch.
@@ -161,11 +143,9 @@ class Data:
             batch = next(rest)
             self._source = itertools.chain([batch], rest)
             return batch
-        batch = next(self.batches())
-        if self._arrays is None:
-            again = next(self.batches())
-            if _digest([batch]) != _digest([again]):
-                raise self.shuffled("its first batch is another one when it is read again")
+        batch, again = next(self.batches()), next(self.batches())
+        if _digest([batch]) != _digest([again]):
+            raise self.shuffled("its first batch is another one when it is read again")
         return batch
 
     def shuffled(self, how: str) -> ShuffledDataError:
@@ -215,7 +195,9 @@ def _is_arrays(source: Any) -> bool:
         return not isinstance(source, Iterable)  # a data set may be a dataclass too
     if not isinstance(source, tuple) or len(source) < 2:
         return False
-    is_labels = source[-1] is None or isinstance(source[-1], Tensor | np.ndarray) or _is_numbers(source[-1])
+    labels = source[-1]
+    is_numbers = isinstance(labels, list) and all(isinstance(value, int | float) for value in labels)
+    is_labels = labels is None or isinstance(labels, Tensor | np.ndarray) or is_numbers
     return is_labels and all(_is_inputs(part) for part in source[:-1])
 
 
@@ -237,14 +219,6 @@ def _named(value: Any) -> dict[str, Any] | None:
     else:
         return None
     return {key: part for key, part in named.items() if part is not None}
-
-
-def _is_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
-
-
-def _is_once(source: Any) -> bool:
-    return isinstance(source, Iterable) and iter(source) is source
 
 
 def _batch_of(item: Any, what: str) -> Batch:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trak_core.modalities import ReadyModel, find_modality
-from trak_core.subjects.models_by_name import find_model
-from trak_core.subjects.ready_model import is_known_to_train, training_of
-from trak_core.subjects.recipe import Recipe
-from trak_core.subjects.subject import Subject
+from trak_core.subjects.models_by_name import find_model, ready_models
+from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_MINUTES = 7 * 24 * 60
 """That a build of custom data may be given."""
+MOMENTUM = 0.9
 
 
 def custom_recipe(
@@ -28,11 +27,8 @@ def custom_recipe(
     Args:
         kind: of the data, one of `DATA_KINDS`, in the place of a recipe's name.
         dataset: made ready for the model.
-        model: of `find_model`, or its name.
+        model: of `find_model`, or its name; InvalidSettingError where there is no such model.
         metadata: for provenance, as `Recipe` has it.
-
-    Raises:
-        InvalidSettingError: there is no such model.
     """
     ready = find_model(model, dataset.modality) if isinstance(model, str) else model
     plural = find_modality(dataset.modality).plural
@@ -60,6 +56,7 @@ def custom_subject(dataset: Dataset, model: ReadyModel) -> Subject:
         CheckpointMismatchError: the weights that it should begin from do not fit.
     """
     from trak_core.tasks import label_task
+    from trak_core.training import TrainingSettings
 
     n_classes = len(dataset.class_names)
     task = label_task(dataset.modality)
@@ -68,14 +65,12 @@ def custom_subject(dataset: Dataset, model: ReadyModel) -> Subject:
     def make_model() -> nn.Module:
         return model.make(sizes)
 
-    if not is_known_to_train(model):
+    if model.weights or model.name not in ready_models():  # what is known to train here need not be tried
         from trak_core.subjects.trial import try_model
 
         try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes, task)
-    return Subject(
-        dataset=dataset,
-        make_model=make_model,
-        task=task,
-        training=training_of(model, len(dataset.train)),
-        sources=model.sources,
-    )
+    how = model.trained
+    # Small train sets: half of one still has to fill a batch, twice at least.
+    batch = max(1, min(how.batch_size, len(dataset.train) // 4))
+    training = TrainingSettings(how.epochs, batch, how.learning_rate, MOMENTUM, how.weight_decay)
+    return Subject(dataset=dataset, make_model=make_model, task=task, training=training, sources=model.sources)

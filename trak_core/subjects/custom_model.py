@@ -53,8 +53,8 @@ def code_digest(name: str) -> str | None:
 def is_own_file(path: Path) -> bool:
     """True for a file that is part neither of Python, nor of what is installed, nor of runs, nor of this program."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    others = [*installed, *site.getsitepackages(), site.getusersitepackages()]
-    folders = [runs_dir(), PACKAGE_DIR, *map(Path, others)]
+    installed += [*site.getsitepackages(), site.getusersitepackages()]
+    folders = [runs_dir(), PACKAGE_DIR, *map(Path, installed)]
     return not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
@@ -173,11 +173,7 @@ def encoding_for(name: str, asked: tuple[str, ...], modality: Modality) -> type[
 
 
 def call_function(name: str, function: Callable[..., Any], given: Mapping[str, int]) -> nn.Module:
-    """What the function returns for these values.
-
-    Raises:
-        InvalidSettingError: it fails, or returns no module.
-    """
+    """What the function returns for these values; InvalidSettingError where it fails, or returns no module."""
     from torch import nn
 
     called = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"

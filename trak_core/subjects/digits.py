@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trak_core.media import Picture
 from trak_core.modalities import Draw, Field, NewInput, NewInputReader, Upload
 from trak_core.modalities.image.new_image import FIELD, IMAGE_TYPES
-from trak_core.subjects.recipe import Recipe
-from trak_core.subjects.subject import Subject
+from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
     from torch import nn

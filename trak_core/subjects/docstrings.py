@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trak_core.subjects.recipe import Recipe
-from trak_core.subjects.subject import Subject
+from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
     from torch import nn

@@ -56,14 +56,13 @@ def read_digit(content: bytes) -> DigitImage:
         if dark_ground
         else "Dark strokes on a light ground, as in the data."
     )
+    ink = tones if dark_ground else 1 - tones
     if small is not None:
-        ink = tones if dark_ground else 1 - tones
         steps.append("It has the 8 × 8 pixels of the data already, and was taken as it is.")  # noqa: RUF001
         return DigitImage(_levels(ink), tuple(steps))
-    stroke = _stroke(tones if dark_ground else 1 - tones)
-    stroke, n_specks = _without_specks(stroke)
+    stroke, n_specks = _without_specks(_stroke(ink))
     if n_specks:
-        steps.append(f"{n_specks} small speck{'s' if n_specks > 1 else ''} left out.")
+        steps.append(f"{n_specks} small speck{'s' if n_specks > 1 else ''} removed.")
     fine, change = _with_usual_ink(stroke)
     steps.append("Cut out around the stroke, drawn to full height and centred.")
     if abs(change) > 1:
@@ -136,9 +135,8 @@ def _with_usual_ink(stroke: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int
         raise InvalidDataError("the stroke on this image is too thin to be seen; draw one digit, large and bold.")
     margin = FINE // 4
     framed = np.pad(large, margin)
-    outside = ndimage.distance_transform_edt(~framed)
     inside = ndimage.distance_transform_edt(framed)
-    distance = outside - inside
+    distance = ndimage.distance_transform_edt(~framed) - inside
 
     def drawn(change: int) -> NDArray[np.float32]:
         return _fitted(_cut_out(distance <= change), FINE)
@@ -152,8 +150,8 @@ def _with_usual_ink(stroke: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int
 
 
 def _cut_out(stroke: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    rows, columns = np.flatnonzero(stroke.any(1)), np.flatnonzero(stroke.any(0))
-    return stroke[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    (box,) = ndimage.find_objects(stroke.astype(np.uint8))
+    return np.asarray(stroke[box])
 
 
 def _fitted(stroke: NDArray[np.bool_], side: int) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from trak_core.errors import (
     CheckpointMismatchError,
@@ -54,10 +54,8 @@ def given_dataset(
         raise ShapeMismatchError(f"train inputs are {train_form}, and test inputs are {test_form}; give both alike.")
     n_outputs = _try_model(make_model, task, batches)
     names = names_of_outputs(class_names, n_outputs) if n_outputs else ()
-    shown = {
-        split: _shown(batch, split, None if texts is None else texts[i], None if pictures is None else pictures[i])
-        for i, (split, batch) in enumerate(batches.items())
-    }
+    given = zip(batches.items(), texts or (None, None), pictures or (None, None), strict=True)
+    shown = {split: _shown(batch, split, of_texts, of_pictures) for (split, batch), of_texts, of_pictures in given}
     has_pictures = all(of_split["thumbnails"] is not None for of_split in shown.values())
     if modality is None:
         modality = "image" if has_pictures else "text" if texts is not None else "numbers"
@@ -84,11 +82,8 @@ def read_examples(source: Any, what: str) -> Batch:
             f"the inputs of {what} come in several shapes ({', '.join(sorted(forms)[:3])}); give all one shape, texts "
             "padded to one length."
         )
-    leaves = [tree_flatten(part.inputs)[0] for part in parts]
-    _, spec = tree_flatten(parts[0].inputs)
-    joined = [_plain(torch.cat(list(same))) for same in zip(*leaves, strict=True)]
-    labels = _plain(torch.cat([part.labels for part in parts if part.labels is not None]))
-    return Batch(torch.utils._pytree.tree_unflatten(joined, spec), labels)
+    inputs = tree_map(lambda *same: _plain(torch.cat(same)), *(part.inputs for part in parts))
+    return Batch(inputs, _plain(torch.cat([part.labels for part in parts if part.labels is not None])))
 
 
 def _plain(values: Tensor) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities import MODALITIES, Modality, ModelLibrary, ReadyModel, find_modality
 from trak_core.subjects.custom_model import call_function, code_digest, encoding_for, find_function, is_own_code, wanted
-from trak_core.subjects.ready_model import ready_models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,15 +17,18 @@ if TYPE_CHECKING:
 OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines (docs/your-own-model.md)"
 
 
+def ready_models() -> dict[str, ReadyModel]:
+    """The ready models of all modalities by name."""
+    return {model.name: model for modality in MODALITIES.values() for model in modality.models}
+
+
 def find_model(name: str, modality: str, weights: str | Path = "") -> ReadyModel:
     """The model of that name for examples of a modality.
 
     Args:
-        name: of a ready model; of one in a library, as `torchvision:NAME` or `huggingface:NAME_OR_FOLDER`; or
-            `module:function`.
+        name: of a ready model, or one in a library, as `torchvision:NAME`, or `module:function`.
         modality: name of the modality.
-        weights: a .safetensors or torch file that training begins from; empty for fresh weights. Whether they fit
-            shows when the model is made.
+        weights: a .safetensors or torch file that training begins from; whether they fit shows when a model is made.
 
     Raises:
         InvalidSettingError: there is none of that name for examples of this kind, or what it needs is not here.
@@ -40,10 +42,7 @@ def find_model(name: str, modality: str, weights: str | Path = "") -> ReadyModel
 def model_is_here(name: str, weights: str = "", sources: Mapping[str, str] | None = None) -> bool:
     """True when a model that a run was built with can be made again, as far as that can be told without running it.
 
-    Args:
-        name: as the run keeps it.
-        weights: the file that training began from, likewise.
-        sources: SHA-256 of what the model came from, likewise.
+    The arguments are what the run keeps of it: the file that training began from, and the SHA-256 of its sources.
     """
     if weights and not Path(weights).is_file():
         return False
@@ -112,10 +111,5 @@ def _with_weights(model: ReadyModel, path: Path) -> ReadyModel:
             "save it there as model.safetensors."
         )
     path = path.expanduser().resolve()
-    make: Callable[..., Any] = model.make
-    return replace(
-        model,
-        make=lambda sizes: begin_from(make(sizes), path),
-        weights=str(path),
-        sources={**model.sources, "weights": weights_digest(path)},
-    )
+    sources = {**model.sources, "weights": weights_digest(path)}
+    return replace(model, make=lambda sizes: begin_from(model.make(sizes), path), weights=str(path), sources=sources)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,29 +18,12 @@ from trak_core.modalities import MODALITIES, Dataset, NewInputReader, Split, fin
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.media_rows import read_media
 from trak_core.store.run import Run
+from trak_core.subjects import RECIPES
 from trak_core.subjects.custom_data import custom_subject
 from trak_core.subjects.models_by_name import find_model, model_is_here
 from trak_core.subjects.planting import plant_in
-from trak_core.subjects.recipe import Recipe
-from trak_core.subjects.registry import RECIPES
-from trak_core.subjects.subject import ONE_FUNCTION, Subject
+from trak_core.subjects.subject import ONE_FUNCTION, Recipe, Subject
 from trak_core.subjects.subject_file import OWN_SUBJECT, find_subject, is_built_from, remember, why_not_here
-
-if TYPE_CHECKING:
-    from trak_core.store.run import Run
-
-
-def has_subject(run: Run) -> bool:
-    """True when the data and the model of the run can be had: by its recipe, its own data, or its subject that is here.
-
-    Quick, and runs nothing that the run names.
-    """
-    return why_no_subject(run) is None
-
-
-def can_be_made_again(run: Run) -> bool:
-    """True when models like those of the run can be trained; quick, and runs nothing that the run names."""
-    return why_not_made_again(run) is None
 
 
 def use_subject(run: Run, subject: Subject) -> None:
@@ -59,27 +42,25 @@ def use_subject(run: Run, subject: Subject) -> None:
 
 
 def why_no_subject(run: Run) -> str | None:
-    """Why data and model of the run cannot be had, to go on from "run 'mine' ..."; None when they can."""
+    """Why data and model of the run are unavailable, to go on from "run 'mine' ..."; None when they are there.
+
+    Quick, and runs nothing that the run names.
+    """
     made, recipe = _metadata(run), str(run.info.recipe)
-    if recipe in RECIPES or _is_custom(made):
+    if recipe in RECIPES or (holds_its_data(run) and _has_model(made)):
         return None
     if recipe == OWN_SUBJECT:
         return why_not_here(made)
-    if _is_kind(recipe) and made.get("model"):
+    if holds_its_data(run) and made.get("model"):
         return f"was built with the model {run.info.provenance['model']!r}, which is not here, or not as it was"
     return f"was {run.info.origin}: its models cannot be retrained here, because nothing tells how they were trained"
 
 
 def why_not_made_again(run: Run) -> str | None:
-    """Why models like those of the run cannot be trained, to go on from "run 'mine' ..."; None when they can."""
+    """Why models like those of the run cannot be trained, likewise; None when they can."""
     if run.info.recipe == OWN_SUBJECT and not run.info.provenance.get("training"):
         return f"has a subject that trains no models. {ONE_FUNCTION}"
     return why_no_subject(run)
-
-
-def holds_its_data(run: Run) -> bool:
-    """True for a run of custom data."""
-    return _is_kind(run.info.recipe)
 
 
 def new_input_reader(run: Run) -> NewInputReader | None:
@@ -91,7 +72,9 @@ def new_input_reader(run: Run) -> NewInputReader | None:
     return None if modality is None or encoding is None else modality.new_inputs(encoding)
 
 
-def _is_kind(recipe: object) -> bool:
+def holds_its_data(run: Run) -> bool:
+    """True for a run of custom data."""
+    recipe = run.info.recipe
     return isinstance(recipe, str) and recipe in DATA_KINDS  # a run from elsewhere may say anything, of any type
 
 
@@ -101,12 +84,11 @@ def _metadata(run: Run) -> dict[str, Any]:
     return {**made, "subject": Path(str(told)).name} if told and made.get("subject") == told else made
 
 
-def _is_custom(made: dict[str, Any]) -> bool:
+def _has_model(made: dict[str, Any]) -> bool:
     name, weights, sources = made.get("model", ""), made.get("weights", ""), made.get("sources", {})
     # A run from elsewhere may say anything, of any type.
-    if not (isinstance(name, str) and isinstance(weights, str) and isinstance(sources, dict)):
-        return False
-    return _is_kind(made.get("recipe")) and model_is_here(name, weights, sources)
+    are_readable = isinstance(name, str) and isinstance(weights, str) and isinstance(sources, dict)
+    return are_readable and model_is_here(name, weights, sources)
 
 
 def read_subject(run: Run) -> Subject:
@@ -158,10 +140,8 @@ def read_dataset(run: Run) -> Dataset:
         )
 
     def split(name: str) -> Split:
-        labels = np.array(
-            [label for (label,) in run.rows("SELECT label FROM examples WHERE split = ? ORDER BY idx", [name])],
-            dtype=np.int64,
-        )
+        rows = run.rows("SELECT label FROM examples WHERE split = ? ORDER BY idx", [name])
+        labels = np.array([label for (label,) in rows], dtype=np.int64)
         media = list(read_media(run, name).values())
         try:
             return Split.of(encoding.inputs(modality.contents(media, encoding)), labels, media)

@@ -47,17 +47,7 @@ class PlantedErrors:
 
 
 def check_planting(share: float, kind: str, share_name: str = "share", kind_name: str = "kind") -> None:
-    """Nothing, where errors can be planted like that.
-
-    Args:
-        share: of the labels to make wrong.
-        kind: of the wrong labels.
-        share_name: what the share is called where it was given, for messages.
-        kind_name: likewise for the kind.
-
-    Raises:
-        InvalidSettingError: the share is not from 0 to 0.5, or there is no such kind.
-    """
+    """InvalidSettingError where the share is not from 0 to 0.5, or there is no such kind; names are for messages."""
     if not 0 <= share <= MAX_SHARE:  # NaN as well
         raise InvalidSettingError(
             f"{share_name}={share}; it must be from 0 to {MAX_SHARE}, as 0.1 for a wrong label in ten."
@@ -75,10 +65,10 @@ def plant_errors(
 
     Args:
         inputs: float32 `[n, ...]`; kind "uniform" does not look at them.
-        labels: int64 `[n]`, the true ones; they are not changed.
-        n_classes: that labels may have, from 0 to `n_classes - 1`.
-        share: of the labels to make wrong, 0 to 0.5.
-        kind: "uniform" or "confusable".
+        labels: int64 `[n]`, the true ones, from 0 to `n_classes - 1`; they are not changed.
+        n_classes: that labels may have.
+        share: of the labels to make wrong.
+        kind: one of `KINDS`.
         seed: root of the random choice.
 
     Raises:
@@ -108,14 +98,7 @@ def plant_errors(
 def plant_in(dataset: Dataset, share: float, kind: str, seed: int) -> tuple[Dataset, PlantedErrors]:
     """The data set with errors among its train labels, and which these are; test labels stay as they are.
 
-    Args:
-        dataset: with true labels.
-        share: as `plant_errors`, likewise the rest.
-        kind: of the wrong labels.
-        seed: root of the random choice.
-
-    Raises:
-        InvalidSettingError: as `plant_errors`, or labels are to be made wrong that are no classes.
+    The rest, errors included, is that of `plant_errors`; labels that are no classes cannot be made wrong either.
     """
     train = dataset.train
     if not dataset.class_names:

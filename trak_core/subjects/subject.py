@@ -13,7 +13,7 @@ from trak_core.errors import InvalidSettingError, NeedNotMetError
 if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs none of it
     from torch import Tensor, nn
 
-    from trak_core.modalities import Dataset
+    from trak_core.modalities import Dataset, NewInputReader
     from trak_core.tasks import Task
     from trak_core.training import Trainer, TrainingSettings, TrainModel
     from trak_core.training.weights import Checkpoint
@@ -56,10 +56,6 @@ class Subject:
         dataset: in place of `train` and `test`, data that are in form already.
         sources: SHA-256 of what models come from besides all this: somebody's code, weights to begin from.
 
-    Attributes:
-        dataset: train and test examples.
-        checkpoints: state dicts that were given, in float32 on the CPU.
-
     Raises:
         InvalidSettingError: an argument is missing or cannot be.
         EmptyDataError, InvalidDataError, LabelError, ShuffledDataError: the data cannot be used.
@@ -68,14 +64,14 @@ class Subject:
     """
 
     name: str
-    dataset: Dataset
+    dataset: Dataset  # train and test examples
     make_model: Callable[[], nn.Module]
     task: Task
     training: TrainingSettings | None
     sources: Mapping[str, str]
     train_model: TrainModel | None
-    checkpoints: tuple[dict[str, Tensor], ...]
-    path: Path | None = field(default=None)
+    checkpoints: tuple[dict[str, Tensor], ...]  # state dicts that were given, in float32 on the CPU
+    path: Path | None
 
     def __repr__(self) -> str:
         trains = "built-in trainer" if self.training else "train_model" if self.train_model else "no training"
@@ -115,11 +111,8 @@ class Subject:
             from trak_core.tasks import find_task
 
             if train is None or test is None or make_model is None:
-                missing = [
-                    what
-                    for what, value in (("train", train), ("test", test), ("make_model", make_model))
-                    if value is None
-                ]
+                needed = {"train": train, "test": test, "make_model": make_model}
+                missing = [what for what, value in needed.items() if value is None]
                 raise InvalidSettingError(
                     f"subject {name!r} has no {' and no '.join(missing)}; give train=, test= and make_model=."
                 )
@@ -138,18 +131,9 @@ class Subject:
                 title or name, train, test, task, make_model, class_names, texts, thumbnails, modality
             )
             checkpoints = given_checkpoints(checkpoints, make_model)
-        values: dict[str, Any] = {
-            "name": name,
-            "dataset": dataset,
-            "make_model": make_model,
-            "task": task,
-            "training": training,
-            "sources": dict(sources or {}),
-            "train_model": train_model,
-            "checkpoints": tuple(checkpoints or ()),
-            "path": path,
-        }
-        for key, value in values.items():
+        given = {"name": name, "dataset": dataset, "make_model": make_model, "task": task, "training": training}
+        optional = {"sources": dict(sources or {}), "train_model": train_model, "path": path}
+        for key, value in {**given, **optional, "checkpoints": tuple(checkpoints or ())}.items():
             object.__setattr__(self, key, value)
 
     @property
@@ -201,3 +185,24 @@ def as_function(model: nn.Module | Callable[[], nn.Module]) -> Callable[[], nn.M
             f"make_model is a {type(model).__name__}; give a function that returns an nn.Module, or a module."
         )
     return model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A subject with the defaults of its build."""
+
+    name: str  # on the command line, and of its run unless another is given
+    title: str  # for people
+    description: str  # one sentence
+    load: Callable[[], Subject]  # gives the subject; imports torch and reads the data
+    n_checkpoints: int  # models trained on all train examples
+    proj_dim: int  # dimension of the stored features
+    n_subsets: int  # half-subsets of the ledger
+    n_seeds: int  # models retrained on each subset
+    n_removal_tests: int = 100  # test examples that removal is measured on
+    # name of the ready model, where the data is a person's own; else the name of the recipe says it all
+    model: str = ""
+    # what the run's provenance tells besides its settings, by name; texts, numbers and lists of them
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    # how new examples are read, where the recipe does that in its own way; None for that of its modality
+    new_inputs: NewInputReader | None = field(default=None, hash=False)

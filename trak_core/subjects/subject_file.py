@@ -19,8 +19,7 @@ from typing import Any
 
 from trak_core.errors import InvalidSettingError, running_own_code
 from trak_core.subjects.custom_model import is_own_file
-from trak_core.subjects.recipe import Recipe
-from trak_core.subjects.subject import ONE_FUNCTION, Subject
+from trak_core.subjects.subject import ONE_FUNCTION, Recipe, Subject
 
 OWN_SUBJECT = "subject"
 """In the place of a recipe's name, for runs that were built from a subject of somebody's own."""
@@ -75,7 +74,7 @@ def _defined(module: ModuleType, path: Path) -> Subject:
 
 def remember(subject: Subject) -> None:
     """From now on, runs that were built from this subject find it in this process."""
-    key = _key(subject.dataset.fingerprint(), subject.sources)
+    key = _key(subject.dataset.fingerprint(), dict(subject.sources))
     _remembered[key] = subject
     _remembered.move_to_end(key)
     while len(_remembered) > N_REMEMBERED:
@@ -83,23 +82,16 @@ def remember(subject: Subject) -> None:
 
 
 def is_built_from(made: Mapping[str, Any], subject: Subject) -> bool:
-    """True when a run was built from the data and the code of this subject.
-
-    Args:
-        made: what the run tells of itself.
-        subject: that may be its own.
-    """
-    sources = made.get("sources")
-    return sources == dict(subject.sources) and made.get("data_fingerprint") == subject.dataset.fingerprint()
+    """True when a run that tells this of itself was built from the data and the code of this subject."""
+    return _key_of_run(made) == _key(subject.dataset.fingerprint(), dict(subject.sources))
 
 
 def find_subject(made: Mapping[str, Any]) -> Subject | None:
     """The subject that a run was built from, if it is in this process, or its file is here and as it was; else None.
 
-    Args:
-        made: what the run tells of itself, with the paths of this machine.
+    `made` is what the run tells of itself, with the paths of this machine.
     """
-    if (known := _in_process(made)) is not None:
+    if (known := _remembered.get(_key_of_run(made))) is not None:
         return known
     path = _file_here(made)
     if path is None:
@@ -111,7 +103,7 @@ def find_subject(made: Mapping[str, Any]) -> Subject | None:
 
 def why_not_here(made: Mapping[str, Any]) -> str | None:
     """Why the subject of a run cannot be had, to go on from "run 'mine' ..."; None when it can. Runs nothing."""
-    if _in_process(made) is not None:
+    if _key_of_run(made) in _remembered:
         return None
     name = str(made.get("subject") or "")
     if not name:
@@ -133,13 +125,12 @@ def why_not_here(made: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _in_process(made: Mapping[str, Any]) -> Subject | None:
-    sources = made.get("sources")
-    return _remembered.get(_key(str(made.get("data_fingerprint")), sources if isinstance(sources, dict) else {}))
+def _key_of_run(made: Mapping[str, Any]) -> str:
+    return _key(made.get("data_fingerprint"), made.get("sources") or {})
 
 
-def _key(data_fingerprint: str, sources: Mapping[str, str]) -> str:
-    return json.dumps([data_fingerprint, dict(sources)], sort_keys=True)
+def _key(data_fingerprint: Any, sources: Any) -> str:
+    return json.dumps([data_fingerprint, sources], sort_keys=True)
 
 
 def _file_here(made: Mapping[str, Any]) -> Path | None:
@@ -158,17 +149,11 @@ def _file_here(made: Mapping[str, Any]) -> Path | None:
 
 def _digest_of(made: Mapping[str, Any]) -> str:
     sources = made.get("sources")
-    found = sources.get("subject") if isinstance(sources, dict) else None
-    return found if isinstance(found, str) else ""
+    return str(sources.get("subject", "")) if isinstance(sources, dict) else ""
 
 
 def subject_recipe(subject: Subject, metadata: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe that builds a run from a subject.
-
-    Args:
-        subject: to build from.
-        metadata: for provenance, as `Recipe` has it.
-    """
+    """The recipe that builds a run from a subject; `metadata` is for provenance, as `Recipe` has it."""
     dataset = subject.dataset
     told = {
         "subject": "" if subject.path is None else str(subject.path),

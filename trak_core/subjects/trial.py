@@ -30,15 +30,7 @@ def try_model(
     n_classes: int,
     task: Task,
 ) -> None:
-    """Trains two models for one step and asks for the gradients of some examples; gives nothing.
-
-    Args:
-        name: of the model, for what is said.
-        make_model: gives a freshly initialised model, drawing from torch's global generator.
-        inputs: of the train examples; the first few are used.
-        labels: int64 `[n_train]`.
-        n_classes: that the model has to tell apart.
-        task: supplies the loss.
+    """Trains two models for one step on the first few train examples and asks for their gradients; gives nothing.
 
     Raises:
         CheckpointMismatchError: weights to begin from do not fit.
@@ -96,9 +88,12 @@ def _forward(name: str, model: nn.Module, inputs: Inputs) -> Tensor:
         with torch.no_grad():
             logits = call(model, inputs)
     except Exception as error:
+        forms = " and ".join(
+            f"of shape {tuple(leaf.shape)} in {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves(inputs)
+        )
         raise InvalidModelError(
-            f"model={name!r} cannot take inputs {_plain(inputs)} "
-            f"({in_words(error)}); take a model that can, or read images in another size."
+            f"model={name!r} cannot take inputs {forms} ({in_words(error)}); take a model that can, or read images in "
+            "another size."
         ) from error
     if not isinstance(logits, Tensor):
         raise InvalidModelError(
@@ -150,9 +145,3 @@ def _gradients(name: str, model: nn.Module, task: Task, inputs: Inputs, targets:
             f"model={name!r} trains, but the gradients of single examples cannot be computed ({in_words(error)}); "
             "take another model."
         ) from error
-
-
-def _plain(inputs: Inputs) -> str:
-    return " and ".join(
-        f"of shape {tuple(leaf.shape)} in {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves(inputs)
-    )

@@ -23,39 +23,27 @@ WIDTH_OF_A_TOKEN = 2048
 
 def chance_of(model: nn.Module) -> list[str]:
     """The kinds of layers by which what a model says of one example depends on chance or on other examples."""
-    dropout, batch, instance = (
-        nn.modules.dropout._DropoutNd,
-        nn.modules.batchnorm._BatchNorm,
-        nn.modules.instancenorm._InstanceNorm,
-    )
-    return sorted(
-        {
-            type(module).__name__
-            for module in model.modules()
-            if isinstance(module, batch)
-            or (isinstance(module, dropout) and module.p > 0)
-            or (isinstance(module, instance) and module.track_running_stats)
-        }
-    )
+
+    def has_chance(module: nn.Module) -> bool:
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            return module.p > 0
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm):
+            return module.track_running_stats
+        return isinstance(module, nn.modules.batchnorm._BatchNorm)
+
+    return sorted({type(module).__name__ for module in model.modules() if has_chance(module)})
 
 
 class Ensemble:
-    """`n_models` models of one architecture.
-
-    Attributes:
-        architecture: a module that supplies the forward pass; its own weights are never used.
-        parameters: name to tensor `[n_models, *shape]`, float32.
-        buffers: the same for buffers of which each model has its own, such as the statistics of BatchNorm.
-        together: whether they run as one; else one after another, which takes every architecture.
-    """
+    """`n_models` models of one architecture, which run as one, or one after another."""
 
     def __init__(
         self, architecture: nn.Module, parameters: StateDict, buffers: StateDict | None = None, together: bool = True
     ) -> None:
-        self.architecture = architecture.eval()
-        self.parameters = parameters
-        self.buffers = buffers or {}
-        self.together = together
+        self.architecture = architecture.eval()  # supplies the forward pass; its own weights are never used
+        self.parameters = parameters  # name to tensor `[n_models, *shape]`, float32
+        self.buffers = buffers or {}  # likewise those of which each model has its own, as the statistics of BatchNorm
+        self.together = together  # whether they run as one; one after another takes every architecture
 
     @classmethod
     def from_models(cls, models: Sequence[nn.Module], device: str) -> "Ensemble":
@@ -113,17 +101,12 @@ class Ensemble:
         return vmap(forward)({**self.parameters, **self.buffers})
 
     def of_each(self, what: Asked, task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What the task says of the outputs of each model, made ready for it: `[n_models, ...]`.
+        """What a function of the task, made ready for each model, says of its outputs and `targets`: `[n_models, ...]`.
 
-        Args:
-            what: which of its functions is asked.
-            task: what a prediction is.
-            outputs: of `outputs`, `[n_models, n, ...]`.
-            targets: `[n, ...]`, the same for all models.
+        `outputs` are those of `outputs`, `targets` `[n, ...]` the same for all models.
         """
         with torch.no_grad():
-            said = [getattr(self._prepared(task, i), what)(outputs[i], targets) for i in range(len(self))]
-            return torch.stack(said)
+            return torch.stack([getattr(self._prepared(task, i), what)(outputs[i], targets) for i in range(len(self))])
 
     def answers(self, task: Task, outputs: Tensor) -> list[Answer]:
         """The answers of each model from its outputs; empty where the task has none of its own."""

@@ -52,7 +52,7 @@ def try_loop(trainer: LoopTrainer, seed: int) -> LoopTrial:
             logger.info("on %d examples, which may be too few for its batches: %s", FEW, error)
         else:
             began = time.monotonic()
-            state = trainer.train(_members(trainer.n_train, half, seed)[0], _seed(seed, 0))
+            state = trainer.train(_members(trainer.n_train, half, seed)[0], derive_seed(seed, "trial", 0))
             return LoopTrial(time.monotonic() - began, found.ignores_seed, state)
     return _try(trainer, half, seed)
 
@@ -63,9 +63,10 @@ class _MayBeTooFewError(InvalidModelError):
 
 def _try(trainer: LoopTrainer, n: int, seed: int) -> LoopTrial:
     members, others = _members(trainer.n_train, n, seed)
+    seeds = [derive_seed(seed, "trial", number) for number in range(2)]
     log = StepLog(trainer.architecture)
     began = time.monotonic()
-    first = trainer.train(members, _seed(seed, 0), log)
+    first = trainer.train(members, seeds[0], log)
     seconds = time.monotonic() - began
     if not is_finite(first, trainer.architecture):
         raise _MayBeTooFewError(
@@ -76,8 +77,8 @@ def _try(trainer: LoopTrainer, n: int, seed: int) -> LoopTrial:
             "train_model takes a log and keeps nothing in it; call log.keep(model, step=..., learning_rate=...) after "
             "every epoch, or leave the third argument out."
         )
-    by_another_seed = trainer.train(members, _seed(seed, 1))
-    if _are_equal(first, trainer.train(others, _seed(seed, 0))):
+    by_another_seed = trainer.train(members, seeds[1])
+    if _are_equal(first, trainer.train(others, seeds[0])):
         raise _MayBeTooFewError(
             f"train_model gives the same model for two different subsets of {n:,} train examples: it ignores its "
             "indices, so that retraining says nothing. Train on those examples alone, as in inputs[indices]."
@@ -89,10 +90,6 @@ def _members(n_train: int, n: int, seed: int) -> tuple[NDArray[np.int64], NDArra
     """Two sets of `n` examples that have none in common."""
     order = np.random.default_rng(derive_seed(seed, "trial")).permutation(n_train)
     return np.sort(order[:n]), np.sort(order[n : 2 * n])
-
-
-def _seed(seed: int, number: int) -> int:
-    return derive_seed(seed, "trial", number)
 
 
 def _are_equal(one: StateDict, other: StateDict) -> bool:

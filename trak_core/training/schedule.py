@@ -16,21 +16,13 @@ from trak_core.seeds import derive_seed
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Stochastic gradient descent with momentum; the learning rate falls linearly to zero.
+    """Stochastic gradient descent with momentum; the learning rate falls linearly to zero."""
 
-    Attributes:
-        epochs: passes over the members of the subset.
-        batch_size: examples a step; the last, smaller batch of an epoch is left out.
-        learning_rate: of the first step.
-        momentum: heavy-ball coefficient.
-        weight_decay: added to the gradient as `weight_decay * parameter`.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
+    epochs: int  # passes over the members of the subset
+    batch_size: int  # examples a step; the last, smaller batch of an epoch is skipped
+    learning_rate: float  # of the first step
+    momentum: float  # heavy-ball coefficient
+    weight_decay: float  # added to the gradient as `weight_decay * parameter`
 
 
 @dataclass(frozen=True)

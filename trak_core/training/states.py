@@ -22,10 +22,7 @@ def expected_shapes(architecture: nn.Module) -> dict[str, torch.Size]:
 def misfits(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], known: Collection[str]) -> str:
     """What does not fit, as "missing: ...; unexpected: ...; of another shape: ..."; empty when everything does.
 
-    Args:
-        state: weights by name.
-        expected: shapes that there must be, by name.
-        known: names that there may be.
+    `expected` are the shapes that there must be, by name; `known` the names that there may be.
     """
     unexpected = [name for name in state if name not in known]
     kinds = {
@@ -50,14 +47,10 @@ def misfits(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], kno
 def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = "cpu") -> StateDict:
     """A copy of given weights on a device, floating-point ones in float32, names in the order of the architecture.
 
-    Args:
-        given: a state dict, or a module that holds the weights.
-        architecture: that they have to fit.
-        what: gave them, for messages, such as "train_model(718 indices, seed 3)".
-        device: to put them on.
+    `what` gave them, for messages, such as "train_model(718 indices, seed 3)".
 
     Raises:
-        InvalidModelError: it is neither.
+        InvalidModelError: it is neither a state dict nor a module that holds the weights.
         CheckpointMismatchError: a parameter or a buffer is missing or has another shape, or there is one too many.
     """
     state = given.state_dict() if isinstance(given, nn.Module) else given

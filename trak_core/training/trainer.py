@@ -45,7 +45,7 @@ def train_ensemble(
     Args:
         make_model: gives a freshly initialised model, drawing from torch's global generator.
         task: supplies the loss.
-        inputs: of the n_train examples, each tensor `[n_train, ...]`, on the device to train on.
+        inputs: of the train examples `[n_train, ...]`, on the device to train on.
         targets: that the loss is taken at `[n_train, ...]`, on the same device.
         masks: bool `[n_models, n_train]`; every row must have the same number of members.
         seeds: one a model; it decides the initial weights and the order of batches.

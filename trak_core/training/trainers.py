@@ -53,10 +53,7 @@ class Trainer(Protocol):
     ) -> Ensemble:
         """Models trained without some train examples each, with all else as far as possible as in training on all.
 
-        Args:
-            removed: numbers of train examples, one array for each model; empty for a model trained on everything.
-            seeds: one a model; models of one seed are to be compared.
-            on_share: progress.
+        `removed` holds numbers of train examples, one array a model; models of one seed are to be compared.
         """
 
     def train_checkpoints(self, seeds: Sequence[int], n_logged: int, on_share: OnShare = ignore_share) -> Trained:

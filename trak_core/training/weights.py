@@ -25,11 +25,8 @@ TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
 class Checkpoints:
     """The weights that attribution averages over, each loaded when it is needed.
 
-    Args:
-        model: the architecture that they are of.
-        sources: state dicts, paths of .safetensors or torch files, or modules.
-        device: where weights are put.
-        dtype: of floating-point weights.
+    `sources` are state dicts, paths of .safetensors or torch files, or modules; `dtype` is that of floating-point
+    weights.
 
     Raises:
         InvalidSettingError: there are no checkpoints, or one is nothing of the kind.
@@ -52,8 +49,7 @@ class Checkpoints:
             else {k: v.detach().clone() for k, v in load_weights(source, f"checkpoint {i}").items()}
             for i, source in enumerate(sources)
         ]
-        self._device = device
-        self._dtype = dtype
+        self._device, self._dtype = device, dtype
         self._recent: tuple[int, StateDict] | None = None
         # Every one is read once at the start: a bad file should be found before hours of work, not after.
         self.sha256s = [digest_of(self._read(i)) for i in range(len(self._sources))]
@@ -139,12 +135,8 @@ class _Loaded(Sequence[StateDict]):
 def load_weights(source: Any, what: str) -> StateDict:
     """The tensors of a checkpoint by name, not compared with any model.
 
-    Args:
-        source: a state dict, a path or a module.
-        what: it is, for messages.
-
     Raises:
-        InvalidSettingError: it is nothing of the kind, there is no such file, or its name ends otherwise.
+        InvalidSettingError: it is no state dict, path or module, there is no such file, or its name ends otherwise.
         CheckpointMismatchError: the file cannot be read as plain weights.
     """
     if isinstance(source, nn.Module):
@@ -158,11 +150,9 @@ def load_weights(source: Any, what: str) -> StateDict:
             f"{what} is a {type(source).__name__}; give a state dict, a path to a .safetensors or torch file, or an "
             "nn.Module."
         )
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(found.get(key), dict):  # training scripts often save more than the weights
-            found = found[key]
-            break
-    state = _tensors(found)
+    # Training scripts often save more than the weights.
+    inner = (found.get(key) for key in ("state_dict", "model_state_dict", "model"))
+    state = _tensors(next((each for each in inner if isinstance(each, dict)), found))
     for name, value in state.items():
         if not isinstance(name, str):
             raise CheckpointMismatchError(
@@ -179,35 +169,28 @@ def load_weights(source: Any, what: str) -> StateDict:
 def _read(path: Path, what: str) -> Any:
     if not path.exists():
         raise InvalidSettingError(f"{what}: there is no such file.")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except OSError as error:
-            raise _unreadable(what, error) from error
-        except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
-            raise CheckpointMismatchError(
-                f"{what} is no readable safetensors file ({_why_not_plain(error)})."
-            ) from error
-    if path.suffix not in TORCH_FILES:
+    is_safetensors = path.suffix == ".safetensors"
+    if not is_safetensors and path.suffix not in TORCH_FILES:
         raise InvalidSettingError(
             f"{what}: files end in .safetensors, {', '.join(TORCH_FILES)}; this one ends in {path.suffix!r}."
         )
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise _unreadable(what, error) from error
-    except Exception as error:  # on bytes that are no pickle, reading stumbles in any way
+        raise InvalidSettingError(
+            f"{what} cannot be read ({error.strerror or error}); give a file that can."
+        ) from error
+    except Exception as error:  # on bytes that are no such file, reading stumbles in any way
+        reason = _why_not_plain(error)
+        if is_safetensors:
+            raise CheckpointMismatchError(f"{what} is no readable safetensors file ({reason}).") from error
         raise CheckpointMismatchError(
-            f"{what} cannot be read as plain weights ({_why_not_plain(error)}). Files that hold more than tensors "
-            "could run code when read, so they are refused: save model.state_dict() alone."
+            f"{what} cannot be read as plain weights ({reason}). Files that hold more than tensors could run code when "
+            "read, so they are refused: save model.state_dict() alone."
         ) from error
     if not isinstance(found, dict):
         raise CheckpointMismatchError(f"{what} holds a {type(found).__name__}; save model.state_dict().")
     return found
-
-
-def _unreadable(what: str, error: OSError) -> InvalidSettingError:
-    return InvalidSettingError(f"{what} cannot be read ({error.strerror or error}); give a file that can.")
 
 
 def _why_not_plain(error: Exception) -> str:

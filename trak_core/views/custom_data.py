@@ -8,7 +8,7 @@ from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.errors import InvalidDataError
 from trak_core.modalities import MODALITIES
 from trak_core.store.run import RunInfo
-from trak_core.subjects.ready_model import ready_models
+from trak_core.subjects.models_by_name import ready_models
 
 
 def typed_path(typed: str) -> Path | None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trak_core.errors import NotInRunError
-from trak_core.labels.cleanlab_baseline import cleanlab_signals
-from trak_core.labels.quality import Quality, quality
+from trak_core.labels.quality import Quality, cleanlab_signals, quality
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.views.review import command_to_go_on, suspect_signals, why_no_suspects
