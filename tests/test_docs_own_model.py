@@ -20,7 +20,7 @@ from trak_core.evidence.what_if import as_question
 from trak_core.store.run import open_run
 from trak_core.subjects import find_model
 from trak_core.training import LoopTrainer
-from trak_core.training.loop_trial import try_loop
+from trak_core.training.loop_trainer import try_loop
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES, Subject
 from trak_core.subjects.planting import plant_in
-from trak_core.training import Ensemble, TrainingSettings, VmapTrainer, trainers
+from trak_core.training import Ensemble, TrainingSettings, VmapTrainer, trainer
 from trak_core.training.ensemble import make_models
 from trak_core.views.provenance import metadata_table
 
@@ -60,13 +60,13 @@ def rounds(monkeypatch):
 def trained_on(monkeypatch):
     """The masks that models are trained on, round by round: `[n_models, n]` each."""
     caught = []
-    real = trainers.train_ensemble
+    real = trainer.train_ensemble
 
     def note(make_model, task, inputs, labels, masks, *further, **settings):
         caught.append(masks.copy())
         return real(make_model, task, inputs, labels, masks, *further, **settings)
 
-    monkeypatch.setattr(trainers, "train_ensemble", note)
+    monkeypatch.setattr(trainer, "train_ensemble", note)
     return caught
 
 

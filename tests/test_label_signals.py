@@ -42,7 +42,7 @@ from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import plant_in
 from trak_core.tasks import Classification
-from trak_core.training import VmapTrainer, train_ensemble, trainers
+from trak_core.training import VmapTrainer, train_ensemble, trainer
 
 SIGNALS = {
     "combined",
@@ -111,7 +111,7 @@ def masks_of_training(monkeypatch, labels, folds, trusted=None, seed=3):
         caught.append((masks.copy(), seeds))
         return train_ensemble(make_model, task, inputs, labels, masks, seeds, *further, **allowed)
 
-    monkeypatch.setattr(trainers, "train_ensemble", note)
+    monkeypatch.setattr(trainer, "train_ensemble", note)
     inputs = torch.from_numpy(np.random.default_rng(0).normal(size=(len(labels), 64)).astype(np.float32))
     tiny_folds(inputs, torch.from_numpy(labels), folds, trusted, seed)
     return caught[0]

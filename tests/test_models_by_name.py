@@ -31,8 +31,9 @@ from trak_core.modalities.text.subword_tokens import SubwordTokens, Tokenizer
 from trak_core.store.files import RunFiles
 from trak_core.store.local_paths import keep_local_paths, metadata_here, without_paths
 from trak_core.store.run import open_run
-from trak_core.subjects import custom_recipe, custom_subject, find_model, model_is_here
-from trak_core.subjects.models_by_name import ready_models
+from trak_core.subjects import custom_recipe, find_model
+from trak_core.subjects.custom_data import custom_subject
+from trak_core.subjects.models_by_name import model_is_here, ready_models
 from trak_core.subjects.of_run import read_subject, why_not_made_again
 from trak_core.subjects.trial import try_model
 from trak_core.tasks import label_task

@@ -33,8 +33,7 @@ from trak_core.live.run import open_run
 from trak_core.subjects.given_data import read_examples
 from trak_core.tasks import find_task
 from trak_core.training import LoopTrainer, StepLog, TrainingSettings, diverged
-from trak_core.training.loop_trainer import takes_log
-from trak_core.training.loop_trial import IGNORES_SEED, try_loop
+from trak_core.training.loop_trainer import IGNORES_SEED, takes_log, try_loop
 
 N_TRAIN, N_TEST, N_CLASSES = 60, 12, 3
 GENERATOR = torch.Generator().manual_seed(0)

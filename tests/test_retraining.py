@@ -404,7 +404,7 @@ def test_labels_relabelled_as_they_are_change_nothing_to_the_last_bit(tiny, run)
 
 def test_the_same_labels_are_answered_from_the_history(tiny, truth, monkeypatch):
     first = retrain_on_labels(tiny, truth, n_seeds=2)
-    monkeypatch.setattr("trak_core.training.trainers.train_reweighted", None)
+    monkeypatch.setattr("trak_core.training.trainer.train_reweighted", None)
     assert retrain_on_labels(tiny, truth, n_seeds=2) == first
     for corrections, n_seeds in ((truth, 3), (Corrections(truth.relabelled[1:]), 2), (Corrections((), truth.wrong), 2)):
         with pytest.raises(TypeError):

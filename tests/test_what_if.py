@@ -298,7 +298,7 @@ def test_pairs_that_diverged_are_left_out_and_too_few_are_an_error():
 
 def test_the_same_question_is_answered_from_the_history(tiny, monkeypatch):
     first = verify_what_if(tiny, 4, [5, 3], n_seeds=2)
-    monkeypatch.setattr("trak_core.training.trainers.train_reweighted", None)
+    monkeypatch.setattr("trak_core.training.trainer.train_reweighted", None)
     assert verify_what_if(tiny, 4, [3, 5, 3], n_seeds=2) == first
     for other in ((5, [3, 5], 2), (4, [3], 2), (4, [3, 5], 3)):
         with pytest.raises(TypeError):

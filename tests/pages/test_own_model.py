@@ -11,7 +11,7 @@ from tests.pages.conftest import words
 from tests.pages.test_generated import PAGES
 from tests.test_own_subject import N_TRAIN, SIZES, a_subject, train_model
 from trak_core.engine.subject_build import BY_A_LOOP
-from trak_core.training.loop_trial import IGNORES_SEED
+from trak_core.training.loop_trainer import IGNORES_SEED
 
 
 @pytest.mark.parametrize("page", PAGES)

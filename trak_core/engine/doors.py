@@ -21,7 +21,7 @@ from trak_core.store.progress import BuildStatus
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import Subject
 from trak_core.subjects.of_run import use_subject
-from trak_core.training.loop_trial import IGNORES_SEED
+from trak_core.training.loop_trainer import IGNORES_SEED
 
 USUAL_MINUTES = 20.0
 

@@ -24,7 +24,7 @@ from trak_core.subjects import Subject, remember, subject_recipe
 from trak_core.subjects.trial import try_model
 from trak_core.training import LoopTrainer
 from trak_core.training.ensemble import StateDict, make_models
-from trak_core.training.loop_trial import IGNORES_SEED, try_loop
+from trak_core.training.loop_trainer import IGNORES_SEED, try_loop
 
 N_TRIED = 4
 BY_A_LOOP = (

@@ -3,10 +3,10 @@
 import difflib
 
 from trak_core.errors import UnknownRecipeError
-from trak_core.subjects.custom_data import custom_recipe, custom_subject
+from trak_core.subjects.custom_data import custom_recipe
 from trak_core.subjects.digits import DIGITS
 from trak_core.subjects.docstrings import DOCSTRINGS
-from trak_core.subjects.models_by_name import find_model, model_is_here
+from trak_core.subjects.models_by_name import find_model
 from trak_core.subjects.subject import Recipe, Subject
 from trak_core.subjects.subject_file import OWN_SUBJECT, read_subject_file, remember, subject_recipe
 
@@ -16,10 +16,8 @@ __all__ = [
     "Recipe",
     "Subject",
     "custom_recipe",
-    "custom_subject",
     "find_model",
     "find_recipe",
-    "model_is_here",
     "read_subject_file",
     "remember",
     "subject_recipe",

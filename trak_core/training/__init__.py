@@ -5,8 +5,19 @@ from trak_core.training.log import Log, Moment, TrainingLog, recorded_steps
 from trak_core.training.loop_trainer import LoopTrainer, TrainModel
 from trak_core.training.schedule import Schedule, TrainingSettings, draw_half_subsets, draw_subsets
 from trak_core.training.step_log import StepLog
-from trak_core.training.trainer import Trained, diverged, sgd_step, train_ensemble, train_recorded, train_reweighted
-from trak_core.training.trainers import OnShare, Trainer, VmapTrainer, ignore_share, removal_weights
+from trak_core.training.trainer import (
+    OnShare,
+    Trained,
+    Trainer,
+    VmapTrainer,
+    diverged,
+    ignore_share,
+    removal_weights,
+    sgd_step,
+    train_ensemble,
+    train_recorded,
+    train_reweighted,
+)
 
 __all__ = [
     "Ensemble",
