@@ -53,14 +53,8 @@ def find_all(
     """All findings, kind by kind, the oddest of a kind first; equal scores by train_idx. Nothing is drawn at random.
 
     An example has at most one finding of a kind. Memory beside the arguments is that of both sets of inputs once more.
-
-    Args:
-        inputs_train: float32 `[n_train, ...]`.
-        inputs_test: float32 `[n_test, ...]`.
-        labels_train: int64 `[n_train]`.
-        embeddings_train: what a model sees before its last layer, float32 `[n_train, d]`.
-        probabilities: by models that did not see the example `[n_train, n_classes]`; None where there are none, and
-            then no example is called ambiguous.
+    Embeddings are what a model sees before its last layer, float32 `[n_train, d]`; `probabilities` are by models that
+    did not see the example `[n_train, n_classes]`, and without them no example is called ambiguous.
 
     Raises:
         InvalidSettingError: the arguments differ in the number of train examples.
@@ -117,11 +111,7 @@ def ambiguous(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> tuple[N
     are right, and nearly everything would look undecided. A class is in the running where it has at least half the
     probability of the most probable one. An example is ambiguous where two or more classes are in the running and its
     label is one of them; where the label is not, it is rather wrong, and that is what suspects are for. The score is
-    the probability of the second class over that of the first, 0.5 to 1.
-
-    Args:
-        probabilities: out of fold `[n, n_classes]`.
-        labels: int64 `[n]`.
+    the probability of the second class over that of the first, 0.5 to 1. `probabilities` are out of fold.
     """
     if probabilities.shape[1] < 2 or len(labels) == 0:
         return np.empty(0, dtype=np.int64), np.empty(0)

@@ -80,15 +80,8 @@ def train_folds(
     """Models that are each trained on all folds but one.
 
     Models that train together need sets of one size: of larger ones some examples, drawn at random, are removed. The
-    result holds models that diverged as well; see `training.diverged`.
-
-    Args:
-        trainer: of models of these examples.
-        labels: `[n]` int64.
-        folds: of every example, by repetition `[n_repeats, n]`.
-        seed: of initial weights, batches and what is removed for size.
-        trusted: which examples may be trained on `[n]`; all of them when None.
-        on_share: progress.
+    result holds models that diverged as well; see `training.diverged`. `folds` are those of every example by repetition
+    `[n_repeats, n]`; `trusted` tells which examples may be trained on `[n]`, all of them when None.
 
     Raises:
         InvalidSettingError: fewer examples are left than a batch holds.

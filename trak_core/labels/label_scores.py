@@ -92,17 +92,10 @@ def score_labels(
     on_share: OnShare = ignore_share,
     n_repeats: int = N_REPEATS,
 ) -> LabelScores:
-    """The scores of the labels of a train set.
+    """The scores of the labels `[n_train]` of a train set, of two classes at least, by models of the trainer.
 
-    Args:
-        task: what a prediction is; one with classes.
-        trainer: of models of these examples.
-        inputs: `[n_train, ...]` float32, on the device to train on.
-        labels: `[n_train]` int64, on the same device; of two classes at least.
-        n_classes: number of classes.
-        seed: of the folds and the models.
-        on_share: progress of each of the two rounds.
-        n_repeats: times that each round parts the data anew.
+    Inputs float32 `[n_train, ...]` and labels int64 are on the device to train on. Each round parts the data
+    `n_repeats` times, and tells `on_share` its progress.
 
     Raises:
         InvalidSettingError: four fifths of the train set are less than a batch.
@@ -201,14 +194,8 @@ def neighbour_votes(
     """Share of each class in the vote of the nearest others, the nearer the heavier: float64 `[n_judged, n_classes]`.
 
     Near is what has a high cosine, taken from the mean of all rows. An example has no vote on itself. A row sums to 1,
-    or is 0 where nobody else may vote.
-
-    Args:
-        rows: what examples are compared by `[n, ...]`.
-        labels: given, int64 `[n]`.
-        n_classes: number of classes.
-        judged: numbers of the examples to vote on; all when None.
-        voters: numbers of those that may vote; all when None.
+    or is 0 where nobody else may vote. Examples are compared by `rows` `[n, ...]`; `judged` are the numbers of those to
+    vote on, `voters` of those that may vote, all when None.
     """
     flat = rows.flatten(1).float()
     flat = torch.nn.functional.normalize(flat - flat.mean(0), dim=1)
@@ -257,9 +244,7 @@ def pool_votes(
     that know nothing of this kind of data get a weight of about 0, equal votes share theirs, and the probabilities that
     come out are calibrated on the labels; nothing is left to be chosen by hand.
 
-    Args:
-        votes: log-probabilities `[n, n_classes]` each, by what was not told the label of the example.
-        labels: as they are given `[n]`.
+    Votes are log-probabilities `[n, n_classes]` each, by what was not told the label of the example.
     """
     given = torch.from_numpy(labels)
     tensors = [torch.from_numpy(vote).double() for vote in votes]

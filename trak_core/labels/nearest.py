@@ -26,12 +26,8 @@ def nearest(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `k` nearest of each row and their cosines, nearest first: int64 and float32 `[n, k]`.
 
-    There are fewer columns where there are fewer others. Memory beside the result is 64 MB, whatever the numbers.
-
-    Args:
-        rows: of length 1 `[n, d]`.
-        among: likewise `[m, d]`, those to look among; None for the other rows themselves.
-        k: how many, from 1.
+    There are fewer columns where there are fewer others. Memory beside the result is 64 MB, whatever the numbers. Rows
+    are of length 1 `[n, d]`, and so are those to look among `[m, d]`; None stands for the other rows themselves.
     """
     others = rows if among is None else among
     k = min(k, len(others) - (among is None))

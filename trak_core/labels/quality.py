@@ -54,9 +54,7 @@ def ranked(scores: NDArray[Any]) -> NDArray[np.int64]:
 def auroc(scores: NDArray[Any], wrong: Booleans) -> float:
     """Share of pairs of a wrong and a right label in which the wrong one has the higher score; ties count half.
 
-    Args:
-        scores: `[n]`, higher for a more suspicious label; they may be infinite.
-        wrong: True for labels that are wrong `[n]`.
+    Scores are higher for a more suspicious label and may be infinite; `wrong` is True for labels that are wrong.
 
     Raises:
         InvalidSettingError: `wrong` is True nowhere or everywhere, it has another length, or a score is NaN.

@@ -60,11 +60,7 @@ def under_represented(
     """Train examples of rare classes and small groups, by number, and their rarity: int64 and float64 `[n_found]`.
 
     Rarity is 1 minus the size of the class or group over the equal share of a class, 0 where it is larger.
-
-    Args:
-        embeddings: float32 `[n, d]`.
-        labels: int64 `[n]`.
-        apart: train examples that belong to no group, as near-duplicates, which hang together by themselves.
+    Examples `apart` belong to no group, as near-duplicates, which hang together by themselves.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     share = len(labels) / max(len(classes), 1)

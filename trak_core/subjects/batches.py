@@ -81,10 +81,8 @@ class Block:
 class Data:
     """Examples that can be read several times, always in the same order.
 
-    Args:
-        source: a DataLoader, an iterable of batches, or `(inputs, labels)`.
-        what: "train" or "test", for messages.
-        batch_size: for sources that are not in batches already.
+    The source is a DataLoader, an iterable of batches, or `(inputs, labels)`, which are put into batches of
+    `batch_size`; `what` is "train" or "test", for messages.
     """
 
     def __init__(self, source: Any, what: str, batch_size: int = DEFAULT_BATCH) -> None:

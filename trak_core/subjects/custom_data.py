@@ -24,11 +24,8 @@ def custom_recipe(
 ) -> Recipe:
     """The recipe that builds a run of custom data. It holds its data, so that it can be trained again from itself.
 
-    Args:
-        kind: of the data, one of `DATA_KINDS`, in the place of a recipe's name.
-        dataset: made ready for the model.
-        model: of `find_model`, or its name; InvalidSettingError where there is no such model.
-        metadata: for provenance, as `Recipe` has it.
+    The kind of the data, one of `DATA_KINDS`, stands in the place of a recipe's name. The data set is made ready for
+    the model, which is given itself or by a name of `find_model`.
     """
     ready = find_model(model, dataset.modality) if isinstance(model, str) else model
     plural = find_modality(dataset.modality).plural

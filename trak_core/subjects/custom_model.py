@@ -59,21 +59,18 @@ def is_own_file(path: Path) -> bool:
 
 
 def _file_of(module: str) -> Path | None:
-    first, *others = module.split(".")
+    names = module.split(".")
     try:
-        spec = importlib.util.find_spec(first)
-    except (ImportError, ValueError):
-        return None
-    for depth, _ in enumerate(others, start=2):
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        try:
+        spec = importlib.util.find_spec(names[0])
+        for depth in range(2, len(names) + 1):
+            if spec is None or spec.submodule_search_locations is None:
+                return None
             # `find_spec` would import the packages above.
-            spec = importlib.machinery.PathFinder.find_spec(
-                ".".join([first, *others[: depth - 1]]), list(spec.submodule_search_locations)
-            )
-        except KeyError:  # a folder without __init__.py inside another one is looked up among imported packages
-            return None
+            folders = list(spec.submodule_search_locations)
+            spec = importlib.machinery.PathFinder.find_spec(".".join(names[:depth]), folders)
+    except (ImportError, ValueError, KeyError):
+        # KeyError: a folder without __init__.py inside another one is looked up among imported packages.
+        return None
     if spec is None or not spec.origin or not spec.has_location:
         return None
     path = Path(spec.origin)

@@ -61,15 +61,8 @@ def plant_errors(
 ) -> NDArray[np.int64]:
     """Labels of which exactly `round(share * n)` are wrong: int64 `[n]`; equal to `labels` where that is 0.
 
-    The module tells by which rule. Only classes that occur among the labels are given.
-
-    Args:
-        inputs: float32 `[n, ...]`; kind "uniform" does not look at them.
-        labels: int64 `[n]`, the true ones, from 0 to `n_classes - 1`; they are not changed.
-        n_classes: that labels may have.
-        share: of the labels to make wrong.
-        kind: one of `KINDS`.
-        seed: root of the random choice.
+    The module tells by which rule. Only classes that occur among the labels are given. Inputs are float32 `[n, ...]`,
+    the true labels int64 `[n]` from 0 to `n_classes - 1`; they are not changed.
 
     Raises:
         InvalidSettingError: the share is not from 0 to 0.5, there is no such kind, or fewer than two classes occur.

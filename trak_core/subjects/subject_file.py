@@ -93,8 +93,7 @@ def find_subject(made: Mapping[str, Any]) -> Subject | None:
     """
     if (known := _remembered.get(_key_of_run(made))) is not None:
         return known
-    path = _file_here(made)
-    if path is None:
+    if (path := _file_here(made)) is None:
         return None
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,14 +63,12 @@ def takes_log(train_model: TrainModel) -> bool:
         signature = inspect.signature(train_model)
     except (TypeError, ValueError):
         return False  # some callables written in C do not tell
-    for arguments in ((None, 0, None), (None, 0)):
-        try:
-            bound = signature.bind(*arguments)
-        except TypeError:
-            continue
-        if len(arguments) == 3 and "log" not in bound.arguments:
-            continue  # a third argument of another meaning, which has a default
-        return len(arguments) == 3
+    with suppress(TypeError):
+        if "log" in signature.bind(None, 0, None).arguments:
+            return True  # a third argument of another meaning has a default
+    with suppress(TypeError):
+        signature.bind(None, 0)
+        return False
     raise InvalidSettingError(f"train_model{signature} cannot be called with indices and a seed; {wanted}.")
 
 

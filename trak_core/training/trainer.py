@@ -168,18 +168,12 @@ def train_ensemble(
     on_epoch: Callable[[], None] = lambda: None,
     allow_diverged: bool = False,
 ) -> Ensemble:
-    """Models trained on subsets of one training set, one model a row of `masks`.
+    """Models trained on subsets of one training set, one model a row of `masks`, bool `[n_models, n_train]`.
 
-    Args:
-        make_model: gives a freshly initialised model, drawing from torch's global generator.
-        task: supplies the loss.
-        inputs: of the train examples `[n_train, ...]`, on the device to train on.
-        targets: that the loss is taken at `[n_train, ...]`, on the same device.
-        masks: bool `[n_models, n_train]`; every row must have the same number of members.
-        seeds: one a model; it decides the initial weights and the order of batches.
-        settings: of the optimizer.
-        on_epoch: called after every epoch, for progress.
-        allow_diverged: leave it to the caller to look at `diverged`.
+    `make_model` draws from torch's global generator. Inputs and the targets that the loss is taken at are those of the
+    train examples `[n_train, ...]`, on the device to train on. The seed of a model decides its initial weights and the
+    order of batches. `on_epoch` is called after every epoch; `allow_diverged` leaves it to the caller to look at
+    `diverged`.
 
     Raises:
         InvalidSettingError: subsets differ in size, or are smaller than a batch.
@@ -211,7 +205,7 @@ def train_recorded(
 ) -> Trained:
     """Models trained on all train examples, with training logs of the first `n_logged`, or of all of them.
 
-    The other arguments and the errors are those of `train_ensemble`.
+    The rest is as in `train_ensemble`.
     """
     schedule = Schedule(settings, len(targets))
     logged = len(seeds) if n_logged is None else n_logged
