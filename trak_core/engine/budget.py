@@ -13,7 +13,7 @@ from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreErro
 from trak_core.store.files import RunFiles, write_text
 from trak_core.store.run import open_run
 from trak_core.subjects.custom_data import MAX_MINUTES
-from trak_core.training.loop_trial import IGNORES_SEED
+from trak_core.training.loop_trainer import IGNORES_SEED
 
 IN_RESERVE = 0.15
 """Share of the budget that is left for what was predicted too low."""
