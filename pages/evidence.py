@@ -160,10 +160,8 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
     """Prediction against actual outcomes of one test example; returns its LDS, None where undefined."""
     fit = views.predicted_against_actual(run, test_idx, method)
     example = read_examples(run, "test", [test_idx])[0]
-    st.markdown(
-        "**One test example**: predicted against retrained, margin of its label",
-        help="One point a random half of the training data.",
-    )
+    tip = "One point a random half of the training data."
+    st.markdown("**One test example**: predicted against retrained, margin of its label", help=tip)
     with st.container(horizontal=True, vertical_alignment="center"):
         show_media(example.media, 72, f"test example {test_idx}", show_short_text)
         with st.container(width="stretch", gap="xsmall"):
@@ -197,15 +195,6 @@ def choose_by_picture(run: Run, method: str, test_idx: int) -> None:
             for example in read_examples(run, "test", idxs)
         ]
         gallery(title, items, key=title, on_pick=go_to_test, selected=test_idx, size=56, strip=True)
-
-
-def checkpoints_panel(found: views.Board) -> None:
-    """LDS of the run's own method against the number of checkpoints."""
-    st.markdown(
-        "**More checkpoints, better scores**",
-        help="LDS of the run's own method when scores are averaged over fewer checkpoints.",
-    )
-    charts.show(charts.checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
 
 
 def ridge_panel(run: Run) -> None:
@@ -262,7 +251,9 @@ with left:
     with st.container(border=True):
         method_panel(found)
     with st.container(border=True):
-        checkpoints_panel(found)
+        tip = "LDS of the run's own method when scores are averaged over fewer checkpoints."
+        st.markdown("**More checkpoints, better scores**", help=tip)
+        charts.show(charts.checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
 with right:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -18,7 +18,7 @@ from pages.components.address import (
 from pages.components.cards import side_card, test_card, train_card, trust_badge
 from pages.components.charts import score_histogram, show
 from pages.components.export import take_away
-from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
+from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
 from pages.components.new_input import new_input_panel
 from pages.components.pages import TRAIN, link_to
 from pages.components.picks import pick_button, picked_train
@@ -103,7 +103,7 @@ def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> No
     items = [
         GalleryItem(
             example,
-            f"test example {example.idx}, label {example.label_name}, model {tests.answers[example.idx]}",
+            f"{named(example)}, model {tests.answers[example.idx]}",
             caption=example.label_name,
             other=bool(tests.mistakes[example.idx]),
         )
@@ -152,10 +152,8 @@ def scores_panel(run: Run, explanation: Explanation) -> None:
         if explanation.in_model_units
         else "Scores of this method have no unit: only their order counts."
     )
-    st.markdown(
-        f"**All {run.info.n_train:,} scores**",
-        help=f"{unit} Triangles mark the examples shown above. Counts are logarithmic.",
-    )
+    tip = f"{unit} Triangles mark the examples shown above. Counts are logarithmic."
+    st.markdown(f"**All {run.info.n_train:,} scores**", help=tip)
     show(score_histogram(explanation), "scores", f"Histogram of {run.info.n_train} scores")
     st.caption(f"The 10 strongest training examples carry {explanation.top_share:.0%} of all influence.")
 

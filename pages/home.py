@@ -19,11 +19,6 @@ through_app()
 FIRST = "digits"
 
 
-def is_first_run() -> bool:
-    """True when there is no run but, perhaps, the first one under way."""
-    return not [path for path in run_dirs() if path.name != FIRST]
-
-
 @st.fragment(run_every="1s")
 def first_run() -> None:
     """Starts the first build if nothing builds, shows how far it is, and opens the explorer when it can be browsed."""
@@ -31,9 +26,7 @@ def first_run() -> None:
         st.switch_page(EXPLORE)
     run_dir = runs_dir() / FIRST
     status = read_status(run_dir)
-    command = (
-        status.command if status and status.command else ["build", FIRST]
-    )  # an unfinished build keeps its settings
+    command = status.command if status and status.command else ["build", FIRST]  # one not finished keeps its settings
     problem = problem_of(run_dir, status)
     if problem:
         st.error(f"The first run could not be built: {plain(problem)}", icon=":material/error:")
@@ -80,7 +73,7 @@ st.markdown(
     "those that spoke **against** it :orange[▼ opponents]. Every answer carries its **trust**: models are really "
     "retrained on other data, and the scores have to predict what comes out."
 )
-if st.session_state.get("run") is None and is_first_run():
+if st.session_state.get("run") is None and all(path.name == FIRST for path in run_dirs()):
     first_run()
 else:
     st.header("Runs", anchor=False)

@@ -10,7 +10,7 @@ from pages.components.address import choose_method, choose_option, choose_test, 
 from pages.components.charts import group_chart, show
 from pages.components.class_grid import class_grid, matrix_figure
 from pages.components.export import take_away
-from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
+from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
 from pages.components.pages import EXPLORE, TRAIN, link_to, page_address
 from pages.components.picks import clear_picks, pick_many, picked_train, replace_picks, toggle_pick
 from pages.components.review_queue import read_log
@@ -163,7 +163,7 @@ def picked_panel(run: Run, picks: list[int], test_idx: int, method: str) -> None
             gallery(
                 f"{len(on_page)} of {len(picks)} picked training examples",
                 [
-                    GalleryItem(one, f"picked train example {one.idx}, label {one.label_name}", caption=one.label_name)
+                    GalleryItem(one, f"picked {named(one)}", caption=one.label_name)
                     for one in read_examples(run, "train", on_page)
                 ],
                 key="picked_gallery",
@@ -266,8 +266,7 @@ def pair_item(run: Run, method: str, pair: Pair, side: str) -> GalleryItem:
     state = {"run": run.info.name, "test": pair.test.idx, "train": pair.train.idx, "method": run.method_titles[method]}
     return GalleryItem(
         pair.train,
-        f"train example {pair.train.idx}, label {pair.train.label_name}, for test example {pair.test.idx}, "
-        f"label {pair.test.label_name}: score {pair.score:+.3g}",
+        f"{named(pair.train)}, for {named(pair.test)}: score {pair.score:+.3g}",
         score=f"{pair.score:+.3g}",
         side=side,
         pair=pair.test,

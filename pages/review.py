@@ -7,7 +7,7 @@ import streamlit as st
 from pages.components.address import go_to_train
 from pages.components.before_after import before_after_panel
 from pages.components.export import take_away
-from pages.components.gallery import GalleryItem, gallery
+from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.media import show_media
 from pages.components.pages import EXPLORE, link_to, page_address
 from pages.components.review_queue import choose_queue, choose_suspect, log_as_of_now, progress_bar, read_log
@@ -121,19 +121,14 @@ def evidence_strip(run: Run, evidence: SuspectEvidence) -> None:
     train_idx, given, other = evidence.example.idx, evidence.example.label_name, evidence.suggested_name
     left, right = st.columns(2)
     with left:
-        st.markdown(
-            ":orange[▼] **Makes the models less sure** of these test examples",
-            help="Test examples that it is an opponent of. Those of its own label speak against the label.",
-        )
+        tip = "Test examples that it is an opponent of. Those of its own label speak against the label."
+        st.markdown(":orange[▼] **Makes the models less sure** of these test examples", help=tip)
         strip(run, train_idx, evidence.hurts, "opponent")
         st.markdown(f"**Most similar, labelled “{plain(given)}”**", help=SIMILAR_HELP)
         strip(run, train_idx, evidence.like_given, "given")
     with right:
-        st.markdown(
-            ":blue[▲] **Makes them more sure** of these",
-            help="Test examples that it is a proponent of. Those that look like it and have its label speak for the "
-            "label.",
-        )
+        tip = "Test examples that it is a proponent of. Those that look like it and have its label speak for the label."
+        st.markdown(":blue[▲] **Makes them more sure** of these", help=tip)
         strip(run, train_idx, evidence.helps, "proponent")
         if other is not None:
             st.markdown(f"**Most similar, labelled “{plain(other)}”**", help=SIMILAR_HELP)
@@ -146,13 +141,13 @@ def strip(run: Run, train_idx: int, scored: Sequence[ScoredExample], side: str) 
         st.caption("None.")
         return
     of_tests = side in ("proponent", "opponent")
-    kind, form = ("test", "+.2g") if of_tests else ("train", ".2f")
+    form = "+.2g" if of_tests else ".2f"
     gallery(
         f"{side}s" if of_tests else f"most similar, {side} label",
         [
             GalleryItem(
                 one.example,
-                f"{kind} example {one.example.idx}, label {one.example.label_name}, {one.score:{form}}",
+                f"{named(one.example)}, {one.score:{form}}",
                 caption=one.example.label_name,
                 score=f"{one.score:{form}}",
                 side=side if of_tests else "",

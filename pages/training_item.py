@@ -5,7 +5,7 @@ import streamlit as st
 from pages.components.address import choose_method, choose_train_item, go_to_train, walk_buttons
 from pages.components.cards import train_item_card
 from pages.components.export import take_away
-from pages.components.gallery import GalleryItem, gallery
+from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.pages import EXPLORE, REVIEW, link_to, page_address
 from pages.components.picks import pick_button
 from pages.components.routing import through_app
@@ -42,7 +42,7 @@ def side(run: Run, train_idx: int, title: str, help_text: str, items: list[Score
             [
                 GalleryItem(
                     moved.example,
-                    f"test example {moved.example.idx}, label {moved.example.label_name}, score {moved.score:+.3g}"
+                    f"{named(moved.example)}, score {moved.score:+.3g}"
                     + (f", rank {moved.rank} of its list" if moved.rank else ""),
                     caption=f"label {apart(moved.example.label_name)}" + (f", #{moved.rank}" if moved.rank else ""),
                     score=f"{moved.score:+.3g}",
@@ -77,7 +77,7 @@ def neighbours(run: Run, item: TrainingItem) -> None:
         [
             GalleryItem(
                 example,
-                f"train example {example.idx}, label {example.label_name}, cosine {neighbour.cosine:.2f}",
+                f"{named(example)}, cosine {neighbour.cosine:.2f}",
                 caption=f"label {apart(example.label_name)}",
                 score=f"{neighbour.cosine:.2f}" + (" =" if neighbour.is_duplicate else ""),
                 other=example.label != item.example.label,

@@ -5,7 +5,7 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.charts import before_after_chart, show
-from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
+from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
 from pages.components.jobs import background_jobs, is_retraining
 from pages.components.pages import EXPLORE, link_to
 from pages.components.runs import kept_per_run, reviews_written
@@ -58,7 +58,7 @@ def before_after_panel(run: Run, log: ReviewLog) -> None:
 
 
 @kept_per_run(max_entries=16)
-def _past(run: Run, written: tuple[int, int] | None) -> list[Retraining]:
+def _past(run: Run, written: tuple[int, int, int] | None) -> list[Retraining]:
     return RetrainingHistory(run.path).of_run(run.info.provenance["fingerprint"])
 
 
@@ -189,9 +189,8 @@ def _item(one: ChangedTest) -> GalleryItem:
     before, after = shortened(one.answer_before, 12), shortened(one.answer_after, 12)
     return GalleryItem(
         one.example,
-        f"test example {one.example.idx}, label {one.example.label_name}: {one.answer_before} before, "
-        f"{one.answer_after} after; right in {one.n_right_before} and then {one.n_right_after} of {one.n_models} "
-        "models",
+        f"{named(one.example)}: {one.answer_before} before, {one.answer_after} after; right in {one.n_right_before} "
+        f"and then {one.n_right_after} of {one.n_models} models",
         caption=f"{before} → {after}",
         score=f"{one.change:+.2f}",
         side="proponent" if one.came_right else "opponent",

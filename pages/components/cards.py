@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import streamlit as st
 
 from pages.components.address import go_to_train
-from pages.components.gallery import GalleryItem, gallery
+from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.media import show_media
 from pages.components.picks import toggle_pick
 from pages.components.text import apart, lds_in_words, plain
@@ -85,8 +85,8 @@ def side_items(
     return [
         GalleryItem(
             item.example,
-            f"{side} {item.rank}: train example {item.example.idx}, label {item.example.label_name}, "
-            f"score {item.score:+.3g}" + ("" if item.is_target_class else ", other class"),
+            f"{side} {item.rank}: {named(item.example)}, score {item.score:+.3g}"
+            f"{'' if item.is_target_class else ', other class'}",
             caption=f"label {apart(item.example.label_name)}",
             score=f"{item.score:+.3g}",
             side=side,

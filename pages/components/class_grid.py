@@ -8,8 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.assets import asset
-from pages.components.charts import new_figure
-from pages.components.colours import BLUE, DIVERGING, ORANGE
+from pages.components.charts import BLUE, DIVERGING, ORANGE, new_figure
 from pages.components.text import in_html
 from trak_core.views.groups import ClassMatrix
 

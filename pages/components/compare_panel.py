@@ -3,9 +3,8 @@
 import streamlit as st
 
 from pages.components.address import choose_method, choose_test, go_to_test, put_right
-from pages.components.charts import new_figure, show
-from pages.components.colours import BLUE, GREY
-from pages.components.gallery import GalleryItem, gallery
+from pages.components.charts import BLUE, GREY, new_figure, show
+from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.pages import EXPLORE, link_to
 from pages.components.runs import kept_per_run, open_cached
 from pages.components.text import plain
@@ -171,7 +170,7 @@ def _disagreements(run: Run, method: str, other: Run, other_method: str, found: 
     items = [
         GalleryItem(
             example,
-            f"test example {example.idx}, label {example.label_name}, rank correlation {numbers[example.idx]:.2f}",
+            f"{named(example)}, rank correlation {numbers[example.idx]:.2f}",
             caption=f"{numbers[example.idx]:.2f}",
         )
         for example in read_examples(run, "test", list(numbers))

@@ -46,15 +46,9 @@ def custom_data_panel() -> None:
     options, is_ready = _reading_options(kind, path)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         model = _choose_model(kind.modality(options))
+        tip = "That the whole build may take. More minutes train more models, and the evidence gets surer."
         st.number_input(
-            "Minutes",
-            min_value=1,
-            max_value=MAX_MINUTES,
-            value=10,
-            step=5,
-            key="data minutes",
-            width=150,
-            help="That the whole build may take. More minutes train more models, and the evidence gets surer.",
+            "Minutes", min_value=1, max_value=MAX_MINUTES, value=10, step=5, key="data minutes", width=150, help=tip
         )
     source = _source(kind, path, options) if is_ready else None
     suggested = free_name(source.usual_name if source else kind.name)

@@ -39,6 +39,11 @@ class GalleryItem:
     href: str | None = None  # the address within the app that a click leads to: `page_address`
 
 
+def named(example: Example) -> str:
+    """What to call an example in a gallery."""
+    return f"{example.split} example {example.idx}, label {example.label_name}"
+
+
 def gallery(
     label: str,
     items: Sequence[GalleryItem],

@@ -85,14 +85,8 @@ def _take(run: Run, field: Field) -> Any:
 def _typed(run: Run, way: Type, key: str) -> str | None:
     example = way.example or example_text(run)
     if way.is_long:
-        st.text_area(
-            way.label,
-            key=key,
-            height=150,
-            max_chars=way.max_characters,
-            placeholder=example,
-            help="Press Ctrl+Enter, or click beside it, to see the answer.",
-        )
+        tip = "Press Ctrl+Enter, or click beside it, to see the answer."
+        st.text_area(way.label, key=key, height=150, max_chars=way.max_characters, placeholder=example, help=tip)
     else:
         st.text_input(way.label, key=key, max_chars=way.max_characters, placeholder=example, autocomplete="off")
     text = str(st.session_state[key] or "")

@@ -55,13 +55,8 @@ def _wrong_labels() -> None:
             "The truth is kept in the run for measuring and not shown there. Test labels stay as they are.",
         )
         if percent:
-            st.selectbox(
-                "Wrong labels are",
-                KINDS,
-                format_func=_KIND_TITLES.__getitem__,
-                key="new flip kind",
-                help="Of classes that look alike: the mistakes that people make, and harder to find.",
-            )
+            tip = "Of classes that look alike: the mistakes that people make, and harder to find."
+            st.selectbox("Wrong labels are", KINDS, format_func=_KIND_TITLES.__getitem__, key="new flip kind", help=tip)
 
 
 def _start(recipe: str, suggested: str) -> None:
@@ -109,24 +104,10 @@ def _open_file() -> None:
 def name_and_seed(suggested: str) -> None:
     """The fields "new name" and "new seed"."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input(
-            "Name",
-            key="new name",
-            placeholder=suggested,
-            max_chars=100,
-            autocomplete="off",
-            help="Letters, digits, dots, dashes and underscores. Left empty, the run gets the name that is shown.",
-        )
-        st.number_input(
-            "Seed",
-            min_value=0,
-            max_value=MAX_SEED,
-            value=0,
-            step=1,
-            key="new seed",
-            width=150,
-            help="The root of every random choice. Two runs that differ only in it show what is chance.",
-        )
+        tip = "Letters, digits, dots, dashes and underscores. Left empty, the run gets the name that is shown."
+        st.text_input("Name", key="new name", placeholder=suggested, max_chars=100, autocomplete="off", help=tip)
+        tip = "The root of every random choice. Two runs that differ only in it show what is chance."
+        st.number_input("Seed", min_value=0, max_value=MAX_SEED, value=0, step=1, key="new seed", width=150, help=tip)
 
 
 def free_name(wanted: str) -> str:

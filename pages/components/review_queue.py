@@ -63,14 +63,8 @@ def reviewer_name() -> str:
     """The field for the reviewer's name; whoever gives none is a guest with a number."""
     if not str(st.session_state.get("reviewer") or st.query_params.get("reviewer") or "").strip():
         st.session_state["reviewer"] = f"guest-{secrets.token_hex(2)}"
-    name = st.text_input(
-        "Your name",
-        key="reviewer",
-        bind="query-params",
-        max_chars=LONGEST_NAME,
-        width=110,
-        help="Stands beside your verdicts, and undo takes back yours alone.",
-    )
+    tip = "Stands beside your verdicts, and undo takes back yours alone."
+    name = st.text_input("Your name", key="reviewer", bind="query-params", max_chars=LONGEST_NAME, width=110, help=tip)
     return name.strip()[:LONGEST_NAME]
 
 
@@ -151,7 +145,7 @@ def log_as_of_now(run: Run) -> ReviewLog:
 
 
 @kept_per_run(max_entries=16)
-def _log(run: Run, written: tuple[int, int] | None) -> ReviewLog:
+def _log(run: Run, written: tuple[int, int, int] | None) -> ReviewLog:
     return reviews_of(run).read()
 
 

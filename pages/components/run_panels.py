@@ -149,10 +149,8 @@ def _build_buttons(run: RunSummary, with_tools: bool) -> None:
             _cancel_button(run.path)
     elif run.state == "building":
         if with_tools:
-            st.caption(
-                "built by another process",
-                help="It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C.",
-            )
+            tip = "It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C."
+            st.caption("built by another process", help=tip)
     elif run.state in ("stopped", "failed") and run.build is not None:
         # A build that was killed before it said how it goes on: the command it was started with, if that was here.
         command = run.build.command or builds().started(run.path.parent).get(run.path)

@@ -12,7 +12,7 @@ from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.jobs import Jobs
 from trak_core.store.catalog import RunSummary, published_runs, summarize
-from trak_core.store.files import RunFiles, generation
+from trak_core.store.files import RunFiles, file_version, generation
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, open_run
 from trak_core.subjects.of_run import why_no_subject
@@ -81,15 +81,8 @@ def pick_run() -> None:
         st.session_state["run"] = names[0]
     elif asked is not None and asked not in names:
         leave_out("run", f"There is no run “{plain(asked)}” here; this is “{plain(names[0])}”.")
-    st.selectbox(
-        "Run",
-        names,
-        key="run",
-        bind="query-params",
-        width=220,
-        label_visibility="collapsed",
-        help="The run that every page shows.",
-    )
+    tip = "The run that every page shows."
+    st.selectbox("Run", names, key="run", bind="query-params", width=220, label_visibility="collapsed", help=tip)
 
 
 def current_run() -> Run:
@@ -119,13 +112,9 @@ def stories_of(run: Run) -> list[Story]:
     return find_stories(run, test_overview(run), feature_directions(run))
 
 
-def reviews_written(run: Run) -> tuple[int, int] | None:
+def reviews_written(run: Run) -> tuple[int, int, int] | None:
     """A value that changes when a verdict, a what-if or a retraining of the run is written; None before the first."""
-    try:
-        status = RunFiles(run.path).reviews.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+    return file_version(RunFiles(run.path).reviews)
 
 
 def is_busy(run: Run) -> bool:

@@ -15,8 +15,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from pages.components.assets import asset
-from pages.components.charts import new_figure
-from pages.components.colours import class_colour
+from pages.components.charts import class_colour, new_figure
 from pages.components.text import in_html
 from trak_core.views.map import NO_STEP, STEPS, Colouring, MapPoints
 

@@ -5,7 +5,7 @@ import streamlit as st
 
 from pages.components.address import go_to_test
 from pages.components.charts import change_chart, history_chart, show
-from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery
+from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
 from pages.components.jobs import background_jobs, is_retraining
 from pages.components.picks import MOST_IN_ADDRESS, clear_picks, pick_many, picked_train, replace_picks, toggle_pick
 from pages.components.runs import kept_per_run, reviews_written, test_overview
@@ -34,13 +34,13 @@ _removals = kept_per_run(max_entries=32)(known_removals)
 
 
 @kept_per_run(max_entries=16)
-def _past(run: Run, written: tuple[int, int] | None) -> list[Verified]:
+def _past(run: Run, written: tuple[int, int, int] | None) -> list[Verified]:
     return WhatIfHistory(run.path).of_run(run.info.provenance["fingerprint"])
 
 
 @kept_per_run(max_entries=32)
 def _scale_and_table(
-    run: Run, written: tuple[int, int] | None, method: str, _history: list[Verified]
+    run: Run, written: tuple[int, int, int] | None, method: str, _history: list[Verified]
 ) -> tuple[Scale, pd.DataFrame]:
     """The scale of a method from all that is known, and the history, as it was `written`, as a table."""
     known = _removals(run, method)
@@ -86,12 +86,8 @@ def _basket(run: Run, idxs: list[int], test_idx: int, target: int, method: str) 
         st.caption("Nothing is picked yet: take the strongest ones, or pick examples on any page.")
         return
     items = [
-        GalleryItem(
-            example,
-            f"picked train example {example.idx}, label {example.label_name}; click to remove it",
-            caption=f"label {apart(example.label_name)}",
-        )
-        for example in read_examples(run, "train", idxs[:MAX_ITEMS])
+        GalleryItem(one, f"picked {named(one)}; click to remove it", caption=f"label {apart(one.label_name)}")
+        for one in read_examples(run, "train", idxs[:MAX_ITEMS])
     ]
     few = MANY_TEXTS if shows_texts(run) else MANY_IMAGES
     with st.container(height=260 if len(items) > few else "content", border=False):
