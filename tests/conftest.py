@@ -11,8 +11,8 @@ import pytest
 from tests.browser.driver import chromium_path
 from tests.installed import Installed, install
 
-# Before torch is imported: tests run beside each other on two cores.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported: two cores, for one process of tests or for two beside each other (`-n 2`).
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
 SMALL = {"n_checkpoints": 3, "proj_dim": 16, "n_subsets": 20, "n_seeds": 2}
