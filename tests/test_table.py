@@ -64,6 +64,11 @@ def put(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
+def packed(content: bytes) -> bytes:
+    """The same bytes whenever it is packed: names of tests follow from them."""
+    return gzip.compress(content, mtime=0)
+
+
 def read(path: Path, **settings: Any) -> RawData:
     return read_table(path, **{"text": "text", "label": "label", **settings})
 
@@ -488,14 +493,14 @@ def test_a_second_table_gives_the_test_examples(tmp_path):
         ("a.csv", b"PK\x03\x04....", InvalidDataError, "a zip archive or an Excel workbook"),
         ("a.csv", b"text,label\na\0b,c\n", InvalidDataError, "has zero bytes"),
         ("a.csv", csv_text(good()).encode("utf-16")[:-1], InvalidDataError, "is not UTF-16 throughout"),
-        ("a.csv.gz", gzip.compress(csv_text(good(999)).encode(), mtime=0)[:-99], InvalidDataError, "damaged or cut off"),
+        ("a.csv.gz", packed(csv_text(good(999)).encode())[:-99], InvalidDataError, "damaged or cut off"),
         ("a.jsonl", "", EmptyDataError, "is empty"),
         ("a.json", "[]", EmptyDataError, "is empty"),
         ("a.json", '[{"text": "a", "label": "x"}, {"te', InvalidDataError, "cannot be read .malformed JSON"),
         ("a.json", '{"data": [{"text": "a", "label": "x"}]}', InvalidDataError, "no column 'text'; there are: 'data'"),
         ("a.jsonl", "text,label\na,b\n", InvalidDataError, "2 of 2 rows cannot be read"),
         ("a.jsonl", '{"text": "a", "label": "x"}'.encode("utf-16"), InvalidDataError, "is UTF-16, and JSON is read as"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 999, mtime=0)[:-20], InvalidDataError, "damaged or cut off"),
+        ("a.jsonl.gz", packed(b'{"text": "a"}\n' * 999)[:-20], InvalidDataError, "damaged or cut off"),
         ("a.parquet", b"PAR1 and nothing else that would be a table PAR1", InvalidDataError, "cannot be read"),
         ("a.parquet", "text,label\n", InvalidDataError, "cannot be read"),
         ("a.xlsx", b"PK\x03\x04", InvalidDataError, "an ending that is not known; a table ends in .csv, .tsv"),
