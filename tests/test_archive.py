@@ -492,6 +492,7 @@ def test_of_two_imports_under_one_name_one_comes_in(exported, there, monkeypatch
     assert [path.name for path in there.iterdir()] == ["tiny"]
 
 
+@pytest.mark.slow
 def test_the_commands_export_and_import(tiny, tmp_path, there):
     def trak(runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -331,6 +331,7 @@ def test_a_saved_run_holds_the_scores_of_its_method(targets, tmp_path):
 # --- real checkpoints ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not digits_cnn.is_available(), reason="the reference run does not lie beside the repository")
 @pytest.mark.parametrize("name", ["trak", "influence_ekfac"])
 def test_real_checkpoints_get_the_scores_of_the_method(name):

@@ -187,6 +187,7 @@ def test_projected_features_have_the_norm_of_the_gradients_on_average(small_run)
     assert ratio == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_run(small_run, tmp_path):
     build_run(settings(), "again", tmp_path)
     with open_run(tmp_path / "again") as again:
@@ -226,6 +227,7 @@ def test_a_damaged_run_is_not_built_over(runs):
     assert store.read_bytes() == b"damaged" * 1000
 
 
+@pytest.mark.slow
 def test_a_checkpoint_changed_during_a_build_is_noticed(tmp_path):
     def stop_at_gradients(status):
         if "gradients" in status.step:
@@ -268,6 +270,7 @@ def test_a_gpu_that_is_not_there_is_refused():
         BuildSettings.of(RECIPE, 0, "cuda")
 
 
+@pytest.mark.slow
 def test_a_full_disk_gives_one_sentence_and_loses_nothing(tmp_path):
     """The limit on file sizes stands in for a full disk: the same kind of write error, without needing to be root."""
 
@@ -288,6 +291,7 @@ def test_a_full_disk_gives_one_sentence_and_loses_nothing(tmp_path):
         assert all(check.ok for check in verify(run))
 
 
+@pytest.mark.slow
 def test_a_directory_that_cannot_be_written_gives_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     environment = {**os.environ, "TRAK_RUNS_DIR": str(tmp_path / "file" / "runs")}
@@ -297,6 +301,7 @@ def test_a_directory_that_cannot_be_written_gives_one_sentence(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_readers_in_another_process_never_see_an_incomplete_table(tmp_path):
     """While a build runs, another process opens the run again and again; whatever it sees passes every check."""
     environment = {**os.environ, "TRAK_RUNS_DIR": str(tmp_path)}
@@ -346,6 +351,7 @@ def test_a_build_killed_in_every_block_has_the_scores_of_an_unbroken_one(small_r
     assert difference <= 1e-5
 
 
+@pytest.mark.slow
 def test_status_of_a_build_is_plain_json_and_tells_how_to_go_on(tmp_path):
     def stop(status):
         raise KeyboardInterrupt

@@ -114,6 +114,7 @@ def test_what_is_projected_follows_from_sizes_alone(monkeypatch):
     assert kernel_proj_dim(subject) is None
 
 
+@pytest.mark.slow
 def test_a_build_with_projected_gradients_predicts_nearly_as_well(tmp_path, monkeypatch):
     with open_run(build_run(SETTINGS, "exact", tmp_path, recipe=TINY)) as run:
         exact = run.lds().mean

@@ -86,6 +86,7 @@ def test_input_errors_are_one_clear_line_and_status_2(runs, arguments, message):
     assert len([line for line in result.stderr.splitlines() if "rror: " in line]) == 1
 
 
+@pytest.mark.slow
 def test_evidence_prints_the_board(runs):
     sizes = ["--removal-tests", "0", "--truth-subsets", "0", "--datamodel-subsets", "0"]
     measured = trak("evidence", "digits", "--method", "random", "--method", "nearest", *sizes)

@@ -174,6 +174,7 @@ def test_other_data_under_the_same_name_are_refused(built, images):
         build_custom_data(CustomData("image-folder", images), CustomBuild(**SMALL, n_train=30), "own", built.parent)
 
 
+@pytest.mark.slow
 def test_a_stopped_build_goes_on_with_the_sizes_it_began_with(images, tmp_path, monkeypatch):
     source, asked = CustomData("image-folder", images), CustomBuild(minutes=0.7)
     monkeypatch.setattr(custom_build, "measure_pace", lambda subject, device: DIGITS_PACE)

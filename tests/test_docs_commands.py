@@ -47,6 +47,7 @@ def parsed(words: list[str]) -> click.Context:
     return context
 
 
+@pytest.mark.slow
 def test_commands_of_the_guides_run(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(commands()) >= 8

@@ -75,6 +75,7 @@ def typed(words: list[str]) -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_every_command_and_block_of_the_guide_runs(desk):
     assert len(commands()) == 6
     for words in commands():

@@ -56,6 +56,7 @@ def mine() -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 def test_ten_lines_give_the_whole_evidence(desk):
     names: dict[str, Any] = {}
     exec(quick(WHOLE), names)
@@ -105,6 +106,7 @@ def test_weights_that_are_trained_already_give_scores_and_later_evidence(desk, m
     exec(CALIBRATION, {**names, "masks": masks, "outcomes": masks @ names["scores"].T})
 
 
+@pytest.mark.slow
 def test_the_commands_build_from_a_file_and_verify(desk):
     (desk / "my_subject.py").write_text(WHOLE.partition("tc.build(")[0], encoding="utf-8")
     commands = re.findall(r"^python -m trak_core (.*)$", GUIDE, re.MULTILINE)

@@ -666,6 +666,7 @@ def test_verdicts_go_out_as_the_review_page_gives_them(tmp_path, runs_dir):
     assert json.loads((tmp_path / "verdicts.json").read_text())[1]["new_label"] is None
 
 
+@pytest.mark.slow
 def test_every_method_goes_out_unless_one_is_named(tmp_path, small_run):
     n, methods = small_run.info.n_test * small_run.info.n_train, small_run.info.methods
     path = tmp_path / "scores.parquet"

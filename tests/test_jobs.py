@@ -212,6 +212,7 @@ def is_at_work(run_dir: Path) -> bool:
     return status is not None and bool(status.command)
 
 
+@pytest.mark.slow
 def test_a_build_is_stopped_cleanly_and_goes_on_to_its_end(builds, tmp_path):
     run_dir = tmp_path / "mine"
     builds.start_build(run_dir, COMMAND)
@@ -232,6 +233,7 @@ def test_a_build_is_stopped_cleanly_and_goes_on_to_its_end(builds, tmp_path):
     assert "is complete" in "\n".join(builds.log(run_dir))
 
 
+@pytest.mark.slow
 def test_the_log_can_be_read_while_the_build_writes_it(builds, tmp_path):
     run_dir = tmp_path / "mine"
     builds.start_build(run_dir, COMMAND)
@@ -331,6 +333,7 @@ def test_jobs_find_the_program_from_any_folder_and_work_there(tmp_path, monkeypa
     assert ended(here, "a").output.split() == [str(tmp_path), jobs_module.__file__]
 
 
+@pytest.mark.slow
 def test_a_run_is_checked_in_another_process(tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", TINY)
     run_dir = build_run(SETTINGS, "tiny", tmp_path)

@@ -183,6 +183,7 @@ def digits() -> Subject:
     return RECIPES["digits"].load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "size"), [(8, 2), (1, 2), (8, 3)])
 def test_right_labels_of_a_class_of_two_or_three_are_trusted_and_not_called_wrong(label, size, rounds, trained_on):
     labels = digits().dataset.train.labels

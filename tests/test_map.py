@@ -125,6 +125,7 @@ def test_drawing_leaves_torch_its_threads():
 # --- adding the map later -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_without_a_map_gets_the_one_that_its_build_would_have_drawn(runs, small_run):
     run_dir = runs / "digits"
     without_map(run_dir / "store.duckdb")
@@ -141,6 +142,7 @@ def test_a_run_without_a_map_gets_the_one_that_its_build_would_have_drawn(runs, 
     assert sorted(path.name for path in run_dir.iterdir()) == ["checkpoints", "store.duckdb"]
 
 
+@pytest.mark.slow
 def test_what_was_measured_stays_measured(measured_runs, tmp_path):
     run_dir = tmp_path / "digits"
     run_dir.mkdir()
@@ -161,6 +163,7 @@ def test_a_map_that_is_there_is_not_drawn_again(runs):
     assert (runs / "digits" / "store.duckdb").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_drawing_that_was_stopped_goes_on(runs):
     def stop(status):
         raise KeyboardInterrupt

@@ -361,6 +361,7 @@ def test_what_is_measured_is_not_measured_again_nor_touched(measured_runs):
     assert sorted(path.name for path in (measured_runs / "digits").iterdir()) == ["checkpoints", "store.duckdb"]
 
 
+@pytest.mark.slow
 def test_a_measurement_interrupted_in_every_block_ends_like_an_unbroken_one(tiny, unbroken, monkeypatch):
     """Stopped before or after each thing that it writes, publishing and tidying up included; every start goes on."""
     stops: list[str] = []
@@ -400,6 +401,7 @@ def test_a_measurement_interrupted_in_every_block_ends_like_an_unbroken_one(tiny
     assert not RunFiles(tiny).build.exists()
 
 
+@pytest.mark.slow
 def test_a_measurement_that_is_killed_goes_on_and_ends_like_an_unbroken_one(runs, small_runs, tmp_path):
     settings = replace(SCORES_ALONE, methods=("datamodel_ridge",), n_datamodel_subsets=6)
     command = [sys.executable, "-m", "trak_core", *settings.command("digits")]
@@ -452,6 +454,7 @@ def test_other_settings_are_refused_while_a_measurement_is_unfinished_and_its_wo
     assert not RunFiles(tiny).build.exists()
 
 
+@pytest.mark.slow
 def test_what_is_done_is_published_along_the_way_and_whole_whenever_it_is_read(tiny, monkeypatch):
     monkeypatch.setattr(sys.modules["trak_core.engine.measure"], "PUBLISH_EVERY_SECONDS", 0)
     monkeypatch.setattr("trak_core.engine.progress.WRITE_EVERY_SECONDS", 0)
@@ -476,6 +479,7 @@ def test_what_is_done_is_published_along_the_way_and_whole_whenever_it_is_read(t
 # --- measured again with other settings -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_measuring_again_with_other_settings_gives_what_they_give_alone(tiny, unbroken, tmp_path):
     """More retrained models to learn from, other truths, other removals: nothing is there twice or left over."""
     other = replace(QUICK, n_datamodel_subsets=8, n_truth_subsets=6, n_removal_tests=2, removal_sizes=(3, 10))
@@ -553,6 +557,7 @@ def wild(context: MethodContext) -> ScoreMatrix:
     return ScoreMatrix(values)
 
 
+@pytest.mark.slow
 def test_of_all_methods_those_that_fail_are_left_out_and_named_until_they_can_be_had(tiny, monkeypatch):
     names = set(METHODS)
     with monkeypatch.context() as patch:

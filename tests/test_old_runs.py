@@ -263,6 +263,7 @@ def _open(path: Path, barrier: "multiprocessing.synchronize.Barrier", said: "mul
         said.put(repr(error))
 
 
+@pytest.mark.slow
 def test_processes_that_open_an_old_run_at_once_all_see_it_whole(digits):
     context = multiprocessing.get_context("spawn")
     barrier, said = context.Barrier(3), context.Queue()

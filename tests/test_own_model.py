@@ -111,6 +111,7 @@ def test_new_inputs_are_scored_like_stored_ones(own_runs):
         assert mean_spearman(live, stored) > 0.9
 
 
+@pytest.mark.slow
 def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_scores(own_desk, tmp_path):
     n_trained, stop_at = 0, 14
 

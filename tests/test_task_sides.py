@@ -250,7 +250,7 @@ def test_projected_features_of_both_sides_have_the_norms_and_outputs_of_the_loop
     block = next(read_data([(context.test.inputs, context.test.targets)], "test").blocks(100))
     for i, state in enumerate(context.states):
         rows, f = loop(context, state, context.test, True)
-        found = fitted.features(i, block, context.test.targets)
+        found = fitted.features(i, fitted.maps[i], block, context.test.targets)
         torch.testing.assert_close(found.norm, rows.norm(dim=1), **CLOSE)
         torch.testing.assert_close(found.model_output, f, **CLOSE)
         rows, f = loop(context, state, context.train, False)

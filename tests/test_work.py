@@ -106,6 +106,7 @@ class Backwards:
                     do(work)
 
 
+@pytest.mark.slow
 def test_the_order_of_tasks_of_one_kind_changes_nothing(tmp_path: Path, monkeypatch):
     build_run(SETTINGS, "forwards", tmp_path, recipe=TINY)
     monkeypatch.setattr(steps, "Inline", Backwards)

@@ -76,6 +76,7 @@ def test_nothing_can_be_checked_before_a_path_is_given(app):
     assert "A folder for each class" in words(app)
 
 
+@pytest.mark.slow
 def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_path, started):
     folder = write_images(tmp_path / "pets")
     check(type_path(app, folder))
@@ -112,6 +113,7 @@ def test_a_path_that_cannot_be_gets_one_sentence(app, typed):
     assert button(app, "Check the data").disabled
 
 
+@pytest.mark.slow
 def test_columns_are_offered_from_the_files_own_header(app, runs, tmp_path, started):
     table = write_table(tmp_path / "films.csv")
     app.selectbox(key="data kind").select("table").run()

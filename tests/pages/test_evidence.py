@@ -87,6 +87,7 @@ def test_a_run_whose_methods_are_not_measured_offers_to_measure_them(runs, open_
     assert started == [["evidence", "digits"]]
 
 
+@pytest.mark.slow
 def test_a_measurement_that_was_stopped_is_gone_on_with_by_its_command(runs, open_page, monkeypatch):
     settings = MeasureSettings(("random",), n_removal_tests=0, n_datamodel_subsets=0, n_truth_subsets=0)
     with pytest.raises(KeyboardInterrupt):

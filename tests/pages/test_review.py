@@ -65,6 +65,7 @@ def test_the_queue_begins_with_the_most_suspicious_and_says_why(runs, open_page,
     assert len(gallery_ids(app, "most similar, suggested label")) == 6
 
 
+@pytest.mark.slow
 def test_each_key_records_its_verdict_and_the_next_undecided_comes_up(runs, open_page, ranked, reviews):
     app = open_page("review", reviewer="ann")
     with open_run(runs / "digits") as run:
@@ -139,6 +140,7 @@ def test_a_class_can_be_picked_out(runs, open_page, ranked):
     assert shown(app) == eights[1]
 
 
+@pytest.mark.slow
 def test_a_walked_through_queue_says_so(runs, open_page, ranked, reviews):
     for idx in ranked[:49]:
         reviews.record(idx, "keep", "bob")
@@ -150,6 +152,7 @@ def test_a_walked_through_queue_says_so(runs, open_page, ranked, reviews):
     assert not app.exception
 
 
+@pytest.mark.slow
 def test_the_last_two_of_a_queue_can_be_judged_one_after_the_other(runs, open_page, ranked, reviews):
     for idx in ranked[:48]:
         reviews.record(idx, "keep", "bob")
@@ -226,6 +229,7 @@ def test_a_verdict_that_cannot_be_written_is_said_and_the_example_stays(runs, op
     assert shown(app) == ranked[0]
 
 
+@pytest.mark.slow
 def test_an_undo_that_fails_is_said_at_once_and_once(runs, open_page, ranked, reviews, monkeypatch):
     def full(*_: object) -> None:
         raise StorageError("cannot write there: the disk is full.")
@@ -439,6 +443,7 @@ def test_no_label_that_looks_wrong_is_told_as_well(runs, open_page):
     assert not app.exception
 
 
+@pytest.mark.slow
 def test_after_fifty_verdicts_the_page_says_whether_to_go_on(runs, open_page, ranked, reviews):
     for idx in ranked[:49]:
         reviews.record(idx, "keep", "bob")

@@ -290,6 +290,7 @@ def test_behind_a_run_stand_settings_seeds_versions_and_sums(runs, open_page):
     assert sizes["part"].iloc[0] == "store: everything that pages show"
 
 
+@pytest.mark.slow
 def test_a_run_can_be_checked_and_every_check_is_listed(runs, open_page):
     app = open_page("runs", show=BEHIND)
     app.button[0].click().run(timeout=120)
