@@ -114,14 +114,13 @@ def scatter(
         on_clear: called when Escape was pressed.
     """
 
-    def heard() -> None:
-        sent = st.session_state[key]
-        if sent.lasso is not None:
-            on_lasso(sent.lasso["polygon"], bool(sent.lasso["add"]))
-        if sent.pick is not None:
-            on_pick(int(sent.pick))
-        if sent.clear is not None:
-            on_clear()
+    def lassoed() -> None:
+        if (line := st.session_state[key].lasso) is not None:
+            on_lasso(line["polygon"], bool(line["add"]))
+
+    def clicked() -> None:
+        if (point := st.session_state[key].pick) is not None:
+            on_pick(int(point))
 
     with st.container(gap=None):
         for part, message in (("points", _points_message(points, class_names)), ("colours", _colours_message(colours))):
@@ -134,9 +133,9 @@ def scatter(
                 "picked": _packed(np.asarray(picked, dtype=np.uint32)),
                 "chosen": chosen,
             },
-            on_lasso_change=heard,
-            on_pick_change=heard,
-            on_clear_change=heard,
+            on_lasso_change=lassoed,
+            on_pick_change=clicked,
+            on_clear_change=on_clear,
         )
 
 

@@ -87,7 +87,7 @@ def test_two_methods_are_compared_and_the_least_agreed_on_opens_in_explore(mine:
 
 
 def test_a_run_goes_out_as_a_file_comes_back_under_another_name_and_is_deleted(mine: App, page: Page, tmp_path: Path):
-    page.goto(f"{mine.address}/runs?run=tiny&show=Behind%20this%20run")
+    page.goto(f"{mine.address}/runs?run=tiny&show=Details")
     expect(page.get_by_text("Export run")).to_be_visible()
     with page.expect_download(timeout=60_000) as download:
         page.get_by_role("button", name=re.compile("^Run file|archive Run file")).click()
@@ -115,7 +115,7 @@ def test_a_run_goes_out_as_a_file_comes_back_under_another_name_and_is_deleted(m
 
 
 def test_a_run_is_checked_from_the_page(mine: App, page: Page):
-    page.goto(f"{mine.address}/runs?run=digits&show=Behind%20this%20run")
+    page.goto(f"{mine.address}/runs?run=digits&show=Details")
     page.get_by_role("button", name="Check this run").click()
     expect(page.get_by_text("holds: every table can be read to its end")).to_be_visible(timeout=120_000)
 

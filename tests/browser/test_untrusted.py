@@ -38,7 +38,7 @@ def evil(explorer: App) -> App:
     "where",
     [
         *("home", "explore?test=17&picked=1.2.3", "training_item?train=17", "map?test=17&picked=1.2.3"),
-        *("evidence?test=17", "review", "runs", "runs?show=Compare", "runs?show=Behind+this+run"),
+        *("evidence?test=17", "review", "runs", "runs?show=Compare", "runs?show=Details"),
         *("present?step=1", "present?step=4"),
     ],
 )
