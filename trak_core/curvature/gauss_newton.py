@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trak_core.errors import NonFiniteGradientError, SingularKernelError
+from trak_core.errors import InvalidModelError, NonFiniteGradientError, SingularKernelError
 from trak_core.gradients import GradientComputer, Inputs, LayerGradients, StateDict, count, run_model, take
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Task
@@ -127,12 +128,19 @@ def gauss_newton_products(
         batch, target = take(inputs, where), targets[where]
 
         def outputs(parameters: StateDict, batch: Inputs = batch) -> Tensor:
-            return run_model(architecture, {**fixed, **parameters}, batch, task.outputs_of)
+            with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward derivative
+                return run_model(architecture, {**fixed, **parameters}, batch, task.outputs_of)
 
         given, back = vjp(outputs, at)[:2]
 
         def product(vector: StateDict) -> StateDict:
-            moved = jvp(outputs, (at,), (vector,))[1]
+            try:
+                moved = jvp(outputs, (at,), (vector,))[1]
+            except NotImplementedError as error:
+                raise InvalidModelError(
+                    f"the model has an operation without a forward derivative ({str(error).splitlines()[0]}); "
+                    "use influence_ekfac, which needs none."
+                ) from error
             turned = task.curvature_product(given, target, moved) / n  # noqa: B023
             return back(turned)[0]  # type: ignore[no-any-return]  # noqa: B023
 

@@ -235,7 +235,10 @@ class Fitted(ABC):
 
 @torch.inference_mode(False)
 def copied(model: nn.Module) -> nn.Module:
-    """A copy of a model; InvalidModelError where it cannot be copied."""
+    """A copy of a model; InvalidModelError where it is none or cannot be copied."""
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise InvalidModelError(f"model is {kind}; give a torch.nn.Module object, as it is before it is scripted.")
     uninitialized = [name for name, value in model.named_parameters() if isinstance(value, UninitializedParameter)]
     if uninitialized:
         raise InvalidModelError(

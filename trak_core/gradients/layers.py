@@ -82,7 +82,8 @@ def is_transposed(module: nn.Module) -> bool:
     It goes by class name and shapes, because transformers need not be installed, and a copy lies elsewhere. Hooks are
     compared with plain autograd whatever a module is called, and other ways only take another order from this.
     """
-    weight, bias = module._parameters.get("weight"), module._parameters.get("bias")
+    own = dict(module.named_parameters(recurse=False))
+    weight, bias = own.get("weight"), own.get("bias")
     return (
         any(each.__name__ == "Conv1D" for each in type(module).__mro__)
         and weight is not None
@@ -110,7 +111,8 @@ def find_layers(model: nn.Module, patterns: str | Sequence[str] | None = None) -
         InvalidSettingError: a pattern matches no parameter, or the model has none.
     """
     wanted = _matching(model, patterns)
-    multiplied = {id(module._parameters["weight"]) for module in model.modules() if is_matrix(module)}
+    # A parametrized layer has no weight of its own: it is computed from others when the layer runs.
+    multiplied = {id(module._parameters.get("weight")) for module in model.modules() if is_matrix(module)}
     layers: list[Layer] = []
     start = 0
     seen: set[int] = set()

@@ -44,7 +44,7 @@ REPLAY_TOLERANCE = 1e-2
     "magic",
     "MAGIC",
     "The exact effect of each training example, differentiated through the training run itself.",
-    needs=(Need.TRAINING_LOG, Need.REPLAY, Need.LOSS),
+    needs=(Need.REPLAY, Need.TRAINING_LOG, Need.LOSS),
     max_checkpoints=4,
 )
 def magic(context: MethodContext) -> ScoreMatrix:

@@ -44,6 +44,6 @@ def find_method(name: str) -> Method:
     Raises:
         InvalidSettingError: there is none; the message lists all.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise InvalidSettingError(f"there is no method {name!r}; there are: {', '.join(METHODS)}.")
     return METHODS[name]

@@ -285,7 +285,10 @@ class Run(StoreReader):
         return dict(listed)
 
     def check_target(self, test_idx: int, target: int | str) -> int:
-        """The number of a target of a test example, given by number or name; NotInRunError when it has no such one."""
+        """The number of a target of a test example, given by name or by number; NotInRunError when it has no such one.
+
+        Numbers are those of `targets`, where 0 is the default; the class numbers of `Attributor.score` are others.
+        """
         there = self.targets(test_idx)
         for number, name in there.items():
             if target in (number, name):
@@ -336,7 +339,8 @@ class Run(StoreReader):
         )
         if not summary:
             raise NotInRunError(
-                f"run {self.info.name!r} has no LDS for method {method!r} yet; it joins when its build has finished."
+                f"run {self.info.name!r} has no LDS for method {method!r}; it needs models retrained on random "
+                "halves: a build or `python -m trak_core evidence` trains them where a recipe or train_model tells how."
             )
         n_subsets, n_seeds, *numbers = summary[0]
         mean, low, high, ceiling = (math.nan if number is None else float(number) for number in numbers)
