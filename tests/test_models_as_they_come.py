@@ -1,5 +1,7 @@
 """Layers that models have besides plain ones: computed weights, fused attention; and what is no model at all."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,17 @@ from torch import Tensor, nn
 
 import trak_core as tc
 from trak_core.errors import InvalidModelError, InvalidSettingError
+from trak_core.methods import Examples, MethodContext
+from trak_core.methods.magic import magic_scores
+from trak_core.tasks import Classification
+from trak_core.training import TrainingSettings, train_recorded
 
+# torch's own, of fused attention and recurrent cells under vmap, and of its first forward derivative.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+]
+TASK = Classification()
 N_TRAIN, N_TEST = 40, 5
 
 
@@ -74,6 +86,21 @@ def test_conjugate_gradients_go_through_fused_attention(data):
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())  # rows end at a tolerance
 
 
+def magic_of(make: Callable[[], nn.Module], data: tuple[Tensor, Tensor]) -> Tensor:
+    """MAGIC's scores `[N_TEST, N_TRAIN]` for one training run of a model."""
+    settings = TrainingSettings(epochs=2, batch_size=8, learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+    trained = train_recorded(make, TASK, *data, [3], settings)
+    states = [trained.ensemble.state_dict(0)]
+    train, test = Examples(*data), Examples(*(each[:N_TEST] for each in data))
+    context = MethodContext(TASK, trained.ensemble.architecture, states, train, test, logs=trained.logs)
+    return magic_scores(context, trained.logs[0])
+
+
+def test_magic_goes_through_fused_attention(data):
+    expected, found = magic_of(lambda: Attention(False), data), magic_of(lambda: Attention(True), data)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -84,8 +111,11 @@ class Recurrent(nn.Module):
 
 
 def test_what_has_no_forward_derivative_is_refused_in_one_sentence(data):
-    with pytest.raises(InvalidModelError, match=r"without a forward derivative .*mkldnn_rnn.*use influence_ekfac"):
+    said = r"without a forward derivative .*mkldnn_rnn.* which {} takes; use influence_ekfac"
+    with pytest.raises(InvalidModelError, match=said.format("influence_cg")):
         scored(Recurrent(), "influence_cg", data)
+    with pytest.raises(InvalidModelError, match=said.format("magic")):
+        magic_of(Recurrent, data)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trak_core.errors import InvalidModelError, NonFiniteGradientError, SingularKernelError
+from trak_core.errors import NonFiniteGradientError, SingularKernelError
 from trak_core.gradients import GradientComputer, Inputs, LayerGradients, StateDict, count, run_model, take
+from trak_core.gradients.directional import forward_derivatives
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Task
 
@@ -128,23 +128,17 @@ def gauss_newton_products(
         batch, target = take(inputs, where), targets[where]
 
         def outputs(parameters: StateDict, batch: Inputs = batch) -> Tensor:
-            with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward derivative
-                return run_model(architecture, {**fixed, **parameters}, batch, task.outputs_of)
+            return run_model(architecture, {**fixed, **parameters}, batch, task.outputs_of)
 
-        given, back = vjp(outputs, at)[:2]
+        with forward_derivatives("influence_cg"):
+            given, back = vjp(outputs, at)[:2]
 
-        def product(vector: StateDict) -> StateDict:
-            try:
+            def product(vector: StateDict) -> StateDict:
                 moved = jvp(outputs, (at,), (vector,))[1]
-            except NotImplementedError as error:
-                raise InvalidModelError(
-                    f"the model has an operation without a forward derivative ({str(error).splitlines()[0]}); "
-                    "use influence_ekfac, which needs none."
-                ) from error
-            turned = task.curvature_product(given, target, moved) / n  # noqa: B023
-            return back(turned)[0]  # type: ignore[no-any-return]  # noqa: B023
+                turned = task.curvature_product(given, target, moved) / n  # noqa: B023
+                return back(turned)[0]  # type: ignore[no-any-return]  # noqa: B023
 
-        some = vmap(product, chunk_size=VECTORS)(vectors)
+            some = vmap(product, chunk_size=VECTORS)(vectors)
         for name, part in some.items():
             products[name] += part
     return products

@@ -28,6 +28,7 @@ from torch.func import grad, jvp, vmap
 
 from trak_core.errors import RunMismatchError
 from trak_core.gradients import Inputs, StateDict, prepared, take
+from trak_core.gradients.directional import forward_derivatives
 from trak_core.inputs import apply
 from trak_core.methods.context import Examples, MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
@@ -122,6 +123,7 @@ def magic_scores(context: MethodContext, log: TrainingLog, queries: Examples | N
 
     Raises:
         RunMismatchError: the run cannot be replayed.
+        InvalidModelError: the model has an operation without a forward derivative.
     """
     queries = queries or context.test
     replay, settings = _Replay(context, log), log.schedule.settings
@@ -145,7 +147,8 @@ def magic_scores(context: MethodContext, log: TrainingLog, queries: Examples | N
         ) -> tuple[StateDict, Tensor]:
             return jvp(lambda at: replay.gradient(step, at), (parameters,), (direction,))[1]  # type: ignore[no-any-return]
 
-        curved, changes = vmap(moved, chunk_size=QUERIES)(of_momentum)
+        with forward_derivatives("magic"):
+            curved, changes = vmap(moved, chunk_size=QUERIES)(of_momentum)
         scores[:, replay.batches[step]] += changes / settings.batch_size
         for name, direction in of_momentum.items():
             of_weights[name].add_(curved[name]).add_(direction, alpha=settings.weight_decay)
