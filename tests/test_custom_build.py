@@ -88,9 +88,9 @@ def test_every_step_of_the_ladder_costs_less_than_the_one_before():
 
 def test_a_budget_too_small_for_any_evidence_says_how_much_would_do():
     slow = replace(DIGITS_PACE, half_model=60.0)
-    with pytest.raises(InvalidSettingError, match=r"minutes=10 is too little .* Give --minutes (\d+)") as refused:
+    with pytest.raises(InvalidSettingError, match=r"minutes=10 is too little .* Give (\d+) minutes") as refused:
         sizes_within(10, 12, slow, {})
-    enough = int(str(refused.value).split("--minutes ")[1].split(",")[0])
+    enough = int(str(refused.value).split(" Give ")[1].split()[0])
     assert sizes_within(enough, 12, slow, {}) == LADDER[-1]
 
 
@@ -235,6 +235,7 @@ def test_the_command_of_a_build_builds_the_same_run(texts, tmp_path):
         (["table", "missing.csv", "--text", "a", "--label", "b"], "missing.csv"),
         (["image-folder", "images", "--model", "words"], "model='words'; for images it must be one of"),
         (["image-folder", "images", "--minutes", "0.01"], "minutes=0.01 is too little"),
+        (["image-folder", "images", "--n-subsets", "1"], "n_subsets=1; it must be from 20"),
         (["image-folder", "images", "--n-train", "2"], "n_train=2; it must be from 3"),
         (["image-folder", "images", "--name", "a/b"], "a/b"),
     ],

@@ -33,7 +33,7 @@ from trak_core.live.run import open_run
 from trak_core.subjects.given_data import read_examples
 from trak_core.tasks import find_task
 from trak_core.training import LoopTrainer, StepLog, TrainingSettings, diverged
-from trak_core.training.loop_trainer import IGNORES_SEED, takes_log, try_loop
+from trak_core.training.loop_trainer import IGNORES_SEED, NOT_REPRODUCIBLE, takes_log, try_loop
 
 N_TRAIN, N_TEST, N_CLASSES = 60, 12, 3
 GENERATOR = torch.Generator().manual_seed(0)
@@ -222,7 +222,7 @@ def test_a_loop_that_needs_more_examples_than_the_quick_look_has_is_tried_on_hal
         return model
 
     trial = try_loop(LoopTrainer(in_full_batches, make_model(), n), seed=0)
-    assert asked == [256, 256, 256, 600, 600, 600] and not trial.ignores_seed
+    assert asked == [256] * 3 + [600] * 4 and trial.notes == []
     asked.clear()
     try_loop(LoopTrainer(lambda indices, seed: train_model(indices % N_TRAIN, seed), make_model(), n), seed=0)
 
@@ -330,6 +330,25 @@ def test_a_function_that_ignores_its_seed_is_told_of_and_has_no_ceiling(tmp_path
         made = run.info.provenance
         assert (made["n_seeds"], made["n_checkpoints"]) == (1, 1) and IGNORES_SEED in made["notes"]
         assert np.isnan(run.lds().noise_ceiling) and np.isfinite(run.lds().mean)
+
+
+def test_a_function_that_follows_no_seed_is_told_of(tmp_path):
+    noise = np.random.default_rng(0)
+    with pytest.warns(tc.AttributionWarning, match="another model when it is called again with the same indices"):
+        path = tc.build(
+            a_subject(train_model=lambda indices, _: train_model(indices, int(noise.integers(1000)))),
+            runs_dir=tmp_path,
+            **SIZES,
+        )
+    with open_run(path) as run:
+        assert NOT_REPRODUCIBLE in run.info.provenance["notes"] and run.info.provenance["n_seeds"] == 2
+
+
+def test_minutes_that_an_attributor_cannot_keep_are_named_as_they_were_given(tmp_path):
+    with tc.Attributor(make_model(), progress=False).fit(TRAIN) as attributor:
+        attributor.save(tmp_path / "saved", TRAIN, TEST)
+        with pytest.raises(InvalidSettingError, match=r"minutes=0\.001 is too little .* Give \d+ minutes, fewer train"):
+            attributor.measure(tmp_path / "saved", train_model, minutes=0.001)
 
 
 def test_without_a_training_function_methods_give_scores_and_what_is_missing_is_said(tmp_path):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trak_core.datasets.rows import counted
 from trak_core.subjects.planting import KINDS
 
 if TYPE_CHECKING:
@@ -47,5 +48,6 @@ def planting_options() -> list[click.Parameter]:
 
 def say_sizes(sizes: Sizes) -> None:
     """Says how much a build computes."""
-    halves = f"{sizes.n_subsets} random halves with {sizes.n_seeds} models each" if sizes.n_subsets else "no retraining"
-    click.echo(f"To be computed: {sizes.n_checkpoints} checkpoints, and {halves}.")
+    models = counted(sizes.n_seeds, "model")
+    halves = f"{sizes.n_subsets} random halves with {models} each" if sizes.n_subsets else "no retraining"
+    click.echo(f"To be computed: {counted(sizes.n_checkpoints, 'checkpoint')}, and {halves}.")

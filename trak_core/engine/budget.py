@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trak_core.engine.pace import DIGITS_PACE, Pace
-from trak_core.engine.settings import as_options
+from trak_core.engine.settings import as_options, check_sizes
 from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
 from trak_core.store.files import RunFiles, write_text
 from trak_core.store.run import open_run
 from trak_core.subjects.custom_data import MAX_MINUTES
-from trak_core.training.loop_trainer import IGNORES_SEED
+from trak_core.training.loop_trainer import NOTES
 
 IN_RESERVE = 0.15
 """Share of the budget that is left for what was predicted too low."""
@@ -48,12 +49,23 @@ LADDER = (
 ceiling."""
 
 
+class TooFewMinutesError(InvalidSettingError):
+    """A budget that not even the least evidence fits in."""
+
+    def __init__(self, minutes: float, least: float) -> None:
+        self.least = least
+        super().__init__(
+            f"minutes={minutes:g} is too little for this data and model here; the least evidence takes about "
+            f"{least:.1f} minutes. Give {math.ceil(least)} minutes, fewer train examples, or a smaller model."
+        )
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What is asked for besides what is built.
 
     Raises:
-        InvalidSettingError: `minutes` cannot be.
+        InvalidSettingError: the minutes or a size cannot be.
     """
 
     minutes: float = 10.0  # that the whole build may take, trials included
@@ -66,6 +78,7 @@ class BuildRequest:
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= MAX_MINUTES:
             raise InvalidSettingError(f"minutes={self.minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
+        check_sizes(self.sizes)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -85,7 +98,7 @@ def sizes_within(minutes: float, seconds_gone: float, pace: Pace, given: dict[st
     The minutes are those of the whole build, from the start of reading.
 
     Raises:
-        InvalidSettingError: not even the least fits.
+        TooFewMinutesError: not even the least fits.
     """
     left = (1 - IN_RESERVE) * 60 * minutes - seconds_gone
     steps = [replace(sizes, **given) for sizes in LADDER]
@@ -93,11 +106,7 @@ def sizes_within(minutes: float, seconds_gone: float, pace: Pace, given: dict[st
         if pace.build(**asdict(sizes)) <= left:
             return sizes
     least = (pace.build(**asdict(steps[-1])) + seconds_gone) / (1 - IN_RESERVE) / 60
-    raise InvalidSettingError(
-        f"minutes={minutes:g} is too little for this data and model here; the least evidence takes about "
-        f"{max(least, minutes + 0.5):.1f} minutes. Give --minutes {int(least) + 1}, fewer train examples with "
-        "--n-train, or a smaller --model."
-    )
+    raise TooFewMinutesError(minutes, max(least, minutes + 0.5))
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ def settled_plan(files: RunFiles, key: dict[str, Any], asked: BuildRequest) -> B
     if all(made.get(name) == value for name, value in told.items()):
         pace = replace(DIGITS_PACE, model=float(made.get("seconds_a_model") or DIGITS_PACE.model))
         sizes = Sizes(**{size.name: int(made[size.name]) for size in fields(Sizes)})
-        return BuildPlan(key, sizes, pace, [note for note in made.get("notes", []) if note == IGNORES_SEED])
+        return BuildPlan(key, sizes, pace, [note for note in made.get("notes", []) if note in NOTES])
     if files.working_store.exists():
         raise RunMismatchError(
             f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or from another subject; "

@@ -21,7 +21,7 @@ from trak_core.store.progress import BuildStatus
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import Subject
 from trak_core.subjects.of_run import use_subject
-from trak_core.training.loop_trainer import IGNORES_SEED
+from trak_core.training.loop_trainer import NOTES
 
 USUAL_MINUTES = 20.0
 
@@ -123,7 +123,7 @@ def settings_of(run_dir: Path, minutes: float | None) -> MeasureSettings:
 
 def warn_of(note: str) -> None:
     """A Python warning of a note that changes what a run can say."""
-    if note == IGNORES_SEED:
+    if note in NOTES:
         warnings.warn(note, AttributionWarning, stacklevel=4)
 
 

@@ -52,7 +52,7 @@ class MeasureSettings:
         for method in self.methods:
             find_method(method)
         limits = {"n_removal_tests": (0, 100_000), "n_removal_seeds": (1, 100), "n_datamodel_subsets": (0, 100_000)}
-        check_limits(self, limits)
+        check_limits(vars(self), limits)
         if self.n_truth_subsets and not 4 <= self.n_truth_subsets <= 10_000:
             raise InvalidSettingError(f"n_truth_subsets={self.n_truth_subsets}; it must be 0, or from 4 to 10,000.")
         if not self.removal_sizes or min(self.removal_sizes) < 1 or max(self.removal_sizes) > 100:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from trak_core.errors import InvalidSettingError
 from trak_core.methods import RIDGES
@@ -18,6 +19,8 @@ METHOD_REVISION = 4
 """Raise it with any change of the code that changes the numbers of a run."""
 FIRST_SCHEMA = 4
 """Of the first runs whose fingerprints still hold: later changes of the tables change no numbers."""
+SIZE_LIMITS = {"n_checkpoints": (1, 1000), "n_subsets": (MIN_SUBSETS, 10_000), "n_seeds": (1, 100)}
+"""The least and the most of each size of a build."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,8 @@ class BuildSettings:
                 f"flip_kind={self.flip_kind!r}, but flip_labels=0 makes no label wrong; give the share to make wrong "
                 "as well, as in --flip-labels 0.1."
             )
-        limits = {
-            "seed": (0, 2**62),
-            "n_checkpoints": (1, 1000),
-            "proj_dim": (1, 100_000),
-            "n_subsets": (MIN_SUBSETS, 10_000),
-            "n_seeds": (1, 100),
-        }
-        if self.n_subsets == self.n_seeds == 0:
-            del limits["n_subsets"], limits["n_seeds"]  # nothing is retrained
-        check_limits(self, limits)
+        check_limits(vars(self), {"seed": (0, 2**62), "proj_dim": (1, 100_000)})
+        check_sizes({name: getattr(self, name) for name in SIZE_LIMITS})
 
     @classmethod
     def of(
@@ -116,16 +111,27 @@ def as_options(values: Mapping[str, object]) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def check_limits(settings: object, limits: dict[str, tuple[int, int]]) -> None:
+def check_sizes(sizes: Mapping[str, int]) -> None:
+    """Refuses a number of models or subsets, told by name, with which nothing can be built.
+
+    Raises:
+        InvalidSettingError: names the size.
+    """
+    limits = {name: SIZE_LIMITS[name] for name in sizes}
+    if sizes.get("n_subsets") == sizes.get("n_seeds") == 0:
+        del limits["n_subsets"], limits["n_seeds"]  # nothing is retrained
+    check_limits(sizes, limits)
+
+
+def check_limits(settings: Mapping[str, Any], limits: dict[str, tuple[int, int]]) -> None:
     """Refuses settings, told by name, that are below the least or above the most.
 
     Raises:
         InvalidSettingError: names the setting.
     """
     for name, (low, high) in limits.items():
-        value = getattr(settings, name)
-        if not low <= value <= high:
-            raise InvalidSettingError(f"{name}={value}; it must be from {low:,} to {high:,}.")
+        if not low <= settings[name] <= high:
+            raise InvalidSettingError(f"{name}={settings[name]}; it must be from {low:,} to {high:,}.")
 
 
 def _task_in_words(task: Task) -> str:

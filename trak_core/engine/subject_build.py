@@ -24,7 +24,7 @@ from trak_core.subjects import Subject, remember, subject_recipe
 from trak_core.subjects.trial import try_model
 from trak_core.training import LoopTrainer
 from trak_core.training.ensemble import StateDict, make_models
-from trak_core.training.loop_trainer import IGNORES_SEED, try_loop
+from trak_core.training.loop_trainer import try_loop
 
 N_TRIED = 4
 BY_A_LOOP = (
@@ -93,8 +93,8 @@ def _plan(subject: Subject, asked: BuildRequest, files: RunFiles, began: float) 
         trial = try_loop(trainer, asked.seed)
         _try_gradients(subject, {name: value.cpu() for name, value in trial.state.items()})
         half_model = trial.seconds
+        notes = trial.notes
         if trial.ignores_seed:
-            notes.append(IGNORES_SEED)
             given |= {"n_seeds": 1, **({} if subject.checkpoints else {"n_checkpoints": 1})}
     else:
         split = subject.dataset.train

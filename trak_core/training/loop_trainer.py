@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,18 @@ MEMORY = 2**30
 """Bytes that the models of one call may take together."""
 FEW = 256
 """Examples of the first, quick look; enough to fill a batch of most loops."""
+SAME = 1e-3
+"""Largest difference of a weight, relative to the largest, between two trainings that are the same: devices round."""
 IGNORES_SEED = (
     "train_model gives the same model for every seed, so that there is no noise to tell a ceiling by: seeds count as "
     "one, and one checkpoint stands for all. Let the initial weights or the order of batches follow from seed."
 )
+NOT_REPRODUCIBLE = (
+    "train_model gives another model when it is called again with the same indices and seed, so that a build that was "
+    "stopped goes on with other numbers than an unbroken one, and the noise counts as that of seeds. Let every random "
+    "choice follow from seed."
+)
+NOTES = (IGNORES_SEED, NOT_REPRODUCIBLE)
 
 
 def takes_log(train_model: TrainModel) -> bool:
@@ -195,8 +203,14 @@ class LoopTrial:
     """What was found out."""
 
     seconds: float  # that training one model on half of the train examples takes
-    ignores_seed: bool  # whether two seeds gave the same model
     state: StateDict  # weights of a model of the trial
+    ignores_seed: bool = False  # whether two seeds gave the same model
+    is_reproducible: bool = True  # whether the same indices and seed gave the same model again
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know, a sentence or two each."""
+        return [*([IGNORES_SEED] if self.ignores_seed else []), *([] if self.is_reproducible else [NOT_REPRODUCIBLE])]
 
 
 def try_loop(trainer: LoopTrainer, seed: int) -> LoopTrial:
@@ -218,7 +232,7 @@ def try_loop(trainer: LoopTrainer, seed: int) -> LoopTrial:
         else:
             began = time.monotonic()
             state = trainer.train(_members(trainer.n_train, half, seed)[0], derive_seed(seed, "trial", 0))
-            return LoopTrial(time.monotonic() - began, found.ignores_seed, state)
+            return replace(found, seconds=time.monotonic() - began, state=state)
     return _try(trainer, half, seed)
 
 
@@ -248,7 +262,8 @@ def _try(trainer: LoopTrainer, n: int, seed: int) -> LoopTrial:
             f"train_model gives the same model for two different subsets of {n:,} train examples: it ignores its "
             "indices, so that retraining says nothing. Train on those examples alone, as in inputs[indices]."
         )
-    return LoopTrial(seconds, _are_equal(first, by_another_seed), first)
+    again = trainer.train(members, seeds[0])
+    return LoopTrial(seconds, first, _are_equal(first, by_another_seed), _are_close(first, again))
 
 
 def _members(n_train: int, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -259,3 +274,11 @@ def _members(n_train: int, n: int, seed: int) -> tuple[NDArray[np.int64], NDArra
 
 def _are_equal(one: StateDict, other: StateDict) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def _are_close(one: StateDict, other: StateDict) -> bool:
+    return all(
+        bool((value - other[name]).abs().max() <= SAME * value.abs().max())
+        for name, value in one.items()
+        if value.is_floating_point() and value.numel()
+    )
