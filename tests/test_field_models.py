@@ -241,11 +241,18 @@ def test_weights_hidden_in_any_autograd_function_are_refused_and_those_it_takes_
 # --- outputs ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", [nn.Softmax(-1), lambda x: torch.stack([x[:, 0].sigmoid(), 1 - x[:, 0].sigmoid()], 1)])
-def test_probabilities_draw_a_warning_that_names_logits(end):
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        (nn.Softmax(-1), "sum to 1"),
+        (lambda x: torch.stack([x[:, 0].sigmoid(), 1 - x[:, 0].sigmoid()], 1), "sum to 1"),
+        (nn.Sigmoid(), "lie from 0 to 1"),
+    ],
+)
+def test_probabilities_draw_a_warning_that_names_logits(end, found):
     labels = LABELS % 2
     model = Ended(end)
-    with pytest.warns(AttributionWarning, match=r"returns probabilities: the \d outputs .* sum to 1.* return logits"):
+    with pytest.warns(AttributionWarning, match=rf"returns probabilities: the \d outputs .* {found}.* return logits"):
         scores_of(model, (inputs_of(), labels), (inputs_of(9), labels[:9]))
 
 

@@ -19,6 +19,8 @@ from trak_core.tasks.task import Task
 
 ROUNDING = 5e-3
 """How far sums of probabilities may lie from 1, half precision included."""
+FEW = 16
+"""Logits that may all lie from 0 to 1 by chance."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,8 @@ class Classification(Task):
                 "task='regression' or a trak_core.CustomTask."
             )
         n_classes = outputs.shape[1]
-        if start == 0 and len(outputs) and (outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < ROUNDING).all():
-            warnings.warn(
-                f"the model returns probabilities: the {n_classes} outputs of each of the first {len(outputs)} "
-                "examples are not negative and sum to 1. Margins of probabilities mean little, and scores with them: "
-                "return logits, without the softmax at the end, or the logarithm of the probabilities.",
-                AttributionWarning,
-                stacklevel=2,
-            )
+        if start == 0:
+            _warn_of_probabilities(outputs)
         if target.is_floating_point() or target.is_complex() or target.dim() != 1:
             raise LabelError(
                 f"labels are {target.dtype} of shape {tuple(target.shape)}; classification takes one whole number "
@@ -122,6 +118,24 @@ class Classification(Task):
                 f"label {int(target[place])} of example {start + place} is out of range: the model returns "
                 f"{n_classes} logits, so labels run from 0 to {n_classes - 1}. Number the classes from 0."
             )
+
+
+def _warn_of_probabilities(outputs: Tensor) -> None:
+    """Warns where outputs of the first examples are those of a softmax, or of a sigmoid for each class."""
+    n, n_classes = outputs.shape
+    if n and (outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < ROUNDING).all():
+        found, last = "are not negative and sum to 1", "softmax"
+    elif outputs.numel() >= FEW and ((outputs >= 0) & (outputs <= 1)).all():
+        found, last = "all lie from 0 to 1", "sigmoid"
+    else:
+        return
+    warnings.warn(
+        f"the model returns probabilities: the {n_classes} outputs of each of the first {n} examples {found}. Margins "
+        f"of probabilities mean little, and scores with them: return logits, without the {last} at the end, or the "
+        "logarithm of the probabilities.",
+        AttributionWarning,
+        stacklevel=3,
+    )
 
 
 def _is_target(outputs: Tensor, target: Tensor) -> Tensor:
