@@ -48,7 +48,6 @@ def said(reviews: Reviews) -> dict[int, tuple[str, int | None]]:
 
 def test_without_any_verdict_there_is_no_file_and_an_empty_log(reviews, tmp_path):
     assert reviews.read().verdicts == ()
-    assert reviews.generation() is None
     assert list(tmp_path.iterdir()) == []
 
 

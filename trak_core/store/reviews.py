@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from trak_core.errors import InvalidSettingError
-from trak_core.store.files import file_version
 from trak_core.store.review_file import ReviewFile, utc
 
 VerdictKind = Literal["keep", "relabel", "exclude", "unsure"]
@@ -167,10 +166,6 @@ class Reviews:
     def undo(self, verdict_id: int, reviewer: str) -> None:
         """Takes a verdict back, by adding a row that says so; of what is not the reviewer's own it does nothing."""
         self._file.write(_UNDO, [(utc(datetime.now(UTC)), verdict_id, reviewer.strip(), self._data)])
-
-    def generation(self) -> tuple[int, int, int] | None:
-        """A value that changes whenever anything is written to the file; None where there is none."""
-        return file_version(self._file.path)
 
     def read(self) -> ReviewLog:
         """The log as it is now."""
