@@ -11,8 +11,11 @@ import pytest
 from tests.browser.driver import chromium_path
 from tests.installed import Installed, install
 
-# Before torch is imported: two cores, for one process of tests or for two beside each other (`-n 2`).
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# Before torch is imported: two cores, for one process of tests or for two beside each other (`-n 2`), whose threads
+# would wait for each other. Workers inherit what the process that started them has set.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
 SMALL = {"n_checkpoints": 3, "proj_dim": 16, "n_subsets": 20, "n_seeds": 2}
@@ -40,12 +43,20 @@ OWN_EVIDENCE = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests say so and skip where there is no Chromium, except in CI, where they fail."""
-    if chromium_path() or os.environ.get("CI"):
-        return
-    skip = pytest.mark.skip(reason="no Chromium found; install Debian's `chromium` or set CHROMIUM to its path")
+    without_browser = pytest.mark.skip(
+        reason="no Chromium found; install Debian's `chromium` or set CHROMIUM to its path"
+    )
+    may_skip = not (chromium_path() or os.environ.get("CI"))
     for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(skip)
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+        if may_skip and item.get_closest_marker("browser"):
+            item.add_marker(without_browser)
+
+
+def group_of(item: pytest.Item) -> str:
+    """What one process runs in one go (`--dist loadgroup`): a file, or all that share a run that is long in making."""
+    shared = [name for name in ("own_desk", "measured_runs") if name in getattr(item, "fixturenames", ())]
+    return shared[0] if shared else item.nodeid.split("::")[0]
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,14 @@
 """The command line: what it prints, and its exit status."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from trak_core.__main__ import cli
 from trak_core.store.run import open_run
 from trak_core.subjects import RECIPES
 from trak_core.views.evidence import board_text
@@ -16,13 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def trak(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trak_core", *arguments],
-        cwd=ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-    )
+    """What a command gives, run in this process."""
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(("command", "status"), [("recipes", 0), ("explode", 2)])
+def test_the_status_of_a_command_is_that_of_its_process(command, status):
+    command_line = [sys.executable, "-m", "trak_core", command]
+    assert subprocess.run(command_line, cwd=ROOT, capture_output=True).returncode == status
 
 
 def test_recipes_lists_every_recipe():

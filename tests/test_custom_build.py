@@ -201,6 +201,7 @@ def test_a_stopped_build_goes_on_with_the_sizes_it_began_with(images, tmp_path, 
         assert run.info.provenance["n_subsets"] == chosen[0].n_subsets
 
 
+@pytest.mark.slow
 def test_build_table_says_what_is_in_the_data_and_then_how_well_it_went(texts, no_runs):
     words = ["table", str(texts), "--text", "review", "--label", "verdict"]
     status, said, _ = run_cli("build", *words, "--name", "films", *SIZES)
@@ -214,6 +215,7 @@ def test_build_table_says_what_is_in_the_data_and_then_how_well_it_went(texts, n
     assert json.loads(run_cli("check", *words, "--json")[1])["n_train"] == 48
 
 
+@pytest.mark.slow
 def test_the_command_of_a_build_builds_the_same_run(texts, tmp_path):
     source = CustomData("table", texts, text="review", label="verdict", test_share=0.3, seed=4)
     asked = CustomBuild(**SMALL, seed=4, n_test=10, flip_labels=0.1)
@@ -253,6 +255,7 @@ def test_bad_input_is_one_clear_line_and_leaves_no_run(words, message, images, t
     assert run_cli("runs")[1].count("\n") <= 1, "nothing is listed"
 
 
+@pytest.mark.slow
 def test_a_handful_of_images_is_enough_for_a_run(images, tmp_path):
     few = tmp_path / "few"
     for folder in images.iterdir():

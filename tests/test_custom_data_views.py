@@ -126,6 +126,7 @@ def test_a_typed_path_is_taken_as_a_terminal_takes_it(monkeypatch, tmp_path):
 # --- runs of own data -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
     texts = [f"a {'fine' if number % 2 else 'poor'} film {'x' * (number + 2)}" for number in range(60)]
     labels = np.arange(60) % 2

@@ -130,6 +130,7 @@ def test_the_task_of_counts_is_that_of_a_poisson_distribution(names: dict[str, A
     torch.testing.assert_close(answer.value, outputs[:, 0].exp())
 
 
+@pytest.mark.slow
 def test_the_recipe_builds_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)

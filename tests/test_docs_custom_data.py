@@ -94,6 +94,7 @@ def test_every_command_and_block_of_the_guide_runs(desk):
         assert run.rows("SELECT count(*) FROM examples WHERE split = 'train'") == [(500,)]
 
 
+@pytest.mark.slow
 def test_a_run_holds_no_path_of_the_disk(desk):
     typed(commands()[1])
     with tc.open_run("photos") as run:

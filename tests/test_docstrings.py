@@ -106,6 +106,7 @@ def test_the_label_can_be_learned_from_the_words(dataset: Dataset):
     assert np.mean((dataset.test.inputs @ means.T).argmax(1) == dataset.test.labels) > 0.5
 
 
+@pytest.mark.slow
 def test_loading_again_gives_the_same_whatever_order_the_disk_lists_files_in(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
@@ -188,6 +189,7 @@ def test_first_paragraphs_are_taken_and_cut(docstring: str, text: str | None):
     assert shorten(docstring) == text
 
 
+@pytest.mark.slow
 def test_reading_imports_none_of_the_packages():
     """Of those that importing the reader does not bring along by itself."""
     code = """

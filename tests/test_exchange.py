@@ -450,6 +450,7 @@ def test_an_import_that_is_stopped_leaves_nothing(runs_dir, monkeypatch, error):
     assert list(runs_dir.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_import_that_is_killed_goes_on_when_it_is_given_again(runs_dir):
     program = (
         "import os\n"

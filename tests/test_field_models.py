@@ -246,7 +246,7 @@ def test_weights_hidden_in_any_autograd_function_are_refused_and_those_it_takes_
     [
         (nn.Softmax(-1), "sum to 1"),
         (lambda x: torch.stack([x[:, 0].sigmoid(), 1 - x[:, 0].sigmoid()], 1), "sum to 1"),
-        (nn.Sigmoid(), "lie from 0 to 1"),
+        (lambda x: (20 * x).sigmoid(), "lie from 0 to 1"),
     ],
 )
 def test_probabilities_draw_a_warning_that_names_logits(end, found):

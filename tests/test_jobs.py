@@ -255,6 +255,7 @@ def test_nothing_is_stopped_that_was_not_started_here(builds, tmp_path):
     assert builds.started(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_build_that_cannot_begin_says_why_until_it_is_forgotten(builds, tmp_path):
     run_dir = tmp_path / "mine"
     command = ["build", "digits", "--name", "mine", "--n-subsets", "2"]
@@ -322,6 +323,7 @@ def test_a_build_has_all_the_time_that_it_needs_to_stop(tmp_path, monkeypatch):
     assert builds.log(tmp_path / "a") == ["kept"]
 
 
+@pytest.mark.slow
 def test_jobs_find_the_program_from_any_folder_and_work_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)

@@ -375,6 +375,7 @@ def test_models_that_are_finite_but_say_nothing_finite_are_lost_too():
     assert np.isfinite(of_round.logits).all()
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_without_a_model_that_diverged_and_says_what_went_otherwise(tmp_path, monkeypatch):
     def load():
         return dataclasses.replace(TINY.load(), dataset=dataclasses.replace(TINY.load().dataset, name="one lost"))

@@ -444,6 +444,7 @@ def test_most_labels_that_were_made_wrong_come_first(seed):
     assert wrong[likely_wrong(found.pooled, dataset.train.labels)].all()
 
 
+@pytest.mark.slow
 def test_the_only_example_of_a_class_counts_and_not_called_likely_wrong():
     labels = TINY.load().dataset.train.labels
     for label in range(10):
@@ -580,6 +581,7 @@ def test_findings_of_a_build_name_examples_that_are_there_and_are_ranked_by_kind
     assert all((split is None) == (other is None) for *_, split, other in rows)
 
 
+@pytest.mark.slow
 def test_a_train_set_of_one_class_has_findings_and_no_suspects(tmp_path, monkeypatch):
     def load():
         subject = TINY.load()

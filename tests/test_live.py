@@ -255,6 +255,7 @@ def test_a_scorer_is_prepared_once_for_all_threads_and_anew_for_a_new_generation
     assert sum(key[0] == str((runs / "digits").resolve()) for key in attribution._scorers) == 1
 
 
+@pytest.mark.slow
 def test_no_more_than_two_scorers_are_kept(tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "tiny", TINY)
     inputs = TINY.load().dataset.test.inputs

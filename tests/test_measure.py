@@ -423,6 +423,7 @@ def test_a_measurement_that_is_killed_goes_on_and_ends_like_an_unbroken_one(runs
     assert differing(runs / "digits", whole) == set()
 
 
+@pytest.mark.slow
 def test_while_a_measurement_is_unfinished_the_run_is_readable_and_a_build_leaves_the_work_alone(tiny):
     settings = replace(QUICK, methods=("grad_dot", "random"), n_removal_tests=0)
     interrupted(tiny, settings, "measuring Random")
@@ -629,6 +630,7 @@ def second_model(ensemble) -> np.ndarray:
     return np.arange(len(ensemble)) == 1
 
 
+@pytest.mark.slow
 def test_a_retrained_model_that_diverged_is_left_out_and_counted_and_never_averaged_in(tiny, unbroken, monkeypatch):
     monkeypatch.setattr("trak_core.engine.retrained.diverged", second_model)
     monkeypatch.setattr(StoreWriter, "finish", lambda self: None)
@@ -657,6 +659,7 @@ def test_a_retrained_model_that_diverged_is_left_out_and_counted_and_never_avera
         assert f"{board(run).n_diverged} random halves, subsets or removals were left out" in board_text(run)
 
 
+@pytest.mark.slow
 def test_a_removal_with_a_seed_that_diverged_is_that_of_the_other_seed(tiny, monkeypatch):
     settings = replace(QUICK, methods=("random",), removal_sizes=(10,), n_datamodel_subsets=0, n_truth_subsets=0)
     with monkeypatch.context() as patch:

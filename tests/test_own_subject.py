@@ -307,6 +307,7 @@ def test_a_log_refuses_what_cannot_be(call, said):
 # --- runs ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_subject_of_python_is_built_measured_and_found_again_in_its_process(tmp_path, monkeypatch):
     subject = a_subject()
     path = tc.build(subject, runs_dir=tmp_path, **SIZES)
@@ -381,6 +382,7 @@ def test_the_built_in_trainer_trains_a_subject_with_settings(tmp_path):
         tc.build(a_subject(train_model=None, training=settings), "other", runs_dir=tmp_path, **SIZES)
 
 
+@pytest.mark.slow
 def test_a_saved_run_gets_evidence_from_the_attributor_that_saved_it(tmp_path, monkeypatch):
     monkeypatch.setattr("trak_core.engine.subject_build.sizes_within", lambda *_: Sizes(2, 20, 2))
     monkeypatch.setattr("trak_core.engine.saved_run.measure_within", lambda *_: LADDER[-1])

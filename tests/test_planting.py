@@ -127,6 +127,7 @@ def test_inputs_of_many_numbers_are_projected_and_keep_who_looks_alike(monkeypat
     assert np.array_equal(planted, plant_errors(wide, labels, 4, 0.5, "confusable", seed=0))
 
 
+@pytest.mark.slow
 def test_confusable_errors_do_not_depend_on_the_number_of_threads():
     """The labels of a run are made again whenever its models are trained again, on whatever machine."""
     script = (

@@ -24,7 +24,10 @@ from trak_core.tasks import find_task
 from trak_core.training import TrainingSettings, train_ensemble
 
 # torch's own, when it takes its first forward derivative.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+]
 N_TRAIN, N_TEST, N_INPUTS = 120, 40, 6
 TRAINING = TrainingSettings(epochs=8, batch_size=20, learning_rate=0.05, momentum=0.9, weight_decay=0.01)
 

@@ -60,6 +60,7 @@ def test_an_empty_file_and_a_disk_that_may_not_be_written_get_a_sentence(tmp_pat
         keep_upload(io.BytesIO(b"x"), "a.csv", tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_an_archive_that_expands_without_end_is_refused_and_not_kept(tmp_path):
     bomb = zipped({f"a/{number}.png": b"\0" * 2**27 for number in range(9)})
     assert len(bomb.getvalue()) < 2**21

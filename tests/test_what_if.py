@@ -431,6 +431,7 @@ with open_run(Path(sys.argv[1])) as run:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_at_once_lose_nothing(tiny, run):
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(tiny), str(test_idx)], cwd=ROOT) for test_idx in (1, 2)

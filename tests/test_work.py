@@ -75,6 +75,7 @@ def test_the_name_of_a_block_follows_from_its_task(work, block):
     assert work.block == block
 
 
+@pytest.mark.slow
 def test_what_a_build_does_is_known_beforehand_and_is_what_its_journal_holds(tmp_path: Path, monkeypatch):
     given: list[Work] = []
     plain = Inline.run

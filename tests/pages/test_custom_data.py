@@ -148,6 +148,7 @@ def test_a_name_that_is_taken_is_said_beside_the_form(app, tmp_path, started):
     assert started == []
 
 
+@pytest.mark.slow
 def test_an_upload_is_kept_beside_the_runs_and_its_path_filled_in(app, runs, tmp_path):
     app.selectbox(key="data kind").select("table").run()
     content = write_table(tmp_path / "films.csv").read_bytes()

@@ -19,8 +19,9 @@ from trak_core.tasks.task import Task
 
 ROUNDING = 5e-3
 """How far sums of probabilities may lie from 1, half precision included."""
-FEW = 16
-"""Logits that may all lie from 0 to 1 by chance."""
+LOW, HIGH = 0.1, 0.9
+"""What some outputs of a sigmoid for each class lie below and above, once a model has learnt something; logits that all
+lie from 0 to 1 are those of a model that has not."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _warn_of_probabilities(outputs: Tensor) -> None:
     n, n_classes = outputs.shape
     if n and (outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < ROUNDING).all():
         found, last = "are not negative and sum to 1", "softmax"
-    elif outputs.numel() >= FEW and ((outputs >= 0) & (outputs <= 1)).all():
+    elif n and 0 <= outputs.min() < LOW and HIGH < outputs.max() <= 1:
         found, last = "all lie from 0 to 1", "sigmoid"
     else:
         return
