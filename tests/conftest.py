@@ -3,10 +3,11 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.browser.driver import chromium_path
 from tests.installed import Installed, install
@@ -43,20 +44,26 @@ OWN_EVIDENCE = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests say so and skip where there is no Chromium, except in CI, where they fail."""
-    without_browser = pytest.mark.skip(
-        reason="no Chromium found; install Debian's `chromium` or set CHROMIUM to its path"
-    )
-    may_skip = not (chromium_path() or os.environ.get("CI"))
+    if chromium_path() or os.environ.get("CI"):
+        return
+    skip = pytest.mark.skip(reason="no Chromium found; install Debian's `chromium` or set CHROMIUM to its path")
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
-        if may_skip and item.get_closest_marker("browser"):
-            item.add_marker(without_browser)
+        if item.get_closest_marker("browser"):
+            item.add_marker(skip)
 
 
-def group_of(item: pytest.Item) -> str:
-    """What one process runs in one go (`--dist loadgroup`): a file, or all that share a run that is long in making."""
-    shared = [name for name in ("own_desk", "measured_runs") if name in getattr(item, "fixturenames", ())]
-    return shared[0] if shared else item.nodeid.split("::")[0]
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A directory that the first of several workers makes and all of them read."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    directory, done = root / name, root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            directory.mkdir()
+            make(directory)
+            done.touch()
+    return directory
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +81,8 @@ def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trak_core.engine import BuildSettings, build_run
     from trak_core.subjects import find_recipe
 
-    directory = tmp_path_factory.mktemp("runs")
-    build_run(BuildSettings.of(find_recipe("digits"), seed=0, device="cpu", **SMALL), "digits", directory)
-    return directory
+    settings = BuildSettings.of(find_recipe("digits"), seed=0, device="cpu", **SMALL)
+    return made_once(tmp_path_factory, "small", lambda directory: build_run(settings, "digits", directory))
 
 
 @pytest.fixture
@@ -93,10 +99,11 @@ def measured_runs(small_runs: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A directory of runs with a copy of the small run whose methods are measured."""
     from trak_core.engine import MeasureSettings, measure_run
 
-    directory = tmp_path_factory.mktemp("measured") / "runs"
-    shutil.copytree(small_runs, directory)
-    measure_run(directory / "digits", MeasureSettings(**CHEAP))
-    return directory
+    def make(directory: Path) -> None:
+        shutil.copytree(small_runs, directory, dirs_exist_ok=True)
+        measure_run(directory / "digits", MeasureSettings(**CHEAP))
+
+    return made_once(tmp_path_factory, "measured", make)
 
 
 @pytest.fixture(scope="session")
@@ -107,14 +114,15 @@ def own_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import own_subject
     from trak_core.__main__ import cli
 
-    folder = tmp_path_factory.mktemp("desk")
-    shutil.copy(own_subject.__file__, folder / "my_subject.py")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRAK_RUNS_DIR", str(folder / "runs"))
-        for command in (["build", str(folder / "my_subject.py"), *OWN_SIZES], ["evidence", "mine", *OWN_EVIDENCE]):
-            done = CliRunner().invoke(cli, command)
-            assert done.exit_code == 0, (done.output, done.exception)
-    return folder
+    def make(folder: Path) -> None:
+        shutil.copy(own_subject.__file__, folder / "my_subject.py")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TRAK_RUNS_DIR", str(folder / "runs"))
+            for command in (["build", str(folder / "my_subject.py"), *OWN_SIZES], ["evidence", "mine", *OWN_EVIDENCE]):
+                done = CliRunner().invoke(cli, command)
+                assert done.exit_code == 0, (done.output, done.exception)
+
+    return made_once(tmp_path_factory, "desk", make)
 
 
 @pytest.fixture
