@@ -67,7 +67,7 @@ def filter_bar(run: Run, tests: TestOverview) -> list[int]:
 def _check(key: str, title: str, fits: Callable[[str], bool]) -> None:
     for asked in st.query_params.get_all(key):
         if not fits(asked):
-            put_right(key, f"The address asks for “{plain(asked)}” under {title}, which is not there; it was left out.")
+            put_right(key, f"The address asks for “{plain(asked)}” under {title}, which is not there; it was skipped.")
 
 
 def headline(explanation: Explanation) -> None:
@@ -79,18 +79,16 @@ def headline(explanation: Explanation) -> None:
 def _said(explanation: Explanation) -> str:
     if explanation.predicted < 0:
         return (
-            f"Its label is “{explanation.target_name}”; what the model answered is not in this run. These training "
-            f"examples spoke for “{explanation.target_name}”, and these against it."
+            f"Its label is “{explanation.target_name}”; what the model answered is not in this run. "
+            f"Proponents spoke for “{explanation.target_name}”, opponents against it."
         )
     if explanation.confidence is None:
         answer = f"The model answers {explanation.predicted_name}, and its target is {explanation.example.label_name}."
         what = "the answer" if explanation.target == 0 else f"“{explanation.target_name}”"
-        return f"{answer} These training examples raise {what}, and these lower it."
+        return f"{answer} Proponents raise {what}, opponents lower it."
     answer = f"The model calls this “{explanation.predicted_name}”, {explanation.confidence:.0%} sure"
     verdict = "and is right." if explanation.is_right else f"but its label is “{explanation.example.label_name}”."
-    if explanation.target_class == explanation.predicted:
-        return f"{answer}, {verdict} These training examples made it so, and these spoke against it."
-    return f"{answer}, {verdict} These training examples spoke for “{explanation.target_name}”, and these against it."
+    return f"{answer}, {verdict} Proponents spoke for “{explanation.target_name}”, opponents against it."
 
 
 def default_target(run: Run) -> str:

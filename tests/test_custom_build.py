@@ -232,7 +232,7 @@ def test_the_command_of_a_build_builds_the_same_run(texts, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["image-folder", "empty"], "holds no image that can be read"),
+        (["image-folder", "empty"], "holds no readable image"),
         (["image-folder", "missing"], "missing"),
         (["table", "missing.csv", "--text", "a", "--label", "b"], "missing.csv"),
         (["image-folder", "images", "--model", "words"], "model='words'; for images it must be one of"),

@@ -70,7 +70,7 @@ def test_a_report_is_told_in_sentences_and_tables_with_the_gravest_first():
     assert [one.title for one in found] == [
         "1 with labels in conflict",
         "1 test examples in training too",
-        "1 left out",
+        "1 skipped",
         "1 repeated",
     ]
     assert found[0].table.iloc[0].tolist() == ["0, 2", "0", "bad, <b>good</b>"]
@@ -143,7 +143,7 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
         table = metadata_table(run).set_index("what")["value"]
         assert table["made from"] == "Texts from the table “films”"
         assert table["model"] == "words, weighted words, one hidden layer"
-        assert table["left out, because unreadable or without a class"] == "2"
+        assert table["skipped, because unreadable or without a class"] == "2"
         assert table["note of the reader"] == "A note."
         assert "recipe" not in table and "test examples that are training examples too" not in table
         assert table["texts as the model takes them"].startswith("weights of 51 words: film, fine,")

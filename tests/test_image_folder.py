@@ -181,9 +181,9 @@ def test_odd_sizes_are_read(size):
     ("content", "says"),
     [
         (b"", "this file is empty"),
-        (b"hello", "no image that can be read"),
-        (b"PK\x03\x04" + bytes(100), "no image that can be read"),
-        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "no image that can be read"),
+        (b"hello", "cannot be read as an image"),
+        (b"PK\x03\x04" + bytes(100), "cannot be read as an image"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "cannot be read as an image"),
         (saved(noise(0, (200, 200)))[:-3000], "damaged or cut off"),
         (saved(scene(), "JPEG")[:700], "damaged or cut off"),
         (png_header(20_000, 20_000), "more than the 50 million pixels"),
@@ -344,8 +344,8 @@ def test_each_file_that_is_no_good_image_is_left_out_with_its_reason(folder):
         "cat/cut.png": "this image is damaged or cut off (OSError)",
         "cat/empty.png": "this file is empty",
         "dog/bomb.png": "this image has far more than the 50 million pixels that are read",
-        "dog/notes.csv": "this file is no image that can be read",
-        "readme.txt": "this file is no image that can be read",
+        "dog/notes.csv": "this file cannot be read as an image",
+        "readme.txt": "this file cannot be read as an image",
         "stray.png": "this image lies in no class folder",
     }
 
@@ -387,9 +387,9 @@ def test_files_that_cannot_be_opened_are_left_out(folder):
 @pytest.mark.parametrize(
     ("files", "error", "says"),
     [
-        ([], EmptyDataError, "no image that can be read in a folder for its class; lay images out"),
+        ([], EmptyDataError, "no readable image in a folder for its class; lay images out"),
         (["a.png", "b.png"], EmptyDataError, r"a\.png: this image lies in no class folder"),
-        (["a/1.txt"], EmptyDataError, r"a/1\.txt: this file is no image"),
+        (["a/1.txt"], EmptyDataError, r"a/1\.txt: this file cannot be read as an image"),
         (["a/1.png", "a/2.png"], InvalidDataError, "one class only, 'a'; give two classes or more"),
         (["a/1.png", "b/2.png"], InvalidDataError, "two or more are needed"),
     ],
@@ -558,7 +558,7 @@ def test_members_that_lead_elsewhere_are_left_out(folder, tmp_path):
     assert [found.pop(where) for where in ("cat/link.png", "cat/more.zip", "cat/note.txt")] == [
         "this is a link",
         "this is an archive inside the archive",
-        "this file is no image that can be read",
+        "this file cannot be read as an image",
     ]
     assert len(found) == 4 and set(found.values()) == {"its name leads out of the archive"}
 

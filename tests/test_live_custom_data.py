@@ -116,9 +116,9 @@ def test_what_was_done_to_an_image_is_said(images):
     ("content", "says"),
     [
         (b"", "empty"),
-        (b"hello", "no image"),
+        (b"hello", "cannot be read"),
         (b"<svg></svg>", "SVG drawing"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "no image|damaged"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "cannot be read|damaged"),
     ],
 )
 def test_what_is_no_image_gets_a_sentence(images, content, says):

@@ -577,7 +577,7 @@ def test_of_all_methods_those_that_fail_are_left_out_and_named_until_they_can_be
     assert "cannot solve its equations" in left_out.pop("unsolvable")
     assert "not finite for 1 of 40 test examples" in left_out.pop("wild")
     assert left_out == {}
-    assert "left out: influence_exact: method 'influence_exact' needs" in said
+    assert "skipped: influence_exact: method 'influence_exact' needs" in said
     measure_run(tiny, replace(SCORES_ALONE, methods=("influence_exact",)))
     with open_run(tiny) as run:
         assert set(run.info.methods) == names
@@ -656,7 +656,7 @@ def test_a_retrained_model_that_diverged_is_left_out_and_counted_and_never_avera
         assert counted["datamodels: random halves"] == 1
         assert sum(count for what, count in counted.items() if what.startswith("truths")) == 5
         assert board(run).n_diverged == 1 + 5 + n_removals == sum(counted.values())
-        assert f"{board(run).n_diverged} random halves, subsets or removals were left out" in board_text(run)
+        assert f"{board(run).n_diverged} random halves, subsets or removals were skipped" in board_text(run)
 
 
 @pytest.mark.slow
@@ -708,7 +708,7 @@ def test_a_subset_of_the_ledger_with_a_model_that_diverged_is_left_out_as_a_whol
             assert run.rows(query.format(table)) == whole.rows(query.format(table))
         assert run.lds().n_subsets == whole.lds().n_subsets - 1 == 15
         assert (board(run).n_diverged, board(whole).n_diverged) == (1, 0)
-        assert "1 random halves, subsets or removals were left out" in board_text(run)
+        assert "1 random halves, subsets or removals were skipped" in board_text(run)
     measure_run(with_a_lost_subset, replace(SCORES_ALONE, methods=("nearest",)))
     with open_run(with_a_lost_subset) as run:
         assert failed(run) == []

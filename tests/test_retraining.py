@@ -368,7 +368,7 @@ def test_the_truth_trains_the_models_that_right_labels_would_have_and_accuracy_r
     assert found.gain_cleaned.low > 0.02
     assert gain_sentence(found).startswith("Test accuracy rose from ")
     assert "with the cleaned labels: +" in gain_sentence(found)
-    assert second_sentence(found).startswith("With all 36 that were found wrong left out it was ")
+    assert second_sentence(found).startswith("With all 36 that were found wrong removed it was ")
 
 
 def test_cleaning_and_leaving_out_is_training_by_hand(tiny, run, truth):
@@ -604,7 +604,7 @@ def test_labels_go_out_and_come_back(tiny, tmp_path, ending):
         file = tmp_path / "new" / f"labels.{ending}"
         status, said = command("labels", tiny, file)
         assert status == 0, said
-        assert f"The labels of 120 train examples are in {file}: 1 changed, 1 left out (no new label)." in said
+        assert f"The labels of 120 train examples are in {file}: 1 changed, 1 removed (no new label)." in said
         assert "1 verdict is about" in said
         found = read_label_file(run, file)
         assert found == corrections_of(run, reviews.read())

@@ -37,7 +37,7 @@ _CHOSEN = "changed test"
 _HELP = (
     "Models are trained on three sets of labels: as given; cleaned, with the new labels and without what was excluded; "
     "and as given without all that was found wrong. Models of one seed begin alike and see the same batches; what is "
-    "left out keeps its place in its batches with weight 0. Intervals allow for other seeds and other test examples. "
+    "removed keeps its place in its batches with weight 0. Intervals allow for other seeds and other test examples. "
     "Those of the accuracies overlap even where the difference is clear: all sets share seeds and test examples."
 )
 

@@ -331,7 +331,7 @@ def before_after_chart(rows: Sequence[LabelSetRow]) -> go.Figure:
             customdata=[[low, high, row.n_relabelled, row.n_left_out]],
             hovertemplate=(
                 f"{row.title}: %{{y:.1f}}%, 95% interval %{{customdata[0]:.1f}} to %{{customdata[1]:.1f}}; "
-                "%{customdata[2]} relabelled, %{customdata[3]} left out<extra></extra>"
+                "%{customdata[2]} relabelled, %{customdata[3]} removed<extra></extra>"
             ),
         )
     figure.update_xaxes(

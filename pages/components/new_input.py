@@ -46,7 +46,7 @@ def new_input_panel(run: Run) -> None:
             with answer:
                 if None in given.values():
                     what = invitation_of(run)
-                    st.caption(f"{what}: the model's answer, and the training examples that made it so, appear here.")
+                    st.caption(f"{what}: the model's answer, and its proponents and opponents appear here.")
                 else:
                     _show(run, _explained(run, given))
         except TrakCoreError as error:

@@ -42,7 +42,7 @@ def test_labels_are_retrained_in_the_background_and_the_answer_is_kept(reviewed:
     expect(page.get_by_text(re.compile("^Retraining: |^Waiting for its turn")).first).to_be_visible()
     answer = page.get_by_text(re.compile(r"^Test accuracy fell from .* with the cleaned labels: -\d"))
     expect(answer).to_be_visible(timeout=RETRAINING_MS)
-    figure = page.locator(".js-plotly-plot").filter(has_text="wrong ones left out")
+    figure = page.locator(".js-plotly-plot").filter(has_text="wrong ones removed")
     expect(figure).to_be_visible()
     went_wrong = page.get_by_role("group", name="Broken test examples").get_by_role("button")
     expect(went_wrong.first).to_be_visible()

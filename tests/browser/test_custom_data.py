@@ -85,7 +85,7 @@ def test_a_check_can_be_cancelled(panel: Page, pets: Path):
 def test_data_are_checked_and_built_and_the_run_says_what_it_is(mine: App, panel: Page, pets: Path):
     check(panel, pets)
     expect(panel.get_by_text("“pets”: 72 training and 18 test images in 3 classes.")).to_be_visible(timeout=60_000)
-    expect(panel.get_by_text("1 left out")).to_be_visible()
+    expect(panel.get_by_text("1 skipped")).to_be_visible()
     panel.get_by_role("combobox", name=re.compile("Model")).click()
     panel.get_by_role("option", name="mlp: one hidden layer").click()
     settled(panel)

@@ -74,7 +74,7 @@ def test_a_file_that_is_no_image_gets_a_sentence(explorer: App, page: Page, tmp_
     (tmp_path / "digit.png").write_text("this is no image")
     open_panel(explorer, page)
     page.locator("input[type=file]").set_input_files(tmp_path / "digit.png")
-    expect(page.get_by_text("This file is no image that can be read")).to_be_visible(timeout=FIRST_MS)
+    expect(page.get_by_text("This file cannot be read as an image")).to_be_visible(timeout=FIRST_MS)
     expect(page.get_by_role("group", name="proponent", exact=True)).to_be_visible()
 
 
@@ -87,5 +87,5 @@ def test_a_drawing_outlives_a_change_of_the_explained_class(explorer: App, page:
     expect(page.get_by_role("group", name="proponent of your input")).to_be_visible(timeout=FIRST_MS)
     drawn = page.get_by_role("img", name="Sheet to draw").evaluate("sheet => sheet.toDataURL()")
     page.get_by_role("radio", name="8", exact=True).last.click(force=True)
-    expect(page.get_by_text(re.compile("these training examples spoke for “8”"))).to_be_visible()
+    expect(page.get_by_text(re.compile("Proponents spoke for “8”"))).to_be_visible()
     assert page.get_by_role("img", name="Sheet to draw").evaluate("sheet => sheet.toDataURL()") == drawn

@@ -142,12 +142,12 @@ def test_accuracy_before_and_after_is_said_and_drawn(runs, open_page, reviews):
     assert not app.exception
     assert gain_sentence(found) in words(app)
     assert re.search(r"Test accuracy rose from 97\.5% to 99\.7% with the cleaned labels: \+2\.2 points", words(app))
-    assert "With all 30 that were found wrong left out it was 99.7%: +2.2 points" in words(app)
+    assert "With all 30 that were found wrong removed it was 99.7%: +2.2 points" in words(app)
     assert "10 models on each set of labels; 20 relabelled, 10 excluded." in words(app)
     assert is_disabled(app)
     assert "These very labels were retrained; see below." in words(app)
     (figure,) = [json.loads(chart.proto.spec or chart.proto.figure.spec) for chart in app.get("plotly_chart")]
-    assert figure["layout"]["xaxis"]["ticktext"] == ["as given", "cleaned", "wrong ones left out"]
+    assert figure["layout"]["xaxis"]["ticktext"] == ["as given", "cleaned", "wrong ones removed"]
     means = [trace["y"][0] for trace in figure["data"][1:]]
     assert means == pytest.approx([97.5, 99.7222, 99.7222], abs=1e-3)
     app.selectbox(key="retraining_seeds").set_value(20).run()

@@ -84,9 +84,9 @@ def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_
     assert "“pets”: 10 training and 2 test images in 2 classes." in said
     assert "8 x 8 pixels (width x height), grey" in said
     assert app.dataframe[0].value["class"].tolist() == ["<b>cats<_b>", "犬"]
-    assert [one.label for one in app.expander if "left out" in one.label] == ["1 left out"]
+    assert [one.label for one in app.expander if "skipped" in one.label] == ["1 skipped"]
     skipped = next(table.value for table in app.dataframe if "because" in table.value)
-    assert skipped["left out"].tolist() == ["犬/broken.png"]
+    assert skipped["skipped"].tolist() == ["犬/broken.png"]
     choose(app, "Model", "cnn")
     app.number_input(key="data minutes").set_value(3).run()
     app.number_input(key="data size").set_value(16).run()

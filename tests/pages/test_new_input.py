@@ -96,7 +96,7 @@ def test_an_input_unlike_the_data_gets_a_warning(app):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"hello", "This file is no image that can be read"),
+        (b"hello", "This file cannot be read as an image"),
         (b"<svg></svg>", "This is an SVG drawing"),
         (b"", "This file is empty"),
     ],

@@ -88,7 +88,7 @@ def _said(imported: Imported, raw: RawData) -> str:
     lines += raw.notes
     if raw.skipped:
         lines.append(
-            f"{len(raw.skipped):,} examples were left out ({raw.skipped[0].where}: {raw.skipped[0].why}); the "
+            f"{len(raw.skipped):,} examples were skipped ({raw.skipped[0].where}: {raw.skipped[0].why}); the "
             "scores must be those without them."
         )
     return "\n".join([*lines, LOOK_AT_IT])

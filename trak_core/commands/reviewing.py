@@ -131,7 +131,7 @@ def labels(run: str, file: Path, overwrite: bool) -> None:
         corrections = write_label_file(opened, log, file, overwrite)
         click.echo(
             f"The labels of {opened.info.n_train:,} train examples are in {file}: {len(corrections.relabelled):,} "
-            f"changed, {len(corrections.excluded):,} left out (no new label)."
+            f"changed, {len(corrections.excluded):,} removed (no new label)."
         )
         if aside := left_aside_sentence(log):
             click.echo(aside)

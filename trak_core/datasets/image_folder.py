@@ -46,7 +46,7 @@ def read_image_folder(
         if not images:
             first = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
             raise EmptyDataError(
-                f"{path} holds no image that can be read in a folder for its class{first}; lay images out as "
+                f"{path} holds no readable image in a folder for its class{first}; lay images out as "
                 f"{path}/<class>/<image>, in PNG or JPEG."
             )
         class_names = sorted({image.label for image in images}, key=natural_key)

@@ -143,7 +143,7 @@ DATA_KINDS: dict[str, DataKind] = {
             metavar="FILE",
             path_title="File",
             path_example="/home/me/reviews.csv",
-            path_caption="CSV, TSV, JSON lines or Parquet, also packed with gzip: a row a text.",
+            path_caption="CSV, TSV, JSON lines or Parquet, also packed with gzip: one text per row.",
             uploads=("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json", "parquet", "pq", "gz"),
         ),
         DataKind(

@@ -66,7 +66,7 @@ SIZE = Option(
     "size",
     "Height and width of images in pixels.  [that of all, up to 64]",
     int,
-    title="Pixels a side",
+    title="Image size",
     empty="as they are",
     hint="All images are brought to it. Left empty, they keep the size that all have, or get 64 at most.",
 )

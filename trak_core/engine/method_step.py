@@ -28,7 +28,7 @@ def measure_method(m: Measurement, name: str) -> None:
     except TrakCoreError as error:
         if not m.settings.is_every_method:
             raise  # it was asked for by name
-        logger.warning("method %s is left out: %s", name, error)
+        logger.warning("method %s is skipped: %s", name, error)
         m.writer.write(f"method {name}", {}, {"methods_left_out": {**left_out, name: str(error)}})
         return
     tables, removed = _tables(m, scored)

@@ -29,7 +29,7 @@ from trak_core.training.loop_trainer import try_loop
 N_TRIED = 4
 BY_A_LOOP = (
     "Trained by a train_model, one model after another. It weighs and relabels no example, so that MAGIC, truths of "
-    "single models and retraining on corrected labels are left out; labels are looked at once, not four times."
+    "single models and retraining on corrected labels are skipped; labels are looked at once, not four times."
 )
 
 

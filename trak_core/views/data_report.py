@@ -95,9 +95,9 @@ def findings_of(report: DataReport) -> tuple[Finding, ...]:
             repeated_table(report, report.leaks),
         ),
         (
-            f"{len(report.skipped):,} left out",
+            f"{len(report.skipped):,} skipped",
             "These cannot be used; the run is built without them.",
-            pd.DataFrame(skipped, columns=["left out", "because"]),
+            pd.DataFrame(skipped, columns=["skipped", "because"]),
         ),
         (
             f"{report.n_duplicates:,} repeated",

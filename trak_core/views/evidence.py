@@ -282,10 +282,10 @@ def board_text(run: Run) -> str:
             f"{row.seconds:8.1f} {memory:>7}"
         )
     for method, reason in found.left_out.items():
-        lines.append(f"left out: {method}: {reason}")
+        lines.append(f"skipped: {method}: {reason}")
     if found.n_diverged:
         lines.append(
-            f"{found.n_diverged} random halves, subsets or removals were left out, because a model of them diverged."
+            f"{found.n_diverged} random halves, subsets or removals were skipped, because a model of them diverged."
         )
     truths = truth_table(run).set_index("method").rename_axis(None)
     if len(truths):

@@ -37,13 +37,9 @@ def answer_sentences(run: Run, new: ExplainedInput, target_class: int) -> Answer
     """The sentences about a new input and the class asked about."""
     answer, names = new.answer, run.info.class_names
     said = f"The model calls this “{names[answer.predicted]}”, {answer.probabilities[answer.predicted]:.0%} sure."
-    if target_class == answer.predicted:
-        said += f" Left: what pushed it to “{names[target_class]}”. Right: what pushed against it."
-    else:
-        said += (
-            f" It gives “{names[target_class]}” {answer.probabilities[target_class]:.1%}; these training examples "
-            f"spoke for “{names[target_class]}”, and these against it."
-        )
+    if target_class != answer.predicted:
+        said += f" It gives “{names[target_class]}” {answer.probabilities[target_class]:.1%}."
+    said += f" Proponents spoke for “{names[target_class]}”, opponents against it."
     return AnswerWords(said, _warning(new), _trust(run, new, target_class))
 
 

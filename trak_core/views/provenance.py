@@ -47,7 +47,7 @@ _OWN_PLACE = {
     *("encoding", "data_report"),
 }
 _REPORT = {
-    "n_left_out": "left out, because unreadable or without a class",
+    "n_left_out": "skipped, because unreadable or without a class",
     "n_duplicates": "training examples that repeat an earlier one",
     "n_leaks": "test examples that are training examples too",
     "n_conflicts": "inputs with more than one label",

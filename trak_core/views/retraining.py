@@ -58,7 +58,7 @@ def label_set_rows(retraining: Retraining) -> list[LabelSetRow]:
         LabelSetRow("cleaned", n_relabelled, n_excluded, retraining.cleaned),
     ]
     if n_relabelled:
-        rows.append(LabelSetRow("wrong ones left out", 0, n_relabelled + n_excluded, retraining.excluded))
+        rows.append(LabelSetRow("wrong ones removed", 0, n_relabelled + n_excluded, retraining.excluded))
     return rows
 
 
@@ -185,7 +185,7 @@ def second_sentence(retraining: Retraining) -> str:
     n = len(corrections.wrong)
     these = "the one" if n == 1 else f"all {n:,}"
     return (
-        f"With {these} that {'was' if n == 1 else 'were'} found wrong left out it was "
+        f"With {these} that {'was' if n == 1 else 'were'} found wrong removed it was "
         f"{retraining.excluded.accuracy.mean:.1%}: {_points(gain)}{end}."
     )
 

@@ -87,7 +87,7 @@ def open_image(content: Content, max_bytes: int, max_pixels: int) -> Iterator[Im
     except MemoryError as error:
         raise ImageFileError("there is not enough memory to open this image", "make it smaller") from error
     except UnidentifiedImageError as error:
-        raise ImageFileError("this file is no image that can be read", f"give {ALLOWED}") from error
+        raise ImageFileError("this file cannot be read as an image", f"give {ALLOWED}") from error
     except Exception as error:  # decoders raise all sorts of things at damaged files
         if isinstance(error, OSError) and error.errno is not None:
             raise ImageFileError(f"this file cannot be opened ({error.strerror})", "check it") from error
