@@ -20,6 +20,7 @@ from tests.benchmarks.digits_cnn import make_model
 from trak_core import Attributor
 from trak_core.gradients import Precision
 from trak_core.projection import feature_maps
+from trak_core.subjects.batches import read_data
 
 __all__ = ["measure_invariance"]
 
@@ -103,8 +104,9 @@ def _scores(train: object, test: object, *, batch_size: int | None = None, **set
         attributor.fit(train)
         if batch_size is not None:
             assert attributor.plan.batch_size == batch_size
-        blocks = attributor._iter_scores(test, None, [attributor.options.ridge])
-        return torch.cat([scores.double() for (scores,) in blocks]).numpy()
+        questions = attributor.fitted.questions(read_data(test, "test", batch_size), None)
+        blocks = attributor.fitted.iter_scores(questions, attributor.options.ridge)
+        return torch.cat([scores.double() for scores in blocks]).numpy()
 
 
 def _distance(expected: Array, found: Array) -> float:

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from trak_core.live.attribution import live_scorer
 from trak_core.live.new_input import explain_new, fields_of
+from trak_core.live.run import LiveRun, open_run
 from trak_core.live.scorer import LiveScorer, prepare_scorer
-from trak_core.store.run import Run, open_run
 from trak_core.subjects import find_recipe
 from trak_core.subjects.drawn_digit import read_digit
 
@@ -51,7 +51,7 @@ def main() -> None:
             warnings_given(run)
 
 
-def agreement(run: Run) -> None:
+def agreement(run: LiveRun) -> None:
     """Both ways of scoring beside the stored scores."""
     for way in ("exact", "features"):
         cpu, wall = time.process_time(), time.perf_counter()
@@ -66,7 +66,7 @@ def agreement(run: Run) -> None:
         )
 
 
-def seconds(run: Run) -> None:
+def seconds(run: LiveRun) -> None:
     """Warm calls and warm reruns of the panel, median and largest."""
     dataset = find_recipe(run.info.recipe).load().dataset
     live_scorer(run)
@@ -121,7 +121,7 @@ def timed(what: str, calls: list[Callable[[], object]]) -> None:
     )
 
 
-def warnings_given(run: Run) -> None:
+def warnings_given(run: LiveRun) -> None:
     """How often an input is called unlike the data."""
     scorer, random = live_scorer(run), np.random.default_rng(0)
     distances = scorer.similarity.distances[random.permutation(run.info.n_test)]
