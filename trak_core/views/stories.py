@@ -75,7 +75,7 @@ def _hits(run: Run, tests: TestOverview) -> Iterator[Story]:
     confidence = tests.confidence[close]
     if confidence < CLOSE:
         name = run.info.class_names[tests.predicted[close]]
-        yield Story("A close call", f"Right, but only {confidence:.0%} sure of {name}.", int(close))
+        yield Story("A close call", f"Right, but gave {name} only {confidence:.0%}.", int(close))
 
 
 def _brittle(run: Run, tests: TestOverview) -> Iterator[Story]:
