@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from trak_core.errors import InvalidDataError
 
@@ -94,3 +94,10 @@ def as_tensors(inputs: Any, device: str | torch.device = "cpu") -> Any:
 def to_device(inputs: Form, device: str | torch.device, dtype: torch.dtype | None = None) -> Form:
     """Tensors on a device, in the same form; floating-point ones in `dtype`, where it is given, others as they are."""
     return apply(lambda leaf: leaf.to(device, dtype if leaf.is_floating_point() else None), inputs)  # type: ignore[no-any-return]
+
+
+def in_numbers(value: ArrayLike, most: int = 12) -> str:
+    """One number or several, for people: "0.5", "1, 0, 1"; dots stand for what is more than `most`."""
+    numbers = np.asarray(value).ravel()
+    shown = ", ".join(f"{number:.4g}" for number in numbers[:most])
+    return f"{shown}, …" if len(numbers) > most else shown

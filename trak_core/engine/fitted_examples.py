@@ -162,7 +162,14 @@ class FittedExamples(Fitted):
                     f"{n_held:,} of {size:,} bytes each are more than memory_budget={budget:,}. Raise the budget, use "
                     "fewer, or use method='trak', which reads them block by block."
                 )
-            self.task_at(0, what).check(self.outputs(0, block, what), targets, block.start)
+            task, outputs = self.task_at(0, what), self.outputs(0, block, what)
+            task.check(outputs, targets, block.start)
+            if not (finite := task.model_output(outputs, targets).isfinite()).all():
+                place = block.start + int((~finite).nonzero()[0, 0])
+                raise NonFiniteGradientError(
+                    f"the model output of {what} example {place} is not finite; look at its input and at the "
+                    "checkpoints' weights."
+                )
             yield block, targets
 
     def _check_rows(self, n_test: int) -> None:

@@ -56,7 +56,8 @@ def label_tables(run: WorkingRun, on_share: OnShare) -> tuple[Tables, dict[str, 
     found = find_all(
         inputs_train=compared(dataset.train.inputs),
         inputs_test=compared(dataset.test.inputs),
-        labels_train=labels,
+        # Numbers of a task without classes make no groups.
+        labels_train=labels if subject.task.has_classes else np.zeros(len(labels), dtype=np.int64),
         embeddings_train=seen.cpu().numpy(),
         probabilities=None if scores is None else scores.out_of_fold,
     )

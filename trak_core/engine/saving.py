@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
+from trak_core.inputs import in_numbers
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles, file_sha256, replace_file
 from trak_core.store.progress import BuildStatus, write_status
@@ -240,7 +241,7 @@ class _Saver:
             "examples": example_columns(
                 split,
                 labels if self.has_classes else None,
-                [self.class_names[label] if self.has_classes else f"{label:.4g}" for label in labels],
+                [self.class_names[label] if self.has_classes else in_numbers(label) for label in labels],
                 texts=texts,
                 thumbnails=pictures,
                 first=block.start,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from trak_core.engine.working_run import RunLedger
-from trak_core.errors import NonFiniteGradientError, OutOfMemoryError, SingularKernelError
+from trak_core.errors import InvalidModelError, NonFiniteGradientError, OutOfMemoryError, SingularKernelError, in_words
 from trak_core.evidence.cost import Cost, measured_cost
 from trak_core.evidence.lds import calibration_slope, predicted_outcomes
 from trak_core.inputs import take
@@ -222,4 +222,11 @@ def own_errors(method: str, advice: str = "leave it out with --method") -> Itera
         raise SingularKernelError(
             f"method {method!r} cannot solve its equations ({str(error).splitlines()[0]}); train with weight decay, or "
             f"{advice}."
+        ) from error
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        raise InvalidModelError(
+            f"method {method!r} cannot trace the model or its task ({in_words(error)}): write them with torch "
+            f"operations that look at no values, without .item(), `if` on numbers or one_hot."
         ) from error

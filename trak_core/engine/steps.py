@@ -22,7 +22,7 @@ from trak_core.engine.work import Inline, Kind, Work
 from trak_core.engine.working_run import WorkingRun
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence.lds import MIN_SUBSETS, tuning_tests
-from trak_core.inputs import take
+from trak_core.inputs import in_numbers, take
 from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
 from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
@@ -164,7 +164,7 @@ class BuildSteps(WorkingRun):
         return example_columns(
             name,
             split.labels if has_classes else None,
-            [names[label] if has_classes else f"{label:.4g}" for label in split.labels],
+            [names[label] if has_classes else in_numbers(label) for label in split.labels],
             texts=split.texts,
             thumbnails=split.thumbnails,
             origins=split.origins,

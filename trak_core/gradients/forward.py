@@ -1,13 +1,14 @@
 """Runs a model on a batch with given weights, whatever shape its inputs and outputs come in."""
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from contextlib import ExitStack
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trak_core.errors import InvalidSettingError, NoLogitsError
+from trak_core.errors import InvalidModelError, NoLogitsError
 from trak_core.inputs import count, take
 from trak_core.tasks import Inputs, Model, call, read_logits
 
@@ -56,24 +57,36 @@ def with_weights(model: nn.Module, weights: StateDict, work: Callable[[], Result
 
 
 def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
-    """Inputs of the last Linear layer `[n, n_features]`, detached; where it runs several times, the last.
+    """What enters the last Linear layer that runs `[n, n_features]`, detached; or the last layer of any kind.
 
     Raises:
-        InvalidSettingError: the model has no Linear layer.
+        InvalidModelError: no layer with parameters is given a row for each example.
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not layers:
-        raise InvalidSettingError("the model has no Linear layer to take representations from.")
-    caught: list[Tensor] = []
+    layers = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+    layers += [module for module in model.modules() if isinstance(module, nn.Linear) and module not in layers]
+    last: dict[bool, Tensor] = {}  # by whether the layer is a Linear one
     seen: list[Tensor] = []
 
     def run() -> None:
         for start in range(0, count(inputs), REPRESENTED):
+            last.clear()
             call(model, take(inputs, slice(start, start + REPRESENTED)))
-            seen.append(caught[-1].flatten(1))
-            caught.clear()
+            entered = [each for each in (last.get(True), last.get(False)) if each is not None]
+            if not entered:
+                raise InvalidModelError(
+                    "no layer of the model is given a tensor with a row for each example, so that there are no "
+                    "representations of them; put a torch.nn.Linear layer at its end."
+                )
+            seen.append(entered[0].flatten(1).to(dtype_of(weights)))
 
-    with layers[-1].register_forward_pre_hook(lambda _, args: caught.append(args[0])), torch.no_grad():
+    def note(layer: nn.Module, given: tuple[Any, ...]) -> None:
+        n = min(REPRESENTED, count(inputs) - REPRESENTED * len(seen))
+        if given and isinstance(given[0], Tensor) and given[0].dim() and len(given[0]) == n:
+            last[isinstance(layer, nn.Linear)] = given[0]
+
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(note))
         with_weights(model, weights, run)
     return torch.cat(seen)
 

@@ -21,7 +21,7 @@ from trak_core.errors import (
     in_words,
     running_own_code,
 )
-from trak_core.inputs import take
+from trak_core.inputs import in_numbers, leaves, take
 from trak_core.media import first_picture
 from trak_core.modalities import Dataset, Split, seen_in
 from trak_core.subjects.batches import Batch, read_data
@@ -121,6 +121,8 @@ def _try_model(make_model: Callable[[], nn.Module], task: Task, batches: dict[st
             "forward takes them: a tensor, a tuple of arguments, or a dict of keyword arguments."
         ) from error
     task.check(outputs, labels[:N_TRIED])
+    for what, batch in batches.items():
+        _check_finite(model, task, what, batch)
     if not task.has_classes:
         return 0
     for what, batch in batches.items():
@@ -130,6 +132,25 @@ def _try_model(make_model: Callable[[], nn.Module], task: Task, batches: dict[st
         except LabelError as error:
             raise LabelError(f"{what}: {error}") from error
     return int(outputs.shape[-1])
+
+
+def _check_finite(model: nn.Module, task: Task, what: str, batch: Batch) -> None:
+    """Refuses inputs that hold NaN or infinity and that the model makes no finite outputs of; some take such inputs."""
+    odd = torch.zeros(len(batch), dtype=torch.bool)
+    for leaf in leaves(batch.inputs):
+        odd |= ~leaf.flatten(1).isfinite().all(1) if leaf.dim() > 1 else ~leaf.isfinite()
+    numbers = odd.nonzero()[:64, 0]
+    if not len(numbers):
+        return
+    with torch.no_grad():
+        outputs = task.outputs_of(model, take(batch.inputs, numbers))
+    wrong = ~outputs.reshape(len(outputs), -1).isfinite().all(1)
+    if wrong.any():
+        raise InvalidDataError(
+            f"{what} example {int(numbers[wrong][0])} has NaN or infinity in its inputs, as {int(odd.sum()):,} of "
+            f"{len(batch):,} have, and the model gives no finite output for it; fill these values, or remove such "
+            "examples."
+        )
 
 
 def names_of_outputs(given: Sequence[str] | None, n_outputs: int) -> tuple[str, ...]:
@@ -169,7 +190,7 @@ def pictures_of(batch: Batch) -> list[bytes | None]:
 def _in_numbers(batch: Batch, split: str) -> list[str]:
     """A text of each example: its numbers, where these are few."""
     if isinstance(batch.inputs, Tensor) and batch.inputs.dim() == 2 and batch.inputs.shape[1] <= MOST_SHOWN:
-        return [", ".join(f"{value:.4g}" for value in row) for row in batch.inputs.tolist()]
+        return [in_numbers(row) for row in batch.inputs]
     return [f"{split} example {i}" for i in range(len(batch))]
 
 

@@ -106,6 +106,14 @@ class Subject:
             raise InvalidSettingError(
                 "give a subject train_model or training, not both: one of them trains its models."
             )
+        if training is not None:
+            from trak_core.training import TrainingSettings
+
+            if not isinstance(training, TrainingSettings):
+                raise InvalidSettingError(
+                    f"training is a {type(training).__name__}; give trak_core.TrainingSettings(epochs=..., "
+                    "batch_size=..., learning_rate=..., momentum=..., weight_decay=...)."
+                )
         if dataset is None:
             from trak_core.subjects.given_data import code_sources, given_checkpoints, given_dataset
             from trak_core.tasks import find_task

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from trak_core.errors import InvalidModelError, TrakCoreError, in_words
+from trak_core.errors import InvalidModelError, InvalidSettingError, NoLogitsError, TrakCoreError, in_words
 from trak_core.inputs import ArrayInputs, as_tensors, leaves, take
 from trak_core.subjects.models_by_name import OWN_SCRIPT
-from trak_core.tasks import Inputs, Task, at_weights, call
+from trak_core.tasks import Inputs, Task, at_weights
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
 N_TRIED = 4
@@ -40,12 +40,14 @@ def try_model(
     few, targets = as_tensors(take(inputs, slice(N_TRIED))), torch.from_numpy(labels[:N_TRIED])
     _check_parts(name, model)
     _check_size(name, model)
-    logits = _forward(name, model, few)
-    if logits.shape != (len(targets), n_classes):
+    outputs = _forward(name, model, task, few)
+    if task.has_classes and outputs.shape != (len(targets), n_classes):
         raise InvalidModelError(
-            f"model={name!r} gives an output of shape {tuple(logits.shape)} for {len(targets)} examples; it must give "
+            f"model={name!r} gives an output of shape {tuple(outputs.shape)} for {len(targets)} examples; it must give "
             f"logits [n, n_classes], which is {(len(targets), n_classes)} here."
         )
+    task.check(outputs, targets)
+    _trace(task, outputs, targets)
     _check_seeds(name, model, make_model)
     _step(name, model, task, few, targets)
     _gradients(name, model, task, few, targets)
@@ -82,11 +84,13 @@ def _check_size(name: str, model: nn.Module) -> None:
         )
 
 
-def _forward(name: str, model: nn.Module, inputs: Inputs) -> Tensor:
+def _forward(name: str, model: nn.Module, task: Task, inputs: Inputs) -> Tensor:
     kept = {key: value.clone() for key, value in model.named_buffers()}
     try:
         with torch.no_grad():
-            logits = call(model, inputs)
+            outputs = task.outputs_of(model, inputs)
+    except NoLogitsError as error:
+        raise InvalidModelError(f"model={name!r}: {error}") from error
     except Exception as error:
         forms = " and ".join(
             f"of shape {tuple(leaf.shape)} in {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves(inputs)
@@ -95,16 +99,12 @@ def _forward(name: str, model: nn.Module, inputs: Inputs) -> Tensor:
             f"model={name!r} cannot take inputs {forms} ({in_words(error)}); take a model that can, or read images in "
             "another size."
         ) from error
-    if not isinstance(logits, Tensor):
-        raise InvalidModelError(
-            f"model={name!r} returns a {type(logits).__name__}; its forward must return logits alone."
-        )
     if changed := [key for key, value in model.named_buffers() if not torch.equal(value, kept[key])]:
         raise InvalidModelError(
             f"model={name!r} changes its buffer {changed[0]} when it is asked, so that its answers depend on what it "
             f"was asked before; take that out, {OWN_SCRIPT}."
         )
-    return logits
+    return outputs
 
 
 def _check_seeds(name: str, model: nn.Module, make_model: Callable[[], nn.Module]) -> None:
@@ -114,6 +114,17 @@ def _check_seeds(name: str, model: nn.Module, make_model: Callable[[], nn.Module
             f"model={name!r} begins with other weights each time from one seed (the first is {other[0]}), so that no "
             "model could be trained again; draw them with torch's own generator."
         )
+
+
+def _trace(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    for what, function in {"model_output": task.model_output, "loss": task.loss}.items():
+        try:
+            vmap(grad(lambda one, of, function=function: function(one[None], of[None])[0]))(outputs, targets)
+        except Exception as error:
+            raise InvalidSettingError(
+                f"{what} of task {task.name!r} cannot be traced by torch.func.vmap ({in_words(error)}); write it with "
+                "torch operations that look at no values, without .item(), `if` on numbers or one_hot."
+            ) from error
 
 
 def _step(name: str, model: nn.Module, task: Task, inputs: Inputs, targets: Tensor) -> None:
@@ -127,8 +138,8 @@ def _step(name: str, model: nn.Module, task: Task, inputs: Inputs, targets: Tens
         ensemble.outputs(task, inputs)
     except Exception as error:
         raise InvalidModelError(
-            f"model={name!r} works by itself, but torch.func.vmap cannot train several at once ({in_words(error)}), "
-            f"as a build does; take another model, {OWN_SCRIPT}."
+            f"model={name!r} works by itself, but torch.func.vmap cannot train several at once by the loss of "
+            f"task {task.name!r} ({in_words(error)}), as a build does; change what it names, {OWN_SCRIPT}."
         ) from error
 
 

@@ -1,10 +1,11 @@
 """A task given by functions, for whatever the built-in tasks do not cover."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
+from trak_core.errors import InvalidSettingError
 from trak_core.tasks.answer import Answer
 from trak_core.tasks.outputs import Inputs, Model
 from trak_core.tasks.task import Task
@@ -40,6 +41,12 @@ class CustomTask(Task):
     loss_function: Callable[[Tensor, Tensor], Tensor] | None = None
     answer_function: Callable[[Tensor], Tensor | Answer] | None = None
     outputs_function: Callable[[Model, Inputs], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            given = getattr(self, each.name)
+            if each.name.endswith("_function") and not callable(given) and given is not each.default:
+                raise InvalidSettingError(f"{each.name} is a {type(given).__name__}; give a function.")
 
     def model_output(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The model output f `[n]`."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.errors import InvalidSettingError, NeedNotMetError, running_own_code
 from trak_core.inputs import to_device
 from trak_core.tasks.answer import Answer
 from trak_core.tasks.curvature import CurvaturePart, draw_parts, spectrum
@@ -129,7 +129,9 @@ class Task(ABC):
             InvalidSettingError: the task gives something else than one number for each example.
         """
         for what, function in self._functions().items():
-            given, n = function(outputs, target), len(target)
+            n = len(target)
+            with running_own_code(f"{what} of task {self.name!r} on {n} examples", InvalidSettingError):
+                given = function(outputs, target)
             if (shape := getattr(given, "shape", None)) != (n,):
                 got = type(given).__name__ if shape is None else f"tensor of shape {tuple(shape)}"
                 raise InvalidSettingError(

@@ -44,6 +44,8 @@ MEMORY = 2**30
 """Bytes that the models of one call may take together."""
 FEW = 256
 """Examples of the first, quick look; enough to fill a batch of most loops."""
+LEAST_STATES = 3
+"""Of a log: stretches of training are told apart by them."""
 SAME = 1e-3
 """Largest difference of a weight, relative to the largest, between two trainings that are the same: devices round."""
 IGNORES_SEED = (
@@ -244,9 +246,7 @@ def _try(trainer: LoopTrainer, n: int, seed: int) -> LoopTrial:
     members, others = _members(trainer.n_train, n, seed)
     seeds = [derive_seed(seed, "trial", number) for number in range(2)]
     log = StepLog(trainer.architecture)
-    began = time.monotonic()
     first = trainer.train(members, seeds[0], log)
-    seconds = time.monotonic() - began
     if not is_finite(first, trainer.architecture):
         raise _MayBeTooFewError(
             f"train_model({n:,} indices, seed) gives weights that are not finite; lower its learning rate."
@@ -256,13 +256,20 @@ def _try(trainer: LoopTrainer, n: int, seed: int) -> LoopTrial:
             "train_model takes a log and keeps nothing in it; call log.keep(model, step=..., learning_rate=...) after "
             "every epoch, or leave the third argument out."
         )
+    if trainer.takes_log and (len(log.ends) < LEAST_STATES or not _are_close(log.ends[-1].parameters, first)):
+        raise _MayBeTooFewError(
+            f"train_model keeps {len(log.ends)} states in its log, the last one after step {log.ends[-1].step}; keep "
+            f"{LEAST_STATES} or more, the last one with the weights that it returns."
+        )
     by_another_seed = trainer.train(members, seeds[1])
     if _are_equal(first, trainer.train(others, seeds[0])):
         raise _MayBeTooFewError(
             f"train_model gives the same model for two different subsets of {n:,} train examples: it ignores its "
             "indices, so that retraining says nothing. Train on those examples alone, as in inputs[indices]."
         )
+    began = time.monotonic()  # the first trainings of a process are slow: libraries start up
     again = trainer.train(members, seeds[0])
+    seconds = time.monotonic() - began
     return LoopTrial(seconds, first, _are_equal(first, by_another_seed), _are_close(first, again))
 
 

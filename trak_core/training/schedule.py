@@ -3,7 +3,10 @@
 The random subsets are those on which models are retrained: the ledger that evidence is measured against.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -16,13 +19,32 @@ from trak_core.seeds import derive_seed
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Stochastic gradient descent with momentum; the learning rate falls linearly to zero."""
+    """Stochastic gradient descent with momentum; the learning rate falls linearly to zero.
+
+    Raises:
+        InvalidSettingError: a setting cannot be.
+    """
 
     epochs: int  # passes over the members of the subset
     batch_size: int  # examples a step; the last, smaller batch of an epoch is skipped
     learning_rate: float  # of the first step
     momentum: float  # heavy-ball coefficient
     weight_decay: float  # added to the gradient as `weight_decay * parameter`
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise InvalidSettingError(f"{name}={value!r}; it must be a whole number from 1.")
+        rules: dict[str, tuple[Callable[[float], bool], str]] = {
+            "learning_rate": (lambda value: 0 < value < math.inf, "above 0"),
+            "momentum": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+            "weight_decay": (lambda value: 0 <= value < math.inf, "0 or more"),
+        }
+        for name, (fits, allowed) in rules.items():
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not fits(float(value)):
+                raise InvalidSettingError(f"{name}={value!r}; it must be a number {allowed}.")
 
 
 @dataclass(frozen=True)
