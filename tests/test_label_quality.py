@@ -184,7 +184,9 @@ def test_a_run_without_suspects_says_so(planted_runs):
         connection.execute("DELETE FROM suspects")
     result = CliRunner().invoke(cli, ["suspects", "digits"])
     assert result.exit_code == 2
-    assert "run 'digits' has no suspects: it was saved from Python" in result.output
+    assert (
+        "run 'digits' has no suspects: it was built from the recipe 'digits'; suspects are found while" in result.output
+    )
 
 
 def test_a_run_of_one_class_or_a_class_each_is_told_why_it_has_no_suspects(planted_runs):

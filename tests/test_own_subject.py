@@ -34,6 +34,7 @@ from trak_core.subjects.given_data import read_examples
 from trak_core.tasks import find_task
 from trak_core.training import LoopTrainer, StepLog, TrainingSettings, diverged
 from trak_core.training.loop_trainer import IGNORES_SEED, NOT_REPRODUCIBLE, takes_log, try_loop
+from trak_core.views.review import why_no_suspects
 
 N_TRAIN, N_TEST, N_CLASSES = 60, 12, 3
 GENERATOR = torch.Generator().manual_seed(0)
@@ -359,6 +360,7 @@ def test_without_a_training_function_methods_give_scores_and_what_is_missing_is_
     attributor = tc.Attributor(make_model(), checkpoints=list(subject.checkpoints), progress=False).fit(TRAIN)
     with open_run(path) as run:
         assert {"trak", "influence_ekfac", "grad_dot", "embedding"} <= set(run.info.methods)
+        assert "its subject trains no models to judge labels by" in why_no_suspects(run)
         assert not run.has_lds and not run.will_have_lds and [each for each in verify(run) if not each.ok] == []
         np.testing.assert_allclose(run.scores("trak"), attributor.score(TEST), rtol=2e-3, atol=1e-5)
         with pytest.raises(NotInRunError, match="One function would add the evidence: train_model"):

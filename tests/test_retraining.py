@@ -437,6 +437,11 @@ def test_runs_that_cannot_be_retrained_say_so(tiny, truth):
     set_meta(tiny, "recipe", "python")
     with pytest.raises(NotInRunError, match="saved from Python: its models cannot be retrained here"):
         retrain_on_labels(tiny, truth, 2)
+    set_meta(tiny, "recipe", "gone")
+    with pytest.raises(
+        NotInRunError, match=r"was built from the recipe 'gone', which is not here; put it into .*RECIPES"
+    ):
+        retrain_on_labels(tiny, truth, 2)
     set_meta(tiny, "class_names", ["value"])
     with pytest.raises(NotInRunError, match="has numbers as targets and no labels"):
         retrain_on_labels(tiny, truth, 2)

@@ -25,7 +25,7 @@ from trak_core.inputs import in_numbers
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles, file_sha256, replace_file
 from trak_core.store.progress import BuildStatus, write_status
-from trak_core.store.run import is_finished
+from trak_core.store.run import SAVED, is_finished
 from trak_core.store.run_tables import (
     class_influence_columns,
     example_columns,
@@ -323,7 +323,7 @@ class _Saver:
         }
         plan, uncalibrated = attributor.plan, 1.0 if attributor.task.is_quadratic else None
         meta = run_meta(
-            recipe="python",
+            recipe=SAVED,
             title=self.title,
             modality=attributor.task.modality,
             class_names=self.class_names,

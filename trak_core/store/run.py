@@ -20,6 +20,9 @@ from trak_core.store.ranking import Side, strongest
 from trak_core.store.reader import StoreReader
 from trak_core.store.targets import DEFAULT, class_of_target, target_of_class
 
+SAVED = "python"
+"""What a run that an Attributor saved has in place of a recipe."""
+
 
 @dataclass(frozen=True)
 class RunInfo:
@@ -51,7 +54,9 @@ class RunInfo:
     @property
     def origin(self) -> str:
         """How a run came about of which nothing tells how its models were trained, as the end of "the run was ..."."""
-        return "imported from scores made elsewhere" if self.provenance.get("imported") else "saved from Python"
+        if self.provenance.get("imported"):
+            return "imported from scores made elsewhere"
+        return "saved from Python" if self.recipe == SAVED else f"built from the recipe {self.recipe!r}"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from trak_core.subjects.custom_model import call_function, code_digest, encoding
 if TYPE_CHECKING:
     from torch import nn
 
-OWN_SCRIPT = "or train it with a script of your own and save a run in ten lines (docs/your-own-model.md)"
+OWN_SCRIPT = "or train it by a loop of your own, the train_model= of a trak_core.Subject (docs/your-own-model.md)"
 
 
 def ready_models() -> dict[str, ReadyModel]:

@@ -17,7 +17,7 @@ from trak_core.errors import NeedNotMetError, NotInRunError, RunMismatchError, S
 from trak_core.modalities import MODALITIES, Dataset, NewInputReader, Split, find_modality, read_encoding
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.media_rows import read_media
-from trak_core.store.run import Run
+from trak_core.store.run import SAVED, Run
 from trak_core.subjects import RECIPES
 from trak_core.subjects.custom_data import custom_subject
 from trak_core.subjects.models_by_name import find_model, model_is_here
@@ -53,6 +53,8 @@ def why_no_subject(run: Run) -> str | None:
         return why_not_here(made)
     if holds_its_data(run) and made.get("model"):
         return f"was built with the model {run.info.provenance['model']!r}, which is not here, or not as it was"
+    if run.info.recipe != SAVED and not made.get("imported"):
+        return f"was {run.info.origin}, which is not here; put it into trak_core.subjects.RECIPES first"
     return f"was {run.info.origin}: its models cannot be retrained here, because nothing tells how they were trained"
 
 

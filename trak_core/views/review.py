@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from trak_core.store.progress import read_status
 from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
+from trak_core.subjects import OWN_SUBJECT
+from trak_core.subjects.subject import ONE_FUNCTION
 
 RECENT = 50
 """Verdicts that the precision of late is taken over."""
@@ -83,10 +85,11 @@ def why_no_suspects(run: Run) -> str:
         return "its train examples have a class each, and there is nothing else to judge any of them by."
     if command_to_go_on(run) is not None:
         return "its build was stopped before it looked for wrong labels; go on with it."
-    return (
-        f"it was {run.info.origin}; suspects are found while a recipe is built. Until then, "
-        "opponents that carry the label of the test example they speak against are the first place to look."
-    )
+    why = f"it was {run.info.origin}; suspects are found while a run is built."
+    if run.info.recipe == OWN_SUBJECT:
+        why = f"its subject trains no models to judge labels by. {ONE_FUNCTION}."
+    advice = "opponents that carry the label of the test example they speak against are the first place to look."
+    return f"{why} Until then, {advice}"
 
 
 def command_to_go_on(run: Run) -> str | None:
