@@ -35,14 +35,18 @@ def new_input_panel(run: Run) -> None:
             help="It is scored against every training example as the test examples were. It stays on this server only "
             "while the page is open, and is no part of the address.",
         )
-        reason = why_not_live(run)
+        try:
+            reason, fields = why_not_live(run), fields_of(run)
+        except TrakCoreError as error:
+            show_error(error)
+            return
         if reason is not None:
             st.info(plain(reason), icon=":material/info:")
             return
         form, answer = st.columns([1, 3])
         try:
             with form:
-                given = {field.name: _take(run, field) for field in fields_of(run)}
+                given = {field.name: _take(run, field) for field in fields}
             with answer:
                 if None in given.values():
                     what = invitation_of(run)

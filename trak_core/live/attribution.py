@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, NeedNotMetError, ShapeMismatchError
+from trak_core.errors import (
+    EmptyDataError,
+    InvalidDataError,
+    LabelError,
+    NeedNotMetError,
+    ShapeMismatchError,
+    running_own_code,
+)
 from trak_core.gradients import Inputs
-from trak_core.inputs import as_tensors, count
+from trak_core.inputs import as_tensors, count, leaves
 from trak_core.live import LIVE_METHOD
 from trak_core.live.scorer import LiveScorer, prepare_scorer
 from trak_core.modalities import find_modality
@@ -60,11 +68,9 @@ def attribute_inputs(run: Run, inputs: Any, labels: Any = None, method: str = LI
         )
     scorer = live_scorer(run)
     encoded = encode_inputs(scorer, inputs)
-    if labels is None:
-        targets = scorer.says(encoded).value
-    else:
-        targets = _check_labels(labels, count(encoded), len(run.info.class_names))
-    return scorer.attribute(encoded, targets)
+    targets = None if labels is None else _check_labels(labels, count(encoded), len(run.info.class_names))
+    with scoring(scorer, encoded):
+        return scorer.attribute(encoded, scorer.says(encoded).value if targets is None else targets)
 
 
 def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
@@ -75,8 +81,10 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
         ShapeMismatchError: they have another form or shape than the inputs of the run.
         InvalidDataError: they are no numbers, not finite, or no ids that there are.
     """
-    if (contents := find_modality(scorer.modality).from_python(inputs)) is not None and scorer.encoding is not None:
-        return as_tensors(scorer.encoding.inputs(contents))  # type: ignore[no-any-return]
+    modality = find_modality(scorer.modality)
+    with running_own_code(f"reading {modality.plural} from inputs={type(inputs).__name__}", InvalidDataError):
+        if (contents := modality.from_python(inputs)) is not None and scorer.encoding is not None:
+            return as_tensors(scorer.encoding.inputs(contents))  # type: ignore[no-any-return]
     if isinstance(inputs, str) or (isinstance(inputs, Sequence) and any(isinstance(each, str) for each in inputs)):
         raise InvalidDataError(f"this run takes arrays {_form(scorer)}, not texts.")
     expected = scorer.example
@@ -88,8 +96,16 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
     if not count(encoded):
         raise EmptyDataError("there are no inputs to score; give at least one.")
     if scorer.encoding is not None:
-        scorer.encoding.check(encoded)
+        with running_own_code(f"checking inputs as {modality.plural}", InvalidDataError):
+            scorer.encoding.check(encoded)
     return as_tensors(encoded)  # type: ignore[no-any-return]
+
+
+def scoring(scorer: LiveScorer, inputs: Inputs) -> AbstractContextManager[None]:
+    """While these inputs are scored, whatever the model or its task raises is said in a sentence, InvalidDataError."""
+    given = ", ".join(f"{list(leaf.shape)} from {leaf.min():g} to {leaf.max():g}" for leaf in leaves(inputs))
+    wanted = f"give inputs that the model of this run can take, {_form(scorer)} as its train examples are"
+    return running_own_code(f"scoring inputs {given}", InvalidDataError, wanted)
 
 
 def _numbers(scorer: LiveScorer, expected: NDArray[Any], given: Any) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trak_core.errors import NeedNotMetError
+from trak_core.errors import InvalidDataError, NeedNotMetError, running_own_code
 from trak_core.live import LIVE_METHOD
 from trak_core.media import Medium
 from trak_core.modalities import MODALITIES, Field
@@ -44,9 +44,14 @@ def why_not_live(run: Run) -> str | None:
             "The subject of this run turns its data into inputs itself, so give a new input from Python, as inputs: "
             f"trak_core.open_run({run.info.name!r}).attribute(inputs)."
         )
-    modality = MODALITIES.get(run.info.modality)
-    noun, plural = ("example", "examples") if modality is None else (modality.noun, modality.plural)
+    noun, plural = _nouns(run)
     return f"This run does not tell how its {plural} become inputs, so a new {noun} cannot be turned into one."
+
+
+def _nouns(run: Run) -> tuple[str, str]:
+    """What people call one example of the run, and several."""
+    modality = MODALITIES.get(run.info.modality)
+    return ("example", "examples") if modality is None else (modality.noun, modality.plural)
 
 
 def _why_no_model(run: Run) -> str:
@@ -98,12 +103,16 @@ def explain_new(run: Run, given: Mapping[str, Any]) -> ExplainedInput:
     wanted = [field.name for field in reader.fields]
     if missing := [name for name in wanted if name not in given]:
         raise NeedNotMetError(f"this run takes {', '.join(wanted)}, and {', '.join(missing)} is missing; give it.")
-    new = reader.read(given)
+    read = f"reading a new {_nouns(run)[0]}"
+    with running_own_code(read, InvalidDataError, f"give another {' and '.join(wanted)}"):
+        new = reader.read(given)
     from trak_core.inputs import as_tensors
-    from trak_core.live.attribution import live_scorer
+    from trak_core.live.attribution import live_scorer, scoring
 
     scorer = live_scorer(run)
     if scorer.encoding is None:
         raise NeedNotMetError(f"the data of run {run.info.name!r} do not tell how new examples become inputs.")
-    answer = scorer.answer(as_tensors(scorer.encoding.inputs(new.contents)), new.contents)
-    return ExplainedInput(new.media, new.steps, answer)
+    with running_own_code(f"turning a new {_nouns(run)[0]} into inputs", InvalidDataError):
+        inputs = as_tensors(scorer.encoding.inputs(new.contents))
+    with scoring(scorer, inputs):
+        return ExplainedInput(new.media, new.steps, scorer.answer(inputs, new.contents))

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from trak_core.datasets.kinds import DATA_KINDS
-from trak_core.errors import NeedNotMetError, NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
+from trak_core.errors import (
+    InvalidSettingError,
+    NeedNotMetError,
+    NotInRunError,
+    RunMismatchError,
+    StoreDamagedError,
+    TrakCoreError,
+    running_own_code,
+)
 from trak_core.modalities import MODALITIES, Dataset, NewInputReader, Split, find_modality, read_encoding
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.media_rows import read_media
@@ -69,7 +77,10 @@ def new_input_reader(run: Run) -> NewInputReader | None:
     if recipe is not None and recipe.new_inputs is not None:
         return recipe.new_inputs
     modality, encoding = MODALITIES.get(run.info.modality), read_encoding(metadata_here(run).get("encoding"))
-    return None if modality is None or encoding is None else modality.new_inputs(encoding)
+    if modality is None or encoding is None:
+        return None
+    with running_own_code(f"new_inputs() of modality {modality.name!r}", InvalidSettingError):
+        return modality.new_inputs(encoding)
 
 
 def holds_its_data(run: Run) -> bool:

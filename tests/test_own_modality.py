@@ -1,0 +1,82 @@
+"""A modality and a task that lie in a subject file: what the explorer says of them, and of inputs that they fail on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import trak_core as tc
+from tests.pages.conftest import words
+from trak_core.errors import InvalidDataError
+from trak_core.live.new_input import explain_new
+from trak_core.modalities import MODALITIES
+from trak_core.subjects.subject_file import read_subject_file
+from trak_core.tasks import TASKS
+
+CONTENT = Path(__file__).with_name("series_subject.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with the run "classes"; its subject file lies beside it."""
+    folder = tmp_path_factory.mktemp("series")
+    (folder / "classes.py").write_text(CONTENT)
+    try:
+        sizes = {"n_checkpoints": 2, "n_subsets": 20, "n_seeds": 2, "progress": False, "device": "cpu"}
+        tc.build(read_subject_file(folder / "classes.py"), "classes", runs_dir=folder, **sizes)
+        yield folder
+    finally:
+        MODALITIES.pop("series", None)
+        TASKS.pop("poisson", None)
+
+
+def test_inputs_that_the_model_cannot_take_are_refused_in_a_sentence_and_the_next_ones_scored(runs: Path):
+    with tc.open_run(runs / "classes") as run:
+        says = r"^scoring inputs \[1, 6\] from 77 to 77 fails with IndexError: .*; give inputs .* \[m, 6\] as .*\.$"
+        for labels in (None, [1]):
+            with pytest.raises(InvalidDataError, match=says):
+                run.attribute(np.full((1, 6), 77), labels)
+        assert np.isfinite(run.attribute(np.full((2, 6), 7))).all()
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("77 77 77 77 77 77", r"scoring inputs \[1, 6\] from 77 to 77 fails with IndexError"),
+        ("one two", "reading a new series fails with ValueError: .*; give another series"),
+    ],
+)
+def test_what_own_code_fails_on_in_a_new_input_is_said_in_a_sentence(runs: Path, typed: str, says: str):
+    with tc.open_run(runs / "classes") as run, pytest.raises(InvalidDataError, match=says):
+        explain_new(run, {"series": typed})
+
+
+def panel() -> None:
+    """The panel alone, as a page would show it."""
+    import os
+    from pathlib import Path
+
+    from pages.components.new_input import new_input_panel
+    from pages.components.view import begin_view
+    from trak_core.store.run import open_run
+
+    begin_view()
+    with open_run(Path(os.environ["SERIES_RUN"])) as run:
+        new_input_panel(run)
+
+
+@pytest.fixture
+def shown(runs: Path, monkeypatch: pytest.MonkeyPatch):
+    def show(name: str) -> AppTest:
+        monkeypatch.setenv("SERIES_RUN", str(runs / name))
+        return AppTest.from_function(panel, default_timeout=60).run()
+
+    return show
+
+
+def test_the_panel_shows_the_sentence_and_no_exception(shown):
+    app = shown("classes")
+    app.text_input(key="new series type").set_value("77 1 2 3 4 5").run()
+    assert not app.exception and "fails with IndexError" in words(app)
