@@ -24,7 +24,6 @@ from trak_core.modalities import (
     register_modality,
 )
 from trak_core.tasks import Answer, Classification, Task, register_task
-from trak_core.training import TrainingSettings
 
 N_IDS, HAS_CLASSES = 20, True
 
@@ -97,12 +96,21 @@ def split(n: int, draw: np.random.Generator) -> RawSplit:
 
 register_modality(Series)
 register_task(Poisson)
+draw, names = np.random.default_rng(0), ("low", "high") if HAS_CLASSES else ()
+dataset = prepare(RawData("Series", "series", names, split(60, draw), split(30, draw)))
+task = Classification("series") if HAS_CLASSES else Poisson()
 
 
-def subject() -> tc.Subject:
-    draw = np.random.default_rng(0)
-    names = ("low", "high") if HAS_CLASSES else ()
-    dataset = prepare(RawData("Series", "series", names, split(60, draw), split(30, draw)))
-    settings = TrainingSettings(epochs=6, batch_size=20, learning_rate=0.1, momentum=0.9, weight_decay=0.01)
-    task = Classification("series") if HAS_CLASSES else Poisson()
-    return tc.Subject(name="series", dataset=dataset, make_model=Embedded, task=task, training=settings)
+def train_model(indices: NDArray[np.int64], seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    model = Embedded()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        outputs = model(torch.from_numpy(dataset.train.inputs[indices]))
+        task.loss(outputs, torch.from_numpy(dataset.train.labels[indices])).mean().backward()
+        optimizer.step()
+    return model
+
+
+subject = tc.Subject(name="series", dataset=dataset, make_model=Embedded, task=task, train_model=train_model)

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 import trak_core as tc
 from tests.pages.conftest import words
-from trak_core.errors import InvalidDataError
+from trak_core.errors import InvalidDataError, LabelError
 from trak_core.live.new_input import explain_new
 from trak_core.modalities import MODALITIES
 from trak_core.subjects.subject_file import read_subject_file
@@ -19,17 +19,31 @@ CONTENT = Path(__file__).with_name("series_subject.py").read_text(encoding="utf-
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory with the run "classes"; its subject file lies beside it."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the runs "classes" and "counts", each from its subject file, which lies beside it."""
     folder = tmp_path_factory.mktemp("series")
-    (folder / "classes.py").write_text(CONTENT)
-    try:
-        sizes = {"n_checkpoints": 2, "n_subsets": 20, "n_seeds": 2, "progress": False, "device": "cpu"}
-        tc.build(read_subject_file(folder / "classes.py"), "classes", runs_dir=folder, **sizes)
-        yield folder
-    finally:
-        MODALITIES.pop("series", None)
-        TASKS.pop("poisson", None)
+    sizes = {"n_checkpoints": 2, "n_subsets": 20, "n_seeds": 2, "progress": False, "device": "cpu"}
+    for name, has_classes in (("classes", True), ("counts", False)):
+        file = folder / f"{name}.py"
+        file.write_text(CONTENT.replace("N_IDS, HAS_CLASSES = 20, True", f"N_IDS, HAS_CLASSES = 20, {has_classes}"))
+        try:
+            tc.build(read_subject_file(file), name, runs_dir=folder, **sizes)
+        finally:
+            forget()
+    return folder
+
+
+def forget() -> None:
+    MODALITIES.pop("series", None)
+    TASKS.pop("poisson", None)
+
+
+@pytest.fixture(autouse=True)
+def known() -> Iterator[None]:
+    """The modality and the task of the file are known in a test, as after its file was read."""
+    exec(compile(CONTENT, "series_subject.py", "exec"), {"__name__": "tests.series_subject"})
+    yield
+    forget()
 
 
 def test_inputs_that_the_model_cannot_take_are_refused_in_a_sentence_and_the_next_ones_scored(runs: Path):
@@ -80,3 +94,20 @@ def test_the_panel_shows_the_sentence_and_no_exception(shown):
     app = shown("classes")
     app.text_input(key="new series type").set_value("77 1 2 3 4 5").run()
     assert not app.exception and "fails with IndexError" in words(app)
+
+
+def test_a_run_without_classes_says_at_once_that_its_inputs_are_explained_from_python(shown):
+    app = shown("counts")
+    assert not app.text_input
+    says = (
+        "this run has none, so give a new input from Python, as inputs: trak_core.open_run('counts').attribute(inputs)"
+    )
+    assert says in words(app)
+
+
+def test_a_run_without_classes_explains_its_answers_and_takes_no_labels(runs: Path):
+    with tc.open_run(runs / "counts") as run:
+        assert np.isfinite(run.attribute(np.full((2, 6), 7))).all()
+        says = r"^labels=\[-3\.5, 2\], and run 'counts' has no classes to explain; leave out `labels`, and what .*\.$"
+        with pytest.raises(LabelError, match=says):
+            run.attribute(np.full((2, 6), 7), labels=[-3.5, 2])

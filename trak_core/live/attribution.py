@@ -68,7 +68,7 @@ def attribute_inputs(run: Run, inputs: Any, labels: Any = None, method: str = LI
         )
     scorer = live_scorer(run)
     encoded = encode_inputs(scorer, inputs)
-    targets = None if labels is None else _check_labels(labels, count(encoded), len(run.info.class_names))
+    targets = None if labels is None else _check_labels(run, labels, count(encoded))
     with scoring(scorer, encoded):
         return scorer.attribute(encoded, scorer.says(encoded).value if targets is None else targets)
 
@@ -143,7 +143,13 @@ def _form(scorer: LiveScorer) -> str:
     return f"({', '.join(map(shape, example))})" if isinstance(example, tuple) else shape(example)
 
 
-def _check_labels(labels: Any, n_inputs: int, n_classes: int) -> Tensor:
+def _check_labels(run: Run, labels: Any, n_inputs: int) -> Tensor:
+    if not run.info.has_classes:
+        raise LabelError(
+            f"labels={str(labels)[:60]}, and run {run.info.name!r} has no classes to explain; leave out `labels`, and "
+            "what the model answers is explained."
+        )
+    n_classes = len(run.info.class_names)
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if array.shape != (n_inputs,) or array.dtype.kind not in "iu":
         raise LabelError(

@@ -37,13 +37,13 @@ def why_not_live(run: Run) -> str | None:
     is_own = run.info.recipe == OWN_SUBJECT
     if reason := why_no_subject(run):
         return f"This run {reason}." if is_own else _why_no_model(run)
+    from_python = f"give a new input from Python, as inputs: trak_core.open_run({run.info.name!r}).attribute(inputs)."
+    if not run.info.has_classes:
+        return f"New inputs are explained here by their classes, and this run has none, so {from_python}"
     if new_input_reader(run) is not None:
         return None
     if is_own:
-        return (
-            "The subject of this run turns its data into inputs itself, so give a new input from Python, as inputs: "
-            f"trak_core.open_run({run.info.name!r}).attribute(inputs)."
-        )
+        return f"The subject of this run turns its data into inputs itself, so {from_python}"
     noun, plural = _nouns(run)
     return f"This run does not tell how its {plural} become inputs, so a new {noun} cannot be turned into one."
 

@@ -110,7 +110,8 @@ class LiveScorer:
         with self._turn:
             answers = self.ensemble.answers(self.task, self.ensemble.outputs(self.task, inputs))
         if not answers:
-            raise NeedNotMetError(f"task {self.task.name!r} has no answer of its own to explain; give labels.")
+            then = "give labels" if self.task.has_classes else "define answer(outputs), and build the run again"
+            raise NeedNotMetError(f"task {self.task.name!r} has no answer of its own to explain; {then}.")
         return Said.mean(answers)
 
     def attribute(self, inputs: Inputs, targets: Tensor) -> NDArray[np.float32]:
