@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONGEST_REASON = 160
+MADE_WITHOUT_ARGUMENTS = "register an object in place of the class, or let its __init__ take no arguments"
 
 
 class TrakCoreError(Exception):

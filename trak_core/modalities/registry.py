@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trak_core.errors import InvalidSettingError, StoreDamagedError
+from trak_core.errors import MADE_WITHOUT_ARGUMENTS, InvalidSettingError, StoreDamagedError, running_own_code
 from trak_core.media import Medium
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.image.modality import ImageModality
@@ -41,17 +41,32 @@ def _instance(modality: Modality | type[Modality]) -> Modality:
     kind = modality if isinstance(modality, type) else type(modality)
     missing = [] if issubclass(kind, Modality) else ["the base class Modality"]
     missing += sorted(getattr(kind, "__abstractmethods__", ()))
-    missing += [name for name in ("name", "noun", "plural") if not isinstance(getattr(kind, name, None), str)]
-    missing += [
-        f"{encoding.__name__}.kind"
-        for encoding in getattr(kind, "encodings", ())
-        if not isinstance(getattr(encoding, "kind", None), str)
-    ]
+    missing += [name for name in ("name", "noun", "plural") if not _is_word(getattr(kind, name, None))]
+    encodings = getattr(kind, "encodings", ())
+    if isinstance(encodings, tuple | list):
+        missing += [lack for encoding in encodings for lack in _lacks_of_encoding(encoding)]
+    else:
+        missing.append("a tuple of Encoding classes as encodings")
     if missing:
         raise InvalidSettingError(
             f"{kind.__name__} is no complete modality: it lacks {', '.join(missing)}; see docs/adding-a-modality.md."
         )
-    return modality() if isinstance(modality, type) else modality
+    if not isinstance(modality, type):
+        return modality
+    with running_own_code(f"making the modality by {kind.__name__}()", InvalidSettingError, MADE_WITHOUT_ARGUMENTS):
+        return modality()
+
+
+def _lacks_of_encoding(encoding: Any) -> list[str]:
+    if not (isinstance(encoding, type) and issubclass(encoding, Encoding)):
+        return [f"the base class Encoding of {getattr(encoding, '__name__', repr(encoding))} in encodings"]
+    missing = sorted(getattr(encoding, "__abstractmethods__", ()))
+    missing += [] if _is_word(getattr(encoding, "kind", None)) else ["kind"]
+    return [f"{encoding.__name__}.{name}" for name in missing]
+
+
+def _is_word(given: Any) -> bool:
+    return isinstance(given, str) and bool(given.strip())
 
 
 def find_modality(name: str) -> Modality:

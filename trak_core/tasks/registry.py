@@ -2,7 +2,7 @@
 
 import inspect
 
-from trak_core.errors import InvalidSettingError
+from trak_core.errors import MADE_WITHOUT_ARGUMENTS, InvalidSettingError, running_own_code
 from trak_core.tasks.classification import Classification
 from trak_core.tasks.regression import Regression
 from trak_core.tasks.task import Task
@@ -23,7 +23,8 @@ def register_task(task: Task | type[Task]) -> Task:
     if isinstance(task, type) and issubclass(task, Task):
         if missing := sorted(task.__abstractmethods__):
             raise InvalidSettingError(f"task {task.__name__} is incomplete: define {' and '.join(missing)}.")
-        task = task()
+        with running_own_code(f"making the task by {task.__name__}()", InvalidSettingError, MADE_WITHOUT_ARGUMENTS):
+            task = task()
     if not isinstance(task, Task):
         raise InvalidSettingError(f"{task!r} is no task; give an object of a subclass of trak_core.tasks.Task.")
     name = getattr(task, "name", None)
