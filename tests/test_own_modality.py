@@ -9,41 +9,28 @@ from streamlit.testing.v1 import AppTest
 
 import trak_core as tc
 from tests.pages.conftest import words
-from trak_core.errors import InvalidDataError, LabelError
+from trak_core.errors import InvalidDataError, InvalidSettingError, LabelError
 from trak_core.live.new_input import explain_new
-from trak_core.modalities import MODALITIES
+from trak_core.modalities import MODALITIES, find_modality, register_modality
+from trak_core.subjects.of_run import new_input_reader
 from trak_core.subjects.subject_file import read_subject_file
-from trak_core.tasks import TASKS
+from trak_core.tasks import TASKS, find_task, register_task
 
 CONTENT = Path(__file__).with_name("series_subject.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory with the runs "classes" and "counts", each from its subject file, which lies beside it."""
     folder = tmp_path_factory.mktemp("series")
     sizes = {"n_checkpoints": 2, "n_subsets": 20, "n_seeds": 2, "progress": False, "device": "cpu"}
     for name, has_classes in (("classes", True), ("counts", False)):
         file = folder / f"{name}.py"
         file.write_text(CONTENT.replace("N_IDS, HAS_CLASSES = 20, True", f"N_IDS, HAS_CLASSES = 20, {has_classes}"))
-        try:
-            tc.build(read_subject_file(file), name, runs_dir=folder, **sizes)
-        finally:
-            forget()
-    return folder
-
-
-def forget() -> None:
+        tc.build(read_subject_file(file), name, runs_dir=folder, **sizes)
+    yield folder
     MODALITIES.pop("series", None)
     TASKS.pop("poisson", None)
-
-
-@pytest.fixture(autouse=True)
-def known() -> Iterator[None]:
-    """The modality and the task of the file are known in a test, as after its file was read."""
-    exec(compile(CONTENT, "series_subject.py", "exec"), {"__name__": "tests.series_subject"})
-    yield
-    forget()
 
 
 def test_inputs_that_the_model_cannot_take_are_refused_in_a_sentence_and_the_next_ones_scored(runs: Path):
@@ -111,3 +98,57 @@ def test_a_run_without_classes_explains_its_answers_and_takes_no_labels(runs: Pa
         says = r"^labels=\[-3\.5, 2\], and run 'counts' has no classes to explain; leave out `labels`, and what .*\.$"
         with pytest.raises(LabelError, match=says):
             run.attribute(np.full((2, 6), 7), labels=[-3.5, 2])
+
+
+def test_two_files_may_define_the_same_modality_and_each_run_has_its_own(runs: Path):
+    for name in ("classes", "counts", "classes"):
+        with tc.open_run(runs / name) as run:
+            assert np.isfinite(run.attribute(np.full((1, 6), 7))).all()
+            assert new_input_reader(run) is not None
+        read_subject_file(runs / f"{name}.py")
+        assert MODALITIES["series"].media.__code__.co_filename == str(runs / f"{name}.py")
+
+
+def test_a_file_that_was_edited_replaces_what_it_registered(runs: Path, tmp_path: Path):
+    edited = tmp_path / "edited.py"
+    for noun in ("row", "line"):
+        edited.write_text(
+            CONTENT.replace('name, noun, plural = "series", "series"', f'name, noun, plural = "series", "{noun}"')
+        )
+        read_subject_file(edited)
+        assert find_modality("series").noun == noun
+    edited.write_text(
+        CONTENT.replace('name, noun, plural = "series"', 'name, noun, plural = "renamed"').replace(
+            '"Series", "series"', '"Series", "renamed"'
+        )
+    )
+    try:
+        read_subject_file(edited)
+        assert "series" not in MODALITIES
+        read_subject_file(runs / "classes.py")
+        assert find_modality("series").noun == "series" and "renamed" not in MODALITIES
+    finally:
+        MODALITIES.pop("renamed", None)
+
+
+def test_what_a_file_may_not_replace_stays(runs: Path, tmp_path: Path):
+    read_subject_file(runs / "classes.py")
+    series, poisson = find_modality("series"), find_task("poisson")
+    for again, what in (
+        (lambda: register_modality(type(series)), "modality"),
+        (lambda: register_task(poisson), "task"),
+    ):
+        with pytest.raises(InvalidSettingError, match=f"there is a {what} .* already"):
+            again()
+    for wrong, says in (
+        (CONTENT.replace('name, noun, plural = "series"', 'name, noun, plural = "text"'), "a modality 'text' already"),
+        (
+            CONTENT.replace("register_task(Poisson)", "register_task(Poisson); register_task(Poisson)"),
+            "a task 'poisson' already",
+        ),
+    ):
+        (tmp_path / "wrong.py").write_text(wrong)
+        with pytest.raises(InvalidSettingError, match=says):
+            read_subject_file(tmp_path / "wrong.py")
+    read_subject_file(runs / "classes.py")
+    assert find_modality("series") is series and find_task("poisson") is poisson

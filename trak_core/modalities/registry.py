@@ -12,29 +12,39 @@ from trak_core.modalities.image.modality import ImageModality
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.numbers.modality import NumberModality
 from trak_core.modalities.text.modality import TextModality
+from trak_core.registering import may_replace, note_registered
 
 MODALITIES: dict[str, Modality] = {}
 
 
 def register_modality(modality: Modality | type[Modality]) -> None:
-    """Makes a modality known under its name.
+    """Makes a modality known under its name. A subject file may replace one of a file read before.
 
     Raises:
         InvalidSettingError: its name or the kind of an encoding is taken, or it is not complete.
     """
     made = _instance(modality)
-    if made.name in MODALITIES:
-        raise InvalidSettingError(
-            f"there is a modality {made.name!r} already, {type(MODALITIES[made.name]).__name__}; give "
-            f"{type(made).__name__} another name."
-        )
-    taken = {encoding.kind: other.name for other in MODALITIES.values() for encoding in other.encodings}
-    if twice := [encoding.kind for encoding in made.encodings if encoding.kind in taken]:
-        raise InvalidSettingError(
-            f"modality {made.name!r} has an encoding {twice[0]!r}, and so has {taken[twice[0]]!r}; give it another "
-            "kind."
-        )
+    kinds = [encoding.kind for encoding in made.encodings]
+    replaced = []
+    for other in MODALITIES.values():
+        twice = [encoding.kind for encoding in other.encodings if encoding.kind in kinds]
+        if other.name != made.name and not twice:
+            continue
+        if may_replace(register_modality, other.name):
+            replaced.append(other.name)
+        elif other.name == made.name:
+            raise InvalidSettingError(
+                f"there is a modality {made.name!r} already, {type(other).__name__}; give {type(made).__name__} "
+                "another name."
+            )
+        else:
+            raise InvalidSettingError(
+                f"modality {made.name!r} has an encoding {twice[0]!r}, and so has {other.name!r}; give it another kind."
+            )
+    for name in replaced:
+        del MODALITIES[name]
     MODALITIES[made.name] = made
+    note_registered(register_modality, made, tuple(replaced))
 
 
 def _instance(modality: Modality | type[Modality]) -> Modality:
