@@ -9,9 +9,11 @@ from streamlit.testing.v1 import AppTest
 
 import trak_core as tc
 from tests.pages.conftest import words
+from trak_core import registering
 from trak_core.errors import InvalidDataError, InvalidSettingError, LabelError
 from trak_core.live.new_input import explain_new
 from trak_core.modalities import MODALITIES, find_modality, register_modality
+from trak_core.subjects import subject_file
 from trak_core.subjects.of_run import new_input_reader
 from trak_core.subjects.subject_file import read_subject_file
 from trak_core.tasks import TASKS, find_task, register_task
@@ -152,3 +154,25 @@ def test_what_a_file_may_not_replace_stays(runs: Path, tmp_path: Path):
             read_subject_file(tmp_path / "wrong.py")
     read_subject_file(runs / "classes.py")
     assert find_modality("series") is series and find_task("poisson") is poisson
+
+
+def test_a_file_that_has_not_run_here_is_named_and_run_by_its_button_alone(runs: Path, shown):
+    held = [MODALITIES, TASKS, registering._of_files, registering._owners, subject_file._read, subject_file._remembered]
+    before = [dict(each) for each in held]
+    try:
+        for each in held[2:]:
+            each.clear()  # as in a process that was just started
+        del MODALITIES["series"], TASKS["poisson"]
+        app = shown("classes")
+        assert "read by its modality 'series', which is known here once classes.py has run" in words(app)
+        assert not app.text_input and "series" not in MODALITIES
+        app.button(key="run subject file").click().run()
+        assert "series" in MODALITIES
+        app.text_input(key="new series type").set_value("7 1 2 3 4 5").run()
+        assert not app.exception and "The model calls this" in words(app)
+        app = shown("counts")
+        assert not app.button and not app.exception
+    finally:
+        for each, content in zip(held, before, strict=True):
+            each.clear()
+            each.update(content)

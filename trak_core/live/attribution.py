@@ -25,7 +25,6 @@ from trak_core.gradients import Inputs
 from trak_core.inputs import as_tensors, count, leaves
 from trak_core.live import LIVE_METHOD
 from trak_core.live.scorer import LiveScorer, prepare_scorer
-from trak_core.modalities import find_modality
 from trak_core.store.run import Run
 
 N_KEPT = 2
@@ -81,7 +80,7 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
         ShapeMismatchError: they have another form or shape than the inputs of the run.
         InvalidDataError: they are no numbers, not finite, or no ids that there are.
     """
-    modality = find_modality(scorer.modality)
+    modality = scorer.modality
     with running_own_code(f"reading {modality.plural} from inputs={type(inputs).__name__}", InvalidDataError):
         if (contents := modality.from_python(inputs)) is not None and scorer.encoding is not None:
             return as_tensors(scorer.encoding.inputs(contents))  # type: ignore[no-any-return]
@@ -145,9 +144,10 @@ def _form(scorer: LiveScorer) -> str:
 
 def _check_labels(run: Run, labels: Any, n_inputs: int) -> Tensor:
     if not run.info.has_classes:
+        given = " ".join(str(labels).split())[:60]
         raise LabelError(
-            f"labels={str(labels)[:60]}, and run {run.info.name!r} has no classes to explain; leave out `labels`, and "
-            "what the model answers is explained."
+            f"labels={given}, and run {run.info.name!r} has no classes to explain; leave out `labels`, and what the "
+            "model answers is explained."
         )
     n_classes = len(run.info.class_names)
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)

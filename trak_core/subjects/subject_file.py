@@ -104,11 +104,8 @@ def find_subject(made: Mapping[str, Any]) -> Subject | None:
     return _subject_in(path, content, digest) if digest == _digest_of(made) else None
 
 
-def knows_modalities_of(made: Mapping[str, Any]) -> bool:
-    """Whether the subject file of a run has been read in this process; what it registered is known again then.
-
-    Runs nothing.
-    """
+def was_read_here(made: Mapping[str, Any]) -> bool:
+    """Whether the subject file of a run was read in this process, as it was; what it registered is known again then."""
     register_again(_digest_of(made))
     return was_read(_digest_of(made))
 
