@@ -120,7 +120,18 @@ def test_an_encoding_whose_kind_is_taken_is_refused(registry):
     [
         ({"noun": None}, "Lacking is no complete modality: it lacks noun; see docs/adding-a-modality.md"),
         ({"media": Modality.media}, "it lacks media"),
+        ({"noun": ""}, "it lacks noun"),
         ({"encodings": (type("Nameless", (Ink,), {"kind": None}),)}, r"it lacks Nameless\.kind"),
+        ({"encodings": (type("Half", (Encoding,), {"kind": "half"}),)}, r"it lacks Half\.inputs"),
+        (
+            {"encodings": (dict, 3)},
+            "lacks the base class Encoding of dict in encodings, the base class Encoding of 3 in",
+        ),
+        ({"encodings": Ink}, "lacks a tuple of Encoding classes as encodings"),
+        (
+            {"__init__": lambda self, size: None},
+            r"making the modality by Lacking\(\) fails with TypeError: .*; register an",
+        ),
     ],
 )
 def test_an_incomplete_modality_is_refused_by_one_sentence(registry, missing, says):

@@ -233,6 +233,11 @@ def test_an_incomplete_task_is_refused_with_what_it_lacks(tasks: dict[str, Task]
         register_task(half)
     with pytest.raises(InvalidSettingError, match="incomplete: define model_output and out_to_loss"):
         register_task(Task)  # type: ignore[type-abstract]
+    sized = type("Sized", (Signed,), {"name": "sized", "__init__": lambda self, size: None})
+    with pytest.raises(
+        InvalidSettingError, match=r"making the task by Sized\(\) fails with TypeError: .*; register an"
+    ):
+        register_task(sized)
     nameless = type("Nameless", (Signed,), {"name": ""})
     with pytest.raises(InvalidSettingError, match="task Nameless has the name ''; give it a word as `name`"):
         register_task(nameless)

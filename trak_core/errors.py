@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONGEST_REASON = 160
+MADE_WITHOUT_ARGUMENTS = "register an object in place of the class, or let its __init__ take no arguments"
 
 
 class TrakCoreError(Exception):
@@ -127,11 +128,11 @@ def in_words(error: BaseException) -> str:
 
 
 @contextmanager
-def running_own_code(what: str, kind: type[TrakCoreError]) -> Iterator[None]:
-    """Whatever somebody's own code raises in here is raised as an error of this kind, which says what failed."""
+def running_own_code(what: str, kind: type[TrakCoreError], then: str = "fix that") -> Iterator[None]:
+    """Whatever somebody's own code raises in here is raised as an error of this kind, whose sentence ends in `then`."""
     try:
         yield
     except TrakCoreError:
         raise
     except (Exception, SystemExit) as error:
-        raise kind(f"{what} fails with {in_words(error)}; fix that.") from error
+        raise kind(f"{what} fails with {in_words(error)}; {then}.") from error

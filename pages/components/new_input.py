@@ -13,10 +13,19 @@ from pages.components.media import show_media
 from pages.components.text import plain
 from pages.components.view import Card, Cards, Words, note, show_error
 from trak_core.errors import TrakCoreError
-from trak_core.live.new_input import ExplainedInput, example_text, explain_new, fields_of, invitation_of, why_not_live
+from trak_core.live.new_input import (
+    ExplainedInput,
+    example_text,
+    explain_new,
+    fields_of,
+    file_to_run_first,
+    invitation_of,
+    why_not_live,
+)
 from trak_core.modalities import Draw, Field, Type, Upload
 from trak_core.store.ranking import SIDES, Side
 from trak_core.store.run import Run
+from trak_core.subjects.of_run import read_subject
 from trak_core.views.examples import shows_texts
 from trak_core.views.new_input import answer_sentences, sides
 
@@ -35,14 +44,20 @@ def new_input_panel(run: Run) -> None:
             help="It is scored against every training example as the test examples were. It stays on this server only "
             "while the page is open, and is no part of the address.",
         )
-        reason = why_not_live(run)
+        try:
+            reason, fields, file = why_not_live(run), fields_of(run), file_to_run_first(run)
+        except TrakCoreError as error:
+            show_error(error)
+            return
         if reason is not None:
             st.info(plain(reason), icon=":material/info:")
+            if file is not None:
+                _offer_to_run(run, file)
             return
         form, answer = st.columns([1, 3])
         try:
             with form:
-                given = {field.name: _take(run, field) for field in fields_of(run)}
+                given = {field.name: _take(run, field) for field in fields}
             with answer:
                 if None in given.values():
                     what = invitation_of(run)
@@ -52,6 +67,18 @@ def new_input_panel(run: Run) -> None:
         except TrakCoreError as error:
             with answer:
                 show_error(error)
+
+
+def _offer_to_run(run: Run, file: str) -> None:
+    """A button that runs the subject file of the run; nothing else on the page runs it."""
+    if st.button(plain(f"Run {file}"), key="run subject file", help="It is your own code, and runs on this server."):
+        try:
+            with st.spinner(plain(f"Running {file} …")):
+                read_subject(run)
+        except TrakCoreError as error:
+            show_error(error)
+        else:
+            st.rerun()
 
 
 def _take(run: Run, field: Field) -> Any:

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -12,12 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, NeedNotMetError, ShapeMismatchError
+from trak_core.errors import (
+    EmptyDataError,
+    InvalidDataError,
+    LabelError,
+    NeedNotMetError,
+    ShapeMismatchError,
+    running_own_code,
+)
 from trak_core.gradients import Inputs
-from trak_core.inputs import as_tensors, count
+from trak_core.inputs import as_tensors, count, leaves
 from trak_core.live import LIVE_METHOD
 from trak_core.live.scorer import LiveScorer, prepare_scorer
-from trak_core.modalities import find_modality
 from trak_core.store.run import Run
 
 N_KEPT = 2
@@ -60,11 +67,9 @@ def attribute_inputs(run: Run, inputs: Any, labels: Any = None, method: str = LI
         )
     scorer = live_scorer(run)
     encoded = encode_inputs(scorer, inputs)
-    if labels is None:
-        targets = scorer.says(encoded).value
-    else:
-        targets = _check_labels(labels, count(encoded), len(run.info.class_names))
-    return scorer.attribute(encoded, targets)
+    targets = None if labels is None else _check_labels(run, labels, count(encoded))
+    with scoring(scorer, encoded):
+        return scorer.attribute(encoded, scorer.says(encoded).value if targets is None else targets)
 
 
 def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
@@ -75,8 +80,10 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
         ShapeMismatchError: they have another form or shape than the inputs of the run.
         InvalidDataError: they are no numbers, not finite, or no ids that there are.
     """
-    if (contents := find_modality(scorer.modality).from_python(inputs)) is not None and scorer.encoding is not None:
-        return as_tensors(scorer.encoding.inputs(contents))  # type: ignore[no-any-return]
+    modality = scorer.modality
+    with running_own_code(f"reading {modality.plural} from inputs={type(inputs).__name__}", InvalidDataError):
+        if (contents := modality.from_python(inputs)) is not None and scorer.encoding is not None:
+            return as_tensors(scorer.encoding.inputs(contents))  # type: ignore[no-any-return]
     if isinstance(inputs, str) or (isinstance(inputs, Sequence) and any(isinstance(each, str) for each in inputs)):
         raise InvalidDataError(f"this run takes arrays {_form(scorer)}, not texts.")
     expected = scorer.example
@@ -88,8 +95,16 @@ def encode_inputs(scorer: LiveScorer, inputs: Any) -> Inputs:
     if not count(encoded):
         raise EmptyDataError("there are no inputs to score; give at least one.")
     if scorer.encoding is not None:
-        scorer.encoding.check(encoded)
+        with running_own_code(f"checking inputs as {modality.plural}", InvalidDataError):
+            scorer.encoding.check(encoded)
     return as_tensors(encoded)  # type: ignore[no-any-return]
+
+
+def scoring(scorer: LiveScorer, inputs: Inputs) -> AbstractContextManager[None]:
+    """While these inputs are scored, whatever the model or its task raises is said in a sentence, InvalidDataError."""
+    given = ", ".join(f"{list(leaf.shape)} from {leaf.min():g} to {leaf.max():g}" for leaf in leaves(inputs))
+    wanted = f"give inputs that the model of this run can take, {_form(scorer)} as its train examples are"
+    return running_own_code(f"scoring inputs {given}", InvalidDataError, wanted)
 
 
 def _numbers(scorer: LiveScorer, expected: NDArray[Any], given: Any) -> NDArray[Any]:
@@ -127,7 +142,14 @@ def _form(scorer: LiveScorer) -> str:
     return f"({', '.join(map(shape, example))})" if isinstance(example, tuple) else shape(example)
 
 
-def _check_labels(labels: Any, n_inputs: int, n_classes: int) -> Tensor:
+def _check_labels(run: Run, labels: Any, n_inputs: int) -> Tensor:
+    if not run.info.has_classes:
+        given = " ".join(str(labels).split())[:60]
+        raise LabelError(
+            f"labels={given}, and run {run.info.name!r} has no classes to explain; leave out `labels`, and what the "
+            "model answers is explained."
+        )
+    n_classes = len(run.info.class_names)
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if array.shape != (n_inputs,) or array.dtype.kind not in "iu":
         raise LabelError(

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trak_core.errors import NeedNotMetError
+from trak_core.errors import InvalidDataError, NeedNotMetError, running_own_code
 from trak_core.live import LIVE_METHOD
 from trak_core.media import Medium
 from trak_core.modalities import MODALITIES, Field
 from trak_core.store.run import Run
 from trak_core.subjects import OWN_SUBJECT
-from trak_core.subjects.of_run import holds_its_data, new_input_reader, why_no_subject
+from trak_core.subjects.of_run import file_to_run, holds_its_data, new_input_reader, why_no_subject
 
 if TYPE_CHECKING:
     from trak_core.live.scorer import Answer
@@ -32,21 +32,45 @@ class ExplainedInput:
 
 def why_not_live(run: Run) -> str | None:
     """Why new inputs cannot be read for a run, in a sentence; None when they can. Quick: nothing is prepared."""
-    if LIVE_METHOD not in run.info.methods:
-        return "New inputs are scored by TRAK, of which this run has no scores."
-    is_own = run.info.recipe == OWN_SUBJECT
-    if reason := why_no_subject(run):
-        return f"This run {reason}." if is_own else _why_no_model(run)
+    if reason := _why_never(run):
+        return reason
+    if (file := file_to_run(run)) is not None:
+        return (
+            f"New inputs of this run are read by its modality {run.info.modality!r}, which is known here once {file} "
+            "has run; that is code of the run's own, so run it only if you trust it."
+        )
     if new_input_reader(run) is not None:
         return None
-    if is_own:
-        return (
-            "The subject of this run turns its data into inputs itself, so give a new input from Python, as inputs: "
-            f"trak_core.open_run({run.info.name!r}).attribute(inputs)."
-        )
-    modality = MODALITIES.get(run.info.modality)
-    noun, plural = ("example", "examples") if modality is None else (modality.noun, modality.plural)
+    if run.info.recipe == OWN_SUBJECT:
+        return f"The subject of this run turns its data into inputs itself, so {_from_python(run)}"
+    noun, plural = _nouns(run)
     return f"This run does not tell how its {plural} become inputs, so a new {noun} cannot be turned into one."
+
+
+def file_to_run_first(run: Run) -> str | None:
+    """Name of the subject file after whose run by `read_subject` new inputs can be read; None where that is not it."""
+    return None if _why_never(run) else file_to_run(run)
+
+
+def _why_never(run: Run) -> str | None:
+    """Why new inputs cannot be read, whatever its subject file makes known."""
+    if LIVE_METHOD not in run.info.methods:
+        return "New inputs are scored by TRAK, of which this run has no scores."
+    if reason := why_no_subject(run):
+        return f"This run {reason}." if run.info.recipe == OWN_SUBJECT else _why_no_model(run)
+    if not run.info.has_classes:
+        return f"New inputs are explained here by their classes, and this run has none, so {_from_python(run)}"
+    return None
+
+
+def _from_python(run: Run) -> str:
+    return f"give a new input from Python, as inputs: trak_core.open_run({run.info.name!r}).attribute(inputs)."
+
+
+def _nouns(run: Run) -> tuple[str, str]:
+    """What people call one example of the run, and several."""
+    modality = MODALITIES.get(run.info.modality)
+    return ("example", "examples") if modality is None else (modality.noun, modality.plural)
 
 
 def _why_no_model(run: Run) -> str:
@@ -98,12 +122,16 @@ def explain_new(run: Run, given: Mapping[str, Any]) -> ExplainedInput:
     wanted = [field.name for field in reader.fields]
     if missing := [name for name in wanted if name not in given]:
         raise NeedNotMetError(f"this run takes {', '.join(wanted)}, and {', '.join(missing)} is missing; give it.")
-    new = reader.read(given)
+    read = f"reading a new {_nouns(run)[0]}"
+    with running_own_code(read, InvalidDataError, f"give another {' and '.join(wanted)}"):
+        new = reader.read(given)
     from trak_core.inputs import as_tensors
-    from trak_core.live.attribution import live_scorer
+    from trak_core.live.attribution import live_scorer, scoring
 
     scorer = live_scorer(run)
     if scorer.encoding is None:
         raise NeedNotMetError(f"the data of run {run.info.name!r} do not tell how new examples become inputs.")
-    answer = scorer.answer(as_tensors(scorer.encoding.inputs(new.contents)), new.contents)
-    return ExplainedInput(new.media, new.steps, answer)
+    with running_own_code(f"turning a new {_nouns(run)[0]} into inputs", InvalidDataError):
+        inputs = as_tensors(scorer.encoding.inputs(new.contents))
+    with scoring(scorer, inputs):
+        return ExplainedInput(new.media, new.steps, scorer.answer(inputs, new.contents))

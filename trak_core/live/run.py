@@ -21,7 +21,8 @@ class LiveRun(Run):
 
         Args:
             inputs: array or tensor `[m, ...]` as the model takes them, or texts for a run of texts.
-            labels: the classes to explain `[m]`; None explains the class that the model answers.
+            labels: the classes to explain `[m]`; None explains what the model answers, which is all in a run without
+                classes.
             method: "trak"; no other method can score new inputs.
 
         Raises:

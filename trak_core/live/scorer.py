@@ -32,7 +32,7 @@ from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mea
 from trak_core.live.context import LiveContext, read_context, read_features
 from trak_core.live.unlike import Similarity, Unlike
 from trak_core.methods import RIDGES, Average, CheckpointKernel, GradientRows, Kernels, SolvedKernel, mean_scores
-from trak_core.modalities import Encoding, find_modality
+from trak_core.modalities import Encoding, Modality, find_modality
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.store.run import Run
@@ -92,7 +92,7 @@ class LiveScorer:
     gradients: GradientRows  # of the model output, on the query side
     ensemble: Ensemble  # all checkpoints, for probabilities
     similarity: Similarity  # to the train examples
-    modality: str  # name of the modality of its examples
+    modality: Modality  # of its examples
     encoding: Encoding | None  # what turns new examples into inputs; None where the run does not tell
     example: ArrayInputs  # inputs of one train example, whose form new inputs must have
     agreement: Agreement | None  # for labels
@@ -110,7 +110,8 @@ class LiveScorer:
         with self._turn:
             answers = self.ensemble.answers(self.task, self.ensemble.outputs(self.task, inputs))
         if not answers:
-            raise NeedNotMetError(f"task {self.task.name!r} has no answer of its own to explain; give labels.")
+            then = "give labels" if self.task.has_classes else "define answer(outputs), and build the run again"
+            raise NeedNotMetError(f"task {self.task.name!r} has no answer of its own to explain; {then}.")
         return Said.mean(answers)
 
     def attribute(self, inputs: Inputs, targets: Tensor) -> NDArray[np.float32]:
@@ -215,7 +216,7 @@ def prepare_scorer(run: Run, way: Way | None = None, memory_bytes: int = MEMORY_
         gradients=context.query_gradients,
         ensemble=Ensemble.from_state_dicts(context.architecture, states, "cpu", together),
         similarity=_similarity(live),
-        modality=run.info.modality,
+        modality=find_modality(run.info.modality),
         encoding=dataset.encoding,
         example=take(dataset.train.inputs, slice(1)),
         agreement=agreement,

@@ -13,8 +13,25 @@ from typing import Any
 import numpy as np
 
 from trak_core.datasets.kinds import DATA_KINDS
-from trak_core.errors import NeedNotMetError, NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
-from trak_core.modalities import MODALITIES, Dataset, NewInputReader, Split, find_modality, read_encoding
+from trak_core.errors import (
+    InvalidSettingError,
+    NeedNotMetError,
+    NotInRunError,
+    RunMismatchError,
+    StoreDamagedError,
+    TrakCoreError,
+    running_own_code,
+)
+from trak_core.modalities import (
+    MODALITIES,
+    Dataset,
+    NewInputReader,
+    Split,
+    find_modality,
+    read_encoding,
+    register_modality,
+)
+from trak_core.registering import is_of_file
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.media_rows import read_media
 from trak_core.store.run import SAVED, Run
@@ -23,7 +40,14 @@ from trak_core.subjects.custom_data import custom_subject
 from trak_core.subjects.models_by_name import find_model, model_is_here
 from trak_core.subjects.planting import plant_in
 from trak_core.subjects.subject import ONE_FUNCTION, Recipe, Subject
-from trak_core.subjects.subject_file import OWN_SUBJECT, find_subject, is_built_from, remember, why_not_here
+from trak_core.subjects.subject_file import (
+    OWN_SUBJECT,
+    find_subject,
+    is_built_from,
+    remember,
+    was_read_here,
+    why_not_here,
+)
 
 
 def use_subject(run: Run, subject: Subject) -> None:
@@ -70,8 +94,26 @@ def new_input_reader(run: Run) -> NewInputReader | None:
     recipe = RECIPES.get(str(run.info.recipe))
     if recipe is not None and recipe.new_inputs is not None:
         return recipe.new_inputs
+    if file_to_run(run) is not None:
+        return None
     modality, encoding = MODALITIES.get(run.info.modality), read_encoding(metadata_here(run).get("encoding"))
-    return None if modality is None or encoding is None else modality.new_inputs(encoding)
+    if modality is None or encoding is None:
+        return None
+    with running_own_code(f"new_inputs() of modality {modality.name!r}", InvalidSettingError):
+        return modality.new_inputs(encoding)
+
+
+def file_to_run(run: Run) -> str | None:
+    """Name of the subject file that makes the run's modality known and has not run here yet; None where nothing waits.
+
+    Runs nothing that the run names; `read_subject` does.
+    """
+    made = _metadata(run)
+    if made.get("recipe") != OWN_SUBJECT or not made.get("subject") or was_read_here(made):
+        return None
+    name = run.info.modality
+    is_known = MODALITIES.get(name) is not None and not is_of_file(register_modality, name)
+    return None if is_known or why_not_here(made) else Path(made["subject"]).name
 
 
 def holds_its_data(run: Run) -> bool:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from trak_core.errors import InvalidSettingError, running_own_code
+from trak_core.registering import reading_file, register_again, was_read
 from trak_core.subjects.custom_model import is_own_file
 from trak_core.subjects.subject import ONE_FUNCTION, Recipe, Subject
 
@@ -44,8 +45,10 @@ def read_subject_file(path: str | Path) -> Subject:
 
 def _subject_in(path: Path, content: bytes, digest: str) -> Subject:
     if (path, digest) not in _read:
-        found = _defined(_run_file(path, content, digest), path)
+        with reading_file(digest):
+            found = _defined(_run_file(path, content, digest), path)
         _read[path, digest] = replace(found, path=path, sources={"subject": digest})
+    register_again(digest)
     return _read[path, digest]
 
 
@@ -92,12 +95,19 @@ def find_subject(made: Mapping[str, Any]) -> Subject | None:
     `made` is what the run tells of itself, with the paths of this machine.
     """
     if (known := _remembered.get(_key_of_run(made))) is not None:
+        register_again(_digest_of(made))
         return known
     if (path := _file_here(made)) is None:
         return None
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return _subject_in(path, content, digest) if digest == _digest_of(made) else None
+
+
+def was_read_here(made: Mapping[str, Any]) -> bool:
+    """Whether the subject file of a run was read in this process, as it was; what it registered is known again then."""
+    register_again(_digest_of(made))
+    return was_read(_digest_of(made))
 
 
 def why_not_here(made: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,8 @@
 
 import inspect
 
-from trak_core.errors import InvalidSettingError
+from trak_core.errors import MADE_WITHOUT_ARGUMENTS, InvalidSettingError, running_own_code
+from trak_core.registering import may_replace, note_registered
 from trak_core.tasks.classification import Classification
 from trak_core.tasks.regression import Regression
 from trak_core.tasks.task import Task
@@ -12,7 +13,7 @@ TASKS: dict[str, Task] = {}
 
 
 def register_task(task: Task | type[Task]) -> Task:
-    """Makes a task known by its name; gives the task.
+    """Makes a task known by its name; gives the task. A subject file may replace one of a file read before.
 
     Args:
         task: the task, or a class that is made without arguments.
@@ -23,18 +24,20 @@ def register_task(task: Task | type[Task]) -> Task:
     if isinstance(task, type) and issubclass(task, Task):
         if missing := sorted(task.__abstractmethods__):
             raise InvalidSettingError(f"task {task.__name__} is incomplete: define {' and '.join(missing)}.")
-        task = task()
+        with running_own_code(f"making the task by {task.__name__}()", InvalidSettingError, MADE_WITHOUT_ARGUMENTS):
+            task = task()
     if not isinstance(task, Task):
         raise InvalidSettingError(f"{task!r} is no task; give an object of a subclass of trak_core.tasks.Task.")
     name = getattr(task, "name", None)
     if not isinstance(name, str) or not name:
         raise InvalidSettingError(f"task {type(task).__name__} has the name {name!r}; give it a word as `name`.")
-    if name in TASKS:
+    if name in TASKS and not may_replace(register_task, name):
         raise InvalidSettingError(
             f"there is a task {name!r} already, a {type(TASKS[name]).__name__}; give the {type(task).__name__} another "
             "name."
         )
     TASKS[name] = task
+    note_registered(register_task, task)
     return task
 
 
