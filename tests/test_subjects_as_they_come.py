@@ -44,6 +44,7 @@ YES_OR_NO = tc.CustomTask(
     lambda outputs, target: torch.sigmoid(-signed(outputs[:, 0], target)),
     name="yes_or_no",
     loss_function=lambda outputs, target: F.softplus(-signed(outputs[:, 0], target)),
+    answer_function=lambda outputs: (outputs[:, 0] > 0).float(),
 )
 TAGS = tc.CustomTask(
     lambda outputs, target: signed(outputs, target).sum(1),
@@ -69,6 +70,14 @@ def test_the_built_in_trainer_takes_any_task(task, targets, n_outputs, tmp_path)
         if targets.dim() == 2:
             name = ", ".join(f"{number:.4g}" for number in targets[0].tolist())
             assert run.rows("SELECT label_name FROM examples WHERE split = 'train' AND idx = 0") == [(name,)]
+
+
+def test_live_scores_of_a_task_without_classes_are_in_the_unit_of_the_stored_ones(tmp_path):
+    targets = (INPUTS[:, 0] > 0).float()
+    given = {"task": YES_OR_NO, "make_model": lambda: nn.Linear(6, 1), "training": TRAINING}
+    with built(tmp_path, "mine", **sides(targets), **given) as run:
+        live, stored = run.attribute(INPUTS[N_TRAIN:]), run.scores()
+    np.testing.assert_allclose(np.abs(live), np.abs(stored), atol=1e-3 * np.abs(stored).max())
 
 
 # --- heads --------------------------------------------------------------------------------------------------------

@@ -33,7 +33,9 @@ class LiveContext:
     def asked(self, probe: Probe) -> Examples:
         """The test examples of a probe, with what is asked about them."""
         inputs = take(self.context.test.inputs, torch.from_numpy(probe.test_idx))
-        return Examples(inputs, torch.from_numpy(probe.targets))
+        # Only targets of classes are in the store; others are those of the test examples.
+        known = probe.targets if self.subject.task.has_classes else self.subject.dataset.test.labels[probe.test_idx]
+        return Examples(inputs, torch.from_numpy(known))
 
 
 def read_context(run: Run) -> LiveContext:
