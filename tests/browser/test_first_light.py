@@ -152,9 +152,9 @@ def test_pages_are_readable_in_the_dark_theme(ready: App, browser: Browser, name
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="dark")
     page = context.new_page()
     page.goto(f"{ready.address}/{'' if name == 'home' else name}")
-    expect(page.get_by_text(re.compile("Begin with a story|Proponents|Can these scores be believed"))).to_be_visible(
-        timeout=30_000
-    )
+    expect(
+        page.get_by_text(re.compile("Begin with a story|All 1,437 scores|Can these scores be believed"))
+    ).to_be_visible(timeout=30_000)
     background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     assert background == "rgb(20, 24, 29)"
     screenshot(page, f"{name}-dark")

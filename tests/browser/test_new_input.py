@@ -43,7 +43,7 @@ def test_an_uploaded_test_image_is_explained_and_a_proponent_opens(explorer: App
     page.locator("input[type=file]").set_input_files(tmp_path / "digit.png")
     proponents = page.get_by_role("group", name="proponent of your input")
     expect(proponents).to_be_visible(timeout=FIRST_MS)
-    expect(page.get_by_text(re.compile(f"calls this “{label}”, [0-9]+% sure. Left"))).to_be_visible()
+    expect(page.get_by_text(re.compile(f"calls this “{label}”, [0-9]+% sure. Proponents spoke"))).to_be_visible()
     expect(page.get_by_text("Scores of new inputs follow the stored ones at")).to_be_visible()
     first = proponents.get_by_role("button").first
     expect(first).to_have_accessible_name(re.compile(f"^proponent 1: train example {strongest.train_idx},"))
@@ -60,7 +60,7 @@ def test_a_drawing_is_explained_and_can_be_cleared_by_keyboard(explorer: App, pa
     stroke(page, THREE)
     proponents = page.get_by_role("group", name="proponent of your input")
     expect(proponents).to_be_visible(timeout=FIRST_MS)
-    expect(page.get_by_text(re.compile("calls this “[0-9]”, [0-9]+% sure. Left"))).to_be_visible()
+    expect(page.get_by_text(re.compile("calls this “[0-9]”, [0-9]+% sure. Proponents spoke"))).to_be_visible()
     expect(page.get_by_alt_text("your input as the model sees it")).to_be_visible()
     clear = page.get_by_role("button", name="Clear", exact=True)
     page.get_by_role("img", name="Sheet to draw").focus()
