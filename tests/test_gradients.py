@@ -385,9 +385,9 @@ def test_representations_are_the_inputs_of_the_last_linear_layer():
     torch.testing.assert_close(representations(model, model.state_dict(), inputs), model[:4](inputs).detach())
 
 
-def test_a_model_without_linear_layers_has_no_representations():
-    with pytest.raises(InvalidSettingError, match="no Linear layer"):
-        representations(nn.Sequential(nn.ReLU()), {}, torch.ones(1, 2))
+def test_a_model_without_layers_has_no_representations():
+    with pytest.raises(InvalidModelError, match="no layer of the model is given a tensor with a row for each example"):
+        representations(nn.Flatten(), {"scale": torch.ones(1)}, torch.ones(3, 2))
 
 
 class Routed(nn.Module):
