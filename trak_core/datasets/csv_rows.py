@@ -238,5 +238,8 @@ def _refuse_if_too_bad(reading: _Reading, layout: _Layout) -> None:
             "is part of a text."
         )
     refuse_if_most_are_lost(
-        items, str(path), f"check the delimiter ({layout.delimiter!r}) and the encoding ({layout.encoding})"
+        items,
+        str(path),
+        f"check the delimiter ({layout.delimiter!r}) and the encoding ({layout.encoding}; another is given as in "
+        "--encoding latin-1)",
     )
