@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import trak_core as tc
-from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError, NonFiniteGradientError
+from trak_core.errors import (
+    InvalidDataError,
+    InvalidModelError,
+    InvalidSettingError,
+    NeedNotMetError,
+    NonFiniteGradientError,
+)
 from trak_core.gradients import representations
 from trak_core.training import LoopTrainer
 from trak_core.training.loop_trainer import try_loop
@@ -222,3 +228,10 @@ def test_a_log_that_does_not_tell_the_whole_training_is_refused(kept, said):
         InvalidModelError, match=rf"{said}.*keep 3 or more, the last one with the weights that it returns"
     ):
         try_loop(LoopTrainer(train_model, Auxiliary(), N_TRAIN), seed=0)
+
+
+def test_a_task_without_a_loss_is_said_to_have_none(tmp_path):
+    no_loss = tc.CustomTask(YES_OR_NO.output_function, YES_OR_NO.weight_function, name="no loss")
+    with pytest.raises(NeedNotMetError, match="'no loss'"):
+        given = {"task": no_loss, "make_model": lambda: nn.Linear(6, 1), "training": TRAINING}
+        built(tmp_path, "mine", **sides((INPUTS[:, 0] > 0).float()), **given)

@@ -62,8 +62,8 @@ def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Ten
     Raises:
         InvalidModelError: no layer with parameters is given a row for each example.
     """
-    layers = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
-    layers += [module for module in model.modules() if isinstance(module, nn.Linear) and module not in layers]
+    # A Linear layer may have no parameters of its own: its weight may be computed from others when it runs.
+    layers = [each for each in model.modules() if isinstance(each, nn.Linear) or _has_own(each)]
     last: dict[bool, Tensor] = {}  # by whether the layer is a Linear one
     seen: list[Tensor] = []
 
@@ -71,13 +71,12 @@ def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Ten
         for start in range(0, count(inputs), REPRESENTED):
             last.clear()
             call(model, take(inputs, slice(start, start + REPRESENTED)))
-            entered = [each for each in (last.get(True), last.get(False)) if each is not None]
-            if not entered:
+            if (entered := last.get(True, last.get(False))) is None:
                 raise InvalidModelError(
                     "no layer of the model is given a tensor with a row for each example, so that there are no "
                     "representations of them; put a torch.nn.Linear layer at its end."
                 )
-            seen.append(entered[0].flatten(1).to(dtype_of(weights)))
+            seen.append(entered.flatten(1).to(dtype_of(weights)))
 
     def note(layer: nn.Module, given: tuple[Any, ...]) -> None:
         n = min(REPRESENTED, count(inputs) - REPRESENTED * len(seen))
@@ -89,6 +88,11 @@ def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Ten
             hooks.enter_context(layer.register_forward_pre_hook(note))
         with_weights(model, weights, run)
     return torch.cat(seen)
+
+
+def _has_own(module: nn.Module) -> bool:
+    """Whether a module has parameters besides those of its parts."""
+    return next(module.parameters(recurse=False), None) is not None
 
 
 class _Holder(nn.Module):

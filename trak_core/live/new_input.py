@@ -13,7 +13,7 @@ from trak_core.errors import InvalidDataError, NeedNotMetError, running_own_code
 from trak_core.live import LIVE_METHOD
 from trak_core.media import Medium
 from trak_core.modalities import MODALITIES, Field
-from trak_core.store.run import Run
+from trak_core.store.run import SAVED, Run
 from trak_core.subjects import OWN_SUBJECT
 from trak_core.subjects.of_run import file_to_run, holds_its_data, new_input_reader, why_no_subject
 
@@ -57,7 +57,7 @@ def _why_never(run: Run) -> str | None:
     if LIVE_METHOD not in run.info.methods:
         return "New inputs are scored by TRAK, of which this run has no scores."
     if reason := why_no_subject(run):
-        return f"This run {reason}." if run.info.recipe == OWN_SUBJECT else _why_no_model(run)
+        return f"This run {reason}." if run.info.recipe == OWN_SUBJECT else _why_no_model(run, reason)
     if not run.info.has_classes:
         return f"New inputs are explained here by their classes, and this run has none, so {_from_python(run)}"
     return None
@@ -73,12 +73,14 @@ def _nouns(run: Run) -> tuple[str, str]:
     return ("example", "examples") if modality is None else (modality.noun, modality.plural)
 
 
-def _why_no_model(run: Run) -> str:
+def _why_no_model(run: Run, reason: str) -> str:
     if holds_its_data(run):
         model = run.info.provenance.get("model")
         return f"New inputs need the model of this run, and “{model}” is not here any more, or not as it was."
     if run.info.provenance.get("imported"):
         return "New inputs need a model, and this run holds scores alone; score them where those were made."
+    if run.info.recipe != SAVED:
+        return f"This run {reason}."
     return (
         "New inputs need a model that can be made again, and this run was saved from Python. There, score them with "
         "the Attributor that made the run."

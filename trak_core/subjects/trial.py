@@ -12,7 +12,7 @@ from torch.func import grad, vmap
 from trak_core.errors import InvalidModelError, InvalidSettingError, NoLogitsError, TrakCoreError, in_words
 from trak_core.inputs import ArrayInputs, as_tensors, leaves, take
 from trak_core.subjects.models_by_name import OWN_SCRIPT
-from trak_core.tasks import Inputs, Task, at_weights
+from trak_core.tasks import Inputs, Task, at_weights, prepared
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
 N_TRIED = 4
@@ -46,8 +46,9 @@ def try_model(
             f"model={name!r} gives an output of shape {tuple(outputs.shape)} for {len(targets)} examples; it must give "
             f"logits [n, n_classes], which is {(len(targets), n_classes)} here."
         )
-    task.check(outputs, targets)
-    _trace(task, outputs, targets)
+    ready = prepared(task, model, dict(model.state_dict()))
+    ready.check(outputs, targets)
+    _trace(ready, outputs, targets)
     _check_seeds(name, model, make_model)
     _step(name, model, task, few, targets)
     _gradients(name, model, task, few, targets)
@@ -120,6 +121,8 @@ def _trace(task: Task, outputs: Tensor, targets: Tensor) -> None:
     for what, function in {"model_output": task.model_output, "loss": task.loss}.items():
         try:
             vmap(grad(lambda one, of, function=function: function(one[None], of[None])[0]))(outputs, targets)
+        except TrakCoreError:
+            raise
         except Exception as error:
             raise InvalidSettingError(
                 f"{what} of task {task.name!r} cannot be traced by torch.func.vmap ({in_words(error)}); write it with "

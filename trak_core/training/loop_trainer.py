@@ -285,7 +285,7 @@ def _are_equal(one: StateDict, other: StateDict) -> bool:
 
 def _are_close(one: StateDict, other: StateDict) -> bool:
     return all(
-        bool((value - other[name]).abs().max() <= SAME * value.abs().max())
+        bool((value - other[name].to(value.device)).abs().max() <= SAME * value.abs().max())  # logs are on the CPU
         for name, value in one.items()
         if value.is_floating_point() and value.numel()
     )
