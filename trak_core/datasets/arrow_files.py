@@ -55,7 +55,10 @@ def read_parquet_rows(path: Path, columns: Sequence[str]) -> Rows:
         InvalidDataError: the file is no Parquet file, is damaged, or has no such column.
     """
     values = zip(*(column.to_pylist() for column in read_columns(path, columns)), strict=True)
-    items = [Example(f"{path.name}, row {number}", *row) for number, row in enumerate(values, start=1)]
+    items = [
+        Example(f"{path.name}, row {number}", *row, origin=f"{path.name}:{number}")
+        for number, row in enumerate(values, start=1)
+    ]
     if not items:
         raise EmptyDataError(f"{path} has no rows; give a row for each example.")
     return Rows([*items])

@@ -4,12 +4,13 @@ Each example is a byte for the label and 3,072 for the image: 32 rows of 32 byte
 Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.image_arrays import ArrayPart, from_arrays, names_in
+from trak_core.datasets.image_arrays import ArrayPart, from_arrays, names_in, numbered
 from trak_core.datasets.placing import DataSource
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
@@ -48,13 +49,20 @@ def read_cifar_folder(path: Path | str) -> RawData:
             else f"{folder} has no file {missing}; give the folder of the binary version of CIFAR-10, unpacked."
         )
     names = _class_names(folder / NAMES)
-    records = [np.concatenate([_read(file, len(names)) for file in train]), _read(folder / TEST, len(names))]
     parts = [
-        ArrayPart(where, _pixels(found), found[:, 0].tolist(), split)
-        for where, found, split in zip(("data_batch", "test_batch"), records, ("train", "test"), strict=True)
+        _part(path, "data_batch", train, len(names), "train"),
+        _part(path, "test_batch", [folder / TEST], len(names), "test"),
     ]
     name = "cifar-10" if folder.name == FOLDER else folder.resolve().name
     return from_arrays(parts, DataSource(name, str(path), class_names=names))
+
+
+def _part(path: Path, where: str, files: Sequence[Path], n_classes: int, split: str) -> ArrayPart:
+    records = [_read(file, n_classes) for file in files]
+    names = [file.relative_to(path).as_posix() for file in files]
+    origins = [origin for name, found in zip(names, records, strict=True) for origin in numbered(name, len(found))]
+    found = np.concatenate(records)
+    return ArrayPart(where, _pixels(found), found[:, 0].tolist(), split, origins)
 
 
 def _read(file: Path, n_classes: int) -> NDArray[np.uint8]:

@@ -214,7 +214,7 @@ def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
                 continue
             values = [fields[column] for column in wanted]
             if is_decodable(values):
-                items.append(Example(where, *values))
+                items.append(Example(where, *values, origin=f"{name}:{record.first}"))
             else:
                 items.append(Skipped(where, f"it has bytes that are not {layout.encoding.upper()}"))
                 n_undecodable += 1

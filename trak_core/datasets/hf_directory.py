@@ -241,8 +241,9 @@ def _examples(part: _Part, content: str, label: str, is_image: bool, root: Path)
         if not is_image
         else [partial(_image_file, contents, row, root) for row in range(len(contents))]
     )
+    file = part.path.relative_to(root).as_posix()
     return [
-        Example(f"{part.path.relative_to(root).as_posix()}, row {row}", one, name, part.split)
+        Example(f"{file}, row {row}", one, name, part.split, origin=f"{file}:{row}")
         for row, (one, name) in enumerate(zip(found, labels.to_pylist(), strict=True), start=1)
     ]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays, names_in
+from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays, names_in, numbered
 from trak_core.datasets.placing import DataSource
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import RawData
@@ -39,11 +39,10 @@ def read_idx_folder(path: Path | str) -> RawData:
     folder = path / "raw" if (path / "raw").is_dir() else path
     parts, n_classes = [], 0
     for split, prefix in SPLITS.items():
-        pixels, labels = (
-            read_idx(_find(folder, f"{prefix}-{kind}"), n_dimensions)
-            for kind, n_dimensions in ((IMAGES, 3), (LABELS, 1))
-        )
-        parts.append(ArrayPart(f"{folder / f'{prefix}-{LABELS}'}", pixels[..., None], labels.tolist(), split))
+        files = [_find(folder, f"{prefix}-{kind}") for kind in (IMAGES, LABELS)]
+        pixels, labels = read_idx(files[0], 3), read_idx(files[1], 1)
+        origins = numbered(files[1].relative_to(path).as_posix(), len(labels))
+        parts.append(ArrayPart(str(folder / f"{prefix}-{LABELS}"), pixels[..., None], labels.tolist(), split, origins))
         n_classes = max(n_classes, int(labels.max()) + 1)
     home = folder.resolve()
     name = home.parent.name if home.name == "raw" else home.name

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trak_core.datasets.placing import DataSource, place
 from trak_core.datasets.rows import Example
 from trak_core.errors import InvalidDataError
-from trak_core.modalities.raw import RawData, RawSplit
+from trak_core.modalities.raw import RawData
 
 MAX_ARRAY_BYTES = 4 * 2**30
 """More than this in one array is refused unread."""
@@ -25,6 +25,7 @@ class ArrayPart:
     labels: Sequence[int | float | str]  # numbers or names, one for each image
     # the split of each image; one for all of them, or None where there are no splits
     splits: Sequence[str] | str | None
+    origins: Sequence[str]  # of each image: the array that holds its label, and its number there, from 0
 
 
 def from_arrays(parts: Sequence[ArrayPart], source: DataSource) -> RawData:
@@ -48,13 +49,18 @@ def from_arrays(parts: Sequence[ArrayPart], source: DataSource) -> RawData:
             f"{source.where} has images of {said} (height x width x channels); all must have one size."
         )
     examples = [
-        Example(f"{part.where}, example {row}", (number, row), label, split)
+        Example(f"{part.where}, example {row}", (number, row), label, split, origin=part.origins[row])
         for number, part in enumerate(parts)
         for row, (label, split) in enumerate(zip(part.labels, _splits_of(part), strict=True))
     ]
     raw = place(examples, source, "image")
-    train, test = (RawSplit(_gather(parts, split.contents), split.labels) for split in (raw.train, raw.test))
+    train, test = (replace(split, contents=_gather(parts, split.contents)) for split in (raw.train, raw.test))
     return replace(raw, train=train, test=test)
+
+
+def numbered(array: str, n: int) -> list[str]:
+    """The origins of the values of an array: "y_train[0]", "y_train[1]", ..."""
+    return [f"{array}[{row}]" for row in range(n)]
 
 
 def _splits_of(part: ArrayPart) -> Sequence[str | None]:

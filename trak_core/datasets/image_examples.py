@@ -21,7 +21,7 @@ from trak_core.modalities.image.image_files import (
     quiet_decoders,
     read_header,
 )
-from trak_core.modalities.raw import RawData, RawSplit, Skipped
+from trak_core.modalities.raw import RawData, Skipped
 
 SIDE = 64
 """The longer side that images may have before they are scaled, and the side they are scaled to."""
@@ -82,7 +82,9 @@ def read_headers(
                 continue
             try:
                 header = read_header(one.content())
-                items.append(ImageExample(one.where, one.content, one.label, one.split, header=header))
+                items.append(
+                    ImageExample(one.where, one.content, one.label, one.split, header=header, origin=one.origin)
+                )
             except InvalidDataError as error:
                 items.append(Skipped(one.where, str(error)))
     return items
@@ -118,7 +120,9 @@ def images_from(
         pixels = pixels[..., :1].copy()
     n_train = len(raw.train)
     return replace(
-        raw, train=RawSplit(pixels[:n_train], raw.train.labels), test=RawSplit(pixels[n_train:], raw.test.labels)
+        raw,
+        train=replace(raw.train, contents=pixels[:n_train]),
+        test=replace(raw.test, contents=pixels[n_train:]),
     )
 
 

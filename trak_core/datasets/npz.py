@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays
+from trak_core.datasets.image_arrays import MAX_ARRAY_BYTES, ArrayPart, from_arrays, numbered
 from trak_core.datasets.placing import DataSource
 from trak_core.datasets.sources import check_packing
 from trak_core.errors import EmptyDataError, InvalidDataError
@@ -89,7 +89,7 @@ def _part(
                 f"{path}: {SPLIT!r} holds {len(splits):,} values for {len(found):,} labels, or other ones than text; "
                 'give "train" or "test" for each image.'
             )
-    return ArrayPart(f"{path.name}, {labels}", pixels, found, splits)
+    return ArrayPart(f"{path.name}, {labels}", pixels, found, splits, numbered(f"{path.name}:{labels}", len(found)))
 
 
 def _pixels(path: Path, name: str, array: NDArray[Any]) -> NDArray[np.uint8]:

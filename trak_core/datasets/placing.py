@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.rows import Example, counted
+from trak_core.datasets.sources import tidy
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError
 from trak_core.modalities.raw import RawData, RawSplit, Skipped
 from trak_core.seeds import derive_seed
@@ -115,11 +116,17 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
         name=source.name,
         modality=modality,
         class_names=tuple(names[number] for number in found),
-        train=RawSplit([examples[row].content for row in train], labels.astype(np.int64)),
-        test=RawSplit([examples[row].content for row in test], np.searchsorted(found, numbers[test]).astype(np.int64)),
+        train=_split(examples, train, labels),
+        test=_split(examples, test, np.searchsorted(found, numbers[test])),
         skipped=tuple(one for one in skipped if one is not None),
         notes=tuple(notes),
     )
+
+
+def _split(examples: Sequence[Example], rows: NDArray[np.int64], labels: NDArray[Any]) -> RawSplit:
+    chosen = [examples[row] for row in rows]
+    origins = [example.where if example.origin is None else example.origin for example in chosen]
+    return RawSplit([example.content for example in chosen], labels.astype(np.int64), list(map(tidy, origins)))
 
 
 def _number(examples: Sequence[Example], source: DataSource) -> tuple[tuple[str, ...], NDArray[np.int64]]:

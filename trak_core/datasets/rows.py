@@ -21,6 +21,9 @@ class Example:
     content: Any  # a text, or what an image is read from
     label: Any = None  # a name or number; None where it is missing
     split: str | None = None  # the name of its split, in any case; None where the source has no splits
+    # where it came from as the run keeps it, relative to what was given: "cats/img2.jpg", "reviews.csv:17" (a line of a
+    # file, a row of Parquet, from 1) or "digits.npz:y_train[16]" (of an array, from 0); None where `where` says it
+    origin: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def table_columns(path: Path, no_header: bool = False, encoding: str | None = No
         return csv_columns(path, not no_header, encoding)
     if kind == PARQUET:
         return list(read_schema(path).names)
-    objects = (record for record in islice(_json_records(path), N_SAMPLED) if isinstance(record, dict))
+    objects = (record for _, record in islice(_json_records(path), N_SAMPLED) if isinstance(record, dict))
     return list(dict.fromkeys(key for record in objects for key in record))
 
 
@@ -128,12 +128,12 @@ def _read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
     """The objects of a file of JSON lines or of one JSON array; an object need not have all keys."""
     items: list[Example | Skipped] = []
     keys: dict[str, None] = {}
-    for number, record in enumerate(_json_records(path), start=1):
+    for number, (place, record) in enumerate(_json_records(path), start=1):
         where = f"{path.name}, row {number}"
         values = [record.get(column) for column in columns] if isinstance(record, dict) else []
         if isinstance(record, dict) and is_decodable(values):
             keys.update(dict.fromkeys(record))
-            items.append(Example(where, *values))
+            items.append(Example(where, *values, origin=f"{path.name}:{place}"))
         else:
             items.append(Skipped(where, "it is no JSON object in UTF-8"))
     if not items:
@@ -144,8 +144,11 @@ def _read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
     return Rows(items)
 
 
-def _json_records(path: Path) -> Iterator[Any]:
-    """What the lines of a JSON file hold, or the members of its one array; None for a line without JSON."""
+def _json_records(path: Path) -> Iterator[tuple[int, Any]]:
+    """What the lines of a JSON file hold, or the members of its one array, each with its number from 1 in the file.
+
+    None stands for a line without JSON.
+    """
     encoding = find_encoding(path, None)
     if not encoding.startswith("utf-8"):
         raise InvalidDataError(f"{path} is {encoding.upper()}, and JSON is read as UTF-8; save it anew.")
@@ -159,13 +162,13 @@ def _json_records(path: Path) -> Iterator[Any]:
                 raise InvalidDataError(
                     f"{path} cannot be read (malformed JSON: {error}); check it, or save it anew."
                 ) from error
-            yield from members
+            yield from enumerate(members, start=1)
             return
         text.seek(0)
-        for line in iter_lines(text, path):
+        for number, line in enumerate(iter_lines(text, path), start=1):
             if line.strip():
                 try:
                     record = json.loads(line)
                 except (ValueError, RecursionError):  # also numbers of thousands of digits, and brackets as deep
                     record = None
-                yield record
+                yield number, record

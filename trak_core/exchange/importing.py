@@ -261,6 +261,7 @@ class _Saver:
             [self.raw.class_names[label] for label in part.labels],
             texts=[text for _, text, _ in shown],
             thumbnails=[picture for picture, _, _ in shown],
+            origins=part.origins,
             first=start,
         )
         return {"examples": examples, "media": media_columns(split, [further for _, _, further in shown], start)}

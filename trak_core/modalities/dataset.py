@@ -155,6 +155,6 @@ def prepare(raw: RawData, takes: str | Learner | None = None) -> Dataset:
     encoding = learner.learn(raw.train.contents, raw.name)
 
     def split(part: RawSplit) -> Split:
-        return Split.of(encoding.inputs(part.contents), part.labels, modality.media(part.contents))
+        return Split.of(encoding.inputs(part.contents), part.labels, modality.media(part.contents), part.origins)
 
     return Dataset(raw.name, raw.modality, raw.class_names, split(raw.train), split(raw.test), encoding)

@@ -17,13 +17,16 @@ class RawSplit:
     # green and blue), a list of strings for texts, or a tuple or dict of such
     contents: Any
     labels: NDArray[Any]  # int64 `[n]` class numbers, or floats where the data have no classes
+    # the file or row that each example came from, relative to what was given; None where nothing tells
+    origins: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> "RawSplit":
         """The examples of the rows given, in that order."""
-        return RawSplit(take(self.contents, rows), self.labels[rows])
+        origins = None if self.origins is None else take(self.origins, rows)
+        return RawSplit(take(self.contents, rows), self.labels[rows], origins)
 
 
 @dataclass(frozen=True)
