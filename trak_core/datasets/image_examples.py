@@ -1,12 +1,13 @@
 """From image files to one array in two splits, in little more memory than that array takes.
 
 Headers first: they say which size and how many channels the array needs. Then each file is decoded straight into its
-row, and rows are brought into the order of the splits where they are.
+row, and rows are brought into the order of the splits where they are. Which scale files of more than 8 bits share, and
+on which ground transparent ones stand, is known once the train images are: those files are decoded again.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -21,6 +22,7 @@ from trak_core.modalities.image.image_files import (
     quiet_decoders,
     read_header,
 )
+from trak_core.modalities.image.tones import AS_USUAL, Seen, Tones, tones_for
 from trak_core.modalities.raw import RawData, Skipped
 
 SIDE = 64
@@ -104,36 +106,49 @@ def images_from(
         InvalidDataError: all images together take too much memory, or see `place`.
         LabelError: see `place`.
     """
-    why = {item.where: item.why for item in items if isinstance(item, Skipped)}
+    numbers = [number for number, item in enumerate(items) if isinstance(item, ImageExample)]
     found = [item for item in items if isinstance(item, ImageExample)]
-    pixels, decoded = _decode(found, source, form, why, on_done)
-    headers = [image.header for image in decoded.values()]
+    decoded = _decode(found, source, form, on_done)
+    headers = [found[number].header for number in decoded.rows.values()]
     notes = [*notes, *_choose_size([header.size for header in headers], form.shape)[2]]
     if n_first := sum(header.has_more for header in headers):
         notes.append(f"Files with several pictures: {n_first:,}; the first of each was taken.")
-    with_row = {image.where: replace(image, content=row) for row, image in decoded.items()}
-    raw = place(
-        [with_row.get(one.where) or Skipped(one.where, why[one.where]) for one in items], source, "image", notes
-    )
-    pixels = _reordered(pixels, [*raw.train.contents, *raw.test.contents])
+    placed: list[Example | Skipped] = list(items)
+    for number, why in decoded.failed.items():
+        placed[numbers[number]] = Skipped(found[number].where, why)
+    for row, number in decoded.rows.items():
+        placed[numbers[number]] = replace(found[number], content=row)
+    raw = place(placed, source, "image", notes)
+    tones, said = tones_for([decoded.seen[row] for row in raw.train.contents])
+    _decode_again(decoded, found, tones)
+    pixels = _reordered(decoded.pixels, [*raw.train.contents, *raw.test.contents])
     if form.channels is None and pixels.shape[3] == 3 and _has_no_colour(pixels):
         pixels = pixels[..., :1].copy()
     n_train = len(raw.train)
+    usual = {"levels": None, "ground": AS_USUAL.ground}
     return replace(
         raw,
         train=replace(raw.train, contents=pixels[:n_train]),
         test=replace(raw.test, contents=pixels[n_train:]),
+        notes=(*raw.notes, *said),
+        settled={name: value for name, value in asdict(tones).items() if value != usual[name]},
     )
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """Images with their pixels."""
+
+    pixels: NDArray[np.uint8]  # `[n_rows, height, width, channels]`
+    rows: dict[int, int]  # from the rows that hold an image to the number of that image
+    seen: dict[int, Seen]  # by the same rows: what each image says about tones
+    failed: dict[int, str]  # why others could not be decoded, by the number of the image
+
+
 def _decode(
-    found: Sequence[ImageExample],
-    source: DataSource,
-    form: ImageForm,
-    why: dict[str, str],
-    on_done: Callable[[int], object],
-) -> tuple[NDArray[np.uint8], dict[int, ImageExample]]:
-    """The pixels, and the images by their rows; why others cannot be decoded is added to `why`."""
+    found: Sequence[ImageExample], source: DataSource, form: ImageForm, on_done: Callable[[int], object]
+) -> _Decoded:
+    """The pixels of the images, as if each were alone: of one size, with the tones that are usual."""
     furthest = 0
 
     def report(n_done: int) -> None:
@@ -141,21 +156,44 @@ def _decode(
         furthest = max(furthest, n_done)  # what is done again does not count twice
         on_done(furthest)
 
-    rows = dict(enumerate(found))
+    rows = dict(enumerate(range(len(found))))
+    failed: dict[int, str] = {}
     while rows:
-        images = list(rows.values())  # what a broken file says of its size must not decide about the others
+        images = [found[number] for number in rows.values()]
+        # What a broken file says of its size must not decide about the others.
         size = _choose_size([image.header.size for image in images], form.shape)[:2]
         n_channels = form.channels or (1 if all(image.header.is_grey for image in images) else 3)
         pixels = _room_for((len(images), *size, n_channels), source)
-        failed = decode_images([image.content for image in images], pixels, report)
-        why |= {images[row].where: reason for row, reason in failed.items()}
-        rows = {row: image for row, image in enumerate(images) if row not in failed}
-        sizes = [image.header.size for image in rows.values()]
-        if rows and (not failed or _choose_size(sizes, form.shape)[:2] == size):
-            return pixels, rows
+        told = decode_images([image.content for image in images], pixels, report)
+        numbers = list(rows.values())
+        seen = {row: one for row, one in told.items() if isinstance(one, Seen)}
+        rows = {row: numbers[row] for row in seen}
+        failed |= {numbers[row]: one for row, one in told.items() if isinstance(one, str)}
+        sizes = [found[number].header.size for number in rows.values()]
+        if rows and (len(rows) == len(images) or _choose_size(sizes, form.shape)[:2] == size):
+            return _Decoded(pixels, rows, seen, failed)
+        rows = dict(enumerate(rows.values()))
         del pixels  # before there is another
-    first = "".join(f" ({where}: {reason})" for where, reason in islice(why.items(), 1))
+    first = "".join(f" ({found[number].where}: {why})" for number, why in islice(failed.items(), 1))
     raise EmptyDataError(f"{source.where} holds no image that can be read{first}; give images as PNG or JPEG.")
+
+
+def _decode_again(decoded: _Decoded, found: Sequence[ImageExample], tones: Tones) -> None:
+    """Brings the images whose tones are a matter of the whole data set to those that it has.
+
+    Raises:
+        InvalidDataError: a file cannot be read any more.
+    """
+    rows = [
+        row
+        for row, seen in decoded.seen.items()
+        if (seen.levels is not None and tones.levels is not None)
+        or (seen.contrasts is not None and tones.ground != AS_USUAL.ground)
+    ]
+    contents = [found[decoded.rows[row]].content for row in rows]
+    for row, told in decode_images(contents, decoded.pixels, tones=tones, rows=rows).items():
+        if isinstance(told, str):
+            raise InvalidDataError(f"{found[decoded.rows[row]].where} changed while it was read: {told}; read it anew.")
 
 
 def _room_for(shape: tuple[int, int, int, int], source: DataSource) -> NDArray[np.uint8]:

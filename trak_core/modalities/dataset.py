@@ -152,7 +152,7 @@ def prepare(raw: RawData, takes: str | Learner | None = None) -> Dataset:
     """
     modality = find_modality(raw.modality)
     learner: Learner = modality.encoding_class(takes) if isinstance(takes, str) else takes or modality.encodings[0]
-    encoding = learner.learn(raw.train.contents, raw.name)
+    encoding = learner.learn(raw.train.contents, raw.name).settled(raw.settled)
 
     def split(part: RawSplit) -> Split:
         return Split.of(encoding.inputs(part.contents), part.labels, modality.media(part.contents), part.origins)

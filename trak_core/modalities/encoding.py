@@ -41,6 +41,10 @@ class Encoding(ABC):
             f"{source}: the encoding {cls.kind!r} is not learnt from examples; take the one that comes with the model."
         )
 
+    def settled(self, told: Mapping[str, Any]) -> Self:
+        """The encoding with what the reader of the data settled for new examples too, see `RawData.settled`."""
+        return self
+
     @abstractmethod
     def inputs(self, contents: Any) -> ArrayInputs:
         """The inputs of examples, `[n, ...]` each: float32, or int64 for ids.

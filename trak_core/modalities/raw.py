@@ -1,6 +1,7 @@
 """Data as they are read, before anything is made ready for a model; of the same form for every modality."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,5 @@ class RawData:
     test: RawSplit  # examples to explain
     skipped: tuple[Skipped, ...] = ()  # what could not be read
     notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each
+    # what the reader settled for all contents and an encoding keeps for new ones, in types that JSON has
+    settled: Mapping[str, Any] = field(default_factory=dict)

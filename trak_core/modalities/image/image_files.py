@@ -6,6 +6,7 @@ gigabytes is refused unopened.
 
 import io
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +22,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from trak_core.errors import InvalidDataError
+from trak_core.modalities.image.tones import AS_USUAL, Seen, Tones, as_bytes, contrasts_of, own_levels
 
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
-ALLOWED = "a PNG, JPEG, GIF, WebP, BMP or TIFF"
+# PPM stands for PBM, PGM, PNM and PFM too.
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+ALLOWED = "a PNG, JPEG, GIF, WebP, AVIF, JPEG 2000, BMP, TIFF, PGM or PPM"
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
 """More than this would need over 800 MB to decode, in WebP: four bytes a pixel, up to four times."""
@@ -144,22 +147,22 @@ def _orientation(image: Image.Image) -> int:
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits, wider integers or fractions in 8 bits.
+    """A grey picture of 16 bits, wider integers or fractions in 8 bits, on a scale of its own.
 
     Raises:
         ImageFileError: it has pixels that are no numbers.
     """
+    return _deep_grey(picture, AS_USUAL)[0]
+
+
+def _deep_grey(picture: Image.Image, tones: Tones) -> tuple[Image.Image, tuple[float, float]]:
+    """A grey picture of more than 8 bits in 8 bits, with its least and its largest value."""
     values = np.array(picture, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ImageFileError("this image has pixels that are no numbers", "save it anew as a PNG")
-    low, high = float(values.min()), float(values.max())
-    # 16 bits have a fixed range; for wider numbers nobody says what white is, so it is the largest.
-    low, high = (0.0, 65535.0) if picture.mode.startswith("I;16") or 255 < high <= 65535 else (min(low, 0.0), high)
-    # In place: the picture may be large.
-    values -= low
-    values *= 255
-    values /= max(high - low, 1e-9)
-    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
+    levels = float(values.min()), float(values.max())
+    own = own_levels(*levels, picture.mode.startswith("I;16"))
+    return Image.fromarray(as_bytes(values, tones.levels or own)), levels
 
 
 def read_header(content: Content) -> ImageHeader:
@@ -191,15 +194,23 @@ def _has_more(image: Image.Image) -> bool:
         return True
 
 
-def decode_image(content: Content, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+def decode_image(content: Content, size: tuple[int, int], channels: int, tones: Tones = AS_USUAL) -> NDArray[np.uint8]:
     """The pixels of an image file, grey (1 channel) or red, green and blue (3): uint8 `[height, width, channels]`.
 
-    It stands upright; of several pictures it is the first; transparent parts are white. To reach `size` (height and
-    width) it is scaled with its proportions, and what stands over on its longer side is cut off at both ends.
+    It stands upright; of several pictures it is the first; transparent parts have the tone of the ground. To reach
+    `size` (height and width) it is scaled with its proportions, and what stands over on its longer side is cut off at
+    both ends.
 
     Raises:
         ImageFileError: the file cannot be read; the text is a clause, without the name of the file.
     """
+    return decode_and_look(content, size, channels, tones)[0]
+
+
+def decode_and_look(
+    content: Content, size: tuple[int, int], channels: int, tones: Tones = AS_USUAL
+) -> tuple[NDArray[np.uint8], Seen]:
+    """The pixels of an image file, see `decode_image`, and what it says about tones."""
     height, width = size
     with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
         if _can_shrink(image):
@@ -208,25 +219,66 @@ def decode_image(content: Content, size: tuple[int, int], channels: int) -> NDAr
             image.draft(None, (2 * least_width, 2 * least_height))
         check_pixels(image, MAX_PIXELS)
         with _one_large if image.width * image.height >= LARGE_PIXELS else nullcontext():
-            picture = _plain(image)
+            picture, levels = _plain(image, content, tones)
             picture = _fitted(picture, *((height, width) if _is_on_side(image) else (width, height)))
         picture = upright(picture, image)
+        contrasts = None
         if picture.mode in ("LA", "RGBA"):
-            ground = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(ground, picture.convert("RGBA"))
-        return np.array(picture.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
+            drawn = picture.convert("RGBA")
+            contrasts = contrasts_of(np.asarray(drawn), channels)
+            ground = Image.new("RGBA", picture.size, (tones.ground, tones.ground, tones.ground, 255))
+            picture = Image.alpha_composite(ground, drawn)
+        pixels = np.array(picture.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
+        return pixels, Seen(levels, contrasts)
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """The image, decoded, as 8-bit grey or RGB, either with or without transparency."""
+def _plain(image: Image.Image, content: Content, tones: Tones) -> tuple[Image.Image, tuple[float, float] | None]:
+    """The image, decoded, as 8-bit grey or RGB, either with or without transparency.
+
+    With its least and its largest value, where it has more than 8 bits a channel.
+    """
+    wide = _wide_colours(image)  # loading forgets it
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
-        return eight_bits(image)
+        return _deep_grey(image, tones)
+    if wide:
+        return _deep_colours(image, content, wide, tones)
     if image.mode in ("P", "PA", "RGBa") or "transparency" in image.info:
-        return image.convert("RGBA")
+        return image.convert("RGBA"), None
     if image.mode in ("1", "La"):
-        return image.convert("L" if image.mode == "1" else "LA")
-    return image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
+        return image.convert("L" if image.mode == "1" else "LA"), None
+    return image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB"), None
+
+
+def _wide_colours(image: Image.Image) -> str:
+    """How a file of 16 bits for each colour stores them, in Pillow's words, as "RGB;16B"; empty for other files."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0].args if tiles else None
+    stored = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return stored if isinstance(stored, str) and stored[:-1] in ("RGB;16", "RGBA;16") else ""
+
+
+def _deep_colours(
+    image: Image.Image, content: Content, stored: str, tones: Tones
+) -> tuple[Image.Image, tuple[float, float]]:
+    """A picture of 16 bits for each colour, of which `image` holds the upper 8; likewise."""
+    # Read with the bytes of each number the other way round, the picture is that of the lower 8 bits.
+    order = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}[stored[-1]]
+    with open_image(content, MAX_BYTES, MAX_PIXELS) as opened:
+        lower: Any = opened  # its tiles say how pixels are stored
+        lower.tile = [_stored_as(tile, stored[:-1] + order) for tile in lower.tile]
+        values = np.array(lower, dtype=np.float32)[..., :3]
+    values += np.float32(256) * np.asarray(image)[..., :3]
+    levels = float(values.min()), float(values.max())
+    picture = Image.fromarray(as_bytes(values, tones.levels or own_levels(*levels, is_16_bit=True)))
+    if image.mode == "RGBA":
+        picture.putalpha(image.getchannel("A"))
+    return picture, levels
+
+
+def _stored_as(tile: Any, stored: str) -> Any:
+    """A tile of Pillow, read as if its pixels were stored in another way."""
+    return tile._replace(args=(stored, *tile.args[1:]) if isinstance(tile.args, tuple) else stored)
 
 
 def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
@@ -241,30 +293,35 @@ def decode_images(
     contents: Sequence[Callable[[], Content]],
     pixels: NDArray[np.uint8],
     on_done: Callable[[int], object] = lambda n_done: None,
-) -> dict[int, str]:
-    """Which of the images could not be decoded, and why; the others are in their rows of `pixels`.
+    tones: Tones = AS_USUAL,
+    rows: Sequence[int] | None = None,
+) -> dict[int, Seen | str]:
+    """What each image says about tones, or why it could not be decoded, by its row; the others are in `pixels`.
 
     Args:
         contents: gives the files, called once each from several threads.
         pixels: uint8 `[n, height, width, channels]` to write into.
         on_done: told the number of images so far.
+        tones: of all of them.
+        rows: the row of each in `pixels`; None for 0, 1, ...
     """
     _, height, width, channels = pixels.shape
+    rows = range(len(contents)) if rows is None else rows
 
-    def decode(row: int) -> str | None:
+    def decode(number: int) -> Seen | str:
         try:
-            pixels[row] = decode_image(contents[row](), (height, width), channels)
+            pixels[rows[number]], seen = decode_and_look(contents[number](), (height, width), channels, tones)
         except InvalidDataError as error:
             return str(error)
-        return None
+        return seen
 
-    failed: dict[int, str] = {}
+    found: dict[int, Seen | str] = {}
     with quiet_decoders(), ThreadPoolExecutor(min(MAX_WORKERS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(contents), CHUNK):
-            rows = range(start, min(start + CHUNK, len(contents)))
-            failed |= {row: why for row, why in zip(rows, pool.map(decode, rows), strict=True) if why is not None}
-            on_done(rows.stop)
-    return failed
+            numbers = range(start, min(start + CHUNK, len(contents)))
+            found |= {rows[number]: seen for number, seen in zip(numbers, pool.map(decode, numbers), strict=True)}
+            on_done(numbers.stop)
+    return found
 
 
 @contextmanager

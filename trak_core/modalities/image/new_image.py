@@ -7,13 +7,13 @@ from typing import Any
 
 from trak_core.media import Picture
 from trak_core.modalities.image.grey_picture import open_given
-from trak_core.modalities.image.image_files import decode_image, quiet_decoders, read_header
+from trak_core.modalities.image.image_files import decode_and_look, quiet_decoders, read_header
 from trak_core.modalities.image.pixels import Pixels, thumbnail
 from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Upload
 
 FIELD = "image"
 """Name of the field that asks for an image."""
-IMAGE_TYPES = ("png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff")
+IMAGE_TYPES = ("png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "pgm", "ppm", "jp2", "avif")
 """Endings of the files that are read."""
 
 
@@ -42,7 +42,7 @@ def prepare_image(content: bytes, look: Pixels) -> NewInput:
     """
     with quiet_decoders(), open_given(content):
         header = read_header(content)
-        pixels = decode_image(content, (look.height, look.width), look.n_channels)
+        pixels, seen = decode_and_look(content, (look.height, look.width), look.n_channels, look.tones)
     steps = []
     if header.has_more:
         steps.append("The file has several pictures; this is the first.")
@@ -51,6 +51,12 @@ def prepare_image(content: bytes, look: Pixels) -> NewInput:
         is_cropped = height * look.width != width * look.height
         steps.append(
             f"Scaled from {width:,} × {height:,} pixels{', the edges cut off on both sides' if is_cropped else ''}."  # noqa: RUF001
+        )
+    if seen.levels is not None:
+        steps.append(
+            f"Tones brought to the scale of the data: {look.levels[0]:,.6g} is black, {look.levels[1]:,.6g} is white."
+            if look.levels
+            else "Tones brought from more than 8 bits to 8."
         )
     if look.n_channels == 1 and not header.is_grey:
         steps.append("Made grey.")

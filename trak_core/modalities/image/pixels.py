@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from PIL import Image
 from trak_core.errors import InvalidDataError
 from trak_core.inputs import leaves
 from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.image.tones import Tones
 
 WHITE = 255.0
 LEAST_DEVIATION = 1e-3
@@ -34,6 +35,9 @@ class Pixels(Encoding):
     width: int  # likewise
     mean: tuple[float, ...]  # of each channel over the train pixels, from 0 to 1
     deviation: tuple[float, ...]  # standard deviation, likewise
+    # the values that files of more than 8 bits have for black and white; empty where each has its own
+    levels: tuple[float, ...] = ()
+    ground: int = Tones.ground  # tone of transparent parts, 0 to 255
 
     @classmethod
     def learn(cls, contents: NDArray[np.uint8], source: str) -> Pixels:
@@ -50,6 +54,25 @@ class Pixels(Encoding):
             means.append(mean)
             deviations.append(max(float(np.sqrt(share @ (tones - mean) ** 2)), LEAST_DEVIATION))
         return cls(contents.shape[1], contents.shape[2], tuple(means), tuple(deviations))
+
+    def settled(self, told: Mapping[str, Any]) -> Self:
+        """With the scale and the ground that all images were read with."""
+        return replace(self, levels=tuple(told.get("levels", ())), ground=told.get("ground", Tones.ground))
+
+    def metadata(self) -> dict[str, Any]:
+        """As in `Encoding`; nothing is said about tones that are as usual."""
+        usual = {"levels": [], "ground": Tones.ground}
+        return {name: value for name, value in super().metadata().items() if value != usual.get(name)}
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> Self:
+        """As in `Encoding`."""
+        return super().from_metadata({"levels": [], "ground": Tones.ground, **kept})
+
+    @property
+    def tones(self) -> Tones:
+        """How files become tones."""
+        return Tones((self.levels[0], self.levels[1]) if self.levels else None, self.ground)
 
     @property
     def n_channels(self) -> int:
