@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.before_after import before_after_panel
+from pages.components.cards import show_origin
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.media import show_media
@@ -82,10 +83,12 @@ def suspect_card(run: Run, evidence: SuspectEvidence, suspects: Suspects, log: R
     with st.container(border=True, height="stretch"):
         show_media(example.media, 230, f"train example {example.idx}")
         st.text(f"Label: {example.label_name}\nSuggested: {suggested}")
+        show_origin(example)
         place = int(suspects.place[example.idx]) + 1
         by = "" if sure is None else ". Suggested by models that were not told its label"
         st.caption(f"Train example {example.idx}, number {place:,} by this signal{by}")
-        captions = (f"labelled {example.label_name}", f"suggested {suggested}")
+        from_where = () if example.origin is None else (example.origin,)
+        captions = (f"labelled {example.label_name}", f"suggested {suggested}", *from_where)
         note("suspect", Cards("The example", (Card(example.media, captions),)))
         odd = findings_of(run, example.idx)
         with st.container(horizontal=True, gap="xsmall"):

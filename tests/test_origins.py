@@ -4,16 +4,28 @@ import gzip
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from trak_core.__main__ import cli
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.sampling import sampled
+from trak_core.engine.custom_build import CustomBuild, build_custom_data
+from trak_core.errors import InvalidDataError
+from trak_core.exchange.exporting import export_table
 from trak_core.modalities import RawData, prepare
+from trak_core.store.run import Run, open_run
+from trak_core.views.browse import overview
+from trak_core.views.examples import read_examples
+from trak_core.views.explanation import explain, explanation_table
+from trak_core.views.review_tables import read_label_file
+from trak_core.views.training_items import training_item, training_item_table
 
 TEXTS = ["good film", "bad film", "so good", "so bad", "very good", "very bad", "a good one", "a bad one"]
 LABELS = ["pos", "neg"] * 4
@@ -165,3 +177,110 @@ def test_the_fingerprint_of_the_data_does_not_depend_on_where_they_came_from(tmp
     first, second = prepare(table(tmp_path / "a.csv")), prepare(table(tmp_path / "b.jsonl"))
     assert first.train.origins != second.train.origins
     assert first.fingerprint() == second.fingerprint()
+
+
+# --- a run ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A run of a table of forty reviews, and the lines of that table."""
+    folder = tmp_path_factory.mktemp("origins")
+    draw = np.random.default_rng(0)
+    words = {"pos": ["fine", "lovely", "warm"], "neg": ["dull", "awful", "cold"]}
+    rows = [
+        f"{label},{' '.join(draw.choice([*words[label], 'film', 'scene'], 5))} {number}"
+        for number, label in enumerate(("pos", "neg") * 20)
+    ]
+    path = folder / "reviews.csv"
+    path.write_text("\n".join(["label,text", *rows]) + "\n", encoding="utf-8")
+    sizes = CustomBuild(n_checkpoints=2, n_subsets=20, n_seeds=1)
+    run_dir = build_custom_data(CustomData("table", path, text="text", label="label"), sizes, "own", folder / "runs")
+    return run_dir, path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="module")
+def run(built: tuple[Path, list[str]]) -> Iterator[Run]:
+    with open_run(built[0]) as opened:
+        yield opened
+
+
+def command(*words: object) -> str:
+    result = CliRunner().invoke(cli, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_every_example_of_a_run_is_found_in_the_file(run: Run, built: tuple[Path, list[str]]) -> None:
+    for split in ("train", "test"):
+        for example in read_examples(run, split, range(len(run.origins(split)))):
+            assert example.origin is not None
+            name, _, line = example.origin.partition(":")
+            assert (name, built[1][int(line) - 1]) == ("reviews.csv", f"{example.label_name},{example.text}")
+    assert run.sql("SELECT count(DISTINCT origin) AS n FROM examples").fetchall() == [(40,)]
+
+
+def test_tables_of_a_run_name_origins(run: Run) -> None:
+    origins = run.origins("train")
+    for table in (run.proponents(0, 5), run.opponents(0, 5)):
+        assert table["origin"].tolist() == [origins[idx] for idx in table["train_idx"]]
+    explained = explanation_table(explain(run, overview(run), 0))
+    assert explained["origin"].tolist() == [origins[idx] for idx in explained["train_idx"]]
+    item = training_item_table(training_item(run, 3))
+    assert set(item["train_origin"]) == {origins[3]}
+    assert item["test_origin"].tolist() == [run.origins("test")[idx] for idx in item["test_idx"]]
+
+
+def test_exported_tables_name_origins(run: Run, tmp_path: Path) -> None:
+    origins = {"train": run.origins("train"), "test": run.origins("test")}
+    export_table(run, "top", tmp_path / "top.csv", k=3)
+    top = pd.read_csv(tmp_path / "top.csv")
+    assert top["test_origin"].tolist() == [origins["test"][idx] for idx in top["test_idx"]]
+    assert top["train_origin"].tolist() == [origins["train"][idx] for idx in top["train_idx"]]
+    n_rows = export_table(run, "suspects", tmp_path / "suspects.csv")
+    suspects = pd.read_csv(tmp_path / "suspects.csv")
+    assert len(suspects) == n_rows == run.rows("SELECT count(*) FROM suspects WHERE split = 'train'")[0][0]
+    assert suspects["origin"].tolist() == [origins["train"][idx] for idx in suspects["train_idx"]]
+    names = [run.info.class_names[label] for label in suspects["suggested_label"]]
+    assert suspects["suggested_label_name"].tolist() == names
+
+
+def test_commands_name_origins(built: tuple[Path, list[str]], run: Run, tmp_path: Path) -> None:
+    printed = command("suspects", built[0], "--first", 4)
+    facts = json.loads(command("suspects", built[0], "--first", 4, "--json"))
+    for suspect in facts["suspects"]:
+        assert suspect["origin"] == run.origins("train")[suspect["train_idx"]]
+        assert suspect["origin"] in printed
+    command("labels", built[0], tmp_path / "labels.csv")
+    assert pd.read_csv(tmp_path / "labels.csv")["origin"].tolist() == run.origins("train")
+
+
+@pytest.mark.parametrize("columns", ["origin,new_label", "origin,new_label_name", "train_idx,new_label"])
+def test_a_file_of_labels_may_name_examples_by_origin_and_classes_by_name(
+    run: Run, tmp_path: Path, columns: str
+) -> None:
+    names, labels = run.info.class_names, run.train_labels
+    which = {idx: run.origins("train")[idx] if columns.startswith("origin") else idx for idx in (2, 5, 6)}
+    other = [names[1 - labels[idx]] for idx in (2, 5)]
+    file = tmp_path / "fix.csv"
+    file.write_text(f"{columns}\n{which[2]},{other[0]}\n{which[5]}, {other[1]} \n{which[6]},\n", encoding="utf-8")
+    found = read_label_file(run, file)
+    assert found.relabelled == ((2, 1 - labels[2]), (5, 1 - labels[5]))
+    assert found.excluded == (6,)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("origin,new_label\nreviews.csv:999,pos\n", "no train example came from there"),
+        ("origin,new_label\n,pos\n", "no train example came from there"),
+        ("origin,new_label\n{0},good\n", "new_label is 'good'; give the number of a class"),
+        ("origin,new_label\n{0},pos\n{0},neg\n", "was given on line 2 already"),
+        ("train_idx,origin,new_label\n1,{0},pos\n", "the file belongs to another run"),
+    ],
+)
+def test_a_row_that_is_not_found_is_refused_with_its_line(run: Run, tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "fix.csv"
+    file.write_text(text.format(run.origins("train")[0]), encoding="utf-8")
+    with pytest.raises(InvalidDataError, match=f"line [23]: .*{words}"):
+        read_label_file(run, file)

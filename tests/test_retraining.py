@@ -627,7 +627,7 @@ def test_a_file_that_is_there_is_not_replaced_unless_asked(tiny, tmp_path):
     assert "is there already and was not changed; give --overwrite" in said
     status, _ = command("labels", tiny, file, "--overwrite")
     assert status == 0
-    assert file.read_text().startswith("train_idx,label,")
+    assert file.read_text().startswith("train_idx,origin,label,")
     status, said = command("labels", tiny, tmp_path / "labels.txt")
     assert status == 2
     assert "ends in '.txt'; name a file that ends in .csv or .parquet" in said

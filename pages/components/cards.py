@@ -52,10 +52,18 @@ def trust_badge(trust: Trust, will_be_measured: bool) -> None:
 
 def _show_card(title: str, example: Example, lines: Sequence[str], noted: Sequence[str] = ()) -> None:
     """An example at the head of a page with lines below it; `noted` are those that the page shows in another way."""
-    note(title.lower(), Cards(title, (Card(example.media, (*lines, *noted)),)))
+    from_where = () if example.origin is None else (example.origin,)
+    note(title.lower(), Cards(title, (Card(example.media, (*lines, *noted, *from_where)),)))
     show_media(example.media, 150, f"{example.split} example {example.idx}")
     for line in lines:
         st.text(line)
+    show_origin(example)
+
+
+def show_origin(example: Example) -> None:
+    """The file or row that an example came from, small; nothing where the run does not know it."""
+    if example.origin is not None:
+        st.caption(plain(example.origin))
 
 
 def test_card(explanation: Explanation, will_be_measured: bool) -> None:
@@ -142,6 +150,7 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
         show_media(pictures, 96, f"train example {train_idx}")
     with words, st.container(gap="xsmall"):
         st.text(f"Train example {train_idx}, label {role.example.label_name}")
+        show_origin(role.example)
         spread = "" if role.standard_error is None else f" ± {role.standard_error:.2g} over checkpoints"
         st.text(f"Score here {role.score:+.3g}{spread}, rank {role.rank:,} of {run.info.n_train:,}")
         st.text(f"Among the 20 strongest proponents of {role.n_helped} test examples")

@@ -41,7 +41,8 @@ class GalleryItem:
 
 def named(example: Example) -> str:
     """What to call an example in a gallery."""
-    return f"{example.split} example {example.idx}, label {example.label_name}"
+    came_from = "" if example.origin is None else f", from {example.origin}"
+    return f"{example.split} example {example.idx}, label {example.label_name}{came_from}"
 
 
 def gallery(
@@ -95,7 +96,7 @@ def gallery(
 
 def _cards(item: GalleryItem) -> list[Card]:
     if item.pair is None:
-        return [Card(item.example.media, tuple(filter(None, (item.score, item.caption))))]
+        return [Card(item.example.media, tuple(filter(None, (item.score, item.caption, item.example.origin))))]
     train, test = f"train {item.example.idx}", f"test {item.pair.idx}"
     moves = f"{item.score} for {test}"
     return [Card(item.example.media, (train, moves)), Card(item.pair.media, (test,))]

@@ -104,8 +104,8 @@ def _said(imported: Imported, raw: RawData) -> str:
 def export_table_command(run: str, what: Export, file: Path, methods: tuple[str, ...], k: int, force: bool) -> None:
     """Write a table of RUN (a name or a path) to FILE (.parquet, .csv or .json).
 
-    WHAT is scores (a row for each test and train example), top (the strongest on both sides, with labels and ranks) or
-    verdicts (what stands of the label review).
+    WHAT is scores (a row for each test and train example), top (the strongest on both sides, with labels and ranks),
+    suspects (train examples whose labels look wrong, by every signal) or verdicts (what stands of the label review).
     """
     with clear_errors(BEGINS_AGAIN), open_run(find_run(run)) as opened:
         n_rows = export_table(opened, what, file, methods=methods, k=k, overwrite=force)

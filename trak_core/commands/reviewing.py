@@ -97,10 +97,10 @@ def what_if(
 def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool, subject: Path | None) -> None:
     """Retrain the models of RUN (a name or a path) on its labels as given and as cleaned, and compare.
 
-    The cleaned labels are those of the review, or of a CSV or Parquet file with the columns train_idx and new_label (a
-    class number; empty leaves the example out). Prints test accuracy before and after with 95% intervals, and the test
-    examples that changed. The answer is kept beside the verdicts, and the same labels with as many models are
-    answered from there.
+    The cleaned labels are those of the review, or of a CSV or Parquet file with the columns train_idx (or origin) and
+    new_label (number or name of a class; empty leaves the example out). Prints test accuracy before and after with 95%
+    intervals, and the test examples that changed. The answer is kept beside the verdicts, and the same labels with as
+    many models are answered from there.
     """
     with clear_errors(BEGINS_AGAIN):
         run_dir = run_with_subject(run, subject)

@@ -1,4 +1,4 @@
-"""Tables of a run as files for other programs: all scores, the strongest train examples, and verdicts on labels."""
+"""Tables of a run as files for other programs: scores, the strongest train examples, suspects, verdicts on labels."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,10 +13,10 @@ from trak_core.store.files import check_new_file, replace_file
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import Run
 from trak_core.store.schema import TOP_K
-from trak_core.views.review import data_fingerprint
+from trak_core.views.review import data_fingerprint, suspect_signals, why_no_suspects
 from trak_core.views.review_tables import verdict_table
 
-Export = Literal["scores", "top", "verdicts"]
+Export = Literal["scores", "top", "suspects", "verdicts"]
 EXPORTS: tuple[Export, ...] = get_args(Export)
 FORMATS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER true", ".json": "FORMAT json, ARRAY true"}
 NUMBERS_AT_ONCE = 1 << 20
@@ -27,12 +27,20 @@ SELECT test_idx, unnest(range(len("values")))::INTEGER AS train_idx, method, unn
 FROM (FROM scores WHERE method = ? AND test_idx >= ? AND test_idx < ? ORDER BY test_idx)
 """
 _TOP_QUERY = """
-SELECT method, test_idx, test.label_name AS test_label, side, rank, train_idx, train.label_name AS train_label, score
+SELECT method, test_idx, test.label_name AS test_label, test.origin AS test_origin, side, rank, train_idx,
+    train.label_name AS train_label, train.origin AS train_origin, score
 FROM topk
 JOIN examples test ON test.split = 'test' AND test.idx = test_idx
 JOIN examples train ON train.split = 'train' AND train.idx = train_idx
 WHERE method = ? AND test_idx >= ? AND test_idx < ? AND rank <= ?
 ORDER BY test_idx, side DESC, rank
+"""
+# Parameter: the names of the classes.
+_SUSPECTS_QUERY = """
+SELECT signal, rank, train_idx, origin, label, label_name, suggested_label,
+    ($1::VARCHAR[])[suggested_label + 1] AS suggested_label_name, suggested_confidence, score, is_likely
+FROM suspects s JOIN examples e ON e.split = s.split AND e.idx = train_idx
+WHERE s.split = 'train' ORDER BY signal, rank
 """
 
 
@@ -44,7 +52,8 @@ def export_table(
     Args:
         run: to read.
         what: "scores", a row for each test example, train example and method; "top", the strongest train examples on
-            both sides of every test example with labels and ranks; "verdicts", what stands of the label review.
+            both sides of every test example with labels and ranks; "suspects", the train examples by every signal, the
+            most suspicious first; "verdicts", what stands of the label review.
         path: ends in .parquet, .csv or .json.
         methods: whose scores; all by default.
         k: length of each side of "top", 1 to 100.
@@ -53,7 +62,7 @@ def export_table(
     Raises:
         InvalidSettingError: the path has another ending, is there already or has no folder, or `what` or `k` cannot
             be.
-        NotInRunError: the run has no such method, or no labels to judge.
+        NotInRunError: the run has no such method, no suspects, or no labels to judge.
         StorageError: the file cannot be written, because the disk is full, say; what was there stays.
     """
     path = Path(path)
@@ -66,7 +75,10 @@ def export_table(
         raise InvalidSettingError(f"{path} ends in {path.suffix!r}; name a file that ends in {', '.join(FORMATS)}.")
     check_new_file(path, overwrite)
     chosen = [run.check_method(method) for method in methods] or list(run.info.methods)
-    rows = _verdicts(run) if what == "verdicts" else _batches(run, what, chosen, k)
+    if what == "verdicts":
+        rows = _verdicts(run)
+    else:
+        rows = _suspects(run) if what == "suspects" else _batches(run, what, chosen, k)
     return replace_file(path, lambda temporary: _copy(rows, temporary, form))
 
 
@@ -96,6 +108,12 @@ def _copy(rows: pa.RecordBatchReader, path: Path, form: str) -> int:
                 "again."
             ) from error
     return int(count)
+
+
+def _suspects(run: Run) -> pa.RecordBatchReader:
+    if not suspect_signals(run):
+        raise NotInRunError(f"run {run.info.name!r} has no suspects: {why_no_suspects(run)}")
+    return run.arrow(_SUSPECTS_QUERY, [list(run.info.class_names)]).to_reader()
 
 
 def _verdicts(run: Run) -> pa.RecordBatchReader:

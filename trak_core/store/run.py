@@ -154,6 +154,10 @@ class Run(StoreReader):
         """Labels `[n_test]` of the test examples, by idx; all 0 where there are no classes."""
         return self._labels["test"]
 
+    def origins(self, split: str) -> list[str | None]:
+        """The file or row that each example of a split came from, by idx; None where the run does not know it."""
+        return [origin for (origin,) in self.rows("SELECT origin FROM examples WHERE split = ? ORDER BY idx", [split])]
+
     def label(self, split: str, idx: int) -> int:
         """The label of one example, 0 where there are no classes; `idx` must be valid."""
         return int(self._labels[split][idx])
@@ -234,8 +238,8 @@ class Run(StoreReader):
         """The `k` train examples with the highest scores, best first.
 
         Returns:
-            A table with the columns rank (from 1), train_idx, score, label, label_name. Equal scores are ordered by
-            train_idx.
+            A table with the columns rank (from 1), train_idx, score, label, label_name, and origin, the file or row
+            that it came from (None where the run does not know). Equal scores are ordered by train_idx.
 
         Raises:
             NotInRunError: as `score_row`.
@@ -253,6 +257,13 @@ class Run(StoreReader):
             raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
         row = self.score_row(test_idx, method, target)
         order = strongest(row, side, k)
+        told = self.rows(
+            "SELECT idx, label_name, origin FROM examples WHERE split = 'train' AND idx IN "
+            "(SELECT unnest(?::INTEGER[]))",
+            [order.tolist()],
+        )
+        by_idx = {idx: (label_name, origin) for idx, label_name, origin in told}
+        names, origins = zip(*(by_idx[idx] for idx in order.tolist()), strict=True)
         labels = self.train_labels[order]
         return pd.DataFrame(
             {
@@ -260,19 +271,10 @@ class Run(StoreReader):
                 "train_idx": order,
                 "score": row[order],
                 "label": labels,
-                "label_name": self._label_names(order, labels),
+                "label_name": [self.info.class_names[label] for label in labels] if self.info.has_classes else names,
+                "origin": origins,
             }
         )
-
-    def _label_names(self, train_idx: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
-        if self.info.has_classes:
-            return [self.info.class_names[label] for label in labels]
-        rows = self.rows(
-            "SELECT idx, label_name FROM examples WHERE split = 'train' AND idx IN (SELECT unnest(?::INTEGER[]))",
-            [train_idx.tolist()],
-        )
-        names = dict(rows)
-        return [names[idx] for idx in train_idx.tolist()]
 
     # --- targets ------------------------------------------------------------------------------------------
 

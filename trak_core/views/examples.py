@@ -17,6 +17,7 @@ class Example:
     label: int  # its label; 0 where there are no classes
     label_name: str  # the name of its label
     media: tuple[Medium, ...]  # what it shows: its picture, its text, then further ones
+    origin: str | None = None  # the file or row that it came from; None where the run does not know it
 
     @property
     def text(self) -> str:
@@ -28,14 +29,14 @@ def read_examples(run: Run, split: str, idxs: Sequence[int]) -> list[Example]:
     """The examples of the given numbers, in the order given; numbers must be valid."""
     wanted = [int(idx) for idx in idxs]
     rows = run.rows(
-        "SELECT idx, coalesce(label, 0), label_name, thumbnail, text FROM examples "
+        "SELECT idx, coalesce(label, 0), label_name, thumbnail, text, origin FROM examples "
         "WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
         [split, wanted],
     )
     further = further_media(run, split, wanted)
     by_idx = {
-        idx: Example(split, idx, label, name, media_of(thumbnail, text, further.get(idx, ())))
-        for idx, label, name, thumbnail, text in rows
+        idx: Example(split, idx, label, name, media_of(thumbnail, text, further.get(idx, ())), origin)
+        for idx, label, name, thumbnail, text, origin in rows
     }
     return [by_idx[idx] for idx in wanted]
 

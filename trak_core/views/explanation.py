@@ -192,9 +192,9 @@ def explanation_table(explanation: Explanation) -> pd.DataFrame:
     sides = (("proponent", explanation.proponents), ("opponent", explanation.opponents))
     about = (explanation.example.idx, explanation.target_name, explanation.method)
     rows = [
-        (*about, side, item.rank, item.example.idx, item.score, item.example.label_name)
+        (*about, side, item.rank, item.example.idx, item.score, item.example.label_name, item.example.origin)
         for side, items in sides
         for item in items
     ]
-    columns = ["test_idx", "target", "method", "side", "rank", "train_idx", "score", "label_name"]
+    columns = ["test_idx", "target", "method", "side", "rank", "train_idx", "score", "label_name", "origin"]
     return pd.DataFrame(rows, columns=columns)

@@ -33,6 +33,7 @@ class Suspect:
     suggested_confidence: float | None
     score: float  # higher for a more suspicious label
     is_likely: bool | None  # True where the label is called likely wrong; None where nothing was called
+    origin: str | None  # the file or row that it came from; None where the run does not know it
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def first_suspects(run: Run, signal: str | None, n: int) -> FirstSuspects:
     if signal not in titles:
         raise NotInRunError(f"run {run.info.name!r} has no signal {signal!r}; it has: {', '.join(titles)}.")
     rows = run.rows(
-        "SELECT rank, train_idx, label, suggested_label, suggested_confidence, score, is_likely "
+        "SELECT rank, train_idx, label, suggested_label, suggested_confidence, score, is_likely, origin "
         "FROM suspects s JOIN examples e ON e.split = s.split AND e.idx = train_idx "
         "WHERE s.split = 'train' AND signal = ? AND rank <= ? ORDER BY rank",
         [signal, n],
@@ -124,14 +125,14 @@ def suspects_text(run: Run, found: FirstSuspects, with_cleanlab: bool = False) -
         f"Run {run.info.name}, by {found.title} ({found.signal}): {shown}{likely}.",
         "",
         f"{'rank':>6} {'train_idx':>9}  {'label':{NAME_WIDTH}} {'suggested':{NAME_WIDTH}} "
-        f"{'confidence':>10} {'score':>10}  likely",
+        f"{'confidence':>10} {'score':>10}  likely{'  from' if any(one.origin for one in found.suspects) else ''}",
     ]
     for suspect in found.suspects:
         confidence = "" if suspect.suggested_confidence is None else f"{suspect.suggested_confidence:.0%}"
         lines.append(
             f"{suspect.rank:>6} {suspect.train_idx:>9}  {_name(run, suspect.label):{NAME_WIDTH}} "
             f"{_name(run, suspect.suggested_label):{NAME_WIDTH}} {confidence:>10} {suspect.score:>10.4g}  "
-            f"{'yes' if suspect.is_likely else ''}".rstrip()
+            f"{'yes' if suspect.is_likely else '':6}  {in_one_line(suspect.origin or '')}".rstrip()
         )
     planted = planted_in_words(run)
     if planted is not None:
@@ -157,7 +158,10 @@ def _quality_lines(by_signal: dict[str, Quality], titles: dict[str, str]) -> lis
     ]
 
 
+def in_one_line(name: str) -> str:
+    """A name from the data without what would move the cursor of a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in name)
+
+
 def _name(run: Run, label: int) -> str:
-    """The name of a class on one line of a terminal."""
-    name = run.info.class_names[label]
-    return "".join(letter if letter.isprintable() else " " for letter in name)[:NAME_WIDTH]
+    return in_one_line(run.info.class_names[label])[:NAME_WIDTH]

@@ -12,6 +12,7 @@ from trak_core.views.browse import train_probabilities
 from trak_core.views.examples import Example, ScoredExample, read_examples, scored_examples
 from trak_core.views.explanation import HUB_DEPTH
 
+_TABLE = ["train_idx", "train_origin", "method", "effect", "test_idx", "score", "rank", "label_name", "test_origin"]
 READ_WHOLE = 20_000_000
 """Up to so many scores a method, the scores of one train example are all read; above, only where they are strong."""
 
@@ -109,12 +110,21 @@ def _moved(
 def training_item_table(item: TrainingItem) -> pd.DataFrame:
     """The test examples shown, a row each."""
     rows = [
-        (item.example.idx, item.method, effect, moved.example.idx, moved.score, moved.rank, moved.example.label_name)
+        {
+            "train_idx": item.example.idx,
+            "train_origin": item.example.origin,
+            "method": item.method,
+            "effect": effect,
+            "test_idx": moved.example.idx,
+            "score": moved.score,
+            "rank": moved.rank,
+            "label_name": moved.example.label_name,
+            "test_origin": moved.example.origin,
+        }
         for effect, side in (("helps", item.helped), ("hurts", item.hurt))
         for moved in side
     ]
-    columns = ["train_idx", "method", "effect", "test_idx", "score", "rank", "label_name"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=_TABLE)
 
 
 def first_item(run: Run) -> int:
