@@ -15,8 +15,9 @@ from PIL import Image
 
 import trak_core as tc
 from tests.test_image_folder import saved
+from trak_core.datasets.column_guess import likely_columns
 from trak_core.datasets.kinds import DATA_KINDS
-from trak_core.datasets.options import LABEL, SPLIT, TEXT
+from trak_core.datasets.options import IMAGE, LABEL, SPLIT, TEXT
 from trak_core.datasets.report import report_on
 from trak_core.engine import BuildSettings, build_run
 from trak_core.errors import EmptyDataError, InvalidDataError, StoreDamagedError
@@ -87,19 +88,19 @@ def test_tables_of_many_findings_stay_short():
 
 def test_columns_are_read_off_every_kind_of_table(tmp_path):
     (tmp_path / "a.csv").write_text("Text;Étiquette\nx;y\n", encoding="utf-8")
-    assert columns_of(TABLE, tmp_path / "a.csv", {}) == ["Text", "Étiquette"]
-    assert columns_of(TABLE, tmp_path / "a.csv", {"no_header": True}) == ["1", "2"]
+    assert columns_of(TABLE, tmp_path / "a.csv", {})[0] == ["Text", "Étiquette"]
+    assert columns_of(TABLE, tmp_path / "a.csv", {"no_header": True})[0] == ["1", "2"]
     (tmp_path / "b.tsv").write_bytes("título\tlabel\nx\ty\n".encode("latin-1"))
-    assert columns_of(TABLE, tmp_path / "b.tsv", {"encoding": "latin-1"}) == ["título", "label"]
+    assert columns_of(TABLE, tmp_path / "b.tsv", {"encoding": "latin-1"})[0] == ["título", "label"]
     (tmp_path / "c.jsonl").write_text('{"text": "a"}\nbroken\n{"label": 1, "text": "b"}\n')
-    assert columns_of(TABLE, tmp_path / "c.jsonl", {}) == ["text", "label"]
+    assert columns_of(TABLE, tmp_path / "c.jsonl", {})[0] == ["text", "label"]
     (tmp_path / "d.json").write_text(json.dumps([{"text": "a", "label": 1}]))
-    assert columns_of(TABLE, tmp_path / "d.json", {}) == ["text", "label"]
+    assert columns_of(TABLE, tmp_path / "d.json", {})[0] == ["text", "label"]
     pd.DataFrame({"text": ["a"], "label": [1]}).to_parquet(tmp_path / "e.parquet")
-    assert columns_of(TABLE, tmp_path / "e.parquet", {}) == ["text", "label"]
+    assert columns_of(TABLE, tmp_path / "e.parquet", {})[0] == ["text", "label"]
     (tmp_path / "hf").mkdir()
     pd.DataFrame({"sentence": ["a"], "label": [1]}).to_parquet(tmp_path / "hf" / "train-00000-of-00001.parquet")
-    assert columns_of(HF, tmp_path / "hf", {}) == ["sentence", "label"]
+    assert columns_of(HF, tmp_path / "hf", {})[0] == ["sentence", "label"]
     with pytest.raises(EmptyDataError, match="is empty"):
         (tmp_path / "f.csv").touch()
         columns_of(TABLE, tmp_path / "f.csv", {})
@@ -109,10 +110,43 @@ def test_columns_are_read_off_every_kind_of_table(tmp_path):
         columns_of(HF, tmp_path / ("x" * 300), {})
 
 
-def test_columns_and_models_are_offered_by_what_they_are_for():
-    assert TEXT.likely_in(["id", "Review", "Label"]) == "Review"
-    assert LABEL.likely_in(["id", "Review", "Label"]) == "Label"
-    assert SPLIT.likely_in(["id", "note"]) is None
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({"id": "1234", "question": ["What is a fox?", "Who was Ada?", "Where is Rome?", "Why is it?"],
+          "kind": ["thing", "person", "person", "thing"]}, {"text": "question", "label": "kind"}),
+        ({"sentence": ["It is good", "It is bad", "It is dull", "It is fine"], "sentiment": "1001"},
+         {"text": "sentence", "label": "sentiment"}),
+        ({"title": ["Up", "Down", "Left", "Right"], "plot": ["A man flies", "A man falls", "A man goes", "A man stays"],
+          "year": ["1999", "2000", "1999", "2000"], "genre type": "abab"}, {"text": "plot", "label": "genre type"}),
+        ({"set": "abab", "fold": ["train", "dev", "train", "test"], "1": ["one two", "three", "four", "five six"],
+          "2": "yzyz"}, {"text": "1", "label": "set", "split": "fold"}),
+        ({"name": ["x one", "y two", "z three", "w four"], "price": ["1.5", "2.5", "1.5", "2.5"]}, {"text": "name"}),
+        ({"id": "1234", "LABEL": "abab", "Text": "wxyz"}, {"text": "Text", "label": "LABEL"}),
+        ({"image": [{"bytes": b"", "path": None}] * 4, "caption": ["a fox", "a dog", "a cow", "an ox"], "y": "0101"},
+         {"image": "image", "label": "y"}),
+    ],
+)  # fmt: skip
+def test_columns_are_guessed_by_their_names_and_by_what_is_in_them(table, expected):
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    assert likely_columns([TEXT, IMAGE, LABEL, SPLIT], list(table), rows) == expected
+    assert likely_columns([TEXT, LABEL, SPLIT], list(table), []).keys() <= expected.keys(), "names alone tell less"
+
+
+def test_the_page_is_told_which_columns_a_file_probably_has(tmp_path):
+    lines = [f"{n},is a film number {n} worth it?,{'yes' if n % 3 else 'no'}" for n in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["nr,question,kind", *lines]))
+    assert columns_of(TABLE, tmp_path / "a.csv", {})[1] == {"text": "question", "label": "kind"}
+    frame = pd.DataFrame({"q": [f"is a film {n} worth it?" for n in range(30)], "verdict": ["no", "yes"] * 15})
+    frame.to_parquet(tmp_path / "b.parquet")
+    frame.to_json(tmp_path / "c.json", orient="records")
+    (tmp_path / "hf").mkdir()
+    frame.to_parquet(tmp_path / "hf" / "train.parquet")
+    for kind, name in ((TABLE, "b.parquet"), (TABLE, "c.json"), (HF, "hf")):
+        assert columns_of(kind, tmp_path / name, {}) == (["q", "verdict"], {"text": "q", "label": "verdict"})
+
+
+def test_models_are_offered_by_the_modality_of_the_examples():
     assert {model.name for model in find_modality(TABLE.modality({})).models} == {"words", "transformer"}
     assert {model.name for model in find_modality(HF.modality({"image": "picture"})).models} >= {"mlp", "cnn"}
 

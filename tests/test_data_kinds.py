@@ -58,7 +58,7 @@ def test_every_entry_is_whole(kind):
     assert set(kind.modalities) <= set(MODALITIES)
     assert kind.title and kind.holds and kind.made_from and kind.path_caption and kind.path_example
     assert set(kind.required) <= {option.name for option in kind.options}
-    assert (kind.columns is not None) == any(option.is_column for option in kind.options)
+    assert (kind.preview is not None) == any(option.is_column for option in kind.options)
     options = [command for command in reading_options(kind) if isinstance(command, click.Option)]
     assert [option.name for option in options] == [option.name for option in kind.options]
 

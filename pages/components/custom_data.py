@@ -1,6 +1,7 @@
 """Building from custom data: where they lie, how they are read, what is in them, and the model."""
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def _keep(kind: DataKind) -> None:
 def _reading_options(kind: DataKind, path: Path | None) -> tuple[dict[str, Any], bool]:
     """The options of reading as chosen, and whether there are all that are needed."""
     fields = [option for option in kind.options if option.title and not option.is_column]
-    if kind.columns is None:
+    if kind.preview is None:
         with st.container(horizontal=True):
             return {option.name: _field(option) for option in fields}, path is not None
     options: dict[str, Any] = {}
@@ -118,11 +119,11 @@ def _reading_options(kind: DataKind, path: Path | None) -> tuple[dict[str, Any],
     if path is None:
         return options, False
     try:
-        columns = columns_of(kind, path, options)
+        columns, likely = columns_of(kind, path, options)
     except TrakCoreError as error:
         show_error(error)
         return options, False
-    chosen = _columns(kind, columns)
+    chosen = _columns(kind, columns, likely)
     return options | chosen, None not in chosen.values()
 
 
@@ -149,26 +150,31 @@ def _field(option: Option) -> Any:
     return str(typed or "").strip() or None
 
 
-def _columns(kind: DataKind, columns: list[str]) -> dict[str, Any]:
+def _columns(kind: DataKind, columns: list[str], likely: Mapping[str, str]) -> dict[str, Any]:
     """The columns as chosen, by the option that they are for; None where one is still to be chosen."""
     modality = kind.modalities[0]
     with st.container(horizontal=True):
         if len(kind.modalities) > 1:
             modality = st.selectbox(
                 "Examples are",
-                list(kind.modalities),
+                sorted(kind.modalities, key=lambda name: name not in likely),
                 format_func=lambda name: MODALITIES[name].plural,
-                key="data examples",
+                key=f"data examples {columns}",
             )
         needed = [option for option in kind.options if option.is_column and not option.empty]
-        chosen = {option.name: _column(option, columns) for option in needed if option.contents_of in ("", modality)}
+        chosen = {
+            option.name: _column(option, columns, likely.get(option.name))
+            for option in needed
+            if option.contents_of in ("", modality)
+        }
     return chosen | {
-        option.name: _column(option, columns) for option in kind.options if option.is_column and option.empty
+        option.name: _column(option, columns, likely.get(option.name))
+        for option in kind.options
+        if option.is_column and option.empty
     }
 
 
-def _column(option: Option, columns: list[str]) -> str | None:
-    likely = option.likely_in(columns)
+def _column(option: Option, columns: list[str], likely: str | None) -> str | None:
     offered = [NO_COLUMN, *columns] if option.empty else columns
     return st.selectbox(
         option.title,

@@ -3,10 +3,11 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+from trak_core.datasets.missing import USUAL_MISSING, is_missing, looks_missing
 from trak_core.datasets.sources import natural_key
 from trak_core.errors import EmptyDataError, LabelError
 
@@ -15,13 +16,18 @@ FEW_CLASSES = 20
 """So many are never too many, however few the rows are."""
 # The numbers that people write, not all that Python reads: "1_000" or digits of other scripts stay words.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+# Decimals as much of Europe writes them. Three digits may as well be thousands.
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,(\d{1,2}|\d{4,})", re.ASCII)
 
 
-def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> tuple[tuple[str, ...], list[int | None]]:
+def name_classes(
+    labels: Sequence[Any], places: Sequence[str], source: str, missing: frozenset[str] = USUAL_MISSING
+) -> tuple[tuple[str, ...], list[int | None]]:
     """The names of the classes, and for each label the number of its class; None where a label is missing.
 
     Numbers stand in their order, anything else as people sort it; 3.0 and 3 are one class, and so are 03 and +3. A
-    label is missing that is None, empty, only blanks, or no finite number where the others are numbers.
+    label is missing that is None, empty, only blanks, one of the words for `missing`, or no finite number where the
+    others are numbers; where they are, the usual words are missing values in any case.
 
     Raises:
         EmptyDataError: no label is there.
@@ -35,16 +41,17 @@ def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> t
             raise LabelError(f"{place}: the label is {kind}, {str(label)[:40]}; give one name or number for each row.")
         key = (type(label), label)  # with the type, because True == 1
         if key not in known:
-            known[key] = _name(label)
+            known[key] = None if is_missing(label, missing) else _name(label)
         names.append(known[key])
+    if missing == USUAL_MISSING and _are_numbers_but_for_missing(known.values()):
+        names = [None if name is None or looks_missing(name) else name for name in names]
+        known = {key: None if name is None or looks_missing(name) else name for key, name in known.items()}
+    _refuse_decimal_commas(names, places)
     if all(_NUMBER.fullmatch(name) for name in known.values() if name is not None):
         whole = _whole_numbers({name for name in known.values() if name is not None})
         for name, place in zip(names, places, strict=True):
             if name is not None and whole[name] == "":
-                raise LabelError(
-                    f"{place}: the label is {name}, a number with decimals, which looks like regression; name a column "
-                    "that holds classes, or put such numbers into classes first."
-                )
+                raise LabelError(_with_decimals(name, place))
         names = [None if name is None else whole[name] for name in names]
         classes = sorted({name for name in names if name is not None}, key=lambda name: (Decimal(name), name))
     else:
@@ -56,9 +63,31 @@ def name_classes(labels: Sequence[Any], places: Sequence[str], source: str) -> t
 
 def _name(label: Any) -> str | None:
     """The label as text, None if it is missing; True and False as Python writes them."""
-    if label is None or label != label:  # the latter holds for NaN alone
+    if label != label:  # NaN of any type
         return None
     return unicodedata.normalize("NFC", str(label)).strip() or None
+
+
+def _are_numbers_but_for_missing(names: Iterable[str | None]) -> bool:
+    found = [name for name in names if name is not None and not looks_missing(name)]
+    return bool(found) and all(_NUMBER.fullmatch(name) for name in found)
+
+
+def _refuse_decimal_commas(names: Sequence[str | None], places: Sequence[str]) -> None:
+    """Refuses numbers with a comma and decimals; where all decimals are zero, they are classes like any words."""
+    found = [name for name in names if name is not None]
+    if not all(_DECIMAL_COMMA.fullmatch(name) or _NUMBER.fullmatch(name) for name in set(found)):
+        return
+    for name, place in zip(names, places, strict=True):
+        if name is not None and "," in name and name.partition(",")[2].strip("0"):
+            raise LabelError(_with_decimals(name, place))
+
+
+def _with_decimals(name: str, place: str) -> str:
+    return (
+        f"{place}: the label is {name}, a number with decimals, which looks like regression; name a column that holds "
+        "classes, or put such numbers into classes first."
+    )
 
 
 def _whole_numbers(names: set[str]) -> dict[str, str | None]:

@@ -1,70 +1,36 @@
-"""Rows of CSV and TSV files: a row that does not hold up is left out by its number, the others are kept.
+"""Rows of CSV and TSV files: a row that does not hold up is left out by its number, the others are kept."""
 
-The parser is Python's own. DuckDB's loses rows without a word behind a quotation mark that is never closed, has no
-numbers of rows, and refuses files with two kinds of line ends (as of 2.0).
-"""
-
-import csv
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
 
+from trak_core.datasets.csv_dialect import Signs, column_names, find_dialect, fits, other_dialects
+from trak_core.datasets.csv_records import N_SAMPLED, Dialect, Record, iter_records, opening
 from trak_core.datasets.rows import Example, Rows, counted, find_column, is_decodable, refuse_if_most_are_lost
-from trak_core.datasets.text_files import MAX_LINE, find_encoding, iter_lines, open_text
+from trak_core.datasets.sources import tidy
+from trak_core.datasets.text_files import find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import Skipped
 
-DELIMITERS = (",", "\t", ";", "|")
-N_SAMPLED = 50
 MAX_LINES_LOST = 100
 """A quotation mark that hides more lines than this is refused, rather than the lines left out with it."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How a file is to be read."""
-
-    path: Path
-    encoding: str
-    has_header: bool
-    delimiter: str
-    has_quotes: bool = True
-
-
-@dataclass(frozen=True)
-class _Record:
-    """A row as it stands in the file, from its first to its last line.
-
-    `fault` says why it cannot be read, `opened` in which line a quotation mark opens that is still open at the end.
-    """
-
-    first: int
-    last: int
-    fields: list[str]
-    fault: str | None = None
-    opened: int | None = None
-
-    @property
-    def n_lines(self) -> int:
-        return self.last - self.first + 1
-
-    def called(self, number: int) -> str:
-        """What the row of that number is called, with its lines where they have other numbers."""
-        if self.n_lines > 1:
-            return f"row {number} (lines {self.first} to {self.last})"
-        return f"row {number}" if number == self.first else f"row {number} (line {self.first})"
+MOST_COMMON = 3
+"""Rows, at least, of which all texts stand in single quotation marks, before these are taken for quotes."""
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one layout makes of a file."""
+    """What one dialect makes of a file."""
 
+    dialect: Dialect
     items: list[Example | Skipped]  # its rows
-    broken: list[_Record]  # those that cannot be read, or have another number of fields than the header
+    broken: list[Record]  # those that cannot be read, or have another number of fields than there are columns
+    names: list[str]  # of its columns
     n_undecodable: int  # rows with bytes that are not of the encoding
+    n_longer: int  # rows that end in delimiters beyond the last column
+    has_row_names: bool  # whether the rows have a field more than the header, which is a name of each
 
 
 def read_csv_rows(
@@ -73,10 +39,12 @@ def read_csv_rows(
     has_header: bool = True,
     delimiter: str | None = None,
     encoding: str | None = None,
+    advice: str = "",
 ) -> Rows:
     """The rows of a CSV or TSV file, packed with gzip or not; the settings are those of `read_table`.
 
-    Blank lines are no rows. Without a header, columns are called "1", "2", ...
+    Blank lines are no rows. Without a header, columns are called "1", "2", ... `advice` is a sentence on what to do
+    where a column is not there.
 
     Raises:
         EmptyDataError: there are no rows.
@@ -86,143 +54,129 @@ def read_csv_rows(
     """
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';'.")
-    layout = _find_layout(path, columns, has_header, delimiter, find_encoding(path, encoding))
-    reading = _read(layout, columns)
-    notes: list[str] = []
-    if reading.broken and layout.delimiter == "\t":
-        # Files with tabs are often written without quoting, so that quotation marks are text like any other.
-        plain = _read(replace(layout, has_quotes=False), columns)
-        if len(plain.broken) < len(reading.broken):
-            reading = plain
-            notes.append(f"Quotation marks in {path.name} are taken as part of its texts: they do not pair up.")
-    _refuse_if_too_bad(reading, layout)
-    if reading.n_undecodable:
-        notes.append(
-            f"{path.name} has {counted(reading.n_undecodable, 'row')} with bytes that are not "
-            f"{layout.encoding.upper()}; if it was written in another encoding, such as latin-1 or cp1252, say which."
-        )
-    return Rows(reading.items, tuple(notes))
+    dialect, decided = find_dialect(path, columns, has_header, delimiter, find_encoding(path, encoding))
+    signs = Signs(dialect.delimiter)
+    reading = _read(dialect, columns, signs, advice)
+    notes = [*decided]
+    # Nothing else speaks for these two where no row is broken: no quotes but escaped ones, no text but in quotes.
+    has_only_escaped = signs.has_escaped_quotes and not signs.has_bare_quotes
+    if reading.broken or has_only_escaped or _are_all_quoted(reading.items):
+        reading, said = _best_reading(reading, columns, signs, advice)
+        notes += said
+    _refuse_if_too_bad(reading)
+    return Rows(reading.items, (*notes, *_notes(reading)))
 
 
-def csv_columns(path: Path, has_header: bool = True, encoding: str | None = None) -> list[str]:
-    """The names of the columns of a CSV or TSV file, off its beginning; see `read_csv_rows`.
+def _best_reading(reading: _Reading, columns: Sequence[str], signs: Signs, advice: str) -> tuple[_Reading, list[str]]:
+    """The reading, or that of the first other dialect that leaves the fewest rows broken, with a note on it."""
+    others = other_dialects(reading.dialect, signs)
+    if not reading.broken:  # the dialect only says what stands in the texts
+        others = [(other, note) for other, note in others if (other.quote == "'") == _are_all_quoted(reading.items)]
+    best, said, is_sure = reading, [], not reading.broken
+    for other, note in others:
+        found = _read(other, columns, signs, advice)
+        if len(found.broken) < len(best.broken) or (is_sure and not found.broken):
+            best, said, is_sure = found, [note], False
+    return best, said
+
+
+def csv_preview(path: Path, has_header: bool = True, encoding: str | None = None) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns of a CSV or TSV file, and its first rows, see `read_csv_rows`.
 
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: the file is no text, or its header cannot be read.
         InvalidSettingError: `encoding` is not known.
     """
-    layout = _find_layout(path, (), has_header, None, find_encoding(path, encoding))
-    return _column_names(_opening(layout), has_header)
+    dialect, _ = find_dialect(path, (), has_header, None, find_encoding(path, encoding))
+    records = opening(dialect)
+    names = column_names(records, has_header)
+    rows = [record.fields[: len(names)] for record in records[has_header:] if fits(record.fields, len(names))]
+    return names, rows
 
 
-def _find_layout(path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str) -> _Layout:
-    """The layout with the delimiter that suits the wanted columns and the first rows best."""
-    has_tabs = path.name.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
-    candidates = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: has_tabs and sign != "\t")
-
-    def fit(layout: _Layout) -> tuple[bool, int]:
-        sample = _opening(layout)
-        if not sample:
-            raise EmptyDataError(f"{path} is empty; give a file with a row for each example.")
-        names = _column_names(sample, has_header)
-        n_even = sum(len(record.fields) == len(names) for record in sample)
-        return all(names.count(column) == 1 for column in columns), n_even if len(names) > 1 else 0
-
-    return max((_Layout(path, encoding, has_header, sign) for sign in candidates), key=fit)
-
-
-def _opening(layout: _Layout) -> list[_Record]:
-    with open_text(layout.path, layout.encoding) as text:
-        return list(islice(_iter_records(iter_lines(text, layout.path), layout), N_SAMPLED))
-
-
-def _column_names(opening: Sequence[_Record], has_header: bool) -> list[str]:
-    """The names in the first record, or numbers for the fields of the first one that is not broken."""
-    if has_header:
-        return [field.strip() for field in opening[0].fields]
-    first = next((record for record in opening if record.fault is None), opening[0])
-    return [str(number) for number in range(1, len(first.fields) + 1)]
-
-
-def _iter_records(lines: Iterator[str], layout: _Layout) -> Iterator[_Record]:
-    """The records of a file, without blank lines."""
-    # For the whole process, so it is only ever raised; the usual 128 KB are too few for texts.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.has_quotes else csv.QUOTE_NONE
-    held: list[str] = []
-    is_at_end = False
-
-    def watched() -> Iterator[str]:
-        nonlocal is_at_end
-        for line in lines:
-            held.append(line)
-            yield line
-        is_at_end = True
-
-    reader = csv.reader(watched(), delimiter=layout.delimiter, quoting=quoting, strict=True)
-    n_before = 0
-    while True:
-        fields: list[str] = []
-        fault = opened = None
-        held.clear()
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:  # after which the reader goes on with the next line
-            fault = "its quotation marks do not pair up"
-            if is_at_end:  # only an open quotation mark makes the parser ask for more lines
-                opened = n_before + _line_that_opens(held, layout.delimiter)
-        if fields or fault:
-            yield _Record(n_before + 1, reader.line_num, fields, fault, opened)
-        n_before = reader.line_num
-
-
-def _line_that_opens(lines: Sequence[str], delimiter: str) -> int:
-    """The line, from 1, that opens the quotation mark which is open at the end of all; they begin with a record."""
-
-    def n_fields(n_lines: int) -> int:
-        return len(next(csv.reader(lines[:n_lines], delimiter=delimiter)))
-
-    # The open field is the last one, and it stands in every line from the one where it opens.
-    return bisect_left(range(1, len(lines) + 1), n_fields(len(lines)), key=n_fields) + 1
-
-
-def _read(layout: _Layout, columns: Sequence[str]) -> _Reading:
-    path, name = layout.path, layout.path.name
+def _read(dialect: Dialect, columns: Sequence[str], signs: Signs, advice: str) -> _Reading:
+    path, name = dialect.path, tidy(dialect.path.name)
     items: list[Example | Skipped] = []
-    broken: list[_Record] = []
-    n_undecodable = 0
-    with open_text(path, layout.encoding) as text:
-        records = _iter_records(iter_lines(text, path), layout)
-        opening = list(islice(records, N_SAMPLED))
-        if layout.has_header and opening[0].fault:
-            raise InvalidDataError(f"{path}, line {opening[0].first}: {opening[0].fault}; put the header right.")
-        names = _column_names(opening, layout.has_header)
-        advice = "Without a header, columns are called by number."
-        if layout.has_header:
-            advice = "Where the first row is an example, say that there is no header, and call columns 1, 2, ..."
-        wanted = [find_column(column, names, str(path), advice) for column in columns]
-        for number, record in enumerate(chain(opening[layout.has_header :], records), start=1):
+    broken: list[Record] = []
+    n_undecodable = n_longer = 0
+    with open_text(path, dialect.encoding) as text:
+        records = iter_records(signs.watch(iter_lines(text, path)), dialect)
+        first = list(islice(records, N_SAMPLED))
+        if dialect.has_header and first[0].fault:
+            raise InvalidDataError(f"{path}, line {first[0].first}: {first[0].fault}; put the header right.")
+        names = column_names(first, dialect.has_header)
+        wanted = _find_columns(columns, names, dialect, advice)
+        for number, record in enumerate(chain(first[dialect.has_header :], records), start=1):
             where = f"{name}, {record.called(number)}"
             fields = record.fields
-            if record.fault or len(fields) != len(names):
-                why = record.fault or f"it has {counted(len(fields), 'field')} rather than {len(names)}"
-                items.append(Skipped(where, why))
+            if record.fault or not fits(fields, len(names)):
+                items.append(Skipped(where, _why_broken(record, len(names))))
                 broken.append(record)
                 continue
+            n_longer += len(fields) > len(names)
             values = [fields[column] for column in wanted]
             if is_decodable(values):
                 items.append(Example(where, *values, origin=f"{name}:{record.first}"))
             else:
-                items.append(Skipped(where, f"it has bytes that are not {layout.encoding.upper()}"))
+                items.append(Skipped(where, f"it has bytes that are not {dialect.encoding.upper()}"))
                 n_undecodable += 1
-    return _Reading(items, broken, n_undecodable)
+    has_row_names = dialect.has_header and len(names) > len(first[0].fields)
+    return _Reading(dialect, items, broken, names, n_undecodable, n_longer, has_row_names)
 
 
-def _refuse_if_too_bad(reading: _Reading, layout: _Layout) -> None:
-    path, items = layout.path, reading.items
+def _find_columns(columns: Sequence[str], names: list[str], dialect: Dialect, advice: str) -> list[int]:
+    """The numbers of the wanted columns, from 0."""
+    if dialect.has_header and columns and names[0].startswith("#") and not set(columns) <= set(names):
+        names = [names[0].lstrip("# "), *names[1:]]  # headers are written as comments too
+    if not dialect.has_header:
+        advice = "Without a header, columns are called by number."
+    elif not set(columns) & set(names) or all(map(str.isdecimal, columns)):
+        advice = "Where the first row is an example, say that there is no header, and call columns 1, 2, ..."
+    return [find_column(column, names, str(dialect.path), advice) for column in columns]
+
+
+def _why_broken(record: Record, n_columns: int) -> str:
+    if record.fault:
+        return record.fault
+    why = f"it has {counted(len(record.fields), 'field')} rather than {n_columns}"
+    return f"it is a comment: it begins with #, and {why.removeprefix('it ')}" if record.is_comment else why
+
+
+def _are_all_quoted(items: Sequence[Example | Skipped]) -> bool:
+    """Whether all texts stand in single quotation marks, without one in them that would be open."""
+    texts = [item.content for item in items if isinstance(item, Example)]
+    return len(texts) >= MOST_COMMON and all(len(text) > 1 and text[0] == text[-1] == "'" for text in texts)
+
+
+def _notes(reading: _Reading) -> list[str]:
+    """What a reading decided, a sentence each."""
+    name, notes = tidy(reading.dialect.path.name), []
+    if reading.has_row_names:
+        notes.append(f"The rows of {name} have a field more than its header; the first is taken for the row's name.")
+    if reading.n_longer:
+        notes.append(
+            f"{name} has {counted(reading.n_longer, 'row')} with empty fields behind its last column, "
+            "which are left out."
+        )
+    if reading.dialect.delimiter == " " and len(reading.names) > MOST_COMMON - 1:
+        text = next((item.content for item in reading.items if isinstance(item, Example)), "")
+        notes.append(
+            f"Blanks part the rows of {name} into {len(reading.names)} fields, so that a text is one word, such as "
+            f"{text[:30]!r}; give a --delimiter that stands between label and text alone, such as a tab."
+        )
+    if reading.n_undecodable:
+        notes.append(
+            f"{name} has {counted(reading.n_undecodable, 'row')} with bytes that are not "
+            f"{reading.dialect.encoding.upper()}; if it was written in another encoding, such as latin-1 or cp1252, "
+            "say which."
+        )
+    return notes
+
+
+def _refuse_if_too_bad(reading: _Reading) -> None:
+    dialect, items = reading.dialect, reading.items
+    path = dialect.path
     if not items:
         raise EmptyDataError(f"{path} has a header and no rows; give a row for each example.")
     faulty = [record for record in reading.broken if record.fault]
@@ -237,9 +191,20 @@ def _refuse_if_too_bad(reading: _Reading, layout: _Layout) -> None:
             f"{path}, line {line}: a quotation mark is opened here and {closed}; put it right, or double it where it "
             "is part of a text."
         )
-    refuse_if_most_are_lost(
-        items,
-        str(path),
-        f"check the delimiter ({layout.delimiter!r}) and the encoding ({layout.encoding}; another is given as in "
-        "--encoding latin-1)",
+    advice = (
+        f"check the delimiter ({dialect.delimiter!r}) and the encoding ({dialect.encoding}; another is given as in "
+        "--encoding latin-1)"
+    )
+    refuse_if_most_are_lost(items, str(path), _most_common_fault(reading) or advice)
+
+
+def _most_common_fault(reading: _Reading) -> str:
+    """What to do where most rows have fields without a name; empty where that is not the matter."""
+    counts = Counter(len(record.fields) for record in reading.broken if not record.fault)
+    n_fields, n_rows = counts.most_common(1)[0] if counts else (0, 0)
+    if n_fields <= len(reading.names) or 2 * n_rows <= len(reading.items):
+        return ""
+    return (
+        f"most rows have {n_fields} fields, so put texts that hold the delimiter ({reading.dialect.delimiter!r}) into "
+        "quotation marks, or give every column a name"
     )

@@ -16,11 +16,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from trak_core.datasets.arrow_files import read_columns, read_schema
+from trak_core.datasets.arrow_files import class_names, preview, read_columns, read_schema, values_of
 from trak_core.datasets.image_examples import ImageForm, images_from, read_headers
+from trak_core.datasets.missing import missing_words
 from trak_core.datasets.options import LABEL_COLUMNS
 from trak_core.datasets.placing import DataSource, split_kind, texts_of
 from trak_core.datasets.rows import Example, find_column
+from trak_core.datasets.sources import tidy
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
 from trak_core.modalities.image.image_files import Content, ImageFileError
@@ -46,11 +48,13 @@ def read_hf_directory(
     channels: int | None = None,
     test_share: float = 0.2,
     seed: int = 0,
+    missing: str | None = None,
 ) -> RawData:
     """The texts or images of a folder that `save_to_disk` wrote, or that holds the Parquet files of a data set.
 
     A column is found where it is not named: that of labels is the only one declared as classes, or the one called
-    "label"; the content is in the only column of images, or of texts where there are none.
+    "label"; the content is in the only column of images, or of texts where there are none. `missing` is that of
+    `read_table`.
 
     Raises:
         EmptyDataError: there is no example that can be used.
@@ -63,10 +67,12 @@ def read_hf_directory(
         raise InvalidSettingError(f"text is {text!r} and image is {image!r}; give one of the two.")
     parts, notes = _with_known_split(_find_parts(path), path)
     schema = read_schema(parts[0].path)
-    declared = _class_names(schema)
+    declared = class_names(schema)
     label = _label_column(label, schema, declared, path)
     is_image, content = _content_column(text, image, label, schema, path)
-    source = DataSource(path.resolve().name, str(path), test_share, seed, declared.get(label))
+    source = DataSource(
+        tidy(path.resolve().name), str(path), test_share, seed, declared.get(label), missing_words(missing)
+    )
     examples = [example for part in parts for example in _examples(part, content, label, is_image, path)]
     if not examples:
         raise EmptyDataError(f"{path} has no examples; save the data set anew.")
@@ -75,13 +81,13 @@ def read_hf_directory(
     return texts_of(examples, source, notes)
 
 
-def hf_columns(path: Path) -> list[str]:
-    """The names of the columns of a data set of Hugging Face, off the schema of its first file.
+def hf_preview(path: Path, n_rows: int = 50) -> tuple[list[str], list[list[Any]]]:
+    """The names of the columns of a data set of Hugging Face, and its first rows, off its first file.
 
     Raises:
         InvalidDataError: the folder is no such one, or a file is damaged.
     """
-    return list(read_schema(_find_parts(path)[0].path).names)
+    return preview(_find_parts(path)[0].path, n_rows)
 
 
 def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part], list[str]]:
@@ -178,16 +184,6 @@ def _json(path: Path) -> dict[str, Any]:
 # --- columns ----------------------------------------------------------------------------------------------------
 
 
-def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """The names of the classes of columns that are declared as such."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        declared = {name: feature for name, feature in features.items() if feature["_type"] == "ClassLabel"}
-        return {name: [str(one) for one in feature["names"]] for name, feature in declared.items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return {}
-
-
 def _label_column(given: str | None, schema: pa.Schema, declared: Mapping[str, Any], source: Path) -> str:
     if given is not None:
         find_column(given, schema.names, str(source))
@@ -237,14 +233,14 @@ def _is_image(kind: pa.DataType) -> bool:
 def _examples(part: _Part, content: str, label: str, is_image: bool, root: Path) -> list[Example]:
     contents, labels = read_columns(part.path, [content, label])
     found: Sequence[Any] = (
-        contents.to_pylist()
+        values_of(contents)
         if not is_image
         else [partial(_image_file, contents, row, root) for row in range(len(contents))]
     )
     file = part.path.relative_to(root).as_posix()
     return [
         Example(f"{file}, row {row}", one, name, part.split, origin=f"{file}:{row}")
-        for row, (one, name) in enumerate(zip(found, labels.to_pylist(), strict=True), start=1)
+        for row, (one, name) in enumerate(zip(found, values_of(labels), strict=True), start=1)
     ]
 
 

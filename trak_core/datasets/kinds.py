@@ -17,6 +17,7 @@ from trak_core.datasets.options import (
     ENCODING,
     IMAGE,
     LABEL,
+    MISSING,
     NO_HEADER,
     SIZE,
     SPLIT,
@@ -46,8 +47,9 @@ class DataKind:
     read: Callable[[Path, Mapping[str, Any], int, Progress], RawData]
     options: tuple[Option, ...] = (TEST_SHARE,)  # that it takes
     required: tuple[str, ...] = ()  # names of those that must be given
-    # gives the names of the columns, from the path and the options so far; None for data without columns
-    columns: Callable[[Path, Mapping[str, Any]], list[str]] | None = None
+    # gives the names of the columns and the first rows, a value for each column, from the path and the options so far;
+    # None for data without columns
+    preview: Callable[[Path, Mapping[str, Any]], tuple[list[str], list[list[Any]]]] | None = None
     metavar: str = "PATH"  # what stands for the path in usage lines
     path_title: str = "File or folder"  # above the field for the path
     path_example: str = ""  # in that field while it is empty
@@ -94,10 +96,10 @@ def _read_table(path: Path, options: Mapping[str, Any], seed: int, on_progress: 
     return read_table(path, seed=seed, **options)
 
 
-def _table_columns(path: Path, options: Mapping[str, Any]) -> list[str]:
-    from trak_core.datasets.table import table_columns
+def _table_preview(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    from trak_core.datasets.table import table_preview
 
-    return table_columns(path, bool(options.get("no_header")), options.get("encoding"))
+    return table_preview(path, bool(options.get("no_header")), options.get("encoding"))
 
 
 def _read_hf_dataset(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
@@ -106,10 +108,10 @@ def _read_hf_dataset(path: Path, options: Mapping[str, Any], seed: int, on_progr
     return read_hf_directory(path, seed=seed, **options)
 
 
-def _hf_columns(path: Path, options: Mapping[str, Any]) -> list[str]:
-    from trak_core.datasets.hf_directory import hf_columns
+def _hf_preview(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    from trak_core.datasets.hf_directory import hf_preview
 
-    return hf_columns(path)
+    return hf_preview(path)
 
 
 DATA_KINDS: dict[str, DataKind] = {
@@ -137,9 +139,9 @@ DATA_KINDS: dict[str, DataKind] = {
             "from the table",
             ("text",),
             _read_table,
-            (TEXT, LABEL, SPLIT, TEST, NO_HEADER, DELIMITER, ENCODING, TEST_SHARE),
+            (TEXT, LABEL, SPLIT, TEST, NO_HEADER, DELIMITER, ENCODING, MISSING, TEST_SHARE),
             required=("text", "label"),
-            columns=_table_columns,
+            preview=_table_preview,
             metavar="FILE",
             path_title="File",
             path_example="/home/me/reviews.csv",
@@ -164,8 +166,8 @@ DATA_KINDS: dict[str, DataKind] = {
             "from the Hugging Face data set",
             ("text", "image"),
             _read_hf_dataset,
-            (TEXT, IMAGE, LABEL, SIZE, CHANNELS, TEST_SHARE),
-            columns=_hf_columns,
+            (TEXT, IMAGE, LABEL, MISSING, SIZE, CHANNELS, TEST_SHARE),
+            preview=_hf_preview,
             metavar="FOLDER",
             path_title="Folder",
             path_example="/home/me/imdb",

@@ -38,7 +38,7 @@ class Option:
         return next((column for name in self.likely or () for column in columns if column.casefold() == name), None)
 
 
-_TEXTS = ("text", "sentence", "content", "review", "document", "body", "comment", "message", "title")
+_TEXTS = ("text", "sentence", "content", "review", "document", "body", "comment", "message")
 LABEL_COLUMNS = ("label", "labels", "class", "target")
 """What columns of labels are called where none is declared as one."""
 
@@ -62,6 +62,13 @@ NO_HEADER = Option(
 )
 DELIMITER = Option("delimiter", "Between the fields of a CSV file.  [found out]")
 ENCODING = Option("encoding", "Of a CSV file, such as latin-1.  [utf-8]", title="Encoding", empty="utf-8")
+MISSING = Option(
+    "missing",
+    'Words for a missing label or text, with commas between them; "" for none.  [NA, NaN, null, None, ...]',
+    title="Words for a missing value",
+    empty="NA, NaN, null, None",
+    hint="With commas between them. Rows with such a label or text are left out.",
+)
 SIZE = Option(
     "size",
     "Height and width of images in pixels.  [that of all, up to 64]",

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
-from trak_core.datasets.rows import Example, counted
+from trak_core.datasets.label_notes import about_names
+from trak_core.datasets.missing import USUAL_MISSING, about_missing, is_missing
+from trak_core.datasets.rows import Example, counted, most_common_reason
 from trak_core.datasets.sources import tidy
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError
 from trak_core.modalities.raw import RawData, RawSplit, Skipped
@@ -39,6 +41,7 @@ class DataSource:
     seed: int = 0  # of that draw
     # where the source names the classes; labels are numbers from 0 then, and -1 stands for a missing one
     class_names: Sequence[str] | None = None
+    missing: frozenset[str] = USUAL_MISSING  # words that stand for a missing label or text
 
     def __post_init__(self) -> None:
         if not 0 < self.test_share < 1:
@@ -74,16 +77,18 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
             why[row] = f"its split {example.split[:40]!r} is none of train, test and validation"
 
     test_kind = "validation" if rows["validation"] and not rows["test"] else "test"
-    notes = [*notes, *_about_splits(rows, unlabelled)]
+    notes = [*notes, *about_missing("label", [example.label for example in examples], source.missing)]
+    notes += _about_splits(rows, unlabelled)
     for row in unlabelled["train"] + (unlabelled[test_kind] if rows[test_kind] else []):
-        why[row] = _why_no_class(examples[row].label, source.class_names)
+        why[row] = _why_no_class(examples[row].label, source)
     train, test = np.array(rows["train"], dtype=np.int64), np.array(rows[test_kind], dtype=np.int64)
     if not len(train):
         raise EmptyDataError(f"{source.where} has no example with a label to train on; give some.")
     if len(np.unique(numbers[train])) == 1:
         raise InvalidDataError(
-            f"{source.where} has examples of one class only, {names[numbers[train[0]]]!r}; give two classes or more, "
-            "so that there is something to tell apart."
+            f"{source.where} has examples of one class only, {names[numbers[train[0]]]!r}"
+            f"{most_common_reason(items, why.values())}; give two classes or more, so that there is something to tell "
+            "apart."
         )
     if len(test):
         is_known = np.isin(numbers[test], numbers[train])
@@ -108,6 +113,7 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
         raise LabelError(
             f"{source.where} has {len(found):,} classes, and at most {MAX_CLASSES:,} are read; put some together."
         )
+    notes += about_names([names[number] for number in found])
     if source.class_names is not None and len(found) < len(names):
         notes.append(f"{len(names) - len(found):,} of the {len(names):,} classes have no train example.")
     lost = {id(examples[row]): Skipped(examples[row].where, reason) for row, reason in why.items()}
@@ -133,7 +139,8 @@ def _number(examples: Sequence[Example], source: DataSource) -> tuple[tuple[str,
     """The names of the classes, and int64 `[n]`: the class of each example, -1 where it has none."""
     labels = [example.label for example in examples]
     if source.class_names is None:
-        names, numbers = name_classes(labels, [example.where for example in examples], source.where)
+        places = [example.where for example in examples]
+        names, numbers = name_classes(labels, places, source.where, source.missing)
         return names, np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
     n_classes = len(source.class_names)
     known = [label if isinstance(label, int) and 0 <= label < n_classes else -1 for label in labels]
@@ -148,10 +155,12 @@ def split_kind(split: str | None) -> str | None:
     return next((kind for kind, names in SPLITS.items() if name in names), None)
 
 
-def _why_no_class(label: Any, class_names: Sequence[str] | None) -> str:
-    if class_names is None or label in (None, -1):
+def _why_no_class(label: Any, source: DataSource) -> str:
+    if label is None or (source.class_names is not None and label == -1):
         return "it has no label"
-    return f"its label {str(label)[:40]!r} is none of 0 to {len(class_names) - 1}"
+    if source.class_names is not None:
+        return f"its label {str(label)[:40]!r} is none of 0 to {len(source.class_names) - 1}"
+    return f"its label is {label.strip()!r}" if isinstance(label, str) and label.strip() else "it has no label"
 
 
 def _about_splits(rows: dict[str, list[int]], unlabelled: dict[str, list[int]]) -> list[str]:
@@ -196,20 +205,23 @@ def texts_of(items: Sequence[Example | Skipped], source: DataSource, notes: Sequ
     Raises:
         EmptyDataError: no example has a text.
     """
-    checked = [_without_text(item) or item for item in items]
+    checked = [_without_text(item, source.missing) or item for item in items]
+    texts = [item.content for item in items if isinstance(item, Example)]
+    notes = [*notes, *about_missing("text", texts, source.missing)]
     if not any(isinstance(item, Example) for item in checked):
         first = next(item for item in checked if isinstance(item, Skipped))
         raise EmptyDataError(f"{source.where} has no row that can be used: {first.where}: {first.why}.")
     return place(checked, source, "text", notes)
 
 
-def _without_text(item: Example | Skipped) -> Skipped | None:
+def _without_text(item: Example | Skipped, missing: frozenset[str]) -> Skipped | None:
     """Why an example has no text to learn from; None if it has one."""
     if isinstance(item, Skipped):
         return item
     content = item.content
-    if content is None or (isinstance(content, str) and not content.strip()):
-        return Skipped(item.where, "it has no text")
+    if is_missing(content, missing):
+        said = isinstance(content, str) and content.strip()
+        return Skipped(item.where, f"its text is {said!r}" if said else "it has no text")
     if not isinstance(content, str):
         kind = type(content).__name__
         return Skipped(item.where, f"its text is {str(content)[:40]!r}, which is no string but of the type {kind}")

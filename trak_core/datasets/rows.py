@@ -2,7 +2,8 @@
 
 import difflib
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ class Rows:
 
     items: list[Example | Skipped] = field(default_factory=list)  # rows and what was left out, in the order of the file
     notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each
+    # of the labels 0, 1, ..., where the file declares them; None where it does not
+    class_names: tuple[str, ...] | None = None
 
 
 def counted(number: int, noun: str) -> str:
@@ -69,6 +72,16 @@ def refuse_if_most_are_lost(items: Sequence[Example | Skipped], source: str, adv
             f"{source}: {len(skipped):,} of {len(items):,} rows cannot be read, the first of them "
             f"{skipped[0].where}: {skipped[0].why}; {advice}."
         )
+
+
+def most_common_reason(items: Sequence[Example | Skipped], further: Iterable[str] = ()) -> str:
+    """How many rows were left out and why most of them, as a clause to add to a refusal; empty where none were."""
+    why = [*(item.why for item in items if isinstance(item, Skipped)), *further]
+    if not why:
+        return ""
+    reason, n_rows = Counter(why).most_common(1)[0]
+    most = f", {n_rows:,} of them" if n_rows < len(why) else ""
+    return f" ({len(why):,} of {counted(len(items), 'row')} were left out{most} because {reason})"
 
 
 def is_decodable(values: Sequence[Any]) -> bool:

@@ -1,24 +1,25 @@
 """Tables of texts: CSV, TSV, JSON and Parquet."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from trak_core.datasets.arrow_files import PARQUET, read_parquet_rows, read_schema
-from trak_core.datasets.csv_rows import csv_columns, read_csv_rows
+from trak_core.datasets.arrow_files import PARQUET, preview, read_parquet_rows
+from trak_core.datasets.csv_rows import csv_preview, read_csv_rows
+from trak_core.datasets.json_rows import json_records, read_json_rows
+from trak_core.datasets.missing import missing_words
 from trak_core.datasets.placing import DataSource, texts_of
-from trak_core.datasets.rows import Example, Rows, find_column, is_decodable, refuse_if_most_are_lost
-from trak_core.datasets.text_files import MAX_TEXT, find_encoding, iter_lines, open_text
-from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
+from trak_core.datasets.rows import Example, Rows
+from trak_core.datasets.sources import tidy
+from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.modalities.raw import RawData, Skipped
 
 CSV = (".csv", ".tsv", ".tab", ".txt")
 JSON = (".jsonl", ".ndjson", ".json")
 N_SAMPLED = 50
-"""Objects that the names of columns are taken from."""
+"""Rows that the names of columns are taken from, and what is in them."""
 
 
 def read_table(
@@ -32,6 +33,7 @@ def read_table(
     no_header: bool = False,
     delimiter: str | None = None,
     encoding: str | None = None,
+    missing: str | None = None,
 ) -> RawData:
     """The texts of a table with their labels.
 
@@ -49,6 +51,7 @@ def read_table(
         no_header: whether the first row of a CSV file is an example already.
         delimiter: between the fields of a CSV file; None for the one of comma, tab, `;` and `|` that suits.
         encoding: of a CSV file, such as "latin-1"; None for UTF-8, or what a mark at the beginning says.
+        missing: words that stand for a missing label or text, with commas between them; None for those of pandas.
 
     Raises:
         EmptyDataError: there is no row, or none that can be used.
@@ -62,19 +65,26 @@ def read_table(
     if split is not None and test is not None:
         raise InvalidSettingError(f"split is {split!r} and test is {str(test)!r}; give one of the two.")
     path = Path(path)
-    source = DataSource(_name(path), str(path), test_share, seed)
     items: list[Example | Skipped] = []
     notes: list[str] = []
+    declared: tuple[str, ...] | None = None
     tables = [(path, None)] if test is None else [(path, "train"), (Path(test), "test")]
     for table, name in tables:
-        rows = _read_rows(table, columns, not no_header, delimiter, encoding)
+        rows = _read_rows(table, columns, not no_header, delimiter, encoding, _ADVICE if table is not path else "")
+        if table is path:
+            declared = rows.class_names
+        elif declared is not None:
+            rows = _with_classes(rows, declared, table)
         items += [_in_split(item, name, split is not None) for item in rows.items]
         notes += rows.notes
+    source = DataSource(_name(path), str(path), test_share, seed, declared, missing_words(missing))
     return texts_of(items, source, notes)
 
 
-def table_columns(path: Path, no_header: bool = False, encoding: str | None = None) -> list[str]:
-    """The names of the columns of a table, without reading it whole; see `read_table`.
+def table_preview(
+    path: Path, no_header: bool = False, encoding: str | None = None
+) -> tuple[list[str], list[list[Any]]]:
+    """The names of the columns of a table and its first rows, without reading it whole; see `read_table`.
 
     Raises:
         EmptyDataError: there are no rows.
@@ -83,25 +93,54 @@ def table_columns(path: Path, no_header: bool = False, encoding: str | None = No
     """
     kind = _kind(path)
     if kind == CSV:
-        return csv_columns(path, not no_header, encoding)
+        names, rows = csv_preview(path, not no_header, encoding)
+        return names, [list(row) for row in rows]
     if kind == PARQUET:
-        return list(read_schema(path).names)
-    objects = (record for _, record in islice(_json_records(path), N_SAMPLED) if isinstance(record, dict))
-    return list(dict.fromkeys(key for record in objects for key in record))
+        return preview(path, N_SAMPLED)
+    objects = [record for _, record in islice(json_records(path), N_SAMPLED) if isinstance(record, dict)]
+    names = list(dict.fromkeys(key for record in objects for key in record))
+    return names, [[record.get(name) for name in names] for record in objects]
+
+
+def _with_classes(rows: Rows, declared: Sequence[str], path: Path) -> Rows:
+    """The rows of a test table with the numbers of the classes that the train table declares.
+
+    Raises:
+        InvalidDataError: it declares others.
+    """
+    if rows.class_names is not None and list(rows.class_names) != list(declared):
+        raise InvalidDataError(
+            f"{path} declares the classes {', '.join(rows.class_names)[:200]}, and the train table declares "
+            f"{', '.join(declared)[:200]}; give tables of the same data set."
+        )
+    number = {name: number for number, name in enumerate(declared)}
+    numbers = {str(number): number for number in range(len(declared))}
+    found: list[Example | Skipped] = []
+    for item in rows.items:
+        if isinstance(item, Example) and isinstance(item.label, str):
+            label = item.label.strip()
+            item = replace(item, label=number.get(label, numbers.get(label, item.label)))
+        found.append(item)
+    return replace(rows, items=found)
 
 
 def _name(path: Path) -> str:
     """Of the data: that of the file, without its ending."""
-    return path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem
+    return tidy(path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem)
+
+
+_ADVICE = (
+    "Test examples need their labels; where this table has none, leave it out, and some of the train rows are held out."
+)
 
 
 def _read_rows(
-    path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None
+    path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None, advice: str
 ) -> Rows:
     kind = _kind(path)
     if kind == CSV:
-        return read_csv_rows(path, columns, has_header, delimiter, encoding)
-    return _read_json_rows(path, columns) if kind == JSON else read_parquet_rows(path, columns)
+        return read_csv_rows(path, columns, has_header, delimiter, encoding, advice)
+    return (read_json_rows if kind == JSON else read_parquet_rows)(path, columns, advice)
 
 
 def _kind(path: Path) -> tuple[str, ...]:
@@ -122,53 +161,3 @@ def _in_split(item: Example | Skipped, split: str | None, has_column: bool) -> E
     if has_column:
         split = "" if item.split is None else str(item.split)
     return replace(item, split=split)
-
-
-def _read_json_rows(path: Path, columns: Sequence[str]) -> Rows:
-    """The objects of a file of JSON lines or of one JSON array; an object need not have all keys."""
-    items: list[Example | Skipped] = []
-    keys: dict[str, None] = {}
-    for number, (place, record) in enumerate(_json_records(path), start=1):
-        where = f"{path.name}, row {number}"
-        values = [record.get(column) for column in columns] if isinstance(record, dict) else []
-        if isinstance(record, dict) and is_decodable(values):
-            keys.update(dict.fromkeys(record))
-            items.append(Example(where, *values, origin=f"{path.name}:{place}"))
-        else:
-            items.append(Skipped(where, "it is no JSON object in UTF-8"))
-    if not items:
-        raise EmptyDataError(f"{path} is empty; give a JSON object for each example.")
-    refuse_if_most_are_lost(items, str(path), "give one JSON object a line, or an array of them")
-    for column in columns:
-        find_column(column, tuple(keys), str(path))
-    return Rows(items)
-
-
-def _json_records(path: Path) -> Iterator[tuple[int, Any]]:
-    """What the lines of a JSON file hold, or the members of its one array, each with its number from 1 in the file.
-
-    None stands for a line without JSON.
-    """
-    encoding = find_encoding(path, None)
-    if not encoding.startswith("utf-8"):
-        raise InvalidDataError(f"{path} is {encoding.upper()}, and JSON is read as UTF-8; save it anew.")
-    with open_text(path, encoding) as text:
-        while (first := text.read(1)).isspace():
-            pass
-        if first == "[":
-            try:
-                members = json.loads(first + text.read(MAX_TEXT))
-            except (ValueError, RecursionError) as error:
-                raise InvalidDataError(
-                    f"{path} cannot be read (malformed JSON: {error}); check it, or save it anew."
-                ) from error
-            yield from enumerate(members, start=1)
-            return
-        text.seek(0)
-        for number, line in enumerate(iter_lines(text, path), start=1):
-            if line.strip():
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):  # also numbers of thousands of digits, and brackets as deep
-                    record = None
-                yield number, record

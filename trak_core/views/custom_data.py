@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trak_core.datasets.column_guess import likely_columns
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.errors import InvalidDataError
 from trak_core.modalities import MODALITIES
@@ -29,20 +30,23 @@ def typed_path(typed: str) -> Path | None:
     return path
 
 
-def columns_of(kind: DataKind, path: Path, options: Mapping[str, Any]) -> list[str]:
-    """The names of the columns of the data; none where data of that kind have no columns.
+def columns_of(kind: DataKind, path: Path, options: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """The names of the columns of the data, and which of them the options probably mean, by name of the option.
 
-    Options are those of reading that are given so far, by name.
+    Both are empty where data of that kind have no columns. Options are those of reading that are given so far, by name.
 
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: they cannot be read.
         InvalidSettingError: a setting that cannot be.
     """
+    if kind.preview is None:
+        return [], {}
     try:
-        return [] if kind.columns is None else kind.columns(path, options)
+        names, rows = kind.preview(path, options)
     except OSError as error:
         raise InvalidDataError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
+    return names, likely_columns([option for option in kind.options if option.is_column], names, rows)
 
 
 def model_in_words(info: RunInfo) -> str | None:
