@@ -8,6 +8,7 @@ from pages.components import charts
 from pages.components.address import choose_method, choose_test, go_to_test
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
+from pages.components.learnt import learnt_panel
 from pages.components.media import show_media, show_short_text
 from pages.components.pages import EXPLORE, link_to
 from pages.components.routing import through_app
@@ -223,6 +224,7 @@ def why_panel(run: Run, found: views.Board) -> None:
 
 
 run = current_run()
+learnt_panel(run)
 if not run.has_lds and not run.will_have_lds:
     st.subheader("Nothing was retrained for this run", anchor=False)
     st.write(why_no_evidence(run))

@@ -19,6 +19,7 @@ from pages.components.cards import side_card, test_card, train_card, trust_badge
 from pages.components.charts import score_histogram, show
 from pages.components.export import take_away
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
+from pages.components.learnt import learnt_badge
 from pages.components.new_input import new_input_panel
 from pages.components.pages import TRAIN, link_to
 from pages.components.picks import pick_button, picked_train
@@ -136,6 +137,7 @@ def put_beside(
     left, proponents, opponents = st.columns([1.1, 2, 2])
     with left, st.container(border=True, height="stretch"):
         trust_badge(second.trust, will_be_measured=run.will_have_lds)
+        learnt_badge(second.quality)
     with proponents:
         side_card(second, "proponent", selected, picks, by=run.method_titles[other], agreement=agreement)
     with opponents:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.components.learnt import learnt_badge, quality_of_run
 from pages.components.pages import EXPLORE, PRESENT, RUNS, link_to
 from pages.components.routing import through_app
 from pages.components.run_panels import run_list
@@ -61,6 +62,7 @@ def show_stories() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header("Begin with a story", width="stretch", anchor=False)
         link_to(PRESENT, "Present the stories", "slideshow", run=run.info.name)
+    learnt_badge(quality_of_run(run))
     cards = [*st.columns(3), *(st.columns(3) if len(stories) > 3 else [])]
     for card, story in zip(cards, stories, strict=False):
         with card, st.container(border=True, height="stretch"):

@@ -7,6 +7,7 @@ from pages.components.address import is_number, leave_out, walk_buttons
 from pages.components.cards import side_items, trust_badge
 from pages.components.export import take_away
 from pages.components.gallery import gallery
+from pages.components.learnt import learnt_badge, quality_of_run
 from pages.components.media import show_media
 from pages.components.pages import HOME, link_to
 from pages.components.routing import through_app
@@ -59,6 +60,8 @@ def tell_test(run: Run, test_idx: int) -> DataFrame:
         large(f"Model: {explanation.predicted_name}{sure}", size="text")
         large(f"Label: {explanation.example.label_name}", size="text")
         trust_badge(explanation.trust, run.will_have_lds)
+        note("trust", Words(f"Trust: {explanation.trust.level}. {explanation.trust.reason}".rstrip()))
+        learnt_badge(explanation.quality)
     with right:
         st.subheader(":blue[▲ Training examples that spoke for it]", anchor=False)
         gallery("proponent", side_items(explanation.proponents, "proponent"), key="proponents", size=104)
@@ -72,6 +75,7 @@ def tell_train(run: Run, train_idx: int) -> DataFrame:
     left, right = st.columns([1, 2])
     with left:
         show_large(item.example)
+        learnt_badge(quality_of_run(run))
     with right:
         large(f"Label: {item.example.label_name}", size="text")
         if item.guess_name is not None:

@@ -6,6 +6,7 @@ from pages.components.address import choose_method, choose_train_item, go_to_tra
 from pages.components.cards import train_item_card
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery, named
+from pages.components.learnt import learnt_badge, quality_of_run
 from pages.components.pages import EXPLORE, REVIEW, link_to, page_address
 from pages.components.picks import pick_button
 from pages.components.routing import through_app
@@ -105,6 +106,7 @@ card, *sides = st.columns([1.1, 2, 2])
 reach = "" if item.covers_all else " Only test examples are looked at that have it among their 100 strongest."
 with card:
     train_item_card(item)
+    learnt_badge(quality_of_run(run))
     actions(run, item)
 for column, kind, title, moves, items in (
     (sides[0], "helps", ":blue[▲ **Helps**]: more sure because of it", "raises", item.helped),

@@ -76,6 +76,14 @@ def fresh_caches() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def truth_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of tiny runs: "learnt", whose models have learnt something, and others that have not."""
+    from tests.blind_runs import build_all
+
+    return made_once(tmp_path_factory, "truth_runs", build_all)
+
+
+@pytest.fixture(scope="session")
 def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of runs that holds one finished small run, "digits"."""
     from trak_core.engine import BuildSettings, build_run

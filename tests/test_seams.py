@@ -13,6 +13,8 @@ TASKS = "trak_core/tasks"
 KINDS = {"Classification", "Regression", "CustomTask"}
 RANKING = {"softmax", "log_softmax", "argmax"}
 ALLOWED = {
+    "trak_core/evidence/linear_baseline.py": "the penalty that does best",
+    "trak_core/evidence/model_quality.py": "the most frequent class",
     # The labels of a train set: probabilities of classes, and votes, of models that were not told them.
     "trak_core/labels/findings.py": "temperature scaling of label probabilities, of which nobody knows the model",
     "trak_core/labels/folds.py": "the commonest label",

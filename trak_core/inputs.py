@@ -84,6 +84,17 @@ def flat_rows(inputs: Any) -> Any:
     return torch.cat(rows, dim=1)
 
 
+def all_zero(inputs: ArrayInputs) -> NDArray[np.bool_]:
+    """Which examples have nothing but zeros in all their arrays, bool `[n]`; padding is 0 in ids."""
+    zero = [~leaf.reshape(len(leaf), -1).astype(bool).any(axis=1) for leaf in leaves(inputs)]
+    return np.asarray(np.logical_and.reduce(zero))
+
+
+def all_same(inputs: ArrayInputs) -> bool:
+    """Whether two or more examples are there and all have the same numbers."""
+    return count(inputs) > 1 and all(bool((leaf == leaf[:1]).all()) for leaf in leaves(inputs))
+
+
 def as_tensors(inputs: Any, device: str | torch.device = "cpu") -> Any:
     """The inputs as torch tensors on a device, in the same form; on the CPU they share memory with the arrays."""
     import torch

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery, named
+from pages.components.learnt import learnt_badge
 from pages.components.media import show_media
 from pages.components.picks import toggle_pick
 from pages.components.text import apart, lds_in_words, plain
@@ -44,6 +45,8 @@ def trust_badge(trust: Trust, will_be_measured: bool) -> None:
     """The level in words and colour, and the numbers behind it; also while a build is still measuring."""
     colour, icon = _LOOKS[trust.level]
     st.badge(f"trust: {trust.level}", color=colour, icon=icon, help=TRUST_HELP)  # type: ignore[arg-type]
+    if trust.reason:
+        st.caption(plain(trust.reason))
     if trust.lds is None or trust.ci_low is None or trust.ci_high is None:
         st.caption("Measuring trust." if will_be_measured else "Nothing was retrained to check this.")
         return
@@ -71,8 +74,11 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
     sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
     lines = (f"Label: {explanation.example.label_name}", f"Model: {explanation.predicted_name}{sure}")
     with st.container(border=True, height="stretch"):
-        _show_card("Test example", explanation.example, lines, [f"Trust: {explanation.trust.level}"])
+        trust = f"Trust: {explanation.trust.level}"
+        noted = (trust, explanation.trust.reason)
+        _show_card("Test example", explanation.example, lines, [each for each in noted if each])
         trust_badge(explanation.trust, will_be_measured)
+        learnt_badge(explanation.quality)
 
 
 def side_title(side: Side) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.pages import EXPLORE, link_to
-from pages.components.runs import builds, place_in_line, summary_of
+from pages.components.runs import builds, learnt_in, place_in_line, summary_of
 from pages.components.text import lds_in_words, plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
@@ -118,6 +118,8 @@ def _show_run(run: RunSummary, with_tools: bool) -> None:
                 if run.n_train is not None:
                     lds = "" if run.lds is None else f", {lds_in_words(run.lds, run.noise_ceiling)}"
                     st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples{lds}")
+                if run.can_open and (learnt := learnt_in(run.path)):
+                    st.caption(plain(learnt))
             _badge("waiting" if line else run.state, None if line else _measuring(run))
             if run.can_open:
                 link_to(EXPLORE, "Open", "search", run=run.name)

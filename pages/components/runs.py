@@ -17,6 +17,7 @@ from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, open_run
 from trak_core.subjects.of_run import why_no_subject
 from trak_core.views.browse import overview
+from trak_core.views.model_quality import learnt_sentence, quality_of
 from trak_core.views.neighbours import feature_space
 from trak_core.views.stories import Story, find_stories
 
@@ -64,6 +65,20 @@ def _summary(path: str, published: tuple[int, int, int] | None, build: BuildStat
 def summary_of(path: Path) -> RunSummary:
     """The summary of a run, read again only when its store or its build has changed."""
     return _summary(str(path), generation(path), read_status(path))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _learnt(path: str, published: tuple[int, int, int] | None) -> str:
+    try:
+        with open_run(Path(path)) as run:
+            return learnt_sentence(quality_of(run))
+    except TrakCoreError:  # the list of runs says what is wrong with it
+        return ""
+
+
+def learnt_in(path: Path) -> str:
+    """Whether the models of a run have learnt anything, in a sentence; empty where it cannot be opened."""
+    return _learnt(str(path), generation(path))
 
 
 def pick_run() -> None:

@@ -1,10 +1,8 @@
 """Commands that look into runs and check them."""
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,8 +11,8 @@ from trak_core.evidence.verification import verify
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, find_run, list_runs
 from trak_core.store.progress import read_status
-from trak_core.store.run import Lds, open_run
-from trak_core.views.label_quality import planted_in_words
+from trak_core.store.run import open_run
+from trak_core.views.run_facts import facts_text, run_facts
 
 
 @click.command()
@@ -45,38 +43,12 @@ def _line(summary: RunSummary) -> str:
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(run: str, as_json: bool) -> None:
-    """Tell what RUN (a name or a path) is made of."""
+    """Tell what RUN (a name or a path) has learnt, how far it can be trusted, and what it is made of."""
     with clear_errors():
         run_dir = find_run(run)
-        status = read_status(run_dir)
         with open_run(run_dir) as opened:
-            facts: dict[str, Any] = {
-                "name": opened.info.name,
-                "path": str(run_dir),
-                "title": opened.info.title,
-                "n_train": opened.info.n_train,
-                "n_test": opened.info.n_test,
-                "methods": list(opened.info.methods),
-                "n_planted_errors": opened.rows("SELECT count(*) FROM planted_errors")[0][0],
-                "lds": _lds_facts(opened.lds()) if opened.has_lds else None,
-                "megabytes": round(_size(run_dir) / 1e6, 1),
-                "build": asdict(status) if status else None,
-                **{f"meta.{key}": value for key, value in opened.info.provenance.items()},
-            }
-            planted = planted_in_words(opened)
-        if as_json:
-            click.echo(json.dumps(facts, indent=2))
-            return
-        for key, value in facts.items():
-            click.echo(f"{key:34} {value if isinstance(value, str) else json.dumps(value)}")
-        if planted is not None:
-            click.echo(f"\n{planted}")
-
-
-def _lds_facts(lds: Lds) -> dict[str, float | int | None]:
-    names = ("mean", "ci_low", "ci_high", "noise_ceiling", "n_subsets", "n_seeds")
-    # JSON has no NaN: what is undefined is null.
-    return {name: value if math.isfinite(value := getattr(lds, name)) else None for name in names}
+            facts = run_facts(opened, read_status(run_dir), round(_size(run_dir) / 1e6, 1))
+            click.echo(json.dumps(facts, indent=2) if as_json else facts_text(opened, facts))
 
 
 def _size(run_dir: Path) -> int:

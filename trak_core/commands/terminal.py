@@ -14,6 +14,7 @@ from trak_core.jobs import report_progress
 from trak_core.stopping import is_stop, stop_when_asked
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
+from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
@@ -29,9 +30,12 @@ def number(value: float | None) -> str:
 
 
 def say_complete(run_dir: Path) -> None:
-    """Says where a finished run lies, how well its scores predict removal, and how to look at it."""
+    """Says what the models of a finished run have learnt, how well its scores predict removal, and where it lies."""
     with open_run(run_dir) as run:
         lds = run.lds() if run.has_lds else None
+        quality = quality_of(run)
+    for sentence in (learnt_sentence(quality), *further_sentences(quality)):
+        click.echo(sentence)
     evidence = "No model was retrained, so that its LDS is not known."
     if lds is not None:
         evidence = (

@@ -15,6 +15,7 @@ from trak_core.engine.label_step import label_tables
 from trak_core.engine.map_step import map_tables
 from trak_core.engine.method_context import kernel_proj_dim, lds_tuning, run_context
 from trak_core.engine.progress import ProgressReporter
+from trak_core.engine.quality_step import model_quality
 from trak_core.engine.scoring import score_run
 from trak_core.engine.settings import BuildSettings
 from trak_core.engine.training_step import retrain_block, write_checkpoints
@@ -199,7 +200,8 @@ class BuildSteps(WorkingRun):
             parts.append(prediction_columns(range(len(models)), name, values, loss=losses, **of_classes))
         statement = "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?"
         measured = [(statement, [*of_model, i]) for i, of_model in enumerate(zip(*shares, strict=True))]
-        self.writer.write(str(Kind.PREDICT), {"predictions": joined(parts)}, first=measured)
+        quality = model_quality(self.subject.dataset, task, answers, self.build.seed)  # of the test side, which is last
+        self.writer.write(str(Kind.PREDICT), {"predictions": joined(parts)}, {"model_quality": quality}, first=measured)
 
     @cached_property
     def context(self) -> MethodContext:

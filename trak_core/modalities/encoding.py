@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError, NeedNotMetError
-from trak_core.inputs import ArrayInputs, count, leaves
+from trak_core.inputs import ArrayInputs, all_zero, count, leaves
 
 
 class Encoding(ABC):
@@ -87,6 +87,13 @@ class Encoding(ABC):
     def common_words(self) -> frozenset[str] | None:
         """Words that are in so many train examples that they tell little; None where it knows nothing of words."""
         return None
+
+    def empty(self, inputs: ArrayInputs) -> NDArray[np.bool_]:
+        """Which inputs hold nothing that a model could go by, bool `[n]`: by default those of nothing but zeros.
+
+        Such as a text without any word that the encoding knows.
+        """
+        return all_zero(inputs)
 
     def check(self, inputs: ArrayInputs) -> None:
         """Refuses inputs that somebody made by hand and that no example can have.

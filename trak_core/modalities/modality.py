@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import NeedNotMetError
-from trak_core.inputs import ArrayInputs, flat_rows, leaves
+from trak_core.inputs import ArrayInputs, all_zero, flat_rows, leaves
 from trak_core.media import Medium
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.new_input import NewInputReader
@@ -96,6 +96,22 @@ class Modality(ABC):
     def compared(self, inputs: ArrayInputs) -> NDArray[Any]:
         """Rows `[n, d]` of inputs in which near-duplicates are close: all numbers of an example by default."""
         return flat_rows(inputs)  # type: ignore[no-any-return]
+
+    def empty(self, inputs: ArrayInputs, encoding: Encoding | None) -> NDArray[np.bool_]:
+        """Which inputs hold nothing that a model could go by, bool `[n]`: nothing but zeros, or what the encoding says.
+
+        Args:
+            inputs: of some examples, all of one split.
+            encoding: that made them, where it is known.
+        """
+        return all_zero(inputs) if encoding is None else encoding.empty(inputs)
+
+    def linear_rows(self, train: ArrayInputs, test: ArrayInputs) -> tuple[Any, Any]:
+        """Rows `[n, d]` of both splits for a linear model on the same inputs; all their numbers by default.
+
+        Columns of dense rows are standardised before anything is fitted; `scipy.sparse` rows are taken as they are.
+        """
+        return flat_rows(train), flat_rows(test)
 
     def usual_model(self, contents: Any) -> str:
         """The name of the ready model that usually suits such examples.

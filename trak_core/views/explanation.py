@@ -1,19 +1,21 @@
 """The answer to "which training examples made the model say this?", with how far it can be trusted."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from trak_core.evidence.lds import TrustLevel
+from trak_core.evidence.model_quality import ModelQuality
 from trak_core.modalities import read_encoding
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
 from trak_core.store.targets import DEFAULT
 from trak_core.views.browse import TestOverview
 from trak_core.views.examples import Example, ScoredExample, read_examples
+from trak_core.views.model_quality import blindness, quality_of
 
 _WORD = re.compile(r"\w+")
 TOP_SHARE = 10
@@ -30,6 +32,7 @@ class Trust:
     ci_low: float | None = None  # lower end of its 95% interval
     ci_high: float | None = None  # upper end
     noise_ceiling: float | None = None  # the highest LDS attainable for this example, None where unknown
+    reason: str = ""  # why it is no higher, in a sentence, where the LDS alone does not tell
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Explanation:
     bin_counts: NDArray[np.int64]  # train examples in each bin `[n_bins]`
     top_share: float  # part of the sum of absolute scores that the 10 strongest train examples carry, 0 to 1
     trust: Trust  # of this explanation
+    quality: ModelQuality | None  # of the models that it explains, which is another matter; None where not measured
     # of the test example's text in small letters, rare ones only, to be marked where they come again
     words: tuple[str, ...] = ()
 
@@ -101,7 +105,8 @@ def explain(
         bin_edges=edges,
         bin_counts=counts,
         top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
-        trust=_trust(run, test_idx, method, target),
+        trust=_trust(run, tests, test_idx, method, target),
+        quality=quality_of(run, tests),
         words=_telling_words(run, example.text),
     )
 
@@ -138,13 +143,14 @@ def ranked_train(run: Run, scores: NDArray[np.floating], side: Side, k: int, tar
     ]
 
 
-def _trust(run: Run, test_idx: int, method: str, target: int) -> Trust:
+def _trust(run: Run, tests: TestOverview, test_idx: int, method: str, target: int) -> Trust:
     query = "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM {} WHERE method = ? AND test_idx = ?"
     if target == DEFAULT:
         rows = run.rows(query.format("lds"), [method, test_idx])
     else:
         rows = run.rows(query.format("target_lds") + " AND target = ?", [method, test_idx, target])
-    return Trust(*rows[0]) if rows else Trust("not measured")
+    found, blind = Trust(*rows[0]) if rows else Trust("not measured"), blindness(run, tests)
+    return replace(found, level=blind.cap(found.level, test_idx), reason=blind.reason_for(test_idx))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from trak_core.views.browse import overview
 from trak_core.views.examples import Example, ScoredExample
 from trak_core.views.explanation import Explanation, explain
 from trak_core.views.media_html import data_uri, text_in_html
+from trak_core.views.model_quality import learnt_sentence
 
 SIDE = 84
 """Of pictures, in pixels; small ones are enlarged so that every pixel is visible."""
@@ -75,7 +76,9 @@ class Inline:
     def _trust(self) -> str:
         trust = self.explanation.trust
         measured = "" if trust.lds is None else f" (LDS {trust.lds:.2f})"
-        return f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}."
+        reason = f" {trust.reason}" if trust.reason else ""
+        said = f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}.{reason}"
+        return f"{said} {learnt_sentence(self.explanation.quality)}"
 
     def _attributed(self, item: ScoredExample) -> str:
         return _card(item.example, f"{item.score:+.3g} · {item.example.label_name}")

@@ -13,6 +13,7 @@ from trak_core.store.ranking import Side
 from trak_core.store.run import Run
 from trak_core.views.examples import ScoredExample
 from trak_core.views.explanation import ranked_train
+from trak_core.views.model_quality import learnt_sentence, quality_of
 
 if TYPE_CHECKING:
     from trak_core.live.scorer import Answer
@@ -62,9 +63,11 @@ def _warning(new: ExplainedInput) -> str:
 
 
 def _trust(run: Run, new: ExplainedInput, target_class: int) -> str:
+    learnt = learnt_sentence(quality_of(run))
     agreement = new.answer.agreement_for(target_class)
     if agreement is None:
-        return "How far these scores follow the stored ones could not be measured: no test example was left for it."
+        none = "How far these scores follow the stored ones could not be measured: no test example was left for it."
+        return f"{none} {learnt}"
     digits = 3 if agreement.spearman >= 0.985 else 2  # where two would say 1
     sentence = (
         f"Scores of new inputs follow the stored ones at {agreement.spearman:.{digits}f} (rank correlation; 1 is the "
@@ -73,4 +76,4 @@ def _trust(run: Run, new: ExplainedInput, target_class: int) -> str:
     )
     if run.has_lds and np.isfinite(lds := run.lds(LIVE_METHOD).mean):
         sentence += f" The stored ones predicted retrained models with LDS {lds:.2f}."
-    return sentence
+    return f"{sentence} {learnt}"

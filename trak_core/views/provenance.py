@@ -44,7 +44,7 @@ SETTING_TITLES = {
 """What people call the settings in the meta table."""
 _OWN_PLACE = {
     *("class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"),
-    *("encoding", "data_report"),
+    *("encoding", "data_report", "model_quality"),
 }
 _REPORT = {
     "n_left_out": "skipped, because unreadable or without a class",

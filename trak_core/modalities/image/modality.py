@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError
+from trak_core.inputs import ArrayInputs, all_same, leaves
 from trak_core.media import Medium, Picture, first_picture
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.image.new_image import NewImages
@@ -20,6 +21,9 @@ from trak_core.modalities.ready_model import HowTrained, ReadyModel
 
 SMALL_GREY = 32
 """Grey images of up to so many pixels a side are told apart well by a network without convolutions."""
+
+PLAIN_SHARE = 0.5
+"""Where more of the images than that are of one tone each, their tones are what they tell."""
 
 
 def _networks() -> Any:
@@ -85,6 +89,15 @@ class ImageModality(Modality):
         """A picture of each, where they have the shape of images."""
         pictures = inputs_as_pictures(inputs)
         return None if pictures is None else [(Picture(picture),) for picture in pictures]
+
+    def empty(self, inputs: ArrayInputs, encoding: Encoding | None) -> NDArray[np.bool_]:
+        """Images of one tone, unless most are of one tone each and differ in it: then the tone is what they tell."""
+        tones = [leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves(inputs) if leaf.ndim > 2]
+        if not tones:  # rows of pixels
+            tones = [leaf.reshape(len(leaf), 1, -1) for leaf in leaves(inputs)]
+        plain = np.logical_and.reduce([(each == each[..., :1]).all(axis=(1, 2)) for each in tones])
+        distinct = any(not all_same(each[plain, :, :1]) for each in tones) and plain.sum() > 1
+        return np.zeros_like(plain) if distinct and plain.mean() > PLAIN_SHARE else plain
 
     def sizes(self, train: NDArray[np.uint8], test: NDArray[np.uint8]) -> str:
         """Width, height and tones, which all have."""

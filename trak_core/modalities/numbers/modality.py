@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import EmptyDataError, InvalidDataError
+from trak_core.inputs import ArrayInputs, all_zero, count, flat_rows
 from trak_core.media import Medium, Text, first_text
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
@@ -18,6 +19,9 @@ from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Type
 FIELD = "numbers"
 LEAST_DEVIATION = 1e-6
 """Where all train numbers of a column are the same there is nothing to standardise by."""
+
+ENOUGH = 4
+"""So many zeros are no values; fewer may well be, as in a table of truth."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,10 @@ class NumberModality(Modality):
     def new_inputs(self, encoding: Encoding) -> NewNumbers:
         """A row that somebody types."""
         return NewNumbers(encoding.sizes()["n_numbers"])
+
+    def empty(self, inputs: ArrayInputs, encoding: Encoding | None) -> NDArray[np.bool_]:
+        """Rows of zeros, of enough numbers that these can hardly be their values."""
+        return all_zero(inputs) if flat_rows(inputs).shape[1] >= ENOUGH else np.zeros(count(inputs), dtype=bool)
 
     def sizes(self, train: NDArray[np.float32], test: NDArray[np.float32]) -> str:
         """How many numbers a row has."""

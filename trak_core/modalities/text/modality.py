@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trak_core.errors import InvalidDataError
+from trak_core.inputs import ArrayInputs, flat_rows
 from trak_core.media import Medium, Text, first_text
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
@@ -18,7 +19,7 @@ from trak_core.modalities.text.new_text import NewTexts
 from trak_core.modalities.text.subword_tokens import SubwordTokens
 from trak_core.modalities.text.transformers_models import HuggingFace
 from trak_core.modalities.text.vocabulary import Vocabulary
-from trak_core.modalities.text.word_ids import WordIds
+from trak_core.modalities.text.word_ids import WordIds, weights_of_ids
 
 
 def _networks() -> Any:
@@ -86,6 +87,15 @@ class TextModality(Modality):
         for text in contents:
             folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
             yield hashlib.sha256(" ".join(folded.split()).encode("utf-8", "surrogatepass")).digest()
+
+    def linear_rows(self, train: ArrayInputs, test: ArrayInputs) -> tuple[Any, Any]:
+        """Texts as weights of their words whatever the order: as they are, or those of the ids."""
+        rows, asked = flat_rows(train), flat_rows(test)
+        if rows.dtype.kind in "iu":
+            return weights_of_ids(rows, asked)
+        from scipy.sparse import csr_matrix  # takes a moment to import, and only builds need it
+
+        return csr_matrix(rows), csr_matrix(asked)
 
     def sizes(self, train: Sequence[str], test: Sequence[str]) -> str:
         """The lengths, and the usual one."""

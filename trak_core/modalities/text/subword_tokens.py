@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.inputs import ArrayInputs, flat_rows
 from trak_core.modalities.encoding import Encoding
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -49,6 +50,11 @@ class SubwordTokens(Encoding):
         """How much of a text is read, and by which tokenizer."""
         said = f"the first {self.length:,} subword tokens of {Path(self.source).name}"
         return "texts as the model takes them", said
+
+    def empty(self, inputs: ArrayInputs) -> NDArray[np.bool_]:
+        """Texts of which the tokenizer makes nothing but marks of its own: padding, beginning, end, unknown."""
+        marks = _tokenizer(self.source).all_special_ids
+        return np.asarray(np.isin(flat_rows(inputs), marks).all(axis=1))
 
     def inputs(self, contents: Sequence[str]) -> NDArray[np.int64]:
         """The ids of the first tokens of each text: int64 `[n, length]`, filled up with the tokenizer's padding.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError
-from trak_core.inputs import ArrayInputs, leaves
+from trak_core.inputs import ArrayInputs, flat_rows, leaves
 from trak_core.modalities.text.vocabulary import KnownWords, no_words, words_of
 
 PADDING, UNKNOWN = 0, 1
@@ -67,6 +68,10 @@ class WordIds(KnownWords):
                     f"from 0 to {self.n_tokens - 1:,}; give those, or texts."
                 )
 
+    def empty(self, inputs: ArrayInputs) -> NDArray[np.bool_]:
+        """Texts of which no word is known: how many words there are is all that is left of them."""
+        return np.asarray((flat_rows(inputs) <= UNKNOWN).all(axis=1))
+
     def inputs(self, contents: Sequence[str]) -> NDArray[np.int64]:
         """The ids of the first words of each text: int64 `[n, length]`."""
         number = {word: place for place, word in enumerate(self.words, start=N_RESERVED)}
@@ -75,3 +80,19 @@ class WordIds(KnownWords):
             found = [number.get(word, UNKNOWN) for word in words_of(text)[: self.length]]
             row[: len(found)] = found
         return rows
+
+
+def weights_of_ids(train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[Any, Any]:
+    """Ids `[n, length]` as tf-idf rows, sparse `[n, n_ids]`, whatever their order; padding counts for nothing."""
+    from scipy.sparse import csr_matrix  # both take a moment to import, and only builds need them
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    def counted(ids: NDArray[np.int64]) -> Any:
+        rows, known = np.repeat(np.arange(len(ids)), ids.shape[1]), ids.ravel()
+        shown = known > PADDING
+        ones = np.ones(int(shown.sum()), dtype=np.float32)
+        return csr_matrix((ones, (rows[shown], known[shown])), shape=(len(ids), width))
+
+    width = int(max(train.max(), test.max(), PADDING)) + 1
+    weights = TfidfTransformer(sublinear_tf=True).fit(counted(train))
+    return weights.transform(counted(train)), weights.transform(counted(test))

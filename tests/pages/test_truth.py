@@ -1,0 +1,45 @@
+"""Wherever trust stands on a page, the page says too whether the models have learnt anything."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.blind_runs import BLIND, UNLEARNT
+from tests.pages.conftest import words
+
+TRUSTED = ("high", "moderate")
+
+
+@pytest.fixture
+def shown(truth_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(truth_runs))
+    return truth_runs
+
+
+@pytest.mark.parametrize("name", UNLEARNT)
+def test_explore_makes_both_statements(shown, open_page, name):
+    app = open_page("explore", run=name, test="5", compare="Random")
+    assert not app.exception
+    said = words(app)
+    assert "The models have not beaten the majority: accuracy 0." in said
+    assert ":red-badge[:material/warning: models: no better than a guess]" in said
+    if name in BLIND:
+        assert not any(f"trust: {level}" in said for level in TRUSTED)
+        assert "so that nothing in it is behind the answer" in said or "nothing in them is behind the answer" in said
+
+
+@pytest.mark.parametrize("page", ["home", "evidence", "present", "training_item"])
+@pytest.mark.parametrize("name", ["learnt", "zeroed"])
+def test_every_other_page_says_it(shown, open_page, page, name):
+    app = open_page(page, run=name)
+    assert not app.exception
+    said = words(app)
+    assert f"The models have {'not ' if name == 'zeroed' else ''}beaten the majority: accuracy 0." in said
+    assert ("no better than a guess" in said) == (name == "zeroed")
+    if name == "zeroed":
+        assert not any(f"trust: {level}" in said for level in TRUSTED)
+
+
+def test_home_says_it_of_every_run(shown, open_page):
+    said = words(open_page("home", run="learnt"))
+    assert said.count("The models have not beaten the majority") == len(UNLEARNT)

@@ -1,0 +1,118 @@
+"""What a run is, on one screen: the truth about it first, then its sizes, then how it was made."""
+
+import json
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from trak_core.store.progress import BuildStatus
+from trak_core.store.run import Lds, Run
+from trak_core.views.browse import overview
+from trak_core.views.label_quality import planted_in_words
+from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of, trust_counts
+from trak_core.views.provenance import SETTING_TITLES, metadata_table
+
+WIDTH, LINES = 120, 40
+LONG = 2000
+"""Letters of JSON above which a value is named as long."""
+MOST_LINES = 3
+"""Of one value."""
+NAME_WIDTH = 30
+_SHOWN_BEFORE = {"training examples", "test examples"}
+
+
+def run_facts(run: Run, status: BuildStatus | None, megabytes: float) -> dict[str, Any]:
+    """All that is known of a run, in types that JSON has; "long" names the values that fill more than a screen."""
+    tests = overview(run)
+    quality = quality_of(run, tests)
+    facts: dict[str, Any] = {
+        "name": run.info.name,
+        "path": str(run.path),
+        "title": run.info.title,
+        "models": [learnt_sentence(quality), *further_sentences(quality)],
+        "model_quality": None if quality is None else {**quality.metadata(), "beats_guess": quality.beats_guess},
+        "trust": trust_counts(run, tests) if run.has_lds else None,
+        "lds": _lds_facts(run.lds()) if run.has_lds else None,
+        "n_train": run.info.n_train,
+        "n_test": run.info.n_test,
+        "methods": list(run.info.methods),
+        "n_planted_errors": run.rows("SELECT count(*) FROM planted_errors")[0][0],
+        "megabytes": megabytes,
+        "build": asdict(status) if status else None,
+        **{f"meta.{key}": value for key, value in run.info.provenance.items()},
+    }
+    return {"long": [key for key, value in facts.items() if len(json.dumps(value)) > LONG], **facts}
+
+
+def _lds_facts(lds: Lds) -> dict[str, float | int | None]:
+    names = ("mean", "ci_low", "ci_high", "noise_ceiling", "n_subsets", "n_seeds")
+    # JSON has no NaN: what is undefined is null.
+    return {name: value if math.isfinite(value := getattr(lds, name)) else None for name in names}
+
+
+def facts_text(run: Run, facts: Mapping[str, Any]) -> str:
+    """The same as text of at most 40 lines of at most 120 letters.
+
+    Args:
+        run: that is told about.
+        facts: of `run_facts`.
+    """
+    truth = [line for said in (*facts["models"], *_trust(run, facts)) for line in textwrap.wrap(said, WIDTH)]
+    lines = [f"{facts['name']}: {facts['title']}", facts["path"], "", *truth, ""]
+    if (planted := planted_in_words(run)) is not None:
+        lines += [planted, ""]
+    sizes = {name: facts[name] for name in ("n_train", "n_test", "n_planted_errors", "megabytes")}
+    lines += [_line(name, f"{value:,}") for name, value in sizes.items()]
+    lines.append(_line("methods", ", ".join(facts["methods"])))
+    build = facts["build"]
+    if build is not None:
+        lines.append(_line("build", f"{build['state']}, {build['step']} {build['message']}".strip()))
+    lines.append("")
+    made = metadata_table(run)
+    told = {*_SHOWN_BEFORE, *([] if planted else [SETTING_TITLES["flip_labels"]])}
+    lines += [_line(row.what, row.value) for row in made.itertuples() if row.what not in told]
+    kept = [part for line in lines for part in _wrapped(line)]
+    if len(kept) > LINES:
+        n_more = len(kept) - LINES + 1
+        kept = [*kept[: LINES - 1], f"{n_more} more lines; all of it, whole: info {facts['name']} --json"]
+    return "\n".join(kept)
+
+
+def _trust(run: Run, facts: Mapping[str, Any]) -> list[str]:
+    """How far explanations can be trusted, in lines."""
+    lds = facts["lds"]
+    if lds is None:
+        return ["Trust in explanations: not measured, because no model was retrained."]
+    n = max(1, facts["n_test"])
+    shares = ", ".join(f"{level} {count / n:.0%}" for level, count in facts["trust"].items() if count)
+    title = run.method_titles[run.info.method]
+    said = "undefined" if lds["mean"] is None else f"{lds['mean']:.3f}"
+    if lds["mean"] is not None and lds["ci_low"] is not None:
+        said += f" (95% interval {lds['ci_low']:.3f} to {lds['ci_high']:.3f})"
+    ceiling = "" if lds["noise_ceiling"] is None else f", noise ceiling {lds['noise_ceiling']:.3f}"
+    return [
+        f"Trust in explanations by {title}: {shares}.",
+        f"LDS {said}{ceiling}, over {lds['n_subsets']} halves with {lds['n_seeds']} models each.",
+    ]
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name:{NAME_WIDTH}} {value}"
+
+
+def _wrapped(line: str) -> list[str]:
+    """The line, or two or three where it is longer than the screen is wide; further ones stand below the value."""
+    one = " ".join(line.split("\n")).rstrip()
+    if len(one) <= WIDTH:
+        return [one]
+    return textwrap.wrap(
+        one,
+        WIDTH,
+        subsequent_indent=" " * (NAME_WIDTH + 1),
+        max_lines=MOST_LINES,
+        placeholder=" …",
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )
