@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trak_core.datasets import load_digits
+from trak_core.engine.evidence_step import fixed_counts, lds_columns, mean_columns
 from trak_core.evidence.lds import (
     LdsEvidence,
     lds_interval,
@@ -29,7 +30,6 @@ from trak_core.evidence.lds import (
     measure_lds,
     noise_ceiling,
     noise_ceiling_per_test,
-    trust_level,
 )
 from trak_core.labels.findings import Finding, finding_columns
 from trak_core.labels.signals import suspect_columns
@@ -337,11 +337,16 @@ def _evidence(material: _Material, predicted: _Predicted) -> tuple[dict[str, Col
     outcomes = (0.9 * own + common)[:, None] + noise  # [n_subsets, n_seeds, n_test]
     actual = outcomes.mean(1)
     ceiling, ceilings = noise_ceiling(outcomes), noise_ceiling_per_test(outcomes)
-    found = {name: measure_lds(sums, actual, size.seed, n_bootstrap=100) for name, sums in predicted.of_label.items()}
+    fixed = fixed_counts(material.masks, material.train.labels)
+    at_fixed = None if fixed is None else noise_ceiling_per_test(fixed.residuals(outcomes))
+    found = {
+        name: measure_lds(sums, actual, size.seed, n_bootstrap=100, fixed=fixed)
+        for name, sums in predicted.of_label.items()
+    }
     tables: dict[str, Columns] = {
         "subsets": subset_columns(material.masks, ["eval"] * size.n_subsets),
         "outcomes": outcome_columns(range(size.n_subsets), outcomes),
-        "lds": joined([_lds_columns(name, each, ceilings) for name, each in found.items()]),
+        "lds": joined([_lds_columns(name, each, ceilings, at_fixed) for name, each in found.items()]),
         "lds_summary": joined(
             [_summary_columns(name, each, ceiling, size) for name, each in found.items()]
             + [_summary_columns(OWN, found[OWN], ceiling, size, n_checkpoints=1, loss=0.05)]
@@ -353,20 +358,18 @@ def _evidence(material: _Material, predicted: _Predicted) -> tuple[dict[str, Col
     return tables, facts
 
 
-def _lds_columns(method: str, found: LdsEvidence, ceilings: NDArray[np.float64]) -> Columns:
+def _lds_columns(
+    method: str, found: LdsEvidence, ceilings: NDArray[np.float64], at_fixed: NDArray[np.float64] | None
+) -> Columns:
+    fixed = found.fixed
     return {
         "method": [method] * len(ceilings),
         "test_idx": np.arange(len(ceilings)),
-        **_intervals(found.per_test, found.per_test_low, found.per_test_high, ceilings),
-    }
-
-
-def _intervals(lds: Any, low: Any, high: Any, ceilings: Any) -> Columns:
-    values = {"lds": lds, "ci_low": low, "ci_high": high, "noise_ceiling": ceilings}
-    undefined_is_null = {name: np.ma.masked_invalid(value) for name, value in values.items()}
-    return {
-        **{name: np.array(value.tolist(), dtype=object) for name, value in undefined_is_null.items()},
-        "trust": [trust_level(None if np.isnan(end) else float(end)) for end in low],
+        **lds_columns(
+            (found.per_test, found.per_test_low, found.per_test_high, ceilings),
+            None if fixed is None else (fixed.per_test, fixed.per_test_low, fixed.per_test_high, at_fixed),
+            beats=None,
+        ),
     }
 
 
@@ -376,9 +379,7 @@ def _summary_columns(
     return {
         "method": [method],
         "n_checkpoints": [n_checkpoints or size.n_checkpoints],
-        "lds": [found.mean - loss],
-        "ci_low": [found.ci_low - loss],
-        "ci_high": [found.ci_high - loss],
+        **{name: [None if mean is None else mean - loss] for name, mean in mean_columns(found).items()},
         "noise_ceiling": [ceiling],
         "n_subsets": [size.n_subsets],
         "n_seeds": [size.n_seeds],
@@ -409,7 +410,7 @@ def _of_targets(
             "method": [OWN] * len(tests),
             "test_idx": tests,
             "target": targets,
-            **_intervals(lds, *lds_interval(lds, size.n_subsets), ceilings[tests]),
+            **lds_columns((lds, *lds_interval(lds, size.n_subsets), ceilings[tests]), None, beats=None),
         },
     )
 

@@ -3,6 +3,7 @@
 `v4/digits.jsonl` is a run of 30 train and 10 test digits that version 4 built and measured, with verdicts, a what-if
 and a retraining; `v4/prices.jsonl` is a regression that it saved from Python. A line is a row: its table and its values
 in the order of the columns of `store.sql` or `reviews.sql`, which create the tables as version 4 did; blobs are base64.
+`v5/digits.jsonl` is the same data, built and measured by version 5 with a verdict.
 Of the rows of `topk` only proponents are kept: with so few train examples the opponents are the same, from the end.
 """
 

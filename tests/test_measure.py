@@ -63,7 +63,7 @@ def with_tiny() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, TINY.name, TINY)
         patch.setattr("trak_core.engine.method_step.TRUTH_BOOTSTRAP", 20)
-        patch.setattr(measure_lds, "__defaults__", (None, 50))
+        patch.setattr(measure_lds, "__defaults__", (None, 50, None))
         yield patch
 
 

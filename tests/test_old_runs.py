@@ -15,10 +15,11 @@ from torch import nn
 import trak_core as tc
 from tests.old_runs import restore_run
 from tests.tiny import TINY, cut
-from trak_core.engine import MeasureSettings, measure_run
+from trak_core.engine import MeasureSettings, evidence_step, measure_run
 from trak_core.engine.retraining import verify_what_if
 from trak_core.engine.subject import read_build
 from trak_core.errors import RunMismatchError, StorageError, StoreDamagedError, StoreVersionError
+from trak_core.evidence.fixed_counts import group_counts
 from trak_core.evidence.verification import verify
 from trak_core.modalities import encoding_metadata, read_encoding
 from trak_core.store import upgrade
@@ -33,12 +34,17 @@ from trak_core.store.writer import StoreWriter, build_lock
 from trak_core.subjects import RECIPES, Recipe, Subject
 from trak_core.views.review import data_fingerprint
 
-NAMES = ["digits", "prices"]
+NAMES = [(4, "digits"), (4, "prices"), (5, "digits")]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=NAMES, ids=lambda of: f"{of[1]} of version {of[0]}")
 def old(request, tmp_path):
-    return restore_run(4, request.param, tmp_path / "runs")
+    return restore_run(*request.param, tmp_path / "runs")
+
+
+@pytest.fixture
+def digits_5(tmp_path):
+    return restore_run(5, "digits", tmp_path / "runs")
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def digits(tmp_path):
     return restore_run(4, "digits", tmp_path / "runs")
 
 
-def test_a_run_of_version_4_checks_out(old):
+def test_a_run_of_an_older_version_checks_out(old):
     with open_run(old) as run:
         assert [(check.name, check.detail) for check in verify(run) if not check.ok] == []
 
@@ -64,7 +70,7 @@ def test_a_run_of_version_4_comes_with_its_verdicts_and_what_ifs(digits):
     assert [(found.question.test_idx, found.question.removed) for found in asked] == [(2, (1, 4, 9))]
 
 
-def test_a_run_of_version_4_can_be_sent_on(old, tmp_path):
+def test_a_run_of_an_older_version_can_be_sent_on(old, tmp_path):
     archive = export_run(old, tmp_path / "run.zip")
     there = import_run(archive, tmp_path / "elsewhere")
     with open_run(old) as before, open_run(there) as after:
@@ -96,7 +102,7 @@ def test_classes_become_targets_and_every_number_stays(digits):
         lds = connection.execute("SELECT test_idx, asked_class, lds FROM class_lds").fetchall()
         outcomes = connection.execute("SELECT subset_id, test_idx, model_outputs FROM class_outcomes").fetchall()
     with open_run(digits) as run:
-        assert version(digits) == SCHEMA_VERSION == 5
+        assert version(digits) == SCHEMA_VERSION == 6
         for test_idx, asked, values in rows:
             assert run.score_row(test_idx, target=asked + 1).tolist() == list(values)
             assert run.score_row(test_idx, target=str(asked)).tolist() == list(values)
@@ -194,6 +200,47 @@ def test_a_run_of_version_4_can_be_measured_and_asked_further(digits, monkeypatc
             np.testing.assert_array_equal(run.scores(method), scores)
 
 
+def test_what_version_5_did_not_measure_is_null_and_all_else_stays(digits_5):
+    with duckdb.connect(str(RunFiles(digits_5).store), read_only=True) as connection:
+        before = {
+            table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
+            for table in ("lds", "target_lds", "lds_summary", "truth_lds", "truths", "methods")
+        }
+        assert len(before["truth_lds"]) > 0
+    with open_run(digits_5) as run:
+        assert version(digits_5) == SCHEMA_VERSION
+        for table, rows in before.items():
+            width = len(rows[0])
+            now = run.rows(f"SELECT * FROM {table} ORDER BY ALL")
+            assert [row[:width] for row in now] == rows
+            assert {value for row in now for value in row[width:]} == {None}
+        assert np.isnan(run.lds().fixed)
+        assert np.isnan(run.lds().fixed_per_test).all()
+        assert run.control_comparisons().empty
+
+
+def test_measuring_a_run_of_version_5_fills_in_what_it_lacks(digits_5, monkeypatch):
+    """Of two classes, so that 16 halves are enough; scores, and LDS as it was, stay."""
+    monkeypatch.setitem(RECIPES, "few", Recipe("few", "Few digits", "30 and 10.", few, 2, 4, 20, 2, 2))
+    monkeypatch.setattr(evidence_step, "group_counts", lambda masks, classes: group_counts(masks, classes % 2))
+    change(digits_5, "UPDATE checkpoints SET log_sha256 = NULL")  # logs of training are not kept with it
+    with open_run(digits_5) as run:
+        before = run.rows("SELECT method, test_idx, lds, ci_low FROM lds WHERE method = 'trak' ORDER BY ALL")
+        scores, title = run.scores("trak"), run.info.title
+    methods = ("same_class", "trak")
+    measure_run(digits_5, MeasureSettings(methods, n_removal_tests=0, n_datamodel_subsets=0, n_truth_subsets=0))
+    with open_run(digits_5) as run:
+        assert run.info.title == title
+        assert run.rows("SELECT method, test_idx, lds, ci_low FROM lds WHERE method = 'trak' ORDER BY ALL") == before
+        np.testing.assert_array_equal(run.scores("trak"), scores)
+        found = run.lds("trak")
+        assert found.fixed_low <= found.fixed <= found.fixed_high
+        assert np.isfinite(found.fixed_per_test).all()
+        assert run.control_comparisons("trak")["control"].tolist() == ["same_class"]
+        assert run.control_comparisons("same_class").empty
+        assert run.rows("SELECT lds_fixed FROM lds_summary WHERE method = 'embedding'") == [(None,)]
+
+
 # --- the old store is safe ----------------------------------------------------------------------------------
 
 
@@ -242,7 +289,7 @@ def test_one_bad_run_stops_no_other_from_being_shown(digits, tmp_path, monkeypat
     said = {summary.name: (summary.can_open, summary.problem) for summary in tc.list_runs()}
     assert said["digits"] == (True, "")
     assert not any(said[name][0] for name in ("newer", "older", "broken"))
-    assert "schema version 99, and this program reads version 5; update this program" in said["newer"][1]
+    assert "schema version 99, and this program reads version 6; update this program" in said["newer"][1]
     assert "build the run again" in said["older"][1]
 
 
@@ -353,10 +400,10 @@ def test_versions_chain(digits, monkeypatch):
     def later(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("ALTER TABLE targets RENAME TO questions")
 
-    monkeypatch.setitem(upgrade.UPGRADES, 5, upgrade.Upgrade(later, {"targets": "questions"}, {"meta": frozenset()}))
-    monkeypatch.setattr(upgrade, "SCHEMA_VERSION", 6)
+    monkeypatch.setitem(upgrade.UPGRADES, 6, upgrade.Upgrade(later, {"targets": "questions"}, {"meta": frozenset()}))
+    monkeypatch.setattr(upgrade, "SCHEMA_VERSION", 7)
     upgrade.upgraded_store(RunFiles(digits))
-    assert version(digits) == 6
+    assert version(digits) == 7
     with duckdb.connect(str(RunFiles(digits).store), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM questions").fetchone() == (100,)
 
@@ -364,6 +411,6 @@ def test_versions_chain(digits, monkeypatch):
 def test_a_newer_version_is_refused(digits):
     open_run(digits).close()
     shutil.copy(RunFiles(digits).store, digits / "copy")
-    change(digits, "UPDATE meta SET value = '6' WHERE key = 'schema_version'")
-    with pytest.raises(StoreVersionError, match="schema version 6, and this program reads version 5; update"):
+    change(digits, "UPDATE meta SET value = '7' WHERE key = 'schema_version'")
+    with pytest.raises(StoreVersionError, match="schema version 7, and this program reads version 6; update"):
         open_run(digits)

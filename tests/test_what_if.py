@@ -56,7 +56,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, TINY.name, TINY)
         patch.setattr("trak_core.engine.method_step.TRUTH_BOOTSTRAP", 20)
-        patch.setattr(measure_lds, "__defaults__", (None, 50))
+        patch.setattr(measure_lds, "__defaults__", (None, 50, None))
         run_dir = build_run(SETTINGS, "tiny", tmp_path_factory.mktemp("what-if"))
         measure_run(run_dir, replace(QUICK, n_truth_subsets=0))
         yield run_dir

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.engine.scoring import joined_tables
-from trak_core.engine.settings import BuildSettings
+from trak_core.evidence.controls import Comparison, beats_controls, compare
+from trak_core.evidence.fixed_counts import FixedCounts, group_counts
 from trak_core.evidence.lds import (
     LdsEvidence,
     calibration_slope,
+    lds_at_fixed_counts,
     lds_interval,
     lds_per_test,
     measure_lds,
@@ -27,6 +29,25 @@ from trak_core.store.targets import read_target_scores
 from trak_core.store.writer import StoreWriter
 
 Floats = NDArray[np.float64]
+Tables = dict[str, dict[str, list[Any]]]
+FIXED = ("lds_fixed", "fixed_low", "fixed_high", "fixed_ceiling")
+Controls = Mapping[str, LdsEvidence]
+
+
+class Sizes(Protocol):
+    """What is asked of the settings of a build."""
+
+    @property
+    def seed(self) -> int:
+        """Root of every random choice."""
+
+    @property
+    def n_seeds(self) -> int:
+        """Models retrained on each subset."""
+
+    @property
+    def n_checkpoints(self) -> int:
+        """Models trained on all train examples."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +59,52 @@ class Reported:
     ceiling: float  # the highest mean LDS that can be reached over the reported test examples
     ceilings: Floats  # the same for each test example `[n_test]`
     tests: NDArray[np.bool_]  # the test examples that summaries are over, bool `[n_test]`
-    settings: BuildSettings  # of the build
+    settings: Sizes  # of the build
+    fixed: FixedCounts | None = None  # the class counts of the subsets; None where these tell nothing
+    fixed_ceiling: float = float("nan")  # as `ceiling`, at fixed class counts; NaN where these cannot be measured
+    fixed_ceilings: Floats | None = None  # the same for each test example `[n_test]`
 
     @classmethod
     def of(
-        cls, masks: NDArray[np.bool_], outcomes: Floats, tests: NDArray[np.bool_], settings: BuildSettings
+        cls,
+        masks: NDArray[np.bool_],
+        outcomes: Floats,
+        tests: NDArray[np.bool_],
+        settings: Sizes,
+        classes: NDArray[np.int64] | None = None,
     ) -> "Reported":
-        """From the outcomes of every seed `[n_subsets, n_seeds, n_test]`."""
+        """From the outcomes of every seed `[n_subsets, n_seeds, n_test]`, and the classes of the train examples."""
         ceiling, ceilings = noise_ceiling(outcomes[:, :, tests]), noise_ceiling_per_test(outcomes)
-        return cls(masks, outcomes.mean(1), ceiling, ceilings, tests, settings)
+        plain = (masks, outcomes.mean(1), ceiling, ceilings, tests, settings)
+        fixed = fixed_counts(masks, classes)
+        if fixed is None:
+            return cls(*plain)
+        left = fixed.residuals(outcomes)
+        return cls(*plain, fixed, noise_ceiling(left[:, :, tests]), noise_ceiling_per_test(left))
+
+    def evidence(self, predicted: Floats) -> LdsEvidence:
+        """The LDS of predicted outcomes `[n_subsets, n_test]`."""
+        return measure_lds(predicted, self.actual, self.settings.seed, self.tests, fixed=self.fixed)
 
     def tables(
-        self, method: str, predicted: Mapping[int, Floats], seconds: float, peak_megabytes: float | None = None
-    ) -> dict[str, dict[str, list[Any]]]:
-        """Rows of `lds_summary` and `lds`.
+        self,
+        method: str,
+        predicted: Mapping[int, Floats],
+        seconds: float | None,
+        peak_megabytes: float | None = None,
+        controls: Controls | None = None,
+    ) -> Tables:
+        """Rows of `lds_summary`, `lds` and `control_comparisons`.
 
         Args:
             method: that predicts.
             predicted: number of checkpoints to predicted outcomes `[n_subsets, n_test]`; 0 where a method uses none.
-            seconds: that the method takes with all checkpoints; fewer cost their share.
+            seconds: that the method takes with all checkpoints; fewer cost their share. None where nobody knows.
             peak_megabytes: memory that it takes, where that was measured.
+            controls: what the method is compared with; none of a control.
         """
         n_all, actual = max(predicted), self.actual[:, self.tests]
-        evidence = {n: measure_lds(each, self.actual, self.settings.seed, self.tests) for n, each in predicted.items()}
+        evidence = {n: self.evidence(each) for n, each in predicted.items()}
         summary = [
             {
                 "method": method,
@@ -69,31 +113,66 @@ class Reported:
                 "noise_ceiling": or_null(self.ceiling),
                 "n_subsets": len(self.masks),
                 "n_seeds": self.settings.n_seeds,
-                "seconds": seconds * (n / n_all if n_all else 1),
+                "seconds": None if seconds is None else seconds * (n / n_all if n_all else 1),
                 "calibration_slope": or_null(calibration_slope(predicted[n][:, self.tests], actual)),
                 "peak_megabytes": peak_megabytes,
+                "fixed_ceiling": or_null(self.fixed_ceiling),
             }
             for n, found in evidence.items()
         ]
-        best, n_test = evidence[n_all], self.actual.shape[1]
-        found = lds_columns(best.per_test, best.per_test_low, best.per_test_high, self.ceilings)
+        best = evidence[n_all]
+        compared = {name: compare(best, control) for name, control in (controls or {}).items()}
+        found = lds_columns(
+            (best.per_test, best.per_test_low, best.per_test_high, self.ceilings),
+            None if best.fixed is None else _of_fixed(best.fixed, self.fixed_ceilings),
+            beaten(compared, best.fixed is not None),
+        )
+        n_test = self.actual.shape[1]
         lds: dict[str, list[Any]] = {"method": [method] * n_test, "test_idx": list(range(n_test)), **found}
-        return {"lds_summary": columns_of(summary), "lds": lds}
+        tables = {"lds_summary": columns_of(summary), "lds": lds}
+        return {**tables, "control_comparisons": comparison_columns(method, compared)} if compared else tables
+
+
+def fixed_counts(masks: NDArray[np.bool_], classes: NDArray[np.int64] | None) -> FixedCounts | None:
+    """The class counts of subsets; None where there are no two classes, or too many for so few subsets."""
+    if classes is None or len(np.unique(classes)) < 2:
+        return None
+    fixed = FixedCounts(group_counts(masks, classes))
+    return fixed if fixed.can_be_measured else None
+
+
+def train_classes(writer: StoreWriter) -> NDArray[np.int64] | None:
+    """Classes of the train examples `[n_train]`; None where they have none."""
+    labels = writer.columns("SELECT label FROM examples WHERE split = 'train' ORDER BY idx")["label"]
+    return None if np.ma.getmaskarray(labels).any() else np.asarray(labels, dtype=np.int64)
 
 
 def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, dict[str, Any]], float | None]:
-    """Rows of the tables `lds`, `target_lds` and `lds_summary`, and the calibration slope of classes but the label."""
+    """Rows of the tables of LDS and of comparisons with controls, and the slope of targets but the label."""
     masks, of_methods = reported.masks, []
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
+    controls = control_evidence(writer, reported)
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
-        scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
         n_checkpoints = reported.settings.n_checkpoints if METHODS[method].info.uses_checkpoints else 0
-        predicted = {n_checkpoints: predicted_outcomes(scores, masks)}
+        predicted = {n_checkpoints: stored_predictions(writer, method, masks)}
         if method == "trak":
             predicted = {**_predictions_by_checkpoints(writer, len(masks)), **predicted}
-        of_methods.append(reported.tables(method, predicted, seconds))
-    of_targets, slope = _target_evidence(writer, masks, reported.settings.n_seeds)
-    return {**joined_tables(of_methods), "target_lds": of_targets}, slope
+        of_methods.append(reported.tables(method, predicted, seconds, controls={} if method in controls else controls))
+    tables = joined_tables(of_methods)
+    of_targets, slope = _target_evidence(writer, reported, tables.get("control_comparisons", {}))
+    return {**tables, "target_lds": of_targets}, slope
+
+
+def control_evidence(writer: StoreWriter, reported: Reported) -> dict[str, LdsEvidence]:
+    """The LDS of every control that the run has scores of, by name."""
+    names = writer.columns("SELECT method FROM methods WHERE is_control ORDER BY method")["method"].tolist()
+    return {name: reported.evidence(stored_predictions(writer, name, reported.masks)) for name in names}
+
+
+def stored_predictions(writer: StoreWriter, method: str, masks: NDArray[np.bool_]) -> Floats:
+    """Outcomes `[n_subsets, n_test]` that the stored scores of a method predict."""
+    scores = writer.arrays('SELECT "values" FROM scores WHERE method = ? ORDER BY test_idx', "values", [method])
+    return predicted_outcomes(scores, masks)
 
 
 def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
@@ -109,9 +188,10 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
 
 
 def _target_evidence(
-    writer: StoreWriter, masks: NDArray[np.bool_], n_seeds: int
+    writer: StoreWriter, reported: Reported, comparisons: Mapping[str, list[Any]]
 ) -> tuple[dict[str, list[Any]], float | None]:
     """Columns of `target_lds`, and the calibration slope of the run's own method for targets but the default ones."""
+    masks, n_seeds, fixed = reported.masks, reported.settings.n_seeds, reported.fixed
     parts: list[dict[str, list[Any]]] = []
     own: list[tuple[Floats, Floats]] = []
     for block in read_target_scores(writer, masks.shape[1]):
@@ -119,12 +199,17 @@ def _target_evidence(
         # rank.
         actual = read_target_outcomes(writer, "eval", block.test_idx, block.target)
         by_seed = read_target_outcomes(writer, "eval", block.test_idx, block.target, by_seed=True)
+        by_seed = by_seed.reshape(len(masks), n_seeds, -1)
         predicted = predicted_outcomes(block.scores, masks)
         lds = lds_per_test(predicted, actual)
-        low, high = lds_interval(lds, len(masks))
-        ceilings = noise_ceiling_per_test(by_seed.reshape(len(masks), n_seeds, -1))
+        plain = (lds, *lds_interval(lds, len(masks)), noise_ceiling_per_test(by_seed))
+        at_fixed = None
+        if fixed is not None:
+            ceilings = noise_ceiling_per_test(fixed.residuals(by_seed))
+            at_fixed = (*lds_at_fixed_counts(predicted, actual, fixed), ceilings)
         keys = {"test_idx": block.test_idx.tolist(), "target": block.target.tolist()}
-        parts.append({"method": [block.method] * len(lds), **keys, **lds_columns(lds, low, high, ceilings)})
+        found = lds_columns(plain, at_fixed, _beaten_by_rows(block.method, comparisons, fixed is not None))
+        parts.append({"method": [block.method] * len(lds), **keys, **found})
         if block.method == writer.meta("method"):
             own.append((predicted, actual))
     columns = joined(parts) if parts else {"method": []}
@@ -134,16 +219,64 @@ def _target_evidence(
     return columns, or_null(calibration_slope(predicted, actual))
 
 
-def lds_columns(lds: Floats, low: Floats, high: Floats, ceilings: Floats) -> dict[str, list[Any]]:
-    """What the tables of per-example LDS hold beside their keys, one row a value `[n]`."""
-    named = {"lds": lds, "ci_low": low, "ci_high": high, "noise_ceiling": ceilings}
+def _of_fixed(found: LdsEvidence, ceilings: Floats | None) -> tuple[Floats, ...]:
+    nothing = np.full_like(found.per_test, np.nan)
+    return found.per_test, found.per_test_low, found.per_test_high, nothing if ceilings is None else ceilings
+
+
+def lds_columns(
+    plain: tuple[Floats, ...], at_fixed: tuple[Floats, ...] | None, beats: bool | None
+) -> dict[str, list[Any]]:
+    """What the tables of per-example LDS hold beside their keys, one row a value.
+
+    Args:
+        plain: LDS, its lower and upper ends, and its ceilings, `[n]` each.
+        at_fixed: the same at fixed class counts; None where these cannot be measured.
+        beats: whether the method beats the controls; None where nothing was compared.
+    """
+    named = dict(zip(("lds", "ci_low", "ci_high", "noise_ceiling"), plain, strict=True))
+    nothing = np.full_like(plain[0], np.nan)
+    named |= dict(zip(FIXED, at_fixed or (nothing,) * 4, strict=True))
     columns: dict[str, list[Any]] = {name: [or_null(value) for value in values] for name, values in named.items()}
-    return {**columns, "trust": [trust_level(end) for end in columns["ci_low"]]}
+    ends = zip(columns["ci_low"], columns["fixed_low"], strict=True)
+    return {**columns, "trust": [trust_level(low, fixed_low, beats) for low, fixed_low in ends]}
 
 
 def mean_columns(found: LdsEvidence) -> dict[str, float | None]:
-    """The mean LDS of a method with its interval, as the tables hold it."""
-    return {"lds": or_null(found.mean), "ci_low": or_null(found.ci_low), "ci_high": or_null(found.ci_high)}
+    """The mean LDS of a method with its interval, as the tables hold it, and the same at fixed class counts."""
+    fixed = (np.nan,) * 3 if found.fixed is None else (found.fixed.mean, found.fixed.ci_low, found.fixed.ci_high)
+    plain = {"lds": or_null(found.mean), "ci_low": or_null(found.ci_low), "ci_high": or_null(found.ci_high)}
+    return plain | {name: or_null(value) for name, value in zip(FIXED, fixed, strict=False)}
+
+
+def beaten(compared: Mapping[str, Comparison], by_fixed: bool) -> bool | None:
+    """Whether a method beats all that it was compared with, by LDS at fixed counts or by LDS; None without any."""
+    return beats_controls((each.fixed if by_fixed else each.plain).low for each in compared.values())
+
+
+def _beaten_by_rows(method: str, comparisons: Mapping[str, list[Any]], by_fixed: bool) -> bool | None:
+    """The same of one method by the columns of `control_comparisons`."""
+    ends = comparisons.get("fixed_low" if by_fixed else "ci_low", [])
+    return beats_controls(end for name, end in zip(comparisons.get("method", []), ends, strict=True) if name == method)
+
+
+def comparison_columns(method: str, compared: Mapping[str, Comparison]) -> dict[str, list[Any]]:
+    """Columns of `control_comparisons`; at least one control."""
+    return columns_of(
+        [
+            {
+                "method": method,
+                "control": control,
+                "difference": or_null(each.plain.mean),
+                "ci_low": or_null(each.plain.low),
+                "ci_high": or_null(each.plain.high),
+                "fixed_difference": or_null(each.fixed.mean),
+                "fixed_low": or_null(each.fixed.low),
+                "fixed_high": or_null(each.fixed.high),
+            }
+            for control, each in compared.items()
+        ]
+    )
 
 
 def or_null(value: float) -> float | None:

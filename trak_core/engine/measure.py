@@ -99,7 +99,7 @@ def _steps(settings: MeasureSettings) -> list[Step]:
         Step("datamodels", "retraining on more random halves", 1, 0.02 * settings.n_datamodel_subsets + 0.1),
         Step("truths", "retraining on other shares of the data", max(1, n_truths), 8.0 * n_truths + 0.1),
     ]
-    for method in settings.methods:
+    for method in settings.in_order:
         title = METHODS[method].info.title
         steps.append(Step(f"method {method}", f"measuring {title}", 1, SECONDS.get(method, 5.0)))
     return [
@@ -136,7 +136,7 @@ def _measure(m: Measurement, progress: ProgressReporter, fingerprint: str) -> No
 
     step("datamodels", {"datamodels": partial(retrain_datamodels, m)})
     step("truths", {f"truth {i}": partial(retrain_truth, m, i, truth) for i, truth in m.truths})
-    for method in m.settings.methods:
+    for method in m.settings.in_order:
         step(f"method {method}", {f"method {method}": partial(measure_method, m, method)})
     publish()
     removal = RemovalStep(m)

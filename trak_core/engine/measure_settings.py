@@ -59,6 +59,11 @@ class MeasureSettings:
             raise InvalidSettingError(f"removal_sizes={self.removal_sizes}; give numbers from 1 to 100.")
 
     @property
+    def in_order(self) -> list[str]:
+        """The methods, controls first: the others are compared with them."""
+        return sorted(self.methods, key=lambda name: not METHODS[name].info.is_control)
+
+    @property
     def is_every_method(self) -> bool:
         """True unless methods were asked for by name."""
         return self.methods == tuple(METHODS)

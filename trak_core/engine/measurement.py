@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trak_core.engine.evidence_step import Reported
+from trak_core.engine.evidence_step import Controls, Reported, control_evidence, train_classes
 from trak_core.engine.measure_settings import MeasureSettings, Truth
 from trak_core.engine.method_context import lds_tuning, run_context
 from trak_core.engine.retrained import Answers, answers_of
@@ -38,6 +38,7 @@ class Measurement(WorkingRun):
         self.tuning[writer.meta("tuning_tests") or []] = True
         # With very few test examples none are set apart, and settings are chosen on all of them.
         self.chosen_on = self.tuning if self.tuning.any() else ~self.tuning
+        self._controls: Controls = {}
 
     @property
     def truths(self) -> list[tuple[int, Truth]]:
@@ -96,7 +97,16 @@ class Measurement(WorkingRun):
     @cached_property
     def reported(self) -> Reported:
         """The halves that evidence is reported on."""
-        return Reported.of(self.ledger.masks("eval"), self.ledger.outcomes("eval"), self.reporting, self.build)
+        masks, outcomes = self.ledger.masks("eval"), self.ledger.outcomes("eval")
+        return Reported.of(masks, outcomes, self.reporting, self.build, train_classes(self.writer))
+
+    @property
+    def controls(self) -> Controls:
+        """The LDS of the controls that the run has scores of, by name; those that are measured come first."""
+        names = self.writer.columns("SELECT method FROM methods WHERE is_control ORDER BY method")["method"].tolist()
+        if names != list(self._controls):
+            self._controls = control_evidence(self.writer, self.reported)
+        return self._controls
 
     @property
     def test_classes(self) -> NDArray[np.int64]:

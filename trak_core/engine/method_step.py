@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.engine.evidence_step import columns_of, mean_columns
+from trak_core.engine.evidence_step import FIXED, columns_of, fixed_counts, mean_columns, train_classes
 from trak_core.engine.measurement import Measurement
 from trak_core.engine.scoring import Scored, Tables, calibration_factor
 from trak_core.errors import TrakCoreError
@@ -48,22 +48,38 @@ def _tables(m: Measurement, scored: Scored) -> tuple[Tables, list[tuple[str, lis
     stored = _stored_scores(m, name, scaled)
     by_count = {**of_fewer, n_checkpoints: scaled if stored is None else stored}
     tables: Tables = {"truth_lds": _truth_rows(m, name, by_count)}
+    predicted = {n: predicted_outcomes(values, m.reported.masks) for n, values in by_count.items()}
+    if m.build.n_subsets:  # else there are no halves to report on
+        controls = {} if scored.info.is_control else m.controls
+        tables |= m.reported.tables(name, predicted, cost.seconds, cost.peak_megabytes, controls)
     if stored is not None:
-        # They may also explain other classes, and stay as they are; here the method gets what it costs.
+        # They may also explain other classes, and stay as they are; here the method gets what it costs, and what a
+        # build of an older version did not measure.
         of_one = cost.seconds / max(1, n_checkpoints)
+        summary = tables.pop("lds_summary", {})
         return tables, [
             (
                 "UPDATE lds_summary SET peak_megabytes = ?, seconds = ? * greatest(n_checkpoints, 1) WHERE method = ?",
                 [cost.peak_megabytes, of_one, name],
             ),
+            ("UPDATE methods SET is_control = ? WHERE method = ?", [scored.info.is_control, name]),
+            *_filled_in(name, summary),
             ("DELETE FROM truth_lds WHERE method = ? AND truth_id < ?", [name, len(m.truths)]),
+            *((f"DELETE FROM {table} WHERE method = ?", [name]) for table in ("lds", "control_comparisons")),
         ]
-    if m.build.n_subsets:  # else there are no halves to report on
-        predicted = {n: predicted_outcomes(values, m.reported.masks) for n, values in by_count.items()}
-        tables |= m.reported.tables(name, predicted, cost.seconds, cost.peak_megabytes)
     tables |= scored.tables(m.test_classes, m.score_fingerprint(name), factor, settings=True)
-    replaced = dict.fromkeys((*tables, "lds_summary", "lds", "removals"))
+    replaced = dict.fromkeys((*tables, "lds_summary", "lds", "control_comparisons", "removals"))
     return tables, [(f"DELETE FROM {table} WHERE method = ?", [name]) for table in replaced]
+
+
+def _filled_in(name: str, summary: dict[str, Any]) -> list[tuple[str, list[Any]]]:
+    """Statements that give the rows of `lds_summary` that stay their LDS at fixed class counts."""
+    values = zip(*(summary[column] for column in FIXED), summary["n_checkpoints"], strict=True) if summary else ()
+    sets = ", ".join(f"{column} = ?" for column in FIXED)
+    return [
+        (f"UPDATE lds_summary SET {sets} WHERE method = ? AND n_checkpoints = ?", [*found, name, n])
+        for *found, n in values
+    ]
 
 
 def _stored_scores(m: Measurement, name: str, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -77,13 +93,14 @@ def _stored_scores(m: Measurement, name: str, scores: NDArray[np.float32]) -> ND
 
 def _truth_rows(m: Measurement, name: str, by_count: dict[int, NDArray[np.float32]]) -> dict[str, list[Any]]:
     rows: list[dict[str, Any]] = []
+    classes = train_classes(m.writer)
     for truth_id, _ in m.truths:
         masks, actual = m.ledger.truth(truth_id)
         if not len(masks):
             continue  # left out, because retraining diverged
+        fixed = fixed_counts(masks, classes)
         for n in sorted({min(by_count), max(by_count)}):
-            found = measure_lds(
-                predicted_outcomes(by_count[n], masks), actual, m.build.seed, m.reporting, TRUTH_BOOTSTRAP
-            )
+            predicted = predicted_outcomes(by_count[n], masks)
+            found = measure_lds(predicted, actual, m.build.seed, m.reporting, TRUTH_BOOTSTRAP, fixed)
             rows.append({"truth_id": truth_id, "method": name, "n_checkpoints": n, **mean_columns(found)})
     return columns_of(rows) if rows else {"truth_id": []}

@@ -318,6 +318,7 @@ class _Saver:
                 self.method.description,
                 score_fingerprint(self.fingerprint, sha256s, self.ridge, self.method.name),
                 is_baseline=self.method.is_baseline,
+                is_control=self.method.is_control,
                 seconds=self.seconds,
             ),
         }

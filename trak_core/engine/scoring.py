@@ -90,6 +90,7 @@ class Scored:
                 info.description,
                 fingerprint,
                 is_baseline=info.is_baseline,
+                is_control=info.is_control,
                 seconds=self.cost.seconds,
                 calibration=calibration,
                 settings=self.scores.settings if settings else None,

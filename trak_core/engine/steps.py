@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.engine.evidence_step import Reported, evidence_tables
+from trak_core.engine.evidence_step import Reported, evidence_tables, train_classes
 from trak_core.engine.label_step import label_tables
 from trak_core.engine.map_step import map_tables
 from trak_core.engine.method_context import kernel_proj_dim, lds_tuning, run_context
@@ -274,7 +274,7 @@ class BuildSteps(WorkingRun):
 
     def _lds(self) -> None:
         masks, outcomes = self._kept_to_measure("eval"), self.ledger.outcomes("eval")
-        reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.build)
+        reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.build, train_classes(self.writer))
         tables, slope_of_others = evidence_tables(self.writer, reported)
         self.writer.write("lds", tables, {"calibration_slope_of_other_targets": slope_of_others})
         self.progress.advance()

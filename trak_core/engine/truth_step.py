@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from trak_core.engine.evidence_step import columns_of, or_null
+from trak_core.engine.evidence_step import columns_of, fixed_counts, or_null, train_classes
 from trak_core.engine.measure_settings import Truth
 from trak_core.engine.measurement import Measurement
 from trak_core.engine.scoring import Tables
@@ -68,9 +68,11 @@ def retrain_truth(m: Measurement, truth_id: int, truth: Truth) -> None:
         # What another measurement has found against other subsets; the same settings give the same subsets.
         removed.append(("DELETE FROM truth_lds WHERE truth_id = ?", [truth_id]))
     ceiling = or_null(noise_ceiling(outcomes[:, :, m.reporting]))
+    fixed = fixed_counts(masks, train_classes(m.writer))
+    at_fixed = None if fixed is None else or_null(noise_ceiling(fixed.residuals(outcomes)[:, :, m.reporting]))
     row = {"kind": truth.kind, "dropped": truth.dropped, "n_subsets": n, "n_seeds": n_seeds, "noise_ceiling": ceiling}
     tables: Tables = {
-        "truths": columns_of([{"truth_id": truth_id, **row}]),
+        "truths": columns_of([{"truth_id": truth_id, **row, "fixed_ceiling": at_fixed}]),
         "truth_subsets": {"truth_id": np.full(n, truth_id), "subset": np.arange(n), "mask": pack_masks(masks)},
         "truth_outcomes": {
             "truth_id": np.full(outcomes.size, truth_id),

@@ -16,7 +16,7 @@ NULL in the store; means leave it out.
 import itertools
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
 
@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidSettingError
+from trak_core.evidence.bootstrap import CONFIDENCE, N_BOOTSTRAP, Draws, interval
+from trak_core.evidence.fixed_counts import FixedCounts
 from trak_core.seeds import derive_seed
 
 Floats = NDArray[np.float64]
 MIN_SUBSETS = 4
 """Fewer give no rank correlation worth the name."""
-CONFIDENCE = 0.95
-N_BOOTSTRAP = 1000
 TUNING_SHARE = 0.25
 """Of the test examples: settings are chosen on them, and nothing is reported on them."""
 TRUST_HIGH, TRUST_MODERATE = 0.5, 0.25
@@ -48,6 +48,12 @@ class LdsEvidence:
     per_test: Floats  # `[n_test]`, NaN where undefined
     per_test_low: Floats  # `[n_test]`, lower ends of the 95% intervals of `per_test`
     per_test_high: Floats  # `[n_test]`, upper ends
+    # correlations in the draws of the bootstrap, of the reported test examples `[n_draws, n_reported]`
+    resampled: NDArray[np.float32]
+    reported: NDArray[np.bool_]  # which test examples these are, bool `[n_test]`
+    draws: Draws  # of the bootstrap
+    widened: float = 1.0  # by how much the interval of the mean was widened
+    fixed: "LdsEvidence | None" = None  # the same at fixed class counts, where it was asked for and can be measured
 
 
 def tuning_tests(n_test: int, seed: int) -> NDArray[np.bool_]:
@@ -78,42 +84,71 @@ def lds_per_test(predicted: Floats, actual: Floats) -> Floats:
     return _column_correlation(_ranks(predicted), _ranks(actual))
 
 
+def lds_at_fixed_counts(predicted: Floats, actual: Floats, fixed: FixedCounts) -> tuple[Floats, Floats, Floats]:
+    """LDS at fixed counts with its 95% intervals, as (lds, low, high) `[n_test]` each, from two `[n_subsets, n_test]`.
+
+    All three are exactly 0 where predictions or outcomes follow the counts and nothing else, and NaN where LDS is.
+    """
+    left = fixed.residuals(predicted), fixed.residuals(actual)
+    found = lds_per_test(*left)
+    follows = np.isnan(found) & np.isfinite(lds_per_test(predicted, actual))
+    ends = lds_interval(found, len(predicted) - fixed.n_regressed)
+    lds, low, high = (np.where(follows, 0.0, values) for values in (found, *ends))
+    return lds, low, high
+
+
 def measure_lds(
     predicted: Floats,
     actual: Floats,
     seed: int,
     reported: NDArray[np.bool_] | None = None,
     n_bootstrap: int = N_BOOTSTRAP,
+    fixed: FixedCounts | None = None,
 ) -> LdsEvidence:
     """LDS with intervals from predictions and outcomes `[n_subsets, n_test]`, the mean over the reported test examples.
 
     The interval of the mean resamples subsets and test examples together (1,000 times), since both are samples
-    of what could have been measured. Repeated subsets make every resampled correlation a little weaker, so the
-    interval is moved by the difference between the estimate and the mean of the resamples (bias correction).
+    of what could have been measured.
+
+    With the class counts of the subsets as `fixed`, LDS at fixed counts comes along. Its intervals are those of a
+    partial correlation, which has a degree of freedom less for each count: residuals are resampled as they are, and the
+    interval is widened by what the regression took. Regressing anew in every resample agrees where there are many
+    subsets, and falls apart where there are few, because a resample holds no more than two thirds of them.
     """
+    reported = np.ones(predicted.shape[1], dtype=bool) if reported is None else reported
+    draws = Draws.of(len(predicted), int(reported.sum()), seed, n_bootstrap)
     per_test = lds_per_test(predicted, actual)
-    reported = np.ones(len(per_test), dtype=bool) if reported is None else reported
-    if np.isnan(per_test[reported]).all():
-        nothing = np.full_like(per_test, np.nan)
-        return LdsEvidence(float("nan"), float("nan"), float("nan"), per_test, nothing, nothing)
-    predicted, actual = predicted[:, reported], actual[:, reported]
-    n_subsets, n_test = predicted.shape
-    generator = np.random.default_rng(derive_seed(seed, "lds bootstrap"))
-    predicted_ranker, actual_ranker = _WeightedRanker(predicted), _WeightedRanker(actual)
-    means = np.empty(n_bootstrap)
-    for draw in range(n_bootstrap):
-        weights = np.bincount(generator.integers(n_subsets, size=n_subsets), minlength=n_subsets)
-        resampled = _column_correlation(predicted_ranker.ranks(weights), actual_ranker.ranks(weights), weights)
-        means[draw] = mean_defined(resampled[generator.integers(n_test, size=n_test)])
-    tail = (1 - CONFIDENCE) / 2
-    estimate = float(np.nanmean(per_test[reported]))
-    low, high = np.nanquantile(means, [tail, 1 - tail]) + estimate - np.nanmean(means)
-    per_test_low, per_test_high = lds_interval(per_test, n_subsets)
-    return LdsEvidence(estimate, float(low), float(high), per_test, per_test_low, per_test_high)
+    ends = lds_interval(per_test, len(predicted))
+    plain = _evidence(draws, draws.resample(predicted[:, reported], actual[:, reported]), reported, per_test, *ends)
+    if fixed is None or not fixed.can_be_measured:
+        return plain
+    resampled = draws.resample(fixed.residuals(predicted)[:, reported], fixed.residuals(actual)[:, reported])
+    found = lds_at_fixed_counts(predicted, actual, fixed)
+    # What follows the counts alone does so in every draw.
+    resampled[:, (found[1] == 0)[reported] & (found[2] == 0)[reported]] = 0
+    widened = math.sqrt((len(predicted) - 3) / (len(predicted) - 3 - fixed.n_regressed))
+    return replace(plain, fixed=_evidence(draws, resampled, reported, *found, widened=widened))
+
+
+def _evidence(
+    draws: Draws,
+    resampled: NDArray[np.float32],
+    reported: NDArray[np.bool_],
+    per_test: Floats,
+    low: Floats,
+    high: Floats,
+    widened: float = 1.0,
+) -> LdsEvidence:
+    """The evidence of an LDS `[n_test]` with its ends and its correlations in the draws `[n_draws, n_reported]`."""
+    mean = mean_defined(per_test[reported])
+    ends = interval(mean, draws.means(resampled), widened)
+    return LdsEvidence(mean, *ends, per_test, low, high, resampled, reported, draws, widened)
 
 
 def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:
     """95% intervals of Spearman correlations over `n_subsets` subsets, as (low, high) of the shape of `lds`.
+
+    At fixed counts give the number of subsets less that of counts that were regressed out.
 
     Fisher's transformation with the variance `(1 + lds^2 / 2) / (n - 3)` of Bonett and Wright (2000).
     """
@@ -122,17 +157,26 @@ def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:
     return np.tanh(np.arctanh(clipped) - half_width), np.tanh(np.arctanh(clipped) + half_width)
 
 
-def trust_level(ci_low: float | None) -> TrustLevel:
-    """The level of trust from the lower end of the 95% interval of the LDS of that very explanation.
+def trust_level(ci_low: float | None, fixed_low: float | None = None, beats_controls: bool | None = None) -> TrustLevel:
+    """The level of trust from the lower ends of the 95% intervals of the LDS of that very explanation.
 
     The lower end, not the estimate: with few subsets the LDS is uncertain, and doubt should lower trust. High: even
     the lower end is at least .5, so the order of outcomes is mostly predicted. Moderate: at least .25.
+
+    Args:
+        ci_low: of the LDS; None or NaN where it is not measured.
+        fixed_low: of the LDS at fixed class counts; trust goes by the lower of the two. None or NaN where it cannot be
+            measured: then trust is low unless the method beats the controls.
+        beats_controls: whether it does; None where nothing was compared.
     """
+    lower_ends = [end for end in (ci_low, fixed_low) if end is not None and not math.isnan(end)]
     if ci_low is None or math.isnan(ci_low):
         return "not measured"
-    if ci_low >= TRUST_HIGH:
+    if len(lower_ends) == 1 and beats_controls is False:
+        return "low"
+    if min(lower_ends) >= TRUST_HIGH:
         return "high"
-    return "moderate" if ci_low >= TRUST_MODERATE else "low"
+    return "moderate" if min(lower_ends) >= TRUST_MODERATE else "low"
 
 
 def noise_ceiling(outcomes: Floats) -> float:
@@ -201,14 +245,12 @@ def _ranks(values: Floats) -> Floats:
     return np.asarray(rankdata(values, axis=0), dtype=np.float64)
 
 
-def _column_correlation(left: Floats, right: Floats, weights: NDArray[np.int64] | None = None) -> Floats:
-    """Pearson correlation of the columns of two `[n, m]` arrays, rows weighted; NaN for constant columns."""
-    row_weights = np.ones(len(left)) if weights is None else weights.astype(np.float64)
-    left = left - np.average(left, axis=0, weights=row_weights)
-    right = right - np.average(right, axis=0, weights=row_weights)
-    covariance = row_weights @ (left * right)
-    scale = np.sqrt((row_weights @ left**2) * (row_weights @ right**2))
-    return np.divide(covariance, scale, out=np.full_like(scale, np.nan), where=scale > 1e-12)
+def _column_correlation(left: Floats, right: Floats) -> Floats:
+    """Pearson correlation of the columns of two `[n, m]` arrays; NaN for constant columns."""
+    left, right = left - left.mean(axis=0), right - right.mean(axis=0)
+    covariance = (left * right).sum(axis=0)
+    scale = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
+    return np.asarray(np.divide(covariance, scale, out=np.full_like(scale, np.nan), where=scale > 1e-12))
 
 
 def mean_defined(values: Floats) -> float:
@@ -216,27 +258,3 @@ def mean_defined(values: Floats) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(np.nanmean(values))
-
-
-class _WeightedRanker:
-    """Mid-ranks of columns when row i is repeated `weights[i]` times: what a bootstrap needs, sorted only once."""
-
-    def __init__(self, values: Floats) -> None:
-        self.order = np.argsort(values, axis=0, kind="stable")  # [n, m]
-        ordered = np.take_along_axis(values, self.order, axis=0)
-        starts = np.vstack([np.ones_like(ordered[:1], dtype=bool), ordered[1:] != ordered[:-1]])
-        ends = np.vstack([starts[1:], np.ones_like(starts[:1])])
-        place = np.arange(len(values))[:, None]
-        # First and last sorted position of the group of ties that each sorted position belongs to.
-        self.first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
-        self.last = np.minimum.accumulate(np.where(ends, place, len(values))[::-1], axis=0)[::-1]
-
-    def ranks(self, weights: NDArray[np.int64]) -> Floats:
-        """Mid-ranks `[n, m]` of the resampled rows, at the places of the original rows."""
-        ordered_weights = weights[self.order]
-        up_to = np.cumsum(ordered_weights, axis=0)
-        before = np.take_along_axis(up_to - ordered_weights, self.first, axis=0)
-        through = np.take_along_axis(up_to, self.last, axis=0)
-        ranks = np.empty(self.order.shape)
-        np.put_along_axis(ranks, self.order, (before + through + 1) / 2, axis=0)
-        return ranks

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.evidence.lds import CONFIDENCE, TrustLevel
+from trak_core.evidence.bootstrap import CONFIDENCE
+from trak_core.evidence.lds import TrustLevel
 from trak_core.seeds import derive_seed
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import StoreDamagedError, TrakCoreError
+from trak_core.evidence.controls import beats_controls
+from trak_core.evidence.fixed_counts import FixedCounts, group_counts
 from trak_core.evidence.lds import (
+    lds_at_fixed_counts,
     lds_interval,
     lds_per_test,
     mean_defined,
@@ -31,6 +34,8 @@ from trak_core.store.schema import ORDER_BY, TOP_K
 from trak_core.store.targets import read_target_scores
 
 TOLERANCE = 1e-6
+STORED = "lds, ci_low, noise_ceiling, lds_fixed, fixed_low, fixed_ceiling, trust"
+"""Columns of the LDS of single examples that are measured again."""
 
 
 @dataclass(frozen=True)
@@ -179,53 +184,86 @@ def _lds(run: Run) -> str:
     if not run.has_lds:
         return ""
     masks, actual = subset_masks(run, "eval"), outcomes(run, "eval")
-    ceilings, reported = noise_ceiling_per_test(actual), reported_tests(run)
+    fixed, reported = _fixed_counts(run, masks), reported_tests(run)
+    ceilings = {"noise_ceiling": noise_ceiling_per_test(actual)}
+    if fixed is not None:
+        ceilings["fixed_ceiling"] = noise_ceiling_per_test(fixed.residuals(actual))
     for method in run.info.methods:
-        again = lds_per_test(predicted_outcomes(run.scores(method), masks), actual.mean(1))
-        stored = run.columns(
-            "SELECT lds, ci_low, noise_ceiling, trust FROM lds WHERE method = ? ORDER BY test_idx", [method]
-        )
-        if problem := _compare(method, stored, again, ceilings, len(masks)):
+        again = _measured(predicted_outcomes(run.scores(method), masks), actual.mean(1), fixed)
+        stored = run.columns(f"SELECT {STORED} FROM lds WHERE method = ? ORDER BY test_idx", [method])
+        if problem := _compare(method, stored, again | ceilings, _beats_controls(run, method, fixed)):
             return problem
         summary = run.lds(method)
-        mean = mean_defined(again[reported])
-        if not np.isclose(summary.mean, mean, atol=TOLERANCE, equal_nan=True):
-            return f"{method}: a mean LDS of {summary.mean:.4f} is stored, {mean:.4f} is measured"
-        if np.isfinite(summary.mean) and not summary.ci_low <= summary.mean <= summary.ci_high:
-            return f"{method}: the interval {summary.ci_low:.4f} to {summary.ci_high:.4f} does not hold the mean"
+        means = {"LDS": (summary.mean, summary.ci_low, summary.ci_high, again["lds"])}
+        if np.isfinite(summary.fixed):  # NULL in what an older version measured
+            ends = (summary.fixed, summary.fixed_low, summary.fixed_high)
+            means["LDS at fixed class counts"] = (*ends, again["lds_fixed"])
+        for name, (mean, low, high, values) in means.items():
+            measured = mean_defined(values[reported])
+            if not np.isclose(mean, measured, atol=TOLERANCE, equal_nan=True):
+                return f"{method}: a mean {name} of {mean:.4f} is stored, {measured:.4f} is measured"
+            if np.isfinite(mean) and not low <= mean <= high:
+                return f"{method}: the interval {low:.4f} to {high:.4f} of the {name} does not hold the mean"
     return ""
+
+
+def _fixed_counts(run: Run, masks: NDArray[np.bool_]) -> FixedCounts | None:
+    """The class counts of subsets, where LDS at fixed ones can be measured."""
+    if len(np.unique(run.train_labels)) < 2:
+        return None
+    fixed = FixedCounts(group_counts(masks, run.train_labels))
+    return fixed if fixed.can_be_measured else None
+
+
+def _measured(
+    predicted: NDArray[np.float64], actual: NDArray[np.float64], fixed: FixedCounts | None
+) -> dict[str, NDArray[np.float64]]:
+    """What is stored of LDS, measured again from predictions and outcomes `[n_subsets, n]`."""
+    lds = lds_per_test(predicted, actual)
+    found = {"lds": lds, "ci_low": lds_interval(lds, len(predicted))[0]}
+    if fixed is not None:
+        found["lds_fixed"], found["fixed_low"], _ = lds_at_fixed_counts(predicted, actual, fixed)
+    return found
+
+
+def _beats_controls(run: Run, method: str, fixed: FixedCounts | None) -> bool | None:
+    ends = run.control_comparisons(method)["ci_low" if fixed is None else "fixed_low"]
+    return beats_controls(ends.tolist())
 
 
 def _target_lds(run: Run) -> str:
     if not run.has_lds:
         return ""
     masks = subset_masks(run, "eval")
+    fixed = _fixed_counts(run, masks)
     for block in read_target_scores(run, run.info.n_train):
         actual = read_target_outcomes(run, "eval", block.test_idx, block.target)
-        again = lds_per_test(predicted_outcomes(block.scores, masks), actual)
+        again = _measured(predicted_outcomes(block.scores, masks), actual, fixed)
         stored = run.columns(
-            "SELECT lds, ci_low, noise_ceiling, trust FROM target_lds WHERE method = ? AND test_idx BETWEEN ? AND ? "
-            "ORDER BY test_idx, target",
+            f"SELECT {STORED} FROM target_lds WHERE method = ? AND test_idx BETWEEN ? AND ? ORDER BY test_idx, target",
             [block.method, int(block.test_idx[0]), int(block.test_idx[-1])],
         )
-        if problem := _compare("other targets", stored, again, None, len(masks)):
+        if problem := _compare("other targets", stored, again, _beats_controls(run, block.method, fixed)):
             return problem
     return ""
 
 
 def _compare(
-    what: str, stored: dict[str, Any], again: NDArray[np.float64], ceilings: NDArray[np.float64] | None, n_subsets: int
+    what: str, stored: dict[str, Any], again: dict[str, NDArray[np.float64]], beats_controls: bool | None
 ) -> str:
     """What of stored LDS columns differs from what is measured again; empty when nothing does."""
-    low, _ = lds_interval(again, n_subsets)
-    expected = {"lds": again, "ci_low": low} | ({} if ceilings is None else {"noise_ceiling": ceilings})
-    for column, values in expected.items():
-        there = np.ma.filled(stored[column].astype(np.float64), np.nan)
+    values_of = {name: np.ma.filled(stored[name].astype(np.float64), np.nan) for name in (*again, "fixed_low")}
+    is_older = np.isnan(values_of["fixed_low"]).all()  # nothing at fixed class counts was measured
+    for column, values in again.items():
+        if "fixed" in column and is_older:
+            continue
+        there = values_of[column]
         wrong = ~np.isclose(there, values, atol=TOLERANCE, equal_nan=True)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             return f"{what}, row {row}: {column} {there[row]:.4f} is stored, {values[row]:.4f} is measured"
-    trust = [trust_level(None if np.isnan(value) else float(value)) for value in np.ma.filled(stored["ci_low"], np.nan)]
+    ends = zip(values_of["ci_low"], values_of["fixed_low"], strict=True)
+    trust = [trust_level(low, fixed_low, beats_controls) for low, fixed_low in ends]
     if trust != list(stored["trust"]):
         return f"{what}: the words of trust do not follow from the intervals"
     return ""

@@ -24,7 +24,12 @@ def random_scores(context: MethodContext) -> ScoreMatrix:
 
 
 @MethodInfo(
-    "same_class", "Same class", "1 for every training example of the target class, else 0.", True, (Need.CLASSES,)
+    "same_class",
+    "Same class",
+    "1 for every training example of the target class, else 0.",
+    is_baseline=True,
+    is_control=True,
+    needs=(Need.CLASSES,),
 )
 def same_class(context: MethodContext) -> ScoreMatrix:
     """1 for the target class, else 0."""

@@ -111,6 +111,7 @@ def _joined(context: MethodContext, terms: Sequence[Term]) -> Term:
     "Gradient norm",
     "How strongly each training example pulls at the model, the same for every question.",
     is_baseline=True,
+    is_control=True,
     needs=(Need.CHECKPOINTS,),
 )
 def gradient_norm(context: MethodContext) -> ProductScores:

@@ -23,6 +23,8 @@ class MethodInfo:
     title: str  # the name on pages
     description: str  # one plain sentence
     is_baseline: bool = False  # True for methods that real attribution must beat
+    # True for negative controls: rules that know nothing of attribution; whoever does no better has shown nothing
+    is_control: bool = False
     needs: tuple[Need, ...] = ()  # what it cannot do without
     max_checkpoints: int | None = None  # how many it averages over at most, where each costs much; None for all
     has_ridge: bool = False  # True where `MethodContext.ridge` and `proj_dim` are settings of it

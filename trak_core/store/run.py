@@ -70,6 +70,13 @@ class Lds:
     per_test: NDArray[np.float64]  # `[n_test]`, NaN where undefined
     n_subsets: int  # that it is measured over
     n_seeds: int  # models retrained on each
+    # the same at fixed class counts, what is left when these are regressed out of predictions and outcomes; NaN where
+    # it is not measured: without classes, with many classes for few subsets, or in runs of older versions
+    fixed: float
+    fixed_low: float  # lower end of its 95% bootstrap interval
+    fixed_high: float  # upper end
+    fixed_ceiling: float  # the highest that any method can reach of it
+    fixed_per_test: NDArray[np.float64]  # `[n_test]`, NaN where undefined
 
 
 def open_run(run_dir: str | Path) -> "Run":
@@ -340,8 +347,8 @@ class Run(StoreReader):
         """
         method = self.check_method(method)
         summary = self.rows(
-            "SELECT n_subsets, n_seeds, lds, ci_low, ci_high, noise_ceiling FROM lds_summary "
-            "WHERE method = ? ORDER BY n_checkpoints DESC LIMIT 1",
+            "SELECT n_subsets, n_seeds, lds, ci_low, ci_high, noise_ceiling, lds_fixed, fixed_low, fixed_high, "
+            "fixed_ceiling FROM lds_summary WHERE method = ? ORDER BY n_checkpoints DESC LIMIT 1",
             [method],
         )
         if not summary:
@@ -350,9 +357,30 @@ class Run(StoreReader):
                 "halves: a build or `python -m trak_core evidence` trains them where a recipe or train_model tells how."
             )
         n_subsets, n_seeds, *numbers = summary[0]
-        mean, low, high, ceiling = (math.nan if number is None else float(number) for number in numbers)
-        per_test = self.columns("SELECT lds FROM lds WHERE method = ? ORDER BY test_idx", [method])["lds"]
-        return Lds(mean, low, high, ceiling, np.ma.filled(per_test.astype(np.float64), np.nan), n_subsets, n_seeds)
+        names = ("mean", "ci_low", "ci_high", "noise_ceiling", "fixed", "fixed_low", "fixed_high", "fixed_ceiling")
+        known = {
+            name: math.nan if number is None else float(number) for name, number in zip(names, numbers, strict=True)
+        }
+        stored = self.columns("SELECT lds, lds_fixed FROM lds WHERE method = ? ORDER BY test_idx", [method])
+        per_test, fixed = (np.ma.filled(stored[name].astype(np.float64), np.nan) for name in ("lds", "lds_fixed"))
+        return Lds(per_test=per_test, n_subsets=n_subsets, n_seeds=n_seeds, fixed_per_test=fixed, **known)
+
+    def control_comparisons(self, method: str | None = None) -> pd.DataFrame:
+        """How far a method is above each negative control on the same subsets and test examples, in LDS.
+
+        Returns:
+            A table with the columns control, title, difference, ci_low, ci_high, fixed_difference, fixed_low,
+            fixed_high; the last three are at fixed class counts, NaN where these are not measured. It is empty of
+            controls themselves, and where nothing was compared.
+
+        Raises:
+            NotInRunError: the run has no such method.
+        """
+        query = (
+            "SELECT control, title, difference, ci_low, ci_high, fixed_difference, fixed_low, fixed_high "
+            "FROM control_comparisons c JOIN methods m ON m.method = c.control WHERE c.method = ? ORDER BY control"
+        )
+        return self.sql(query, [self.check_method(method)]).df()
 
     @property
     def has_lds(self) -> bool:

@@ -118,6 +118,7 @@ def method_columns(
     fingerprint: str,
     *,
     is_baseline: bool = False,
+    is_control: bool = False,
     seconds: float | None = None,
     calibration: float | None = None,
     settings: Mapping[str, float] | None = None,
@@ -136,6 +137,7 @@ def method_columns(
         "fingerprint": [fingerprint],
         "calibration": [calibration],
         "settings": [None if settings is None else json.dumps(settings)],
+        "is_control": [is_control],
     }
 
 

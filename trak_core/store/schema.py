@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from trak_core.errors import InvalidSettingError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 MAX_ARRAY = 100_000
 """DuckDB's limit on the length of a fixed-size array (measured in 2.0.0)."""
 TOP_K = 100
@@ -45,7 +45,7 @@ CREATE TABLE features(
     checkpoint_id INTEGER, split VARCHAR, idx INTEGER, q FLOAT, norm FLOAT, phi FLOAT[{proj_dim}]);
 CREATE TABLE methods(
     method VARCHAR PRIMARY KEY, title VARCHAR, description VARCHAR, is_baseline BOOLEAN, seconds DOUBLE,
-    fingerprint VARCHAR, calibration DOUBLE, settings VARCHAR);
+    fingerprint VARCHAR, calibration DOUBLE, settings VARCHAR, is_control BOOLEAN);
 CREATE TABLE scores(method VARCHAR, test_idx INTEGER, "values" FLOAT[{n_train}]);
 CREATE TABLE target_scores(method VARCHAR, test_idx INTEGER, target INTEGER, "values" FLOAT[{n_train}]);
 CREATE TABLE topk(
@@ -58,18 +58,23 @@ CREATE TABLE outcomes(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_o
 CREATE TABLE target_outcomes(subset_id INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
 CREATE TABLE lds(
     method VARCHAR, test_idx INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
-    trust VARCHAR);
+    trust VARCHAR, lds_fixed DOUBLE, fixed_low DOUBLE, fixed_high DOUBLE, fixed_ceiling DOUBLE);
 CREATE TABLE target_lds(
     method VARCHAR, test_idx INTEGER, target INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
-    noise_ceiling DOUBLE, trust VARCHAR);
+    noise_ceiling DOUBLE, trust VARCHAR, lds_fixed DOUBLE, fixed_low DOUBLE, fixed_high DOUBLE, fixed_ceiling DOUBLE);
 CREATE TABLE lds_summary(
     method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
-    n_subsets INTEGER, n_seeds INTEGER, seconds DOUBLE, calibration_slope DOUBLE, peak_megabytes DOUBLE);
+    n_subsets INTEGER, n_seeds INTEGER, seconds DOUBLE, calibration_slope DOUBLE, peak_megabytes DOUBLE,
+    lds_fixed DOUBLE, fixed_low DOUBLE, fixed_high DOUBLE, fixed_ceiling DOUBLE);
+CREATE TABLE control_comparisons(
+    method VARCHAR, control VARCHAR, difference DOUBLE, ci_low DOUBLE, ci_high DOUBLE, fixed_difference DOUBLE,
+    fixed_low DOUBLE, fixed_high DOUBLE);
 CREATE TABLE truths(
     truth_id INTEGER PRIMARY KEY, kind VARCHAR, dropped DOUBLE, n_subsets INTEGER, n_seeds INTEGER,
-    noise_ceiling DOUBLE);
+    noise_ceiling DOUBLE, fixed_ceiling DOUBLE);
 CREATE TABLE truth_lds(
-    truth_id INTEGER, method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE);
+    truth_id INTEGER, method VARCHAR, n_checkpoints INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
+    lds_fixed DOUBLE, fixed_low DOUBLE, fixed_high DOUBLE);
 CREATE TABLE removals(
     method VARCHAR, test_idx INTEGER, k INTEGER, model_output DOUBLE, flipped BOOLEAN, unremoved DOUBLE,
     standard_error DOUBLE, n_seeds INTEGER);
@@ -118,6 +123,7 @@ ORDER_BY = {
     "lds": "method, test_idx",
     "target_lds": "method, test_idx, target",
     "lds_summary": "method, n_checkpoints",
+    "control_comparisons": "method, control",
     "truths": "truth_id",
     "truth_lds": "truth_id, method, n_checkpoints",
     "self_influence": "method, train_idx",

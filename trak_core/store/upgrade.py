@@ -92,6 +92,24 @@ def upgrade_4(connection: Connection) -> None:
         connection.execute("UPDATE meta SET key = ? WHERE key = ?", [after, before])
 
 
+_TABLES_OF_6 = """
+ALTER TABLE methods ADD COLUMN is_control BOOLEAN;
+ALTER TABLE truths ADD COLUMN fixed_ceiling DOUBLE;
+CREATE TABLE control_comparisons(
+    method VARCHAR, control VARCHAR, difference DOUBLE, ci_low DOUBLE, ci_high DOUBLE, fixed_difference DOUBLE,
+    fixed_low DOUBLE, fixed_high DOUBLE);
+"""
+_FIXED = ("lds_fixed", "fixed_low", "fixed_high", "fixed_ceiling")
+
+
+def upgrade_5(connection: Connection) -> None:
+    """From version 5 to 6: LDS at fixed class counts and controls, neither of which an older run has measured."""
+    connection.execute(_TABLES_OF_6)
+    for table in ("lds", "target_lds", "lds_summary", "truth_lds"):
+        for column in _FIXED if table != "truth_lds" else _FIXED[:-1]:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} DOUBLE")
+
+
 UPGRADES: dict[int, Upgrade] = {
     4: Upgrade(
         upgrade_4,
@@ -106,7 +124,8 @@ UPGRADES: dict[int, Upgrade] = {
             "class_lds": frozenset({"asked_class"}),
             "class_outcomes": frozenset({"model_outputs"}),
         },
-    )
+    ),
+    5: Upgrade(upgrade_5, changed={"meta": frozenset({"value"})}),
 }
 """By the version that an upgrade begins with."""
 
