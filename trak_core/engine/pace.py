@@ -80,10 +80,11 @@ def measure_pace(subject: Subject, device: str, half_model: float | None = None)
     n_train, n_test = len(split), len(subject.dataset.test)
     n_rows = n_test * max(1, len(subject.dataset.class_names))
     n_label_models = N_LABEL_MODELS
+    by_epochs = subject.training is None or subject.training.steps is None  # else the size of a subset plays no part
     if half_model is None:
         assert subject.training is not None  # whoever trains otherwise has told the seconds
-        batches = subject.training.epochs * n_train / subject.training.batch_size
-        half_model = _seconds_a_batch(subject, subject.training, device) * batches / 2
+        n_steps = subject.training.steps or (subject.training.epochs or 0) * n_train / subject.training.batch_size / 2
+        half_model = _seconds_a_batch(subject, subject.training, device) * n_steps
     else:
         n_label_models //= N_REPEATS  # see label_step.py
     projected = kernel_proj_dim(subject) is not None
@@ -95,12 +96,12 @@ def measure_pace(subject: Subject, device: str, half_model: float | None = None)
     )
     return Pace(
         data=2 + 2e-4 * (n_train + n_test),
-        model=2 * half_model,
+        model=half_model * (2 if by_epochs else 1),
         half_model=half_model,
         features=gradients * (n_train + n_test),
         ridge=products / 3 + linear * n_train + len(RIDGES) * cholesky * side**3,
         scores=products + 2 * cholesky * side**3 + solve * side**2 * n_rows,
-        labels=2 + n_label_models * HALVES_A_LABEL_MODEL * half_model + 1e-7 * n_train**2,
+        labels=2 + n_label_models * half_model * (HALVES_A_LABEL_MODEL if by_epochs else 1) + 1e-7 * n_train**2,
         lds=7 + 2e-8 * n_train * n_rows,
         map=9 + 5e-3 * n_train,
     )
@@ -111,7 +112,7 @@ def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) 
     split, batch_size = subject.dataset.train, training.batch_size
     n = min(len(split), TRIED_BATCHES * batch_size)
     inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
-    settings = replace(training, epochs=1)
+    settings = replace(training, epochs=1, steps=None)
 
     def train(n_models: int) -> float:
         seeds, masks = range(n_models), np.ones((n_models, n), dtype=bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,7 @@ class Subject:
     def training_facts(self) -> dict[str, Any]:
         """How models are trained, as a run keeps it."""
         if self.training is not None:
-            return asdict(self.training)
+            return self.training.facts()
         return {"by": "train_model"} if self.train_model is not None else {}
 
     def trainer(self, device: str) -> Trainer:

@@ -4,6 +4,7 @@ from trak_core.training.ensemble import Ensemble
 from trak_core.training.log import Log, Moment, TrainingLog, recorded_steps
 from trak_core.training.loop_trainer import LoopTrainer, TrainModel
 from trak_core.training.schedule import Schedule, TrainingSettings, draw_half_subsets, draw_subsets
+from trak_core.training.sizing import Look, Sizing, choose_steps
 from trak_core.training.step_log import StepLog
 from trak_core.training.trainer import (
     OnShare,
@@ -22,10 +23,12 @@ from trak_core.training.trainer import (
 __all__ = [
     "Ensemble",
     "Log",
+    "Look",
     "LoopTrainer",
     "Moment",
     "OnShare",
     "Schedule",
+    "Sizing",
     "StepLog",
     "TrainModel",
     "Trained",
@@ -33,6 +36,7 @@ __all__ = [
     "TrainingLog",
     "TrainingSettings",
     "VmapTrainer",
+    "choose_steps",
     "diverged",
     "draw_half_subsets",
     "draw_subsets",

@@ -4,9 +4,10 @@ The random subsets are those on which models are retrained: the ledger that evid
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,18 +22,27 @@ from trak_core.seeds import derive_seed
 class TrainingSettings:
     """Stochastic gradient descent with momentum; the learning rate falls linearly to zero.
 
+    Its length is given by `epochs`, or by `steps` with `epochs=None`: then models trained on subsets of any size get
+    the same number of steps, and a small data set is passed over as often as that takes.
+
     Raises:
         InvalidSettingError: a setting cannot be.
     """
 
-    epochs: int  # passes over the members of the subset
+    epochs: int | None  # passes over the members of the subset; None where `steps` says how long
     batch_size: int  # examples a step; the last, smaller batch of an epoch is skipped
     learning_rate: float  # of the first step
     momentum: float  # heavy-ball coefficient
     weight_decay: float  # added to the gradient as `weight_decay * parameter`
+    steps: int | None = field(default=None, kw_only=True)  # of the optimizer; None where `epochs` says how long
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        if (self.epochs is None) == (self.steps is None):
+            raise InvalidSettingError(
+                f"epochs={self.epochs!r} and steps={self.steps!r}; give one of them, a whole number from 1, and None "
+                "for the other."
+            )
+        for name in ("epochs" if self.steps is None else "steps", "batch_size"):
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < 1:
                 raise InvalidSettingError(f"{name}={value!r}; it must be a whole number from 1.")
@@ -45,6 +55,15 @@ class TrainingSettings:
             value = getattr(self, name)
             if not isinstance(value, Real) or not fits(float(value)):
                 raise InvalidSettingError(f"{name}={value!r}; it must be a number {allowed}.")
+
+    def facts(self) -> dict[str, Any]:
+        """The settings by name, as a run keeps them: `epochs` or `steps`, whichever says how long."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_facts(cls, kept: Mapping[str, Any]) -> Self:
+        """The settings exactly as they were when `facts` was asked; whatever is missing may raise anything."""
+        return cls(**{"epochs": None, **kept})
 
 
 @dataclass(frozen=True)
@@ -73,7 +92,7 @@ class Schedule:
     @property
     def n_steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return self.steps_an_epoch * self.settings.epochs
+        return self.settings.steps or self.steps_an_epoch * (self.settings.epochs or 0)
 
     def learning_rate(self, step: int) -> float:
         """Of the step with that number, from 0."""
@@ -86,8 +105,9 @@ class Schedule:
         """
         generator = torch.Generator().manual_seed(derive_seed(seed, "batches"))
         used = self.steps_an_epoch * self.settings.batch_size
-        orders = [torch.randperm(self.n_members, generator=generator)[:used] for _ in range(self.settings.epochs)]
-        return torch.cat(orders).view(self.n_steps, self.settings.batch_size)
+        n_orders = math.ceil(self.n_steps / self.steps_an_epoch)
+        orders = [torch.randperm(self.n_members, generator=generator)[:used] for _ in range(n_orders)]
+        return torch.cat(orders).view(-1, self.settings.batch_size)[: self.n_steps]
 
 
 def draw_half_subsets(n_subsets: int, n_train: int, seed: int) -> NDArray[np.bool_]:

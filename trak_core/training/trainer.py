@@ -129,7 +129,7 @@ class VmapTrainer:
         Initial weights and batches follow from the seed and the size of the subset.
         """
         data = (self.make_model, self.task, self.inputs, self.labels)
-        return train_ensemble(*data, masks, seeds, self.settings, self._on_epoch(on_share), allow_diverged=True)
+        return train_ensemble(*data, masks, seeds, self.settings, on_share, allow_diverged=True)
 
     def train_without(
         self, removed: Sequence[NDArray[np.int64]], seeds: Sequence[int], on_share: OnShare = ignore_share
@@ -140,21 +140,18 @@ class VmapTrainer:
     def train_checkpoints(self, seeds: Sequence[int], n_logged: int, on_share: OnShare = ignore_share) -> Trained:
         """As in `Trainer`."""
         data = (self.make_model, self.task, self.inputs, self.labels)
-        return train_recorded(*data, seeds, self.settings, n_logged, self._on_epoch(on_share))
+        return train_recorded(*data, seeds, self.settings, n_logged, on_share)
 
     def train_weighted(
         self, weights: NDArray[np.float32], seeds: Sequence[int], on_share: OnShare = ignore_share
     ) -> Ensemble:
         """As in `Trainer`."""
         data = (self.make_model, self.task, self.inputs, self.labels)
-        return train_reweighted(*data, weights, seeds, self.settings, self._on_epoch(on_share))
+        return train_reweighted(*data, weights, seeds, self.settings, on_share)
 
     def with_labels(self, labels: Tensor) -> "VmapTrainer":
         """As in `Trainer`."""
         return replace(self, labels=labels)
-
-    def _on_epoch(self, on_share: OnShare) -> Callable[[], None]:
-        return lambda: on_share(1 / self.settings.epochs)
 
 
 def train_ensemble(
@@ -165,14 +162,14 @@ def train_ensemble(
     masks: NDArray[np.bool_],
     seeds: Sequence[int],
     settings: TrainingSettings,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
     allow_diverged: bool = False,
 ) -> Ensemble:
     """Models trained on subsets of one training set, one model a row of `masks`, bool `[n_models, n_train]`.
 
     `make_model` draws from torch's global generator. Inputs and the targets that the loss is taken at are those of the
     train examples `[n_train, ...]`, on the device to train on. The seed of a model decides its initial weights and the
-    order of batches. `on_epoch` is called after every epoch; `allow_diverged` leaves it to the caller to look at
+    order of batches. `on_share` is called after every epoch; `allow_diverged` leaves it to the caller to look at
     `diverged`.
 
     Raises:
@@ -187,7 +184,7 @@ def train_ensemble(
         )
     schedule = Schedule(settings, int(sizes[0]))
     members = torch.stack([torch.from_numpy(np.flatnonzero(mask)) for mask in masks])  # [n_models, n_members]
-    ensemble, _ = _train(make_model, task, inputs, targets, seeds, schedule, on_epoch, members=members)
+    ensemble, _ = _train(make_model, task, inputs, targets, seeds, schedule, on_share, members=members)
     if not allow_diverged:
         _check_finite(ensemble, seeds)
     return ensemble
@@ -201,7 +198,7 @@ def train_recorded(
     seeds: Sequence[int],
     settings: TrainingSettings,
     n_logged: int | None = None,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
 ) -> Trained:
     """Models trained on all train examples, with training logs of the first `n_logged`, or of all of them.
 
@@ -209,7 +206,7 @@ def train_recorded(
     """
     schedule = Schedule(settings, len(targets))
     logged = len(seeds) if n_logged is None else n_logged
-    ensemble, moments = _train(make_model, task, inputs, targets, seeds, schedule, on_epoch, n_logged=logged)
+    ensemble, moments = _train(make_model, task, inputs, targets, seeds, schedule, on_share, n_logged=logged)
     _check_finite(ensemble, seeds)
     return Trained(ensemble, TrainingLog.of_each(seeds[:logged], schedule, moments))
 
@@ -222,7 +219,7 @@ def train_reweighted(
     weights: NDArray[np.float32],
     seeds: Sequence[int],
     settings: TrainingSettings,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_share: OnShare = ignore_share,
 ) -> Ensemble:
     """Models trained on all train examples, each example's loss weighted: the counterfactual with all else the same.
 
@@ -232,7 +229,7 @@ def train_reweighted(
     `weights` are float32 `[n_models, n_train]`; the other arguments are those of `train_ensemble`.
     """
     schedule, loss_weights = Schedule(settings, len(targets)), torch.from_numpy(weights)
-    return _train(make_model, task, inputs, targets, seeds, schedule, on_epoch, weights=loss_weights)[0]
+    return _train(make_model, task, inputs, targets, seeds, schedule, on_share, weights=loss_weights)[0]
 
 
 def _train(
@@ -242,7 +239,7 @@ def _train(
     targets: Tensor,
     seeds: Sequence[int],
     schedule: Schedule,
-    on_epoch: Callable[[], None],
+    on_share: OnShare,
     members: Tensor | None = None,
     weights: Tensor | None = None,
     n_logged: int = 0,
@@ -255,11 +252,7 @@ def _train(
     ensemble = Ensemble.from_models(make_models(make_model, seeds), str(device))
     batches = torch.stack([schedule.batches(seed) for seed in seeds], dim=1)  # [n_steps, n_models, batch_size]
 
-    def mean_loss(parameters: StateDict, batch: Inputs, batch_targets: Tensor, batch_weights: Tensor) -> Tensor:
-        outputs = task.outputs_of(at_weights(ensemble.architecture, parameters), batch)
-        return (task.loss(outputs, batch_targets) * batch_weights).mean()
-
-    gradients_of_all = vmap(grad(mean_loss))
+    gradients_of_all = loss_gradients(ensemble.architecture, task)
     parameters = ensemble.parameters
     velocities = {name: torch.zeros_like(value) for name, value in parameters.items()}
     moments: list[Moment] = []
@@ -274,16 +267,31 @@ def _train(
     like = next(iter(parameters.values()))
     ones = like.new_ones(len(seeds), schedule.settings.batch_size)
     weights = None if weights is None else weights.to(like)
+    reported = 0  # steps that `on_share` was told of
     for step, places in enumerate(batches):
         record(step)
         batch = (places if members is None else members.gather(1, places)).to(device)
         batch_weights = ones if weights is None else weights.gather(1, batch)
         gradients = gradients_of_all(parameters, take(inputs, batch), targets[batch], batch_weights)
         sgd_step(parameters, velocities, gradients, schedule.learning_rate(step), schedule.settings)
-        if (step + 1) % schedule.steps_an_epoch == 0:
-            on_epoch()
+        if (step + 1) % schedule.steps_an_epoch == 0 or step + 1 == schedule.n_steps:
+            on_share((step + 1 - reported) / schedule.n_steps)
+            reported = step + 1
     record(schedule.n_steps)
     return ensemble, moments
+
+
+def loss_gradients(architecture: nn.Module, task: Task) -> Callable[[StateDict, Inputs, Tensor, Tensor], StateDict]:
+    """A function that gives the gradients of many models, each of the mean loss of a batch of its own.
+
+    It takes stacked parameters, inputs, targets and loss weights, `[n_models, ...]` each.
+    """
+
+    def mean_loss(parameters: StateDict, batch: Inputs, batch_targets: Tensor, batch_weights: Tensor) -> Tensor:
+        outputs = task.outputs_of(at_weights(architecture, parameters), batch)
+        return (task.loss(outputs, batch_targets) * batch_weights).mean()
+
+    return vmap(grad(mean_loss))
 
 
 def sgd_step(
