@@ -1,0 +1,305 @@
+"""Tables beside images that say of which class each is: Kaggle's train.csv, metadata.csv, lists of a validation part."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from trak_core.datasets.folder_names import pure_split, split_in
+from trak_core.datasets.options import LABEL_COLUMNS, SPLIT
+from trak_core.datasets.rows import Example
+from trak_core.datasets.sources import tidy
+from trak_core.datasets.table import CSV, JSON, read_rows, table_preview
+from trak_core.datasets.arrow_files import PARQUET
+from trak_core.errors import InvalidDataError, TrakCoreError
+
+MAX_TABLES = 50
+"""More files of rows than this are annotations of single images."""
+_NAMES = ("file_name", "filename", "file", "image", "image_id", "image_name", "id", "path", "filepath", "filepaths")
+_SPLITS = (*(SPLIT.likely or ()), "data set", "dataset", "subset", "partition", "usage")
+_NO_LABELS = frozenset(("", "index", "unnamed: 0", "fold", "kfold", "width", "height"))
+_BOXES = frozenset("xmin xmax ymin ymax x_min x_max y_min y_max x1 x2 y1 y2 bbox bboxes box boxes bounding_box".split())
+_ONE_HOT = frozenset(("0", "1", "0.0", "1.0", "False", "True"))
+MAX_ONE_HOT = 100
+"""Columns of 0 and 1 that may be the classes."""
+
+
+class ImageIndex:
+    """Finds images by what tables call them: by path, by name, or by name without its ending."""
+
+    def __init__(self, wheres: Sequence[str]) -> None:
+        self.wheres = [tidy(where) for where in wheres]
+        self._by_path = {where: number for number, where in enumerate(self.wheres)}
+        self._by_name: dict[str, list[int]] = {}
+        self._by_stem: dict[str, list[int]] = {}
+        for number, where in enumerate(self.wheres):
+            name = PurePosixPath(where)
+            self._by_name.setdefault(name.name.casefold(), []).append(number)
+            self._by_stem.setdefault(name.stem.casefold(), []).append(number)
+
+    def split_of(self, number: int) -> str | None:
+        """The split that the folders of an image name."""
+        return next((kind for part in self.wheres[number].split("/")[:-1] if (kind := pure_split(part))), None)
+
+    def find(self, value: Any, folder: str, split: str | None) -> int | None:
+        """The number of the image that a table in that folder, perhaps of that split, calls so; None for no one."""
+        if value is None or isinstance(value, list | dict | bytes):
+            return None
+        text = tidy(str(value)).strip().replace("\\", "/").removeprefix("./").strip("/")
+        for path in (f"{folder}/{text}" if folder else text, text):
+            if (found := self._by_path.get(path)) is not None:
+                return found
+        name = PurePosixPath(text).name.casefold()
+        numbers = self._by_name.get(name) or self._by_stem.get(name) or []
+        for is_better in (
+            lambda number: self.wheres[number].endswith(f"/{text}"),
+            lambda number: split is None or self.split_of(number) == split,
+            lambda number: not folder or self.wheres[number].startswith(f"{folder}/"),
+        ):
+            numbers = [number for number in numbers if is_better(number)] or numbers
+        # A table of train images does not mean the test image of that name.
+        if len(numbers) != 1 or split not in (None, self.split_of(numbers[0]) or split):
+            return None
+        return numbers[0]
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """A table with rows that name images."""
+
+    where: str  # the file, for messages
+    path: Path  # where it lies, or a copy of it
+    columns: tuple[str, ...]  # the names of its columns
+    first: tuple[tuple[Any, ...], ...]  # its first rows, a value for each column
+    names: str  # the column that names images
+    has_header: bool
+    delimiter: str | None  # where it is no usual one
+    index: ImageIndex  # of the images
+
+    @cached_property
+    def split(self) -> str | None:
+        """The split that its name tells, as that of train.csv; None where it tells none."""
+        found = split_in(PurePosixPath(self.where).name.split(".")[0])
+        return None if found is None else found.kind
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether it says where in an image something is, rather than what the image shows."""
+        return any(column.strip().casefold() in _BOXES for column in self.columns)
+
+    @cached_property
+    def split_column(self) -> str | None:
+        """The column that names splits."""
+        for wanted in _SPLITS:
+            for column in self.columns:
+                values = [str(value) for value in self.values(column) if value is not None]
+                if column.strip().casefold() == wanted and values and all(map(pure_split, values)):
+                    return column
+        return None
+
+    @cached_property
+    def candidates(self) -> list[str]:
+        """The columns that may hold labels."""
+        taken = (self.names, self.split_column)
+        return [
+            column
+            for column in self.columns
+            if column not in taken and column.strip().casefold() not in _NO_LABELS and self.columns.count(column) == 1
+        ]
+
+    def values(self, column: str) -> list[Any]:
+        """The first values of a column."""
+        number = self.columns.index(column)
+        return [row[number] for row in self.first]
+
+    def rows(self, column: str) -> Iterator[tuple[int | None, Any, str | None]]:
+        """For each row the image that it names, if there is one, its value in a column, and its split.
+
+        Raises:
+            EmptyDataError, InvalidDataError: as the readers of tables.
+        """
+        wanted = [self.names, column] + ([] if self.split_column is None else [self.split_column])
+        folder = PurePosixPath(self.where).parent.as_posix().removeprefix(".")
+        for row in read_rows(self.path, wanted, self.has_header, self.delimiter).items:
+            if isinstance(row, Example):
+                split = None if row.split is None else pure_split(str(row.split))
+                yield self.index.find(row.content, folder, split or self.split), row.label, split
+
+
+def find_tables(others: Sequence[Example], index: ImageIndex, room: Path) -> list[ImageTable]:
+    """The tables among files that are no images; what lies in an archive is copied into `room`."""
+    stems = {PurePosixPath(where).with_suffix("").as_posix() for where in index.wheres}
+    found = [
+        other
+        for other in others
+        if _is_table(other.where) and PurePosixPath(tidy(other.where)).with_suffix("").as_posix() not in stems
+    ]
+    tables: list[ImageTable] = []
+    for number, other in enumerate(found if len(found) <= MAX_TABLES else []):
+        try:
+            path = _on_disk(other, room / str(number))
+            table = read_image_table(path, other.where, index)
+        except TrakCoreError:  # a file that is no table says nothing of images
+            continue
+        tables += [table] if table is not None else []
+    return tables
+
+
+def _is_table(where: str) -> bool:
+    name = PurePosixPath(where).name.casefold()
+    return name.removesuffix(".gz").endswith((*CSV, *JSON, *PARQUET)) and "sample_submission" not in name
+
+
+def _on_disk(file: Example, room: Path) -> Path:
+    content = file.content()
+    if isinstance(content, Path):
+        return content
+    room.mkdir()
+    path = room / PurePosixPath(file.where).name
+    path.write_bytes(content)
+    return path
+
+
+def read_image_table(path: Path, where: str, index: ImageIndex) -> ImageTable | None:
+    """The table in a file; None where no column names images.
+
+    Raises:
+        EmptyDataError, InvalidDataError: as the readers of tables.
+    """
+    is_text = path.name.casefold().removesuffix(".gz").endswith(CSV)
+    folder = PurePosixPath(where).parent.as_posix().removeprefix(".")
+    named = split_in(PurePosixPath(where).name.split(".")[0])
+    for has_header, delimiter in ((True, None), (False, None), (False, " ")) if is_text else ((True, None),):
+        columns, first = table_preview(path, not has_header, delimiter=delimiter)
+        if has_header and is_text and any(index.find(column, folder, None) is not None for column in columns):
+            continue  # the first row names an image already
+        if len(columns) < 2:
+            continue
+        for column in sorted(columns, key=lambda name: _NAMES.index(key) if (key := name.casefold()) in _NAMES else 99):
+            values = [row[columns.index(column)] for row in first]
+            n_found = sum(index.find(value, folder, named.kind if named else None) is not None for value in values)
+            if n_found and 2 * n_found >= len(values):
+                rows = tuple(tuple(row) for row in first)
+                return ImageTable(where, path, tuple(columns), rows, column, has_header, delimiter, index)
+    return None
+
+
+@dataclass(frozen=True)
+class TableLabels:
+    """What tables say of images."""
+
+    labels: dict[int, Any]  # by the number of the image
+    splits: dict[int, str]  # likewise, where a column or the name of the table tells it
+    doubtful: dict[int, str]  # why others have no label, although a row names them
+    notes: list[str]  # what was decided, a sentence each
+
+
+def read_labels(tables: Sequence[ImageTable], label: str | None, source: str) -> TableLabels:
+    """The labels of the images that some tables name.
+
+    Args:
+        tables: that name images.
+        label: the column that holds labels; None for the one that is clearly meant.
+        source: of the images, for messages.
+
+    Raises:
+        InvalidDataError: the column is not there, or nothing tells which one is meant.
+    """
+    found = TableLabels({}, {}, {}, [])
+    unclear: list[ImageTable] = []
+    for table in tables:
+        chosen = _label_columns(table, label)
+        if len(chosen) != 1 and not _are_one_hot(table, chosen):
+            unclear += [table] if chosen else []
+            continue
+        _add(found, table, chosen, has_others=len(tables) > 1)
+    if not found.labels:
+        raise InvalidDataError(_why_unclear(unclear or tables, label, source))
+    return found
+
+
+def _label_columns(table: ImageTable, label: str | None) -> list[str]:
+    """The column of labels, or those among which nothing decides."""
+    if label is not None:
+        return [label] if label in table.columns else []
+    usual = [column for column in table.candidates if column.strip().casefold() in LABEL_COLUMNS]
+    if len(usual) > 1:  # a number and a name of the same class
+        pairs = set(zip(*(map(str, table.values(column)) for column in usual), strict=True))
+        if all(len(pairs) == len({pair[place] for pair in pairs}) for place in range(len(usual))):
+            words = [column for column in usual if not all(str(value).isdecimal() for value in table.values(column))]
+            return (words or usual)[:1]
+    return usual or table.candidates
+
+
+def _are_one_hot(table: ImageTable, columns: Sequence[str]) -> bool:
+    """Whether each column stands for a class, and every row has 1 in one of them."""
+    if not 2 <= len(columns) <= MAX_ONE_HOT:
+        return False
+    rows = [[str(row[table.columns.index(column)]) for column in columns] for row in table.first]
+    return all(set(row) <= _ONE_HOT and sum(value in ("1", "1.0", "True") for value in row) == 1 for row in rows)
+
+
+def _add(found: TableLabels, table: ImageTable, columns: Sequence[str], has_others: bool) -> None:
+    """Adds what a table says: its one column of labels, or a column for each class."""
+    n_missing = n_rows = 0
+    for column in columns:
+        for number, value, split in table.rows(column):
+            n_rows += 1
+            if number is None:
+                n_missing += 1
+                continue
+            if len(columns) > 1:
+                if str(value) not in ("1", "1.0", "True"):
+                    continue
+                value = column
+            if number in found.labels and str(found.labels[number]) != str(value):
+                found.doubtful[number] = f"it has several labels, {found.labels[number]!r} and {value!r}"
+            found.labels.setdefault(number, value)
+            if split or (has_others and table.split):
+                found.splits[number] = split or table.split or "train"
+    name = tidy(table.where)
+    said = f"the column {columns[0]!r}" if len(columns) == 1 else f"the {len(columns)} columns of 0 and 1"
+    found.notes.append(f"The labels are those in {said} of {name}.")
+    if n_missing := n_missing // len(columns):
+        found.notes.append(f"{n_missing:,} of the {n_rows // len(columns):,} rows of {name} name images that are not here.")
+
+
+def _why_unclear(tables: Sequence[ImageTable], label: str | None, source: str) -> str:
+    table = tables[0]
+    columns = ", ".join(repr(column) for column in table.candidates[:20]) or "none besides the names"
+    name = tidy(table.where)
+    if label is not None:
+        return f"{source}: {name} names the images and has no column {label!r}; there are: {columns}."
+    if not table.candidates:
+        return f"{source}: {name} names the images and has no column of labels; give a table that has one as --labels."
+    return (
+        f"{source}: {name} names the images, and several of its columns may hold their labels; name one of them as "
+        f"--label: {columns}."
+    )
+
+
+def labels_among(tables: Sequence[ImageTable], images: Mapping[int, str | None], classes: frozenset[str]) -> dict[int, tuple[str, str]]:
+    """The class, out of those given, that a table names for each image that has none, and the table that names it.
+
+    Args:
+        tables: that name images.
+        images: numbers of images without a class, with the split that each is of.
+        classes: the names of the classes, as the folders of other images have them.
+    """
+    found: dict[int, tuple[str, str]] = {}
+    for table in tables:
+        for column in table.candidates:
+            first = [_first_word(value) for value in table.values(column)]
+            if not first or 10 * sum(word in classes for word in first) < 9 * len(first):
+                continue
+            for number, value, _ in table.rows(column):
+                if number in images and (word := _first_word(value)) in classes:
+                    found.setdefault(number, (word, table.where))
+            break
+    return found
+
+
+def _first_word(value: Any) -> str:
+    """A name, or the first of several words: lists of ImageNet have a box behind the class."""
+    return next(iter(tidy(str(value)).split()), "")
