@@ -1,21 +1,21 @@
-"""What a folder of images without classes is, in words for a refusal: COCO, VOC, YOLO, masks, names that tell classes."""
+"""What a folder of images without class folders is, in words for a refusal: COCO, VOC, YOLO, masks, and others."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from trak_core.datasets.folder_names import fold_in, is_about_images, pure_split
+from trak_core.datasets.folder_names import fold_in, is_about_images, pure_split, quoted
 
 _VOC = frozenset(("jpegimages", "imagesets", "segmentationclass", "segmentationobject"))
 _COCO = re.compile(r"(instances|captions|person_keypoints|panoptic|stuff)_.*\.json|.*coco.*\.json", re.IGNORECASE)
 _COCO_YEAR = re.compile(r"(train|val|test)20\d\d", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<name>[^\W\d_][^\d]*?)[ ._-]*\(?\d+\)?")
-_WITH_BOXES = "which give boxes of objects rather than one class for each image"
+_WITH_BOXES = "whose annotations tell of objects in an image rather than of one class for each"
 
 
-def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]) -> tuple[str, str]:
-    """What images without class folders look like, and what to do, a clause each.
+def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]) -> tuple[str, str] | None:
+    """What images without class folders look like, and what to do, a clause each; None where nothing tells.
 
     Args:
         images: the paths of the images.
@@ -23,8 +23,12 @@ def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]
         tops: the names of the folders that are no classes.
     """
     folders = Counter(part for where in (*images, *others) for part in where.casefold().split("/")[:-1])
-    where = f"the images lie in {_listed(tops)} and not in a folder for each class" if tops else "there are no class folders"
-    cut = "cut the objects out into a folder for each class, or list one class for each image in a table (--labels FILE)"
+    where = (
+        f"the images lie in {quoted(tops)} and not in a folder for each class" if tops else "there are no class folders"
+    )
+    cut = (
+        "cut the objects out into a folder for each class, or list one class for each image in a table (--labels FILE)"
+    )
     if known := _format_of_boxes(images, others, folders, tops):
         return f"{where}: this is laid out as {known}, {_WITH_BOXES}", cut
     if any(is_about_images(top) for top in tops):
@@ -35,13 +39,15 @@ def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]
     if names := _classes_in_names(images):
         first = next(where for where in images if _named_like(where) == names[0])
         folder = PurePosixPath(first).parent / names[0] / PurePosixPath(first).name
-        return f"{where}; the names of the files begin with {_listed(names)}", (
+        return f"{where}; the names of the files begin with {quoted(names)}", (
             f"move each image into a folder for its class, as {folder}, or list the classes in a table (--labels FILE)"
         )
     if tops and all(pure_split(top) or fold_in(top) is not None for top in tops):
         return f"{where}: these are names of splits", (
             "put class folders into them, as train/cat and train/dog, or list the classes in a table (--labels FILE)"
         )
+    if not tops:
+        return None
     return where, "move each image into a folder for its class, or list the classes in a table (--labels FILE)"
 
 
@@ -58,9 +64,9 @@ def _format_of_boxes(
     if 2 * endings[".json"] > len(stems):
         return "LabelMe (a JSON file for each image)"
     is_yolo = any(name.casefold() in ("data.yaml", "data.yml", "obj.names", "obj.data") for name in names)
-    # Exports of Roboflow and Ultralytics have train/images or images/train, and labels beside them.
-    split_in_two = [part for where in images for part in where.casefold().split("/")[:-1]]
-    has_pair = "images" in split_in_two and any(map(pure_split, set(split_in_two) - {"images"}))
+    # Exports have train/images, or images/train, and labels beside them.
+    ends = {tuple(where.casefold().split("/")[-3:-1]) for where in images}
+    has_pair = any(end[-1:] == ("images",) and pure_split(end[0]) for end in ends) or "labels" in folders
     if is_yolo or 2 * endings[".txt"] > len(stems) or has_pair:
         return "YOLO, as Roboflow exports it (images and labels in folders beside each other)"
     return None
@@ -77,8 +83,3 @@ def _classes_in_names(images: Sequence[str]) -> list[str]:
 def _named_like(where: str) -> str | None:
     found = _NUMBERED.fullmatch(PurePosixPath(where).stem)
     return found["name"].strip() if found else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(repr(name) for name in names[:5]) + more

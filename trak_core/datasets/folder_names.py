@@ -1,7 +1,7 @@
 """What the name of a folder says of what lies in it: a split, a fold, a part, images of any class, or annotations."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from trak_core.datasets.placing import SPLITS
@@ -17,6 +17,8 @@ ANNOTATIONS = frozenset(
     "segmentationclass segmentationobject seg gt groundtruth trimap trimaps bbox bboxes boxes heatmap heatmaps depth "
     "imagesets instance instances".split()
 )
+NAMED = 5
+"""Folders, and the like, that a sentence names."""
 _PARTS = frozenset(("part", "parts", "batch", "chunk", "shard", "subset", "volume"))
 _FOLDS = re.compile(r"(?:k?folds?|cv|crossval|split)[ ._-]*(\d+)", re.IGNORECASE)
 _OF_SETS = ("", "set", "sets", "data", "dataset", "images", "image", "imgs", "img", "folder")
@@ -80,11 +82,22 @@ def names_no_class(name: str) -> bool:
     return bool(pure_split(name)) or fold_in(name) is not None or is_container(name) or is_about_images(name)
 
 
-def are_parts(names: Iterable[str]) -> bool:
+def are_parts(names: Collection[str]) -> bool:
     """Whether these folders hold one collection in pieces: "images_001" and "images_002", "part 1" and "part 2"."""
-    stems = {re.sub(r"\d+", "", name).casefold() for name in (names := list(names))}
+    stems = {re.sub(r"\d+", "", name).casefold() for name in names}
     words = {word.casefold() for stem in stems for word in _WORDS.findall(stem)}
     return len(names) > 1 and len(stems) == 1 and bool(words & (_PARTS | CONTAINERS))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, of which five are told."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Likewise, each in quotation marks."""
+    return listed([repr(name) for name in names])
 
 
 def _all_in(name: str, known: frozenset[str]) -> bool:

@@ -1,14 +1,16 @@
-"""Images in a folder for each class, or in a zip file of such folders."""
+"""Images in a folder for each class, in other usual layouts, or listed in a table; a zip file of these too."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from trak_core.datasets.image_examples import ImageExample, ImageForm, images_from, read_headers
-from trak_core.datasets.placing import DataSource, split_kind
+from trak_core.datasets.image_labels import Labelled, Listing, label_images
+from trak_core.datasets.placing import DataSource
+from trak_core.datasets.rows import Example
 from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
 from trak_core.modalities.raw import RawData, Skipped
@@ -23,85 +25,70 @@ def read_image_folder(
     channels: int | None = None,
     test_share: float = 0.2,
     seed: int = 0,
+    label: str | None = None,
+    labels: Path | str | None = None,
     on_progress: Callable[[int, int], object] = lambda n_done, n_steps: None,
 ) -> RawData:
     """The images in `PATH/<class>/<image>`, or in `PATH/train/<class>/<image>` and `PATH/test/<class>/<image>`.
 
-    A zip file of such folders is read without unpacking it. Without a test folder, `val` or `validation` serves as one,
-    and without that some of the train images are held out. What is no image, or damaged, is left out and listed.
+    Other usual layouts are read too, see `trak_core.datasets.layouts`; where folders tell no classes, tables beside the
+    images do (`metadata.csv`, `train.csv`). A zip file is read without unpacking it. Without a test folder, `val` or
+    `validation` serves as one, and without that some of the train images are held out. What is no image, or damaged,
+    is left out and listed.
+
+    Args:
+        path: of the folder or zip file.
+        size: height and width that all images are brought to; None to keep theirs, up to 64.
+        channels: 1 for grey, 3 for colours; None for what they have.
+        test_share: of each class, held out where there are no test images.
+        seed: of that draw.
+        label: the column of labels in a table that names the images; None for the one that is clearly meant.
+        labels: that table; None for what lies beside the images, where folders tell no classes or `label` is given.
+        on_progress: told the steps done and all of them.
 
     Raises:
-        EmptyDataError: there is no image in a class folder that can be read.
-        InvalidDataError: there is no such folder or zip file, or it has one class only.
+        EmptyDataError: there is no image that can be read, or nothing says of which class images are.
+        InvalidDataError: there is no such folder or zip file, it has one class only, it is laid out in a way that tells
+            no classes, or a table of labels cannot be read.
         InvalidSettingError: `size`, `channels` or `test_share` cannot be.
+        LabelError: what a table has as labels names no classes.
     """
     path, form = Path(path), ImageForm(size, channels)
-    with open_source(path) as files:
+    with open_source(path) as files, TemporaryDirectory() as room:
         name = tidy((path if path.is_dir() else path.with_suffix("")).resolve().name)
         source = DataSource(name, str(path), test_share, seed)
         n_files = len(files)
         items = read_headers(files, lambda n_done: on_progress(n_done, 2 * n_files))
-        images, skipped, notes = _sort_into_classes([item for item in items if isinstance(item, ImageExample)])
-        skipped = [*(item for item in items if isinstance(item, Skipped)), *skipped]
+        images = [item for item in items if isinstance(item, ImageExample)]
+        skipped = [item for item in items if isinstance(item, Skipped)]
         if not images:
             first = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
             raise EmptyDataError(
                 f"{path} holds no readable image in a folder for its class{first}; lay images out as "
                 f"{path}/<class>/<image>, in PNG or JPEG."
             )
-        class_names = sorted({image.label for image in images}, key=natural_key)
-        number = {name: label for label, name in enumerate(class_names)}
+        others = [
+            file for file, item in zip(files, items, strict=True) if isinstance(item, Skipped) and file is not item
+        ]
+        listing = Listing(str(path), images, [file for file in others if isinstance(file, Example)])
+        found = label_images(listing, Path(room), label, None if labels is None else Path(labels))
+        skipped = [*(one for one in skipped if one.where not in found.used), *found.skipped]
         raw = images_from(
-            [replace(image, label=number[image.label]) for image in images],
-            replace(source, class_names=class_names),
-            form,
-            notes,
-            lambda n_done: on_progress(n_files + n_done, 2 * n_files),
+            *_with_numbers(found, source), form, found.notes, lambda n_done: on_progress(n_files + n_done, 2 * n_files)
         )
     on_progress(2 * n_files, 2 * n_files)
     skipped = sorted((*skipped, *raw.skipped), key=lambda one: natural_key(one.where))
     return replace(raw, skipped=tuple(skipped), notes=(*raw.notes, *_about_small_classes(raw)))
 
 
-def _sort_into_classes(found: Sequence[ImageExample]) -> tuple[list[ImageExample], list[Skipped], list[str]]:
-    """The images that lie in a class folder, with its name and their split, class by class; the others; and notes."""
-    paths = [image.where.split("/") for image in found]
-    above, splits = _find_layout(paths)
-    notes = [f"The class folders are those in {'/'.join(above)!r}."] if above else []
-    images: list[ImageExample] = []
-    skipped: list[Skipped] = []
-    unused: Counter[str] = Counter()
-    for image, path in zip(found, paths, strict=True):
-        inner = path[len(above) :] if path[: len(above)] == above else path[:1]
-        split = split_kind(inner[0]) if splits else None
-        if splits and len(inner) > 1 and split is None:
-            skipped.append(Skipped(image.where, "this image lies in neither the train nor the test folder"))
-        elif split == "validation" and "test" in splits:
-            unused[inner[0]] += 1
-        elif len(inner) < (3 if splits else 2):
-            skipped.append(Skipped(image.where, "this image lies in no class folder"))
-        else:
-            images.append(replace(image, label=inner[1] if splits else inner[0], split=split))
-    notes += [f"The images in {name!r} ({n:,}) are not used; the test folder is there." for name, n in unused.items()]
-    return sorted(images, key=lambda image: natural_key(image.label)), skipped, notes
-
-
-def _find_layout(paths: Sequence[list[str]]) -> tuple[list[str], set[str]]:
-    """The folder that everything lies in, if any, and the splits below it; none where class folders follow at once.
-
-    Folders that bear the names of splits are taken as splits if there are folders in them, because "train" may as
-    well be a class.
-    """
-    above: list[str] = []
-    while True:
-        inner = [path[len(above) :] for path in paths if path[: len(above)] == above]
-        tops = {path[0] for path in inner if len(path) > 1}
-        splits = {kind for path in inner if len(path) > 2 and (kind := split_kind(path[0]))}
-        if "train" in splits and (len(splits) > 1 or all(split_kind(top) for top in tops)):
-            return above, splits
-        if len(tops) != 1 or not any(len(path) > 2 for path in inner):
-            return above, set()
-        above += tops
+def _with_numbers(found: Labelled, source: DataSource) -> tuple[list[ImageExample | Skipped], DataSource]:
+    """The images with numbers of classes as labels where folders name them: no name of a folder is a number then."""
+    if not found.are_folders:
+        return list(found.images), source
+    class_names = sorted({image.label for image in found.images}, key=natural_key)
+    number = {name: label for label, name in enumerate(class_names)}
+    images = [replace(image, label=number[image.label]) for image in found.images]
+    return list(images), replace(source, class_names=class_names)
 
 
 def _about_small_classes(raw: RawData) -> list[str]:

@@ -1,17 +1,17 @@
-"""Tables beside images that say of which class each is: Kaggle's train.csv, metadata.csv, lists of a validation part."""
+"""Tables beside images that say of which class each is: Kaggle's train.csv, metadata.csv, lists for validation."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from trak_core.datasets.folder_names import pure_split, split_in
+from trak_core.datasets.arrow_files import PARQUET
+from trak_core.datasets.folder_names import is_about_images, listed, pure_split, split_in
 from trak_core.datasets.options import LABEL_COLUMNS, SPLIT
 from trak_core.datasets.rows import Example
 from trak_core.datasets.sources import tidy
 from trak_core.datasets.table import CSV, JSON, read_rows, table_preview
-from trak_core.datasets.arrow_files import PARQUET
 from trak_core.errors import InvalidDataError, TrakCoreError
 
 MAX_TABLES = 50
@@ -21,6 +21,8 @@ _SPLITS = (*(SPLIT.likely or ()), "data set", "dataset", "subset", "partition", 
 _NO_LABELS = frozenset(("", "index", "unnamed: 0", "fold", "kfold", "width", "height"))
 _BOXES = frozenset("xmin xmax ymin ymax x_min x_max y_min y_max x1 x2 y1 y2 bbox bboxes box boxes bounding_box".split())
 _ONE_HOT = frozenset(("0", "1", "0.0", "1.0", "False", "True"))
+N_SAMPLED = 50
+"""Rows that tell what is in a column."""
 MAX_ONE_HOT = 100
 """Columns of 0 and 1 that may be the classes."""
 
@@ -38,6 +40,10 @@ class ImageIndex:
             self._by_name.setdefault(name.name.casefold(), []).append(number)
             self._by_stem.setdefault(name.stem.casefold(), []).append(number)
 
+    def has_stem(self, where: str) -> bool:
+        """Whether an image bears the name of a file, apart from the ending: the file is about that image alone."""
+        return PurePosixPath(tidy(where)).stem.casefold() in self._by_stem
+
     def split_of(self, number: int) -> str | None:
         """The split that the folders of an image name."""
         return next((kind for part in self.wheres[number].split("/")[:-1] if (kind := pure_split(part))), None)
@@ -52,12 +58,10 @@ class ImageIndex:
                 return found
         name = PurePosixPath(text).name.casefold()
         numbers = self._by_name.get(name) or self._by_stem.get(name) or []
-        for is_better in (
-            lambda number: self.wheres[number].endswith(f"/{text}"),
-            lambda number: split is None or self.split_of(number) == split,
-            lambda number: not folder or self.wheres[number].startswith(f"{folder}/"),
-        ):
-            numbers = [number for number in numbers if is_better(number)] or numbers
+        if len(numbers) > 1:
+            numbers = [number for number in numbers if self.wheres[number].endswith(f"/{text}")] or numbers
+            numbers = [number for number in numbers if split in (None, self.split_of(number))] or numbers
+            numbers = [number for number in numbers if self.wheres[number].startswith(f"{folder}/")] or numbers
         # A table of train images does not mean the test image of that name.
         if len(numbers) != 1 or split not in (None, self.split_of(numbers[0]) or split):
             return None
@@ -129,12 +133,7 @@ class ImageTable:
 
 def find_tables(others: Sequence[Example], index: ImageIndex, room: Path) -> list[ImageTable]:
     """The tables among files that are no images; what lies in an archive is copied into `room`."""
-    stems = {PurePosixPath(where).with_suffix("").as_posix() for where in index.wheres}
-    found = [
-        other
-        for other in others
-        if _is_table(other.where) and PurePosixPath(tidy(other.where)).with_suffix("").as_posix() not in stems
-    ]
+    found = [other for other in others if _is_table(other.where) and not index.has_stem(other.where)]
     tables: list[ImageTable] = []
     for number, other in enumerate(found if len(found) <= MAX_TABLES else []):
         try:
@@ -147,8 +146,10 @@ def find_tables(others: Sequence[Example], index: ImageIndex, room: Path) -> lis
 
 
 def _is_table(where: str) -> bool:
-    name = PurePosixPath(where).name.casefold()
-    return name.removesuffix(".gz").endswith((*CSV, *JSON, *PARQUET)) and "sample_submission" not in name
+    path = PurePosixPath(where.casefold())
+    if path.suffix == ".txt" and any(map(is_about_images, path.parent.parts)):
+        return False  # boxes, or which images show one of several objects
+    return path.name.removesuffix(".gz").endswith((*CSV, *JSON, *PARQUET)) and "sample_submission" not in path.name
 
 
 def _on_disk(file: Example, room: Path) -> Path:
@@ -170,8 +171,15 @@ def read_image_table(path: Path, where: str, index: ImageIndex) -> ImageTable | 
     is_text = path.name.casefold().removesuffix(".gz").endswith(CSV)
     folder = PurePosixPath(where).parent.as_posix().removeprefix(".")
     named = split_in(PurePosixPath(where).name.split(".")[0])
+    problem: InvalidDataError | None = None
+    is_read = False
     for has_header, delimiter in ((True, None), (False, None), (False, " ")) if is_text else ((True, None),):
-        columns, first = table_preview(path, not has_header, delimiter=delimiter)
+        try:
+            columns, first = _first_rows(path, has_header, delimiter)
+        except InvalidDataError as error:  # perhaps read in the wrong way
+            problem = error
+            continue
+        is_read = True
         if has_header and is_text and any(index.find(column, folder, None) is not None for column in columns):
             continue  # the first row names an image already
         if len(columns) < 2:
@@ -182,7 +190,18 @@ def read_image_table(path: Path, where: str, index: ImageIndex) -> ImageTable | 
             if n_found and 2 * n_found >= len(values):
                 rows = tuple(tuple(row) for row in first)
                 return ImageTable(where, path, tuple(columns), rows, column, has_header, delimiter, index)
+    if problem is not None and not is_read:
+        raise problem
     return None
+
+
+def _first_rows(path: Path, has_header: bool, delimiter: str | None) -> tuple[list[str], list[list[Any]]]:
+    """The names of the columns of a table, and its first rows."""
+    if delimiter is not None:
+        columns = ["1", "2"]
+        rows = [item for item in read_rows(path, columns, has_header, delimiter).items if isinstance(item, Example)]
+        return columns, [[row.content, row.label] for row in rows[:N_SAMPLED]]
+    return table_preview(path, not has_header)
 
 
 @dataclass(frozen=True)
@@ -208,15 +227,19 @@ def read_labels(tables: Sequence[ImageTable], label: str | None, source: str) ->
     """
     found = TableLabels({}, {}, {}, [])
     unclear: list[ImageTable] = []
+    told: dict[str, list[str]] = {}
     for table in tables:
         chosen = _label_columns(table, label)
         if len(chosen) != 1 and not _are_one_hot(table, chosen):
             unclear += [table] if chosen else []
             continue
         _add(found, table, chosen, has_others=len(tables) > 1)
+        one = f"the column {chosen[0]!r}" if len(chosen) == 1 else f"the {len(chosen)} columns of 0 and 1"
+        told.setdefault(one, []).append(tidy(table.where))
     if not found.labels:
         raise InvalidDataError(_why_unclear(unclear or tables, label, source))
-    return found
+    said = [f"The labels are those in {one} of {listed(names)}." for one, names in told.items()]
+    return replace(found, notes=[*said, *found.notes])
 
 
 def _label_columns(table: ImageTable, label: str | None) -> list[str]:
@@ -258,11 +281,9 @@ def _add(found: TableLabels, table: ImageTable, columns: Sequence[str], has_othe
             found.labels.setdefault(number, value)
             if split or (has_others and table.split):
                 found.splits[number] = split or table.split or "train"
-    name = tidy(table.where)
-    said = f"the column {columns[0]!r}" if len(columns) == 1 else f"the {len(columns)} columns of 0 and 1"
-    found.notes.append(f"The labels are those in {said} of {name}.")
     if n_missing := n_missing // len(columns):
-        found.notes.append(f"{n_missing:,} of the {n_rows // len(columns):,} rows of {name} name images that are not here.")
+        n_all = n_rows // len(columns)
+        found.notes.append(f"{n_missing:,} of the {n_all:,} rows of {tidy(table.where)} name images that are not here.")
 
 
 def _why_unclear(tables: Sequence[ImageTable], label: str | None, source: str) -> str:
@@ -279,7 +300,9 @@ def _why_unclear(tables: Sequence[ImageTable], label: str | None, source: str) -
     )
 
 
-def labels_among(tables: Sequence[ImageTable], images: Mapping[int, str | None], classes: frozenset[str]) -> dict[int, tuple[str, str]]:
+def labels_among(
+    tables: Sequence[ImageTable], images: Mapping[int, str | None], classes: frozenset[str]
+) -> dict[int, tuple[str, str]]:
     """The class, out of those given, that a table names for each image that has none, and the table that names it.
 
     Args:
@@ -294,7 +317,8 @@ def labels_among(tables: Sequence[ImageTable], images: Mapping[int, str | None],
             if not first or 10 * sum(word in classes for word in first) < 9 * len(first):
                 continue
             for number, value, _ in table.rows(column):
-                if number in images and (word := _first_word(value)) in classes:
+                word = _first_word(value)
+                if number is not None and number in images and word in classes:
                     found.setdefault(number, (word, table.where))
             break
     return found

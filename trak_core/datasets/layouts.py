@@ -14,6 +14,7 @@ from trak_core.datasets.folder_names import (
     is_container,
     names_no_class,
     pure_split,
+    quoted,
     split_in,
 )
 from trak_core.datasets.placing import split_kind
@@ -23,9 +24,6 @@ NO_CLASS = "this image lies in no class folder"
 NO_SPLIT = "this image lies in neither the train nor the test folder"
 UNUSED = ""
 """The reason of images that a note speaks of."""
-NAMED = 5
-"""Folders that a note names."""
-
 Paths = Sequence[Sequence[str]]
 """The folders and the name of each image, from the outermost on."""
 
@@ -115,25 +113,26 @@ def _splits(level: _Level, source: str) -> _Found | None:
             break
     else:
         return None
-    has_test = any(split_of.get(path[0]) == "test" and len(path) > 2 for path in level.inner.values())
     unwrapped = {top: _wrappers(top, level) for top in split_of}
     places: dict[int, Place] = {}
-    unused: Counter[str] = Counter()
     for row, path in level.inner.items():
         split = split_of.get(path[0]) if len(path) > 1 else None
         if split is None:
             places[row] = Place(why=NO_SPLIT if len(path) > 1 else NO_CLASS)
-        elif split == "validation" and has_test:
-            unused[path[0]] += 1
-            places[row] = Place(split=split, why=UNUSED)
         else:
             rest_of_path = path[1 + unwrapped[path[0]] :]
             places[row] = Place(rest_of_path[0] if len(rest_of_path) > 1 else None, split)
     places = _without_odd_classes(places)
+    unused: Counter[str] = Counter()
+    if any(place.split == "test" and place.label is not None for place in places.values()):
+        for row, place in places.items():
+            if place.split == "validation":
+                places[row] = Place(split="validation", why=UNUSED)
+                unused[level.inner[row][0]] += 1
     notes = [f"The images in {name!r} ({n:,}) are not used; the test folder is there." for name, n in unused.items()]
     if any(split_kind(top) is None for top in split_of):
         said = "; ".join(
-            f"{_listed([top for top, split in split_of.items() if split == kind])} as {kind} images"
+            f"{quoted([top for top, split in split_of.items() if split == kind])} as {kind} images"
             for kind in ("train", "test", "validation")
             if kind in split_of.values()
         )
@@ -182,10 +181,9 @@ def _classes_with_splits(level: _Level, source: str) -> _Found | None:
     for row, path in level.inner.items():
         found = named[path[0]] if len(path) > 1 else None
         places[row] = Place() if found is None else Place(found.rest, found.kind)
-    first = level.tops[0]
-    assert (one := named[first]) is not None
+    first, one = level.tops[0], next(place for place in places.values() if place.label is not None)
     return places, [
-        f"The names of the folders tell class and split: {first!r} holds {one.kind} images of the class {one.rest!r}."
+        f"The names of the folders tell class and split: {first!r} holds {one.split} images of the class {one.label!r}."
     ]
 
 
@@ -197,8 +195,8 @@ def _folds(level: _Level, source: str) -> _Found | None:
     inside = {name for top in folds for path in level.below(top) if len(path) > 1 for name in path[:1]}
     if inside and all(map(pure_split, inside)):
         raise InvalidDataError(
-            f"{source} has {len(folds)} folds ({_listed(list(folds))}), each with a split of its own of the same "
-            f"images; give one of them, such as {source}/{level.tops[0]}."
+            f"{source} has {len(folds)} folds ({quoted(list(folds))}), each with a split of its own of the "
+            f"same images; give one of them, such as {source}/{level.tops[0]}."
         )
     last = max(folds, key=lambda top: (folds[top], top))
     places = {
@@ -227,7 +225,7 @@ def _split_in_class(level: _Level, source: str) -> _Found | None:
         split_of = {name: "test" if name == last else "train" for name in folds}
         note = _about_folds(last, len(folds))
     elif "train" in split_of.values() and len(set(split_of.values())) > 1:
-        names = _listed(sorted(split_of))
+        names = quoted(sorted(split_of))
         note = f"The folders {names} below the class folders are the splits."
         n_outside = sum(len(path) < 3 or path[1] not in split_of for path in level.inner.values() if len(path) > 1)
         if n_outside:
@@ -262,7 +260,7 @@ def _parts(level: _Level, source: str) -> _Found | None:
     if len(set.union(*inside)) < 2 or any(map(names_no_class, set.union(*inside))):
         return None
     places = {row: Place(path[1] if len(path) > 2 else None) for row, path in level.inner.items()}
-    return places, [f"The folders {_listed(level.tops)} were put together; the class folders are those in them."]
+    return places, [f"The folders {quoted(level.tops)} were put together; the class folders are those in them."]
 
 
 def _class_folders(level: _Level) -> _Found:
@@ -273,8 +271,8 @@ def _class_folders(level: _Level) -> _Found:
     notes = []
     if len(level.tops) > 1 and len(shared) > 1:
         notes.append(
-            f"Each class folder has the folders {_listed(sorted(shared))}, which are not told apart; if these are the "
-            "classes, lay images out by them."
+            f"Each class folder has the folders {quoted(sorted(shared))}, which are not told apart; if these are "
+            "the classes, lay images out by them."
         )
     return places, notes
 
@@ -287,8 +285,3 @@ def _whole(found: _Found, level: _Level, above: Sequence[str], n: int) -> Layout
     has_classes = any(not names_no_class(name) for name in classes) and not are_parts(classes)
     everywhere = [places.get(row, Place()) for row in range(n)]
     return Layout(everywhere, notes, tuple(above), tuple(level.tops), has_classes)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(repr(name) for name in names[:NAMED]) + more

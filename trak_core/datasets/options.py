@@ -86,3 +86,11 @@ CHANNELS = Option(
     "as they are",
 )
 TEST_SHARE = Option("test_share", "Share of each class held out where there are no test examples.  [0.2]", float)
+LABEL_OF_IMAGES = Option(
+    "label",
+    "Column of labels in a table that names the images.  [found out]",
+    title="Column of labels",
+    empty="the folders",
+    hint="Where a table beside the images (train.csv, metadata.csv) says of which class each is, and not the folders.",
+)
+LABELS = Option("labels", "That table, where it lies elsewhere or there are several.  [beside the images]", Path)

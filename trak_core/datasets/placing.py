@@ -11,7 +11,7 @@ from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
 from trak_core.datasets.label_notes import about_names
 from trak_core.datasets.missing import USUAL_MISSING, about_missing, is_missing
 from trak_core.datasets.rows import Example, counted, most_common_reason
-from trak_core.datasets.sources import tidy
+from trak_core.datasets.sources import legible
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError, LabelError
 from trak_core.modalities.raw import RawData, RawSplit, Skipped
 from trak_core.seeds import derive_seed
@@ -132,7 +132,7 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
 def _split(examples: Sequence[Example], rows: NDArray[np.int64], labels: NDArray[Any]) -> RawSplit:
     chosen = [examples[row] for row in rows]
     origins = [example.where if example.origin is None else example.origin for example in chosen]
-    return RawSplit([example.content for example in chosen], labels.astype(np.int64), list(map(tidy, origins)))
+    return RawSplit([example.content for example in chosen], labels.astype(np.int64), list(map(legible, origins)))
 
 
 def _number(examples: Sequence[Example], source: DataSource) -> tuple[tuple[str, ...], NDArray[np.int64]]:

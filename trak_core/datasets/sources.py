@@ -48,7 +48,7 @@ def open_source(path: Path) -> Iterator[list[Example | Skipped]]:
 
 
 def _in_order(item: Example | Skipped) -> tuple[object, ...]:
-    return natural_key(item.where)
+    return natural_key(tidy(item.where)), item.where
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -60,9 +60,14 @@ def natural_key(name: str) -> tuple[object, ...]:
     return (tuple(pairs), name)
 
 
+def legible(name: str) -> str:
+    """A name as it is, but for bytes that are no text: these are written out, with their numbers."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def tidy(name: str) -> str:
-    """A name as it is shown and compared: composed (NFC), and with a mark for bytes that are no text."""
-    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    """A name as it is shown and compared: composed (NFC), and legible."""
+    return unicodedata.normalize("NFC", legible(name))
 
 
 def is_clutter(name: str) -> bool:
@@ -82,7 +87,7 @@ def _list_folder(root: Path) -> Iterator[Example | Skipped]:
             yield Skipped(prefix or ".", f"this folder cannot be opened ({error.strerror})")
             continue
         for entry in found:
-            where = prefix + tidy(entry.name)
+            where = prefix + legible(entry.name)
             if entry.is_symlink() and (why := _why_not_followed(Path(entry.path), inside)):
                 yield Skipped(where, why)
             elif entry.is_dir(follow_symlinks=False):
@@ -128,15 +133,15 @@ def _list_zip(archive: zipfile.ZipFile) -> Iterator[Example | Skipped]:
     seen: set[str] = set()
     for member in archive.infolist():
         name = _name(member)
-        parts = [part for part in tidy(name).split("/") if part not in ("", ".")]
+        parts = [part for part in legible(name).split("/") if part not in ("", ".")]
         if member.is_dir() or any(is_clutter(part) for part in parts if part != ".."):
             continue
         where = "/".join(parts)
-        if why := _why_not_unpacked(member, name, member.filename in seen):
+        if why := _why_not_unpacked(member, name, where in seen):
             yield Skipped(where, why)
         else:
             yield Example(where, partial(_unpacked, archive, member))
-        seen.add(member.filename)
+        seen.add(where)
 
 
 def check_packing(archive: zipfile.ZipFile, path: Path) -> None:

@@ -134,6 +134,16 @@ _ADVICE = (
 )
 
 
+def read_rows(path: Path, columns: Sequence[str], has_header: bool = True, delimiter: str | None = None) -> Rows:
+    """The rows of a table of any kind with the values of up to three columns: content, label and split.
+
+    Raises:
+        EmptyDataError: there are no rows.
+        InvalidDataError: the table cannot be read, or has no such column.
+    """
+    return _read_rows(path, columns, has_header, delimiter, None, "")
+
+
 def _read_rows(
     path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None, advice: str
 ) -> Rows:
