@@ -8,6 +8,7 @@ import click
 
 from trak_core.commands.build_options import option, planting_options, seed_and_device
 from trak_core.commands.custom_data import build_commands
+from trak_core.commands.once import Command
 from trak_core.commands.subject import run_with_subject, subject_command, subject_option
 from trak_core.commands.terminal import LOOK_AT_IT, clear_errors, progress_bar, say_complete
 from trak_core.errors import UnknownRecipeError
@@ -47,7 +48,7 @@ def build() -> None:
 
 def _build_command(recipe: Recipe) -> click.Command:
     subsets = "Random halves to retrain on; the first fifth is for fitting."
-    return click.Command(
+    return Command(
         recipe.name,
         callback=lambda **options: _build(recipe, **options),
         help=f"{recipe.title}: {recipe.description}",
@@ -79,7 +80,7 @@ def _build(recipe: Recipe, name: str, evidence: bool, **chosen: Any) -> None:
         say_complete(run_dir)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.option("--method", "methods", multiple=True, help="Measure this method only; may be repeated. All by default.")
 @click.option("--removal-tests", "n_removal_tests", type=int, help="Test examples to measure removal on; 0 for none.")
@@ -112,7 +113,7 @@ def evidence(run: str, minutes: float | None, subject: Path | None, **options: A
             click.echo(board_text(opened), nl=False)
 
 
-@click.command(name="map")
+@click.command(name="map", cls=Command)
 @click.argument("run")
 def map_command(run: str) -> None:
     """Draw the map of RUN (a name or a path), where it has none.
@@ -128,7 +129,7 @@ def map_command(run: str) -> None:
     click.echo(f"The map of run {run_dir.name!r} is there. {LOOK_AT_IT}")
 
 
-@click.command()
+@click.command(cls=Command)
 def recipes() -> None:
     """List the recipes that can be built."""
     for recipe in RECIPES.values():

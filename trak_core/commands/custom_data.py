@@ -7,6 +7,7 @@ import click
 from tqdm import tqdm
 
 from trak_core.commands.build_options import budget_options, option, planting_options, say_sizes, seed_and_device
+from trak_core.commands.once import COLUMN, Command
 from trak_core.commands.terminal import clear_errors, progress_bar, reading_bar, say_complete
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
@@ -29,7 +30,7 @@ def _reading_option(said: Option, is_required: bool) -> click.Option:
     values: Any = click.Path(path_type=Path) if said.values is Path else said.values
     if said.choices:
         values = click.Choice([str(value) for _, value in said.choices])
-    return option(said.flag, said.help, type=values, metavar="COLUMN" if said.is_column else None, required=is_required)
+    return option(said.flag, said.help, type=values, metavar=COLUMN if said.is_column else None, required=is_required)
 
 
 def custom_data(kind: DataKind, options: dict[str, Any], seed: int = 0) -> CustomData:
@@ -51,7 +52,7 @@ def _build_command(kind: DataKind) -> click.Command:
     models = [model.name for modality in modalities for model in modality.models]
     models += [f"{library.prefix}:NAME" for modality in modalities for library in modality.libraries]
     weights = "File of weights to begin training from: safetensors, or what torch.save wrote of a state dict."
-    return click.Command(
+    return Command(
         kind.name,
         callback=lambda **options: _build(kind, **options),
         help=f"From {kind.holds}.\n\nReads the data, says what is in them, then trains, attributes and "
@@ -91,7 +92,7 @@ def check() -> None:
 
 
 def _check_command(kind: DataKind) -> click.Command:
-    return click.Command(
+    return Command(
         kind.name,
         callback=lambda **options: _check(kind, **options),
         help=f"{kind.holds[0].upper()}{kind.holds[1:]}.",
@@ -116,7 +117,7 @@ for _kind in DATA_KINDS.values():
     check.add_command(_check_command(_kind))
 
 
-@click.command(name="download")
+@click.command(name="download", cls=Command)
 @click.argument("name")
 @click.argument("directory", type=click.Path(path_type=Path), default=sources_dir)
 @click.option("--mirror", help="Address or folder that has the files under the same names.")

@@ -9,6 +9,7 @@ import click
 
 from trak_core.commands.build_options import option
 from trak_core.commands.custom_data import custom_data, reading_options
+from trak_core.commands.once import Command
 from trak_core.commands.terminal import BEGINS_AGAIN, LOOK_AT_IT, clear_errors, reading_bar
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.exchange.exporting import EXPORTS, Export, export_table
@@ -39,7 +40,7 @@ def import_scores_command(context: click.Context, scores: Path) -> None:
 def _import_command(kind: DataKind) -> click.Command:
     sign = "What to do where negative scores help: refuse, keep, or turn them round."
     predictions = "Probabilities [n_test, n_classes] of the model, as a file like SCORES."
-    return click.Command(
+    return Command(
         kind.name,
         callback=lambda **options: _import(click.get_current_context().obj, kind, **options),
         help=f"Examples: {kind.holds}.",
@@ -94,7 +95,7 @@ def _said(imported: Imported, raw: RawData) -> str:
     return "\n".join([*lines, LOOK_AT_IT])
 
 
-@click.command(name="export-table")
+@click.command(name="export-table", cls=Command)
 @click.argument("run")
 @click.argument("what", type=click.Choice(EXPORTS))
 @click.argument("file", type=click.Path(path_type=Path))
@@ -112,7 +113,7 @@ def export_table_command(run: str, what: Export, file: Path, methods: tuple[str,
         click.echo(f"{n_rows:,} rows are in {file} ({file.stat().st_size / 1e6:,.1f} MB).")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
@@ -124,7 +125,7 @@ def export(run: str, file: Path, force: bool) -> None:
         click.echo(f"Run {run_dir.name!r} is in {file} ({file.stat().st_size / 1e6:,.1f} MB).")
 
 
-@click.command(name="import")
+@click.command(name="import", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the run; the one that it was exported under by default.")
 @click.option("--max-gb", type=float, help="The most that FILE may unpack to, in GB; 20 times its size by default.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from trak_core.commands.once import Command
 from trak_core.commands.terminal import clear_errors, number
 from trak_core.evidence.verification import verify
 from trak_core.folders import runs_dir
@@ -15,7 +16,7 @@ from trak_core.store.run import open_run
 from trak_core.views.run_facts import facts_text, run_facts
 
 
-@click.command()
+@click.command(cls=Command)
 def runs() -> None:
     """List the runs that there are."""
     with clear_errors():
@@ -39,7 +40,7 @@ def _line(summary: RunSummary) -> str:
     return "  ".join(parts)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(run: str, as_json: bool) -> None:
@@ -55,7 +56,7 @@ def _size(run_dir: Path) -> int:
     return sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
 
 
-@click.command(name="verify")
+@click.command(name="verify", cls=Command)
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify_command(run: str, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from trak_core.commands.once import Command
 from trak_core.commands.subject import run_with_subject, subject_option
 from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors, retraining_bar
 from trak_core.evidence.retraining import N_SEEDS as N_LABEL_SEEDS
@@ -23,7 +24,7 @@ from trak_core.views.review_tables import read_label_file, write_label_file
 from trak_core.views.what_if import predict_question, what_if_text
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.option("--signal", "by", help="Rank by this signal; by the one that the review begins with by default.")
 @click.option("--first", type=click.IntRange(1), default=20, show_default=True, help="How many to print.")
@@ -48,7 +49,7 @@ def suspects(run: str, by: str | None, first: int, with_cleanlab: bool, as_json:
         click.echo(json.dumps(facts, indent=2))
 
 
-@click.command(name="what-if")
+@click.command(name="what-if", cls=Command)
 @click.argument("run")
 @click.option("--test", "test_idx", type=int, required=True, help="Number of the test example.")
 @click.option("--remove", default="", help="Numbers of train examples, as in 1,2,3; - reads them from standard input.")
@@ -88,7 +89,7 @@ def what_if(
         click.echo(what_if_text(predicted, verified, titles[predicted.method]), nl=False)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.option("--labels", "file", type=click.Path(path_type=Path), help="Labels to try; the review's by default.")
 @click.option("--n-seeds", type=int, default=N_LABEL_SEEDS, show_default=True, help="Models on each set of labels.")
@@ -120,7 +121,7 @@ def retrain(run: str, file: Path | None, n_seeds: int, as_json: bool, subject: P
             click.echo(aside, err=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from trak_core.commands.build_options import budget_options, option, say_sizes, seed_and_device
+from trak_core.commands.once import Command
 from trak_core.commands.terminal import clear_errors, progress_bar, say_complete
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import find_run
@@ -14,12 +15,12 @@ from trak_core.store.run import open_run
 from trak_core.subjects import read_subject_file
 from trak_core.subjects.of_run import use_subject
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def subject_command(path: str) -> click.Command:
     """The command `build FILE.py`."""
-    return click.Command(
+    return Command(
         path,
         callback=lambda **options: _build(Path(path), **options),
         help=f"From the subject that {path} defines as `subject`, or as the function `subject()`.\n\nTries it, then "
@@ -57,7 +58,7 @@ def _build(path: Path, name: str | None, evidence: bool, **options: Any) -> None
         say_complete(run_dir)
 
 
-def subject_option(command: Command) -> Command:
+def subject_option(command: Decorated) -> Decorated:
     """Adds `--subject FILE` to a command that needs the subject of a run."""
     text = "Python file of the subject that RUN was built from; it is run.  [the one that RUN names, if unchanged]"
     return click.option("--subject", type=click.Path(path_type=Path), help=text)(command)
