@@ -1,18 +1,34 @@
 """The report before any training, and the examples put aside as test."""
 
+import base64
+import io
 import json
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from trak_core.__main__ import cli
+from trak_core.commands.custom_data import check
 from trak_core.datasets.placing import DataSource, place, split_off
+from trak_core.datasets.readiness import try_preparing
 from trak_core.datasets.report import report_on
 from trak_core.datasets.rows import Example
-from trak_core.errors import InvalidDataError, InvalidSettingError
+from trak_core.datasets.samples import samples_of
+from trak_core.datasets.sampling import sampled
+from trak_core.datasets.table import read_table
+from trak_core.errors import InvalidDataError, InvalidSettingError, TrakCoreError
+from trak_core.media import Text
+from trak_core.modalities import find_modality, prepare
 from trak_core.modalities.raw import RawData, RawSplit, Skipped
+from trak_core.subjects import find_model
+from trak_core.views.data_report import read_report
 
 
 def texts(train: list[tuple[str, int]], test: list[tuple[str, int]], names=("no", "yes"), **other) -> RawData:
@@ -107,6 +123,13 @@ def test_the_text_has_every_finding_and_names_as_they_are():
         "        1         0  お茶\n"
         "        1         0  café\n"
         "\n"
+        "Samples, 5 drawn from all classes:\n"
+        "    train  чай: one\n"
+        "    train  お茶: ONE\n"
+        "    train  чай: two\n"
+        "    train  café: three\n"
+        "     test  чай: two\n"
+        "\n"
         "Left out: 2\n"
         "  2 because it has no label: a.csv, row 7; a.csv, row 9\n"
         "Duplicates, train examples that repeat an earlier one: 1\n"
@@ -117,6 +140,7 @@ def test_the_text_has_every_finding_and_names_as_they_are():
         "  train 0, 1: чай, お茶\n"
         "\n"
         "There is no test split; 20% of each class were held out as test examples.\n"
+        "Classes with fewer than 5 train examples can hardly be learnt: 'чай' (2), 'お茶' (1), 'café' (1).\n"
     )
 
 
@@ -156,6 +180,154 @@ def test_names_cannot_steer_the_terminal():
     assert not set("\x1b\x07\u202e") & set(text) and "back\ufffdwards\ufffdLeaks" in text
     joined = report_on(texts([("a", 0), ("b", 1)], [("c", 1)], names=("क्\u200dष", "👩\u200d💻"))).text()
     assert "क्\u200dष" in joined and "👩\u200d💻" in joined  # joiners belong to the script
+
+
+# --- samples --------------------------------------------------------------------------------------------------
+
+
+def test_twelve_samples_come_from_all_classes_and_both_splits_by_the_seed():
+    rows = [(f"text {n}", min(n % 40, 9)) for n in range(400)]  # most are of the last class
+    raw = texts(rows[:320], rows[320:], names="abcdefghij")
+    drawn = samples_of(raw, 3)
+    assert Counter(one.split for one in drawn) == {"train": 8, "test": 4}
+    assert len({one.label for one in drawn}) == 10
+    for one in drawn:
+        split = raw.train if one.split == "train" else raw.test
+        assert (one.media, one.label) == ((Text(split.contents[one.idx]),), split.labels[one.idx])
+    assert samples_of(raw, 3) == drawn != samples_of(raw, 4)
+
+
+@pytest.mark.parametrize(("n_train", "n_test"), [(1, 1), (3, 2), (2, 30), (30, 1), (8, 4)])
+def test_where_there_are_fewer_examples_there_are_fewer_samples(n_train, n_test):
+    raw = texts([("a", n % 2) for n in range(n_train)], [("b", n % 2) for n in range(n_test)])
+    drawn = samples_of(raw, 0)
+    assert len(drawn) == min(12, n_train + n_test)
+    assert len({(one.split, one.idx) for one in drawn}) == len(drawn)
+
+
+def test_samples_tell_where_they_came_from_and_long_texts_are_cut():
+    raw = texts([("long " * 9999, 0), ("b", 1)], [("c", 1)])
+    raw = replace(raw, train=replace(raw.train, origins=["a.csv:2", "a.csv:3"]))
+    report = report_on(raw)
+    assert report.samples[0].media == (Text(("long " * 9999)[:1000]),)
+    assert "    train  yes: b [a.csv:3]\n     test  yes: c\n" in report.text()
+    assert all(len(line) < 120 for line in report.text().splitlines())
+
+
+def test_samples_of_images_are_pictures_of_exactly_their_pixels():
+    raw = images([0, 1, 2], [3], [0, 1, 0], [1])
+    told = json.loads(report_on(raw).as_json())["samples"]
+    for one in told:
+        content = base64.b64decode(one["media"][0]["picture"])
+        split = raw.train if one["split"] == "train" else raw.test
+        assert (np.asarray(Image.open(io.BytesIO(content))) == split.contents[one["idx"]]).all()
+
+
+# --- what a build would refuse --------------------------------------------------------------------------------
+
+CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
+
+
+def what_a_build_says(raw: RawData) -> str:
+    """Why a build cannot prepare data; empty where it can."""
+    model = find_model(find_modality(raw.modality).usual_model(raw.train.contents), raw.modality)
+    try:
+        prepare(sampled(raw), model.takes)
+    except TrakCoreError as error:
+        return str(error)
+    return ""
+
+
+def what_the_check_says(raw: RawData) -> str:
+    try:
+        try_preparing(raw)
+    except TrakCoreError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        ["800 856 639", "343 212"],
+        ["\U0001f621\U0001f4a9", "\U0001f389\U0001f60d"],
+        ["a b", "c d"],
+        ["... --- ...", "!?"],
+        ["好评 很好", "差评 不好"],
+        ["a fine film", "a poor film"],
+    ],
+)
+def test_the_check_refuses_texts_exactly_where_a_build_does_and_in_its_words(contents):
+    raw = texts([(contents[n % 2], n % 2) for n in range(20)], [(contents[n % 2], n % 2) for n in range(4)])
+    assert what_the_check_says(raw) == what_a_build_says(raw)
+
+
+@pytest.mark.parametrize(("name", "file"), [("codes", "codes.csv"), ("emoji-text", "t.csv")])
+def test_case_texts_without_letters(name, file):
+    if not (CASES / name).exists():
+        pytest.skip(f"the shared case {name} is missing ({CASES})")
+    raw = read_table(CASES / name / file, "text", "label")
+    assert what_the_check_says(raw) == what_a_build_says(raw)
+
+
+def test_texts_without_a_known_word_are_counted_before_anything_is_trained():
+    raw = texts([("a fine film", 0), ("a poor film", 1)] * 5, [("nothing known", 0), ("a film", 1), ("zzz", 1)])
+    assert try_preparing(raw) == (
+        "2 of 3 test texts have no word that the model 'words' would know, so they are all alike to it.",
+    )
+
+
+def test_data_that_are_too_many_for_a_build_are_said_to_be(monkeypatch):
+    monkeypatch.setattr("trak_core.datasets.sampling.MAX_TRAIN", 3)
+    said = try_preparing(texts([("a fine film", n % 2) for n in range(4)], [("a film", 1)]))
+    assert len(said) == 1 and said[0].startswith("As they are, a build refuses these data: reviews: 4 train examples")
+
+
+def test_the_check_prints_samples_and_then_refuses_as_a_build_does(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"{'-+'[n % 2] * 3},{'ab'[n % 2]}\n" for n in range(20)))
+    said = CliRunner().invoke(check, ["table", str(path), "--text", "text", "--label", "label"])
+    assert "Samples, 12 drawn from all classes:\n    train  " in said.stdout and "[a.csv:" in said.stdout
+    assert said.exit_code == 2 and "none of the 16 train texts has a word" in said.stderr
+    told = CliRunner().invoke(check, ["table", str(path), "--text", "text", "--label", "label", "--json"])
+    assert (told.exit_code, told.stdout) == (2, "")
+    path.write_text("text,label\n" + "".join(f"a {'good bad'.split()[n % 2]} film,{n % 2}\n" for n in range(20)))
+    told = CliRunner().invoke(
+        check, ["table", str(path), "--text", "text", "--label", "label", "--json", "--seed", "5"]
+    )
+    report = read_report(told.stdout)
+    assert report.samples == samples_of(read_table(path, "text", "label", seed=5), 5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--text", "a", "--text", "b"],
+        ["--label", "a", "--label=a"],
+        ["--test", "a.csv", "--test", "b.csv"],
+        ["--delimiter", ";", "--delimiter", ","],
+        ["--seed", "1", "--seed", "2"],
+    ],
+)
+@pytest.mark.parametrize("command", [["check"], ["build"], ["import-scores", "scores.npy"]])
+def test_an_option_given_twice_is_refused(command, options):
+    said = CliRunner().invoke(cli, [*command, "table", "a.csv", *options])
+    assert said.exit_code == 2
+    if "--seed" not in options or command != ["import-scores", "scores.npy"]:
+        assert f"{options[0]} is given 2 times; give it once." in said.stderr
+    assert ("joined in the table first" in said.stderr) == (options[0] in ("--text", "--label"))
+
+
+def test_options_of_recipes_and_of_other_commands_count_once_too_unless_they_may_be_repeated():
+    for command in (
+        ["build", "digits", "--seed", "1"],
+        ["suspects", "run", "--first", "1"],
+        ["build", "me.py", "--name", "a"],
+    ):
+        said = CliRunner().invoke(cli, [*command, *command[-2:]])
+        assert said.exit_code == 2 and "is given 2 times; give it once." in said.stderr
+    said = CliRunner().invoke(cli, ["evidence", "nowhere", "--method", "trak", "--method", "magic"])
+    assert "given" not in said.stderr and "nowhere" in said.stderr
 
 
 # --- putting aside --------------------------------------------------------------------------------------------

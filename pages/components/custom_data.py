@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.jobs import background_jobs, watch_job
+from pages.components.media import show_media
 from pages.components.new_run import free_name, name_and_seed, new_run_dir
 from pages.components.run_panels import say
 from pages.components.runs import builds, place_in_line
@@ -23,7 +24,14 @@ from trak_core.folders import sources_dir
 from trak_core.modalities import MODALITIES
 from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.views.custom_data import columns_of, typed_path
-from trak_core.views.data_report import class_table, findings_of, read_report, report_sentences
+from trak_core.views.data_report import (
+    class_table,
+    findings_of,
+    pictured_samples,
+    read_report,
+    report_sentences,
+    sample_table,
+)
 
 USUAL = "Automatic"
 NO_COLUMN = ""
@@ -32,6 +40,7 @@ _KEPT = "custom data kept"
 _PROBLEM = "custom data problem"
 _CHECK = "data check"
 _REPORT = "data report"
+SAMPLE_WIDTH = 92
 TABLE_HEIGHT = 300
 MANY_ROWS = 10
 
@@ -263,6 +272,7 @@ def _show_check(source: CustomData, report: DataReport | None) -> None:
 def _show_report(report: DataReport) -> None:
     for sentence in report_sentences(report):
         st.text(sentence)
+    _show_samples(report)
     findings = findings_of(report)
     if not findings:
         st.success("Every example can be read, and none occurs twice.", icon=":material/check_circle:")
@@ -278,6 +288,29 @@ def _show_report(report: DataReport) -> None:
         with st.expander(finding.title):
             st.caption(finding.help)
             st.dataframe(finding.table, hide_index=True, key=f"data {finding.title}")
+
+
+def _show_samples(report: DataReport) -> None:
+    """A few examples with their labels, so that people see whether the data were read as they meant."""
+    if not report.samples:
+        return
+    st.markdown(f"**{len(report.samples)} samples**", help="Drawn from all classes, by the seed.")
+    pictured = pictured_samples(report)
+    if pictured:
+        with st.container(horizontal=True, gap="small"):
+            for sample, caption in pictured:
+                with st.container(width=SAMPLE_WIDTH, gap=None):
+                    show_media(sample.media, SAMPLE_WIDTH, f"{caption}: {sample.origin}")
+                    st.caption(plain(caption))
+    texts = sample_table(report)
+    if len(texts):
+        st.dataframe(
+            texts,
+            hide_index=True,
+            height="content",
+            column_config={report.noun: st.column_config.Column(width="large")},
+            key="data samples",
+        )
 
 
 # --- check, then build ----------------------------------------------------------------------------------------

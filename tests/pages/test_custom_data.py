@@ -84,6 +84,9 @@ def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_
     assert "“pets”: 10 training and 2 test images in 2 classes." in said
     assert "8 x 8 pixels (width x height), grey" in said
     assert app.dataframe[0].value["class"].tolist() == ["<b>cats<_b>", "犬"]
+    assert "**12 samples**" in [one.value for one in app.markdown]
+    captions = [one.value for one in app.caption]
+    assert sum("train" in one for one in captions) >= 8
     assert [one.label for one in app.expander if "skipped" in one.label] == ["1 skipped"]
     skipped = next(table.value for table in app.dataframe if "because" in table.value)
     assert skipped["skipped"].tolist() == ["犬/broken.png"]
@@ -123,10 +126,25 @@ def test_columns_are_offered_from_the_files_own_header(app, runs, tmp_path, star
     assert by_label["Column of texts"].value == "review" and by_label["Column of labels"].value == "label"
     check(app)
     assert "16 training and 4 test texts in 2 classes" in words(app)
+    samples = next(table.value for table in app.dataframe if "text" in table.value)
+    assert len(samples) == 12 and set(samples["class"]) == {"bad", "good"}
+    assert all(
+        ("poor" in text) == (name == "bad") for name, text in zip(samples["class"], samples["text"], strict=True)
+    )
+    assert samples["from"].str.startswith("films.csv:").all()
     app.text_input(key="new name").input("mine").run()
     button(app, "Build").click().run()
     command = ["build", "table", str(table.resolve()), "--text", "review", "--label", "label", "--name", "mine"]
     assert started == [(runs / "mine", [*command, "--minutes", "10", "--seed", "0"])]
+
+
+def test_columns_of_other_names_are_guessed_by_what_is_in_them(app, tmp_path):
+    rows = [f"{n},is film number {n} worth it?,{'yes' if n % 3 else 'no'}" for n in range(20)]
+    (tmp_path / "a.csv").write_text("\n".join(["nr,question,kind", *rows]))
+    app.selectbox(key="data kind").select("table").run()
+    type_path(app, tmp_path / "a.csv")
+    by_label = {one.label: one.value for one in app.selectbox}
+    assert (by_label["Column of texts"], by_label["Column of labels"]) == ("question", "kind")
 
 
 def test_a_table_that_cannot_be_read_gets_one_sentence_at_once(app, tmp_path):

@@ -1,5 +1,6 @@
 """Commands for custom data: check it, build a run from it, fetch a well-known data set."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,19 @@ def _check_command(kind: DataKind) -> click.Command:
 
 def _check(kind: DataKind, as_json: bool, seed: int, **options: Any) -> None:
     with clear_errors("nothing was written."):
+        from trak_core.datasets.readiness import try_preparing
         from trak_core.datasets.report import report_on
 
         with reading_bar("reading") as show:
-            report = report_on(custom_data(kind, options, seed).read(show))
-        click.echo(report.as_json() if as_json else report.text())
+            raw = custom_data(kind, options, seed).read(show)
+        report = report_on(raw, seed)
+        if not as_json:
+            click.echo(report.text())
+        found = try_preparing(raw, seed)
+        if as_json:
+            click.echo(replace(report, notes=(*report.notes, *found)).as_json())
+        elif found:
+            click.echo("\n".join(found))
 
 
 for _kind in DATA_KINDS.values():

@@ -2,16 +2,23 @@
 
 import json
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from trak_core.datasets.samples import Sample, samples_of
+from trak_core.media import first_text
 from trak_core.modalities import RawData, Skipped, find_modality
 
 SHOWN = 5
 """Examples of each finding that the text names; the JSON has all of them."""
+LETTERS = 90
+"""Of the text of a sample in a terminal."""
+FEW = 5
+"""Train examples of a class below which a note says so."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,17 @@ class DataReport:
     repeated: tuple[Repeated, ...]  # inputs that occur more than once, in the order of their first example
     skipped: tuple[Skipped, ...]  # what could not be read
     notes: tuple[str, ...]  # what the reader decided by itself
+    samples: tuple[Sample, ...] = ()  # a few examples, to see whether they are what was meant
 
     @property
     def plural(self) -> str:
         """What people call its examples."""
         return find_modality(self.modality).plural
+
+    @property
+    def noun(self) -> str:
+        """What people call one of them."""
+        return find_modality(self.modality).noun
 
     @property
     def duplicates(self) -> tuple[Repeated, ...]:
@@ -81,6 +94,10 @@ class DataReport:
         for name, train, test in zip(self.class_names, self.n_train, self.n_test, strict=True):
             yield f"{train:9,} {test:9,}  {name}"
         yield ""
+        if self.samples:
+            yield f"Samples, {len(self.samples)} drawn from all classes:"
+            yield from map(self._sample, self.samples)
+            yield ""
         yield f"Left out: {len(self.skipped):,}"
         by_reason: dict[str, list[str]] = defaultdict(list)
         for one in self.skipped:
@@ -98,6 +115,11 @@ class DataReport:
             yield ""
             yield from self.notes
 
+    def _sample(self, one: Sample) -> str:
+        text = textwrap.shorten(first_text(one.media) or "", LETTERS, placeholder=" ...")
+        shown = " ".join(part for part in (text, f"[{one.origin}]" if one.origin else "") if part)
+        return f"{one.split:>9}  {self.class_names[one.label]}: {shown}"
+
     def as_json(self) -> str:
         """The report with every example that it found, as JSON; names in the script that they have."""
         classes = zip(self.class_names, self.n_train, self.n_test, strict=True)
@@ -114,12 +136,13 @@ class DataReport:
             "n_conflicts": len(self.conflicts),
             "repeated": [asdict(one) for one in self.repeated],
             "notes": self.notes,
+            "samples": [one.as_dict() for one in self.samples],
         }
         return json.dumps(found, indent=2, ensure_ascii=False)
 
 
-def report_on(raw: RawData) -> DataReport:
-    """What is in a data set: counts, sizes, and the inputs that occur more than once.
+def report_on(raw: RawData, seed: int = 0) -> DataReport:
+    """What is in a data set: counts, sizes, samples drawn by the seed, and the inputs that occur more than once.
 
     Which examples count as the same is told by their modality (`Modality.keys`): images when all their pixels are the
     same, texts when they differ in nothing but case, blanks, and the way in which Unicode composes letters.
@@ -153,8 +176,16 @@ def report_on(raw: RawData) -> DataReport:
         sizes=modality.sizes(raw.train.contents, raw.test.contents),
         repeated=tuple(repeated),
         skipped=raw.skipped,
-        notes=raw.notes,
+        notes=(*raw.notes, *_about_few(raw)),
+        samples=samples_of(raw, seed),
     )
+
+
+def _about_few(raw: RawData) -> list[str]:
+    """A note on the classes that have too few examples to be learnt; none where there are none."""
+    counts = np.bincount(raw.train.labels, minlength=len(raw.class_names)).tolist()
+    few = [f"{name!r} ({count})" for name, count in zip(raw.class_names, counts, strict=True) if count < FEW]
+    return [f"Classes with fewer than {FEW} train examples can hardly be learnt: {_some(few)}."] if few else []
 
 
 def _examples(found: Sequence[Repeated]) -> Iterator[str]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from trak_core.datasets.report import DataReport, Repeated
+from trak_core.datasets.samples import Sample
 from trak_core.errors import InvalidDataError
+from trak_core.media import Text, first_picture
 from trak_core.modalities.raw import Skipped
 
 N_MEMBERS = 8
@@ -46,6 +48,7 @@ def read_report(text: str) -> DataReport:
             ),
             skipped=tuple(Skipped(one["where"], one["why"]) for one in told["left_out"]),
             notes=tuple(told["notes"]),
+            samples=tuple(map(Sample.from_dict, told["samples"])),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidDataError("the report on the data did not arrive whole; check the data again.") from error
@@ -64,6 +67,27 @@ def report_sentences(report: DataReport) -> tuple[str, ...]:
 def class_table(report: DataReport) -> pd.DataFrame:
     """Classes, one row each: name, training examples, test examples."""
     return pd.DataFrame({"class": report.class_names, "training": report.n_train, "test": report.n_test})
+
+
+def sample_table(report: DataReport) -> pd.DataFrame:
+    """The samples without pictures, one row each: class, what stands in them, split, and where they came from."""
+    rows = [
+        (
+            report.class_names[one.label],
+            "\n".join(m.text for m in one.media if isinstance(m, Text)),
+            one.split,
+            one.origin,
+        )
+        for one in report.samples
+        if first_picture(one.media) is None
+    ]
+    return pd.DataFrame(rows, columns=["class", report.noun, "split", "from"])
+
+
+def pictured_samples(report: DataReport) -> tuple[tuple[Sample, str], ...]:
+    """The samples that have pictures, each with its class and its split in words."""
+    pictured = (one for one in report.samples if first_picture(one.media) is not None)
+    return tuple((one, f"{report.class_names[one.label]}, {one.split}") for one in pictured)
 
 
 def repeated_table(report: DataReport, repeated: Sequence[Repeated]) -> pd.DataFrame:
