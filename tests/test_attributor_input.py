@@ -182,10 +182,15 @@ def test_weights_that_do_not_fit_the_model_are_named():
         tc.Attributor(make_net(), checkpoints=[make_net().state_dict(), state])
 
 
-def test_weights_saved_by_distributed_training_get_a_hint():
-    state = {f"module.{name}": value for name, value in make_net().state_dict().items()}
-    with pytest.raises(CheckpointMismatchError, match=r"keys begin with 'module\.'"):
-        tc.Attributor(make_net(), checkpoints=[state])
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "net.encoder."])
+def test_weights_under_the_names_of_a_wrapper_are_those_of_the_model(prefix):
+    state = make_net().state_dict()
+    wrapped = {f"{prefix}{name}": value for name, value in state.items()}
+    scores = [
+        tc.Attributor(make_net(), checkpoints=[each], progress=False).fit(TRAIN).score(TEST)
+        for each in (state, wrapped)
+    ]
+    np.testing.assert_array_equal(*scores)
 
 
 def test_files_that_could_run_code_are_never_unpickled(tmp_path):

@@ -119,7 +119,7 @@ class Attributor:
         self.model = copied(model).to(self.device, self.options.dtype).eval()
         self.layers = find_layers(self.model, parameters)
         sources = [model] if checkpoints is None else checkpoints
-        self.checkpoints = Checkpoints(model, sources, self.device, self.options.dtype)
+        self.checkpoints = Checkpoints(self.model, sources, self.device, self.options.dtype)
         self._setup = Setup(self.model, self.task, self.layers, self.checkpoints, self.options, self.device)
         self._setup.check_needs(self.method.info)
         self.calibration: Calibration | None = None

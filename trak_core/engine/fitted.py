@@ -24,6 +24,7 @@ from trak_core.projection import FeatureMap, SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Answer, Task
+from trak_core.training.names import unwrapped, without_compilers
 from trak_core.training.weights import Checkpoints, digest_of
 
 BLOCK = 1024
@@ -235,7 +236,7 @@ class Fitted(ABC):
 
 @torch.inference_mode(False)
 def copied(model: nn.Module) -> nn.Module:
-    """A copy of a model; InvalidModelError where it is none or cannot be copied."""
+    """A copy of a model without wrappers around it; InvalidModelError where it is none or cannot be copied."""
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
         raise InvalidModelError(f"model is {kind}; give a torch.nn.Module object, as it is before it is scripted.")
@@ -245,7 +246,7 @@ def copied(model: nn.Module) -> nn.Module:
             f"parameters {', '.join(uninitialized[:5])} have no shape yet; run the model once on an example first."
         )
     try:
-        return copy.deepcopy(model)
+        return without_compilers(copy.deepcopy(unwrapped(model)))
     except Exception as error:
         raise InvalidModelError(
             f"the model cannot be copied ({type(error).__name__}: {error}); keep what cannot be copied out of it."

@@ -186,7 +186,9 @@ def as_function(model: nn.Module | Callable[[], nn.Module]) -> Callable[[], nn.M
     from torch import nn
 
     if isinstance(model, nn.Module):
-        module = model
+        from trak_core.training.names import unwrapped
+
+        module = unwrapped(model)
         return lambda: copy.deepcopy(module)
     if not callable(model):
         raise InvalidSettingError(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trak_core.errors import CheckpointMismatchError, InvalidModelError
 from trak_core.training.ensemble import StateDict
+from trak_core.training.names import fitting, unwrapped
 
 SHOWN = 5
 
@@ -39,8 +40,6 @@ def misfits(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], kno
         for title, names in kinds.items()
         if names
     )
-    if unexpected and all(str(name).startswith("module.") for name in unexpected):
-        found += " (keys begin with 'module.', as DistributedDataParallel writes them: remove that from each)"
     return found
 
 
@@ -53,13 +52,15 @@ def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = 
         InvalidModelError: it is neither a state dict nor a module that holds the weights.
         CheckpointMismatchError: a parameter or a buffer is missing or has another shape, or there is one too many.
     """
-    state = given.state_dict() if isinstance(given, nn.Module) else given
+    state = unwrapped(given).state_dict() if isinstance(given, nn.Module) else given
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise InvalidModelError(
             f"{what} returns {_kind(given)}; it must return the trained weights: model.state_dict(), or the model."
         )
     expected = expected_shapes(architecture)
-    if problems := misfits(state, expected, set(architecture.state_dict())):
+    known = architecture.state_dict()
+    state, problems = fitting(state, known, lambda named: misfits(named, expected, known))
+    if problems:
         raise CheckpointMismatchError(
             f"{what} returns weights that do not fit make_model(); {problems}. Train the architecture that make_model "
             "gives, the same for every seed and subset."

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
 from trak_core.training.ensemble import StateDict
+from trak_core.training.names import fitting, unwrapped, weights_in
 from trak_core.training.states import misfits, not_finite
 
 Checkpoint = StateDict | str | Path | nn.Module
@@ -101,12 +102,18 @@ class Checkpoints:
         return _Loaded(self, range(len(self)))
 
     def _check(self, state: StateDict, what: str) -> StateDict:
+        found, problems = fitting(
+            state, self._expected, lambda named: misfits(self._whole(named), self._expected, self._expected)
+        )
+        if problems:
+            raise CheckpointMismatchError(f"{what} does not fit the model; {problems}.")
+        return self._whole(found)
+
+    def _whole(self, state: StateDict) -> StateDict:
+        """The weights with every name of a shared tensor, which may be saved under any one of them."""
         for name, first in self._aliases.items():
-            # A shared tensor may be saved under any one of its names.
             if (name in state) != (first in state):
                 state = {**state, name: state.get(name, state.get(first)), first: state.get(first, state.get(name))}  # type: ignore[dict-item]
-        if problems := misfits(state, self._expected, self._expected):
-            raise CheckpointMismatchError(f"{what} does not fit the model; {problems}.")
         return state
 
 
@@ -140,7 +147,7 @@ def load_weights(source: Any, what: str) -> StateDict:
         CheckpointMismatchError: the file cannot be read as plain weights.
     """
     if isinstance(source, nn.Module):
-        return _tensors(source.state_dict())
+        return _tensors(unwrapped(source).state_dict())
     if isinstance(source, dict):
         found: Any = source
     elif isinstance(source, str | Path):
@@ -150,9 +157,12 @@ def load_weights(source: Any, what: str) -> StateDict:
             f"{what} is a {type(source).__name__}; give a state dict, a path to a .safetensors or torch file, or an "
             "nn.Module."
         )
-    # Training scripts often save more than the weights.
-    inner = (found.get(key) for key in ("state_dict", "model_state_dict", "model"))
-    state = _tensors(next((each for each in inner if isinstance(each, dict)), found))
+    state, several = weights_in(found)  # training scripts often save more than the weights
+    if several:
+        raise CheckpointMismatchError(
+            f"{what} holds several sets of weights, under {', '.join(map(repr, several))}; give the one that is meant, "
+            f"as in torch.load(path)[{several[0]!r}]."
+        )
     for name, value in state.items():
         if not isinstance(name, str):
             raise CheckpointMismatchError(
@@ -239,7 +249,8 @@ def read_weights(path: Path, model: nn.Module) -> StateDict:
     """
     state, what = _read_named(path), f"weights={str(path)!r}"
     expected = {name: value.shape for name, value in model.state_dict().items()}
-    if problems := misfits(state, expected, expected):
+    state, problems = fitting(state, expected, lambda named: misfits(named, expected, expected))
+    if problems:
         n_fitting = sum(name in state and state[name].shape == shape for name, shape in expected.items())
         raise CheckpointMismatchError(
             f"{what} does not fit the model; {problems}, and {n_fitting} of its {len(expected)} parameters fit; give "
