@@ -201,6 +201,39 @@ def test_folders_that_are_the_same_in_each_class_are_spoken_of(tmp_path):
     assert any("Each class folder has the folders 'bike', 'mug'" in note for note in raw.notes)
 
 
+def test_outer_and_inner_folders_around_splits_are_a_question(tmp_path):
+    lay(
+        tmp_path,
+        *several(*(f"{d}/{s}/{c}" for d in ("photo", "art") for s in ("train", "test") for c in ("dog", "elk"))),
+    )
+    with pytest.raises(
+        InvalidDataError, match=r"classes may be 'art', 'photo', above the splits, or 'dog', 'elk', below"
+    ):
+        read_image_folder(tmp_path)
+    assert read_image_folder(tmp_path / "art").class_names == ("dog", "elk")
+
+
+@pytest.mark.parametrize("inside", ["unknown", "test", "all", "images"])
+def test_test_images_in_a_folder_that_is_no_class_are_not_used_and_that_is_said(tmp_path, inside):
+    raw = read_image_folder(lay(tmp_path, *several("train/a", "train/b"), *several(f"test/{inside}")))
+    assert raw.class_names == ("a", "b") and len(raw.test) == 2
+    assert any("'test' has no class folders, so its images (3) are not used" in note for note in raw.notes)
+
+
+def test_splits_of_folds_are_refused(tmp_path):
+    lay(tmp_path, *several(*(f"{s}_fold_{k}/{c}" for s in ("train", "val") for k in (1, 2) for c in "ab")))
+    with pytest.raises(InvalidDataError, match="several splits of the same images"):
+        read_image_folder(tmp_path)
+
+
+def test_masks_in_folders_of_their_own_in_each_class_are_left_out_and_that_is_said(tmp_path):
+    wheres = several(*(f"{c}/{kind}" for c in ("COVID", "Normal") for kind in ("images", "masks")))
+    raw = read_image_folder(lay(tmp_path, *wheres))
+    assert raw.class_names == ("COVID", "Normal") and len(raw.train) + len(raw.test) == 6
+    assert set(reasons(raw).values()) == {"this image lies in a folder of masks or the like"}
+    assert any("folders 'masks' of the classes (6) are not used" in note for note in raw.notes)
+
+
 def test_masks_beside_their_images_are_hinted_at(tmp_path):
     for name, ending in (("plain", "_mask"), ("numbered", "-mask-1"), ("segmented", "_segmentation")):
         wheres = [
@@ -208,6 +241,9 @@ def test_masks_beside_their_images_are_hinted_at(tmp_path):
         ]
         raw = read_image_folder(lay(tmp_path / name, *wheres))
         assert any("8 of the 16 images look like masks of others" in note for note in raw.notes)
+    wheres = [f"{c}/{more}{n}.png" for c in ("benign", "malignant") for n in range(4) for more in ("", "mask_")]
+    raw = read_image_folder(lay(tmp_path / "before", *wheres))
+    assert any("8 of the 16 images look like masks of others" in note for note in raw.notes)
     raw = read_image_folder(lay(tmp_path / "faces", *several("mask", "no_mask")))
     assert raw.class_names == ("mask", "no_mask") and not any("look like masks" in note for note in raw.notes)
 
@@ -352,6 +388,45 @@ def test_class_folders_come_before_a_table_and_that_is_said(tmp_path):
     assert not any("meta.csv" in note for note in read_image_folder(folder).notes)
 
 
+def test_a_column_of_splits_is_followed_for_class_folders_too(tmp_path):
+    folder = lay(tmp_path, *several("cat", "dog"))
+    rows = [f"{c}/{n}.png,{c},{'val' if n == 2 else 'train'}" for c in ("cat", "dog") for n in range(3)]
+    write(folder, "birds.csv", "filepaths,labels,split", *rows)
+    raw = read_image_folder(folder)
+    assert {w for w, (_, s) in table_of(raw).items() if s == "test"} == {"cat/2.png", "dog/2.png"}
+    assert "Splits are those in the column 'split' of birds.csv." in raw.notes
+
+
+def test_folders_that_only_number_their_images_give_way_to_a_table_of_labels(tmp_path):
+    folder = lay(tmp_path, *several("images/000", "images/001"))
+    rows = [f"images/00{k}/{n}.png,{'ab'[n % 2]}" for k in range(2) for n in range(3)]
+    write(folder, "labels.csv", "path,label", *rows)
+    assert read_image_folder(folder).class_names == ("a", "b")
+    write(folder, "labels.csv", "path,label", *(f"images/00{k}/{n}.png,00{k}" for k in range(2) for n in range(3)))
+    assert read_image_folder(folder).class_names == ("000", "001")
+
+
+@pytest.mark.parametrize("path", ["/kaggle/input/x/train/{}.png", "train\\{}.png", "./train/{}.png", "{}.jpg", "{}"])
+def test_tables_name_images_in_many_ways(tmp_path, path):
+    folder = lay(tmp_path, *several("train", n=6), *several("test", n=6))
+    write(folder, "labels_train.csv", "path,label", *(f"{path.format(n)},{'ab'[n % 2]}" for n in range(6)))
+    assert {w: label for w, (label, _) in table_of(read_image_folder(folder)).items()} == {
+        f"train/{n}.png": "ab"[n % 2] for n in range(6)
+    }
+
+
+def test_lists_of_boxes_in_each_class_do_not_hide_the_list_of_the_validation_part(tmp_path):
+    classes = [f"n{number:08}" for number in range(60)]
+    folder = lay(tmp_path, *(f"train/{name}/images/{name}_{n}.JPEG" for name in classes for n in range(2)))
+    lay(folder, *several("val/images", n=60, ending="JPEG"))
+    for name in classes:
+        write(folder, f"train/{name}/{name}_boxes.txt", *(f"{name}_{n}.JPEG\t0\t1\t6\t5" for n in range(2)))
+    write(folder, "val/val_annotations.txt", *(f"{n}.JPEG\t{name}\t0\t0\t6\t6" for n, name in enumerate(classes)))
+    write(folder, "wnids.txt", *classes)
+    raw = read_image_folder(folder)
+    assert len(raw.class_names) == len(raw.test) == 60 and len(raw.train) == 120
+
+
 def test_a_table_that_lies_elsewhere_is_named_by_labels(tmp_path):
     folder = lay(tmp_path / "images", *(f"{n}.png" for n in range(6)))
     write(tmp_path, "truth.tsv", "name\tkind", *(f"{n}.png\t{'ab'[n % 2]}" for n in range(6)))
@@ -408,6 +483,12 @@ REFUSED = {
     "YOLO": (several("images/train", "images/val"), [f"labels/train/{n}.txt" for n in range(3)], "YOLO"),
     "darknet": (several("data"), [f"data/{n}.txt" for n in range(3)], "YOLO"),
     "LabelMe": (several("images"), [f"images/{n}.json" for n in range(3)], "LabelMe"),
+    "several VOC": (
+        several(*(f"VOC20{y}/{k}" for y in ("07", "12") for k in ("JPEGImages", "SegmentationClass"))),
+        [],
+        "VOC",
+    ),
+    "Hugging Face with boxes": (several("train"), ["train/metadata.jsonl"], "names of splits|class"),
     "masks": (several("images", "masks"), [], "masks or annotations"),
     "masks in splits": (several("train/images", "train/masks", "test/images", "test/masks"), [], "masks|YOLO"),
     "dogs and cats": (

@@ -20,7 +20,11 @@ ANNOTATIONS = frozenset(
 NAMED = 5
 """Folders, and the like, that a sentence names."""
 _PARTS = frozenset(("part", "parts", "batch", "chunk", "shard", "subset", "volume"))
-_FOLDS = re.compile(r"(?:k?folds?|cv|crossval|split)[ ._-]*(\d+)", re.IGNORECASE)
+_FOLDS = re.compile(
+    r"(?:k?[ ._-]?folds?|cv|cross[ ._-]?val(?:idation)?|split)[ ._-]*(\d+)(?:[ ._-]*of[ ._-]*\d+)?", re.IGNORECASE
+)
+_FOLD_WORDS = frozenset(("fold", "kfold", "cv"))
+_COLLECTIONS = re.compile(r"(?:voc|coco)(?:[ ._-]?\d{4})?|vocdevkit", re.IGNORECASE)
 _OF_SETS = ("", "set", "sets", "data", "dataset", "images", "image", "imgs", "img", "folder")
 # Words that say nothing beside the name of a split: "training_set", "test_images".
 _NEUTRAL = frozenset((*_OF_SETS, *CONTAINERS, "split", "splits", "samples", "new", "final"))
@@ -67,6 +71,11 @@ def fold_in(name: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+def is_fold_word(name: str) -> bool:
+    """Whether the rest of a split's name stands for a fold, as in "train_fold_1"."""
+    return name.casefold() in _FOLD_WORDS
+
+
 def is_container(name: str) -> bool:
     """Whether a folder of that name holds images whatever their class, as "images", "img_raw" or "JPEGImages"."""
     return _all_in(name, CONTAINERS)
@@ -79,7 +88,8 @@ def is_about_images(name: str) -> bool:
 
 def names_no_class(name: str) -> bool:
     """Whether a folder of that name is for a split, for all images or for annotations, rather than for a class."""
-    return bool(pure_split(name)) or fold_in(name) is not None or is_container(name) or is_about_images(name)
+    is_split = bool(pure_split(name)) or fold_in(name) is not None
+    return is_split or is_container(name) or is_about_images(name) or bool(_COLLECTIONS.fullmatch(name))
 
 
 def are_parts(names: Collection[str]) -> bool:

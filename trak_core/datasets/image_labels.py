@@ -13,6 +13,7 @@ from trak_core.datasets.label_tables import (
     ImageIndex,
     ImageTable,
     find_tables,
+    first_word,
     labels_among,
     read_image_table,
     read_labels,
@@ -23,7 +24,11 @@ from trak_core.datasets.sources import natural_key, tidy
 from trak_core.errors import EmptyDataError, InvalidDataError
 from trak_core.modalities.raw import Skipped
 
-_MASK = re.compile(r"(?P<of>.+?)[ ._-]+(masks?|seg|segmentation|gt|groundtruth)([ ._-]*\d+)?", re.IGNORECASE)
+_MASK = re.compile(
+    r"(?P<of>.+?)[ ._-]+(masks?|seg|segmentation|gt|groundtruth|superpixels)([ ._-]*\d+)?"
+    r"|(?P<folder>(.*/)?)(masks?|seg|gt)[ ._-]+(?P<name>[^/]+)",
+    re.IGNORECASE,
+)
 MANY_MASKS = 0.1
 """Share of the images that look like masks before a note says so."""
 
@@ -71,7 +76,7 @@ def label_images(listing: Listing, room: Path, label: str | None = None, labels:
         raise InvalidDataError(
             f"label is {label!r}, and {listing.where} has no table that names its images; give the table as --labels."
         )
-    if label is not None or (tables and not layout.has_classes):
+    if label is not None or (tables and (not layout.has_classes or _are_numbers_only(layout, tables))):
         return _by_table(listing, index, tables, label)
     if layout.has_classes:
         return _by_folder(listing, layout, tables)
@@ -82,6 +87,17 @@ def label_images(listing: Listing, room: Path, label: str | None = None, labels:
             f"out as {listing.where}/<class>/<image>, in PNG or JPEG, or list their classes in a table (--labels)."
         )
     raise InvalidDataError(f"{listing.where}: {known[0]}; {known[1]}.")
+
+
+def _are_numbers_only(layout: Layout, tables: Sequence[ImageTable]) -> bool:
+    """Whether folders have numbers for names and a table clearly has labels that differ from these."""
+    names = {place.label for place in layout.places if place.label is not None}
+    told = [(table, columns[0]) for table in tables if len(columns := table.label_columns()) == 1]
+    return (
+        bool(told)
+        and all(name.isdecimal() for name in names)
+        and not any(_agrees(table, column, layout.places) for table, column in told)
+    )
 
 
 def _first(listing: Listing, layout: Layout) -> str:
@@ -100,7 +116,7 @@ def _by_folder(listing: Listing, layout: Layout, tables: Sequence[ImageTable]) -
     for row, (name, _) in found.items():
         places[row] = replace(places[row], label=name)
     titles, told_by = find_titles(listing.others, classes)
-    notes = [*layout.notes, *_about_lists(found)]
+    notes = [*layout.notes, *_about_lists(found), *_split_by_table(places, tables)]
     if titles:
         first = min(titles)
         notes.append(f"Classes are called as in {told_by}, such as {titles[first]!r} for the folder {first!r}.")
@@ -115,6 +131,20 @@ def _by_folder(listing: Listing, layout: Layout, tables: Sequence[ImageTable]) -
     notes += _about_masks([image.where for image in images])
     used = frozenset((*(table.where for table in tables), told_by))
     return Labelled(sorted(images, key=lambda image: natural_key(image.label)), skipped, notes, used)
+
+
+def _split_by_table(places: list[Place], tables: Sequence[ImageTable]) -> list[str]:
+    """Gives images that folders put into no splits those of the first table that has them for all, and says so."""
+    rows = [row for row, place in enumerate(places) if place.label is not None]
+    if any(places[row].split is not None for row in rows):
+        return []
+    for table in tables:
+        splits = table.splits()
+        if all(row in splits for row in rows) and {"train"} < {splits[row] for row in rows}:
+            for row in rows:
+                places[row] = replace(places[row], split=splits[row])
+            return [f"Splits are those in the column {table.split_column!r} of {tidy(table.where)}."]
+    return []
 
 
 def _about_lists(found: dict[int, tuple[str, str]]) -> list[str]:
@@ -163,19 +193,19 @@ def _agrees(table: ImageTable, column: str, places: Sequence[Place]) -> bool:
     """Whether a column says what the folders say."""
     folder = str(Path(table.where).parent).removeprefix(".")
     pairs = [
-        (tidy(str(value)).strip(), places[number].label)
+        (tidy(str(value)).strip(), first_word(value), places[number].label)
         for name, value in zip(table.values(table.names), table.values(column), strict=True)
         if (number := table.index.find(name, folder, table.split)) is not None
     ]
-    return any(value == label for value, label in pairs)
+    return any(label in (value, word) for value, word, label in pairs)
 
 
 def _about_masks(wheres: Sequence[str]) -> list[str]:
     stems = {where.rpartition(".")[0]: where for where in wheres}
     masks = [
-        (where, stems[found["of"]])
+        (where, stems[image])
         for stem, where in stems.items()
-        if (found := _MASK.fullmatch(stem)) and found["of"] in stems
+        if (found := _MASK.fullmatch(stem)) and (image := found["of"] or found["folder"] + found["name"]) in stems
     ]
     if len(masks) < max(2, MANY_MASKS * len(wheres)):
         return []

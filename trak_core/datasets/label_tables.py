@@ -1,5 +1,6 @@
 """Tables beside images that say of which class each is: Kaggle's train.csv, metadata.csv, lists for validation."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,11 +16,13 @@ from trak_core.datasets.table import CSV, JSON, read_rows, table_preview
 from trak_core.errors import InvalidDataError, TrakCoreError
 
 MAX_TABLES = 50
-"""More files of rows than this are annotations of single images."""
+"""The outermost ones: those of single classes or images lie further inside."""
 _NAMES = ("file_name", "filename", "file", "image", "image_id", "image_name", "id", "path", "filepath", "filepaths")
 _SPLITS = (*(SPLIT.likely or ()), "data set", "dataset", "subset", "partition", "usage")
 _NO_LABELS = frozenset(("", "index", "unnamed: 0", "fold", "kfold", "width", "height"))
-_BOXES = frozenset("xmin xmax ymin ymax x_min x_max y_min y_max x1 x2 y1 y2 bbox bboxes box boxes bounding_box".split())
+_BOXES = frozenset(
+    "xmin xmax ymin ymax x_min x_max y_min y_max x1 x2 y1 y2 bbox bboxes box boxes bounding_box objects".split()
+)
 _ONE_HOT = frozenset(("0", "1", "0.0", "1.0", "False", "True"))
 N_SAMPLED = 50
 """Rows that tell what is in a column."""
@@ -57,15 +60,21 @@ class ImageIndex:
             if (found := self._by_path.get(path)) is not None:
                 return found
         name = PurePosixPath(text).name.casefold()
-        numbers = self._by_name.get(name) or self._by_stem.get(name) or []
+        stem = PurePosixPath(name).stem
+        numbers = self._by_name.get(name) or self._by_stem.get(name) or self._by_stem.get(stem) or []
         if len(numbers) > 1:
-            numbers = [number for number in numbers if self.wheres[number].endswith(f"/{text}")] or numbers
+            numbers = [number for number in numbers if _is_end(self.wheres[number], text)] or numbers
             numbers = [number for number in numbers if split in (None, self.split_of(number))] or numbers
             numbers = [number for number in numbers if self.wheres[number].startswith(f"{folder}/")] or numbers
         # A table of train images does not mean the test image of that name.
         if len(numbers) != 1 or split not in (None, self.split_of(numbers[0]) or split):
             return None
         return numbers[0]
+
+
+def _is_end(where: str, text: str) -> bool:
+    """Whether one of two paths is the end of the other."""
+    return f"/{where}".endswith(f"/{text}") or f"/{text}".endswith(f"/{where}")
 
 
 @dataclass(frozen=True)
@@ -117,25 +126,50 @@ class ImageTable:
         number = self.columns.index(column)
         return [row[number] for row in self.first]
 
+    def label_columns(self, label: str | None = None) -> list[str]:
+        """The column of labels, which may be given, or those among which nothing decides."""
+        if label is not None:
+            return [label] if label in self.columns else []
+        usual = [column for column in self.candidates if column.strip().casefold() in LABEL_COLUMNS]
+        if len(usual) > 1:  # a number and a name of the same class
+            pairs = set(zip(*(map(str, self.values(column)) for column in usual), strict=True))
+            if all(len(pairs) == len({pair[place] for pair in pairs}) for place in range(len(usual))):
+                words = [column for column in usual if not all(str(one).isdecimal() for one in self.values(column))]
+                return (words or usual)[:1]
+        return usual or self.candidates
+
     def rows(self, column: str) -> Iterator[tuple[int | None, Any, str | None]]:
         """For each row the image that it names, if there is one, its value in a column, and its split.
 
         Raises:
             EmptyDataError, InvalidDataError: as the readers of tables.
         """
-        wanted = [self.names, column] + ([] if self.split_column is None else [self.split_column])
+        wanted = [self.names, column] + ([] if self.split_column in (None, column) else [str(self.split_column)])
         folder = PurePosixPath(self.where).parent.as_posix().removeprefix(".")
         for row in read_rows(self.path, wanted, self.has_header, self.delimiter).items:
             if isinstance(row, Example):
-                split = None if row.split is None else pure_split(str(row.split))
+                named = row.label if column == self.split_column else row.split
+                split = None if named is None else pure_split(str(named))
                 yield self.index.find(row.content, folder, split or self.split), row.label, split
+
+    def splits(self) -> dict[int, str]:
+        """The split of each image that it names, by the number of the image; nothing where no column tells splits.
+
+        Raises:
+            EmptyDataError, InvalidDataError: as the readers of tables.
+        """
+        if self.split_column is None:
+            return {}
+        rows = self.rows(self.split_column)
+        return {number: split for number, _, split in rows if number is not None and split is not None}
 
 
 def find_tables(others: Sequence[Example], index: ImageIndex, room: Path) -> list[ImageTable]:
     """The tables among files that are no images; what lies in an archive is copied into `room`."""
     found = [other for other in others if _is_table(other.where) and not index.has_stem(other.where)]
+    found.sort(key=lambda other: (other.where.count("/"), other.where))
     tables: list[ImageTable] = []
-    for number, other in enumerate(found if len(found) <= MAX_TABLES else []):
+    for number, other in enumerate(found[:MAX_TABLES]):
         try:
             path = _on_disk(other, room / str(number))
             table = read_image_table(path, other.where, index)
@@ -149,7 +183,10 @@ def _is_table(where: str) -> bool:
     path = PurePosixPath(where.casefold())
     if path.suffix == ".txt" and any(map(is_about_images, path.parent.parts)):
         return False  # boxes, or which images show one of several objects
-    return path.name.removesuffix(".gz").endswith((*CSV, *JSON, *PARQUET)) and "sample_submission" not in path.name
+    words = re.findall(r"[a-z]+", path.name)
+    if "submission" in "".join(words) or set(words) & _BOXES:
+        return False  # labels that are made up, or no labels
+    return path.name.removesuffix(".gz").endswith((*CSV, *JSON, *PARQUET))
 
 
 def _on_disk(file: Example, room: Path) -> Path:
@@ -229,7 +266,7 @@ def read_labels(tables: Sequence[ImageTable], label: str | None, source: str) ->
     unclear: list[ImageTable] = []
     told: dict[str, list[str]] = {}
     for table in tables:
-        chosen = _label_columns(table, label)
+        chosen = table.label_columns(label)
         if len(chosen) != 1 and not _are_one_hot(table, chosen):
             unclear += [table] if chosen else []
             continue
@@ -240,19 +277,6 @@ def read_labels(tables: Sequence[ImageTable], label: str | None, source: str) ->
         raise InvalidDataError(_why_unclear(unclear or tables, label, source))
     said = [f"The labels are those in {one} of {listed(names)}." for one, names in told.items()]
     return replace(found, notes=[*said, *found.notes])
-
-
-def _label_columns(table: ImageTable, label: str | None) -> list[str]:
-    """The column of labels, or those among which nothing decides."""
-    if label is not None:
-        return [label] if label in table.columns else []
-    usual = [column for column in table.candidates if column.strip().casefold() in LABEL_COLUMNS]
-    if len(usual) > 1:  # a number and a name of the same class
-        pairs = set(zip(*(map(str, table.values(column)) for column in usual), strict=True))
-        if all(len(pairs) == len({pair[place] for pair in pairs}) for place in range(len(usual))):
-            words = [column for column in usual if not all(str(value).isdecimal() for value in table.values(column))]
-            return (words or usual)[:1]
-    return usual or table.candidates
 
 
 def _are_one_hot(table: ImageTable, columns: Sequence[str]) -> bool:
@@ -313,17 +337,17 @@ def labels_among(
     found: dict[int, tuple[str, str]] = {}
     for table in tables:
         for column in table.candidates:
-            first = [_first_word(value) for value in table.values(column)]
+            first = [first_word(value) for value in table.values(column)]
             if not first or 10 * sum(word in classes for word in first) < 9 * len(first):
                 continue
             for number, value, _ in table.rows(column):
-                word = _first_word(value)
+                word = first_word(value)
                 if number is not None and number in images and word in classes:
                     found.setdefault(number, (word, table.where))
             break
     return found
 
 
-def _first_word(value: Any) -> str:
+def first_word(value: Any) -> str:
     """A name, or the first of several words: lists of ImageNet have a box behind the class."""
     return next(iter(tidy(str(value)).split()), "")

@@ -4,14 +4,16 @@ A layout is told from names alone, level by level from the outermost folder: spl
 splits in them, folders named after both, folds, and folders of classes. What surrounds them is passed through.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trak_core.datasets.folder_names import (
     are_parts,
     fold_in,
+    is_about_images,
     is_container,
+    is_fold_word,
     names_no_class,
     pure_split,
     quoted,
@@ -106,6 +108,12 @@ def _splits(level: _Level, source: str) -> _Found | None:
     well be a class.
     """
     named = {top: found for top in level.tops if (found := split_in(top)) is not None}
+    folds = [top for top, found in named.items() if found.kind == "train" and is_fold_word(found.rest)]
+    if len(folds) > 1:
+        raise InvalidDataError(
+            f"{source} has several splits of the same images ({quoted(folds)} and their test images); give one of them "
+            "as train and test."
+        )
     for rest in sorted({found.rest.casefold() for found in named.values()}):
         split_of = {top: found.kind for top, found in named.items() if found.rest.casefold() in (rest, "")}
         kinds = {kind for top, kind in split_of.items() if top in level.deep}
@@ -154,16 +162,21 @@ def _wrappers(top: str, level: _Level) -> int:
 
 
 def _without_odd_classes(places: dict[int, Place]) -> dict[int, Place]:
-    """Images of "val/images" are of no class "images" where the train images have classes that are called otherwise."""
+    """Images of "val/images" or "test/unknown" are of no class where no train image is of one that is called so."""
     classes = {place.label for place in places.values() if place.split == "train" and place.label is not None}
-    if not any(not names_no_class(name) for name in classes):
+    if all(map(names_no_class, classes)):
         return places
-    return {
-        row: Place(split=place.split)
-        if place.label is not None and place.label not in classes and is_container(place.label)
-        else place
-        for row, place in places.items()
+    held_out: dict[str | None, set[str]] = defaultdict(set)
+    for place in places.values():
+        if place.split != "train" and place.label is not None:
+            held_out[place.split].add(place.label)
+    odd = {
+        (split, name)
+        for split, names in held_out.items()
+        for name in names - classes
+        if names_no_class(name) or len(names) == 1
     }
+    return {row: Place(split=one.split) if (one.split, one.label) in odd else one for row, one in places.items()}
 
 
 def _classes_with_splits(level: _Level, source: str) -> _Found | None:
@@ -215,7 +228,7 @@ def _about_folds(last: str, n_folds: int) -> str:
 
 def _split_in_class(level: _Level, source: str) -> _Found | None:
     """Class folders with train and test, or folds, in each."""
-    if len(level.tops) < 2 or any(names_no_class(top) for top in level.tops):
+    if len(level.tops) < 2 or all(map(names_no_class, level.tops)):
         return None
     inside = {path[1] for path in level.inner.values() if len(path) > 2}
     split_of = {name: split for name in inside if (split := pure_split(name)) is not None}
@@ -236,6 +249,7 @@ def _split_in_class(level: _Level, source: str) -> _Found | None:
             split_of = {}
     else:
         return None
+    _refuse_if_inner_may_be_meant(level, source)
     has_test = "test" in split_of.values()
     places = {}
     for row, path in level.inner.items():
@@ -250,6 +264,18 @@ def _split_in_class(level: _Level, source: str) -> _Found | None:
     n_unused = sum(place.why == UNUSED for place in places.values())
     more = [f"The validation images ({n_unused:,}) are not used; there are test images."] if n_unused else []
     return places, [note, *more]
+
+
+def _refuse_if_inner_may_be_meant(level: _Level, source: str) -> None:
+    """Refuses splits that have folders above them and the same folders below them: either may be the classes."""
+    paths = [path for path in level.inner.values() if len(path) > 1]
+    below = [{path[2] for path in paths if path[0] == top and len(path) > 3} for top in level.tops]
+    shared = sorted(set.intersection(*below))
+    if all(len(path) > 3 for path in paths) and len(shared) > 1 and not all(map(names_no_class, shared)):
+        raise InvalidDataError(
+            f"{source}: the classes may be {quoted(level.tops)}, above the splits, or {quoted(shared)}, below them; "
+            f"give one of the outer folders, such as {source}/{level.tops[0]}, or lay images out by the classes alone."
+        )
 
 
 def _parts(level: _Level, source: str) -> _Found | None:
@@ -269,7 +295,11 @@ def _class_folders(level: _Level) -> _Found:
     inside = [{path[0] for path in level.below(top) if len(path) > 1} for top in level.tops]
     shared = set.intersection(*inside) if inside else set()
     notes = []
-    if len(level.tops) > 1 and len(shared) > 1:
+    if any(map(is_container, shared)) and (about := sorted(filter(is_about_images, shared))):
+        lost = [row for row, path in level.inner.items() if len(path) > 2 and path[1] in about]
+        places |= dict.fromkeys(lost, Place(why="this image lies in a folder of masks or the like"))
+        notes.append(f"The images in the folders {quoted(about)} of the classes ({len(lost):,}) are not used.")
+    elif len(level.tops) > 1 and len(shared) > 1:
         notes.append(
             f"Each class folder has the folders {quoted(sorted(shared))}, which are not told apart; if these are "
             "the classes, lay images out by them."
