@@ -11,6 +11,7 @@ from pages.components.charts import group_chart, show
 from pages.components.class_grid import class_grid, matrix_figure
 from pages.components.export import take_away
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
+from pages.components.learnt import learnt_warning
 from pages.components.pages import EXPLORE, TRAIN, link_to, page_address
 from pages.components.picks import clear_picks, pick_many, picked_train, replace_picks, toggle_pick
 from pages.components.review_queue import read_log
@@ -291,6 +292,7 @@ say(
     "Every point is one example. Those that teach the model much the same lie close together; examples that the model "
     "confuses lie between groups.",
 )
+learnt_warning(run)
 picks = picked_train(run)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     method = choose_method(run, width=230)

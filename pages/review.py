@@ -9,6 +9,7 @@ from pages.components.before_after import before_after_panel
 from pages.components.cards import show_origin
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery, named
+from pages.components.learnt import learnt_warning
 from pages.components.media import show_media
 from pages.components.pages import EXPLORE, link_to, page_address
 from pages.components.review_queue import choose_queue, choose_suspect, log_as_of_now, progress_bar, read_log
@@ -211,6 +212,7 @@ if not run.info.has_classes or only_given_label(run) is not None or not suspect_
     without_suspects(run)
     st.stop()
 top = st.container(gap="xsmall")
+learnt_warning(run)
 suspects, wanted, signal, row = choose_queue(run)
 with top:
     show_problem()

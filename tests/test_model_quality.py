@@ -29,6 +29,7 @@ from trak_core.modalities.text.word_ids import WordIds
 from trak_core.store.run import open_run
 from trak_core.tasks import Classification, Regression
 from trak_core.views.browse import overview
+from trak_core.views.evidence import board_text
 from trak_core.views.explanation import explain
 from trak_core.views.inline import show
 from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of, trust_counts
@@ -246,6 +247,23 @@ def test_runs_without_the_entry_tell_it_from_their_predictions(truth_runs: Path,
         assert "answer the same for every test example" in explain(run, tests, 3).trust.reason
 
 
+def test_one_test_input_that_the_model_cannot_see_is_low_and_its_neighbours_are_not(truth_runs: Path, copied):
+    run_dir = copied("learnt")
+    with duckdb.connect(str(run_dir / "store.duckdb")) as connection:
+        connection.execute("UPDATE lds SET trust = 'high'")
+        connection.execute("UPDATE target_lds SET trust = 'high'")
+        kept = json.loads(connection.execute("SELECT value FROM meta WHERE key = 'model_quality'").fetchone()[0])
+        kept["inputs"] = {**kept["inputs"], "n_empty_test": 2, "empty_tests": [3, 17]}
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'model_quality'", [json.dumps(kept)])
+    with open_run(run_dir) as run:
+        tests = overview(run)
+        of_each = {i: explain(run, tests, i).trust for i in (2, 3, 4, 17)}
+        assert {i: trust.level for i, trust in of_each.items()} == {2: "high", 3: "low", 4: "high", 17: "low"}
+        assert of_each[3].reason.startswith("This input is empty to the model") and not of_each[2].reason
+        assert trust_counts(run, tests) == {"high": 38, "moderate": 0, "low": 2, "not measured": 0}
+        assert "2 test inputs are empty to the model" in " ".join(further_sentences(quality_of(run)))
+
+
 @pytest.fixture
 def copied(truth_runs: Path, tmp_path: Path):
     import shutil
@@ -293,3 +311,15 @@ def test_a_build_ends_with_the_truth_first(truth_runs: Path, capsys):
     say_complete(truth_runs / "shuffled")
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("The models have not beaten the majority: accuracy 0.") and last.startswith("Look at it")
+
+
+def test_every_command_that_stands_on_the_models_says_it(truth_runs: Path, monkeypatch):
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(truth_runs))
+    run = CliRunner().invoke
+    listed = {line.split()[0]: line for line in run(cli, ["runs"]).output.splitlines()}
+    assert {name for name, line in listed.items() if "majority not beaten" in line} == set(UNLEARNT)
+    assert "accuracy 0.875" in listed["learnt"]
+    assert run(cli, ["suspects", "shuffled"]).output.startswith("The models have not beaten the majority: accuracy")
+    assert "beaten" not in run(cli, ["suspects", "learnt"]).output
+    with open_run(truth_runs / "shuffled") as opened:
+        assert board_text(opened).startswith("The models have not beaten the majority: accuracy")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.runs import kept_per_run, test_overview
+from pages.components.runs import kept_per_run
 from pages.components.text import plain
 from pages.components.view import Words, note
 from trak_core.evidence.model_quality import ModelQuality
@@ -25,7 +25,7 @@ LEARNT_HELP = (
 @kept_per_run(max_entries=64)
 def quality_of_run(run: Run) -> ModelQuality | None:
     """How good the models of a run are, None where that is not known."""
-    return quality_of(run, test_overview(run))
+    return quality_of(run)
 
 
 def learnt_badge(quality: ModelQuality | None) -> None:
@@ -34,6 +34,13 @@ def learnt_badge(quality: ModelQuality | None) -> None:
     sentence = learnt_sentence(quality)
     st.caption(plain(sentence), help=LEARNT_HELP)
     note("learnt", Words(sentence))
+
+
+def learnt_warning(run: Run) -> None:
+    """The statement where the models have learnt nothing, for pages that show no trust but stand on the models too."""
+    quality = quality_of_run(run)
+    if has_not_learnt(quality):
+        learnt_badge(quality)
 
 
 def learnt_panel(run: Run) -> None:

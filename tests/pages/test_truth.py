@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pages.components.export import html_page
 from tests.blind_runs import BLIND, UNLEARNT
 from tests.pages.conftest import words
 
@@ -43,3 +44,18 @@ def test_every_other_page_says_it(shown, open_page, page, name):
 def test_home_says_it_of_every_run(shown, open_page):
     said = words(open_page("home", run="learnt"))
     assert said.count("The models have not beaten the majority") == len(UNLEARNT)
+
+
+@pytest.mark.parametrize("page", ["map", "review"])
+def test_pages_that_stand_on_the_models_say_where_these_have_learnt_nothing(shown, open_page, page):
+    assert "The models have not beaten the majority" in words(open_page(page, run="shuffled"))
+    assert "beaten the majority" not in words(open_page(page, run="learnt"))
+
+
+@pytest.mark.parametrize("page", ["explore", "present", "training_item", "evidence"])
+def test_a_view_that_is_taken_away_says_it_too(shown, open_page, page):
+    app = open_page(page, run="zeroed")
+    taken = html_page("view", list(app.session_state["shown on this page"].values())).decode()
+    assert taken.count("The models have not beaten the majority: accuracy 0.15") == 1
+    if page in ("explore", "present"):
+        assert "Trust: low" in taken and "nothing in it is behind the answer" in taken

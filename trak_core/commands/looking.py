@@ -13,6 +13,7 @@ from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, find_run, list_runs
 from trak_core.store.progress import read_status
 from trak_core.store.run import open_run
+from trak_core.views.model_quality import quality_of
 from trak_core.views.run_facts import facts_text, run_facts
 
 
@@ -31,6 +32,8 @@ def _line(summary: RunSummary) -> str:
     parts = [f"{summary.name:20} {summary.state:9}"]
     if summary.n_train is not None:
         parts.append(f"{summary.n_train:,} train, {summary.n_test:,} test")
+    if summary.can_open and (learnt := _learnt(summary.path)):
+        parts.append(learnt)
     if summary.lds is not None:
         parts.append(f"LDS {number(summary.lds)}, noise ceiling {number(summary.noise_ceiling)}")
     if summary.build is not None and summary.state == "building":
@@ -38,6 +41,16 @@ def _line(summary: RunSummary) -> str:
     if summary.problem:
         parts.append(summary.problem)
     return "  ".join(parts)
+
+
+def _learnt(run_dir: Path) -> str:
+    """How good the models of a run are, in a few words; empty where that is not known."""
+    with open_run(run_dir) as run:
+        quality = quality_of(run)
+    if quality is None:
+        return ""
+    beaten = "" if quality.beats_guess else f", {'majority' if quality.guess_name else 'mean'} not beaten"
+    return f"{quality.measure} {number(quality.value)}{beaten}"
 
 
 @click.command(cls=Command)

@@ -18,6 +18,7 @@ from trak_core.store.reviews import ReviewLog, Reviews
 from trak_core.store.run import Run, open_run
 from trak_core.store.targets import DEFAULT
 from trak_core.views.label_quality import first_suspects, planted_quality, suspects_text
+from trak_core.views.model_quality import has_not_learnt, learnt_sentence, quality_of
 from trak_core.views.retraining import corrections_of, left_aside_sentence, retraining_facts, retraining_text
 from trak_core.views.review import data_fingerprint, standing_log
 from trak_core.views.review_tables import read_label_file, write_label_file
@@ -38,6 +39,8 @@ def suspects(run: str, by: str | None, first: int, with_cleanlab: bool, as_json:
     with clear_errors(), open_run(find_run(run)) as opened:
         found = first_suspects(opened, by, first)
         if not as_json:
+            if has_not_learnt(quality := quality_of(opened)):
+                click.echo(f"{learnt_sentence(quality)} What stands on them says little.\n")
             click.echo(suspects_text(opened, found, with_cleanlab), nl=False)
             return
         measured = planted_quality(opened, with_cleanlab)

@@ -12,6 +12,7 @@ from trak_core.evidence.removal import compare_removals
 from trak_core.store.run import Run, outcomes, reported_tests, subset_masks
 from trak_core.subjects import OWN_SUBJECT
 from trak_core.subjects.subject import ONE_FUNCTION
+from trak_core.views.model_quality import learnt_sentence, quality_of
 
 
 @dataclass(frozen=True)
@@ -265,9 +266,10 @@ def predicted_against_actual(run: Run, test_idx: int, method: str | None = None)
 
 
 def board_text(run: Run) -> str:
-    """Tables of the methods, of further truths and of removal."""
+    """What the models have learnt, then tables of the methods, of further truths and of removal."""
     found = board(run)
     lines = [
+        learnt_sentence(quality_of(run)),
         f"Run {run.info.name}: LDS over {found.n_subsets} random halves with {found.n_seeds} models each, "
         f"{found.n_reported} test examples, noise ceiling {_number(found.noise_ceiling)}.",
         "",
