@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from trak_core.datasets.arrow_files import PARQUET
 from trak_core.datasets.image_examples import ImageExample, ImageForm, images_from, read_headers
 from trak_core.datasets.image_labels import Labelled, Listing, label_images
 from trak_core.datasets.placing import DataSource
@@ -62,11 +63,7 @@ def read_image_folder(
         images = [item for item in items if isinstance(item, ImageExample)]
         skipped = [item for item in items if isinstance(item, Skipped)]
         if not images:
-            first = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
-            raise EmptyDataError(
-                f"{path} holds no readable image in a folder for its class{first}; lay images out as "
-                f"{path}/<class>/<image>, in PNG or JPEG."
-            )
+            raise EmptyDataError(_why_no_images(path, skipped))
         others = [
             file for file, item in zip(files, items, strict=True) if isinstance(item, Skipped) and file is not item
         ]
@@ -79,6 +76,14 @@ def read_image_folder(
     on_progress(2 * n_files, 2 * n_files)
     skipped = sorted((*skipped, *raw.skipped), key=lambda one: natural_key(one.where))
     return replace(raw, skipped=tuple(skipped), notes=(*raw.notes, *_about_small_classes(raw)))
+
+
+def _why_no_images(path: Path, skipped: list[Skipped]) -> str:
+    first = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
+    advice = f"lay images out as {path}/<class>/<image>, in PNG or JPEG"
+    if any(one.where.casefold().endswith((*PARQUET, ".arrow")) for one in skipped):
+        advice = "Parquet and Arrow files of a data set are read as hf-dataset"
+    return f"{path} holds no readable image in a folder for its class{first}; {advice}."
 
 
 def _with_numbers(found: Labelled, source: DataSource) -> tuple[list[ImageExample | Skipped], DataSource]:

@@ -317,10 +317,10 @@ def _why_unclear(tables: Sequence[ImageTable], label: str | None, source: str) -
     if label is not None:
         return f"{source}: {name} names the images and has no column {label!r}; there are: {columns}."
     if not table.candidates:
-        return f"{source}: {name} names the images and has no column of labels; give a table that has one as --labels."
+        return f"{source}: {name} names the images and has no column of labels; give one that has (labels)."
     return (
-        f"{source}: {name} names the images, and several of its columns may hold their labels; name one of them as "
-        f"--label: {columns}."
+        f"{source}: {name} names the images, and several of its columns may hold their labels; name one of "
+        f"them (label): {columns}."
     )
 
 
