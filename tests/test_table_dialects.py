@@ -107,6 +107,14 @@ def test_single_quotes_around_every_text_are_no_part_of_it(tmp_path):
     assert f"'{NEG} 0'" in texts(some) and not notes(some), "apostrophes of a few texts are their own"
 
 
+def test_a_file_all_in_single_quotes_has_its_names_in_them_too(tmp_path):
+    for above in ("", "sep=,\n", "# exported, today\n"):
+        lines = [f"'{NEG}, isn''t it #','neg'", f"'{POS} #','pos'"]
+        raw = read(put(tmp_path, "a.csv", above + table(lines, "'text','label'")))
+        assert f"{NEG}, isn't it 0" in texts(raw) and raw.class_names == ("neg", "pos") and not raw.skipped
+        assert any("in single quotation marks" in note for note in notes(raw))
+
+
 def test_case_single_quote():
     raw = read(case("single-quote") / "reviews.csv")
     assert "the meal was cold and bad number 4243, yes" in texts(raw) and not raw.skipped
