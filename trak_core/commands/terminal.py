@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from trak_core.datasets.sources import legible
 from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
 from trak_core.jobs import report_progress
 from trak_core.stopping import is_stop, stop_when_asked
@@ -112,5 +113,5 @@ def clear_errors(stopped: str = GOES_ON) -> Iterator[None]:
             raise SystemExit(1) from error
         if not isinstance(error, TrakCoreError):
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {legible(str(error))}", err=True)
         raise SystemExit(1 if isinstance(error, FAILURES) else INPUT_ERROR_STATUS) from error
