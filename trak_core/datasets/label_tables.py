@@ -181,7 +181,7 @@ def find_tables(others: Sequence[Example], index: ImageIndex, room: Path) -> lis
 
 def _is_table(where: str) -> bool:
     path = PurePosixPath(where.casefold())
-    if path.suffix == ".txt" and any(map(is_about_images, path.parent.parts)):
+    if path.suffix in (".txt", ".json") and any(map(is_about_images, path.parent.parts)):
         return False  # boxes, or which images show one of several objects
     words = re.findall(r"[a-z]+", path.name)
     if "submission" in "".join(words) or set(words) & _BOXES:
