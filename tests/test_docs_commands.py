@@ -81,7 +81,7 @@ def test_python_of_the_guides_runs_on_a_run(runs, tmp_path, monkeypatch):
             if "import" in code.split("\n")[0]:
                 exec(code, names)
     assert names["found"].rank_correlation == pytest.approx(1.0)
-    assert Path("cleaned.csv").read_text(encoding="utf-8").startswith("train_idx,label,")
+    assert Path("cleaned.csv").read_text(encoding="utf-8").startswith("train_idx,origin,label,")
     (block,) = (
         block for block in re.findall(r"```\n(.*?)```", GUIDES["new-input.md"], re.DOTALL) if "attribute" in block
     )

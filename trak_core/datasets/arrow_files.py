@@ -24,7 +24,7 @@ def read_schema(path: Path) -> pa.Schema:
     Raises:
         InvalidDataError: the file is not there, of another kind, or damaged.
     """
-    with _arrow_errors(path):
+    with arrow_errors(path):
         if path.suffix.lower() in PARQUET:
             return pq.read_schema(path)
         return pa.ipc.open_stream(pa.memory_map(str(path))).schema
@@ -39,7 +39,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[pa.ChunkedArray]:
     names = read_schema(path).names
     for column in columns:
         find_column(column, names, str(path))
-    with _arrow_errors(path):
+    with arrow_errors(path):
         if path.suffix.lower() in PARQUET:
             with pq.ParquetFile(path) as file:
                 table = file.read(columns=list(columns))
@@ -115,7 +115,7 @@ def preview(path: Path, n_rows: int) -> tuple[list[str], list[list[Any]]]:
         InvalidDataError: the file is not there, of another kind, or damaged.
     """
     names = list(read_schema(path).names)
-    with _arrow_errors(path):
+    with arrow_errors(path):
         if path.suffix.lower() in PARQUET:
             with pq.ParquetFile(path) as file:
                 batches = list(islice(file.iter_batches(batch_size=n_rows), 1))
@@ -127,7 +127,12 @@ def preview(path: Path, n_rows: int) -> tuple[list[str], list[list[Any]]]:
 
 
 @contextmanager
-def _arrow_errors(path: Path) -> Iterator[None]:
+def arrow_errors(path: Path) -> Iterator[None]:
+    """Tells in one sentence what goes wrong while a file of columns is read.
+
+    Raises:
+        InvalidDataError: the file is not there, of another kind, or damaged.
+    """
     with file_errors(path):
         try:
             yield

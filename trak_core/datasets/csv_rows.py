@@ -28,6 +28,7 @@ class _Reading:
     items: list[Example | Skipped]  # its rows
     broken: list[Record]  # those that cannot be read, or have another number of fields than there are columns
     names: list[str]  # of its columns
+    wanted: list[int]  # the numbers of those that were asked for, from 0
     n_undecodable: int  # rows with bytes that are not of the encoding
     n_longer: int  # rows that end in delimiters beyond the last column
     has_row_names: bool  # whether the rows have a field more than the header, which is a name of each
@@ -52,6 +53,22 @@ def read_csv_rows(
             than half of its rows cannot be read.
         InvalidSettingError: `delimiter` is not one character, or `encoding` is not known.
     """
+    reading, notes = _settled(path, columns, has_header, delimiter, encoding, advice)
+    return Rows(reading.items, (*notes, *_notes(reading)))
+
+
+def csv_form(
+    path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None
+) -> tuple[Dialect, list[int]]:
+    """The dialect that `read_csv_rows` reads a file in, and the numbers of the columns in its rows, from 0."""
+    reading, _ = _settled(path, columns, has_header, delimiter, encoding, "")
+    return reading.dialect, reading.wanted
+
+
+def _settled(
+    path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None, advice: str
+) -> tuple[_Reading, list[str]]:
+    """The reading in the dialect that suits a file best, and notes on that; errors are those of `read_csv_rows`."""
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';'.")
     dialect, decided = find_dialect(path, columns, has_header, delimiter, find_encoding(path, encoding))
@@ -64,7 +81,7 @@ def read_csv_rows(
         reading, said = _best_reading(reading, columns, signs, advice)
         notes += said
     _refuse_if_too_bad(reading)
-    return Rows(reading.items, (*notes, *_notes(reading)))
+    return reading, notes
 
 
 def _best_reading(reading: _Reading, columns: Sequence[str], signs: Signs, advice: str) -> tuple[_Reading, list[str]]:
@@ -74,10 +91,7 @@ def _best_reading(reading: _Reading, columns: Sequence[str], signs: Signs, advic
         others = [(other, note) for other, note in others if (other.quote == "'") == _are_all_quoted(reading.items)]
     best, said, is_sure = reading, [], not reading.broken
     for other, note in others:
-        try:
-            found = _read(other, columns, signs, advice)
-        except InvalidDataError:  # it finds no such column
-            continue
+        found = _read(other, columns, signs, advice)
         if len(found.broken) < len(best.broken) or (is_sure and not found.broken):
             best, said, is_sure = found, [note], False
     return best, said
@@ -125,7 +139,7 @@ def _read(dialect: Dialect, columns: Sequence[str], signs: Signs, advice: str) -
                 items.append(Skipped(where, f"it has bytes that are not {dialect.encoding.upper()}"))
                 n_undecodable += 1
     has_row_names = dialect.has_header and len(names) > len(first[0].fields)
-    return _Reading(dialect, items, broken, names, n_undecodable, n_longer, has_row_names)
+    return _Reading(dialect, items, broken, names, wanted, n_undecodable, n_longer, has_row_names)
 
 
 def _find_columns(columns: Sequence[str], names: list[str], dialect: Dialect, advice: str) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,29 @@ class CustomData:
         Raises:
             EmptyDataError, InvalidDataError, InvalidSettingError, LabelError: as the reader of this kind.
         """
-        return self.about.read(self.path, self.options, self.seed, on_progress)
+        return replace(self.about.read(self.path, self.options, self.seed, on_progress), source=self.told())
+
+    def told(self) -> dict[str, Any]:
+        """What a run keeps of this, for `CustomData.of`: paths stand apart, because they are this machine's alone."""
+        paths = {name: value for name, value in self.options.items() if isinstance(value, Path)}
+        return {
+            "kind": self.kind,
+            "seed": self.seed,
+            "options": {name: value for name, value in self.options.items() if name not in paths},
+            "paths": {name: str(path.resolve()) for name, path in {"path": self.path, **paths}.items()},
+        }
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> CustomData:
+        """The data that `told` tells of.
+
+        Raises:
+            InvalidSettingError: as the class.
+        """
+        paths = {name: Path(path) for name, path in told["paths"].items()}
+        # JSON knows no tuples.
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in told["options"].items()}
+        return cls(told["kind"], paths.pop("path"), seed=told["seed"], **options, **paths)
 
     @property
     def usual_name(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trak_core.datasets.options import (
     CHANNELS,
@@ -58,6 +58,7 @@ class DataKind:
     path_caption: str = ""  # below it
     uploads: tuple[str, ...] = ()  # endings of files that may be uploaded; empty where a path has to be typed
     upload_title: str = "File"  # above the field for the upload
+    given_back: Literal["table", "folder"] | None = None  # the form in which cleaned labels can be written for it
 
     def modality(self, options: Mapping[str, Any]) -> str:
         """The modality of the examples that these options name; the first one where they do not say."""
@@ -133,6 +134,7 @@ DATA_KINDS: dict[str, DataKind] = {
             path_caption="A folder for each class, with its images in it.",
             uploads=("zip",),
             upload_title="Zip of an image folder",
+            given_back="folder",
         ),
         DataKind(
             "table",
@@ -149,6 +151,7 @@ DATA_KINDS: dict[str, DataKind] = {
             path_example="/home/me/reviews.csv",
             path_caption="CSV, TSV, JSON lines or Parquet, also packed with gzip: one text per row.",
             uploads=("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json", "parquet", "pq", "gz"),
+            given_back="table",
         ),
         DataKind(
             "image-arrays",

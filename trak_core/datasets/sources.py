@@ -62,8 +62,7 @@ def natural_key(name: str) -> tuple[object, ...]:
 
 def legible(name: str) -> str:
     """A name as it is, but for bytes that are no text: these are written out, with their numbers."""
-    written = re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
-    return written.encode("utf-8", "backslashreplace").decode()
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def tidy(name: str) -> str:
@@ -134,15 +133,19 @@ def _list_zip(archive: zipfile.ZipFile) -> Iterator[Example | Skipped]:
     seen: set[str] = set()
     for member in archive.infolist():
         name = _name(member)
-        parts = [part for part in legible(name).split("/") if part not in ("", ".")]
-        if member.is_dir() or any(is_clutter(part) for part in parts if part != ".."):
+        where = place_in_archive(member)
+        if member.is_dir() or any(is_clutter(part) for part in where.split("/") if part != ".."):
             continue
-        where = "/".join(parts)
         if why := _why_not_unpacked(member, name, where in seen):
             yield Skipped(where, why)
         else:
             yield Example(where, partial(_unpacked, archive, member))
         seen.add(where)
+
+
+def place_in_archive(member: zipfile.ZipInfo) -> str:
+    """What a member of an archive is called among the files that `open_source` gives."""
+    return "/".join(part for part in legible(_name(member)).split("/") if part not in ("", "."))
 
 
 def check_packing(archive: zipfile.ZipFile, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Tables of texts: CSV, TSV, JSON and Parquet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -91,7 +91,7 @@ def table_preview(
         InvalidDataError: the table cannot be read.
         InvalidSettingError: a setting that cannot be.
     """
-    kind = _kind(path)
+    kind = table_kind(path)
     if kind == CSV:
         names, rows = csv_preview(path, not no_header, encoding)
         return names, [list(row) for row in rows]
@@ -100,6 +100,17 @@ def table_preview(
     objects = [record for _, record in islice(json_records(path), N_SAMPLED) if isinstance(record, dict)]
     names = list(dict.fromkeys(key for record in objects for key in record))
     return names, [[record.get(name) for name in names] for record in objects]
+
+
+def table_rows(path: Path, options: Mapping[str, Any]) -> list[Example | Skipped]:
+    """The rows of one table as they stand in it, for the options of `read_table`; its errors too."""
+    return _read_rows(path, *csv_options(options), "").items
+
+
+def csv_options(options: Mapping[str, Any]) -> tuple[list[str], bool, str | None, str | None]:
+    """The columns, whether there is a header, the delimiter and the encoding, out of the options of `read_table`."""
+    columns = [options[name] for name in ("text", "label", "split") if options.get(name) is not None]
+    return columns, not options.get("no_header"), options.get("delimiter"), options.get("encoding")
 
 
 def _with_classes(rows: Rows, declared: Sequence[str], path: Path) -> Rows:
@@ -147,13 +158,18 @@ def read_rows(path: Path, columns: Sequence[str], has_header: bool = True, delim
 def _read_rows(
     path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None, advice: str
 ) -> Rows:
-    kind = _kind(path)
+    kind = table_kind(path)
     if kind == CSV:
         return read_csv_rows(path, columns, has_header, delimiter, encoding, advice)
     return (read_json_rows if kind == JSON else read_parquet_rows)(path, columns, advice)
 
 
-def _kind(path: Path) -> tuple[str, ...]:
+def table_kind(path: Path) -> tuple[str, ...]:
+    """The endings of tables of the kind that a file has: `CSV`, `JSON` or `PARQUET`.
+
+    Raises:
+        InvalidDataError: it has none of them.
+    """
     name = path.name.lower().removesuffix(".gz")
     for kind in (CSV, JSON, PARQUET):
         if name.endswith(kind):

@@ -29,6 +29,7 @@ from trak_core.modalities import RawData, find_modality
 from trak_core.modalities.raw import RawSplit
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles, storage_errors
+from trak_core.store.local_paths import keep_local_paths, without_paths
 from trak_core.store.media_rows import media_columns
 from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import is_finished
@@ -215,6 +216,7 @@ class _Saver:
                     clear_site(self.files)
                     if is_new_dir and not self.files.store.exists():
                         with storage_errors(self.files.run_dir):
+                            self.files.sources.unlink(missing_ok=True)
                             self.files.run_dir.rmdir()
                 raise
 
@@ -231,6 +233,7 @@ class _Saver:
             write_status(self.files, BuildStatus("running", step, n_done / n_steps, None, None, "", [], time.time()))
 
         with StoreWriter(self.files, shape, self.fingerprint) as writer:
+            keep_local_paths(self.files, {"data_source": raw.source})
             advance(0)
             for split, part in (("train", raw.train), ("test", raw.test)):
                 for start in range(0, len(part), EXAMPLES_AT_ONCE):
@@ -287,6 +290,7 @@ class _Saver:
             n_subsets=0,
             n_seeds=0,
             imported=self.metadata,
+            **without_paths({"data_source": self.raw.source}),
             has_predictions=self.probabilities is not None,
             ridge=None,
             calibration=None,

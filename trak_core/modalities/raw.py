@@ -51,3 +51,4 @@ class RawData:
     notes: tuple[str, ...] = ()  # what the reader decided by itself, a sentence each
     # what the reader settled for all contents and an encoding keeps for new ones, in types that JSON has
     settled: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] | None = None  # where and how it was read, as `CustomData.told`; None where nothing tells

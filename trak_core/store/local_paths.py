@@ -1,7 +1,8 @@
-"""Where on this disk the model of a run came from.
+"""Where on this disk the data and the model of a run came from.
 
-Runs are sent on, and what a disk looks like is nobody's business. So a run holds the mere names of the folder and the
-file that its model came from, and `sources.json` beside its store, which no export takes along, says where they lie.
+Runs are sent on, and what a disk looks like is nobody's business. So a run holds the mere names of the folders and
+files that its data and its model came from, and `sources.json` beside its store, which no export takes along, says
+where they lie.
 """
 
 import json
@@ -12,16 +13,18 @@ from typing import Any
 from trak_core.store.files import RunFiles, write_text
 from trak_core.store.run import Run
 
-_KEYS = ("model", "weights", "encoding", "subject")
+_KEYS = ("model", "weights", "encoding", "subject", "data_source")
 
 
 def without_paths(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata with names of files and folders in the place of paths, under "model", "weights" and "encoding"."""
+    """The metadata with names of files and folders in the place of paths, under any of `_KEYS`."""
     return {key: _short(value) if key in _KEYS else value for key, value in metadata.items()}
 
 
 def _short(value: Any) -> Any:
-    if isinstance(value, dict):  # of "encoding"
+    if isinstance(value, dict):  # of "encoding" and "data_source"
+        if isinstance(paths := value.get("paths"), dict):
+            value = {**value, "paths": {name: _short(path) for name, path in paths.items()}}
         return {**value, "source": _short(value["source"])} if "source" in value else value
     if not isinstance(value, str):
         return value

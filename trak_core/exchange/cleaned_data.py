@@ -1,0 +1,96 @@
+"""Cleaned data for whoever asks: what a review comes to in them, as a table to look at and written in their form."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from trak_core.errors import InvalidSettingError
+from trak_core.exchange.cleaned import Cleaning, clean
+from trak_core.exchange.cleaned_table import table_ending, write_cleaned_table
+from trak_core.exchange.moves import copy_moved, move_in_place, moves_of, moves_table
+from trak_core.store.files import check_new_file, replace_file
+from trak_core.store.reviews import Reviews
+from trak_core.store.run import Run
+from trak_core.views.retraining import corrections_of
+from trak_core.views.review import data_fingerprint
+
+
+def cleaned_by_review(
+    run: Run,
+    path: Path | None = None,
+    on_progress: Callable[[int, int], object] = lambda n_done, n_steps: None,
+) -> Cleaning:
+    """What the review of a run comes to in its data; arguments and errors are those of `clean`."""
+    log = Reviews(run.path, data_fingerprint(run)).read()
+    return clean(run, corrections_of(run, log), path, on_progress)
+
+
+def changes(cleaning: Cleaning) -> pd.DataFrame:
+    """What is to be done, a row for each example that was found wrong.
+
+    Returns:
+        For a table the columns train_idx, origin, label and new_label; for a folder of images train_idx, from, to and
+        is_renamed (True where the name is taken in the new folder). What is left out has no new label and no new place.
+
+    Raises:
+        InvalidDataError, NotInRunError: as `moves_of`.
+    """
+    return cleaning.table() if cleaning.form == "table" else moves_table(moves_of(cleaning))
+
+
+def write_changes(cleaning: Cleaning, to: Path, overwrite: bool = False) -> None:
+    """Writes `changes` to a CSV file; its errors, and those of a file that cannot be written."""
+    check_new_file(to, overwrite)
+    table = changes(cleaning)
+    replace_file(to, lambda temporary: table.to_csv(temporary, index=False))
+
+
+def write_cleaned(cleaning: Cleaning, to: Path, overwrite: bool = False) -> None:
+    """Writes the cleaned data beside those that the run was built from, which stay as they are.
+
+    A table becomes a table in which only the mended labels differ; a folder becomes a copy with its images in the
+    folders of their new classes, and a zip file another one. What was excluded is left out.
+
+    Args:
+        cleaning: of the data.
+        to: a file with the ending of the table, a folder that is not there yet, or a zip file.
+        overwrite: replace a file that is there; never a folder.
+
+    Raises:
+        InvalidDataError, InvalidSettingError, NotInRunError, StorageError: as `write_cleaned_table`, `moves_of` and
+            `copy_moved`.
+    """
+    if cleaning.form == "table":
+        write_cleaned_table(cleaning, to, overwrite)
+    else:
+        copy_moved(cleaning.source.data.path, moves_of(cleaning), to)
+
+
+def mend_in_place(cleaning: Cleaning) -> Path | None:
+    """Moves the images of a folder to where they belong; where those went that are left out, None where there are none.
+
+    Raises:
+        InvalidSettingError: the data are no folder.
+        InvalidDataError, NotInRunError, StorageError: as `moves_of` and `move_in_place`.
+    """
+    if cleaning.form == "table":
+        raise InvalidSettingError(
+            f"{cleaning.source.data.path} is a table, and is never written over; write a cleaned one with --to."
+        )
+    return move_in_place(cleaning.source.data.path, moves_of(cleaning))
+
+
+def cleaned_file(cleaning: Cleaning) -> tuple[str, bytes]:
+    """A name and the content of a file to hand over: the cleaned table, or the moves of a folder as CSV."""
+    path = cleaning.source.data.path
+    with tempfile.TemporaryDirectory() as folder:
+        if cleaning.form == "table":
+            ending = table_ending(path)
+            file = Path(folder) / f"{path.name[: len(path.name) - len(ending)]}-cleaned{ending}"
+            write_cleaned_table(cleaning, file)
+        else:
+            file = Path(folder) / f"{cleaning.run_name}-moves.csv"
+            write_changes(cleaning, file)
+        return file.name, file.read_bytes()
