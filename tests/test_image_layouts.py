@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from tests.test_image_folder import noise, put, reasons, saved, zipped
+from trak_core.__main__ import cli
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.folder_names import are_parts, fold_in, is_about_images, names_no_class, split_in
 from trak_core.datasets.image_folder import read_image_folder
@@ -248,6 +250,12 @@ def test_masks_beside_their_images_are_hinted_at(tmp_path):
     assert raw.class_names == ("mask", "no_mask") and not any("look like masks" in note for note in raw.notes)
 
 
+def test_images_above_the_folders_that_are_passed_through_are_left_out(tmp_path):
+    wheres = several("data/train/a", "data/train/b", "data/test/a", "data/test/b")
+    raw = read_image_folder(lay(tmp_path / "alone", *wheres, "cover.png"))
+    assert len(raw.train) == len(raw.test) == 6 and reasons(raw) == {"cover.png": "this image lies in no class folder"}
+
+
 # --- lists and titles beside folders --------------------------------------------------------------------------
 
 
@@ -362,7 +370,7 @@ def test_several_columns_that_may_be_meant_are_a_question_that_label_answers(tmp
     rows = [f"L{n // 2},{n},{'mel' if n % 2 else 'nv'},{'histo' if n < 3 else 'consensus'}" for n in range(6)]
     write(folder, "HAM_metadata.csv", "lesion_id,image_id,dx,dx_type", *rows)
     with pytest.raises(
-        InvalidDataError, match=r"HAM_metadata\.csv names the images.*--label: 'lesion_id', 'dx', 'dx_type'"
+        InvalidDataError, match=r"HAM_metadata\.csv names the images.*\(label\): 'lesion_id', 'dx', 'dx_type'"
     ):
         read_image_folder(folder)
     assert read_image_folder(folder, label="dx").class_names == ("mel", "nv")
@@ -509,7 +517,7 @@ def test_layouts_without_classes_are_refused_by_name_with_the_next_step(tmp_path
     with pytest.raises(InvalidDataError, match=says) as caught:
         read_image_folder(lay(tmp_path, *images))
     said = str(caught.value)
-    assert str(tmp_path) in said and said.endswith(".") and said.count(". ") == 0 and "--labels" in said
+    assert str(tmp_path) in said and said.endswith(".") and said.count(". ") == 0 and "put a table of" in said
 
 
 def test_a_table_of_boxes_gives_no_labels(tmp_path):
@@ -558,6 +566,34 @@ def test_an_empty_folder_of_images_says_what_is_read(tmp_path):
     write(tmp_path, "train.csv", "id,label", "1,cat")
     with pytest.raises(EmptyDataError, match="holds no readable image"):
         read_image_folder(tmp_path)
+
+
+def test_data_sets_of_hugging_face_lead_from_one_kind_to_the_other(tmp_path):
+    pd.DataFrame({"text": ["a"], "label": [0]}).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(EmptyDataError, match="are read as hf-dataset"):
+        read_image_folder(tmp_path)
+    write(lay(tmp_path / "flat", "0.png"), "metadata.csv", "file_name,label", "0.png,a")
+    with pytest.raises(InvalidDataError, match=r"image files with metadata\.csv are read as image-folder"):
+        CustomData("hf-dataset", tmp_path / "flat").read()
+
+
+def test_the_check_of_a_folder_prints_what_was_decided_or_the_refusal_and_takes_label(tmp_path, monkeypatch):
+    def check(folder: Path, *options: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli, ["check", "image-folder", str(folder), *options])
+        return done.exit_code, done.output
+
+    folder = lay(tmp_path / "a", *several("images", n=8))
+    write(folder, "labels.csv", "file,kind,colour", *(f"{n}.png,{'ab'[n % 2]},{'xy'[n // 4]}" for n in range(8)))
+    code, said = check(folder)
+    assert code == 2 and said.count("\n") == 1 and "name one of them (label): 'kind', 'colour'" in said
+    code, said = check(folder, "--label", "colour")
+    assert code == 0 and "The labels are those in the column 'colour' of labels.csv." in said
+    assert check(folder, "--labels", str(folder / "labels.csv"), "--label", "kind")[0] == 0
+    code, said = check(lay(tmp_path / "b", *several("train2017", "val2017")))
+    assert code == 2 and said.count("\n") == 1 and "COCO" in said
+    monkeypatch.setattr("trak_core.datasets.sampling.MAX_TRAIN", 5)
+    code, said = check(folder, "--label", "kind")
+    assert "a build refuses these data: a: 6 train examples, and a run may have 5" in said
 
 
 # --- the cases ------------------------------------------------------------------------------------------------

@@ -91,6 +91,12 @@ def test_deep_images_of_a_data_set_share_one_scale_that_the_train_part_decides(t
     assert len(said) == 1 and f"{white:,.6g}, the largest value of the train images, is white" in said[0]
 
 
+def test_one_value_that_leaves_all_else_dark_is_spoken_of(tmp_path):
+    arrays = [values(seed, high) for seed, high in enumerate((4095, 3000, 65535, 4000, 3500, 3900))]
+    raw = read_image_folder(two_classes(tmp_path, "png", [stored("png16", array) for array in arrays]))
+    assert any("Half of them have no value above 4,047.5" in note and "sensor" in note for note in raw.notes)
+
+
 def test_fractions_from_0_to_1_keep_their_brightness(tmp_path):
     dark, light = np.full((8, 8), 0.1), np.linspace(0, 1, 64).reshape(8, 8)
     folder = two_classes(tmp_path, "tif", [stored("float", one) for one in (dark, light, dark * 2, light, dark, light)])

@@ -11,7 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from trak_core.commands.custom_data import check
 from trak_core.datasets.class_labels import name_classes
 from trak_core.datasets.hf_directory import read_hf_directory
 from trak_core.datasets.kinds import DATA_KINDS
@@ -105,6 +107,14 @@ def test_single_quotes_around_every_text_are_no_part_of_it(tmp_path):
     assert f"{NEG} 0" in texts(raw)
     some = read(put(tmp_path, "b.csv", table([f"'{NEG} #',neg", f"{POS}' #,pos"])))
     assert f"'{NEG} 0'" in texts(some) and not notes(some), "apostrophes of a few texts are their own"
+
+
+def test_a_file_all_in_single_quotes_has_its_names_in_them_too(tmp_path):
+    for above in ("", "sep=,\n", "# exported, today\n"):
+        lines = [f"'{NEG}, isn''t it #','neg'", f"'{POS} #','pos'"]
+        raw = read(put(tmp_path, "a.csv", above + table(lines, "'text','label'")))
+        assert f"{NEG}, isn't it 0" in texts(raw) and raw.class_names == ("neg", "pos") and not raw.skipped
+        assert any("in single quotation marks" in note for note in notes(raw))
 
 
 def test_case_single_quote():
@@ -558,5 +568,7 @@ def test_a_file_whose_name_is_no_utf_8_is_read_and_called_by_what_can_be_shown(t
     except OSError:
         pytest.skip("this file system takes no such names")
     raw = read(path)
-    assert raw.name == "caf\ufffd" and raw.skipped[0].where == "caf\ufffd.csv, row 13 (line 14)"
+    assert raw.name == "caf\\xe9" and raw.skipped[0].where == "caf\\xe9.csv, row 13 (line 14)"
     report_on(raw).as_json().encode()
+    said = CliRunner().invoke(check, ["table", str(path), "--text", "body", "--label", "label"])
+    assert said.exit_code == 2 and "caf\\xe9.csv has no column 'body'" in said.stderr

@@ -14,7 +14,7 @@ from trak_core.store.catalog import list_runs
 from trak_core.store.run import Lds, RunInfo
 
 if TYPE_CHECKING:
-    from trak_core.engine import Attributor, Calibration, build, measure
+    from trak_core.engine import Attributor, Calibration, build, extend, measure
     from trak_core.exchange.exporting import export_table
     from trak_core.exchange.importing import Imported, import_scores
     from trak_core.subjects import Subject
@@ -36,6 +36,7 @@ __all__ = [
     "TrakCoreError",
     "build",
     "export_table",
+    "extend",
     "import_scores",
     "list_runs",
     "measure",
@@ -46,7 +47,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _WHEN_USED = {
-    "trak_core.engine": ("Attributor", "Calibration", "build", "measure"),
+    "trak_core.engine": ("Attributor", "Calibration", "build", "extend", "measure"),
     "trak_core.exchange.exporting": ("export_table",),
     "trak_core.exchange.importing": ("Imported", "import_scores"),
     "trak_core.subjects": ("Subject",),

@@ -101,6 +101,21 @@ def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_
     assert "“pets” is being built" in words(app)
 
 
+def test_which_column_has_the_labels_of_images_is_a_question_that_the_form_answers(app, runs, tmp_path, started):
+    folder = write_images(tmp_path / "flat")
+    for number, file in enumerate(sorted(folder.glob("*/?.png"))):
+        file.rename(folder / f"{number}.png")
+    rows = [f"{number}.png,{'ab'[number % 2]},{'xy'[number // 6]}" for number in range(12)]
+    (folder / "labels.csv").write_text("\n".join(["file,kind,colour", *rows]), encoding="utf-8")
+    check(type_path(app, folder))
+    assert "name one of them (label): 'kind', 'colour'" in words(app) and "Build" not in labels(app)
+    app.text_input(key="data label").input("colour").run()
+    check(app)
+    assert "The labels are those in the column 'colour' of labels.csv." in words(app)
+    button(app, "Build").click().run()
+    assert started[0][1][:5] == ["build", "image-folder", str(folder.resolve()), "--label", "colour"]
+
+
 def test_a_path_that_is_not_there_gets_one_sentence_and_stays(app, tmp_path):
     check(type_path(app, tmp_path / "nowhere"))
     assert [error.value for error in app.error] and "There is no folder or zip file" in words(app)

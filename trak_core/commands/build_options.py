@@ -28,10 +28,11 @@ def seed_and_device() -> list[click.Parameter]:
 
 def budget_options() -> list[click.Parameter]:
     """A budget of minutes, and sizes in place of what it pays for."""
+    minutes = "That the whole build may take: scores, suspects and a map come first, then evidence as far as they go."
     return [
-        option("--minutes", "That the whole build may take.", type=float, default=10.0),
+        option("--minutes", minutes, type=float, default=10.0),
         option("--n-checkpoints", "Models that attribution averages over.  [by --minutes]", type=int),
-        option("--n-subsets", "Random halves to retrain on.  [by --minutes]", type=int),
+        option("--n-subsets", "Random halves to retrain on, however long that takes.  [by --minutes]", type=int),
         option("--n-seeds", "Models retrained on each half.  [by --minutes]", type=int),
     ]
 
@@ -48,6 +49,9 @@ def planting_options() -> list[click.Parameter]:
 
 def say_sizes(sizes: Sizes) -> None:
     """Says how much a build computes."""
-    models = counted(sizes.n_seeds, "model")
-    halves = f"{sizes.n_subsets} random halves with {models} each" if sizes.n_subsets else "no retraining"
-    click.echo(f"To be computed: {counted(sizes.n_checkpoints, 'checkpoint')}, and {halves}.")
+    halves = "no evidence in these minutes, which can be measured later"
+    if sizes.n_subsets:
+        halves = f"about {sizes.n_subsets} random halves with {counted(sizes.n_seeds, 'model')} each"
+    elif not sizes.n_seeds:
+        halves = "no retraining"
+    click.echo(f"To be computed: {counted(sizes.n_checkpoints, 'checkpoint')}; {halves}.")

@@ -113,6 +113,25 @@ def evidence(run: str, minutes: float | None, subject: Path | None, **options: A
             click.echo(board_text(opened), nl=False)
 
 
+@click.command(cls=Command)
+@click.argument("run")
+@click.option("--minutes", type=float, help="That it may take.")
+@click.option("--n-subsets", type=int, help="Random halves that RUN then has, in place of minutes.")
+@subject_option
+def extend(run: str, minutes: float | None, n_subsets: int | None, subject: Path | None) -> None:
+    """Retrain models of RUN (a name or a path) on more random halves, so that its evidence begins or gets surer.
+
+    For runs of own data and of own subjects, whose builds stop when their minutes are over. Scores stay as they are.
+    """
+    with clear_errors():
+        from trak_core.engine.growth import extend_run
+
+        run_dir = run_with_subject(run, subject)
+        with progress_bar() as show:
+            extend_run(run_dir, minutes, n_subsets, show)
+        say_complete(run_dir)
+
+
 @click.command(name="map", cls=Command)
 @click.argument("run")
 def map_command(run: str) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from trak_core.datasets.sources import legible
 from trak_core.errors import SingularKernelError, StorageError, TrainingDivergedError, TrakCoreError
 from trak_core.jobs import report_progress
 from trak_core.stopping import is_stop, stop_when_asked
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
+from trak_core.views.evidence_to_come import evidence_to_come
 from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
@@ -32,7 +34,7 @@ def number(value: float | None) -> str:
 def say_complete(run_dir: Path) -> None:
     """Says what the models of a finished run have learnt, how well its scores predict removal, and where it lies."""
     with open_run(run_dir) as run:
-        lds = run.lds() if run.has_lds else None
+        lds, to_come = run.lds() if run.has_lds else None, evidence_to_come(run)
         quality = quality_of(run)
     for sentence in (learnt_sentence(quality), *further_sentences(quality)):
         click.echo(sentence)
@@ -42,6 +44,9 @@ def say_complete(run_dir: Path) -> None:
             f"LDS of {run.info.method}: {number(lds.mean)} (95% interval {number(lds.ci_low)} to "
             f"{number(lds.ci_high)}), noise ceiling {number(lds.noise_ceiling)}."
         )
+    if to_come is not None:
+        more = f"{to_come.sentence} Go on with: {to_come.command}"
+        evidence = f"Evidence: {more[0].lower()}{more[1:]}" if lds is None else f"{evidence}\n{more}"
     click.echo(f"Run {run_dir.name!r} is complete: {run_dir}\n{evidence}\n{LOOK_AT_IT}")
 
 
@@ -108,5 +113,5 @@ def clear_errors(stopped: str = GOES_ON) -> Iterator[None]:
             raise SystemExit(1) from error
         if not isinstance(error, TrakCoreError):
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {legible(str(error))}", err=True)
         raise SystemExit(1 if isinstance(error, FAILURES) else INPUT_ERROR_STATUS) from error

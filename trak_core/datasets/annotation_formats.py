@@ -11,6 +11,7 @@ _VOC = frozenset(("jpegimages", "imagesets", "segmentationclass", "segmentationo
 _COCO = re.compile(r"(instances|captions|person_keypoints|panoptic|stuff)_.*\.json|.*coco.*\.json", re.IGNORECASE)
 _COCO_YEAR = re.compile(r"(train|val|test)20\d\d", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<name>[^\W\d_][^\d]*?)[ ._-]*\(?\d+\)?")
+_TABLE = "put a table of their names and classes beside them (labels names one that lies elsewhere)"
 _WITH_BOXES = "whose annotations tell of objects in an image rather than of one class for each"
 
 
@@ -26,29 +27,26 @@ def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]
     where = (
         f"the images lie in {quoted(tops)} and not in a folder for each class" if tops else "there are no class folders"
     )
-    cut = (
-        "cut the objects out into a folder for each class, or list one class for each image in a table (--labels FILE)"
-    )
+    cut = f"cut the objects out into a folder for each class, or give each image one class and {_TABLE}"
     if known := _format_of_boxes(images, others, folders, tops):
         return f"{where}: this is laid out as {known}, {_WITH_BOXES}", cut
     if any(is_about_images(top) for top in tops):
         return f"{where}: these look like images beside their masks or annotations", (
-            "keep the images alone and move each into a folder for its class, or list their classes in a table "
-            "(--labels FILE)"
+            f"keep the images alone and move each into a folder for its class, or {_TABLE}"
         )
     if names := _classes_in_names(images):
         first = next(where for where in images if _named_like(where) == names[0])
         folder = PurePosixPath(first).parent / names[0] / PurePosixPath(first).name
         return f"{where}; the names of the files begin with {quoted(names)}", (
-            f"move each image into a folder for its class, as {folder}, or list the classes in a table (--labels FILE)"
+            f"move each image into a folder for its class, as {folder}, or {_TABLE}"
         )
     if tops and all(pure_split(top) or fold_in(top) is not None for top in tops):
         return f"{where}: these are names of splits", (
-            "put class folders into them, as train/cat and train/dog, or list the classes in a table (--labels FILE)"
+            f"put class folders into them, as train/cat and train/dog, or {_TABLE}"
         )
     if not tops:
         return None
-    return where, "move each image into a folder for its class, or list the classes in a table (--labels FILE)"
+    return where, f"move each image into a folder for its class, or {_TABLE}"
 
 
 def _format_of_boxes(

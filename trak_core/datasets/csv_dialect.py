@@ -18,7 +18,7 @@ MOST_ABOVE = 20
 """Lines above a header that are looked at."""
 MOST = 0.9
 """Share of the records that a dialect has to fit before it is taken for that of the file."""
-_BARE_QUOTE = re.compile(r'(?<!\\)"')
+SINGLE = "The fields of {name} stand in single quotation marks, and are read so."
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(?P<sign>.)"?[\s,;]*', re.IGNORECASE)
 
 
@@ -28,24 +28,28 @@ class Signs:
 
     delimiter: str
     has_escaped_quotes: bool = False
-    has_bare_quotes: bool = False
+    has_bare_quotes: bool = False  # within fields, without a backslash
     has_single_quotes: bool = False
     has_blanks_before_quotes: bool = False
-    _blanks: re.Pattern[str] = field(init=False)
-    _singles: re.Pattern[str] = field(init=False)
+    _bare: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
         sign = re.escape(self.delimiter)
-        self._blanks = re.compile(rf"{sign} +[\"']")
-        self._singles = re.compile(rf"(^|{sign})\s*'")
+        self._bare = re.compile(rf'(?<!^)(?<!\\)(?<!{sign})"(?!{sign}|\s*$)')
 
     def watch(self, lines: Iterator[str]) -> Iterator[str]:
         """The lines as they are, looked at on the way."""
+        sign = self.delimiter
         for line in lines:
-            self.has_escaped_quotes = self.has_escaped_quotes or '\\"' in line or "\\'" in line
-            self.has_bare_quotes = self.has_bare_quotes or bool(_BARE_QUOTE.search(line))
-            self.has_single_quotes = self.has_single_quotes or bool(self._singles.search(line))
-            self.has_blanks_before_quotes = self.has_blanks_before_quotes or bool(self._blanks.search(line))
+            if '"' in line:
+                self.has_escaped_quotes = self.has_escaped_quotes or '\\"' in line
+                self.has_bare_quotes = self.has_bare_quotes or bool(self._bare.search(line))
+                self.has_blanks_before_quotes = self.has_blanks_before_quotes or f'{sign} "' in line
+            if "'" in line:
+                starts = line.startswith("'") or f"{sign}'" in line
+                self.has_escaped_quotes = self.has_escaped_quotes or "\\'" in line
+                self.has_blanks_before_quotes = self.has_blanks_before_quotes or f"{sign} '" in line
+                self.has_single_quotes = self.has_single_quotes or starts or f"{sign} '" in line
             yield line
 
 
@@ -78,7 +82,13 @@ def find_dialect(
         first = next(line.strip() for line in lines[n_above:] if line.strip())
         below = f"The header of {path.name} is in line {best.n_above + 1}" if has_header else f"{path.name} begins so"
         notes.append(f"{below}; {counted(n_lost, 'line')} above left out, beginning with {first[:60]!r}.")
-    return _with_blanks_skipped(best), tuple(notes)
+    best = _with_blanks_skipped(best)
+    if has_header and columns and not _fit(best, columns)[0]:
+        # Where every name stands in single quotes, so do the fields.
+        best = max(best, replace(best, quote="'"), key=lambda layout: _fit(layout, columns)[0])
+        if best.quote == "'":
+            notes.append(SINGLE.format(name=path.name))
+    return best, tuple(notes)
 
 
 def column_names(records: Sequence[Record], has_header: bool) -> list[str]:
@@ -118,8 +128,8 @@ def other_dialects(dialect: Dialect, signs: Signs) -> list[tuple[Dialect, str]]:
     if signs.has_escaped_quotes:
         escaped = f"Quotation marks in the texts of {name} have a backslash before them, and are read so."
         found.append((replace(dialect, has_escapes=True), escaped))
-    if signs.has_single_quotes:
-        single = f"The fields of {name} stand in single quotation marks, and are read so."
+    if signs.has_single_quotes and dialect.quote == '"':
+        single = SINGLE.format(name=name)
         found.append((replace(dialect, quote="'"), single))
         if signs.has_escaped_quotes:
             both = f"{single[:-1]}; those in its texts have a backslash before them."
@@ -166,7 +176,7 @@ def _below_comments(dialect: Dialect, lines: Sequence[str]) -> Dialect:
 def _header_below(dialect: Dialect, lines: Sequence[str], columns: Sequence[str]) -> Dialect | None:
     """The dialect from the line on that names all the columns, where what stands above is no row; None if none does."""
     for number in range(dialect.n_above, len(lines)):
-        names = [name.strip() for name in _parsed(lines[number], dialect)]
+        names = [name.strip().strip("'") for name in _parsed(lines[number], dialect)]
         if all(names.count(column) == 1 for column in columns):
             return replace(dialect, n_above=number)
         if sum(map(bool, names)) >= max(len(columns), 2) and not lines[number].lstrip("\ufeff \t").startswith("#"):

@@ -91,7 +91,10 @@ def _best_reading(reading: _Reading, columns: Sequence[str], signs: Signs, advic
         others = [(other, note) for other, note in others if (other.quote == "'") == _are_all_quoted(reading.items)]
     best, said, is_sure = reading, [], not reading.broken
     for other, note in others:
-        found = _read(other, columns, signs, advice)
+        try:
+            found = _read(other, columns, signs, advice)
+        except InvalidDataError:  # it finds no such column
+            continue
         if len(found.broken) < len(best.broken) or (is_sure and not found.broken):
             best, said, is_sure = found, [note], False
     return best, said

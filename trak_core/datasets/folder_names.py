@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from trak_core.datasets.placing import SPLITS
 
@@ -45,6 +46,7 @@ class SplitName:
     rest: str  # what else the name says, such as the class; empty where it says nothing else
 
 
+@lru_cache(maxsize=100_000)
 def split_in(name: str) -> SplitName | None:
     """The split in a name such as "train", "training_set", "test2017", "cats_train" or "ValData"; None for others."""
     kinds: set[str] = set()

@@ -116,7 +116,8 @@ def _find_parts(path: Path) -> list[_Part]:
     if not files:
         raise InvalidDataError(
             f"{path} is no data set of Hugging Face: it has neither dataset_dict.json nor state.json nor a .parquet "
-            "file; give the folder that save_to_disk wrote, or the one with the Parquet files."
+            "file; give the folder that save_to_disk wrote, or the one with the Parquet files (image files with "
+            "metadata.csv are read as image-folder)."
         )
     return _parquet(files, path)
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
+from trak_core.datasets.arrow_files import PARQUET
 from trak_core.datasets.image_examples import ImageExample, ImageForm, images_from, read_headers
 from trak_core.datasets.image_labels import Labelled, Listing, label_images
 from trak_core.datasets.placing import DataSource
@@ -14,9 +13,6 @@ from trak_core.datasets.rows import Example
 from trak_core.datasets.sources import natural_key, open_source, tidy
 from trak_core.errors import EmptyDataError
 from trak_core.modalities.raw import RawData, Skipped
-
-NAMED = 10
-"""Classes that a note names."""
 
 
 def read_image_folder(
@@ -62,11 +58,7 @@ def read_image_folder(
         images = [item for item in items if isinstance(item, ImageExample)]
         skipped = [item for item in items if isinstance(item, Skipped)]
         if not images:
-            first = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
-            raise EmptyDataError(
-                f"{path} holds no readable image in a folder for its class{first}; lay images out as "
-                f"{path}/<class>/<image>, in PNG or JPEG."
-            )
+            raise EmptyDataError(_why_no_images(path, skipped))
         others = [
             file for file, item in zip(files, items, strict=True) if isinstance(item, Skipped) and file is not item
         ]
@@ -78,7 +70,15 @@ def read_image_folder(
         )
     on_progress(2 * n_files, 2 * n_files)
     skipped = sorted((*skipped, *raw.skipped), key=lambda one: natural_key(one.where))
-    return replace(raw, skipped=tuple(skipped), notes=(*raw.notes, *_about_small_classes(raw)))
+    return replace(raw, skipped=tuple(skipped))
+
+
+def _why_no_images(path: Path, skipped: list[Skipped]) -> str:
+    first = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
+    advice = f"lay images out as {path}/<class>/<image>, in PNG or JPEG"
+    if any(one.where.casefold().endswith((*PARQUET, ".arrow")) for one in skipped):
+        advice = "Parquet and Arrow files of a data set are read as hf-dataset"
+    return f"{path} holds no readable image in a folder for its class{first}; {advice}."
 
 
 def _with_numbers(found: Labelled, source: DataSource) -> tuple[list[ImageExample | Skipped], DataSource]:
@@ -89,12 +89,3 @@ def _with_numbers(found: Labelled, source: DataSource) -> tuple[list[ImageExampl
     number = {name: label for label, name in enumerate(class_names)}
     images = [replace(image, label=number[image.label]) for image in found.images]
     return list(images), replace(source, class_names=class_names)
-
-
-def _about_small_classes(raw: RawData) -> list[str]:
-    counts = np.bincount(raw.train.labels).tolist()
-    names = [repr(name) for name, count in zip(raw.class_names, counts, strict=True) if count == 1]
-    if not names:
-        return []
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return [f"Classes with one train image only: {', '.join(names[:NAMED])}{more}."]

@@ -74,7 +74,8 @@ def label_images(listing: Listing, room: Path, label: str | None = None, labels:
     tables = [table for table in find_tables(listing.others, index, room) if not table.has_boxes]
     if label is not None and not tables:
         raise InvalidDataError(
-            f"label is {label!r}, and {listing.where} has no table that names its images; give the table as --labels."
+            f"label is {label!r}, and {listing.where} has no table that names its images; put it beside them, or "
+            "name it (labels)."
         )
     if label is not None or (tables and (not layout.has_classes or _are_numbers_only(layout, tables))):
         return _by_table(listing, index, tables, label)
@@ -84,7 +85,7 @@ def label_images(listing: Listing, room: Path, label: str | None = None, labels:
     if known is None:
         raise EmptyDataError(
             f"{listing.where} holds no readable image in a folder for its class{_first(listing, layout)}; lay images "
-            f"out as {listing.where}/<class>/<image>, in PNG or JPEG, or list their classes in a table (--labels)."
+            f"out as {listing.where}/<class>/<image>, in PNG or JPEG, or put a table of their classes beside them."
         )
     raise InvalidDataError(f"{listing.where}: {known[0]}; {known[1]}.")
 
@@ -157,17 +158,18 @@ def _about_lists(found: dict[int, tuple[str, str]]) -> list[str]:
 def _about_splits_without_classes(listing: Listing, layout: Layout, places: Sequence[Place]) -> list[str]:
     """Notes on test and validation folders of which no image is of a class."""
     depth = len(layout.above)
-    outer = [tidy(image.where).split("/")[depth] for image in listing.images]
-    split = {
-        name: place.split for name, place in zip(outer, places, strict=True) if place.split in ("test", "validation")
-    }
-    counts = Counter(name for name, place in zip(outer, places, strict=True) if place.label is None)
-    labelled = {name for name, place in zip(outer, places, strict=True) if place.label is not None}
+    n_without: Counter[str] = Counter()
+    others: set[str] = set()
+    for image, place in zip(listing.images, places, strict=True):
+        inner = tidy(image.where).split("/")[depth:]
+        if place.split in ("test", "validation") and len(inner) > 1:
+            n_without[inner[0]] += 1
+            if place.label is not None or place.why == UNUSED:
+                others.add(inner[0])
     return [
-        f"The folder {name!r} has no class folders, so its images ({counts[name]:,}) are not used."
-        for name in sorted(split)
-        if name not in labelled
-        and all(place.why != UNUSED for at, place in zip(outer, places, strict=True) if at == name)
+        f"The folder {name!r} has no class folders, so its images ({n:,}) are not used."
+        for name, n in sorted(n_without.items())
+        if name not in others
     ]
 
 
@@ -184,7 +186,7 @@ def _about_other_tables(tables: Sequence[ImageTable], used: set[str], places: Se
         columns = ", ".join(repr(column) for column in table.candidates[:5])
         notes.append(
             f"{tidy(table.where)} names the images too, and is not used: classes are those of the folders. To take "
-            f"them from one of its columns ({columns}), name it as --label."
+            f"them from one of its columns ({columns}), name it (label)."
         )
     return notes
 

@@ -181,7 +181,7 @@ def find_tables(others: Sequence[Example], index: ImageIndex, room: Path) -> lis
 
 def _is_table(where: str) -> bool:
     path = PurePosixPath(where.casefold())
-    if path.suffix == ".txt" and any(map(is_about_images, path.parent.parts)):
+    if path.suffix in (".txt", ".json") and any(map(is_about_images, path.parent.parts)):
         return False  # boxes, or which images show one of several objects
     words = re.findall(r"[a-z]+", path.name)
     if "submission" in "".join(words) or set(words) & _BOXES:
@@ -317,10 +317,10 @@ def _why_unclear(tables: Sequence[ImageTable], label: str | None, source: str) -
     if label is not None:
         return f"{source}: {name} names the images and has no column {label!r}; there are: {columns}."
     if not table.candidates:
-        return f"{source}: {name} names the images and has no column of labels; give a table that has one as --labels."
+        return f"{source}: {name} names the images and has no column of labels; give one that has (labels)."
     return (
-        f"{source}: {name} names the images, and several of its columns may hold their labels; name one of them as "
-        f"--label: {columns}."
+        f"{source}: {name} names the images, and several of its columns may hold their labels; name one of "
+        f"them (label): {columns}."
     )
 
 

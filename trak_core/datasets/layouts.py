@@ -76,12 +76,20 @@ class _Level:
 
     def __init__(self, inner: Mapping[int, list[str]]) -> None:
         self.inner = inner  # the path of each, by its row
-        self.tops = sorted({path[0] for path in inner.values() if len(path) > 1})
+        self._below: defaultdict[str, list[list[str]]] = defaultdict(list)
+        for path in inner.values():
+            if len(path) > 1:
+                self._below[path[0]].append(path[1:])
+        self.tops = sorted(self._below)
         self.deep = {path[0] for path in inner.values() if len(path) > 2}  # those with folders in them
 
     def below(self, top: str) -> list[list[str]]:
         """The paths in one of the folders."""
-        return [path[1:] for path in self.inner.values() if len(path) > 1 and path[0] == top]
+        return self._below.get(top, [])
+
+    def folders_in(self, top: str) -> set[str]:
+        """The names of the folders in one of the folders."""
+        return {path[0] for path in self.below(top) if len(path) > 1}
 
 
 _Found = tuple[dict[int, Place], list[str]]
@@ -93,11 +101,7 @@ def _only_way_on(level: _Level) -> str | None:
         return level.tops[0] if level.deep else None
     if not level.tops or not all(map(names_no_class, level.tops)):
         return None
-    holders = [
-        top
-        for top in level.tops
-        if is_container(top) and len({path[0] for path in level.below(top) if len(path) > 1}) > 1
-    ]
+    holders = [top for top in level.tops if is_container(top) and len(level.folders_in(top)) > 1]
     return holders[0] if len(holders) == 1 else None
 
 
@@ -205,7 +209,7 @@ def _folds(level: _Level, source: str) -> _Found | None:
     folds = {top: fold for top in level.tops if (fold := fold_in(top)) is not None}
     if len(folds) < 2 or len(folds) < len(level.tops) or not level.deep:
         return None
-    inside = {name for top in folds for path in level.below(top) if len(path) > 1 for name in path[:1]}
+    inside = {name for top in folds for name in level.folders_in(top)}
     if inside and all(map(pure_split, inside)):
         raise InvalidDataError(
             f"{source} has {len(folds)} folds ({quoted(list(folds))}), each with a split of its own of the "
@@ -268,10 +272,13 @@ def _split_in_class(level: _Level, source: str) -> _Found | None:
 
 def _refuse_if_inner_may_be_meant(level: _Level, source: str) -> None:
     """Refuses splits that have folders above them and the same folders below them: either may be the classes."""
-    paths = [path for path in level.inner.values() if len(path) > 1]
-    below = [{path[2] for path in paths if path[0] == top and len(path) > 3} for top in level.tops]
+    below = [{path[1] for path in level.below(top) if len(path) > 2} for top in level.tops]
     shared = sorted(set.intersection(*below))
-    if all(len(path) > 3 for path in paths) and len(shared) > 1 and not all(map(names_no_class, shared)):
+    if (
+        all(len(path) > 2 for top in level.tops for path in level.below(top))
+        and len(shared) > 1
+        and not all(map(names_no_class, shared))
+    ):
         raise InvalidDataError(
             f"{source}: the classes may be {quoted(level.tops)}, above the splits, or {quoted(shared)}, below them; "
             f"give one of the outer folders, such as {source}/{level.tops[0]}, or lay images out by the classes alone."
@@ -282,7 +289,7 @@ def _parts(level: _Level, source: str) -> _Found | None:
     """One collection in pieces, each with class folders in it."""
     if not are_parts(level.tops) or not level.deep:
         return None
-    inside = [{path[0] for path in level.below(top) if len(path) > 1} for top in level.tops]
+    inside = [level.folders_in(top) for top in level.tops]
     if len(set.union(*inside)) < 2 or any(map(names_no_class, set.union(*inside))):
         return None
     places = {row: Place(path[1] if len(path) > 2 else None) for row, path in level.inner.items()}
@@ -292,7 +299,7 @@ def _parts(level: _Level, source: str) -> _Found | None:
 def _class_folders(level: _Level) -> _Found:
     """A folder for each class, whatever lies in it."""
     places = {row: Place(path[0] if len(path) > 1 else None) for row, path in level.inner.items()}
-    inside = [{path[0] for path in level.below(top) if len(path) > 1} for top in level.tops]
+    inside = [level.folders_in(top) for top in level.tops]
     shared = set.intersection(*inside) if inside else set()
     notes = []
     if any(map(is_container, shared)) and (about := sorted(filter(is_about_images, shared))):

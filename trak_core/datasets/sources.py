@@ -62,7 +62,8 @@ def natural_key(name: str) -> tuple[object, ...]:
 
 def legible(name: str) -> str:
     """A name as it is, but for bytes that are no text: these are written out, with their numbers."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    written = re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
+    return written.encode("utf-8", "backslashreplace").decode()
 
 
 def tidy(name: str) -> str:

@@ -373,7 +373,7 @@ class Attributor:
             methods: to measure; all whose needs are met by default.
 
         Raises:
-            InvalidSettingError: this attributor saved no run there, or the minutes are too few.
+            InvalidSettingError: this attributor saved no run there, or the minutes cannot be.
             InvalidModelError, CheckpointMismatchError: `train_model` cannot be used.
         """
         run_dir = Path(path)

@@ -1,16 +1,20 @@
-"""How much evidence a budget of time pays for."""
+"""How much is computed in a budget of time.
+
+Scores, suspects and a map always are; the budget decides over how many models they average. What is left of it goes
+into evidence, random half by random half, until the time is up.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trak_core.engine.pace import DIGITS_PACE, Pace
-from trak_core.engine.settings import as_options, check_sizes
+from trak_core.engine.settings import SUBSETS_A_BLOCK, as_options, check_sizes
 from trak_core.errors import InvalidSettingError, RunMismatchError, TrakCoreError
+from trak_core.labels.label_scores import N_REPEATS
 from trak_core.store.files import RunFiles, write_text
 from trak_core.store.run import open_run
 from trak_core.subjects.custom_data import MAX_MINUTES
@@ -20,12 +24,25 @@ IN_RESERVE = 0.15
 """Share of the budget that is left for what was predicted too low."""
 
 
+N_FIT = 10
+"""Random halves of a growing ledger that the ridge and the scale of scores are chosen on: the first, so that scores do
+not depend on how many come after them."""
+MOST_SUBSETS = 200
+"""Random halves after which a ledger does not grow by itself any more."""
+USUAL_SEEDS = 2
+"""Models retrained on each half where the budget decides: one more than gives no noise ceiling."""
+BLOCK_SHARE = 0.03
+"""Of the budget, that a block of the ledger takes at most."""
+LABELS_SHARE, LABELS_SECONDS = 0.15, 90.0
+"""Of the budget, and seconds, that models which look at labels take at most, where they are trained more than once."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How much is computed."""
 
     n_checkpoints: int  # models that attribution averages over
-    n_subsets: int  # random halves to retrain on
+    n_subsets: int  # random halves to retrain on, about, where the clock decides
     n_seeds: int  # models retrained on each half
 
 
@@ -45,19 +62,9 @@ LADDER = (
     Sizes(2, 30, 2),
     Sizes(2, 20, 2),
 )
-"""From the best evidence to the least that is worth having: fewer halves than twenty give no LDS, and one seed no noise
-ceiling."""
-
-
-class TooFewMinutesError(InvalidSettingError):
-    """A budget that not even the least evidence fits in."""
-
-    def __init__(self, minutes: float, least: float) -> None:
-        self.least = least
-        super().__init__(
-            f"minutes={minutes:g} is too little for this data and model here; the least evidence takes about "
-            f"{least:.1f} minutes. Give {math.ceil(least)} minutes, fewer train examples, or a smaller model."
-        )
+"""From the best evidence to the least."""
+WITHOUT_EVIDENCE = (Sizes(5, 0, 2), Sizes(3, 0, 2), Sizes(2, 0, 2), Sizes(1, 0, 2))
+"""What is computed where there is no time for evidence, which can be measured later; the last always is."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class BuildRequest:
         InvalidSettingError: the minutes or a size cannot be.
     """
 
-    minutes: float = 10.0  # that the whole build may take, trials included
+    minutes: float = 10.0  # that the whole build may take, from the start of reading
     seed: int = 0  # root of every random choice
     device: str = "auto"  # "auto", "cpu" or "cuda"
     n_checkpoints: int | None = None  # instead of what the minutes pay for; likewise the next two
@@ -78,13 +85,18 @@ class BuildRequest:
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= MAX_MINUTES:
             raise InvalidSettingError(f"minutes={self.minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
-        check_sizes(self.sizes)
+        check_sizes(self.sizes, grows=True)
 
     @property
     def sizes(self) -> dict[str, int]:
         """The sizes that are given instead of a budget."""
         given = {size.name: getattr(self, size.name) for size in fields(Sizes)}
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def sizes_to_keep(self) -> dict[str, int]:
+        """Those of the sizes given that whoever goes on with the run cannot change; the ledger may grow."""
+        return {name: value for name, value in self.sizes.items() if name != "n_subsets"}
 
     def words(self) -> list[str]:
         """The options of `build` that ask for this."""
@@ -93,38 +105,55 @@ class BuildRequest:
 
 
 def sizes_within(minutes: float, seconds_gone: float, pace: Pace, given: dict[str, int]) -> Sizes:
-    """The most evidence that the rest of a budget pays for, with the sizes that are given by name.
+    """The most that the rest of a budget pays for, with the sizes that are given by name; the least always comes.
 
     The minutes are those of the whole build, from the start of reading.
-
-    Raises:
-        TooFewMinutesError: not even the least fits.
     """
     left = (1 - IN_RESERVE) * 60 * minutes - seconds_gone
-    steps = [replace(sizes, **given) for sizes in LADDER]
-    for sizes in steps:
-        if pace.build(**asdict(sizes)) <= left:
-            return sizes
-    least = (pace.build(**asdict(steps[-1])) + seconds_gone) / (1 - IN_RESERVE) / 60
-    raise TooFewMinutesError(minutes, max(least, minutes + 0.5))
+    steps = [replace(sizes, **given) for sizes in (*LADDER, *WITHOUT_EVIDENCE)]
+    return next((sizes for sizes in steps if pace.build(**asdict(sizes)) <= left), steps[-1])
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What a budget came to, kept beside the build so that the same command goes on with it."""
+    """What a budget came to, kept beside the build so that whoever goes on with it keeps to it."""
 
-    key: dict[str, Any]  # what the command asked for, as JSON has it; another command makes another plan
+    key: dict[str, Any]  # what the command asked for besides minutes, as JSON has it; another key makes another plan
     sizes: Sizes  # that were chosen
     pace: Pace  # that they were chosen by
     notes: list[str] = field(default_factory=list)  # for people, a sentence each, on what was found out meanwhile
+    # settings of the build that were chosen beside the sizes, by name
+    chosen: dict[str, int] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)  # settings of training that were chosen, by name
 
     def write(self, files: RunFiles) -> None:
         """Writes the plan; call it under `build_lock`, before there is a working store."""
         write_text(files.plan, json.dumps(asdict(self)))
 
+    def settings(self, asked: BuildRequest) -> dict[str, Any]:
+        """The settings of the build: the ledger grows while there is time, or up to the number that was asked for."""
+        n_subsets = MOST_SUBSETS if asked.n_subsets is None else asked.n_subsets
+        if not self.sizes.n_seeds:
+            n_subsets = 0  # nothing can be retrained
+        return {**asdict(self.sizes), **self.chosen, "n_subsets": n_subsets, "n_fit": N_FIT, "grows": True}
+
+
+def chosen_within(minutes: float, sizes: Sizes, pace: Pace) -> dict[str, int]:
+    """Settings that follow from a budget: how often labels are looked at, and how large a block of the ledger is."""
+    for_labels = min(LABELS_SECONDS, LABELS_SHARE * 60 * minutes)
+    repeats = next((n for n in (N_REPEATS, 2) if pace.labels * n / N_REPEATS <= for_labels), 1)
+    a_subset = max(1e-6, sizes.n_seeds * pace.half_model)
+    block = int(BLOCK_SHARE * 60 * minutes / a_subset)
+    return {"n_label_repeats": repeats, "subsets_a_block": max(1, min(SUBSETS_A_BLOCK, block))}
+
+
+def plan_key(asked: BuildRequest, **more: Any) -> dict[str, Any]:
+    """What a build is told apart by: all that was asked for, but for how long it may take and how far it may grow."""
+    return {**{name: value for name, value in asdict(asked).items() if name not in ("minutes", "n_subsets")}, **more}
+
 
 def settled_plan(files: RunFiles, key: dict[str, Any], asked: BuildRequest) -> BuildPlan | None:
-    """The plan of a build that was begun with the same key, or the sizes of the run that is there; else None.
+    """The plan of a build that was begun with the same key, or that of the run that is there; else None.
 
     Whether the data of that run are the same is seen later.
 
@@ -136,11 +165,13 @@ def settled_plan(files: RunFiles, key: dict[str, Any], asked: BuildRequest) -> B
     made: dict[str, Any] = {}
     with suppress(TrakCoreError), open_run(files.run_dir) as run:  # else the build itself says what is wrong with it
         made = run.info.provenance
-    told = {"minutes": asked.minutes, "sizes_given": asked.sizes, "seed": asked.seed, "device": asked.device}
+    told = {"sizes_given": asked.sizes_to_keep, "seed": asked.seed, "device": asked.device, "grows": True}
     if all(made.get(name) == value for name, value in told.items()):
         pace = replace(DIGITS_PACE, model=float(made.get("seconds_a_model") or DIGITS_PACE.model))
         sizes = Sizes(**{size.name: int(made[size.name]) for size in fields(Sizes)})
-        return BuildPlan(key, sizes, pace, [note for note in made.get("notes", []) if note in NOTES])
+        chosen = {name: int(made[name]) for name in ("n_label_repeats", "subsets_a_block")}
+        notes = [note for note in made.get("notes", []) if note in NOTES]
+        return BuildPlan(key, sizes, pace, notes, chosen, dict(made.get("training_chosen") or {}))
     if files.working_store.exists():
         raise RunMismatchError(
             f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or from another subject; "
@@ -161,6 +192,8 @@ def read_plan(files: RunFiles, key: dict[str, Any]) -> BuildPlan | None:
             Sizes(**{field.name: int(plan["sizes"][field.name]) for field in fields(Sizes)}),
             Pace(**{field.name: float(plan["pace"][field.name]) for field in fields(Pace)}),
             [str(note) for note in plan.get("notes", [])],
+            {str(name): int(value) for name, value in plan["chosen"].items()},
+            dict(plan["training"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

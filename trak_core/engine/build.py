@@ -1,16 +1,18 @@
-"""A build from start to end: locks the run, goes on where an earlier build stopped, and publishes twice.
+"""A build from start to end: locks the run, goes on where an earlier build stopped, and publishes along the way.
 
-First the scores, so that the run can be browsed; later the same run with its evidence.
+First suspects, then scores, the map, and evidence.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 from trak_core.engine.budget import BuildPlan
+from trak_core.engine.clock import Clock
 from trak_core.engine.pace import DIGITS_PACE, Pace
 from trak_core.engine.progress import ProgressReporter, Step
 from trak_core.engine.settings import BuildSettings
-from trak_core.engine.steps import FROM_THE_LEDGER, BuildSteps
+from trak_core.engine.steps import FROM_THE_LEDGER, BuildSteps, n_first_models
 from trak_core.engine.subject import load_subject
 from trak_core.errors import RunMismatchError
 from trak_core.modalities import encoding_metadata
@@ -33,6 +35,7 @@ def build_run(
     recipe: Recipe | None = None,
     plan: BuildPlan | None = None,
     replaces: str = "",
+    clock: Clock | None = None,
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
 
@@ -45,6 +48,7 @@ def build_run(
         recipe: what is built; None for the one that the settings name.
         plan: written down when the build begins, for the command to go on with; its cost model predicts the time left.
         replaces: fingerprint of a run that may be there under this name, and gives way.
+        clock: tells how long it may take; None for as long as it takes.
 
     Raises:
         InvalidSettingError: the name or a setting cannot work.
@@ -76,10 +80,11 @@ def build_run(
             keep_local_paths(files, paths)
             metadata = {"title": recipe.title, **recipe.metadata}
             command = settings.command(name) if command is None else command
-            steps = build_steps(settings, DIGITS_PACE if plan is None else plan.pace)
-            progress = ProgressReporter(files, steps, command, listener)
+            pace, clock = DIGITS_PACE if plan is None else plan.pace, clock or Clock()
+            steps = build_steps(settings, pace, n_first_models(settings, subject), clock.left)
+            progress = ProgressReporter(files, steps, command, listener, clock)
             try:
-                BuildSteps(settings, subject, files, writer, planted, metadata, progress).run()
+                BuildSteps(settings, subject, files, writer, planted, metadata, progress, clock, pace).run()
             except BaseException as error:
                 progress.fail(error)
                 raise
@@ -103,22 +108,40 @@ def _is_complete(files: RunFiles, fingerprint: str, replaces: str) -> bool:
         return bool(run.info.provenance.get("complete"))
 
 
-def build_steps(settings: BuildSettings, pace: Pace) -> list[Step]:
-    """The steps of a build with the seconds that they take at some pace."""
-    n_checkpoints = settings.n_checkpoints
-    n_models = settings.n_subsets * settings.n_seeds
-    fit_seconds = settings.n_fit * settings.n_seeds * pace.half_model
-    n_eval, eval_seconds = settings.n_subsets - settings.n_fit, n_models * pace.half_model - fit_seconds
-    steps = [
+def build_steps(
+    settings: BuildSettings, pace: Pace, n_first: int, seconds: float = math.inf, is_built: bool = False
+) -> list[Step]:
+    """The steps of a build with the seconds that they take at some pace.
+
+    Args:
+        settings: of the build.
+        pace: what parts of it take.
+        n_first: checkpoints that are trained, or taken, before all else.
+        seconds: that the build may take; what is left of them is evidence.
+        is_built: whether there are scores already, so that only evidence is added.
+    """
+    n_checkpoints, a_subset = settings.n_checkpoints, settings.n_seeds * pace.half_model
+    n_fit = min(settings.n_fit, settings.n_subsets) if settings.n_seeds else 0
+    n_more = n_checkpoints - n_first
+    made = [
         Step("data", "reading the data", 1, pace.data, True),
-        Step("checkpoints", f"training {n_checkpoints} checkpoints", 1, pace.model * n_checkpoints, True),
-        Step("fit", "retraining on the first random halves", settings.n_fit, fit_seconds, True),
+        Step("model", "training a model", n_first, pace.model * n_first, True),
+        Step("suspects", "looking for wrong labels", 1, pace.labels, True),
+        Step("checkpoints", f"training {n_checkpoints} checkpoints", n_more, pace.model * n_more, True),
         Step("features", "computing gradients", n_checkpoints, pace.features * n_checkpoints, True),
+    ]
+    scored = [
+        Step("fit", "retraining on the first random halves", n_fit, n_fit * a_subset, True),
         Step("ridge", "choosing the ridge", n_checkpoints, pace.ridge * n_checkpoints, True),
         Step("scores", "scoring", n_checkpoints, pace.scores * n_checkpoints, True),
-        Step("labels", "looking for wrong labels", 1, pace.labels),
-        Step("eval", f"retraining {n_models} models on random halves", n_eval, eval_seconds),
-        Step("lds", "measuring the evidence", 1, pace.lds),
+        Step("signals", "comparing labels with scores", 1, 0.1),
         Step("map", "drawing the map", 1, pace.map),
     ]
-    return [step for step in steps if settings.n_subsets or step.name not in FROM_THE_LEDGER]
+    steps = [*([] if is_built else made), *scored]
+    left = max(0.0, seconds - sum(step.seconds for step in steps) - pace.lds)
+    n_eval = settings.n_subsets - n_fit
+    if n_eval and math.isfinite(left):
+        n_eval = max(1, min(n_eval, int(left / max(a_subset, 1e-6))))
+    steps.append(Step("eval", "retraining models on random halves", n_eval, n_eval * a_subset))
+    steps.append(Step("lds", "measuring the evidence", 1, pace.lds))
+    return [step for step in steps if step.units and (settings.n_seeds or step.name not in FROM_THE_LEDGER)]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.report import DataReport, report_on
 from trak_core.datasets.sampling import sampled
-from trak_core.engine.budget import BuildPlan, BuildRequest, Sizes, settled_plan, sizes_within
+from trak_core.engine.budget import (
+    BuildPlan,
+    BuildRequest,
+    Sizes,
+    chosen_within,
+    plan_key,
+    settled_plan,
+    sizes_within,
+)
 from trak_core.engine.build import build_run
+from trak_core.engine.clock import Clock, seconds_spent
+from trak_core.engine.growth import go_on
 from trak_core.engine.pace import DIGITS_PACE, measure_pace
 from trak_core.engine.settings import BuildSettings, resolve_device
 from trak_core.engine.subject import load_subject
@@ -53,11 +62,11 @@ def build_custom_data(
 
     Raises:
         EmptyDataError, InvalidDataError, LabelError: as the readers.
-        InvalidSettingError: the name, the model or a setting cannot work, or the minutes are too few.
+        InvalidSettingError: the name, the model or a setting cannot work, or the minutes cannot be.
         RunBusyError, RunMismatchError, StorageError, StoreDamagedError: as `build_run`.
     """
-    began = time.monotonic()
     files = RunFiles(runs_dir / check_run_name(name))
+    clock = Clock(asked.minutes if asked.n_subsets is None else None, seconds_spent(files))
     asked = replace(asked, device=resolve_device(asked.device))
     source = source.with_seed(asked.seed)
     if asked.weights is not None:
@@ -71,11 +80,13 @@ def build_custom_data(
     report = replace(report, notes=(*report.notes, *drawn.notes[len(raw.notes) :]))
     on_report(report)
     recipe = custom_recipe(source.kind, prepare(drawn, model.takes), model, _metadata(report, asked, raw.source))
-    plan = _plan(files, recipe, asked, began)
+    plan = _plan(files, recipe, asked, clock)
     on_sizes(plan.sizes)
-    settings = _settings(recipe, asked, asdict(plan.sizes))
+    settings = _settings(recipe, asked, plan.settings(asked))
     command = ["build", *source.words(), "--name", name, *asked.words()]
-    return build_run(settings, name, runs_dir, listener, command, recipe, plan)
+    run_dir = build_run(settings, name, runs_dir, listener, command, recipe, plan, clock=clock)
+    go_on(run_dir, asked, clock, listener)
+    return run_dir
 
 
 def _metadata(report: DataReport, asked: CustomBuild, source: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -86,19 +97,25 @@ def _metadata(report: DataReport, asked: CustomBuild, source: Mapping[str, Any] 
         "n_conflicts": len(report.conflicts),
         "notes": list(report.notes),
     }
-    return {"minutes": asked.minutes, "sizes_given": asked.sizes, "data_report": found, "data_source": source}
+    return {
+        "minutes": asked.minutes,
+        "sizes_given": asked.sizes_to_keep,
+        "data_report": found,
+        "data_source": source,
+    }
 
 
-def _settings(recipe: Recipe, asked: CustomBuild, sizes: dict[str, int]) -> BuildSettings:
+def _settings(recipe: Recipe, asked: CustomBuild, sizes: dict[str, Any]) -> BuildSettings:
     return BuildSettings.of(recipe, asked.seed, asked.device, asked.flip_labels, asked.flip_kind, **sizes)
 
 
-def _plan(files: RunFiles, recipe: Recipe, asked: CustomBuild, began: float) -> BuildPlan:
+def _plan(files: RunFiles, recipe: Recipe, asked: CustomBuild, clock: Clock) -> BuildPlan:
     """How much to compute and what it takes: as before where the same was asked for."""
-    key, given = asdict(asked), asked.sizes
-    if len(given) == len(fields(Sizes)):
-        return BuildPlan(key, Sizes(**given), DIGITS_PACE)
+    key, given = plan_key(asked), asked.sizes
     if (plan := settled_plan(files, key, asked)) is not None:
         return plan
+    if len(given) == len(fields(Sizes)):
+        return BuildPlan(key, Sizes(**given), DIGITS_PACE)
     pace = measure_pace(load_subject(_settings(recipe, asked, given), recipe)[0], asked.device)
-    return BuildPlan(key, sizes_within(asked.minutes, time.monotonic() - began, pace, given), pace)
+    sizes = sizes_within(asked.minutes, clock.spent, pace, given)
+    return BuildPlan(key, sizes, pace, chosen=chosen_within(asked.minutes, sizes, pace))

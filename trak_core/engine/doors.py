@@ -10,6 +10,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from trak_core.engine.budget import BuildRequest
+from trak_core.engine.growth import extend_run
 from trak_core.engine.measure import measure_run
 from trak_core.engine.measure_settings import MeasureSettings, measure_within
 from trak_core.engine.subject_build import build_subject
@@ -46,9 +47,10 @@ def build(
     Args:
         subject: of your own.
         name: of the run; that of the subject by default.
-        minutes: that it may take; what these pay for is chosen by timing a training or two. Ten by default.
+        minutes: that it may take, ten by default. Scores, suspects and a map come in any case; evidence as far as the
+            minutes go, and `extend` goes on from there.
         n_checkpoints: models trained on all train examples, in place of what the minutes pay for; so the next two.
-        n_subsets: random halves to retrain on.
+        n_subsets: random halves to retrain on, however long that takes.
         n_seeds: models retrained on each half.
         seed: root of every random choice.
         device: "auto", "cpu" or "cuda".
@@ -57,7 +59,7 @@ def build(
 
     Raises:
         InvalidModelError, CheckpointMismatchError: the model or the training function cannot be used.
-        InvalidSettingError: a setting cannot work, or the minutes are too few.
+        InvalidSettingError: a setting cannot work.
         RunMismatchError: there is another run of that name.
         TrainingDivergedError: so much of training diverged that nothing can be measured.
         StorageError: the disk is full, read-only or failing.
@@ -99,6 +101,36 @@ def measure(
         with open_run(run_dir) as opened:
             use_subject(opened, subject)
     measure_methods(run_dir, settings_of(run_dir, minutes), methods, progress)
+
+
+def extend(
+    run: str | Path | Run,
+    subject: Subject | None = None,
+    *,
+    minutes: float | None = None,
+    n_subsets: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Retrains models of a run on more random halves, so that its evidence begins or gets surer.
+
+    Args:
+        run: its name, its directory, or the run itself; of own data or of an own subject.
+        subject: that it was built from; needed where another process built it and it has no file here.
+        minutes: that it may take.
+        n_subsets: random halves that the run then has, in place of minutes.
+        progress: whether to show a progress bar.
+
+    Raises:
+        InvalidSettingError: neither minutes nor a number is given, or both, or they cannot be.
+        NotInRunError: data and model of the run cannot be had, its build is not finished, or it does not grow.
+        RunMismatchError: the run was built from another subject.
+    """
+    run_dir = run.path if isinstance(run, Run) else find_run(str(run))
+    if subject is not None:
+        with open_run(run_dir) as opened:
+            use_subject(opened, subject)
+    with progress_of(progress) as show:
+        extend_run(run_dir, minutes, n_subsets, show)
 
 
 def measure_methods(

@@ -176,11 +176,17 @@ def stored_predictions(writer: StoreWriter, method: str, masks: NDArray[np.bool_
 
 
 def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
-    """Number of checkpoints to outcomes predicted for the reporting subsets `[n_subsets, n_test]`."""
+    """Number of checkpoints to outcomes predicted for the reporting subsets `[n_subsets, n_test]`.
+
+    None where the ledger has grown beyond the subsets that were predicted for.
+    """
     rows = writer.columns(
-        "SELECT n_checkpoints, predicted FROM checkpoint_predictions JOIN subsets USING (subset_id) "
+        "SELECT n_checkpoints, subset_id, predicted FROM checkpoint_predictions JOIN subsets USING (subset_id) "
         "WHERE role = 'eval' ORDER BY n_checkpoints, subset_id, test_idx"
     )
+    n_predicted = len(np.unique(rows["subset_id"]))
+    if n_predicted < n_reported:
+        return {}
     return {
         int(m): rows["predicted"][rows["n_checkpoints"] == m].astype(np.float64).reshape(n_reported, -1)
         for m in np.unique(rows["n_checkpoints"])

@@ -18,16 +18,16 @@ from trak_core.training import Ensemble, OnShare
 Tables = dict[str, dict[str, Any]]
 
 
-def label_tables(run: WorkingRun, on_share: OnShare) -> tuple[Tables, dict[str, Any]]:
+def suspect_tables(run: WorkingRun, on_share: OnShare) -> tuple[Tables, dict[str, Any]]:
     """Rows of the tables `suspects`, `out_of_fold` and `findings`, and entries of `meta` that tell how they came.
 
     Where the task has no classes, or all train examples have one label, or each another, there is nothing to compare
     labels with, and where no models can be trained nothing that has not seen them: then there are findings alone.
 
-    The run has scores; `on_share` is told the progress of each of two rounds.
+    The run has its first checkpoint; `on_share` is told the progress of each of two rounds.
 
     Raises:
-        RunMismatchError: checkpoints or training logs are not those of the store.
+        RunMismatchError: the checkpoint is not that of the store.
         InvalidSettingError, TrainingDivergedError: as `score_labels`.
     """
     subject, dataset = run.subject, run.subject.dataset
@@ -45,10 +45,9 @@ def label_tables(run: WorkingRun, on_share: OnShare) -> tuple[Tables, dict[str, 
             derive_seed(run.build.seed, "labels"),
             on_share,
             # One after another, models are dear, and four fifths as good a score.
-            N_REPEATS if subject.trains_together else 1,
+            run.build.n_label_repeats or (N_REPEATS if subject.trains_together else 1),
         )
-        signals = {**scores.signals, **_signals_of_the_build(run)}
-        tables = _suspects(scores, signals, labels)
+        tables = _suspects(scores, labels)
         meta = {"weights_of_label_witnesses": scores.weights, **_what_went_otherwise(scores)}
     weights = run.checkpoints.state_dict(0)
     seen = representations(run.checkpoints.architecture, weights, run.train.inputs)
@@ -74,17 +73,37 @@ def _what_went_otherwise(scores: LabelScores) -> dict[str, Any]:
     return told
 
 
-def _suspects(scores: LabelScores, signals: dict[str, NDArray[np.float64]], labels: NDArray[np.int64]) -> Tables:
+def _suspects(scores: LabelScores, labels: NDArray[np.int64]) -> Tables:
     suggested = suggested_labels(scores.pooled, labels)
     train_idx = np.arange(len(labels))
     probabilities = scores.pooled[train_idx, suggested]
     return {
-        "suspects": suspect_columns(signals, suggested, probabilities, likely_wrong(scores.pooled, labels)),
+        "suspects": suspect_columns(scores.signals, suggested, probabilities, likely_wrong(scores.pooled, labels)),
         "out_of_fold": {
             "train_idx": train_idx,
             "fold": scores.folds,
             "probabilities": scores.out_of_fold.astype(np.float32),
         },
+    }
+
+
+def signal_tables(run: WorkingRun) -> Tables:
+    """Rows of the table `suspects` for what models and scores of the build say of labels, where these were compared.
+
+    Raises:
+        RunMismatchError: training logs are not those of the store.
+    """
+    found = run.writer.columns(
+        "SELECT suggested_label, suggested_confidence, is_likely FROM suspects "
+        "WHERE signal = 'combined' AND split = 'train' ORDER BY train_idx"
+    )
+    if not len(found["suggested_label"]):
+        return {}
+    suggested = found["suggested_label"].astype(np.int64)
+    return {
+        "suspects": suspect_columns(
+            _signals_of_the_build(run), suggested, found["suggested_confidence"], found["is_likely"]
+        )
     }
 
 

@@ -87,7 +87,7 @@ def measure_run(
         progress = ProgressReporter(files, _steps(settings), settings.command(run_dir.name), listener)
         return progress, lambda: _measure(measurement, progress, fingerprint)
 
-    _add(run_dir, fingerprint, lambda made: made.get("measured") == fingerprint, begin)
+    add_to_run(run_dir, fingerprint, lambda made: made.get("measured") == fingerprint, begin)
 
 
 def _steps(settings: MeasureSettings) -> list[Step]:
@@ -195,10 +195,10 @@ def map_run(run_dir: Path, listener: Callable[[BuildStatus], None] = lambda stat
         return progress, lambda: run_blocks(writer, progress, "map", {"map": draw}, progress.advance)
 
     fingerprint = hashlib.sha256(json.dumps([made["fingerprint"], "map", MAP_REVISION]).encode()).hexdigest()
-    _add(run_dir, fingerprint, lambda made: bool(made.get("map")), begin)
+    add_to_run(run_dir, fingerprint, lambda made: bool(made.get("map")), begin)
 
 
-def _add(run_dir: Path, fingerprint: str, is_done: Callable[[Mapping[str, Any]], bool], begin: Begin) -> None:
+def add_to_run(run_dir: Path, fingerprint: str, is_done: Callable[[Mapping[str, Any]], bool], begin: Begin) -> None:
     """Begins work on a published run, or goes on with it, and publishes; does nothing where it is done."""
     files = RunFiles(run_dir)
     with open_run(run_dir) as run:

@@ -14,7 +14,9 @@ from trak_core.engine.measure_settings import MeasureSettings, Truth
 from trak_core.engine.method_context import lds_tuning, run_context
 from trak_core.engine.retrained import Answers, answers_of
 from trak_core.engine.settings import BuildSettings
+from trak_core.engine.steps import SCORES_ARE, UNFITTED
 from trak_core.engine.working_run import WorkingRun
+from trak_core.evidence.lds import MIN_SUBSETS
 from trak_core.inputs import take
 from trak_core.methods import Examples, Ledger, MethodContext
 from trak_core.seeds import derive_seed
@@ -64,7 +66,7 @@ class Measurement(WorkingRun):
             weight_decay=logs[0].weight_decay if logs else context.weight_decay,
             logs=logs,
             ledger=Ledger(known.to(device), answers.to(device)) if len(known) else None,
-            tuning=lds_tuning(fit, outcomes, device, self.chosen_on) if len(fit) else None,
+            tuning=lds_tuning(fit, outcomes, device, self.chosen_on) if len(fit) and self.is_fitted else None,
         )
 
     def train_subsets(self, masks: NDArray[np.bool_], seeds: list[int]) -> Floats:
@@ -88,6 +90,16 @@ class Measurement(WorkingRun):
         """The entry of `meta` that counts retrainings that diverged and were left out."""
         counted = {**(self.writer.meta("n_diverged") or {}), f"{kind}: {what}": n}
         return {"n_diverged": {name: count for name, count in counted.items() if count}}
+
+    @property
+    def is_fitted(self) -> bool:
+        """False where there was no time yet to retrain all of the first subsets, which settings are chosen on."""
+        return bool(self.writer.meta(SCORES_ARE) != UNFITTED)
+
+    @property
+    def can_report(self) -> bool:
+        """True when there are subsets enough to report on."""
+        return len(self.ledger.masks("eval")) >= MIN_SUBSETS
 
     @property
     def reporting(self) -> NDArray[np.bool_]:

@@ -78,11 +78,19 @@ def kernel_proj_dim(subject: Subject) -> int | None:
     return FEATURES_WHEN_PROJECTED if is_projected else None
 
 
-def load_checkpoints(writer: StoreWriter, files: RunFiles, subject: Subject, device: str) -> Ensemble:
-    """The checkpoints of a run, by checkpoint_id; RunMismatchError where a file is missing or changed."""
+def load_checkpoints(
+    writer: StoreWriter, files: RunFiles, subject: Subject, device: str, part: range | None = None
+) -> Ensemble:
+    """The checkpoints of a run, or some of them, by checkpoint_id.
+
+    Raises:
+        RunMismatchError: a file is missing or changed.
+    """
     rows = writer.columns("SELECT checkpoint_id, sha256 FROM checkpoints ORDER BY checkpoint_id")
     states = []
     for checkpoint_id, expected in zip(rows["checkpoint_id"].tolist(), rows["sha256"].tolist(), strict=True):
+        if part is not None and checkpoint_id not in part:
+            continue
         path = files.checkpoint(checkpoint_id)
         if not path.exists() or file_sha256(path) != expected:
             raise RunMismatchError(

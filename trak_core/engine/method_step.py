@@ -40,7 +40,7 @@ def _tables(m: Measurement, scored: Scored) -> tuple[Tables, list[tuple[str, lis
     """Rows of a method, and statements that remove what the run had of it before."""
     name, cost, n_checkpoints = scored.info.name, scored.cost, scored.scores.n_checkpoints
     factor = None
-    if not scored.info.is_baseline:
+    if not scored.info.is_baseline and m.is_fitted:
         outcomes = m.ledger.outcomes("fit").mean(1)[:, m.chosen_on]
         factor = calibration_factor(scored.values[m.chosen_on], m.ledger.masks("fit"), outcomes)
     scaled = scored.values * np.float32(factor or 1)
@@ -48,8 +48,9 @@ def _tables(m: Measurement, scored: Scored) -> tuple[Tables, list[tuple[str, lis
     stored = _stored_scores(m, name, scaled)
     by_count = {**of_fewer, n_checkpoints: scaled if stored is None else stored}
     tables: Tables = {"truth_lds": _truth_rows(m, name, by_count)}
-    predicted = {n: predicted_outcomes(values, m.reported.masks) for n, values in by_count.items()}
-    if m.build.n_subsets:  # else there are no halves to report on
+    eval_masks = m.ledger.masks("eval")
+    predicted = {n: predicted_outcomes(values, eval_masks) for n, values in by_count.items()}
+    if m.can_report:
         controls = {} if scored.info.is_control else m.controls
         tables |= m.reported.tables(name, predicted, cost.seconds, cost.peak_megabytes, controls)
     if stored is not None:

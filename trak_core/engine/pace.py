@@ -48,9 +48,9 @@ class Pace:
 
     def build(self, n_checkpoints: int, n_subsets: int, n_seeds: int) -> float:
         """Seconds that a whole build of these sizes takes."""
-        a_checkpoint = self.model + self.features + self.ridge + self.scores
-        a_subset = n_seeds * self.half_model
-        return self.data + n_checkpoints * a_checkpoint + n_subsets * a_subset + self.labels + self.lds + self.map
+        a_checkpoint = self.model + self.features + self.scores
+        evidence = n_checkpoints * self.ridge + n_subsets * n_seeds * self.half_model + self.lds
+        return self.data + n_checkpoints * a_checkpoint + self.labels + self.map + (evidence if n_subsets else 0.0)
 
 
 DIGITS_PACE = Pace(

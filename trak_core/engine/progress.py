@@ -1,10 +1,12 @@
 """Keeps count of a build, predicts the time left, and tells whoever listens."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trak_core.engine.clock import Clock
 from trak_core.errors import StorageError, TrakCoreError
 from trak_core.stopping import is_stop, raise_if_asked_to_stop
 from trak_core.store.files import RunFiles
@@ -30,17 +32,24 @@ class Step:
 class ProgressReporter:
     """Writes the status of a build beside its working store, and passes it on to the listener.
 
-    The steps come in the order in which they are done; the command goes on with this build.
+    The steps come in the order in which they are done; the command goes on with this build. The clock is that of a
+    build with a budget.
     """
 
     def __init__(
-        self, files: RunFiles, steps: list[Step], command: list[str], listener: Callable[[BuildStatus], None]
+        self,
+        files: RunFiles,
+        steps: list[Step],
+        command: list[str],
+        listener: Callable[[BuildStatus], None],
+        clock: Clock | None = None,
     ) -> None:
         self._files, self._command, self._listener = files, command, listener
         self._steps = {step.name: step for step in steps}
         self._done = dict.fromkeys(self._steps, 0.0)
         self._skipped, self._current = 0.0, steps[0]
         self._started = time.monotonic()
+        self._clock = clock
         self._written = float("-inf")
 
     def begin(self, name: str) -> None:
@@ -72,26 +81,38 @@ class ProgressReporter:
             # On a full disk the status cannot be written either; the error itself is already on its way up.
             logger.warning("%s", failure)
 
+    @property
+    def _total(self) -> float:
+        return sum(step.seconds for step in self._steps.values())
+
+    @property
+    def _seconds_done(self) -> float:
+        return sum(self._done[name] * step.seconds / step.units for name, step in self._steps.items())
+
+    @property
+    def slowness(self) -> float:
+        """How many real seconds a planned second takes on this machine; 1 until something is known."""
+        worked = self._seconds_done - self._skipped
+        return (time.monotonic() - self._started) / worked if worked > 0.05 * self._total else 1.0
+
     def _report(self, state: BuildState, message: str = "", force: bool = False) -> None:
         now = time.monotonic()
         if not force and now - self._written < WRITE_EVERY_SECONDS:
             return
         self._written = now
-        total = sum(step.seconds for step in self._steps.values())
-        done = sum(self._done[name] * step.seconds / step.units for name, step in self._steps.items())
-        # How many real seconds a planned second takes on this machine; 1 until something is known.
-        worked = done - self._skipped
-        pace = (now - self._started) / worked if worked > 0.05 * total else 1.0
+        total, done = self._total, self._seconds_done
+        pace, left = self.slowness, math.inf if self._clock is None else max(0.0, self._clock.left)
         to_scores = sum(self._remaining(step) for step in self._steps.values() if step.before_scores)
         status = BuildStatus(
             state=state,
             step=self._current.label,
-            fraction=min(1.0, done / total),
-            seconds_left=pace * max(0.0, total - done),
+            fraction=min(1.0, max(0.0, done / total)),
+            seconds_left=min(left, pace * max(0.0, total - done)),
             seconds_to_scores=pace * to_scores,
             message=message,
             command=self._command,
             updated_at=time.time(),
+            seconds_spent=0.0 if self._clock is None else self._clock.spent,
         )
         write_status(self._files, status)
         self._listener(status)
@@ -106,11 +127,21 @@ def run_blocks(
     step: str,
     blocks: dict[str, Callable[[], None]],
     on_done: Callable[[], None] = lambda: None,
+    may: Callable[[str], bool] = lambda block: True,
 ) -> None:
-    """Computes and writes the blocks of a step that are not written yet, in order; `on_done` is called after each."""
-    progress.begin(step)
+    """Computes and writes the blocks of a step that are not written yet, in order; `on_done` is called after each.
+
+    It ends before the first that it may not begin.
+    """
+    is_begun = False
     for block, compute in blocks.items():
-        if writer.has(block):
+        is_done = writer.has(block)
+        if not is_done and not may(block):
+            return
+        if not is_begun:
+            progress.begin(step)
+            is_begun = True
+        if is_done:
             progress.skip(1 / len(blocks))
         else:
             raise_if_asked_to_stop()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trak_core.engine.budget import BuildRequest, TooFewMinutesError
+from trak_core.engine.budget import BuildRequest
 from trak_core.engine.doors import measure_methods, progress_of, warn_of
 from trak_core.engine.measure_settings import measure_within
 from trak_core.engine.subject_build import build_subject
@@ -45,13 +45,8 @@ def measure_saved(
     was = made[SAVED_AS] if made["recipe"] == OWN_SUBJECT else made["fingerprint"]
     asked = BuildRequest(minutes=SHARE_OF_BUILD * minutes, seed=attributor.options.seed, device=str(attributor.device))
     name, runs_dir, metadata = run_dir.name, run_dir.parent, {SAVED_AS: was}
-    try:
-        with progress_of(show_progress) as show:
-            build_subject(
-                subject, name, asked, runs_dir, on_note=warn_of, listener=show, metadata=metadata, replaces=was
-            )
-    except TooFewMinutesError as error:
-        raise TooFewMinutesError(minutes, error.least / SHARE_OF_BUILD) from None
+    with progress_of(show_progress) as show:
+        build_subject(subject, name, asked, runs_dir, on_note=warn_of, listener=show, metadata=metadata, replaces=was)
     with open_run(run_dir) as run:
         seconds_a_model = float(run.info.provenance["seconds_a_model"])
     settings = measure_within(60 * minutes - (time.monotonic() - began), seconds_a_model)

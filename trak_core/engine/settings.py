@@ -13,14 +13,18 @@ from trak_core.subjects import Recipe, Subject
 from trak_core.subjects.planting import check_planting
 from trak_core.tasks import Task
 
-FIT_SHARE = 0.2
+FIT_SHARE, A_FIFTH = 0.2, -1
 MIN_SUBSETS = 20
+SUBSETS_A_BLOCK = 10
+"""Of the ledger, that are retrained together at most."""
 METHOD_REVISION = 4
 """Raise it with any change of the code that changes the numbers of a run."""
 FIRST_SCHEMA = 4
 """Of the first runs whose fingerprints still hold: later changes of the tables change no numbers."""
 SIZE_LIMITS = {"n_checkpoints": (1, 1000), "n_subsets": (MIN_SUBSETS, 10_000), "n_seeds": (1, 100)}
 """The least and the most of each size of a build."""
+GROWTH = ("grows", "n_fit", "n_label_repeats", "subsets_a_block")
+"""Settings of builds whose ledger grows."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,15 @@ class BuildSettings:
     # which wrong labels these get, "uniform" or "confusable"; "uniform" where none is made wrong
     flip_kind: str = "uniform"
     model: str = ""  # name of the ready model that own data is built with; empty where the recipe brings a model
+    # whether the ledger may grow: then `n_subsets` is the most that it comes to, and no part of what the run is
+    grows: bool = False
+    n_fit: int = A_FIFTH  # subsets on which the ridge and the calibration are chosen; LDS is reported on the others
+    n_label_repeats: int = 0  # how often labels are looked at in each round; 0 for what is usual
+    subsets_a_block: int = SUBSETS_A_BLOCK  # of the ledger, that are retrained together
 
     def __post_init__(self) -> None:
+        if self.n_fit == A_FIFTH:
+            object.__setattr__(self, "n_fit", round(FIT_SHARE * self.n_subsets))
         # 0, 0.0 and -0.0 are the same setting, so they must have the same fingerprint.
         object.__setattr__(self, "flip_labels", float(self.flip_labels) or 0.0)
         check_planting(self.flip_labels, self.flip_kind, "flip_labels", "flip_kind")
@@ -53,7 +64,7 @@ class BuildSettings:
                 "as well, as in --flip-labels 0.1."
             )
         check_limits(vars(self), {"seed": (0, 2**62), "proj_dim": (1, 100_000)})
-        check_sizes({name: getattr(self, name) for name in SIZE_LIMITS})
+        check_sizes({name: getattr(self, name) for name in SIZE_LIMITS}, self.grows)
 
     @classmethod
     def of(
@@ -63,7 +74,7 @@ class BuildSettings:
         device: str,
         flip_labels: float = 0.0,
         flip_kind: str = "uniform",
-        **overrides: int | None,
+        **overrides: Any,
     ) -> "BuildSettings":
         """The recipe's defaults with the overrides that are not None."""
         sizes = {name: getattr(recipe, name) for name in ("n_checkpoints", "proj_dim", "n_subsets", "n_seeds")}
@@ -73,14 +84,9 @@ class BuildSettings:
 
     def command(self, name: str) -> list[str]:
         """The arguments of `python -m trak_core` that build a recipe with these settings, as a run of that name."""
-        untold = {"recipe", "model"} if self.flip_labels else {"recipe", "model", "flip_labels", "flip_kind"}
+        untold = {"recipe", "model", *GROWTH} | (set() if self.flip_labels else {"flip_labels", "flip_kind"})
         told = {key: value for key, value in {"name": name, **asdict(self)}.items() if key not in untold}
         return ["build", self.recipe, *as_options(told)]
-
-    @property
-    def n_fit(self) -> int:
-        """Subsets on which the ridge and the calibration are chosen; LDS is reported on the others."""
-        return round(FIT_SHARE * self.n_subsets)
 
     def fingerprint(self, subject: Subject) -> str:
         """SHA-256 (hex) over everything that the numbers of the run depend on."""
@@ -88,6 +94,9 @@ class BuildSettings:
 
         model = subject.make_model()
         own = without_paths(asdict(self))  # a folder may move: what lies in it is told by the sources
+        # How far a ledger has grown, and in which steps, is no part of what the run is; a recipe's does not grow.
+        for name in ("n_subsets", "subsets_a_block") if self.grows else GROWTH:
+            del own[name]
         parts = {
             "schema_version": FIRST_SCHEMA,
             "method_revision": METHOD_REVISION,
@@ -111,13 +120,17 @@ def as_options(values: Mapping[str, object]) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def check_sizes(sizes: Mapping[str, int]) -> None:
+def check_sizes(sizes: Mapping[str, int], grows: bool = False) -> None:
     """Refuses a number of models or subsets, told by name, with which nothing can be built.
+
+    A ledger that grows may have any length.
 
     Raises:
         InvalidSettingError: names the size.
     """
     limits = {name: SIZE_LIMITS[name] for name in sizes}
+    if grows and "n_subsets" in limits:
+        limits["n_subsets"] = (0, limits["n_subsets"][1])
     if sizes.get("n_subsets") == sizes.get("n_seeds") == 0:
         del limits["n_subsets"], limits["n_seeds"]  # nothing is retrained
     check_limits(sizes, limits)

@@ -1,5 +1,6 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -10,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trak_core.engine.clock import Blocks, Clock
 from trak_core.engine.evidence_step import Reported, evidence_tables, train_classes
-from trak_core.engine.label_step import label_tables
+from trak_core.engine.label_step import signal_tables, suspect_tables
 from trak_core.engine.map_step import map_tables
 from trak_core.engine.method_context import kernel_proj_dim, lds_tuning, run_context
+from trak_core.engine.pace import Pace
 from trak_core.engine.progress import ProgressReporter
 from trak_core.engine.quality_step import model_quality
 from trak_core.engine.scoring import score_run
@@ -40,11 +43,21 @@ from trak_core.subjects.planting import PlantedErrors
 from trak_core.tasks import Answer, Targets
 from trak_core.training import OnShare, draw_half_subsets
 
-SUBSETS_A_BLOCK = 10
+SCORES_ARE, FITTED, UNFITTED = "scores_are", "fitted", "not fitted"
+"""Key of meta: whether the ridge and the scale of scores were chosen on retrained models."""
+PACE = "pace"
+"""Key of meta: what parts of the build take."""
+MEASURED = "n_subsets_measured"
+"""Key of meta: how many subsets the evidence is over."""
+LEAST_REPORTED = 8
+"""Subsets to report on that there has to be time for, before the first are retrained."""
+MOST_PREDICTED = 200
+"""Subsets that outcomes are predicted for with fewer checkpoints."""
+
 FROM_THE_LEDGER = ("fit", "ridge", "eval", "lds")
 """Steps that need models retrained on random halves; a subject that trains no models goes without."""
-PUBLISHED_BEFORE = {"labels": "labels", "eval": "lds", "map": "map"}
-"""Steps before which a run is published, unless a block is there that comes with or after them."""
+PUBLISHED_AFTER = ("suspects", "signals", "map")
+"""Steps after which readers are shown what is there."""
 
 
 class BuildSteps(WorkingRun):
@@ -55,6 +68,8 @@ class BuildSteps(WorkingRun):
         planted: which of its train labels were made wrong on purpose.
         metadata: what provenance tells besides the settings; "title" names the run for people.
         progress: told of every step.
+        clock: tells how long the ledger may grow.
+        pace: what is expected of the ledger before anything was retrained.
     """
 
     def __init__(
@@ -66,42 +81,73 @@ class BuildSteps(WorkingRun):
         planted: PlantedErrors,
         metadata: Mapping[str, Any],
         progress: ProgressReporter,
+        clock: Clock,
+        pace: Pace,
     ) -> None:
         super().__init__(build, subject, files, writer)
         self.planted, self.metadata, self.progress = planted, metadata, progress
+        self.clock, self.pace = clock, pace
         self.executor = Inline(writer, progress)
 
-    def work(self) -> dict[str, list[Work]]:
-        """All that there is to do, step by step; the names of the steps are those of `build_steps`."""
-        settings, fingerprint = self.build, self.writer.meta("fingerprint")
+    def run(self) -> None:
+        """Does what is left to do, in order, and shows readers what is there along the way.
 
-        def one(kind: Kind) -> list[Work]:
-            return [Work(kind, fingerprint)]
+        Data, a first model and suspects come first, then the other checkpoints, scores and the map; evidence comes
+        last, as far as the clock lets it.
+        """
+        n_models, first = self.build.n_checkpoints, n_first_models(self.build, self.subject)
+        size = max(first, self.trainer.at_once) if self.subject.can_train else n_models
+        others = [range(start, min(start + size, n_models)) for start in range(first, n_models, size)]
+        self._do("data", [self._work(Kind.DESCRIBE)])
+        self._do("model", self._trained(range(first)))
+        self._do("suspects", [self._work(Kind.LABEL_FOLD)])
+        self._do("checkpoints", [work for part in others for work in self._trained(part)])
+        self._do("features", [self._work(Kind.FEATURIZE, checkpoint=i) for i in range(n_models)])
+        self.add_evidence()
+        self.writer.publish()
+        self.writer.finish()
 
-        def retrained(subset_ids: range) -> list[Work]:
-            size = max(1, min(SUBSETS_A_BLOCK, self.trainer.at_once // settings.n_seeds)) if subset_ids else 1
-            blocks = [range(start, min(start + size, subset_ids.stop)) for start in subset_ids[::size]]
-            return [Work(Kind.RETRAIN, fingerprint, rows=block) for block in blocks]
+    def add_evidence(self) -> None:
+        """Scores, the map and evidence: all of it once, and more evidence whenever it is called with more time.
 
-        n_models = settings.n_checkpoints
-        size = n_models if self.subject.checkpoints else self.trainer.at_once
-        parts = [range(start, min(start + size, n_models)) for start in range(0, n_models, size)]
-        trained = [Work(Kind.TRAIN, fingerprint, rows=part) for part in parts]
-        steps = {
-            "data": one(Kind.DESCRIBE),
-            "checkpoints": [*trained, *one(Kind.PREDICT)],
-            "fit": retrained(range(settings.n_fit)),
-            "features": [Work(Kind.FEATURIZE, fingerprint, checkpoint=i) for i in range(settings.n_checkpoints)],
-            "ridge": one(Kind.GRAM),
-            "scores": one(Kind.SCORE),
-            "labels": one(Kind.LABEL_FOLD),
-            "eval": retrained(range(settings.n_fit, settings.n_subsets)),
-            "lds": one(Kind.MEASURE),
-            "map": one(Kind.MAP),
-        }
-        return {step: tasks for step, tasks in steps.items() if settings.n_subsets or step not in FROM_THE_LEDGER}
+        The ridge and the scale of scores are chosen on the first subsets; where there is no time to retrain these, the
+        usual ridge serves, and the scores are made anew once there is.
+        """
+        retrains = self.build.n_seeds > 0
+        n_fit = min(self.build.n_fit, self.build.n_subsets)
+        if retrains:
+            self._retrain_while_there_is_time("fit", range(n_fit))
+        all_retrained = retrains and self._n_retrained(range(self.build.n_fit)) == self.build.n_fit
+        is_fitted = all_retrained and self._is_enough("fit")
+        if self.writer.meta(SCORES_ARE) != (state := FITTED if is_fitted else UNFITTED):
+            self._do("ridge", [self._work(Kind.GRAM)] if is_fitted else [])
+            self._do("scores", [self._work(Kind.SCORE, state=state)])
+            self._do("signals", [self._work(Kind.SIGNALS, state=state)])
+        if not self.writer.meta("map"):
+            self._do("map", [self._work(Kind.MAP)])
+        if is_fitted:
+            self._retrain_while_there_is_time("eval", range(n_fit, self.build.n_subsets))
+            n_measured = len(self.ledger.masks("eval"))
+            if self.writer.meta(MEASURED) != n_measured and self._is_enough("eval"):
+                self._do("lds", [self._work(Kind.MEASURE, state=str(n_measured))])
+        self._close()
 
-    def do(self, work: Work) -> None:
+    def _work(self, kind: Kind, **of: Any) -> Work:
+        return Work(kind, self.writer.meta("fingerprint"), **of)
+
+    def _trained(self, part: range) -> list[Work]:
+        return [self._work(Kind.TRAIN, rows=part), self._work(Kind.PREDICT, rows=part)]
+
+    def _do(self, step: str, tasks: list[Work], may: Callable[[Work], bool] = lambda work: True) -> None:
+        """Does those tasks of a step that are not done yet, while they may be done."""
+        if not tasks:
+            return
+        was_done = all(self.writer.has(work.block) for work in tasks)
+        self.executor.run(step, tasks, self._one, may)
+        if step in PUBLISHED_AFTER and not was_done:
+            self.writer.publish()
+
+    def _one(self, work: Work) -> None:
         """Does one task and writes its block."""
         steps: dict[Kind, Callable[..., None]] = {
             Kind.DESCRIBE: self._data,
@@ -111,21 +157,12 @@ class BuildSteps(WorkingRun):
             Kind.FEATURIZE: self._features,
             Kind.GRAM: self._ridge,
             Kind.SCORE: self._scores,
-            Kind.LABEL_FOLD: self._labels,
+            Kind.LABEL_FOLD: self._suspects,
+            Kind.SIGNALS: self._signals,
             Kind.MEASURE: self._lds,
             Kind.MAP: self._map,
         }
-        done_for = [each for each in (work.checkpoint, work.rows) if each is not None]
-        steps[work.kind](*done_for)
-
-    def run(self) -> None:
-        """Does what is left to do, in order, and shows readers what is there before each of the later steps."""
-        for step, tasks in self.work().items():
-            if step in PUBLISHED_BEFORE and not self.writer.has(PUBLISHED_BEFORE[step]):
-                self.writer.publish()
-            self.executor.run(step, tasks, self.do)
-        self.writer.publish()
-        self.writer.finish()
+        steps[work.kind](*(each for each in (work.checkpoint, work.rows, work.state) if each is not None))
 
     # --- data and models ----------------------------------------------------------------------------------
 
@@ -133,10 +170,8 @@ class BuildSteps(WorkingRun):
         dataset, names = self.subject.dataset, self.subject.dataset.class_names
         examples = [self._examples("train", dataset.train), self._examples("test", dataset.test)]
         media = [media_columns("train", dataset.train.further or ()), media_columns("test", dataset.test.further or ())]
-        roles = ["fit" if i < self.build.n_fit else "eval" for i in range(len(self.masks))]
-        without_ledger = {} if self.build.n_subsets else {"ridge": DEFAULT_RIDGE}  # nothing to choose it on
         meta = run_meta(
-            **{**self.metadata, **asdict(self.build), **without_ledger},
+            **{**self.metadata, **asdict(self.build), "ridge": DEFAULT_RIDGE},  # until it is chosen
             modality=dataset.modality,
             class_names=names,
             task=self.subject.task.name,
@@ -149,7 +184,8 @@ class BuildSteps(WorkingRun):
         tables = {
             "examples": joined(examples),
             "media": joined(media),
-            "subsets": subset_columns(self.masks, roles),
+            # Those of a ledger that grows come with its blocks.
+            "subsets": self._subset_rows(range(0 if self.build.grows else self.build.n_subsets)),
             "planted_errors": {"train_idx": self.planted.train_idx, "true_label": self.planted.true_label},
         }
         further = self.subject.task.target_names(names)
@@ -171,10 +207,18 @@ class BuildSteps(WorkingRun):
             origins=split.origins,
         )
 
+    def _subset_rows(self, subset_ids: range) -> dict[str, Any]:
+        roles = ["fit" if i < self.build.n_fit else "eval" for i in subset_ids]
+        return subset_columns(self.masks[subset_ids.start : subset_ids.stop], roles, subset_ids.start)
+
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
-        """The ledger's subsets, bool `[n_subsets, n_train]`: the first `n_fit` are for fitting."""
-        return draw_half_subsets(self.build.n_subsets, self.n_train, self.build.seed)
+        """The ledger's subsets, bool `[n_subsets, n_train]`: the first `n_fit` are for fitting.
+
+        Of a ledger that grows there are some that it may come to later.
+        """
+        n = max(self.build.n_subsets, MOST_PREDICTED) if self.build.grows else self.build.n_subsets
+        return draw_half_subsets(n, self.n_train, self.build.seed)
 
     @cached_property
     def tuning_tests(self) -> NDArray[np.bool_]:
@@ -186,10 +230,11 @@ class BuildSteps(WorkingRun):
 
     def _checkpoints(self, part: range) -> None:
         """Trains as many models as the trainer takes at once, or takes those that were given."""
-        write_checkpoints(self, part, self._advance(len(part) / self.build.n_checkpoints))
+        write_checkpoints(self, part, self._advance(len(part)))
+        self.forget_checkpoints()
 
-    def _checkpoint_predictions(self) -> None:
-        models, parts, shares = self.checkpoints, [], []
+    def _checkpoint_predictions(self, part: range) -> None:
+        models, parts, shares = self.load_checkpoints(part), [], []
         sides = {"train": (self.subject.task, self.train), "test": (self.subject.task.query, self.test)}
         for name, (task, examples) in sides.items():
             targets, outputs = examples.targets, models.outputs(task, examples.inputs)  # [n_checkpoints, n, ...]
@@ -197,11 +242,15 @@ class BuildSteps(WorkingRun):
             shares.append([_share(task.agrees(answer, targets)) for answer in answers] or [None] * len(models))
             values, losses = (_array(models.of_each(what, task, outputs, targets)) for what in ("model_output", "loss"))
             of_classes = _of_classes(answers, targets)
-            parts.append(prediction_columns(range(len(models)), name, values, loss=losses, **of_classes))
+            parts.append(prediction_columns(part, name, values, loss=losses, **of_classes))
         statement = "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?"
-        measured = [(statement, [*of_model, i]) for i, of_model in enumerate(zip(*shares, strict=True))]
+        measured = [(statement, [*of_model, i]) for i, of_model in zip(part, zip(*shares, strict=True), strict=True)]
+        if part.start:  # what is told of the models is told of all of them
+            every = self.load_checkpoints()
+            answers = every.answers(task, every.outputs(task, self.test.inputs))
         quality = model_quality(self.subject.dataset, task, answers, self.build.seed)  # of the test side, which is last
-        self.writer.write(str(Kind.PREDICT), {"predictions": joined(parts)}, {"model_quality": quality}, first=measured)
+        tables = {"predictions": joined(parts)}
+        self.writer.write(f"predictions {part.start}", tables, {"model_quality": quality}, first=measured)
 
     @cached_property
     def context(self) -> MethodContext:
@@ -212,22 +261,57 @@ class BuildSteps(WorkingRun):
 
     # --- the ledger ---------------------------------------------------------------------------------------
 
+    def _n_retrained(self, subset_ids: range) -> int:
+        """Subsets among these that models were retrained on, those that diverged included."""
+        query = "SELECT count(*) AS n FROM subsets WHERE subset_id >= ? AND subset_id < ?"
+        return int(self.writer.columns(query, [subset_ids.start, subset_ids.stop])["n"][0])
+
+    @cached_property
+    def _pace_of_blocks(self) -> Blocks:
+        return Blocks(self.clock, self.build.n_seeds * self.pace.half_model * self.progress.slowness)
+
+    def _retrain_while_there_is_time(self, step: str, subset_ids: range) -> None:
+        """Retrains on the subsets of a step that are left, block by block."""
+        size = max(1, min(self.build.subsets_a_block, self.trainer.at_once // self.build.n_seeds))
+        start = subset_ids.start + (self._n_retrained(subset_ids) if self.build.grows else 0)
+        blocks = [range(i, min(i + size, subset_ids.stop)) for i in range(start, subset_ids.stop, size)]
+        n_checkpoints, pace = self.build.n_checkpoints, self.pace
+        afterwards = pace.lds + (n_checkpoints * (pace.ridge + pace.scores) + pace.map if step == "fit" else 0)
+
+        def may(work: Work) -> bool:
+            assert work.rows is not None
+            # The first subsets serve nothing without some to report on; once begun, each of them is one less to do.
+            is_first = step == "fit" and work.rows.start == 0
+            n_needed = len(subset_ids) + LEAST_REPORTED if is_first else len(work.rows)
+            return self._pace_of_blocks.fit(n_needed, afterwards * self.progress.slowness)
+
+        self._do(step, [self._work(Kind.RETRAIN, rows=block) for block in blocks], may)
+
     def _retrain(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
+        began = time.monotonic()
         tables, lost = retrain_block(self, self.masks, block, self._advance(len(block)))
+        if self.build.grows:
+            tables["subsets"] = self._subset_rows(block)
         mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
-        self.writer.write(f"ledger {block.start}", tables, first=mark)
+        self.writer.write(f"ledger {block.start}", tables, then=mark)
+        self._pace_of_blocks.took(len(block), time.monotonic() - began)
 
-    def _kept_to_measure(self, role: str) -> NDArray[np.bool_]:
-        masks = self.ledger.masks(role)
-        if len(masks) < MIN_SUBSETS:
+    def _is_enough(self, role: str) -> bool:
+        """True when a role of the ledger has the subsets that it needs; a ledger that grows may still get them.
+
+        Raises:
+            TrainingDivergedError: it does not, and will not get more.
+        """
+        n_kept = len(self.ledger.masks(role))
+        if n_kept < MIN_SUBSETS and not self.build.grows:
             n_lost = self.writer.columns("SELECT count(*) AS n FROM subsets WHERE role = 'diverged'")["n"][0]
             purpose = "choose settings on" if role == "fit" else "report on"
             raise TrainingDivergedError(
-                f"training diverged on {n_lost} random halves; {len(masks)} are left to {purpose}, {MIN_SUBSETS} are "
+                f"training diverged on {n_lost} random halves; {n_kept} are left to {purpose}, {MIN_SUBSETS} are "
                 "needed. Lower the learning rate of the recipe, or give a larger --n-subsets."
             )
-        return masks
+        return n_kept >= MIN_SUBSETS
 
     # --- features and scores ------------------------------------------------------------------------------
 
@@ -246,43 +330,87 @@ class BuildSteps(WorkingRun):
     def _ridge(self) -> None:
         # With very few test examples none are set apart, and the ridge is chosen on all of them.
         chosen_on = self.tuning_tests if self.tuning_tests.any() else ~self.tuning_tests
-        masks, outcomes = self._kept_to_measure("fit"), self.ledger.outcomes("fit").mean(1)[:, chosen_on]
+        masks, outcomes = self.ledger.masks("fit"), self.ledger.outcomes("fit").mean(1)[:, chosen_on]
         asked = Examples(take(self.test.inputs, chosen_on), self.test.targets[chosen_on])
         tuning = lds_tuning(masks, outcomes, self.build.device)
         found = ridge_qualities(replace(self.context, test=asked, tuning=tuning), self.progress.advance)
         told = {f"{ridge:g}": lds for ridge, lds in found.items()}
         self.writer.write("ridge", {}, {"ridge": best(found, DEFAULT_RIDGE), "lds_by_ridge_on_fit_subsets": told})
 
-    def _scores(self) -> None:
+    def _scores(self, state: str) -> None:
         task = self.subject.task.query
         tables, meta = score_run(
             replace(self.context, ridge=self.writer.meta("ridge")),
             Targets.of(task, self.checkpoints.outputs(task, self.test.inputs)[0], self.test.targets),
             self.ledger,
-            self.masks,
+            self.masks[:MOST_PREDICTED] if self.build.grows else self.masks,
             self.tuning_tests,
             self.score_fingerprint,
             self.progress.advance,
         )
-        self.writer.write("scores", tables, meta)
+        methods = tables["methods"]["method"]
+        of_method = [table for table, columns in tables.items() if "method" in columns]
+        anew = [(f"DELETE FROM {table} WHERE method = ?", [method]) for table in of_method for method in methods]
+        anew.append(("DELETE FROM checkpoint_predictions", []))
+        self.writer.write(f"scores {state}", tables, {**meta, SCORES_ARE: state}, anew)
 
-    def _labels(self) -> None:
-        tables, meta = label_tables(self, lambda share: self.progress.advance(share / 2))
-        self.writer.write("labels", tables, meta)
+    # --- labels -------------------------------------------------------------------------------------------
+
+    def _suspects(self) -> None:
+        tables, meta = suspect_tables(self, lambda share: self.progress.advance(share / 2))
+        self.writer.write(str(Kind.LABEL_FOLD), tables, meta)
+
+    def _signals(self, state: str) -> None:
+        tables = signal_tables(self)
+        signals = dict.fromkeys(tables["suspects"]["signal"]) if "suspects" in tables else ()
+        anew = [("DELETE FROM suspects WHERE signal = ?", [signal]) for signal in signals]
+        self.writer.write(f"signals {state}", tables, first=anew)
+        self.progress.advance()
 
     # --- evidence -----------------------------------------------------------------------------------------
 
-    def _lds(self) -> None:
-        masks, outcomes = self._kept_to_measure("eval"), self.ledger.outcomes("eval")
+    def _lds(self, state: str) -> None:
+        masks, outcomes = self.ledger.masks("eval"), self.ledger.outcomes("eval")
         reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.build, train_classes(self.writer))
         tables, slope_of_others = evidence_tables(self.writer, reported)
-        self.writer.write("lds", tables, {"calibration_slope_of_other_targets": slope_of_others})
+        meta = {"calibration_slope_of_other_targets": slope_of_others, MEASURED: int(state)}
+        anew: list[tuple[str, list[Any]]] = [
+            (f"DELETE FROM {table}", []) for table in ("lds", "target_lds", "control_comparisons")
+        ]
+        # With fewer checkpoints methods that were measured apart keep what was found on the shorter ledger.
+        columns = tables["lds_summary"]
+        anew += [
+            ("DELETE FROM lds_summary WHERE method = ? AND (method = 'trak' OR n_checkpoints = ?)", [method, n])
+            for method, n in zip(columns["method"], columns["n_checkpoints"], strict=True)
+        ]
+        self.writer.write(f"lds {state}", tables, meta, anew)
         self.progress.advance()
 
     def _map(self) -> None:
         tables, meta = map_tables(self.writer)
-        self.writer.write("map", tables, {**meta, "complete": True})
+        self.writer.write("map", tables, meta)
         self.progress.advance()
+
+    def _close(self) -> None:
+        """Tells that all is done that there was time for, and what more would take."""
+        told: dict[str, Any] = {"complete": True, "seconds_spent": self.clock.spent}
+        if self.build.grows and self.build.n_seeds:
+            n_done = self._n_retrained(range(self.build.n_subsets))
+            told |= {
+                "n_subsets": n_done,
+                "seconds_a_subset": self._pace_of_blocks.seconds_a_unit,
+                PACE: asdict(self.pace),
+            }
+        self.writer.tell(told)
+        if not self.build.grows:  # what only more evidence would need serves no one
+            self.writer.remove("target_outcomes_by_seed", "checkpoint_predictions")
+
+
+def n_first_models(settings: BuildSettings, subject: Subject) -> int:
+    """Checkpoints that come before suspects: one, where models may take their time."""
+    if subject.checkpoints:
+        return settings.n_checkpoints
+    return 1 if settings.grows else min(settings.n_checkpoints, subject.trainer(settings.device).at_once)
 
 
 def _of_classes(answers: Sequence[Answer], targets: Tensor) -> dict[str, Any]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trak_core.engine.budget import BuildPlan, BuildRequest, Sizes, settled_plan, sizes_within
+from trak_core.engine.budget import (
+    BuildPlan,
+    BuildRequest,
+    Sizes,
+    chosen_within,
+    plan_key,
+    settled_plan,
+    sizes_within,
+)
 from trak_core.engine.build import build_run
+from trak_core.engine.clock import Clock, seconds_spent
+from trak_core.engine.growth import go_on
 from trak_core.engine.pace import DIGITS_PACE, measure_pace
 from trak_core.engine.settings import BuildSettings, resolve_device
 from trak_core.errors import InvalidSettingError
@@ -52,29 +61,31 @@ def build_subject(
 
     Raises:
         InvalidModelError, CheckpointMismatchError: the model or the training function cannot be used.
-        InvalidSettingError: the name or a setting cannot work, or the minutes are too few.
+        InvalidSettingError: the name or a setting cannot work, or the minutes cannot be.
         RunBusyError, RunMismatchError, StorageError, StoreDamagedError: as `build_run`.
     """
-    began = time.monotonic()
     files = RunFiles(runs_dir / check_run_name(name))
+    clock = Clock(asked.minutes if asked.n_subsets is None else None, seconds_spent(files))
     asked = replace(asked, device=resolve_device(asked.device))
-    plan = _plan(subject, asked, files, began)
+    plan = _plan(subject, asked, files, clock)
     on_sizes(plan.sizes)
     notes = [*plan.notes, *([BY_A_LOOP] if subject.train_model is not None else [])]
     for note in notes:
         on_note(note)
-    told = {"minutes": asked.minutes, "sizes_given": asked.sizes, "seconds_a_model": plan.pace.model}
+    told = {"minutes": asked.minutes, "sizes_given": asked.sizes_to_keep, "seconds_a_model": plan.pace.model}
     recipe = subject_recipe(subject, {**told, **({"notes": notes} if notes else {}), **(metadata or {})})
-    settings = BuildSettings.of(recipe, asked.seed, asked.device, **asdict(plan.sizes))
+    settings = BuildSettings.of(recipe, asked.seed, asked.device, **plan.settings(asked))
     # What a script began only the script can go on with.
     command = [] if subject.path is None else ["build", str(subject.path), "--name", name, *asked.words()]
     remember(subject)
-    return build_run(settings, name, runs_dir, listener, command, recipe, plan, replaces)
+    run_dir = build_run(settings, name, runs_dir, listener, command, recipe, plan, replaces, clock)
+    go_on(run_dir, asked, clock, listener)
+    return run_dir
 
 
-def _plan(subject: Subject, asked: BuildRequest, files: RunFiles, began: float) -> BuildPlan:
+def _plan(subject: Subject, asked: BuildRequest, files: RunFiles, clock: Clock) -> BuildPlan:
     """The plan that is settled already, or one made by trying the subject."""
-    key = {**asdict(asked), "sources": dict(subject.sources), "data": subject.dataset.fingerprint()}
+    key = plan_key(asked, sources=dict(subject.sources), data=subject.dataset.fingerprint())
     if (plan := settled_plan(files, key, asked)) is not None:
         return plan
     given, notes = asked.sizes, []
@@ -106,7 +117,11 @@ def _plan(subject: Subject, asked: BuildRequest, files: RunFiles, began: float) 
             pace = replace(pace, model=2 * half_model, half_model=half_model)
         return BuildPlan(key, Sizes(**given), pace, notes)
     pace = measure_pace(subject, asked.device, half_model)
-    return BuildPlan(key, sizes_within(asked.minutes, time.monotonic() - began, pace, given), pace, notes)
+    sizes = sizes_within(asked.minutes, clock.spent, pace, given)
+    chosen = chosen_within(asked.minutes, sizes, pace)
+    if not subject.trains_together:  # one after another, models are dear; see label_step.py
+        chosen["n_label_repeats"] = 1
+    return BuildPlan(key, sizes, pace, notes, chosen)
 
 
 def _try_gradients(subject: Subject, weights: StateDict) -> None:

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     GRAM = "ridge"
     SCORE = "scores"
     LABEL_FOLD = "labels"
+    SIGNALS = "signals"
     MEASURE = "lds"
     MAP = "map"
 
@@ -38,12 +39,13 @@ class Work:
     fingerprint: str  # of the run that it is a part of
     checkpoint: int | None = None  # that it is done at; None where it is for all of them, or for none
     rows: range | None = None  # that it is done for, such as subsets of the ledger; None for all
+    state: str | None = None  # of the ledger that it is done with, where it is done again once that has grown
 
     @property
     def block(self) -> str:
         """The name in the journal of what it writes."""
-        numbers = [self.checkpoint, None if self.rows is None else self.rows.start]
-        return " ".join([self.kind, *(str(number) for number in numbers if number is not None)])
+        told = [self.checkpoint, None if self.rows is None else self.rows.start, self.state]
+        return " ".join([self.kind, *(str(each) for each in told if each is not None)])
 
 
 class Inline:
@@ -52,10 +54,17 @@ class Inline:
     def __init__(self, writer: StoreWriter, progress: ProgressReporter) -> None:
         self._writer, self._progress = writer, progress
 
-    def run(self, step: str, tasks: Sequence[Work], do: Callable[[Work], None]) -> None:
-        """Returns when the tasks of a step are done, those included that were done before.
+    def run(
+        self,
+        step: str,
+        tasks: Sequence[Work],
+        do: Callable[[Work], None],
+        may: Callable[[Work], bool] = lambda work: True,
+    ) -> None:
+        """Returns when the tasks of a step are done, those included that were done before, or one may not be begun.
 
-        `do` does one task and writes its block; neighbours of one kind need not wait for each other.
+        `do` does one task and writes its block; neighbours of one kind need not wait for each other. `may` is asked
+        before each task that is not done yet.
 
         Raises:
             RunMismatchError: a task is part of another run.
@@ -67,4 +76,6 @@ class Inline:
                     f"task {work.block!r} is part of the run {work.fingerprint[:12]}, but this is {of_run[:12]}; do it "
                     "in its own directory."
                 )
-        run_blocks(self._writer, self._progress, step, {work.block: partial(do, work) for work in tasks})
+        named = {work.block: work for work in tasks}
+        blocks: dict[str, Callable[[], None]] = {block: partial(do, work) for block, work in named.items()}
+        run_blocks(self._writer, self._progress, step, blocks, may=lambda block: may(named[block]))

@@ -84,7 +84,15 @@ class WorkingRun:
     @cached_property
     def checkpoints(self) -> Ensemble:
         """The checkpoints as written to disk, each checked against its fingerprint."""
-        return load_checkpoints(self.writer, self.files, self.subject, self.build.device)
+        return self.load_checkpoints()
+
+    def load_checkpoints(self, part: range | None = None) -> Ensemble:
+        """Some of the checkpoints; all that there are for None."""
+        return load_checkpoints(self.writer, self.files, self.subject, self.build.device, part)
+
+    def forget_checkpoints(self) -> None:
+        """Those in memory: there are more now."""
+        vars(self).pop("checkpoints", None)
 
     def read_logs(self) -> list[Log]:
         """The training logs of the first checkpoints, checked likewise; they are not kept in memory."""

@@ -111,17 +111,19 @@ def _row_counts(run: Run) -> str:
         "scores": len(info.methods) * info.n_test,
         "target_scores": n_pairs,
         "topk": len(info.methods) * info.n_test * n_ends,
-        "subsets": info.provenance["n_subsets"],
         "class_influence": len(info.methods) * len(np.unique(run.test_labels)),
         "planted_errors": round(info.provenance.get("flip_labels", 0.0) * info.n_train),
     }
+    if info.provenance.get("complete") or not info.provenance.get("grows"):
+        expected["subsets"] = info.provenance["n_subsets"]
     if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {
             "outcomes": n_kept * info.provenance["n_seeds"] * info.n_test,
             "target_outcomes": n_kept * info.n_test,
-            "lds": len(info.methods) * info.n_test,
-            "target_lds": n_pairs,
         }
+        # A ledger that grows may not be long enough yet.
+        if not info.provenance.get("grows") or info.provenance.get("n_subsets_measured"):
+            expected |= {"lds": len(info.methods) * info.n_test, "target_lds": n_pairs}
     n_combined = run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined' AND split = 'train'")[0][0]
     if n_combined:  # labels were compared: by every signal that looks at each example, and by models that left it out
         n_signals = dict(run.rows("SELECT split, count(DISTINCT signal) FROM suspects GROUP BY split"))

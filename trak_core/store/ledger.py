@@ -39,9 +39,12 @@ def unpack_masks(blobs: Iterable[bytes], n_train: int) -> NDArray[np.bool_]:
 # --- columns to write ---------------------------------------------------------------------------------------
 
 
-def subset_columns(masks: NDArray[np.bool_], roles: Sequence[str]) -> Columns:
-    """Columns of the table `subsets`: their members, bool `[n_subsets, n_train]`, and their roles, "fit" or "eval"."""
-    return {"subset_id": np.arange(len(masks)), "role": list(roles), "mask": pack_masks(masks)}
+def subset_columns(masks: NDArray[np.bool_], roles: Sequence[str], first: int = 0) -> Columns:
+    """Columns of the table `subsets`: their members, bool `[n_subsets, n_train]`, and their roles, "fit" or "eval".
+
+    `first` is the subset_id of the first of them.
+    """
+    return {"subset_id": np.arange(first, first + len(masks)), "role": list(roles), "mask": pack_masks(masks)}
 
 
 def outcome_columns(subset_ids: Sequence[int], model_outputs: NDArray[Any]) -> Columns:

@@ -24,6 +24,7 @@ class BuildStatus:
     message: str  # why it failed, else empty
     command: list[str]  # the arguments of `python -m trak_core` that go on with it
     updated_at: float  # seconds since 1970
+    seconds_spent: float = 0.0  # by all starts of the build together
 
     @property
     def time_left(self) -> str:

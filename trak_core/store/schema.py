@@ -56,6 +56,8 @@ CREATE TABLE self_influence(method VARCHAR, train_idx INTEGER, score DOUBLE);
 CREATE TABLE subsets(subset_id INTEGER PRIMARY KEY, role VARCHAR, mask BLOB);
 CREATE TABLE outcomes(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
 CREATE TABLE target_outcomes(subset_id INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
+CREATE TABLE target_outcomes_by_seed(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
+CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
 CREATE TABLE lds(
     method VARCHAR, test_idx INTEGER, lds DOUBLE, ci_low DOUBLE, ci_high DOUBLE, noise_ceiling DOUBLE,
     trust VARCHAR, lds_fixed DOUBLE, fixed_low DOUBLE, fixed_high DOUBLE, fixed_ceiling DOUBLE);
@@ -91,11 +93,8 @@ CREATE TABLE layout(split VARCHAR, idx INTEGER, space VARCHAR, x FLOAT, y FLOAT)
 # Those that a build needs, or measuring further evidence, and a published store does not have.
 WORKING_TABLES = """
 CREATE TABLE journal(block VARCHAR PRIMARY KEY);
-CREATE TABLE target_outcomes_by_seed(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
-CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
 """
 EVIDENCE_TABLES = """
-CREATE TABLE journal(block VARCHAR PRIMARY KEY);
 CREATE TABLE truth_subsets(truth_id INTEGER, subset INTEGER, mask BLOB);
 CREATE TABLE truth_outcomes(truth_id INTEGER, subset INTEGER, seed INTEGER, test_idx INTEGER, model_output FLOAT);
 CREATE TABLE datamodel_subsets(subset INTEGER, mask BLOB);
@@ -120,6 +119,8 @@ ORDER_BY = {
     "subsets": "subset_id",
     "outcomes": "subset_id, seed, test_idx",
     "target_outcomes": "subset_id, test_idx",
+    "target_outcomes_by_seed": "subset_id, seed, test_idx",
+    "checkpoint_predictions": "n_checkpoints, subset_id, test_idx",
     "lds": "method, test_idx",
     "target_lds": "method, test_idx, target",
     "lds_summary": "method, n_checkpoints",

@@ -98,6 +98,8 @@ ALTER TABLE truths ADD COLUMN fixed_ceiling DOUBLE;
 CREATE TABLE control_comparisons(
     method VARCHAR, control VARCHAR, difference DOUBLE, ci_low DOUBLE, ci_high DOUBLE, fixed_difference DOUBLE,
     fixed_low DOUBLE, fixed_high DOUBLE);
+CREATE TABLE target_outcomes_by_seed(subset_id INTEGER, seed INTEGER, test_idx INTEGER, model_outputs FLOAT[]);
+CREATE TABLE checkpoint_predictions(n_checkpoints INTEGER, subset_id INTEGER, test_idx INTEGER, predicted DOUBLE);
 """
 _FIXED = ("lds_fixed", "fixed_low", "fixed_high", "fixed_ceiling")
 

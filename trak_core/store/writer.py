@@ -103,7 +103,7 @@ class StoreWriter:
 
     def _begin_with_published(self, fingerprint: str) -> None:
         with self._attached(self.files.store, "(READ_ONLY)"), transaction(self._connection):
-            self._connection.execute(create_tables(self.shape) + EVIDENCE_TABLES)
+            self._connection.execute(create_tables(self.shape) + WORKING_TABLES + EVIDENCE_TABLES)
             for table in ORDER_BY:
                 self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM published.{table}")
             # What is measured from here on takes the place of what was measured with other settings.
@@ -143,19 +143,34 @@ class StoreWriter:
         tables: dict[str, dict[str, Any]],
         meta: dict[str, Any] | None = None,
         first: Sequence[tuple[str, list[Any]]] = (),
+        then: Sequence[tuple[str, list[Any]]] = (),
     ) -> None:
         """Writes the rows of one block and its entry in the journal, its name, in one transaction.
 
         Columns of `tables` are lists, 1-D arrays or, for arrays, `[n_rows, width]`. Values of `meta` are stored as
-        JSON. Statements of `first`, with their parameters, are carried out before, for rows that the block replaces.
+        JSON. Statements of `first`, with their parameters, are carried out before, for rows that the block replaces;
+        those of `then` afterwards.
         """
         with _working_errors(self._path), transaction(self._connection):
             for statement, parameters in first:
                 self._connection.execute(statement, parameters)
             for table, columns in tables.items():
                 append_rows(self._connection, table, to_arrow(columns))
+            for statement, parameters in then:
+                self._connection.execute(statement, parameters)
             self._set_meta(meta or {})
             self._connection.execute("INSERT INTO journal VALUES (?)", [block])
+
+    def tell(self, meta: dict[str, Any]) -> None:
+        """Sets entries of meta that are no block of work; values are stored as JSON."""
+        with _working_errors(self._path), transaction(self._connection):
+            self._set_meta(meta)
+
+    def remove(self, *tables: str) -> None:
+        """Removes all rows of tables of the schema."""
+        with _working_errors(self._path), transaction(self._connection):
+            for table in tables:
+                self._connection.execute(f"DELETE FROM {table}")
 
     def meta(self, key: str) -> Any:
         """A value of the meta table; None when it is not set."""

@@ -18,6 +18,8 @@ FAINT = 0.1
 """Contrast with the ground, 0 to 1, below which a picture cannot be told from it."""
 FEW_FAINT = 0.01
 """Share of the pictures that may be faint on white before another ground is looked for."""
+DARK = 0.1
+"""Share of the scale below which half of the images lie before a note says so."""
 FIXED_WHITE = 65535.0
 """What 16 bits have as white where there is one file alone, and nothing to compare it with."""
 
@@ -96,6 +98,12 @@ def _levels(found: Sequence[tuple[float, float]], n_images: int, notes: list[str
         f"{which} have more than 8 bits a channel, and all such images are shown on one scale: {low:,.6g} is black and "
         f"{high:,.6g}, the largest value of the train images, is white."
     )
+    middle = float(np.median([one[1] for one in found]))
+    if middle - low < DARK * (high - low):
+        notes.append(
+            f"Half of them have no value above {middle:,.6g}, so that they are nearly black; where larger ones are "
+            "faults of a sensor or another scale, take those images out or convert them."
+        )
     return low, high
 
 

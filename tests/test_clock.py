@@ -1,0 +1,205 @@
+"""Builds within minutes: what always comes, where the ledger stops, and how it goes on."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.test_custom_build import images, texts  # noqa: F401
+from trak_core.datasets.custom_data import CustomData
+from trak_core.engine import clock as clocks
+from trak_core.engine.clock import Blocks, Clock
+from trak_core.engine.custom_build import CustomBuild, build_custom_data
+from trak_core.engine.growth import extend_run
+from trak_core.engine.steps import BuildSteps
+from trak_core.errors import InvalidSettingError, NotInRunError
+from trak_core.evidence.verification import verify
+from trak_core.store.run import Run, open_run
+from trak_core.views.evidence_to_come import evidence_to_come
+
+SIZES = {"n_checkpoints": 2, "n_seeds": 2}
+
+
+class FakeTime:
+    """A clock that advances by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    fake = FakeTime()
+    monkeypatch.setattr(clocks, "time", fake)
+    return fake
+
+
+def build(source: Path, runs_dir: Path, name: str = "own", **asked: object) -> Path:
+    return build_custom_data(CustomData("image-folder", source), CustomBuild(**{**SIZES, **asked}), name, runs_dir)  # type: ignore[arg-type]
+
+
+def problems(run: Run) -> list[str]:
+    return [f"{check.name}: {check.detail}" for check in verify(run) if not check.ok]
+
+
+def ledger(run: Run) -> dict[str, object]:
+    """All that the ledger and what follows from it hold, in order."""
+    tables = {
+        "subsets": "subset_id",
+        "outcomes": "subset_id, seed, test_idx",
+        "target_outcomes": "subset_id, test_idx",
+        "lds": "method, test_idx",
+        "lds_summary": "method, n_checkpoints",
+        "scores": "method, test_idx",
+    }
+    hidden = "EXCLUDE (seconds)"
+    return {
+        table: run.rows(f"SELECT * {hidden if table == 'lds_summary' else ''} FROM {table} ORDER BY {order}")
+        for table, order in tables.items()
+    }
+
+
+# --- the clock ------------------------------------------------------------------------------------------------
+
+
+def test_a_clock_counts_from_its_start_and_what_earlier_starts_took(time):
+    clock = Clock(2, spent=30)
+    time.now += 50
+    assert (clock.spent, clock.left) == (80, 40)
+    assert Clock().left == math.inf and not Clock().is_limited
+
+
+def test_a_block_fits_when_what_the_last_ones_took_and_what_follows_fit(time):
+    blocks = Blocks(Clock(1), expected=5)
+    assert blocks.fit(10, 10) and not blocks.fit(10, 11)
+    blocks.took(2, 30)  # a busy machine: fifteen seconds each
+    assert blocks.seconds_a_unit == 10
+    assert not blocks.fit(6, 10)
+
+
+# --- a budget -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hurried(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """A run for which there was no time at all."""
+    return build(images, tmp_path_factory.mktemp("runs"), minutes=1e-6)
+
+
+def test_however_short_the_time_there_are_scores_suspects_and_a_map(hurried):
+    with open_run(hurried) as run:
+        made = run.info.provenance
+        assert np.isfinite(run.scores()).all()
+        assert run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined'") == [(run.info.n_train,)]
+        assert run.rows("SELECT count(*) FROM layout") == [(run.info.n_train + run.info.n_test,)]
+        assert made["complete"] and not run.has_lds
+        assert made["n_subsets"] == 0 and made["calibration"] is None
+        assert problems(run) == []
+
+
+def test_a_run_without_evidence_says_what_it_would_take(hurried):
+    with open_run(hurried) as run:
+        to_come = evidence_to_come(run)
+    assert to_come is not None and to_come.n_measured == 0
+    assert to_come.sentence.startswith("Not measured yet: about ")
+    assert to_come.command == f"python -m trak_core extend own --minutes {to_come.minutes}"
+
+
+def test_a_ledger_stops_when_the_time_is_over_and_its_length_is_told(images, tmp_path, monkeypatch):  # noqa: F811
+    retrained = BuildSteps._retrain
+    monkeypatch.setattr("trak_core.engine.budget.SUBSETS_A_BLOCK", 5)
+
+    def slow(steps: BuildSteps, block: range) -> None:
+        retrained(steps, block)
+        if block.stop >= 30:  # the machine has become busy
+            steps.clock._seconds = steps.clock.spent
+
+    monkeypatch.setattr(BuildSteps, "_retrain", slow)
+    with open_run(build(images, tmp_path, minutes=30)) as run:
+        made = run.info.provenance
+        assert made["n_subsets"] == 30 == run.rows("SELECT count(*) FROM subsets")[0][0]
+        assert made["n_subsets_measured"] == run.lds().n_subsets == 20
+        to_come = evidence_to_come(run)
+    assert to_come is not None and to_come.n_measured == 20 and "Measured on 20 random halves" in to_come.sentence
+
+
+# --- growing --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    return build(images, tmp_path_factory.mktemp("runs"), n_subsets=30)
+
+
+def test_a_ledger_that_grew_later_equals_one_built_at_once(whole, images, tmp_path):  # noqa: F811
+    shorter = build(images, tmp_path, n_subsets=20)
+    with open_run(shorter) as run, open_run(whole) as other:
+        assert np.array_equal(run.scores(), other.scores())  # scores do not depend on the length of the ledger
+        assert run.lds().n_subsets == 10
+    extend_run(shorter, n_subsets=30)
+    with open_run(shorter) as run, open_run(whole) as other:
+        assert ledger(run) == ledger(other)
+        assert run.info.provenance["n_subsets"] == 30
+        assert problems(run) == []
+
+
+def test_a_ledger_that_begins_later_equals_one_built_at_once(whole, images, tmp_path):  # noqa: F811
+    without = build(images, tmp_path, n_subsets=0)
+    with open_run(without) as run, open_run(whole) as other:
+        assert not np.array_equal(run.scores(), other.scores())  # by the usual ridge, and not calibrated
+    extend_run(without, n_subsets=30)
+    with open_run(without) as run, open_run(whole) as other:
+        assert ledger(run)["outcomes"] == ledger(other)["outcomes"]
+        assert np.array_equal(run.scores(), other.scores())
+        assert ledger(run) == ledger(other)
+        assert problems(run) == []
+
+
+def test_the_same_command_with_a_longer_ledger_goes_on_with_the_run(whole, images, tmp_path):  # noqa: F811
+    build(images, tmp_path, n_subsets=20)
+    longer = build(images, tmp_path, n_subsets=30)
+    with open_run(longer) as run, open_run(whole) as other:
+        assert ledger(run) == ledger(other)
+
+
+def test_a_budget_that_changed_between_two_starts_goes_on_with_the_run(images, tmp_path, monkeypatch):  # noqa: F811
+    path = build(images, tmp_path, minutes=1e-6)
+    monkeypatch.setattr("trak_core.engine.growth.MOST_SUBSETS", 20)
+    monkeypatch.setattr("trak_core.engine.budget.MOST_SUBSETS", 20)
+    build(images, tmp_path, minutes=30)
+    with open_run(path) as run:
+        assert run.info.provenance["n_subsets"] == 20 and run.has_lds
+
+
+def test_bad_requests_for_more_evidence_say_what_to_give(whole):
+    with pytest.raises(InvalidSettingError, match="give one of the two"):
+        extend_run(whole)
+    with pytest.raises(InvalidSettingError, match="minutes=0; it must be above 0"):
+        extend_run(whole, minutes=0)
+    with pytest.raises(InvalidSettingError, match="has 30 random halves: give more than these"):
+        extend_run(whole, n_subsets=30)
+
+
+def test_a_recipe_has_a_ledger_of_fixed_length(small_runs):
+    tiny_run = next(path for path in sorted(small_runs.iterdir()) if path.is_dir())
+    with pytest.raises(NotInRunError, match="has a ledger of a fixed length"):
+        extend_run(tiny_run, minutes=1)
+    with open_run(tiny_run) as run:
+        assert evidence_to_come(run) is None
+
+
+def test_settings_of_a_growing_run_differ_by_what_its_scores_depend_on_alone():
+    from tests.tiny import TINY
+    from trak_core.engine.settings import BuildSettings
+
+    subject = TINY.load()
+    settings = BuildSettings.of(TINY, 0, "cpu", grows=True, n_fit=10)
+    longer = replace(settings, n_subsets=settings.n_subsets + 7, subsets_a_block=3)
+    assert settings.fingerprint(subject) == longer.fingerprint(subject)
+    assert settings.fingerprint(subject) != replace(settings, n_fit=11).fingerprint(subject)
+    assert settings.fingerprint(subject) != BuildSettings.of(TINY, 0, "cpu").fingerprint(subject)

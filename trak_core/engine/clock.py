@@ -1,0 +1,66 @@
+"""The time that a build may take, on the clock."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from contextlib import suppress
+
+from trak_core.errors import TrakCoreError
+from trak_core.store.files import RunFiles
+from trak_core.store.run import open_run
+
+
+class Clock:
+    """How much of a budget is left. It counts from when it is made, and what earlier starts of the same work took.
+
+    Monotonic: it stands still while the machine sleeps, and nobody can set it.
+    """
+
+    def __init__(self, minutes: float | None = None, spent: float = 0.0) -> None:
+        self._seconds = math.inf if minutes is None else 60 * minutes
+        self._began = time.monotonic() - spent
+
+    @property
+    def is_limited(self) -> bool:
+        """False where there is no budget."""
+        return math.isfinite(self._seconds)
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the work has taken so far."""
+        return time.monotonic() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget that are left; negative once it is overdrawn, infinite where there is none."""
+        return self._seconds - self.spent
+
+
+def seconds_spent(files: RunFiles) -> float:
+    """Seconds that a build has taken so far, all its starts together; 0 for one that was not begun."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        return float(json.loads(files.progress.read_text(encoding="utf-8"))["seconds_spent"])
+    with suppress(TrakCoreError), open_run(files.run_dir) as run:
+        return float(run.info.provenance.get("seconds_spent") or 0)
+    return 0.0
+
+
+class Blocks:
+    """Says before each of many blocks of work whether it can be done in time, from what the last one took.
+
+    `expected` are the seconds that a unit of work takes, until one was measured.
+    """
+
+    def __init__(self, clock: Clock, expected: float) -> None:
+        self._clock = clock
+        self.seconds_a_unit = expected
+
+    def fit(self, n_units: int, afterwards: float) -> bool:
+        """True when so many units of work can be done in time, with the seconds that are needed afterwards."""
+        return self.seconds_a_unit * n_units <= self._clock.left - afterwards
+
+    def took(self, n_units: int, seconds: float) -> None:
+        """So many units of work took so long; the latest counts as much as all before it."""
+        self.seconds_a_unit = (self.seconds_a_unit + seconds / n_units) / 2

@@ -1,0 +1,115 @@
+"""More evidence for a finished run: models are retrained on more random halves, as far as some minutes go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from trak_core.engine.budget import MOST_SUBSETS, BuildRequest
+from trak_core.engine.build import build_steps
+from trak_core.engine.clock import Clock
+from trak_core.engine.measure import add_to_run
+from trak_core.engine.pace import DIGITS_PACE, Pace
+from trak_core.engine.progress import ProgressReporter
+from trak_core.engine.settings import SIZE_LIMITS
+from trak_core.engine.steps import PACE, SCORES_ARE, BuildSteps
+from trak_core.engine.subject import read_build
+from trak_core.errors import InvalidSettingError, NotInRunError
+from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus
+from trak_core.store.run import open_run
+from trak_core.store.writer import StoreWriter
+from trak_core.subjects.custom_data import MAX_MINUTES
+from trak_core.subjects.of_run import why_not_made_again
+from trak_core.subjects.planting import PlantedErrors
+
+NONE_PLANTED = PlantedErrors(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def extend_run(
+    run_dir: Path,
+    minutes: float | None = None,
+    n_subsets: int | None = None,
+    listener: Callable[[BuildStatus], None] = lambda status: None,
+) -> None:
+    """Retrains models of a run on more random halves, and measures all that its board has on the longer ledger.
+
+    Scores stay as they are; where there was no time to choose their ridge and their scale, they are made anew first.
+
+    Args:
+        run_dir: of a run of own data or of an own subject, whose build is finished.
+        minutes: that it may take, from now on.
+        n_subsets: random halves that the ledger then has, however long that takes; in place of minutes.
+        listener: called with the status whenever it changes.
+
+    Raises:
+        InvalidSettingError: neither minutes nor a number is given, or both, or they cannot be.
+        NotInRunError: data and model of the run are unavailable, its build is not finished, or its ledger cannot grow.
+        RunBusyError: another process is building or measuring this run.
+        RunMismatchError: the run was built by another version or from other data, or its methods are being measured.
+        StorageError: the disk is full, read-only or failing.
+    """
+    if (minutes is None) == (n_subsets is None):
+        raise InvalidSettingError(f"minutes={minutes} and n_subsets={n_subsets}; give one of the two.")
+    if minutes is not None and not 0 < minutes <= MAX_MINUTES:
+        raise InvalidSettingError(f"minutes={minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
+    _extend(run_dir, Clock(minutes), n_subsets, listener)
+
+
+def go_on(run_dir: Path, asked: BuildRequest, clock: Clock, listener: Callable[[BuildStatus], None]) -> None:
+    """Extends a run that a build has just finished or found, where it was asked for more evidence than there is."""
+    with open_run(run_dir) as run:
+        made, n_seeds = run.info.provenance, int(run.info.provenance["n_seeds"])
+    n_subsets, most = int(made["n_subsets"]), MOST_SUBSETS if asked.n_subsets is None else asked.n_subsets
+    a_block = float(made.get("seconds_a_subset") or 0) * int(made.get("subsets_a_block") or 1)
+    is_time = clock.left > a_block + float((made.get(PACE) or {}).get("lds") or 0)
+    if n_seeds and n_subsets < most and is_time and not RunFiles(run_dir).build.exists():
+        _extend(run_dir, clock, most, listener)
+
+
+def _extend(run_dir: Path, clock: Clock, n_subsets: int | None, listener: Callable[[BuildStatus], None]) -> None:
+    with open_run(run_dir) as run:
+        made, reason = run.info.provenance, why_not_made_again(run)
+        if reason:
+            raise NotInRunError(f"run {run_dir.name!r} {reason}.")
+        if not made.get("grows"):
+            raise NotInRunError(
+                f"run {run_dir.name!r} has a ledger of a fixed length, {made['n_subsets']:,} random halves; build it "
+                "again under another name, with more of them."
+            )
+        if not made.get("complete"):
+            raise NotInRunError(f"the build of run {run_dir.name!r} is not finished; finish it first.")
+        settings, subject = read_build(run)
+    done = settings.n_subsets
+    most = min(SIZE_LIMITS["n_subsets"][1], done + 1000) if n_subsets is None else n_subsets
+    if n_subsets is not None and not done < n_subsets <= SIZE_LIMITS["n_subsets"][1]:
+        raise InvalidSettingError(
+            f"n_subsets={n_subsets}; the ledger of run {run_dir.name!r} has {done:,} random halves: give more than "
+            f"these, and at most {SIZE_LIMITS['n_subsets'][1]:,}."
+        )
+    settings = replace(settings, n_subsets=most)
+    pace = Pace(**made[PACE]) if made.get(PACE) else DIGITS_PACE
+    command = ["extend", run_dir.name, *(["--minutes", f"{clock.left / 60:g}"] if clock.is_limited else [])]
+    command += [] if n_subsets is None or clock.is_limited else ["--n-subsets", str(n_subsets)]
+
+    def begin(writer: StoreWriter) -> tuple[ProgressReporter, Callable[[], None]]:
+        files = RunFiles(run_dir)
+        steps = build_steps(settings, pace, 0, clock.left, is_built=True)
+        progress = ProgressReporter(files, steps, command, listener, clock)
+        work = BuildSteps(settings, subject, files, writer, NONE_PLANTED, {}, progress, clock, pace)
+
+        def extend() -> None:
+            were = made.get(SCORES_ARE)
+            work.add_evidence()
+            if writer.meta(SCORES_ARE) == were:  # else what was measured of other methods does not fit any more
+                writer.tell({name: made[name] for name in ("measured",) if name in made})
+
+        return progress, extend
+
+    fingerprint = hashlib.sha256(json.dumps([made["fingerprint"], "extend"]).encode()).hexdigest()
+    add_to_run(run_dir, fingerprint, lambda made: False, begin)
