@@ -24,6 +24,7 @@ from trak_core.modalities.raw import RawData
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
 HELD_OUT = "There is no test split; 20% of each class were held out as test examples."
+TAKEN = "taken for missing; if such a word is a value, give the words that stand for a missing one (option missing)."
 NEG, POS = "the meal was cold and bad", "the hotel was warm"
 
 
@@ -110,11 +111,12 @@ def test_single_quotes_around_every_text_are_no_part_of_it(tmp_path):
 
 
 def test_a_file_all_in_single_quotes_has_its_names_in_them_too(tmp_path):
-    for above in ("", "sep=,\n", "# exported, today\n"):
+    for above in ("", "sep=,\n", "# exported today\n"):
         lines = [f"'{NEG}, isn''t it #','neg'", f"'{POS} #','pos'"]
         raw = read(put(tmp_path, "a.csv", above + table(lines, "'text','label'")))
         assert f"{NEG}, isn't it 0" in texts(raw) and raw.class_names == ("neg", "pos") and not raw.skipped
         assert any("in single quotation marks" in note for note in notes(raw))
+        assert DATA_KINDS["table"].preview(tmp_path / "a.csv", {})[0] == ["text", "label"]  # type: ignore[misc]
 
 
 def test_case_single_quote():
@@ -212,6 +214,27 @@ def test_names_of_rows_without_a_name_in_the_header_are_told_from_texts(tmp_path
         read(put(tmp_path, "c.csv", table([f"{NEG}, yes #,neg", f"{POS}, no #,pos"])))
 
 
+def test_headers_between_the_rows_are_left_out(tmp_path):
+    part = table([f"{NEG} #,neg", f"{POS} #,pos"])
+    raw = read(put(tmp_path, "a.csv", part + part))
+    assert raw.class_names == ("neg", "pos") and len(texts(raw)) == 24
+    assert [(one.where, one.why) for one in raw.skipped] == [("a.csv, row 13 (line 14)", "it repeats the header")]
+
+
+@pytest.mark.parametrize(("delimiter", "given"), [("\t", "\\t"), ("\t", "tab"), ("\t", None), (";", None), ("|", ";")])
+def test_a_delimiter_that_was_found_out_is_said_and_a_tab_may_be_typed(tmp_path, delimiter, given):
+    content = table([f"{NEG}, # 1{delimiter}neg", f"{POS}, #{delimiter}pos"], f"text{delimiter}label")
+    path = put(tmp_path, "a.csv", content)
+    if given == ";":
+        with pytest.raises(InvalidDataError, match="no column 'text'"):
+            read(path, delimiter=given)
+        return
+    assert notes(read(path, delimiter=given)) == (
+        [] if given else [f"The fields of a.csv are parted by {delimiter!r}."]
+    )
+    assert not notes(read(put(tmp_path, "b.tsv", content.replace(delimiter, "\t"))))
+
+
 def test_line_ends_of_windows_within_quotes_are_of_the_text(tmp_path):
     raw = read(
         put(tmp_path, "a.csv", table(['"one\r\ntwo #",neg', '"three\r\n\r\nfour #",pos']).replace(",neg\n", ",neg\r\n"))
@@ -223,8 +246,8 @@ def test_fields_parted_by_blanks_are_said_to_be_single_words(tmp_path):
     path = put(tmp_path, "a.txt", "".join(f"{name} it is a {name} film\n" for name in ("good", "bad") * 9))
     raw = read_table(path, "2", "1", no_header=True, delimiter=" ")
     assert notes(raw) == [
-        "Blanks part the rows of a.txt into 6 fields, so that a text is one word, such as 'it'; give a --delimiter "
-        "that stands between label and text alone, such as a tab."
+        "Blanks part the rows of a.txt into 6 fields, so that a text is one word, such as 'it'; give a delimiter that "
+        "stands between label and text alone, such as a tab."
     ]
     assert not notes(read_table(put(tmp_path, "b.txt", "good x\nbad y\n" * 9), "2", "1", no_header=True, delimiter=" "))
 
@@ -378,7 +401,7 @@ def test_words_for_missing_values_are_one_rule_for_labels_and_texts_in_every_kin
         said = word.strip()
         reasons = [f"its text is {said!r}", f"its label is {said!r}", "it has no text"]
         assert [skip.why for skip in raw.skipped] == reasons
-        tail = "taken for missing; if such a word is a value, list with --missing the words that are none."
+        tail = TAKEN
         assert notes(raw) == [f"1 text reading {said!r} was {tail}", f"1 label reading {said!r} was {tail}"]
 
 
@@ -387,18 +410,19 @@ def test_which_words_are_missing_can_be_said(tmp_path):
     assert read(path).class_names == ("?", "Against")
     raw = read(path, missing="?, NA")
     assert raw.class_names == ("Against", "None") and "NA" not in texts(raw)
-    tail = "were taken for missing; if such a word is a value, list with --missing the words that are none."
+    tail = f"were {TAKEN}"
     assert notes(raw) == [
         f"6 texts reading 'NA' {tail}",
         f"6 labels reading '?' {tail}",
-        "The class 'None' is taken for a class; where it stands for a missing label, say --missing None.",
+        "The class 'None' is taken for a class; if it stands for a missing label, list it among the words for those "
+        "(option missing).",
     ]
     assert read(path, missing="").class_names == ("?", "Against", "None")
 
 
 def test_a_class_called_none_in_small_letters_is_a_class_among_words_and_missing_among_numbers(tmp_path):
     raw = read(put(tmp_path, "a.csv", table(["x #,none", "y #,racism", "z #,sexism"])))
-    assert raw.class_names == ("none", "racism", "sexism") and "say --missing none" in notes(raw)[0]
+    assert raw.class_names == ("none", "racism", "sexism") and "'none' is taken for a class" in notes(raw)[0]
     raw = read(put(tmp_path, "b.csv", table(["x #,none", "y #,0", "z #,1", "w #,NA"])))
     assert raw.class_names == ("0", "1") and len(raw.skipped) == 12
     assert {skip.why for skip in raw.skipped} == {"its label is 'none'", "its label is 'NA'"}

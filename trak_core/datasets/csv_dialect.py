@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trak_core.datasets.csv_records import Dialect, Record, opening
 from trak_core.datasets.rows import counted
+from trak_core.datasets.sources import tidy
 from trak_core.datasets.text_files import iter_lines, open_text
 from trak_core.errors import EmptyDataError
 
@@ -18,6 +19,7 @@ MOST_ABOVE = 20
 """Lines above a header that are looked at."""
 MOST = 0.9
 """Share of the records that a dialect has to fit before it is taken for that of the file."""
+BLANKS = "Blanks behind the delimiters of {name} are no part of its fields."
 SINGLE = "The fields of {name} stand in single quotation marks, and are read so."
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(?P<sign>.)"?[\s,;]*', re.IGNORECASE)
 
@@ -64,10 +66,10 @@ def find_dialect(
     """
     with open_text(path, encoding) as text:
         lines = list(islice(iter_lines(text, path), MOST_ABOVE + 1))
-    notes: list[str] = []
+    name, notes = tidy(path.name), list[str]()
     n_above = 0
     if lines and (told := _SEP_LINE.fullmatch(lines[0])):
-        notes.append(f"The first line of {path.name}, {lines[0].strip()!r}, tells its delimiter and is no row.")
+        notes.append(f"The first line of {name}, {lines[0].strip()!r}, tells its delimiter and is no row.")
         n_above, delimiter = 1, delimiter or told["sign"]
     has_tabs = path.name.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
     candidates = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: has_tabs and sign != "\t")
@@ -80,14 +82,16 @@ def find_dialect(
         best = next((layout for layout in lower if layout is not None), best)
     if n_lost := best.n_above - n_above:
         first = next(line.strip() for line in lines[n_above:] if line.strip())
-        below = f"The header of {path.name} is in line {best.n_above + 1}" if has_header else f"{path.name} begins so"
+        below = f"The header of {name} is in line {best.n_above + 1}" if has_header else f"{name} begins so"
         notes.append(f"{below}; {counted(n_lost, 'line')} above left out, beginning with {first[:60]!r}.")
-    best = _with_blanks_skipped(best)
-    if has_header and columns and not _fit(best, columns)[0]:
-        # Where every name stands in single quotes, so do the fields.
-        best = max(best, replace(best, quote="'"), key=lambda layout: _fit(layout, columns)[0])
-        if best.quote == "'":
-            notes.append(SINGLE.format(name=path.name))
+    if (spaced := _with_blanks_skipped(best)) != best:
+        best = spaced
+        notes.append(BLANKS.format(name=name))
+    if has_header and _are_in_single_quotes(opening(best)[0].fields):
+        best = replace(best, quote="'")
+        notes.append(SINGLE.format(name=name))
+    if not delimiter and best.delimiter != ("\t" if has_tabs else ","):
+        notes.append(f"The fields of {name} are parted by {best.delimiter!r}.")
     return best, tuple(notes)
 
 
@@ -120,11 +124,11 @@ def fits(fields: Sequence[str], n_columns: int) -> bool:
 
 def other_dialects(dialect: Dialect, signs: Signs) -> list[tuple[Dialect, str]]:
     """What else a file may be written in that does not hold up in this dialect, and what to say where it is so."""
-    name = dialect.path.name
+    name = tidy(dialect.path.name)
     found: list[tuple[Dialect, str]] = []
     if signs.has_blanks_before_quotes and not dialect.skips_blanks:
         dialect = replace(dialect, skips_blanks=True)
-        found.append((dialect, f"Blanks behind the delimiters of {name} are no part of its fields."))
+        found.append((dialect, BLANKS.format(name=name)))
     if signs.has_escaped_quotes:
         escaped = f"Quotation marks in the texts of {name} have a backslash before them, and are read so."
         found.append((replace(dialect, has_escapes=True), escaped))
@@ -182,6 +186,10 @@ def _header_below(dialect: Dialect, lines: Sequence[str], columns: Sequence[str]
         if sum(map(bool, names)) >= max(len(columns), 2) and not lines[number].lstrip("\ufeff \t").startswith("#"):
             return None
     return None
+
+
+def _are_in_single_quotes(names: Sequence[str]) -> bool:
+    return bool(names) and all(re.fullmatch("'.*'", name.strip()) for name in names)
 
 
 def _parsed(line: str, dialect: Dialect) -> list[str]:

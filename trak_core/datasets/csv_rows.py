@@ -69,6 +69,7 @@ def _settled(
     path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None, advice: str
 ) -> tuple[_Reading, list[str]]:
     """The reading in the dialect that suits a file best, and notes on that; errors are those of `read_csv_rows`."""
+    delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter  # shells pass \t on as two characters
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';'.")
     dialect, decided = find_dialect(path, columns, has_header, delimiter, find_encoding(path, encoding))
@@ -130,6 +131,9 @@ def _read(dialect: Dialect, columns: Sequence[str], signs: Signs, advice: str) -
         for number, record in enumerate(chain(first[dialect.has_header :], records), start=1):
             where = f"{name}, {record.called(number)}"
             fields = record.fields
+            if dialect.has_header and fields == first[0].fields:
+                items.append(Skipped(where, "it repeats the header"))  # as in files that were put together
+                continue
             if record.fault or not fits(fields, len(names)):
                 items.append(Skipped(where, _why_broken(record, len(names))))
                 broken.append(record)
@@ -183,7 +187,7 @@ def _notes(reading: _Reading) -> list[str]:
         text = next((item.content for item in reading.items if isinstance(item, Example)), "")
         notes.append(
             f"Blanks part the rows of {name} into {len(reading.names)} fields, so that a text is one word, such as "
-            f"{text[:30]!r}; give a --delimiter that stands between label and text alone, such as a tab."
+            f"{text[:30]!r}; give a delimiter that stands between label and text alone, such as a tab."
         )
     if reading.n_undecodable:
         notes.append(
@@ -212,8 +216,8 @@ def _refuse_if_too_bad(reading: _Reading) -> None:
             "is part of a text."
         )
     advice = (
-        f"check the delimiter ({dialect.delimiter!r}) and the encoding ({dialect.encoding}; another is given as in "
-        "--encoding latin-1)"
+        f"check the delimiter ({dialect.delimiter!r}) and the encoding ({dialect.encoding}; another one, such as "
+        "latin-1, is an option)"
     )
     refuse_if_most_are_lost(items, str(path), _most_common_fault(reading) or advice)
 

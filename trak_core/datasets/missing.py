@@ -50,15 +50,16 @@ def about_missing(noun: str, values: Sequence[Any], words: frozenset[str]) -> li
     listed = ", ".join(repr(word) for word, _ in found.most_common())
     were = "was" if found.total() == 1 else "were"
     return [
-        f"{counted(found.total(), noun)} reading {listed} {were} taken for missing; if such a word is a value, list "
-        "with --missing the words that are none."
+        f"{counted(found.total(), noun)} reading {listed} {were} taken for missing; if such a word is a value, give "
+        "the words that stand for a missing one (option missing)."
     ]
 
 
 def about_kept(names: Sequence[str]) -> list[str]:
     """A note on classes that are called as missing values are, in another case; none where there are none."""
     return [
-        f"The class {name!r} is taken for a class; where it stands for a missing label, say --missing {name}."
+        f"The class {name!r} is taken for a class; if it stands for a missing label, list it among the words for those "
+        "(option missing)."
         for name in names
         if looks_missing(name)
     ]
