@@ -7,6 +7,7 @@ import streamlit as st
 from pages.components.address import go_to_train
 from pages.components.before_after import before_after_panel
 from pages.components.cards import show_origin
+from pages.components.cleaned_data import cleaned_data_panel
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.learnt import learnt_warning
@@ -232,6 +233,7 @@ with outcome, st.container(border=True, height="stretch"):
     results(run, log)
 with st.container(border=True):
     before_after_panel(run, log)
+cleaned_data_panel(run, log)
 planted_errors(run)
 take_away(
     f"review_{run.info.name}",

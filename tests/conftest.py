@@ -103,6 +103,29 @@ def runs(small_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 @pytest.fixture(scope="session")
+def table_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table of sixty short reviews, reviews.csv, and below runs the run "own", built from it."""
+    import numpy as np
+
+    from trak_core.datasets.custom_data import CustomData
+    from trak_core.engine.custom_build import CustomBuild, build_custom_data
+
+    def make(folder: Path) -> None:
+        draw = np.random.default_rng(0)
+        words = {"pos": ["fine", "lovely", "warm"], "neg": ["dull", "awful", "cold"]}
+        rows = [
+            f"{label},{' '.join(draw.choice([*words[label], 'film', 'scene'], 5))} {number}"
+            for number, label in enumerate(("pos", "neg") * 30)
+        ]
+        table = folder / "reviews.csv"
+        table.write_text("\n".join(["label,text", *rows]) + "\n", encoding="utf-8")
+        data = CustomData("table", table, text="text", label="label")
+        build_custom_data(data, CustomBuild(n_checkpoints=2, n_subsets=20, n_seeds=1), "own", folder / "runs")
+
+    return made_once(tmp_path_factory, "table", make)
+
+
+@pytest.fixture(scope="session")
 def measured_runs(small_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of runs with a copy of the small run whose methods are measured."""
     from trak_core.engine import MeasureSettings, measure_run

@@ -16,7 +16,6 @@ from PIL import Image
 from trak_core.__main__ import cli
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.sampling import sampled
-from trak_core.engine.custom_build import CustomBuild, build_custom_data
 from trak_core.errors import InvalidDataError
 from trak_core.exchange.exporting import export_table
 from trak_core.modalities import RawData, prepare
@@ -183,20 +182,9 @@ def test_the_fingerprint_of_the_data_does_not_depend_on_where_they_came_from(tmp
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A run of a table of forty reviews, and the lines of that table."""
-    folder = tmp_path_factory.mktemp("origins")
-    draw = np.random.default_rng(0)
-    words = {"pos": ["fine", "lovely", "warm"], "neg": ["dull", "awful", "cold"]}
-    rows = [
-        f"{label},{' '.join(draw.choice([*words[label], 'film', 'scene'], 5))} {number}"
-        for number, label in enumerate(("pos", "neg") * 20)
-    ]
-    path = folder / "reviews.csv"
-    path.write_text("\n".join(["label,text", *rows]) + "\n", encoding="utf-8")
-    sizes = CustomBuild(n_checkpoints=2, n_subsets=20, n_seeds=1)
-    run_dir = build_custom_data(CustomData("table", path, text="text", label="label"), sizes, "own", folder / "runs")
-    return run_dir, path.read_text(encoding="utf-8").splitlines()
+def built(table_desk: Path) -> tuple[Path, list[str]]:
+    """A run of a table of reviews, and the lines of that table."""
+    return table_desk / "runs" / "own", (table_desk / "reviews.csv").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +205,7 @@ def test_every_example_of_a_run_is_found_in_the_file(run: Run, built: tuple[Path
             assert example.origin is not None
             name, _, line = example.origin.partition(":")
             assert (name, built[1][int(line) - 1]) == ("reviews.csv", f"{example.label_name},{example.text}")
-    assert run.sql("SELECT count(DISTINCT origin) AS n FROM examples").fetchall() == [(40,)]
+    assert run.sql("SELECT count(DISTINCT origin) AS n FROM examples").fetchall() == [(60,)]
 
 
 def test_tables_of_a_run_name_origins(run: Run) -> None:

@@ -1,11 +1,14 @@
 """Cleaned data for whoever asks: what a review comes to in them, as a table to look at and written in their form."""
 
+import shlex
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from trak_core.datasets.rows import counted
 from trak_core.errors import InvalidSettingError
 from trak_core.exchange.cleaned import Cleaning, clean
 from trak_core.exchange.cleaned_table import table_ending, write_cleaned_table
@@ -82,8 +85,38 @@ def mend_in_place(cleaning: Cleaning) -> Path | None:
     return move_in_place(cleaning.source.data.path, moves_of(cleaning))
 
 
-def cleaned_file(cleaning: Cleaning) -> tuple[str, bytes]:
-    """A name and the content of a file to hand over: the cleaned table, or the moves of a folder as CSV."""
+@dataclass(frozen=True)
+class HandedOver:
+    """Cleaned data for somebody who looks at a page."""
+
+    sentence: str  # what is different in them
+    table: pd.DataFrame  # `changes`
+    file_name: str  # of a file to take away: the cleaned table, or the moves of a folder as CSV
+    content: bytes  # of that file
+    command: str  # that carries the moves of a folder out; empty for a table
+
+
+def hand_over(run: Run, path: Path | None = None) -> HandedOver:
+    """What the review of a run comes to in its data, to look at and to take away; errors are those of `write_cleaned`.
+
+    Args:
+        run: whose labels were reviewed.
+        path: where its data lie now, if they moved.
+    """
+    cleaning = cleaned_by_review(run, path)
+    data = cleaning.source.data.path
+    mended, left_out = counted(cleaning.n_relabelled, "label"), counted(cleaning.n_left_out, "example")
+    sentence = f"{mended} mended, {left_out} left out of {data.name}."
+    command = ""
+    if cleaning.form == "folder":
+        to = data.with_name(f"{data.stem}-cleaned{data.suffix}")
+        words = ["cleaned", run.info.name, "--apply", "--to", str(to), *(["--source", str(path)] if path else [])]
+        command = shlex.join(["python", "-m", "trak_core", *words])
+    return HandedOver(sentence, changes(cleaning), *_file_of(cleaning), command)
+
+
+def _file_of(cleaning: Cleaning) -> tuple[str, bytes]:
+    """Name and content of a file to hand over."""
     path = cleaning.source.data.path
     with tempfile.TemporaryDirectory() as folder:
         if cleaning.form == "table":

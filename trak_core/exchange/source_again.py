@@ -62,6 +62,11 @@ def find_source(run: Run, path: Path | None = None) -> CustomData:
     return CustomData.of({**told, "paths": paths})
 
 
+def knows_source(run: Run) -> bool:
+    """Whether the run tells what it was built from, wherever that lies now."""
+    return _told(run.info.provenance.get("data_source")) is not None
+
+
 def _told(said: Any) -> dict[str, Any] | None:
     """What a run tells of its data as `CustomData.told` does; else None: one from elsewhere may say anything."""
     if not isinstance(said, dict) or said.get("kind") not in DATA_KINDS or not isinstance(said.get("seed"), int):
