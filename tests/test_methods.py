@@ -1,7 +1,7 @@
 """What all methods have in common, and the plain ones against loops over examples."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tests.oracles import loop_gradients, primal_trak
 from trak_core.errors import InvalidSettingError, NeedNotMetError
 from trak_core.gradients import representations
+from trak_core.media import Text
 from trak_core.methods import (
     DEFAULT_RIDGE,
     METHODS,
@@ -33,6 +34,7 @@ from trak_core.methods import (
 from trak_core.methods.kernels import Kernels
 from trak_core.methods.method import choose
 from trak_core.methods.trak_loop import average_trak
+from trak_core.modalities import find_modality
 from trak_core.seeds import derive_seed
 from trak_core.tasks import Classification, CustomTask, Regression
 from trak_core.training import (
@@ -87,6 +89,8 @@ def material_of(dtype: torch.dtype = torch.float32, with_tuning: bool = False) -
         logs=trained.logs,
         ledger=ledger,
         tuning=Tuning(ledger.masks, quality) if with_tuning else None,
+        modality=find_modality("numbers"),
+        train_media=find_modality("numbers").media(train.inputs.float().numpy()),
     )
 
 
@@ -128,7 +132,9 @@ def test_every_method_is_found_by_its_own_name_and_says_what_it_is():
 
 def test_baselines_are_told_from_methods():
     baselines = [name for name, method in METHODS.items() if method.info.is_baseline]
-    assert baselines == ["embedding", "nearest", "grad_norm", "same_class", "random"]
+    controls = ["grad_norm", "amount", "input_similarity", "same_class", "target_value"]
+    assert baselines == ["embedding", "nearest", *controls, "random"]
+    assert [name for name, method in METHODS.items() if method.info.is_control] == controls
 
 
 def test_an_unknown_method_is_refused_with_all_that_there_are():
@@ -163,13 +169,20 @@ WITHOUT: dict[Need, Callable[[MethodContext], MethodContext]] = {
     Need.CLASSES: lambda context: replace(context, task=Regression()),
     Need.LOSS: lambda context: replace(context, task=CustomTask(lambda z, y: z[:, 0], lambda z, y: z[:, 1])),
     Need.HIDDEN_UNITS: lambda context: replace(context, architecture=nn.Linear(5, 3)),
+    Need.MODALITY: lambda context: replace(context, modality=None),
+    Need.NUMBERS: lambda context: replace(context, task=TASK),
 }
+
+
+def supplied(context: MethodContext, need: Need) -> MethodContext:
+    """No task has both classes and numbers as targets; all else is there anyway."""
+    return replace(context, task=Regression()) if need == Need.NUMBERS else context
 
 
 @pytest.mark.parametrize("need", Need)
 def test_what_is_missing_is_named_with_a_way_to_get_it_or_around_it(context: MethodContext, need: Need):
     without = WITHOUT[need](context)
-    assert context.missing(list(Need)) == []
+    assert supplied(context, need).missing([need]) == []
     assert need in without.missing(list(Need))
     with pytest.raises(NeedNotMetError) as refusal:
         without.require("some_method", [need])
@@ -185,6 +198,7 @@ def test_what_is_missing_is_named_with_a_way_to_get_it_or_around_it(context: Met
 @ALL
 def test_a_method_is_refused_exactly_without_its_needs(context: MethodContext, name: str):
     needs = METHODS[name].info.needs
+    context = supplied(context, Need.NUMBERS if Need.NUMBERS in needs else Need.CHECKPOINTS)
     context.require(name, needs)
     for need, remove in WITHOUT.items():
         without = remove(context)
@@ -579,6 +593,75 @@ def test_nearest_neighbours_rank_the_asked_class_above_all_others_and_the_most_a
         assert row[same].min() > row[~same].max()
         torch.testing.assert_close(row[same], 1 + cosine[same], **CLOSE)
         torch.testing.assert_close(row[~same], -1 - cosine[~same], **CLOSE)
+
+
+def test_controls_are_one_number_for_each_train_example_whatever_the_question(exact: MethodContext):
+    media = exact.train_media
+    expected = {
+        "grad_norm": find_method("grad_norm").fit(exact).self_influence(),
+        "amount": torch.tensor([sum(map(float, one[0].text.split(","))) for one in media]),
+        "target_value": exact.train.targets,
+    }
+    for name, values in expected.items():
+        rows = find_method(name).fit(exact).block(EVERYTHING)
+        torch.testing.assert_close(rows, values.to(rows).expand(N_TEST, -1))
+
+
+@pytest.mark.parametrize("name", ["grad_norm", "amount", "target_value"])
+def test_whether_more_of_a_control_helps_is_chosen_on_the_tuning_subsets(exact: MethodContext, name: str):
+    plain = find_method(name).fit(exact).block(EVERYTHING)
+    for sign in (1.0, -1.0):
+        centred = plain - plain.mean(1, keepdim=True)
+        scores = find_method(name).fit(with_wanted(exact, exact.ledger.masks.to(plain) @ (sign * centred).T))
+        assert scores.settings == {"sign": sign}
+        torch.testing.assert_close(scores.block(EVERYTHING), sign * plain)
+
+
+def test_similarity_of_inputs_is_their_cosine(exact: MethodContext):
+    scores = find_method("input_similarity").fit(exact).block(EVERYTHING)
+    expected = torch.nn.functional.normalize(exact.test.inputs) @ torch.nn.functional.normalize(exact.train.inputs).T
+    torch.testing.assert_close(scores, expected.float(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_bytes", [8, 300])
+def test_amounts_are_lengths_of_texts_and_ink_of_pictures(n_bytes: int):
+    pixels = np.linspace(0, 255, n_bytes).astype(np.uint8).reshape(1, 1, -1, 1).repeat(2, axis=1)
+    image = find_modality("image")
+    assert image.amount(image.media(pixels)) == pytest.approx(pixels.mean() / 255, abs=1e-4)
+    assert image.amount(image.media(np.full((2, 4, 4, 1), 255, np.uint8))).tolist() == [1.0, 1.0]
+    assert find_modality("text").amount([(Text("x" * n_bytes),), (Text(""),)]).tolist() == [n_bytes, 0]
+    assert find_modality("text").amount([(Text("ab"), Text("cde", name="question"))]).tolist() == [5]
+    assert find_modality("numbers").amount([(Text("1.5, -2.0, 4.0"),)]).tolist() == [3.5]
+    assert find_modality("image").amount([()]).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("peak", "tried_at_last"),
+    [
+        (1.0, (0.1, 10.0)),
+        (0.1, (0.01, 10.0)),
+        (0.03, (0.01, 10.0)),
+        (40.0, (0.1, 100.0)),
+        (1e9, (0.1, 1000.0)),
+        (1e-9, (0.01, 10.0)),
+    ],
+)
+def test_the_grid_of_ridges_widens_until_its_best_is_inside_or_it_ends(peak: float, tried_at_last: tuple[float, float]):
+    asked: list[float] = []
+
+    def qualities(ridges: Sequence[float]) -> dict[float, float]:
+        asked.extend(ridges)
+        return {ridge: -abs(math.log(ridge / peak)) for ridge in ridges}
+
+    found = trak.widened(RIDGES, qualities)
+    assert sorted(found) == sorted(asked) == sorted(set(asked))
+    assert (min(found), max(found)) == tried_at_last
+    ratios = np.diff(np.log10(sorted(found)))
+    assert ((0.29 < ratios) & (ratios < 0.41)).all()
+
+
+def test_a_grid_whose_qualities_are_undefined_stays_as_it_is():
+    assert set(trak.widened(RIDGES, lambda ridges: dict.fromkeys(ridges, math.nan))) == set(RIDGES)
 
 
 def test_random_scores_and_class_scores_are_what_they_say(context: MethodContext, fitted: dict[str, Scores]):

@@ -299,7 +299,7 @@ def test_numbers_that_are_not_in_the_run_are_refused_with_what_is(small_run):
         small_run.proponents(360)
     with pytest.raises(NotInRunError, match="no test example -1"):
         small_run.proponents(-1)
-    with pytest.raises(NotInRunError, match="'magic'; it has: trak, embedding, random, same_class"):
+    with pytest.raises(NotInRunError, match="'magic'; it has: trak, amount, embedding, grad_norm, input_similarity"):
         small_run.scores("magic")
     with pytest.raises(NotInRunError, match="no class 10"):
         small_run.target_of_class(0, 10)

@@ -102,6 +102,11 @@ def as_tensors(inputs: Any, device: str | torch.device = "cpu") -> Any:
     return apply(lambda leaf: torch.from_numpy(leaf).to(device), inputs)
 
 
+def as_arrays(inputs: Any) -> Any:
+    """The inputs as numpy arrays, in the same form: the inverse of `as_tensors`."""
+    return apply(lambda leaf: leaf.detach().cpu().numpy(), inputs)
+
+
 def to_device(inputs: Form, device: str | torch.device, dtype: torch.dtype | None = None) -> Form:
     """Tensors on a device, in the same form; floating-point ones in `dtype`, where it is given, others as they are."""
     return apply(lambda leaf: leaf.to(device, dtype if leaf.is_floating_point() else None), inputs)  # type: ignore[no-any-return]

@@ -101,7 +101,7 @@ class Reported:
             predicted: number of checkpoints to predicted outcomes `[n_subsets, n_test]`; 0 where a method uses none.
             seconds: that the method takes with all checkpoints; fewer cost their share. None where nobody knows.
             peak_megabytes: memory that it takes, where that was measured.
-            controls: what the method is compared with; none of a control.
+            controls: what the method is compared with; None of a control, which does not beat the controls.
         """
         n_all, actual = max(predicted), self.actual[:, self.tests]
         evidence = {n: self.evidence(each) for n, each in predicted.items()}
@@ -122,10 +122,11 @@ class Reported:
         ]
         best = evidence[n_all]
         compared = {name: compare(best, control) for name, control in (controls or {}).items()}
+        beats = False if controls is None else beaten(compared, best.fixed is not None)
         found = lds_columns(
             (best.per_test, best.per_test_low, best.per_test_high, self.ceilings),
             None if best.fixed is None else _of_fixed(best.fixed, self.fixed_ceilings),
-            beaten(compared, best.fixed is not None),
+            beats,
         )
         n_test = self.actual.shape[1]
         lds: dict[str, list[Any]] = {"method": [method] * n_test, "test_idx": list(range(n_test)), **found}
@@ -157,7 +158,9 @@ def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, 
         predicted = {n_checkpoints: stored_predictions(writer, method, masks)}
         if method == "trak":
             predicted = {**_predictions_by_checkpoints(writer, len(masks)), **predicted}
-        of_methods.append(reported.tables(method, predicted, seconds, controls={} if method in controls else controls))
+        of_methods.append(
+            reported.tables(method, predicted, seconds, controls=None if method in controls else controls)
+        )
     tables = joined_tables(of_methods)
     of_targets, slope = _target_evidence(writer, reported, tables.get("control_comparisons", {}))
     return {**tables, "target_lds": of_targets}, slope

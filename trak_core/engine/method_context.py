@@ -10,7 +10,7 @@ from trak_core.errors import RunMismatchError
 from trak_core.evidence.lds import lds_per_test
 from trak_core.inputs import as_tensors
 from trak_core.methods import Examples, MethodContext, Tuning
-from trak_core.modalities import Split
+from trak_core.modalities import Split, find_modality
 from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
@@ -44,6 +44,8 @@ def run_context(
         seed=seed,
         weight_decay=subject.training_facts.get("weight_decay", 0.0),
         proj_dim=proj_dim,
+        modality=find_modality(subject.dataset.modality),
+        train_media=subject.dataset.train.media,
     )
 
 

@@ -51,7 +51,7 @@ def _tables(m: Measurement, scored: Scored) -> tuple[Tables, list[tuple[str, lis
     eval_masks = m.ledger.masks("eval")
     predicted = {n: predicted_outcomes(values, eval_masks) for n, values in by_count.items()}
     if m.can_report:
-        controls = {} if scored.info.is_control else m.controls
+        controls = None if scored.info.is_control else m.controls
         tables |= m.reported.tables(name, predicted, cost.seconds, cost.peak_megabytes, controls)
     if stored is not None:
         # They may also explain other classes, and stay as they are; here the method gets what it costs, and what a

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trak_core.engine.method_context import lds_tuning
 from trak_core.engine.working_run import RunLedger
 from trak_core.errors import InvalidModelError, NonFiniteGradientError, OutOfMemoryError, SingularKernelError, in_words
 from trak_core.evidence.cost import Cost, measured_cost
@@ -26,7 +27,8 @@ from trak_core.store.run_tables import (
 )
 from trak_core.tasks import Targets
 
-BASELINES = ("embedding", "same_class", "random")
+BASELINES = ("embedding", "random", *(name for name, method in METHODS.items() if method.info.is_control))
+"""Of a build, besides TRAK: all controls among them, so that every board has these."""
 Tables = dict[str, dict[str, Any]]
 
 
@@ -141,17 +143,20 @@ def score_run(
     trak, values = Scored.by("trak", context, fit), of_further[0]
     of_test, of_target = test_idx.cpu().numpy(), place.cpu().numpy()
     default = targets.default.cpu().numpy()
-    factor, of_others = None, None
+    factor, of_others, tuning_of_controls = None, None, None
     if len(fit_masks := ledger.masks("fit")):
         calibrated_on = tuning if tuning.any() else ~tuning
         rows, used, outcomes = np.flatnonzero(calibrated_on), calibrated_on[of_test], _outcomes(ledger, targets)
+        means, device = ledger.outcomes("fit").mean(1), str(context.train.device)
+        tuning_of_controls = lds_tuning(fit_masks, means, device, calibrated_on)
         # Two factors: what moves the label's margin and what moves another class's differ in scale.
         factor = calibration_factor(trak.values[rows], fit_masks, outcomes[:, rows, default[rows]])
         if used.any():
             of_others = calibration_factor(values[used], fit_masks, outcomes[:, of_test[used], of_target[used]])
     baselines = [name for name in BASELINES if not context.missing(METHODS[name].info.needs)]
     of_methods = [trak.tables(default, fingerprint_of("trak"), factor)]
-    of_methods += [Scored.by(name, context).tables(default, fingerprint_of(name)) for name in baselines]
+    tuned = replace(context, tuning=tuning_of_controls)
+    of_methods += [Scored.by(name, tuned).tables(default, fingerprint_of(name)) for name in baselines]
     by_count = {**trak.by_fewer(CHECKPOINT_COUNTS), trak.scores.n_checkpoints: trak.values}
     tables = {
         **joined_tables(of_methods),

@@ -119,7 +119,7 @@ def _row_counts(run: Run) -> str:
     if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {
             "outcomes": n_kept * info.provenance["n_seeds"] * info.n_test,
-            "target_outcomes": n_kept * info.n_test,
+            "target_outcomes": n_kept * info.n_test if n_pairs else 0,
         }
         # A ledger that grows may not be long enough yet.
         if not info.provenance.get("grows") or info.provenance.get("n_subsets_measured"):
@@ -229,6 +229,8 @@ def _measured(
 
 
 def _beats_controls(run: Run, method: str, fixed: FixedCounts | None) -> bool | None:
+    if run.rows("SELECT 1 FROM methods WHERE method = ? AND is_control", [method]):
+        return False
     ends = run.control_comparisons(method)["ci_low" if fixed is None else "fixed_low"]
     return beats_controls(ends.tolist())
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from trak_core.errors import NeedNotMetError
 from trak_core.gradients import Inputs, StateDict, find_layers, is_matrix, n_parameters, prepared, run_model, take
 from trak_core.inputs import leaves
+from trak_core.media import Medium
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
 from trak_core.methods.kernels import DEFAULT_RIDGE
+from trak_core.modalities import Modality
 from trak_core.tasks import Task
 from trak_core.training import Log, TrainingLog
 
@@ -26,6 +28,8 @@ class Need(StrEnum):
     TRAINING_LOG = "a training log"
     REPLAY = "a training log that can be replayed step by step"
     LEDGER = "models retrained on random halves"
+    MODALITY = "examples of a known kind, with what people see of them"
+    NUMBERS = "targets that are numbers"
     SMALL_MODEL = "a model small enough for its whole Hessian"
     MATRIX_LAYERS = "Linear or Conv layers"
     HIDDEN_UNITS = "two Linear layers or more, with units between them to switch off"
@@ -39,6 +43,8 @@ SUPPLY = {
     Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one, or a train_model(indices, seed, log) keeps one",
     Need.REPLAY: "`python -m trak_core build` records one where the built-in trainer trains, and no other does",
     Need.LEDGER: "`python -m trak_core build` retrains them, where a recipe or a train_model(indices, seed) tells how",
+    Need.MODALITY: "`python -m trak_core build` reads or makes them",
+    Need.NUMBERS: "use same_class, where targets are classes",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
     Need.HIDDEN_UNITS: "use trak, which works with every model",
     Need.MATRIX_LAYERS: "use trak or grad_dot, which work with every layer",
@@ -97,6 +103,8 @@ class MethodContext:
     tuning: Tuning | None = None  # how settings are chosen; methods take their defaults without
     ridge: float = DEFAULT_RIDGE  # of TRAK without tuning, relative to the mean squared norm of the gradients
     proj_dim: int | None = None  # dimension that TRAK projects gradients to; None for whole gradients
+    modality: Modality | None = None  # of the examples, where it is known
+    train_media: Sequence[tuple[Medium, ...]] = ()  # what people see of each train example, where that is known
     computing: GradientSettings = field(default_factory=GradientSettings)  # how gradients are computed
     memory: int = 2**30  # bytes that a method may take for what it could also compute again
     _sides: list[GradientRows] = field(default_factory=list, repr=False)
@@ -117,6 +125,8 @@ class MethodContext:
             Need.TRAINING_LOG: bool(self.logs),
             Need.REPLAY: bool(self.logs) and all(isinstance(log, TrainingLog) for log in self.logs),
             Need.LEDGER: self.ledger is not None,
+            Need.MODALITY: self.modality is not None and len(self.train_media) == len(self.train),
+            Need.NUMBERS: not self.task.has_classes and self.train.targets.ndim == 1,
             Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: any(map(is_matrix, modules)),
             Need.HIDDEN_UNITS: n_linear > 1,

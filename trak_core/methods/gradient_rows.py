@@ -108,11 +108,19 @@ class GradientRows:
 
     def blocks(self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap) -> Iterator[Tensor]:
         """Features batch by batch, `[n_batch, width]` each."""
-        size = self._batch_size
-        if not feature_map.is_linear:
-            size = min(size, max(MIN_ROWS, NUMBERS_AT_ONCE // feature_map.width))
-        for part in self.batches(weights, inputs, targets, size):
+        for part in self.batches(weights, inputs, targets, self._size_for(feature_map)):
             yield feature_map.rows(part.layers)[0]
+
+    def norms(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
+        """Norms `[n]` of whole gradients, which are not kept."""
+        batches = self.batches(weights, inputs, targets, self._size_for(self.whole_map))
+        return torch.cat([self.whole_map.rows(part.layers)[1] for part in batches]).sqrt()
+
+    def _size_for(self, feature_map: FeatureMap) -> int:
+        """Examples in a batch whose features, or whole gradients, are held at once."""
+        if feature_map.is_linear:
+            return self._batch_size
+        return min(self._batch_size, max(MIN_ROWS, NUMBERS_AT_ONCE // feature_map.width))
 
     def projected(
         self, weights: StateDict, inputs: Inputs, targets: Tensor, feature_map: FeatureMap

@@ -104,21 +104,3 @@ def _joined(context: MethodContext, terms: Sequence[Term]) -> Term:
 
     own = torch.stack([term.own for term in terms if term.own is not None]).sum(0)
     return Term(torch.cat([term.query for term in terms], dim=1), train, torch.ones_like(own), summed, own)
-
-
-@MethodInfo(
-    "grad_norm",
-    "Gradient norm",
-    "How strongly each training example pulls at the model, the same for every question.",
-    is_baseline=True,
-    is_control=True,
-    needs=(Need.CHECKPOINTS,),
-)
-def gradient_norm(context: MethodContext) -> ProductScores:
-    """A baseline: how strongly a train example pulls at the model, whatever the question."""
-    terms = []
-    for weights in context.states:
-        packed = context.gradients.whole(weights, context.train.inputs, context.train.targets)
-        norms = context.q(weights).abs() * context.gradients.squared_norms(packed).sqrt()
-        terms.append(Term(norms.expand(len(context.test), -1), None, torch.ones_like(norms), own=norms))
-    return ProductScores(terms)

@@ -2,8 +2,9 @@
 
 from trak_core.errors import InvalidSettingError
 from trak_core.methods.baselines import embedding_similarity, nearest_of_class, random_scores, same_class
+from trak_core.methods.controls import amount_of_content, gradient_norm, input_similarity, target_value
 from trak_core.methods.datamodels import data_banzhaf, datamodel_lasso, datamodel_ridge, empirical_influence
-from trak_core.methods.gradient_similarity import gradient_cosine, gradient_dot, gradient_norm, tracin
+from trak_core.methods.gradient_similarity import gradient_cosine, gradient_dot, tracin
 from trak_core.methods.influence import influence_conjugate_gradients, influence_ekfac, influence_exact
 from trak_core.methods.logra import logra
 from trak_core.methods.magic import magic
@@ -32,7 +33,10 @@ _ALL: tuple[Method, ...] = (
     embedding_similarity,
     nearest_of_class,
     gradient_norm,
+    amount_of_content,
+    input_similarity,
     same_class,
+    target_value,
     random_scores,
 )
 METHODS: dict[str, Method] = {method.info.name: method for method in _ALL}

@@ -10,7 +10,8 @@ takes forward passes only.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -28,6 +29,9 @@ from trak_core.seeds import derive_seed
 
 DROPOUT = 0.1
 """Share of inputs that are off, as in the paper."""
+RIDGE_LIMITS = (0.01, 1000.0)
+"""As far as the grid of ridges widens: float32 inner products carry no smaller one, and beyond the largest all ridges
+give the same order."""
 N_MASKS = 4
 """Masked versions of each checkpoint."""
 THRESHOLDS = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -74,9 +78,14 @@ class _Models:
         """The quality of every candidate ridge on the tuning subsets with weights q `[n_train]`."""
         tuning = self._context.tuning
         assert tuning is not None  # nobody asks without
-        rows = partial(self.rows, self._context.test)
-        predicted = predict_subsets(self.kernels, rows, RIDGES, tuning.masks.to(q) * q, on_checkpoint)
-        return {ridge: tuning.quality(outcomes) for ridge, outcomes in predicted.items()}
+        rows, masks = partial(self.rows, self._context.test), tuning.masks.to(q) * q
+
+        def qualities(ridges: Sequence[float]) -> dict[float, float]:
+            of_first = on_checkpoint if ridges is RIDGES else lambda: None
+            predicted = predict_subsets(self.kernels, rows, ridges, masks, of_first)
+            return {ridge: tuning.quality(outcomes) for ridge, outcomes in predicted.items()}
+
+        return widened(RIDGES, qualities)
 
     def choose_ridge(self, q: Tensor) -> float:
         """The best ridge with weights q `[n_train]`, those of the final scores; that of the context without tuning."""
@@ -84,8 +93,32 @@ class _Models:
         return ridge if self._context.tuning is None else best(self.ridge_qualities(q), ridge)
 
 
+def widened(
+    grid: tuple[float, ...], qualities: Callable[[Sequence[float]], Mapping[float, float]]
+) -> dict[float, float]:
+    """The quality of every ridge of a rising grid that ends in a decade, and of further ones while the best is an end.
+
+    A decade is added at the end where the best one lies, at the ratios of the grid, as far as `RIDGE_LIMITS` go.
+    """
+    found = dict(qualities(grid))
+    if len(grid) < 2:
+        return found
+    low, high = RIDGE_LIMITS
+    while math.isfinite(chosen := best(found, math.nan)):
+        ends, further = (min(found), max(found)), []
+        if chosen == ends[0]:
+            further = [round(ridge * ends[0] / 10 / grid[0], 9) for ridge in grid[:3]]
+        elif chosen == ends[1]:
+            further = [round(ridge * ends[1] * 10 / grid[-1], 9) for ridge in grid[-3:]]
+        further = [ridge for ridge in further if low <= ridge <= high]
+        if not further:
+            break
+        found |= qualities(further)
+    return found
+
+
 def ridge_qualities(context: MethodContext, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
-    """The quality of every candidate ridge on the tuning subsets, which the context has."""
+    """The quality of every ridge that was tried on the tuning subsets, which the context has; see `widened`."""
     models = _Models(context)
     return models.ridge_qualities(models.q().mean(0), on_checkpoint)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from trak_core.errors import NeedNotMetError
 from trak_core.inputs import ArrayInputs, all_zero, flat_rows, leaves
 from trak_core.media import Medium
+from trak_core.modalities.amounts import amounts
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.new_input import NewInputReader
 from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
@@ -105,6 +106,14 @@ class Modality(ABC):
             encoding: that made them, where it is known.
         """
         return all_zero(inputs) if encoding is None else encoding.empty(inputs)
+
+    def amount(self, media: Sequence[tuple[Medium, ...]]) -> NDArray[np.float64]:
+        """How much each example holds, a number `[n]`: the length of its texts by default, or the ink of its pictures.
+
+        Args:
+            media: of each example, as `media` makes them.
+        """
+        return amounts(media)
 
     def linear_rows(self, train: ArrayInputs, test: ArrayInputs) -> tuple[Any, Any]:
         """Rows `[n, d]` of both splits for a linear model on the same inputs; all their numbers by default.

@@ -116,6 +116,11 @@ class NumberModality(Modality):
         n_numbers = encoding.sizes().get("n_numbers", 0)
         return np.stack([numbers_in(first_text(one) or "", n_numbers) for one in media])
 
+    def amount(self, media: Sequence[tuple[Medium, ...]]) -> NDArray[np.float64]:
+        """The sum of the numbers of each row."""
+        texts = [first_text(one) or "" for one in media]
+        return np.array([sum(map(float, text.split(","))) if text else 0.0 for text in texts])
+
     def new_inputs(self, encoding: Encoding) -> NewNumbers:
         """A row that somebody types."""
         return NewNumbers(encoding.sizes()["n_numbers"])
