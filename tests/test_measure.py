@@ -54,6 +54,8 @@ DIGITS = find_recipe("digits")
 SCORES_ALONE = MeasureSettings(("nearest", "random"), n_removal_tests=0, n_datamodel_subsets=0, n_truth_subsets=0)
 COSTS = {"lds_summary": "seconds, peak_megabytes", "methods": "seconds"}
 """Columns that differ from one time to the next."""
+BUILT_ALONE = {"embedding", "grad_norm", "amount", "input_similarity"}
+"""Methods of the build that are not measured again."""
 OVER_CHECKPOINTS = ("trak", "grad_dot", "tracin", "nearest")
 
 
@@ -149,7 +151,7 @@ def failed(run: Run) -> list:
 
 def test_every_check_passes_after_measuring(measured_run):
     assert failed(measured_run) == []
-    assert set(measured_run.info.methods) == {*CHEAP["methods"], "embedding"}
+    assert set(measured_run.info.methods) == {*CHEAP["methods"], *BUILT_ALONE}
 
 
 def test_what_the_run_had_before_is_the_same_bit_for_bit(small_run, measured_run):
@@ -180,7 +182,7 @@ def test_every_method_has_a_row_for_each_number_of_checkpoints(measured_run):
     )
     expected = {method: [0] for method in measured_run.info.methods}
     expected |= {method: [1, 2, 3] for method in OVER_CHECKPOINTS}
-    assert dict(rows) == {**expected, "embedding": [3]}
+    assert dict(rows) == {**expected, "embedding": [3], "grad_norm": [3]}
 
 
 def test_calibrated_scores_are_in_units_of_the_margin_on_what_they_were_calibrated_on(measured_run):
@@ -206,7 +208,7 @@ def test_scores_over_checkpoints_have_standard_errors_and_others_have_none(measu
 
 def test_every_measured_method_has_its_cost(measured_run):
     rows = measured_run.rows("SELECT method, n_checkpoints, seconds, peak_megabytes FROM lds_summary")
-    assert {method for method, _, _, megabytes in rows if megabytes is None} == {"embedding"}
+    assert {method for method, _, _, megabytes in rows if megabytes is None} == BUILT_ALONE
     cost = {(method, m): seconds for method, m, seconds, _ in rows}
     assert cost["grad_dot", 1] == pytest.approx(cost["grad_dot", 3] / 3)
     assert cost["trak", 1] == pytest.approx(cost["trak", 3] / 3)

@@ -15,8 +15,10 @@ from trak_core.store.run import Lds, RunInfo
 
 if TYPE_CHECKING:
     from trak_core.engine import Attributor, Calibration, build, extend, measure
+    from trak_core.exchange.evaluating import Evaluated, evaluate
     from trak_core.exchange.exporting import export_table
     from trak_core.exchange.importing import Imported, import_scores
+    from trak_core.exchange.outcomes import OutcomesAdded, add_outcomes
     from trak_core.subjects import Subject
     from trak_core.tasks import CustomTask
     from trak_core.training import TrainingSettings
@@ -27,14 +29,18 @@ __all__ = [
     "Attributor",
     "Calibration",
     "CustomTask",
+    "Evaluated",
     "Imported",
     "Lds",
+    "OutcomesAdded",
     "Run",
     "RunInfo",
     "Subject",
     "TrainingSettings",
     "TrakCoreError",
+    "add_outcomes",
     "build",
+    "evaluate",
     "export_table",
     "extend",
     "import_scores",
@@ -48,8 +54,10 @@ __version__ = "0.1.0"
 
 _WHEN_USED = {
     "trak_core.engine": ("Attributor", "Calibration", "build", "extend", "measure"),
+    "trak_core.exchange.evaluating": ("Evaluated", "evaluate"),
     "trak_core.exchange.exporting": ("export_table",),
     "trak_core.exchange.importing": ("Imported", "import_scores"),
+    "trak_core.exchange.outcomes": ("OutcomesAdded", "add_outcomes"),
     "trak_core.subjects": ("Subject",),
     "trak_core.tasks": ("CustomTask",),
     "trak_core.training": ("TrainingSettings",),

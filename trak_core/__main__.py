@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from trak_core.commands import building, cleaning, custom_data, exchange, looking, reviewing
+from trak_core.commands import building, cleaning, custom_data, exchange, judging, looking, reviewing
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,7 +16,7 @@ def cli() -> None:
     """
 
 
-for module in (building, cleaning, custom_data, exchange, looking, reviewing):
+for module in (building, cleaning, custom_data, exchange, judging, looking, reviewing):
     for command in vars(module).values():
         if isinstance(command, click.Command):
             cli.add_command(command)

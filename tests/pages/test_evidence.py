@@ -43,7 +43,8 @@ def test_evidence_shows_lds_interval_ceiling_and_baselines(runs, open_page):
     assert f"LDS {lds.mean:.2f} (best possible {lds.noise_ceiling:.2f}" in said
     assert f"95% interval {lds.ci_low:.2f} to {lds.ci_high:.2f}" in said
     assert app.dataframe[0].value["method"].tolist()[0] == "TRAK"
-    assert set(app.dataframe[0].value["method"]) == {"TRAK", "Same class", "Embedding similarity", "Random"}
+    controls = {"Same class", "Gradient norm", "Length or ink", "Similarity of inputs"}
+    assert set(app.dataframe[0].value["method"]) == {"TRAK", "Embedding similarity", "Random", *controls}
     assert len(app.get("plotly_chart")) == 5
     assert f"LDS {lds.per_test[17]:.2f}" in said
 

@@ -101,6 +101,7 @@ def _row_counts(run: Run) -> str:
     # A run saved from Python may explain default targets only, and comes without retrained models.
     n_pairs = int(run.rows("SELECT count(*) FROM targets WHERE target > 0")[0][0])
     n_ends = 2 * min(TOP_K, info.n_train)
+    is_given = bool(info.provenance.get("outcomes_given"))  # for default targets alone
     n_kept = int(run.rows("SELECT count(*) FROM subsets WHERE role <> 'diverged'")[0][0])
     expected = {
         "examples": n_examples,
@@ -119,11 +120,11 @@ def _row_counts(run: Run) -> str:
     if info.provenance.get("complete") and info.provenance["n_subsets"]:
         expected |= {
             "outcomes": n_kept * info.provenance["n_seeds"] * info.n_test,
-            "target_outcomes": n_kept * info.n_test if n_pairs else 0,
+            "target_outcomes": n_kept * info.n_test if n_pairs and not is_given else 0,
         }
         # A ledger that grows may not be long enough yet.
         if not info.provenance.get("grows") or info.provenance.get("n_subsets_measured"):
-            expected |= {"lds": len(info.methods) * info.n_test, "target_lds": n_pairs}
+            expected |= {"lds": len(info.methods) * info.n_test, "target_lds": 0 if is_given else n_pairs}
     n_combined = run.rows("SELECT count(*) FROM suspects WHERE signal = 'combined' AND split = 'train'")[0][0]
     if n_combined:  # labels were compared: by every signal that looks at each example, and by models that left it out
         n_signals = dict(run.rows("SELECT split, count(DISTINCT signal) FROM suspects GROUP BY split"))
@@ -236,7 +237,7 @@ def _beats_controls(run: Run, method: str, fixed: FixedCounts | None) -> bool | 
 
 
 def _target_lds(run: Run) -> str:
-    if not run.has_lds:
+    if not run.has_lds or run.info.provenance.get("outcomes_given"):
         return ""
     masks = subset_masks(run, "eval")
     fixed = _fixed_counts(run, masks)

@@ -111,7 +111,7 @@ def import_scores(
     """
     check_run_name(name)
     found = open_scores(scores, key)
-    made_by = _library(library, found.library)
+    made_by = known_library(library, found.library)
     chosen = _method_name(method, made_by)
     raw = examples.read() if isinstance(examples, CustomData) else examples
     _check_examples(raw)
@@ -142,17 +142,22 @@ def import_scores(
     )
 
 
-def _library(given: str | None, found: Library | None) -> str | None:
+def known_library(given: str | None, found: Library | None) -> str | None:
+    """The library that somebody says, or that the files show; InvalidSettingError where both say different ones."""
     if given is None or found is None or given.lower() == found.name.lower():
         return given or (found.name if found else None)
     raise InvalidSettingError(f"library={given!r}, but the scores lie as {found.name} saves them; leave it out.")
 
 
 def _method_name(given: str | None, library: str | None) -> str:
-    name = given if given is not None else library or IMPORTED
+    return check_method_name(given if given is not None else library or IMPORTED, "method")
+
+
+def check_method_name(name: str, parameter: str) -> str:
+    """The name, if scores can have it, else InvalidSettingError, which names the parameter."""
     if not name.strip() or name != name.strip() or len(name) > LONGEST_METHOD or not name.isprintable():
         raise InvalidSettingError(
-            f"method={name!r} will not do; use 1 to {LONGEST_METHOD} letters, digits and signs on one line."
+            f"{parameter}={name!r} will not do; use 1 to {LONGEST_METHOD} letters, digits and signs on one line."
         )
     return name
 

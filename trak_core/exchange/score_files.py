@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from trak_core.datasets.sources import check_packing
 from trak_core.datasets.text_files import file_errors
 from trak_core.errors import EmptyDataError, InvalidDataError, TrakCoreError
+from trak_core.exchange.score_csv import read_csv
 from trak_core.exchange.score_tables import choose, is_long, read_long, read_wide, wide_shape
 
 Orientation = Literal["test-by-train", "train-by-test"]
@@ -44,7 +45,7 @@ LIBRARIES = {
     )
 }
 """By their names in lower case."""
-ENDINGS = ".npy, .mmap, .npz, .safetensors, .pt, .pth or .parquet"
+ENDINGS = ".npy, .mmap, .npz, .safetensors, .pt, .pth, .parquet or .csv"
 EXPERIMENTS = "experiments.json"
 """By it a folder is known as one that traker saved to."""
 PAIRWISE = "pairwise_scores.safetensors"
@@ -94,29 +95,32 @@ def open_scores(scores: Any, key: str | None = None) -> Found:
         ".pth": _open_torch,
         ".parquet": _open_parquet,
         ".pq": _open_parquet,
+        ".csv": _open_csv,
+        ".tsv": _open_csv,
+        ".txt": _open_csv,
     }
     opener = openers.get(path.suffix.lower())
     if opener is None:
         raise InvalidDataError(f"{path} ends in {path.suffix!r}; give the scores as {ENDINGS}.")
-    with _reading(path):
+    with reading(path):
         found = opener(path, key)
 
     def load(n_test: int, n_train: int) -> NDArray[Any]:
-        with _reading(path):
+        with reading(path):
             return found.load(n_test, n_train)
 
     return replace(found, load=load)
 
 
 def _from_array(values: Any) -> Found:
-    with _reading("the array of scores"):
+    with reading("the array of scores"):
         array = _plain(values) if hasattr(values, "detach") else np.asarray(values)
         shape = _check_form("the array of scores", array.shape, array.dtype)
     return Found("the array of scores", "an array", shape, lambda n_test, n_train: array)
 
 
 @contextmanager
-def _reading(path: object) -> Iterator[None]:
+def reading(path: object) -> Iterator[None]:
     """Turns whatever a damaged or odd file raises into one sentence."""
     try:
         yield
@@ -241,6 +245,16 @@ def _open_parquet(path: Path, key: str | None) -> Found:
     return Found(str(path), path.name, shape, lambda *_: read_wide(path))
 
 
+def _open_csv(path: Path, key: str | None) -> Found:
+    found = read_csv(path)
+    if not isinstance(found, np.ndarray):
+        return Found(
+            str(path), path.name, None, lambda n_test, n_train: read_long(path, n_test, n_train, key, source=found)
+        )
+    shape, matrix = _check_form(str(path), found.shape, found.dtype), found
+    return Found(str(path), path.name, shape, lambda *_: matrix)
+
+
 # --- folders of libraries -----------------------------------------------------------------------------------
 
 
@@ -264,7 +278,7 @@ def _open_folder(path: Path, key: str | None) -> Found:
 def _open_traker(saved: Path, key: str | None) -> Found:
     """The scores of one experiment in the folder that traker saved to, `[n_train, n_test]`."""
     listing = saved / EXPERIMENTS
-    with _reading(listing):
+    with reading(listing):
         experiments = json.loads(listing.read_text(encoding="utf-8"))
         name = choose(listing, experiments, key, "experiment")
         # Made with its full size before anything is scored: until then every score in it is 0.
@@ -277,7 +291,7 @@ def _open_traker(saved: Path, key: str | None) -> Found:
     path = saved / "scores" / f"{Path(name).name}.mmap"
     if not path.is_file():
         raise InvalidDataError(f"there is no file {path}, though {listing} lists it; score with traker again.")
-    with _reading(path):
+    with reading(path):
         with path.open("rb") as file:
             shape = _check_form(str(path), *_header(file))
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,7 +1,8 @@
-"""Scores in Parquet files: a column for each example, or a row for each pair of them."""
+"""Scores in tables: a column for each example, or a row for each pair of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -63,8 +64,17 @@ def read_wide(path: Path) -> NDArray[np.float32]:
     return matrix
 
 
-def read_long(path: Path, n_test: int, n_train: int, method: str | None = None) -> NDArray[np.float32]:
+def read_long(
+    path: Path, n_test: int, n_train: int, method: str | None = None, source: IO[bytes] | None = None
+) -> NDArray[np.float32]:
     """Scores `[n_test, n_train]` of a table that holds each pair once, or once for each method where it tells methods.
+
+    Args:
+        path: of the Parquet file, and for messages.
+        n_test: number of test examples.
+        n_train: number of train examples.
+        method: which one, where the table tells methods.
+        source: the Parquet file itself, where the path is that of another kind of table.
 
     Raises:
         EmptyDataError: it has no rows.
@@ -73,7 +83,7 @@ def read_long(path: Path, n_test: int, n_train: int, method: str | None = None) 
     scores = np.zeros((n_test, n_train), dtype=np.float32)
     is_seen = np.zeros(n_test * n_train, dtype=bool)
     flat = scores.reshape(-1)
-    for rows, batch in _pairs(path, method):
+    for rows, batch in _pairs(path, method, source):
         test_idx, train_idx = (
             _numbers(path, rows, batch, name, n) for name, n in (("test_idx", n_test), ("train_idx", n_train))
         )
@@ -100,9 +110,11 @@ def read_long(path: Path, n_test: int, n_train: int, method: str | None = None) 
     return scores
 
 
-def _pairs(path: Path, method: str | None) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
+def _pairs(
+    path: Path, method: str | None, source: IO[bytes] | None
+) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
     """Batches of the rows that are meant, each with the numbers of its rows in the table, from 0."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(source or path) as file:
         has_methods = "method" in file.schema_arrow.names
         if file.metadata.num_rows == 0:
             raise EmptyDataError(f"{path} has no rows; save a row for each pair of examples.")

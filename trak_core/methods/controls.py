@@ -5,8 +5,11 @@ for each train example, the same for every question, tells which examples are st
 of it helps or hurts is chosen on the subsets that settings are chosen on. `same_class` is a control too.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trak_core.inputs import as_arrays
@@ -94,9 +97,13 @@ def target_value(context: MethodContext) -> ScoreMatrix:
 )
 def input_similarity(context: MethodContext) -> ScoreMatrix:
     """The cosine of the inputs, texts as weights of their words, whatever the label."""
-    from sklearn.metrics.pairwise import cosine_similarity  # takes a second to import
-
     assert context.modality is not None  # a need that is met
     train, test = context.modality.linear_rows(*(as_arrays(part.inputs) for part in (context.train, context.test)))
-    cosines = np.round(cosine_similarity(test, train), DIGITS).astype(np.float32)
-    return ScoreMatrix(torch.from_numpy(cosines).to(context.train.device))
+    return ScoreMatrix(torch.from_numpy(cosines(train, test)).to(context.train.device))
+
+
+def cosines(train: Any, test: Any) -> NDArray[np.float32]:
+    """Cosines `[n_test, n_train]` float32 of rows `[n, d]`, dense or sparse, to four digits; 0 for rows of zeros."""
+    from sklearn.metrics.pairwise import cosine_similarity  # takes a second to import
+
+    return np.asarray(np.round(cosine_similarity(test, train), DIGITS), dtype=np.float32)

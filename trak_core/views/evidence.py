@@ -26,9 +26,13 @@ class BoardRow:
     ci_low: float | None  # lower end of the 95% interval
     ci_high: float | None  # upper end
     share: float | None  # of the noise ceiling
-    seconds: float  # CPU seconds to compute its scores
+    seconds: float | None  # CPU seconds to compute its scores; None where nobody knows
     n_checkpoints: int = 0  # that it is averaged over, 0 where it uses none
     peak_megabytes: float | None = None  # by how much memory grew at its peak, None where it was not measured
+    fixed: float | None = None  # LDS at fixed class counts, None where it is not measured
+    fixed_low: float | None = None  # lower end of its 95% interval
+    fixed_high: float | None = None  # upper end
+    is_control: bool = False  # True for negative controls
 
     @property
     def below(self) -> float:
@@ -66,7 +70,8 @@ def board(run: Run) -> Board:
     """The board of a run that has evidence."""
     rows = run.rows(
         "SELECT method, title, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, n_checkpoints, "
-        "peak_megabytes FROM lds_summary s JOIN methods USING (method) "
+        "peak_megabytes, lds_fixed, fixed_low, fixed_high, coalesce(is_control, false) "
+        "FROM lds_summary s JOIN methods USING (method) "
         "ORDER BY lds DESC NULLS LAST, method, n_checkpoints"
     )
     every = [BoardRow(*row) for row in rows]
@@ -273,15 +278,18 @@ def board_text(run: Run) -> str:
         f"Run {run.info.name}: LDS over {found.n_subsets} random halves with {found.n_seeds} models each, "
         f"{found.n_reported} test examples, noise ceiling {_number(found.noise_ceiling)}.",
         "",
-        f"{'method':32} {'checkpoints':>11} {'LDS':>9} {'95% interval':>16} {'of ceiling':>10} {'CPU s':>8} {'MB':>7}",
+        f"{'method':32} {'checkpoints':>11} {'LDS':>9} {'95% interval':>16} {'of ceiling':>10} "
+        f"{'fixed counts':>12} {'95% interval':>16} {'CPU s':>8} {'MB':>7}",
     ]
     for row in found.rows_with_one_or_all:
         interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
         share = "" if row.share is None else f"{row.share:.1%}"
         memory = "" if row.peak_megabytes is None else f"{row.peak_megabytes:.0f}"
+        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+        at_fixed = "" if row.fixed is None else f"{_number(row.fixed_low)} to {_number(row.fixed_high)}"
         lines.append(
             f"{row.title:32} {row.n_checkpoints or '':>11} {_number(row.lds):>9} {interval:>16} {share:>10} "
-            f"{row.seconds:8.1f} {memory:>7}"
+            f"{'' if row.fixed is None else _number(row.fixed):>12} {at_fixed:>16} {seconds:>8} {memory:>7}"
         )
     for method, reason in found.left_out.items():
         lines.append(f"skipped: {method}: {reason}")
