@@ -154,7 +154,9 @@ def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, 
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
     controls = control_evidence(writer, reported)
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
-        n_checkpoints = reported.settings.n_checkpoints if METHODS[method].info.uses_checkpoints else 0
+        # Scores that somebody brought to be judged are of no method that is known here.
+        uses = method in METHODS and METHODS[method].info.uses_checkpoints
+        n_checkpoints = reported.settings.n_checkpoints if uses else 0
         predicted = {n_checkpoints: stored_predictions(writer, method, masks)}
         if method == "trak":
             predicted = {**_predictions_by_checkpoints(writer, len(masks)), **predicted}

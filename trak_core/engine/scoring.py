@@ -14,7 +14,7 @@ from trak_core.engine.method_context import lds_tuning
 from trak_core.engine.working_run import RunLedger
 from trak_core.errors import InvalidModelError, NonFiniteGradientError, OutOfMemoryError, SingularKernelError, in_words
 from trak_core.evidence.cost import Cost, measured_cost
-from trak_core.evidence.lds import calibration_slope, predicted_outcomes
+from trak_core.evidence.lds import MIN_SUBSETS, calibration_slope, predicted_outcomes
 from trak_core.inputs import take
 from trak_core.methods import CHECKPOINT_COUNTS, METHODS, Examples, MethodContext, MethodInfo, Scores, fit_targets
 from trak_core.store.run_tables import (
@@ -148,7 +148,8 @@ def score_run(
         calibrated_on = tuning if tuning.any() else ~tuning
         rows, used, outcomes = np.flatnonzero(calibrated_on), calibrated_on[of_test], _outcomes(ledger, targets)
         means, device = ledger.outcomes("fit").mean(1), str(context.train.device)
-        tuning_of_controls = lds_tuning(fit_masks, means, device, calibrated_on)
+        if len(fit_masks) >= MIN_SUBSETS:
+            tuning_of_controls = lds_tuning(fit_masks, means, device, calibrated_on)
         # Two factors: what moves the label's margin and what moves another class's differ in scale.
         factor = calibration_factor(trak.values[rows], fit_masks, outcomes[:, rows, default[rows]])
         if used.any():
