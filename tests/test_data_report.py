@@ -318,6 +318,14 @@ def test_an_option_given_twice_is_refused(command, options):
     assert ("joined in the table first" in said.stderr) == (options[0] in ("--text", "--label"))
 
 
+def test_case_title_body():
+    if not (CASES / "title-body").exists():
+        pytest.skip(f"the shared case title-body is missing ({CASES})")
+    path = str(CASES / "title-body" / "reviews.csv")
+    said = CliRunner().invoke(cli, ["check", "table", path, "--text", "title", "--text", "body", "--label", "label"])
+    assert said.exit_code == 2 and "--text is given 2 times; give it once. Columns that belong together" in said.stderr
+
+
 def test_options_of_recipes_and_of_other_commands_count_once_too_unless_they_may_be_repeated():
     for command in (
         ["build", "digits", "--seed", "1"],

@@ -162,6 +162,18 @@ def test_columns_of_other_names_are_guessed_by_what_is_in_them(app, tmp_path):
     assert (by_label["Column of texts"], by_label["Column of labels"]) == ("question", "kind")
 
 
+def test_a_delimiter_that_is_not_found_out_can_be_typed(app, tmp_path):
+    (tmp_path / "a.csv").write_text("\n".join(["text^label", *(f"film {n} is so^{'ab'[n % 2]}" for n in range(20))]))
+    app.selectbox(key="data kind").select("table").run()
+    type_path(app, tmp_path / "a.csv")
+    assert {one.label: one.options for one in app.selectbox}["Column of texts"] == ["text^label"]
+    app.text_input(key="data delimiter").input("^").run()
+    by_label = {one.label: one.value for one in app.selectbox}
+    assert (by_label["Column of texts"], by_label["Column of labels"]) == ("text", "label")
+    app.text_input(key="data delimiter").input("^^").run()
+    assert not app.exception and "Delimiter is '^^'; give one character" in words(app)
+
+
 def test_a_table_that_cannot_be_read_gets_one_sentence_at_once(app, tmp_path):
     app.selectbox(key="data kind").select("table").run()
     (tmp_path / "empty.csv").write_bytes(b"")

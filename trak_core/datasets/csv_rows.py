@@ -69,9 +69,7 @@ def _settled(
     path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str | None, advice: str
 ) -> tuple[_Reading, list[str]]:
     """The reading in the dialect that suits a file best, and notes on that; errors are those of `read_csv_rows`."""
-    delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter  # shells pass \t on as two characters
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';'.")
+    delimiter = _checked(delimiter)
     dialect, decided = find_dialect(path, columns, has_header, delimiter, find_encoding(path, encoding))
     signs = Signs(dialect.delimiter)
     reading = _read(dialect, columns, signs, advice)
@@ -101,15 +99,30 @@ def _best_reading(reading: _Reading, columns: Sequence[str], signs: Signs, advic
     return best, said
 
 
-def csv_preview(path: Path, has_header: bool = True, encoding: str | None = None) -> tuple[list[str], list[list[str]]]:
+def _checked(delimiter: str | None) -> str | None:
+    """A delimiter as it stands in files; a tab may be written as two letters or as a word, as shells pass it on.
+
+    Raises:
+        InvalidSettingError: it is not one character, or one that cannot part fields.
+    """
+    if delimiter in ("\\t", "tab"):
+        return "\t"
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';'.")
+    return delimiter
+
+
+def csv_preview(
+    path: Path, has_header: bool = True, encoding: str | None = None, delimiter: str | None = None
+) -> tuple[list[str], list[list[str]]]:
     """The names of the columns of a CSV or TSV file, and its first rows, see `read_csv_rows`.
 
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: the file is no text, or its header cannot be read.
-        InvalidSettingError: `encoding` is not known.
+        InvalidSettingError: `delimiter` is not one character, or `encoding` is not known.
     """
-    dialect, _ = find_dialect(path, (), has_header, None, find_encoding(path, encoding))
+    dialect, _ = find_dialect(path, (), has_header, _checked(delimiter), find_encoding(path, encoding))
     records = opening(dialect)
     names = column_names(records, has_header)
     rows = [record.fields[: len(names)] for record in records[has_header:] if fits(record.fields, len(names))]

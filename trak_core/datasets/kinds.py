@@ -102,7 +102,7 @@ def _read_table(path: Path, options: Mapping[str, Any], seed: int, on_progress: 
 def _table_preview(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
     from trak_core.datasets.table import table_preview
 
-    return table_preview(path, bool(options.get("no_header")), options.get("encoding"))
+    return table_preview(path, bool(options.get("no_header")), options.get("encoding"), options.get("delimiter"))
 
 
 def _read_hf_dataset(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:

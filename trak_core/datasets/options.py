@@ -60,7 +60,13 @@ NO_HEADER = Option(
     title="The first row is an example already",
     hint="Columns then have numbers from 1 in the place of names.",
 )
-DELIMITER = Option("delimiter", "Between the fields of a CSV file.  [found out]")
+DELIMITER = Option(
+    "delimiter",
+    "Between the fields of a CSV file; tab for a tab.  [found out]",
+    title="Delimiter",
+    empty="found out",
+    hint='One character between the fields of a row; "tab" for a tab.',
+)
 ENCODING = Option("encoding", "Of a CSV file, such as latin-1.  [utf-8]", title="Encoding", empty="utf-8")
 MISSING = Option(
     "missing",

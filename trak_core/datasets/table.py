@@ -82,7 +82,7 @@ def read_table(
 
 
 def table_preview(
-    path: Path, no_header: bool = False, encoding: str | None = None
+    path: Path, no_header: bool = False, encoding: str | None = None, delimiter: str | None = None
 ) -> tuple[list[str], list[list[Any]]]:
     """The names of the columns of a table and its first rows, without reading it whole; see `read_table`.
 
@@ -93,7 +93,7 @@ def table_preview(
     """
     kind = table_kind(path)
     if kind == CSV:
-        names, rows = csv_preview(path, not no_header, encoding)
+        names, rows = csv_preview(path, not no_header, encoding, delimiter)
         return names, [list(row) for row in rows]
     if kind == PARQUET:
         return preview(path, N_SAMPLED)
