@@ -145,9 +145,12 @@ def test_classes_whose_names_have_words_of_splits_stay_classes(tmp_path):
 
 def test_splits_in_classes_that_do_not_hold_all_images_are_drawn_anew_and_that_is_said(tmp_path):
     wheres = [*several("cat/train", "cat/test", "dog/train", "dog/test"), "cat/x.png", "dog/other/y.png"]
-    raw = read_image_folder(lay(tmp_path, *wheres))
+    raw = read_image_folder(lay(tmp_path / "splits", *wheres))
     assert raw.class_names == ("cat", "dog") and len(raw.train) + len(raw.test) == 14
     assert any("are drawn anew" in note and "do not hold 2 of the images" in note for note in raw.notes)
+    folds = [*several("cat/fold_1", "cat/fold_2", "dog/fold_1", "dog/fold_2"), "cat/x.png"]
+    raw = read_image_folder(lay(tmp_path / "folds", *folds))
+    assert raw.class_names == ("cat", "dog") and any("do not hold 1 of the images" in note for note in raw.notes)
 
 
 def test_validation_images_in_classes_are_not_used_beside_test_images_and_that_is_said(tmp_path):
@@ -496,17 +499,17 @@ REFUSED = {
         [],
         "VOC",
     ),
-    "Hugging Face with boxes": (several("train"), ["train/metadata.jsonl"], "names of splits|class"),
-    "masks": (several("images", "masks"), [], "masks or annotations"),
-    "masks in splits": (several("train/images", "train/masks", "test/images", "test/masks"), [], "masks|YOLO"),
+    "Hugging Face with boxes": (several("train"), ["train/metadata.jsonl"], "but splits"),
+    "masks": (several("images", "masks"), [], "images and their masks"),
+    "masks in splits": (several("train/images", "train/masks", "test/images", "test/masks"), [], "masks"),
     "dogs and cats": (
         [*(f"train/{c}.{n}.jpg" for c in ("cat", "dog") for n in range(3)), "test1/0.jpg"],
         [],
         "'cat', 'dog'",
     ),
     "pets": ([f"images/{c}_{n}.jpg" for c in ("Abyssinian", "beagle") for n in range(3)], [], "'Abyssinian', 'beagle'"),
-    "flat splits": (several("train", "test"), [], "names of splits"),
-    "flat folds": (several("fold_1", "fold_2", "fold_3"), [], "names of splits"),
+    "flat splits": (several("train", "test"), [], "but splits"),
+    "flat folds": (several("fold_1", "fold_2", "fold_3"), [], "but splits"),
 }
 
 
@@ -517,15 +520,45 @@ def test_layouts_without_classes_are_refused_by_name_with_the_next_step(tmp_path
     with pytest.raises(InvalidDataError, match=says) as caught:
         read_image_folder(lay(tmp_path, *images))
     said = str(caught.value)
-    assert str(tmp_path) in said and said.endswith(".") and said.count(". ") == 0 and "put a table of" in said
+    assert str(tmp_path) in said and said.endswith(".") and said.count(". ") == 0 and "put a table with" in said
 
 
 def test_a_table_of_boxes_gives_no_labels(tmp_path):
     folder = lay(tmp_path, *several("train", "test"))
     rows = [f"{n}.png,64,64,cat,1,2,3,4" for n in range(3)]
     write(folder, "train/_annotations.csv", "filename,width,height,class,xmin,ymin,xmax,ymax", *rows)
-    with pytest.raises(InvalidDataError, match="and not in a folder for each class"):
+    with pytest.raises(InvalidDataError, match="which are no classes"):
         read_image_folder(folder)
+
+
+NAMES = [
+    *("train", "test", "val", "images", "masks", "labels", "cat", "dog", "fold_1", "fold_2", "n00000001", "0", "1"),
+    *("train_cats", "test_cats", "train2017", "JPEGImages", "part_1", "part_2", "training_set", "test_set", "VOC2007"),
+]
+TABLES = ["train.csv", "labels.csv", "metadata.jsonl", "val_list.txt", "words.txt", "data.yaml", "x.json", "y.parquet"]
+
+
+def test_whatever_lies_there_is_read_once_or_refused_in_one_sentence(tmp_path):
+    content = saved(noise(0, (4, 4)))
+    for seed in range(120):
+        random = np.random.default_rng(seed)
+        folder, names, depth = tmp_path / str(seed), random.permutation(NAMES)[:5], random.integers(0, 4)
+        wheres = []
+        for number in range(random.integers(1, 13)):
+            levels = depth if random.random() < 0.8 else random.integers(0, 4)
+            wheres.append("/".join([*random.choice(names, levels), f"{number % 7}.png"]))
+            put(folder, wheres[-1], content)
+        for name in random.permutation(TABLES)[: random.integers(0, 3)]:
+            called = [where if random.random() < 0.5 else Path(where).stem for where in wheres]
+            lines = [f"{one},{random.choice(['cat', 'dog', '', '3.5'])},train" for one in called]
+            write(folder, str(name), *[["file,label,split"], []][random.integers(2)], *lines)
+        try:
+            raw = read_image_folder(folder)
+        except InvalidDataError as error:
+            assert "\n" not in str(error) and str(error).endswith("."), seed
+        else:
+            kept = [*raw.train.origins, *raw.test.origins]
+            assert len(kept) == len(set(kept)) and set(kept) <= set(wheres), seed
 
 
 # --- names of files -------------------------------------------------------------------------------------------

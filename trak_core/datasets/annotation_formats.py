@@ -10,9 +10,10 @@ from trak_core.datasets.folder_names import fold_in, is_about_images, pure_split
 _VOC = frozenset(("jpegimages", "imagesets", "segmentationclass", "segmentationobject"))
 _COCO = re.compile(r"(instances|captions|person_keypoints|panoptic|stuff)_.*\.json|.*coco.*\.json", re.IGNORECASE)
 _COCO_YEAR = re.compile(r"(train|val|test)20\d\d", re.IGNORECASE)
+_YOLO = frozenset(("data.yaml", "data.yml", "obj.names", "obj.data"))
 _NUMBERED = re.compile(r"(?P<name>[^\W\d_][^\d]*?)[ ._-]*\(?\d+\)?")
-_TABLE = "put a table of their names and classes beside them (labels names one that lies elsewhere)"
-_WITH_BOXES = "whose annotations tell of objects in an image rather than of one class for each"
+_TABLE = "put a table with the class of each image beside them"
+_CUT = f"cut the objects out into a folder for each class, or {_TABLE}"
 
 
 def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]) -> tuple[str, str] | None:
@@ -23,17 +24,15 @@ def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]
         others: the paths of other files.
         tops: the names of the folders that are no classes.
     """
-    folders = Counter(part for where in (*images, *others) for part in where.casefold().split("/")[:-1])
-    where = (
-        f"the images lie in {quoted(tops)} and not in a folder for each class" if tops else "there are no class folders"
-    )
-    cut = f"cut the objects out into a folder for each class, or give each image one class and {_TABLE}"
-    if known := _format_of_boxes(images, others, folders, tops):
-        return f"{where}: this is laid out as {known}, {_WITH_BOXES}", cut
-    if any(is_about_images(top) for top in tops):
-        return f"{where}: these look like images beside their masks or annotations", (
-            f"keep the images alone and move each into a folder for its class, or {_TABLE}"
+    where = f"the images lie in {quoted(tops)}, which are no classes" if tops else "there are no class folders"
+    if known := _format_of_boxes(images, others, tops):
+        return f"{where}: this looks like {known}, whose annotations tell of objects in the images", _CUT
+    if any(is_about_images(part) for where in images for part in where.split("/")[:-1]):
+        return f"{where}: these look like images and their masks", (
+            f"take the masks away and move each image into a folder for its class, or {_TABLE}"
         )
+    if known := _format_of_pairs(images, others):
+        return f"{where}: this looks like {known}, whose annotations tell of objects in the images", _CUT
     if names := _classes_in_names(images):
         first = next(where for where in images if _named_like(where) == names[0])
         folder = PurePosixPath(first).parent / names[0] / PurePosixPath(first).name
@@ -41,33 +40,35 @@ def what_it_is(images: Sequence[str], others: Sequence[str], tops: Sequence[str]
             f"move each image into a folder for its class, as {folder}, or {_TABLE}"
         )
     if tops and all(pure_split(top) or fold_in(top) is not None for top in tops):
-        return f"{where}: these are names of splits", (
-            f"put class folders into them, as train/cat and train/dog, or {_TABLE}"
-        )
-    if not tops:
-        return None
-    return where, f"move each image into a folder for its class, or {_TABLE}"
+        return f"{where} but splits", f"put class folders into them, as train/cat and train/dog, or {_TABLE}"
+    return (where, f"move each image into a folder for its class, or {_TABLE}") if tops else None
 
 
-def _format_of_boxes(
-    images: Sequence[str], others: Sequence[str], folders: Counter[str], tops: Sequence[str]
-) -> str | None:
+def _format_of_boxes(images: Sequence[str], others: Sequence[str], tops: Sequence[str]) -> str | None:
     names = [PurePosixPath(where).name for where in others]
     if any(map(_COCO.fullmatch, names)) or sum(bool(_COCO_YEAR.fullmatch(top)) for top in tops) > 1:
-        return "COCO (a JSON file of annotations for each split)"
-    stems = {PurePosixPath(where).stem for where in images}
-    endings = Counter(PurePosixPath(where).suffix.casefold() for where in others if PurePosixPath(where).stem in stems)
-    if _VOC & set(folders) or 2 * endings[".xml"] > len(stems):
+        return "COCO (a JSON file for each split)"
+    folders = {part for where in (*images, *others) for part in where.casefold().split("/")[:-1]}
+    if _VOC & folders or _belong_to_images(".xml", images, others):
         return "Pascal VOC (an XML file for each image)"
-    if 2 * endings[".json"] > len(stems):
-        return "LabelMe (a JSON file for each image)"
-    is_yolo = any(name.casefold() in ("data.yaml", "data.yml", "obj.names", "obj.data") for name in names)
-    # Exports have train/images, or images/train, and labels beside them.
+    return "LabelMe (a JSON file for each image)" if _belong_to_images(".json", images, others) else None
+
+
+def _format_of_pairs(images: Sequence[str], others: Sequence[str]) -> str | None:
+    """YOLO, which has train/images, or images/train, and labels beside them."""
+    names = {PurePosixPath(where).name.casefold() for where in others}
+    folders = {part for where in others for part in where.casefold().split("/")[:-1]}
     ends = {tuple(where.casefold().split("/")[-3:-1]) for where in images}
-    has_pair = any(end[-1:] == ("images",) and pure_split(end[0]) for end in ends) or "labels" in folders
-    if is_yolo or 2 * endings[".txt"] > len(stems) or has_pair:
-        return "YOLO, as Roboflow exports it (images and labels in folders beside each other)"
-    return None
+    has_pair = any(end[-1:] == ("images",) and pure_split(end[0]) for end in ends)
+    is_yolo = has_pair or "labels" in folders or bool(names & _YOLO) or _belong_to_images(".txt", images, others)
+    return "YOLO, as Roboflow exports it (a text file for each image)" if is_yolo else None
+
+
+def _belong_to_images(ending: str, images: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether more than half of the images have a file of that ending and their name."""
+    stems = {PurePosixPath(where).stem for where in images}
+    found = {path.stem for path in map(PurePosixPath, others) if path.suffix.casefold() == ending}
+    return 2 * len(found & stems) > len(stems)
 
 
 def _classes_in_names(images: Sequence[str]) -> list[str]:

@@ -242,17 +242,16 @@ def _split_in_class(level: _Level, source: str) -> _Found | None:
         split_of = {name: "test" if name == last else "train" for name in folds}
         note = _about_folds(last, len(folds))
     elif "train" in split_of.values() and len(set(split_of.values())) > 1:
-        names = quoted(sorted(split_of))
-        note = f"The folders {names} below the class folders are the splits."
-        n_outside = sum(len(path) < 3 or path[1] not in split_of for path in level.inner.values() if len(path) > 1)
-        if n_outside:
-            note = (
-                f"Train and test images are drawn anew: the folders {names} below the class folders do not hold "
-                f"{n_outside:,} of the images."
-            )
-            split_of = {}
+        note = f"The folders {quoted(sorted(split_of))} below the class folders are the splits."
     else:
         return None
+    n_outside = sum(len(path) < 3 or path[1] not in split_of for path in level.inner.values() if len(path) > 1)
+    if n_outside:
+        note = (
+            f"Train and test images are drawn anew: the folders {quoted(sorted(split_of))} below the class folders do "
+            f"not hold {n_outside:,} of the images."
+        )
+        split_of = {}
     _refuse_if_inner_may_be_meant(level, source)
     has_test = "test" in split_of.values()
     places = {}
