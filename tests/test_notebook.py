@@ -128,8 +128,9 @@ def test_outside_a_notebook_an_explanation_is_lines_of_text(nasty_run):
     shown = tc.show(nasty_run, 3, k=2)
     lines = repr(shown).splitlines()
     assert lines[0].startswith("Test example 3, labelled no: the model says ")
-    assert len(lines) == 1 + 2 * (1 + 2) + 1
-    assert lines[-1] == "Scores by trak; trust in this explanation: not measured."
+    assert len(lines) == 1 + 2 * (1 + 2) + 2
+    assert lines[-2] == "Scores by trak; trust in this explanation: not measured."
+    assert "beaten the majority: accuracy" in lines[-1]
     best = shown.explanation.proponents[0]
     assert f"train {best.example.idx}, {best.example.label_name}" in lines[2]
     assert len(tc.show(nasty_run, 1, k=2)._repr_html_()) < 8_000  # long texts are cut

@@ -40,7 +40,7 @@ class Inline:
         )
         return (
             f'<div class="{_AS_IT_IS}"><p>{html.escape(self._headline())}</p>{_card(shown.example, "")}'
-            f"{sides}<p>{html.escape(self._trust())}</p></div>"
+            f"{sides}<p>{html.escape(self._trust())}<br>{html.escape(self._learnt())}</p></div>"
         )
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ class Inline:
                 + (f": {_short(item.example.text)}" if item.example.text else "")
                 for item in items
             ]
-        return "\n".join([*lines, self._trust()])
+        return "\n".join([*lines, self._trust(), self._learnt()])
 
     def _headline(self) -> str:
         shown = self.explanation
@@ -77,8 +77,10 @@ class Inline:
         trust = self.explanation.trust
         measured = "" if trust.lds is None else f" (LDS {trust.lds:.2f})"
         reason = f" {trust.reason}" if trust.reason else ""
-        said = f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}.{reason}"
-        return f"{said} {learnt_sentence(self.explanation.quality)}"
+        return f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}.{reason}"
+
+    def _learnt(self) -> str:
+        return learnt_sentence(self.explanation.quality)
 
     def _attributed(self, item: ScoredExample) -> str:
         return _card(item.example, f"{item.score:+.3g} · {item.example.label_name}")
