@@ -308,6 +308,8 @@ def test_a_long_vocabulary_is_in_json_alone_which_says_that_it_is_long(truth_run
 def test_a_build_ends_with_the_truth_first(truth_runs: Path, capsys):
     from trak_core.commands.terminal import say_complete
 
+    say_complete(truth_runs / "zeroed")
+    assert "Trust in explanations by TRAK: low 100%." in capsys.readouterr().out
     say_complete(truth_runs / "shuffled")
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("The models have not beaten the majority: accuracy 0.") and last.startswith("Look at it")

@@ -22,6 +22,7 @@ from trak_core.store.ledger import read_masks, read_outcomes
 from trak_core.subjects import RECIPES, Recipe, Subject
 from trak_core.tasks import find_task
 from trak_core.training import TrainingSettings, train_ensemble
+from trak_core.views.model_quality import learnt_sentence, quality_of
 
 # torch's own, when it takes its first forward derivative.
 pytestmark = [
@@ -89,6 +90,17 @@ def test_answers_are_numbers_and_neither_right_nor_wrong(run: tc.Run):
     assert {(predicted, probabilities) for _, _, predicted, probabilities in rows} == {(None, None)}
     assert run.rows("SELECT DISTINCT train_accuracy, test_accuracy FROM checkpoints") == [(None, None)]
     assert np.corrcoef(outputs, dataset.test.labels)[0, 1] > 0.9
+
+
+def test_what_the_models_have_learnt_is_told_by_r2(run: tc.Run):
+    quality, test = quality_of(run), load().dataset.test
+    rows = run.rows("SELECT avg(model_output) FROM predictions WHERE split = 'test' GROUP BY idx ORDER BY idx")
+    errors = (np.array([output for (output,) in rows]) - test.labels) ** 2
+    of_mean = (load().dataset.train.labels.mean() - test.labels) ** 2
+    assert quality is not None and quality.beats_guess and quality.linear is not None
+    assert quality.value == pytest.approx(1 - errors.sum() / of_mean.sum(), abs=1e-4)
+    assert quality.linear > 0.8 and quality.inputs is not None and not quality.inputs.n_empty_test
+    assert learnt_sentence(quality).startswith("The models have beaten the mean of the training targets: R²")
 
 
 def test_outcomes_are_predictions_of_retrained_models_and_the_scores_foresee_them(run: tc.Run):

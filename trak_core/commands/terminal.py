@@ -15,8 +15,15 @@ from trak_core.jobs import report_progress
 from trak_core.stopping import is_stop, stop_when_asked
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
+from trak_core.views.browse import overview
 from trak_core.views.evidence_to_come import evidence_to_come
-from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of
+from trak_core.views.model_quality import (
+    further_sentences,
+    learnt_sentence,
+    quality_of,
+    trust_counts,
+    trust_sentence,
+)
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
@@ -36,8 +43,10 @@ def say_complete(run_dir: Path) -> None:
     with open_run(run_dir) as run:
         lds, to_come = run.lds() if run.has_lds else None, evidence_to_come(run)
         quality = quality_of(run)
-    for sentence in (learnt_sentence(quality), *further_sentences(quality)):
-        click.echo(sentence)
+        truth = [learnt_sentence(quality), *further_sentences(quality)]
+        if lds is not None:
+            truth.append(trust_sentence(run, trust_counts(run, overview(run))))
+    click.echo("\n".join(truth))
     evidence = "No model was retrained, so that its LDS is not known."
     if lds is not None:
         evidence = (

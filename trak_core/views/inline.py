@@ -40,7 +40,7 @@ class Inline:
         )
         return (
             f'<div class="{_AS_IT_IS}"><p>{html.escape(self._headline())}</p>{_card(shown.example, "")}'
-            f"{sides}<p>{html.escape(self._trust())}<br>{html.escape(self._learnt())}</p></div>"
+            f"{sides}<p>{html.escape(self._trust())}</p><p>{html.escape(self._learnt())}</p></div>"
         )
 
     def __repr__(self) -> str:

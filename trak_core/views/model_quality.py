@@ -152,3 +152,10 @@ def trust_counts(run: Run, tests: TestOverview, method: str | None = None) -> di
     for test_idx in range(run.info.n_test):
         found[blind.cap(levels.get(test_idx) or "not measured", test_idx)] += 1
     return found
+
+
+def trust_sentence(run: Run, counts: dict[TrustLevel, int]) -> str:
+    """The share of explanations by the run's own method that deserve each level of trust, from `trust_counts`."""
+    n_test = max(1, sum(counts.values()))
+    shares = ", ".join(f"{level} {count / n_test:.0%}" for level, count in counts.items() if count)
+    return f"Trust in explanations by {run.method_titles[run.info.method]}: {shares}."

@@ -11,7 +11,13 @@ from trak_core.store.progress import BuildStatus
 from trak_core.store.run import Lds, Run
 from trak_core.views.browse import overview
 from trak_core.views.label_quality import planted_in_words
-from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of, trust_counts
+from trak_core.views.model_quality import (
+    further_sentences,
+    learnt_sentence,
+    quality_of,
+    trust_counts,
+    trust_sentence,
+)
 from trak_core.views.provenance import SETTING_TITLES, metadata_table
 
 WIDTH, LINES = 120, 40
@@ -85,15 +91,12 @@ def _trust(run: Run, facts: Mapping[str, Any]) -> list[str]:
     lds = facts["lds"]
     if lds is None:
         return ["Trust in explanations: not measured, because no model was retrained."]
-    n = max(1, facts["n_test"])
-    shares = ", ".join(f"{level} {count / n:.0%}" for level, count in facts["trust"].items() if count)
-    title = run.method_titles[run.info.method]
     said = "undefined" if lds["mean"] is None else f"{lds['mean']:.3f}"
     if lds["mean"] is not None and lds["ci_low"] is not None:
         said += f" (95% interval {lds['ci_low']:.3f} to {lds['ci_high']:.3f})"
     ceiling = "" if lds["noise_ceiling"] is None else f", noise ceiling {lds['noise_ceiling']:.3f}"
     return [
-        f"Trust in explanations by {title}: {shares}.",
+        trust_sentence(run, facts["trust"]),
         f"LDS {said}{ceiling}, over {lds['n_subsets']} halves with {lds['n_seeds']} models each.",
     ]
 
