@@ -1,19 +1,21 @@
 """What the models of a run have learnt, measured as soon as they have answered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.evidence.linear_baseline import drawn_rows, linear_answers
-from trak_core.evidence.model_quality import InputFacts, quality_of_classes, quality_of_numbers, r2
+from trak_core.evidence.model_quality import InputFacts, ModelQuality, quality_of_classes, quality_of_numbers, r2
 from trak_core.inputs import all_same, take
 from trak_core.modalities import Dataset, find_modality
 from trak_core.tasks import Answer, Task
 
 
-def model_quality(dataset: Dataset, task: Task, answers: Sequence[Answer | None], seed: int) -> dict[str, Any] | None:
+def model_quality(
+    dataset: Dataset, task: Task, answers: Sequence[Answer | None], seed: int, known: ModelQuality | None = None
+) -> dict[str, Any] | None:
     """The entry "model_quality" of a run's metadata; None where the task has no answer that can be right or near.
 
     Args:
@@ -21,6 +23,7 @@ def model_quality(dataset: Dataset, task: Task, answers: Sequence[Answer | None]
         task: that test examples are asked.
         answers: of each checkpoint for the test examples.
         seed: of the run.
+        known: what was found with other checkpoints; what the data alone tell is taken from there.
     """
     given = [answer.cpu() for answer in answers if answer is not None]
     if not given:
@@ -28,29 +31,35 @@ def model_quality(dataset: Dataset, task: Task, answers: Sequence[Answer | None]
     labels, train_labels = dataset.test.labels, dataset.train.labels
     value = Answer.mean(given).value.numpy()
     if task.has_classes and value.shape == labels.shape:
-        linear = linear_on(dataset, seed)
         return quality_of_classes(
             value,
             labels,
             train_labels,
             dataset.class_names,
             float(np.mean([(answer.value.numpy() == labels).mean() for answer in given])),
-            linear=None if linear is None else float((linear == labels).mean()),
-            inputs=input_facts(dataset),
+            **_of_data(dataset, seed, known, lambda linear: float((linear == labels).mean())),
         ).metadata()
     if value.dtype.kind != "f" or labels.dtype.kind != "f" or not value.shape == labels.shape == (len(labels),):
         return None
     targets, train_targets = labels.astype(np.float64), train_labels.astype(np.float64)
-    linear = linear_on(dataset, seed)
     return quality_of_numbers(
         value.astype(np.float64),
         targets,
         train_targets,
         float(np.mean([r2(answer.value.double().numpy(), targets, train_targets) for answer in given])),
         seed,
-        linear=None if linear is None else r2(linear.astype(np.float64), targets, train_targets),
-        inputs=input_facts(dataset),
+        **_of_data(dataset, seed, known, lambda linear: r2(linear.astype(np.float64), targets, train_targets)),
     ).metadata()
+
+
+def _of_data(
+    dataset: Dataset, seed: int, known: ModelQuality | None, measure: Callable[[NDArray[Any]], float]
+) -> dict[str, Any]:
+    """What a linear model reaches and what inputs tell: of the data alone, so that it is found once."""
+    if known is not None and known.inputs is not None:
+        return {"linear": known.linear, "inputs": known.inputs}
+    linear = linear_on(dataset, seed)
+    return {"linear": None if linear is None else measure(linear), "inputs": input_facts(dataset)}
 
 
 def linear_on(dataset: Dataset, seed: int) -> NDArray[Any] | None:

@@ -26,6 +26,7 @@ from trak_core.engine.work import Inline, Kind, Work
 from trak_core.engine.working_run import WorkingRun
 from trak_core.errors import TrainingDivergedError
 from trak_core.evidence.lds import MIN_SUBSETS, tuning_tests
+from trak_core.evidence.model_quality import ModelQuality
 from trak_core.inputs import in_numbers, take
 from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
 from trak_core.modalities import Split, encoding_metadata
@@ -245,12 +246,16 @@ class BuildSteps(WorkingRun):
             parts.append(prediction_columns(part, name, values, loss=losses, **of_classes))
         statement = "UPDATE checkpoints SET train_accuracy = ?, test_accuracy = ? WHERE checkpoint_id = ?"
         measured = [(statement, [*of_model, i]) for i, of_model in zip(part, zip(*shares, strict=True), strict=True)]
-        if part.start:  # what is told of the models is told of all of them
-            every = self.load_checkpoints()
-            answers = every.answers(task, every.outputs(task, self.test.inputs))
-        quality = model_quality(self.subject.dataset, task, answers, self.build.seed)  # of the test side, which is last
-        tables = {"predictions": joined(parts)}
-        self.writer.write(f"predictions {part.start}", tables, {"model_quality": quality}, first=measured)
+        tables, is_last = {"predictions": joined(parts)}, part.stop == self.build.n_checkpoints
+        told: dict[str, Any] = {}
+        if part.start == 0 or is_last:  # told of the first model as soon as it is there, and of all of them together
+            if part.start:
+                every = self.load_checkpoints()
+                answers = every.answers(task, every.outputs(task, self.test.inputs))
+            known = ModelQuality.from_metadata(self.writer.meta("model_quality"))
+            # `task` and `answers` are those of the test side, which is last.
+            told["model_quality"] = model_quality(self.subject.dataset, task, answers, self.build.seed, known)
+        self.writer.write(f"predictions {part.start}", tables, told, first=measured)
 
     @cached_property
     def context(self) -> MethodContext:
