@@ -8,7 +8,9 @@ from pages.components.pages import fresh_pages
 from pages.components.routing import ROUTED
 from pages.components.runs import pick_run
 from pages.components.view import begin_view
+from trak_core.threads import wait_passively
 
+wait_passively()  # before a page brings torch in
 st.set_page_config(page_title="TRAK explorer", page_icon=":material/travel_explore:", layout="wide")
 st.session_state[ROUTED] = True
 page = st.navigation(fresh_pages(), position="top")

@@ -6,19 +6,28 @@ import streamlit as st
 
 from pages.components import charts
 from pages.components.address import choose_method, choose_test, go_to_test
+from pages.components.evidence_to_come import evidence_to_come_panel
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
 from pages.components.learnt import learnt_panel
 from pages.components.media import show_media, show_short_text
 from pages.components.pages import EXPLORE, link_to
 from pages.components.routing import through_app
-from pages.components.runs import builds, can_be_measured, current_run, is_busy, refresh_when_published, test_overview
+from pages.components.runs import (
+    builds,
+    can_be_measured,
+    is_busy,
+    refresh_when_published,
+    run_with_scores,
+    test_overview,
+)
 from pages.components.text import lds_in_words, plain
 from pages.components.view import Words, note
 from trak_core.store.progress import read_status
 from trak_core.store.run import Run
 from trak_core.views import evidence as views
 from trak_core.views.evidence import notes_of, what_is_left_to_measure, why_no_evidence
+from trak_core.views.evidence_to_come import evidence_to_come
 from trak_core.views.examples import read_examples
 from trak_core.views.lds_causes import lds_by_ridge, lds_causes
 from trak_core.views.stories import first_test
@@ -223,12 +232,17 @@ def why_panel(run: Run, found: views.Board) -> None:
         note(f"cause {cause.title}", Words(f"{cause.title}: {cause.text}"))
 
 
-run = current_run()
+run = run_with_scores()
 learnt_panel(run)
 if not run.has_lds and not run.will_have_lds:
-    st.subheader("Nothing was retrained for this run", anchor=False)
-    st.write(why_no_evidence(run))
-    if not is_busy(run) and can_be_measured(run):
+    to_come = evidence_to_come(run)
+    st.subheader("Trust is not measured yet" if to_come else "Nothing was retrained for this run", anchor=False)
+    if to_come:
+        evidence_to_come_panel(run, to_come)
+        refresh_when_published(run)
+    else:
+        st.write(why_no_evidence(run))
+    if not to_come and not is_busy(run) and can_be_measured(run):
         measure_panel(run)
     st.stop()
 if not run.has_lds:
@@ -246,8 +260,11 @@ for sentence in notes_of(run):
     st.caption(plain(sentence))
 if is_busy(run):
     refresh_when_published(run)
-elif not found.is_measured and can_be_measured(run):
-    measure_panel(run)
+else:
+    if to_come := evidence_to_come(run):
+        evidence_to_come_panel(run, to_come)
+    if not found.is_measured and can_be_measured(run):
+        measure_panel(run)
 left, right = st.columns(2)
 with left:
     with st.container(border=True):

@@ -24,7 +24,7 @@ from pages.components.new_input import new_input_panel
 from pages.components.pages import TRAIN, link_to
 from pages.components.picks import pick_button, picked_train
 from pages.components.routing import through_app
-from pages.components.runs import current_run, refresh_when_published, test_overview
+from pages.components.runs import refresh_when_published, run_with_scores, test_overview
 from pages.components.text import plain
 from pages.components.view import say
 from pages.components.what_if import what_if_panel
@@ -168,7 +168,7 @@ def closer_panel(run: Run, explanation: Explanation, train_idx: int | None) -> N
         link_to(TRAIN, "See all its effects", "history_edu", run=run.info.name, train=train_idx)
 
 
-run = current_run()
+run = run_with_scores()
 tests = test_overview(run)
 top = st.container(gap="xsmall")  # the answer comes first on the page, though the choices decide it
 shown = filter_bar(run, tests)

@@ -8,7 +8,7 @@ from pages.components.learnt import learnt_badge, quality_of_run
 from pages.components.pages import EXPLORE, PRESENT, RUNS, link_to
 from pages.components.routing import through_app
 from pages.components.run_panels import run_list
-from pages.components.runs import builds, current_run, place_in_line, stories_of
+from pages.components.runs import builds, open_cached, place_in_line, run_with_scores, stories_of
 from pages.components.stories import story_card
 from pages.components.text import plain
 from trak_core.folders import runs_dir
@@ -23,9 +23,9 @@ FIRST = "digits"
 @st.fragment(run_every="1s")
 def first_run() -> None:
     """Starts the first build if nothing builds, shows how far it is, and opens the explorer when it can be browsed."""
-    if published_runs():
-        st.switch_page(EXPLORE)
     run_dir = runs_dir() / FIRST
+    if published_runs() and open_cached(run_dir).has_scores:
+        st.switch_page(EXPLORE)
     status = read_status(run_dir)
     command = status.command if status and status.command else ["build", FIRST]  # one not finished keeps its settings
     problem = problem_of(run_dir, status)
@@ -57,7 +57,7 @@ def problem_of(run_dir: Path, status: BuildStatus | None) -> str | None:
 
 
 def show_stories() -> None:
-    run = current_run()
+    run = run_with_scores()
     stories = stories_of(run)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header("Begin with a story", width="stretch", anchor=False)

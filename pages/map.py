@@ -16,7 +16,7 @@ from pages.components.pages import EXPLORE, TRAIN, link_to, page_address
 from pages.components.picks import clear_picks, pick_many, picked_train, replace_picks, toggle_pick
 from pages.components.review_queue import read_log
 from pages.components.routing import through_app
-from pages.components.runs import builds, current_run, is_busy, kept_per_run, refresh_when_published, test_overview
+from pages.components.runs import builds, is_busy, kept_per_run, refresh_when_published, run_with_scores, test_overview
 from pages.components.scatter import map_figure, scatter
 from pages.components.text import plain
 from pages.components.view import Figure, note, say
@@ -285,7 +285,7 @@ def look_at(train_idx: int) -> None:
     st.session_state["looked at on the map"] = train_idx
 
 
-run = current_run()
+run = run_with_scores()
 st.subheader("Map", anchor=False)
 say(
     "headline",

@@ -11,7 +11,7 @@ from pages.components.learnt import learnt_badge, quality_of_run
 from pages.components.media import show_media
 from pages.components.pages import HOME, link_to
 from pages.components.routing import through_app
-from pages.components.runs import current_run, stories_of, test_overview
+from pages.components.runs import run_with_scores, stories_of, test_overview
 from pages.components.stories import full_screen_button, large, story_link
 from pages.components.text import plain
 from pages.components.view import Words, note
@@ -98,7 +98,7 @@ def tell(run: Run, story: Story) -> DataFrame:
     return tell_train(run, story.train_idx or 0)
 
 
-run = current_run()
+run = run_with_scores()
 stories = stories_of(run)
 step = choose_step(len(stories))
 controls(step, len(stories))

@@ -172,7 +172,7 @@ def without_suspects(run: Run) -> None:
     """What a page without a queue says, and what to do about it."""
     if is_busy(run) and only_given_label(run) is None:
         st.subheader("No suspects yet", anchor=False)
-        st.write("The run is still being built. Labels that look wrong appear here a little after its first scores.")
+        st.write("The run is still being built. Labels that look wrong appear here first of all.")
         refresh_when_published(run)
     else:
         st.subheader("This run has no suspects", anchor=False)
@@ -185,7 +185,8 @@ def without_suspects(run: Run) -> None:
 
 def review_one(run: Run, train_idx: int, suspects: Suspects, queue: SuspectQueue, log: ReviewLog, me: str) -> None:
     """One suspect: what is odd, the keys, and the evidence."""
-    evidence = suspect_evidence(run, feature_directions(run), train_idx, suspects.suggested_label(train_idx))
+    space = feature_directions(run) if run.has_scores else None
+    evidence = suspect_evidence(run, space, train_idx, suspects.suggested_label(train_idx))
     with top:
         headline(evidence, suspects.is_likely(train_idx))
     card, keys = st.columns([1, 3.4])

@@ -10,7 +10,7 @@ from pages.components.new_run import open_file_panel, recipe_panel
 from pages.components.provenance_panel import provenance_panel
 from pages.components.routing import through_app
 from pages.components.run_panels import run_list, runs_table, show_said
-from pages.components.runs import current_run, refresh_when_published
+from pages.components.runs import current_run, refresh_when_published, run_with_scores
 from pages.components.text import plain
 from pages.components.view import Table, note
 from trak_core.views.compare import agreement_table
@@ -46,7 +46,7 @@ def show_new_run() -> None:
 
 
 def show_comparison() -> None:
-    run = current_run()
+    run = run_with_scores()
     st.text("Do two explanations agree? This sets one method beside another, of this run or of two runs.")
     method, other, other_method = choose_sides(run)
     found = compare_panel(run, method, other, other_method)

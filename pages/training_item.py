@@ -10,7 +10,7 @@ from pages.components.learnt import learnt_badge, quality_of_run
 from pages.components.pages import EXPLORE, REVIEW, link_to, page_address
 from pages.components.picks import pick_button
 from pages.components.routing import through_app
-from pages.components.runs import current_run, feature_directions, refresh_when_published
+from pages.components.runs import feature_directions, refresh_when_published, run_with_scores
 from pages.components.text import apart
 from pages.components.view import say
 from trak_core.store.run import Run
@@ -92,7 +92,7 @@ def neighbours(run: Run, item: TrainingItem) -> None:
     )
 
 
-run = current_run()
+run = run_with_scores()
 top = st.container(gap="xsmall")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     train_idx = choose_train_item(run, default=first_item(run), width=190)

@@ -11,12 +11,14 @@ from filelock import FileLock
 
 from tests.browser.driver import chromium_path
 from tests.installed import Installed, install
+from trak_core.threads import wait_passively
 
 # Before torch is imported: two cores, for one process of tests or for two beside each other (`-n 2`), whose threads
 # would wait for each other. Workers inherit what the process that started them has set.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+wait_passively()
 
 
 SMALL = {"n_checkpoints": 3, "proj_dim": 16, "n_subsets": 20, "n_seeds": 2}
@@ -34,7 +36,7 @@ OWN_METHODS = (
     *("trak", "grad_dot", "grad_cos", "influence_ekfac", "logra", "tracin", "source"),
     *("datamodel_ridge", "empirical", "embedding", "random"),
 )
-OWN_SIZES = ["--n-checkpoints", "3", "--n-subsets", "20", "--n-seeds", "2"]
+OWN_SIZES = ["--n-checkpoints", "3", "--n-subsets", "26", "--n-seeds", "2"]
 OWN_EVIDENCE = [
     *("--removal-tests", "2", "--removal-size", "10", "--removal-seeds", "2"),
     *("--datamodel-subsets", "16", "--truth-subsets", "0"),

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from trak_core import threads  # before torch, which the commands bring in
 from trak_core.commands import building, cleaning, custom_data, exchange, judging, looking, reviewing
 
 
@@ -16,6 +17,7 @@ def cli() -> None:
     """
 
 
+threads.wait_passively()
 for module in (building, cleaning, custom_data, exchange, judging, looking, reviewing):
     for command in vars(module).values():
         if isinstance(command, click.Command):

@@ -24,6 +24,7 @@ from typing import Literal
 
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import is_being_built
+from trak_core.threads import PASSIVE
 
 JobState = Literal["waiting", "running", "done", "stopped", "failed"]
 
@@ -81,9 +82,9 @@ def package_environment() -> dict[str, str]:
     """This process's environment, with what `python -m trak_core` needs to find this package from any folder."""
     package_root = str(Path(__file__).resolve().parents[1])
     if package_root == sysconfig.get_path("purelib"):  # installed; Python looks there anyway
-        return dict(os.environ)
+        return dict([PASSIVE]) | os.environ
     paths = [package_root, os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**dict([PASSIVE]), **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def last_words(said: str, returncode: int) -> str:

@@ -19,6 +19,7 @@ from trak_core.subjects.of_run import why_no_subject
 from trak_core.views.browse import overview
 from trak_core.views.model_quality import learnt_sentence, quality_of
 from trak_core.views.neighbours import feature_space
+from trak_core.views.review import suspect_signals
 from trak_core.views.stories import Story, find_stories
 
 Arguments = ParamSpec("Arguments")
@@ -117,6 +118,23 @@ def current_run() -> Run:
         st.stop()
 
 
+def run_with_scores() -> Run:
+    """As `current_run`; pages that need scores stop here while there are none, and come once there are."""
+    run = current_run()
+    if run.has_scores:
+        return run
+    st.subheader("The scores are not there yet", anchor=False)
+    if is_busy(run):
+        st.write("Models are being trained and compared; this page shows what came out as soon as it is there.")
+    else:
+        st.write("The build of this run was stopped; “Go on” on the Home page continues it.")
+    if suspect_signals(run):
+        st.write("Labels that look wrong are there already.")
+        st.page_link("pages/review.py", label="Review labels", icon=":material/rule:")
+    refresh_when_published(run)
+    st.stop()
+
+
 test_overview = kept_per_run(max_entries=8)(overview)
 feature_directions = kept_per_run(max_entries=2)(feature_space)
 
@@ -158,4 +176,4 @@ def _watch_build(run: Run, was_busy: bool) -> None:
     if line:
         st.progress(0.0, text=line)
     elif build is not None and build.state == "running":
-        st.progress(build.fraction, text=f"Evidence is on its way: {build.step}{build.time_left}.")
+        st.progress(build.fraction, text=f"More is on its way: {build.step}{build.time_left}.")

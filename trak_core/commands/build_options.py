@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from trak_core.datasets.rows import counted
+from trak_core.jobs import report_progress
 from trak_core.subjects.planting import KINDS
 
 if TYPE_CHECKING:
@@ -45,6 +47,12 @@ def planting_options() -> list[click.Parameter]:
         option("--flip-labels", share, type=float, default=0.0),
         option("--flip-kind", kind, type=click.Choice(KINDS), default="uniform"),
     ]
+
+
+def say_phase(phase: str) -> None:
+    """Says what a build does before it has a place to tell how far it is."""
+    report_progress(0.0, phase)
+    click.echo(f"{time.strftime('%H:%M:%S')} {phase}", err=True)
 
 
 def say_sizes(sizes: Sizes) -> None:

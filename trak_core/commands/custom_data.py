@@ -7,7 +7,14 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from trak_core.commands.build_options import budget_options, option, planting_options, say_sizes, seed_and_device
+from trak_core.commands.build_options import (
+    budget_options,
+    option,
+    planting_options,
+    say_phase,
+    say_sizes,
+    seed_and_device,
+)
 from trak_core.commands.once import COLUMN, Command
 from trak_core.commands.terminal import clear_errors, progress_bar, reading_bar, say_complete
 from trak_core.datasets.custom_data import CustomData
@@ -82,7 +89,15 @@ def _build(kind: DataKind, name: str | None, **options: Any) -> None:
         asked = CustomBuild(**options)
         with reading_bar("reading") as show_reading, progress_bar() as show:
             run_dir = build_custom_data(
-                source, asked, name, runs_dir(), lambda report: click.echo(report.text()), show_reading, say_sizes, show
+                source,
+                asked,
+                name,
+                runs_dir(),
+                on_report=lambda report: click.echo(report.text()),
+                on_reading=show_reading,
+                on_phase=say_phase,
+                on_sizes=say_sizes,
+                listener=show,
             )
         say_complete(run_dir)
 

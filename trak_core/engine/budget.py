@@ -19,6 +19,7 @@ from trak_core.store.files import RunFiles, write_text
 from trak_core.store.run import open_run
 from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.training.loop_trainer import NOTES
+from trak_core.training.sizing import MOST_STEPS
 
 IN_RESERVE = 0.15
 """Share of the budget that is left for what was predicted too low."""
@@ -33,6 +34,8 @@ USUAL_SEEDS = 2
 """Models retrained on each half where the budget decides: one more than gives no noise ceiling."""
 BLOCK_SHARE = 0.03
 """Of the budget, that a block of the ledger takes at most."""
+MODEL_SHARE, LEAST_STEPS = 0.02, 100
+"""Of the budget, that training one model takes at most; and steps that it may take in any case."""
 LABELS_SHARE, LABELS_SECONDS = 0.15, 90.0
 """Of the budget, and seconds, that models which look at labels take at most, where they are trained more than once."""
 
@@ -145,6 +148,11 @@ def chosen_within(minutes: float, sizes: Sizes, pace: Pace) -> dict[str, int]:
     a_subset = max(1e-6, sizes.n_seeds * pace.half_model)
     block = int(BLOCK_SHARE * 60 * minutes / a_subset)
     return {"n_label_repeats": repeats, "subsets_a_block": max(1, min(SUBSETS_A_BLOCK, block))}
+
+
+def most_steps_within(minutes: float, a_step: float) -> int:
+    """Steps of training that a budget pays for in each model, where one takes so many seconds."""
+    return max(LEAST_STEPS, min(MOST_STEPS, int(MODEL_SHARE * 60 * minutes / max(a_step, 1e-9))))
 
 
 def plan_key(asked: BuildRequest, **more: Any) -> dict[str, Any]:

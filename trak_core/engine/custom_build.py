@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.report import DataReport, report_on
@@ -15,6 +15,7 @@ from trak_core.engine.budget import (
     BuildRequest,
     Sizes,
     chosen_within,
+    most_steps_within,
     plan_key,
     settled_plan,
     sizes_within,
@@ -22,14 +23,17 @@ from trak_core.engine.budget import (
 from trak_core.engine.build import build_run
 from trak_core.engine.clock import Clock, seconds_spent
 from trak_core.engine.growth import go_on
-from trak_core.engine.pace import DIGITS_PACE, measure_pace
+from trak_core.engine.pace import DIGITS_PACE, measure_pace, seconds_a_step
 from trak_core.engine.settings import BuildSettings, resolve_device
 from trak_core.engine.subject import load_subject
 from trak_core.modalities import find_modality, prepare
+from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
 from trak_core.subjects import Recipe, custom_recipe, find_model
+from trak_core.training.sizing import MOST_STEPS, choose_steps
+from trak_core.training.trainer import VmapTrainer
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,15 @@ def build_custom_data(
     runs_dir: Path,
     on_report: Callable[[DataReport], None] = lambda report: None,
     on_reading: Callable[[int, int], object] = lambda n_done, n_steps: None,
+    on_phase: Callable[[str], object] = lambda phase: None,
     on_sizes: Callable[[Sizes], None] = lambda sizes: None,
     listener: Callable[[BuildStatus], None] = lambda status: None,
 ) -> Path:
     """Builds a run from custom data, or finishes it, or finds it finished; returns its directory.
 
     Test examples are held out by the seed of `asked`. `on_report` is called with what is in the data before anything is
-    trained, `on_reading` with the steps of reading done and all of them, `on_sizes` with how much will be computed, and
-    the listener with the status of the build whenever it changes.
+    trained, `on_reading` with the steps of reading done and all of them, `on_phase` with what is tried before the build
+    begins, `on_sizes` with how much will be computed, and the listener with the status of the build when it changes.
 
     Raises:
         EmptyDataError, InvalidDataError, LabelError: as the readers.
@@ -79,9 +84,10 @@ def build_custom_data(
     report = report_on(raw, asked.seed)
     report = replace(report, notes=(*report.notes, *drawn.notes[len(raw.notes) :]))
     on_report(report)
-    recipe = custom_recipe(source.kind, prepare(drawn, model.takes), model, _metadata(report, asked, raw.source))
-    plan = _plan(files, recipe, asked, clock)
+    dataset, metadata = prepare(drawn, model.takes), _metadata(report, asked, raw.source)
+    plan = _plan(files, custom_recipe(source.kind, dataset, model, metadata), asked, clock, on_phase)
     on_sizes(plan.sizes)
+    recipe = custom_recipe(source.kind, dataset, model, metadata, plan.training)
     settings = _settings(recipe, asked, plan.settings(asked))
     command = ["build", *source.words(), "--name", name, *asked.words()]
     run_dir = build_run(settings, name, runs_dir, listener, command, recipe, plan, clock=clock)
@@ -109,13 +115,23 @@ def _settings(recipe: Recipe, asked: CustomBuild, sizes: dict[str, Any]) -> Buil
     return BuildSettings.of(recipe, asked.seed, asked.device, asked.flip_labels, asked.flip_kind, **sizes)
 
 
-def _plan(files: RunFiles, recipe: Recipe, asked: CustomBuild, clock: Clock) -> BuildPlan:
+def _plan(
+    files: RunFiles, recipe: Recipe, asked: CustomBuild, clock: Clock, on_phase: Callable[[str], object]
+) -> BuildPlan:
     """How much to compute and what it takes: as before where the same was asked for."""
     key, given = plan_key(asked), asked.sizes
     if (plan := settled_plan(files, key, asked)) is not None:
         return plan
-    if len(given) == len(fields(Sizes)):
-        return BuildPlan(key, Sizes(**given), DIGITS_PACE)
-    pace = measure_pace(load_subject(_settings(recipe, asked, given), recipe)[0], asked.device)
+    on_phase("trying the model")
+    subject = load_subject(_settings(recipe, asked, given), recipe)[0]
+    is_free, most_steps = len(given) < len(fields(Sizes)), MOST_STEPS
+    if is_free:
+        most_steps = most_steps_within(asked.minutes, seconds_a_step(subject, asked.device))
+    on_phase("choosing how long to train")
+    trainer = cast(VmapTrainer, subject.trainer(asked.device))
+    training = choose_steps(trainer, derive_seed(asked.seed, "steps"), most_steps).settings
+    if not is_free:
+        return BuildPlan(key, Sizes(**given), DIGITS_PACE, training=training.facts())
+    pace = measure_pace(replace(subject, training=training), asked.device)
     sizes = sizes_within(asked.minutes, clock.spent, pace, given)
-    return BuildPlan(key, sizes, pace, chosen=chosen_within(asked.minutes, sizes, pace))
+    return BuildPlan(key, sizes, pace, [], chosen_within(asked.minutes, sizes, pace), training.facts())

@@ -28,6 +28,8 @@ TRIED_EXAMPLES = 1024
 TRIES = 4
 LONG = 2.0
 """Seconds after which one thing has been tried long enough."""
+SLOW = 2.0
+"""Seconds of one model's trial from which on many models are not tried together."""
 HALVES_A_LABEL_MODEL = 1.6
 """A model that looks at labels is trained on four fifths of the train set, one of the ledger on a half."""
 
@@ -107,6 +109,12 @@ def measure_pace(subject: Subject, device: str, half_model: float | None = None)
     )
 
 
+def seconds_a_step(subject: Subject, device: str) -> float:
+    """Seconds that a step of training one model takes, of a subject with the built-in trainer, by a short trial."""
+    assert subject.training is not None
+    return _seconds_a_batch(subject, subject.training, device)
+
+
 def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) -> float:
     """Of one model's training, among several that train together."""
     split, batch_size = subject.dataset.train, training.batch_size
@@ -119,8 +127,10 @@ def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) 
         data = (subject.make_model, subject.task, inputs, labels, masks, seeds, settings)
         return _seconds(lambda: train_ensemble(*data, allow_diverged=True), device)
 
-    train(1)  # the first time, libraries make ready what they need
-    return train(TRIED_TOGETHER) / TRIED_TOGETHER / (n / batch_size)
+    n_steps, once = n / batch_size, _seconds_of(lambda: train(1), device)  # libraries make ready what they need
+    if once > SLOW:  # a large model fills the processor by itself
+        return min(once, _seconds_of(lambda: train(1), device)) / n_steps
+    return train(TRIED_TOGETHER) / TRIED_TOGETHER / n_steps
 
 
 def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple[float, float, float, float, float]:
@@ -157,11 +167,15 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
     """The least of a few times: what else goes on meanwhile on the machine makes single ones several times as long."""
     times: list[float] = []
     while not times or (len(times) < TRIES and sum(times) < LONG):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
+        times.append(_seconds_of(work, device))
     return min(times)
+
+
+def _seconds_of(work: Callable[[], Any], device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

@@ -390,7 +390,13 @@ class Run(StoreReader):
     @property
     def will_have_lds(self) -> bool:
         """True while a build is still measuring; a run saved from Python has no retrained models to measure by."""
-        return not self.has_lds and self.info.provenance["n_subsets"] > 0
+        made = self.info.provenance
+        return not self.has_lds and not made.get("complete") and made["n_subsets"] > 0
+
+    @property
+    def has_scores(self) -> bool:
+        """False early in a build, when there are suspects alone."""
+        return bool(self.rows("SELECT 1 FROM methods LIMIT 1"))
 
 
 def subset_masks(run: Run, role: str) -> NDArray[np.bool_]:

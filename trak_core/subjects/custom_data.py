@@ -20,12 +20,16 @@ MOMENTUM = 0.9
 
 
 def custom_recipe(
-    kind: str, dataset: Dataset, model: str | ReadyModel, metadata: Mapping[str, Any] | None = None
+    kind: str,
+    dataset: Dataset,
+    model: str | ReadyModel,
+    metadata: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe that builds a run of custom data. It holds its data, so that it can be trained again from itself.
 
     The kind of the data, one of `DATA_KINDS`, stands in the place of a recipe's name. The data set is made ready for
-    the model, which is given itself or by a name of `find_model`.
+    the model, which is given itself or by a name of `find_model`; `training` is as in `custom_subject`.
     """
     ready = find_model(model, dataset.modality) if isinstance(model, str) else model
     plural = find_modality(dataset.modality).plural
@@ -35,7 +39,7 @@ def custom_recipe(
         title=dataset.name,
         description=f"{len(dataset.train):,} training and {len(dataset.test):,} test {plural} in "
         f"{len(dataset.class_names)} classes, and {ready.title}.",
-        load=lambda: custom_subject(dataset, ready),
+        load=lambda: custom_subject(dataset, ready, training),
         n_checkpoints=10,
         proj_dim=128,
         n_subsets=100,
@@ -45,8 +49,10 @@ def custom_recipe(
     )
 
 
-def custom_subject(dataset: Dataset, model: ReadyModel) -> Subject:
-    """The subject of custom data with a model, whose settings follow from the number of train examples.
+def custom_subject(dataset: Dataset, model: ReadyModel, kept: Mapping[str, Any] | None = None) -> Subject:
+    """The subject of custom data with a model.
+
+    `kept` are the settings of training by name, as a run keeps them; without them they are the usual ones of the model.
 
     Raises:
         InvalidModelError: a model that is not a ready one cannot be trained or attributed here.
@@ -66,8 +72,11 @@ def custom_subject(dataset: Dataset, model: ReadyModel) -> Subject:
         from trak_core.subjects.trial import try_model
 
         try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes, task)
-    how = model.trained
-    # Small train sets: half of one still has to fill a batch, twice at least.
-    batch = max(1, min(how.batch_size, len(dataset.train) // 4))
-    training = TrainingSettings(how.epochs, batch, how.learning_rate, MOMENTUM, how.weight_decay)
+    if kept:
+        training = TrainingSettings.from_facts(kept)
+    else:
+        how = model.trained
+        # Small train sets: half of one still has to fill a batch, twice at least.
+        batch = max(1, min(how.batch_size, len(dataset.train) // 4))
+        training = TrainingSettings(how.epochs, batch, how.learning_rate, MOMENTUM, how.weight_decay)
     return Subject(dataset=dataset, make_model=make_model, task=task, training=training, sources=model.sources)

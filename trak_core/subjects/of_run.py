@@ -160,7 +160,13 @@ def read_subject(run: Run) -> Subject:
             f"run {run.info.name!r} was built with another model: {', '.join(changed)} of {made['model']} changed "
             "since; put the old one back, or build the run again under another name."
         )
-    return custom_subject(read_dataset(run), model)
+    dataset = read_dataset(run)
+    try:
+        return custom_subject(dataset, model, made.get("training"))
+    except (TypeError, ValueError, AttributeError) as error:  # a run from elsewhere may say anything
+        raise StoreDamagedError(
+            f"run {run.info.name!r} does not tell how its models were trained ({error}); build it again from its data."
+        ) from error
 
 
 @lru_cache(maxsize=4)

@@ -35,11 +35,12 @@ class SuspectEvidence:
 
 
 def suspect_evidence(
-    run: Run, space: FeatureSpace, train_idx: int, suggested_label: int | None, k: int | None = None
+    run: Run, space: FeatureSpace | None, train_idx: int, suggested_label: int | None, k: int | None = None
 ) -> SuspectEvidence:
     """What speaks for and against the label of one train example, and for another label where one is suggested.
 
-    Lists are of `k` examples; by default as many as fit on a page, 6 pictures or 4 texts.
+    Lists are of `k` examples; by default as many as fit on a page, 6 pictures or 4 texts. Early in a build, when there
+    are no features, nothing is known to be alike.
 
     Raises:
         NotInRunError: there is no such train example.
@@ -49,8 +50,10 @@ def suspect_evidence(
     probabilities = train_probabilities(run, train_idx)
     # A label turns the gradient of an example around, away from those of the class that it really belongs to. So the
     # ones that are most alike under another label point the opposite way, and it is the size of the cosine that counts.
-    alike = np.abs(space.train @ space.train[train_idx])
-    alike[train_idx] = -1
+    alike = np.full(run.info.n_train, -1, dtype=np.float32)
+    if space is not None:
+        alike = np.abs(space.train @ space.train[train_idx])
+        alike[train_idx] = -1
     return SuspectEvidence(
         example=example,
         suggested_label=suggested_label,
