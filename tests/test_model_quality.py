@@ -283,6 +283,7 @@ def test_info_is_one_screen_and_begins_with_the_truth(truth_runs: Path, name: st
     truth = printed.index("beaten the majority")
     assert truth < printed.index("Trust in explanations") < printed.index("LDS ") < printed.index("n_train")
     assert f"have {'not ' if name in UNLEARNT else ''}beaten" in printed
+    assert "LDS at fixed class counts" in printed
     if name in BLIND:
         trust = next(line for line in lines if line.startswith("Trust in"))
         assert "high" not in trust and "moderate" not in trust

@@ -24,6 +24,7 @@ from trak_core.views.model_quality import (
     trust_counts,
     trust_sentence,
 )
+from trak_core.views.run_facts import fixed_sentence
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
@@ -46,6 +47,7 @@ def say_complete(run_dir: Path) -> None:
         truth = [learnt_sentence(quality), *further_sentences(quality)]
         if lds is not None:
             truth.append(trust_sentence(run, trust_counts(run, overview(run))))
+        fixed = fixed_sentence(run)
     click.echo("\n".join(truth))
     evidence = "No model was retrained, so that its LDS is not known."
     if lds is not None:
@@ -53,6 +55,7 @@ def say_complete(run_dir: Path) -> None:
             f"LDS of {run.info.method}: {number(lds.mean)} (95% interval {number(lds.ci_low)} to "
             f"{number(lds.ci_high)}), noise ceiling {number(lds.noise_ceiling)}."
         )
+        evidence = f"{evidence}\n{fixed}".rstrip()
     if to_come is not None:
         more = f"{to_come.sentence} Go on with: {to_come.command}"
         evidence = f"Evidence: {more[0].lower()}{more[1:]}" if lds is None else f"{evidence}\n{more}"

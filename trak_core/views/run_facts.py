@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from trak_core.evidence.fixed_counts import why_not_fixed
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import Lds, Run
 from trak_core.views.browse import overview
@@ -41,6 +44,7 @@ def run_facts(run: Run, status: BuildStatus | None, megabytes: float) -> dict[st
         "model_quality": None if quality is None else {**quality.metadata(), "beats_guess": quality.beats_guess},
         "trust": trust_counts(run, tests) if run.has_lds else None,
         "lds": _lds_facts(run.lds()) if run.has_lds else None,
+        "lds_at_fixed_class_counts": fixed_sentence(run) or None,
         "n_train": run.info.n_train,
         "n_test": run.info.n_test,
         "methods": list(run.info.methods),
@@ -98,7 +102,26 @@ def _trust(run: Run, facts: Mapping[str, Any]) -> list[str]:
     return [
         trust_sentence(run, facts["trust"]),
         f"LDS {said}{ceiling}, over {lds['n_subsets']} halves with {lds['n_seeds']} models each.",
+        *([fixed] if (fixed := fixed_sentence(run)) else []),
     ]
+
+
+def fixed_sentence(run: Run) -> str:
+    """LDS of the run's own method at fixed class counts, or why it cannot be measured; empty without any evidence."""
+    rows = run.rows(
+        "SELECT lds_fixed, fixed_low, fixed_high, fixed_ceiling, n_subsets FROM lds_summary WHERE method = ? "
+        "ORDER BY n_checkpoints DESC LIMIT 1",
+        [run.info.method],
+    )
+    if not rows or not run.info.has_classes:
+        return ""
+    value, low, high, ceiling, n_subsets = rows[0]
+    if value is None:
+        return why_not_fixed(n_subsets, len(np.unique(run.train_labels))) or "LDS at fixed class counts: not measured."
+    interval = "" if low is None else f" (95% interval {low:.3f} to {high:.3f})"
+    return (
+        f"LDS at fixed class counts {value:.3f}{interval}{'' if ceiling is None else f', its ceiling {ceiling:.3f}'}."
+    )
 
 
 def _line(name: str, value: str) -> str:
