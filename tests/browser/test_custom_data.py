@@ -82,6 +82,15 @@ def test_a_check_can_be_cancelled(panel: Page, pets: Path):
     expect(panel.get_by_role("button", name="Build", exact=True)).to_have_count(0)
 
 
+def test_a_check_shows_samples_of_both_splits_with_their_classes(panel: Page, pets: Path):
+    check(panel, pets)
+    expect(panel.get_by_text("12 samples")).to_be_visible(timeout=60_000)
+    for split, n in (("train", 8), ("test", 4)):
+        expect(panel.get_by_role("img", name=re.compile(rf", {split}: .*\.png$"))).to_have_count(n)
+    expect(panel.get_by_text(re.compile("<.*i.*>.*cat.*bold.*train")).first).to_be_visible()
+    assert panel.locator("i", has_text="cat").count() == 0, "markup in names is text"
+
+
 def test_data_are_checked_and_built_and_the_run_says_what_it_is(mine: App, panel: Page, pets: Path):
     check(panel, pets)
     expect(panel.get_by_text("“pets”: 72 training and 18 test images in 3 classes.")).to_be_visible(timeout=60_000)
