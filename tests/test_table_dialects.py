@@ -420,6 +420,18 @@ def test_which_words_are_missing_can_be_said(tmp_path):
     assert read(path, missing="").class_names == ("?", "Against", "None")
 
 
+def test_numbers_can_stand_for_missing_labels_in_every_kind_of_table(tmp_path):
+    frame = pd.DataFrame({"text": [f"a text {n}" for n in range(12)], "label": [0, 1, -1, 99] * 3})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.astype({"label": float}).to_parquet(tmp_path / "b.parquet")
+    for name in ("a.csv", "a.jsonl", "a.parquet", "b.parquet"):
+        raw = read(tmp_path / name, missing="-1, 99")
+        assert (raw.class_names, len(raw.skipped)) == (("0", "1"), 6)
+        assert notes(raw) == [f"6 labels reading '-1', '99' were {TAKEN}"]
+
+
 def test_a_class_called_none_in_small_letters_is_a_class_among_words_and_missing_among_numbers(tmp_path):
     raw = read(put(tmp_path, "a.csv", table(["x #,none", "y #,racism", "z #,sexism"])))
     assert raw.class_names == ("none", "racism", "sexism") and "'none' is taken for a class" in notes(raw)[0]

@@ -25,10 +25,18 @@ def missing_words(given: str | None) -> frozenset[str]:
 
 
 def is_missing(value: Any, words: frozenset[str]) -> bool:
-    """Whether there is no value: None, NaN, nothing but blanks, or one of the words."""
+    """Whether there is no value: None, NaN, nothing but blanks, or one of the words, which may be a number."""
     if value is None or (isinstance(value, float) and value != value):
         return True
-    return isinstance(value, str) and ((text := value.strip()) == "" or text in words)
+    text = _written(value)
+    return text == "" or text in words
+
+
+def _written(value: Any) -> str | None:
+    """A value as somebody would write it among the words; None where it is neither a text nor a number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() if isinstance(value, str | int | float) else None
 
 
 def looks_missing(name: str) -> bool:
@@ -44,7 +52,7 @@ def about_missing(noun: str, values: Sequence[Any], words: frozenset[str]) -> li
         values: as they were found.
         words: that stand for a missing value.
     """
-    found = Counter(text for value in values if isinstance(value, str) and (text := value.strip()) in words)
+    found = Counter(text for value in values if (text := _written(value)) in words)
     if not found:
         return []
     listed = ", ".join(repr(word) for word, _ in found.most_common())

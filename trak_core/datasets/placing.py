@@ -160,7 +160,8 @@ def _why_no_class(label: Any, source: DataSource) -> str:
         return "it has no label"
     if source.class_names is not None:
         return f"its label {str(label)[:40]!r} is none of 0 to {len(source.class_names) - 1}"
-    return f"its label is {label.strip()!r}" if isinstance(label, str) and label.strip() else "it has no label"
+    written = str(label).strip()
+    return f"its label is {written!r}" if written and label == label else "it has no label"  # which NaN is not
 
 
 def _about_splits(rows: dict[str, list[int]], unlabelled: dict[str, list[int]]) -> list[str]:
