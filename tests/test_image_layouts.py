@@ -282,6 +282,25 @@ def test_a_validation_part_takes_its_classes_from_a_list(tmp_path):
         assert not any("list" in one.where or "solution" in one.where for one in raw.skipped)
 
 
+def test_a_list_with_several_columns_of_numbers_gives_the_one_that_is_called_a_class(tmp_path):
+    """As in the signs of GTSRB, whose classes are numbers, and whose lists have corners of boxes."""
+    folder = lay(tmp_path, *several("Train/0", "Train/1", "Train/2"), *several("Test", n=6))
+    rows = [f"5,1,2,{n % 3},Test/{n}.png" for n in range(6)]
+    write(folder, "Test.csv", "Width,Roi.X1,Roi.X2,ClassId,Path", *rows)
+    raw = read_image_folder(folder)
+    assert {w: label for w, (label, s) in table_of(raw).items() if s == "test"} == {
+        f"Test/{n}.png": str(n % 3) for n in range(6)
+    }
+    write(folder, "Test.csv", "Width,X,Y,Z,Path", *rows)
+    assert any("'Test' has no class folders" in note for note in read_image_folder(folder).notes)
+
+
+def test_folders_beside_train_that_are_for_neither_are_left_out(tmp_path):
+    raw = read_image_folder(lay(tmp_path, *several("train/a", "train/b"), *several("unlabeled"), "extra images/x.png"))
+    assert raw.class_names == ("a", "b") and len(raw.skipped) == 4
+    assert set(reasons(raw).values()) == {"this image lies in neither the train nor the test folder"}
+
+
 def test_a_validation_part_without_a_list_is_not_used_and_that_is_said(tmp_path):
     raw = read_image_folder(lay(tmp_path, *several("train/a/images", "train/b/images"), *several("val/images")))
     assert raw.class_names == ("a", "b") and any("20% of each class" in note for note in raw.notes)
@@ -461,6 +480,14 @@ def test_rows_and_images_that_do_not_meet_are_counted_and_listed(tmp_path):
         "6.png": "no row of labels.csv names this image",
     }
     assert any("1 of the 9 rows of labels.csv name images that are not here" in note for note in raw.notes)
+
+
+def test_a_table_of_more_images_than_are_here_is_read(tmp_path):
+    folder = lay(tmp_path, *(f"images/{n}.png" for n in range(500, 508)))
+    write(folder, "train.csv", "file;label", *(f"{n}.png;{'ab'[n % 2]}" for n in range(1000)))
+    raw = read_image_folder(folder)
+    assert raw.class_names == ("a", "b") and len(raw.train) + len(raw.test) == 8
+    assert any("992 of the 1,000 rows of train.csv name images that are not here" in note for note in raw.notes)
 
 
 def test_captions_are_no_classes(tmp_path):

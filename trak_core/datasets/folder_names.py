@@ -28,6 +28,10 @@ _FOLD_WORDS = frozenset(("fold", "kfold", "cv"))
 _COLLECTIONS = re.compile(r"(?:voc|coco)(?:[ ._-]?\d{4})?|vocdevkit", re.IGNORECASE)
 _OF_SETS = ("", "set", "sets", "data", "dataset", "images", "image", "imgs", "img", "folder")
 # Words that say nothing beside the name of a split: "training_set", "test_images".
+# Words of folders beside train and test that are for neither.
+_ASIDE = frozenset(
+    "unlabeled unlabelled unsup unsupervised extra pred preds prediction predictions single external other".split()
+)
 _NEUTRAL = frozenset((*_OF_SETS, *CONTAINERS, "split", "splits", "samples", "new", "final"))
 _SPLIT_WORDS = {word + more: kind for kind, words in SPLITS.items() for word in words for more in _OF_SETS} | {
     "trainval": "train",
@@ -81,6 +85,11 @@ def is_fold_word(name: str) -> bool:
 def is_container(name: str) -> bool:
     """Whether a folder of that name holds images whatever their class, as "images", "img_raw" or "JPEGImages"."""
     return _all_in(name, CONTAINERS)
+
+
+def is_aside(name: str) -> bool:
+    """Whether a folder of that name holds images that are neither for training nor for testing, as "unlabeled"."""
+    return _all_in(name, _ASIDE | CONTAINERS) and not is_container(name)
 
 
 def is_about_images(name: str) -> bool:

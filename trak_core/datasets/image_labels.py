@@ -179,6 +179,7 @@ def _about_other_tables(tables: Sequence[ImageTable], used: set[str], places: Se
     for table in tables:
         if (
             table.where in used
+            or not table.has_header
             or not table.candidates
             or any(_agrees(table, column, places) for column in table.candidates)
         ):

@@ -20,6 +20,7 @@ MAX_TABLES = 50
 _NAMES = ("file_name", "filename", "file", "image", "image_id", "image_name", "id", "path", "filepath", "filepaths")
 _SPLITS = (*(SPLIT.likely or ()), "data set", "dataset", "subset", "partition", "usage")
 _NO_LABELS = frozenset(("", "index", "unnamed: 0", "fold", "kfold", "width", "height"))
+_CLASS_WORDS = re.compile(r"class|label|target|categor|wnid|synset|prediction|species|breed", re.IGNORECASE)
 _BOXES = frozenset(
     "xmin xmax ymin ymax x_min x_max y_min y_max x1 x2 y1 y2 bbox bboxes box boxes bounding_box objects".split()
 )
@@ -96,6 +97,28 @@ class ImageTable:
         found = split_in(PurePosixPath(self.where).name.split(".")[0])
         return None if found is None else found.kind
 
+    def _find(self, value: Any, split: str | None = None) -> int | None:
+        folder = PurePosixPath(self.where).parent.as_posix().removeprefix(".")
+        return self.index.find(value, folder, split or self.split)
+
+    def names_images(self) -> bool:
+        """Whether its column of names really has these: in half of its first rows, or of a quarter of all images.
+
+        Raises:
+            EmptyDataError, InvalidDataError: as the readers of tables.
+        """
+        if self.columns.count(self.names) != 1:
+            return False
+        values = self.values(self.names)
+        n_found = sum(self._find(value) is not None for value in values)
+        if n_found and 2 * n_found >= len(values):
+            return True
+        if self.names.casefold() not in _NAMES:
+            return False
+        rows = read_rows(self.path, [self.names], self.has_header, self.delimiter).items
+        found = {self._find(row.content) for row in rows if isinstance(row, Example)} - {None}
+        return 4 * len(found) >= len(self.index.wheres)
+
     @property
     def has_boxes(self) -> bool:
         """Whether it says where in an image something is, rather than what the image shows."""
@@ -145,12 +168,11 @@ class ImageTable:
             EmptyDataError, InvalidDataError: as the readers of tables.
         """
         wanted = [self.names, column] + ([] if self.split_column in (None, column) else [str(self.split_column)])
-        folder = PurePosixPath(self.where).parent.as_posix().removeprefix(".")
         for row in read_rows(self.path, wanted, self.has_header, self.delimiter).items:
             if isinstance(row, Example):
                 named = row.label if column == self.split_column else row.split
                 split = None if named is None else pure_split(str(named))
-                yield self.index.find(row.content, folder, split or self.split), row.label, split
+                yield self._find(row.content, split), row.label, split
 
     def splits(self) -> dict[int, str]:
         """The split of each image that it names, by the number of the image; nothing where no column tells splits.
@@ -207,7 +229,6 @@ def read_image_table(path: Path, where: str, index: ImageIndex) -> ImageTable | 
     """
     is_text = path.name.casefold().removesuffix(".gz").endswith(CSV)
     folder = PurePosixPath(where).parent.as_posix().removeprefix(".")
-    named = split_in(PurePosixPath(where).name.split(".")[0])
     problem: InvalidDataError | None = None
     is_read = False
     for has_header, delimiter in ((True, None), (False, None), (False, " ")) if is_text else ((True, None),):
@@ -222,11 +243,10 @@ def read_image_table(path: Path, where: str, index: ImageIndex) -> ImageTable | 
         if len(columns) < 2:
             continue
         for column in sorted(columns, key=lambda name: _NAMES.index(key) if (key := name.casefold()) in _NAMES else 99):
-            values = [row[columns.index(column)] for row in first]
-            n_found = sum(index.find(value, folder, named.kind if named else None) is not None for value in values)
-            if n_found and 2 * n_found >= len(values):
-                rows = tuple(tuple(row) for row in first)
-                return ImageTable(where, path, tuple(columns), rows, column, has_header, delimiter, index)
+            rows = tuple(tuple(row) for row in first)
+            table = ImageTable(where, path, tuple(columns), rows, column, has_header, delimiter, index)
+            if table.names_images():
+                return table
     if problem is not None and not is_read:
         raise problem
     return None
@@ -336,16 +356,18 @@ def labels_among(
     """
     found: dict[int, tuple[str, str]] = {}
     for table in tables:
-        for column in table.candidates:
-            first = [first_word(value) for value in table.values(column)]
-            if not first or 10 * sum(word in classes for word in first) < 9 * len(first):
-                continue
-            for number, value, _ in table.rows(column):
+        columns = [column for column in table.candidates if _names_classes(table.values(column), classes)]
+        columns = [column for column in columns if _CLASS_WORDS.search(column)] or columns
+        if len(columns) == 1:  # several columns of numbers may all look like classes that are numbers
+            for number, value, _ in table.rows(columns[0]):
                 word = first_word(value)
                 if number is not None and number in images and word in classes:
                     found.setdefault(number, (word, table.where))
-            break
     return found
+
+
+def _names_classes(values: Sequence[Any], classes: frozenset[str]) -> bool:
+    return bool(values) and 10 * sum(first_word(value) in classes for value in values) >= 9 * len(values)
 
 
 def first_word(value: Any) -> str:

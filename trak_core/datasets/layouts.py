@@ -12,6 +12,7 @@ from trak_core.datasets.folder_names import (
     are_parts,
     fold_in,
     is_about_images,
+    is_aside,
     is_container,
     is_fold_word,
     names_no_class,
@@ -121,7 +122,8 @@ def _splits(level: _Level, source: str) -> _Found | None:
     for rest in sorted({found.rest.casefold() for found in named.values()}):
         split_of = {top: found.kind for top, found in named.items() if found.rest.casefold() in (rest, "")}
         kinds = {kind for top, kind in split_of.items() if top in level.deep}
-        if "train" in kinds and (len(kinds) > 1 or (not rest and len(split_of) == len(level.tops))):
+        are_all = all(top in split_of or is_aside(top) for top in level.tops)
+        if "train" in kinds and (len(kinds) > 1 or (not rest and are_all)):
             break
     else:
         return None
