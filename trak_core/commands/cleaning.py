@@ -40,7 +40,7 @@ def cleaned(
                 cleaning = cleaned_by_review(opened, source, show)
             else:
                 cleaning = clean(opened, read_label_file(opened, file), source, show)
-        path = cleaning.source.data.path
+        path = cleaning.path
         if in_place:
             if to is not None or not is_applied:
                 raise InvalidSettingError("--in-place goes with --apply and without --to; give it so.")
@@ -83,7 +83,11 @@ def _renamed(table: pd.DataFrame) -> str:
 
 def _check(cleaning: Cleaning, to: Path) -> str:
     """The command that says what is in the cleaned data."""
-    data = type(cleaning.source.data)(cleaning.source.data.kind, to, **cleaning.source.data.options)
+    data = cleaning.source.data
+    path, options = (
+        (to, data.options) if cleaning.table_of_labels is None else (data.path, {**data.options, "labels": to})
+    )
+    data = type(data)(data.kind, path, **options)
     return shlex.join(["python", "-m", "trak_core", "check", *data.words()])
 
 
@@ -97,7 +101,7 @@ def _listed(cleaning: Cleaning) -> str:
         becomes = "left out" if one.new_label is None else in_one_line(after)
         given = f"{in_one_line(one.label)} -> " if is_table else "-> "
         lines.append(f"{in_one_line(before):{width}}  {given}{becomes}")
-    path = cleaning.source.data.path
+    path = cleaning.path
     if is_table:
         advice = f"Give --to FILE for a copy of {path.name} with these labels."
     else:

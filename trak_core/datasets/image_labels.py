@@ -245,7 +245,7 @@ def _by_table(listing: Listing, index: ImageIndex, tables: Sequence[ImageTable],
         if (why := told.doubtful.get(number)) is not None:
             skipped.append(Skipped(image.where, why))
         elif number in told.labels or split in ("test", "validation"):
-            images.append(replace(image, label=told.labels.get(number), split=split))
+            images.append(replace(image, label=told.labels.get(number), split=split, label_row=told.rows.get(number)))
         else:
             skipped.append(Skipped(image.where, f"no row of {names} names this image"))
     used = frozenset(table.where for table in tables)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +14,7 @@ from trak_core.datasets.rows import Example
 from trak_core.datasets.sources import tidy
 from trak_core.datasets.table import CSV, JSON, read_rows, table_preview
 from trak_core.errors import InvalidDataError, TrakCoreError
+from trak_core.modalities.raw import LabelRow, LabelTable
 
 MAX_TABLES = 50
 """The outermost ones: those of single classes or images lie further inside."""
@@ -161,18 +162,20 @@ class ImageTable:
                 return (words or usual)[:1]
         return usual or self.candidates
 
-    def rows(self, column: str) -> Iterator[tuple[int | None, Any, str | None]]:
-        """For each row the image that it names, if there is one, its value in a column, and its split.
+    def rows(self, column: str) -> Iterator[tuple[int | None, Any, str | None, LabelRow]]:
+        """For each row the image that it names, if there is one, its value in a column, its split, and itself.
 
         Raises:
             EmptyDataError, InvalidDataError: as the readers of tables.
         """
         wanted = [self.names, column] + ([] if self.split_column in (None, column) else [str(self.split_column)])
+        table = LabelTable(self.where, tuple(wanted), self.has_header, self.delimiter)
         for row in read_rows(self.path, wanted, self.has_header, self.delimiter).items:
             if isinstance(row, Example):
                 named = row.label if column == self.split_column else row.split
                 split = None if named is None else pure_split(str(named))
-                yield self._find(row.content, split), row.label, split
+                place = table, int(str(row.origin).rpartition(":")[2])
+                yield self._find(row.content, split), row.label, split, place
 
     def splits(self) -> dict[int, str]:
         """The split of each image that it names, by the number of the image; nothing where no column tells splits.
@@ -183,7 +186,7 @@ class ImageTable:
         if self.split_column is None:
             return {}
         rows = self.rows(self.split_column)
-        return {number: split for number, _, split in rows if number is not None and split is not None}
+        return {number: split for number, _, split, _ in rows if number is not None and split is not None}
 
 
 def find_tables(others: Sequence[Example], index: ImageIndex, room: Path) -> list[ImageTable]:
@@ -269,6 +272,7 @@ class TableLabels:
     splits: dict[int, str]  # likewise, where a column or the name of the table tells it
     doubtful: dict[int, str]  # why others have no label, although a row names them
     notes: list[str]  # what was decided, a sentence each
+    rows: dict[int, LabelRow] = field(default_factory=dict)  # where the label of each stands, if in one row and column
 
 
 def read_labels(tables: Sequence[ImageTable], label: str | None, source: str) -> TableLabels:
@@ -311,7 +315,7 @@ def _add(found: TableLabels, table: ImageTable, columns: Sequence[str], has_othe
     """Adds what a table says: its one column of labels, or a column for each class."""
     n_missing = n_rows = 0
     for column in columns:
-        for number, value, split in table.rows(column):
+        for number, value, split, place in table.rows(column):
             n_rows += 1
             if number is None:
                 n_missing += 1
@@ -322,6 +326,10 @@ def _add(found: TableLabels, table: ImageTable, columns: Sequence[str], has_othe
                 value = column
             if number in found.labels and str(found.labels[number]) != str(value):
                 found.doubtful[number] = f"it has several labels, {found.labels[number]!r} and {value!r}"
+            if number in found.labels:
+                found.rows.pop(number, None)
+            elif len(columns) == 1:
+                found.rows[number] = place
             found.labels.setdefault(number, value)
             if split or (has_others and table.split):
                 found.splits[number] = split or table.split or "train"
@@ -359,7 +367,7 @@ def labels_among(
         columns = [column for column in table.candidates if _names_classes(table.values(column), classes)]
         columns = [column for column in columns if _CLASS_WORDS.search(column)] or columns
         if len(columns) == 1:  # several columns of numbers may all look like classes that are numbers
-            for number, value, _ in table.rows(columns[0]):
+            for number, value, *_ in table.rows(columns[0]):
                 word = first_word(value)
                 if number is not None and number in images and word in classes:
                     found.setdefault(number, (word, table.where))

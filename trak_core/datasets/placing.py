@@ -132,7 +132,13 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
 def _split(examples: Sequence[Example], rows: NDArray[np.int64], labels: NDArray[Any]) -> RawSplit:
     chosen = [examples[row] for row in rows]
     origins = [example.where if example.origin is None else example.origin for example in chosen]
-    return RawSplit([example.content for example in chosen], labels.astype(np.int64), list(map(legible, origins)))
+    label_rows = [example.label_row for example in chosen]
+    return RawSplit(
+        [example.content for example in chosen],
+        labels.astype(np.int64),
+        list(map(legible, origins)),
+        label_rows if any(label_rows) else None,
+    )
 
 
 def _number(examples: Sequence[Example], source: DataSource) -> tuple[tuple[str, ...], NDArray[np.int64]]:

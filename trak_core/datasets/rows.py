@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trak_core.errors import InvalidDataError
-from trak_core.modalities.raw import Skipped
+from trak_core.modalities.raw import LabelRow, Skipped
 
 N_LISTED, N_SHOWN = 20, 40
 """Columns named in a message, and characters of each: a file without a header has texts in their place."""
@@ -25,6 +25,7 @@ class Example:
     # where it came from as the run keeps it, relative to what was given: "cats/img2.jpg", "reviews.csv:17" (a line of a
     # file, a row of Parquet, from 1) or "digits.npz:y_train[16]" (of an array, from 0); None where `where` says it
     origin: str | None = field(default=None, kw_only=True)
+    label_row: LabelRow | None = field(default=None, kw_only=True)  # where its label stands, if in a table beside it
 
 
 @dataclass(frozen=True)

@@ -102,11 +102,6 @@ def table_preview(
     return names, [[record.get(name) for name in names] for record in objects]
 
 
-def table_rows(path: Path, options: Mapping[str, Any]) -> list[Example | Skipped]:
-    """The rows of one table as they stand in it, for the options of `read_table`; its errors too."""
-    return _read_rows(path, *csv_options(options), "").items
-
-
 def csv_options(options: Mapping[str, Any]) -> tuple[list[str], bool, str | None, str | None]:
     """The columns, whether there is a header, the delimiter and the encoding, out of the options of `read_table`."""
     columns = [options[name] for name in ("text", "label", "split") if options.get(name) is not None]
@@ -145,14 +140,20 @@ _ADVICE = (
 )
 
 
-def read_rows(path: Path, columns: Sequence[str], has_header: bool = True, delimiter: str | None = None) -> Rows:
+def read_rows(
+    path: Path,
+    columns: Sequence[str],
+    has_header: bool = True,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Rows:
     """The rows of a table of any kind with the values of up to three columns: content, label and split.
 
     Raises:
         EmptyDataError: there are no rows.
         InvalidDataError: the table cannot be read, or has no such column.
     """
-    return _read_rows(path, columns, has_header, delimiter, None, "")
+    return _read_rows(path, columns, has_header, delimiter, encoding, "")
 
 
 def _read_rows(

@@ -12,6 +12,7 @@ import pandas as pd
 
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.exchange.source_again import SourceAgain, read_again
+from trak_core.modalities.raw import LabelTable
 from trak_core.store.retrainings import Corrections
 from trak_core.store.run import Run
 
@@ -35,9 +36,23 @@ class Cleaning:
     mended: tuple[Mended, ...]  # by number; what the data have right already is not among them
 
     @property
+    def table_of_labels(self) -> LabelTable | None:
+        """The table beside images that holds their labels; None where these stand elsewhere."""
+        return next((row[0] for row in self.source.raw.train.label_rows or () if row is not None), None)
+
+    @property
     def form(self) -> str:
         """How cleaned data are given back: "table" or "folder"."""
-        return str(self.source.data.about.given_back)
+        return "table" if self.table_of_labels is not None else str(self.source.data.about.given_back)
+
+    @property
+    def path(self) -> Path:
+        """What is given back: the table, or the folder or zip file of images."""
+        data, table = self.source.data, self.table_of_labels
+        if table is None:
+            return data.path
+        beside = data.path / table.file
+        return beside if beside.exists() else Path(data.options.get("labels", beside))
 
     @property
     def n_relabelled(self) -> int:

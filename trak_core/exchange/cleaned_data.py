@@ -68,7 +68,7 @@ def write_cleaned(cleaning: Cleaning, to: Path, overwrite: bool = False) -> None
     if cleaning.form == "table":
         write_cleaned_table(cleaning, to, overwrite)
     else:
-        copy_moved(cleaning.source.data.path, moves_of(cleaning), to)
+        copy_moved(cleaning.path, moves_of(cleaning), to)
 
 
 def mend_in_place(cleaning: Cleaning) -> Path | None:
@@ -80,9 +80,9 @@ def mend_in_place(cleaning: Cleaning) -> Path | None:
     """
     if cleaning.form == "table":
         raise InvalidSettingError(
-            f"{cleaning.source.data.path} is a table, and is never written over; write a cleaned one with --to."
+            f"{cleaning.path} is a table, and is never written over; write a cleaned one with --to."
         )
-    return move_in_place(cleaning.source.data.path, moves_of(cleaning))
+    return move_in_place(cleaning.path, moves_of(cleaning))
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def hand_over(run: Run, path: Path | None = None) -> HandedOver:
         path: where its data lie now, if they moved.
     """
     cleaning = cleaned_by_review(run, path)
-    data = cleaning.source.data.path
+    data = cleaning.path
     mended, left_out = counted(cleaning.n_relabelled, "label"), counted(cleaning.n_left_out, "example")
     sentence = f"{mended} mended, {left_out} left out of {data.name}."
     command = ""
@@ -117,7 +117,7 @@ def hand_over(run: Run, path: Path | None = None) -> HandedOver:
 
 def _file_of(cleaning: Cleaning) -> tuple[str, bytes]:
     """Name and content of a file to hand over."""
-    path = cleaning.source.data.path
+    path = cleaning.path
     with tempfile.TemporaryDirectory() as folder:
         if cleaning.form == "table":
             ending = table_ending(path)

@@ -57,8 +57,15 @@ def find_source(run: Run, path: Path | None = None) -> CustomData:
         raise InvalidDataError(
             f"the data of run {name!r} are gone: there is no {paths['path']}; say where they lie now with --source."
         )
-    # Further files, such as a table of test examples, tell nothing about the train examples.
-    paths = {key: one for key, one in paths.items() if key == "path" or one.exists()}
+    for key, further in list(paths.items()):
+        if not further.exists() and (beside := paths["path"] / further.name).exists():
+            paths[key] = beside
+        elif not further.exists() and key == "test":
+            del paths[key]  # test examples tell nothing about the train examples
+        elif not further.exists():
+            raise InvalidDataError(
+                f"the data of run {name!r} are gone: there is no {further}, which was given as --{key}; put it there."
+            )
     return CustomData.of({**told, "paths": paths})
 
 

@@ -11,6 +11,20 @@ from trak_core.inputs import take
 
 
 @dataclass(frozen=True)
+class LabelTable:
+    """A table with the labels of examples that are kept elsewhere."""
+
+    file: str  # below the folder given; its name alone where it lies elsewhere
+    columns: tuple[str, ...]  # those that were read: of names, of labels, and perhaps of splits
+    has_header: bool
+    delimiter: str | None  # of a CSV file, where it is no usual one
+
+
+LabelRow = tuple[LabelTable, int]
+"""The row that holds a label, by its number as in origins."""
+
+
+@dataclass(frozen=True)
 class RawSplit:
     """The examples of one split."""
 
@@ -20,6 +34,8 @@ class RawSplit:
     labels: NDArray[Any]  # int64 `[n]` class numbers, or floats where the data have no classes
     # the file or row that each example came from, relative to what was given; None where nothing tells
     origins: list[str] | None = None
+    # where each label stands, if that is a table beside the examples (None for one that stands elsewhere)
+    label_rows: list[LabelRow | None] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -27,7 +43,8 @@ class RawSplit:
     def take(self, rows: NDArray[np.int64]) -> "RawSplit":
         """The examples of the rows given, in that order."""
         origins = None if self.origins is None else take(self.origins, rows)
-        return RawSplit(take(self.contents, rows), self.labels[rows], origins)
+        label_rows = None if self.label_rows is None else take(self.label_rows, rows)
+        return RawSplit(take(self.contents, rows), self.labels[rows], origins, label_rows)
 
 
 @dataclass(frozen=True)
