@@ -12,7 +12,8 @@ from trak_core.datasets import docstrings, load_docstrings
 from trak_core.datasets.docstrings import N_TEST, N_TRAIN, PACKAGES, choose_docstrings, read_docstrings, shorten
 from trak_core.errors import InvalidDataError, ShapeMismatchError
 from trak_core.modalities import Dataset, Split
-from trak_core.modalities.text.vocabulary import WORD_PATTERN, Vocabulary
+from trak_core.modalities.text.vocabulary import Vocabulary
+from trak_core.modalities.text.words import WORD_PATTERN
 
 ROOT = Path(__file__).parents[1]
 

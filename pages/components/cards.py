@@ -140,7 +140,7 @@ def side_card(
             on_pick=go_to_train,
             selected=selected,
             on_choose=toggle_pick,
-            marked=explanation.words,
+            parts=explanation.parts,
         )
 
 

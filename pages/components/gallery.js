@@ -1,10 +1,8 @@
 // A gallery: one button or link an example.
 
-function fill(element, words, marked) {
-  // Words shared with the explained text are marked; all text goes in as text, never as HTML.
-  for (const part of words.split(/([\p{L}\p{N}_]+)/u)) {
-    element.append(marked.has(part.toLowerCase()) ? made("mark", { textContent: part }) : part)
-  }
+function fill(element, parts) {
+  // Every second part is a word shared with the explained text; all text goes in as text, never as HTML.
+  parts.forEach((part, i) => element.append(i % 2 ? made("mark", { textContent: part }) : part))
 }
 
 export default function (component) {
@@ -14,14 +12,14 @@ export default function (component) {
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", data.label)
   const is_text = data.items.some((item) => item.media.some((medium) => !medium.image))
-  const has_pairs = data.items.some((item) => item.pair), marked = new Set(data.marked)
+  const has_pairs = data.items.some((item) => item.pair)
   const [wide, narrow] = has_pairs ? [230, 118] : [150, data.size + 10]
   root.style.setProperty("--cell", (is_text ? wide : narrow) + "px")
   root.replaceChildren()
   const shown = (media) => media.map((medium) => {
     if (medium.image) return made("img", { src: medium.image, alt: medium.text, width: data.size, height: data.size })
     const text = made("div", { className: "text" })
-    fill(text, medium.text, marked)
+    fill(text, medium.parts)
     if (has_pairs) return text
     text.style.width = data.strip ? data.size * 2 + "px" : "100%"
     // Alone, texts are as high as pictures; beside other media they take what they need, up to that.

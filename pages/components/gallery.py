@@ -55,7 +55,7 @@ def gallery(
     size: int = 64,
     strip: bool = False,
     on_choose: Callable[[int], None] | None = None,
-    marked: Sequence[str] = (),
+    parts: Callable[[str], list[str]] | None = None,
 ) -> None:
     """Shows up to 60 examples as buttons or links.
 
@@ -68,7 +68,7 @@ def gallery(
         size: of an image, in pixels.
         strip: True for a single row that scrolls sideways.
         on_choose: called with the idx of an example that was clicked with Alt, or for which P was pressed.
-        marked: words to mark in texts, in small letters.
+        parts: parts a text, so that every second part is marked; None marks nothing.
     """
 
     def told(name: str, listener: Callable[[int], None] | None) -> None:
@@ -85,9 +85,8 @@ def gallery(
             "size": size,
             "strip": strip,
             "selected": selected,
-            "marked": list(marked),
             "can_choose": on_choose is not None,
-            "items": [_item(item) for item in items[:MAX_ITEMS]],
+            "items": [_item(item, parts) for item in items[:MAX_ITEMS]],
         },
         on_picked_change=lambda: told("picked", on_pick),
         on_chosen_change=lambda: told("chosen", on_choose),
@@ -102,10 +101,10 @@ def _cards(item: GalleryItem) -> list[Card]:
     return [Card(item.example.media, (train, moves)), Card(item.pair.media, (test,))]
 
 
-def _item(item: GalleryItem) -> dict[str, object]:
+def _item(item: GalleryItem, parts: Callable[[str], list[str]] | None) -> dict[str, object]:
     message: dict[str, object] = {name: value for name, value in vars(item).items() if name not in ("example", "pair")}
     letters = MAX_LETTERS if item.pair is None else MAX_LETTERS_OF_PAIR
-    message |= {"id": item.example.idx, "media": for_script(item.example.media, letters)}
+    message |= {"id": item.example.idx, "media": for_script(item.example.media, letters, parts)}
     if item.pair is not None:
-        message["pair"] = {"id": item.pair.idx, "media": for_script(item.pair.media, letters)}
+        message["pair"] = {"id": item.pair.idx, "media": for_script(item.pair.media, letters, parts)}
     return message

@@ -48,14 +48,21 @@ def show_media(media: Sequence[Medium], width: int, alt: str, words: Callable[[T
             words(medium)
 
 
-def for_script(media: Sequence[Medium], letters: int) -> list[dict[str, str | None]]:
-    """The media for the script of a component: each with an "image" (an address) or None, and a "text", cut short."""
-    return [
-        {"image": data_uri(medium), "text": medium.name}
-        if isinstance(medium, Picture)
-        else {"image": None, "text": f"{medium.name + ': ' * bool(medium.name)}{medium.text}"[:letters]}
-        for medium in media
-    ]
+def for_script(
+    media: Sequence[Medium], letters: int, parts: Callable[[str], list[str]] | None = None
+) -> list[dict[str, str | list[str] | None]]:
+    """The media for the script of a component, each with an "image" (an address) or None, and a "text".
+
+    A text is cut short; where `parts` parts it, it comes in "parts" too, every second of which is to be marked.
+    """
+
+    def told(medium: Medium) -> dict[str, str | list[str] | None]:
+        if isinstance(medium, Picture):
+            return {"image": data_uri(medium), "text": medium.name}
+        text = f"{medium.name + ': ' * bool(medium.name)}{medium.text}"[:letters]
+        return {"image": None, "text": text, "parts": [text] if parts is None else parts(text)}
+
+    return [told(medium) for medium in media]
 
 
 def _words(text: Text) -> None:

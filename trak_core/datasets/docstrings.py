@@ -12,7 +12,8 @@ import numpy as np
 
 from trak_core.errors import InvalidDataError
 from trak_core.modalities.dataset import Dataset, Split
-from trak_core.modalities.text.vocabulary import WORD_PATTERN, Vocabulary
+from trak_core.modalities.text.vocabulary import Vocabulary
+from trak_core.modalities.text.words import WORD_PATTERN
 from trak_core.seeds import derive_seed
 
 # The name of each class, and the name by which Python finds the package.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,6 +13,14 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError, NeedNotMetError
 from trak_core.inputs import ArrayInputs, all_zero, count, leaves
+
+Word = tuple[int, int, str]
+"""Where a word starts and ends in its text, in characters, and the form by which it is known."""
+
+
+def plain_words(text: str) -> list[Word]:
+    """Runs of letters and digits, in small letters."""
+    return [(found.start(), found.end(), found.group().lower()) for found in re.finditer(r"\w+", text)]
 
 
 class Encoding(ABC):
@@ -83,6 +92,10 @@ class Encoding(ABC):
         is like any other such input, so that no distance tells that it is unlike the data.
         """
         return np.ones(count(contents))
+
+    def words_in(self, text: str) -> list[Word]:
+        """Where the words of a text are, as inputs tell them apart; by default runs of letters and digits."""
+        return plain_words(text)
 
     def common_words(self) -> frozenset[str] | None:
         """Words that are in so many train examples that they tell little; None where it knows nothing of words."""

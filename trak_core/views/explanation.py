@@ -1,6 +1,6 @@
 """The answer to "which training examples made the model say this?", with how far it can be trusted."""
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from trak_core.evidence.lds import TrustLevel
 from trak_core.evidence.model_quality import ModelQuality
-from trak_core.modalities import read_encoding
+from trak_core.modalities import Encoding, read_encoding
+from trak_core.modalities.encoding import Word, plain_words
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
 from trak_core.store.targets import DEFAULT
@@ -17,7 +18,6 @@ from trak_core.views.browse import TestOverview
 from trak_core.views.examples import Example, ScoredExample, read_examples
 from trak_core.views.model_quality import blindness, quality_of
 
-_WORD = re.compile(r"\w+")
 TOP_SHARE = 10
 N_BINS = 61
 HUB_DEPTH = 20
@@ -57,13 +57,23 @@ class Explanation:
     top_share: float  # part of the sum of absolute scores that the 10 strongest train examples carry, 0 to 1
     trust: Trust  # of this explanation
     quality: ModelQuality | None  # of the models that it explains, which is another matter; None where not measured
-    # of the test example's text in small letters, rare ones only, to be marked where they come again
+    # of the test example's text, rare ones only, to be marked where they come again
     words: tuple[str, ...] = ()
+    words_in: Callable[[str], list[Word]] = plain_words  # where the words of a text are, as the model tells them apart
 
     @property
     def is_right(self) -> bool:
         """True when the model's answer is the label."""
         return self.predicted == self.example.label
+
+    def parts(self, text: str) -> list[str]:
+        """The text in parts, of which every second one is a word to be marked."""
+        found, done, rare = [], 0, set(self.words)
+        for start, end, word in self.words_in(text):
+            if word in rare:
+                found += [text[done:start], text[start:end]]
+                done = end
+        return [*found, text[done:]]
 
 
 def explain(
@@ -87,6 +97,7 @@ def explain(
     target_class = run.class_of_target(test_idx, target)
     scores = run.score_row(test_idx, method, target).astype(np.float64)
     counts, edges = np.histogram(scores, bins=N_BINS)
+    encoding = read_encoding(run.info.provenance.get("encoding")) if example.text else None
     magnitudes = np.sort(np.abs(scores))[::-1]
     total = float(magnitudes.sum())
     return Explanation(
@@ -107,7 +118,8 @@ def explain(
         top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
         trust=_trust(run, tests, test_idx, method, target),
         quality=quality_of(run, tests),
-        words=_telling_words(run, example.text),
+        words=_telling_words(encoding, example.text),
+        words_in=plain_words if encoding is None else encoding.words_in,
     )
 
 
@@ -124,10 +136,9 @@ def answer_target(run: Run, tests: TestOverview, test_idx: int, method: str | No
     return target if target in run.targets(test_idx) else DEFAULT
 
 
-def _telling_words(run: Run, text: str) -> tuple[str, ...]:
+def _telling_words(encoding: Encoding | None, text: str) -> tuple[str, ...]:
     """Words of a text that few texts have: by what the encoding knows, or else those of more than three letters."""
-    words = set(_WORD.findall(text.lower()))
-    encoding = read_encoding(run.info.provenance.get("encoding")) if words else None
+    words = {word for _, _, word in (plain_words(text) if encoding is None else encoding.words_in(text))}
     common = None if encoding is None else encoding.common_words()
     if common is None:
         common = frozenset(word for word in words if len(word) <= 3)

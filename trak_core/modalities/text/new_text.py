@@ -10,7 +10,7 @@ from trak_core.media import Text
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.new_input import Field, NewInput, NewInputReader, Type
 from trak_core.modalities.text.subword_tokens import SubwordTokens
-from trak_core.modalities.text.vocabulary import KnownWords, words_of
+from trak_core.modalities.text.vocabulary import KnownWords
 from trak_core.modalities.text.word_ids import WordIds
 
 FIELD = "text"
@@ -38,11 +38,11 @@ class NewTexts(NewInputReader):
         if len(text) > MAX_CHARACTERS:
             steps.append(f"Cut to its first {MAX_CHARACTERS:,} of {len(text):,} characters.")
             text = text[:MAX_CHARACTERS]
-        found = words_of(text)
         if isinstance(encoding, SubwordTokens):
             steps.append(f"The model reads the first {encoding.length:,} subword tokens, in their order.")
         if not isinstance(encoding, KnownWords):
             return NewInput([text], (Text(text),), tuple(steps))
+        found = encoding.rule.of(text)
         in_order = isinstance(encoding, WordIds)
         if isinstance(encoding, WordIds) and len(found) > encoding.length:
             steps.append(f"The model reads the first {encoding.length:,} of its {len(found):,} words.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import EmptyDataError, ShapeMismatchError
-from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.encoding import Encoding, Word
+from trak_core.modalities.text.words import LETTERS, UnicodeWords, Words, read_words
 
-# Two letters or more. Digits and underscores part words, so that `n_components` counts as "components".
-WORD_PATTERN = r"[^\W\d_]{2,}"
 RARE_IDF = 4.0
 """Inverse document frequency, 1 + log(n / df), of a word in every twentieth text."""
 N_WORDS = 2000
 """Words that a vocabulary has at most."""
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text in their order, lower case."""
-    return re.findall(WORD_PATTERN, text.lower())
 
 
 class KnownWords(Encoding):
@@ -32,19 +25,28 @@ class KnownWords(Encoding):
 
     has_unknowns = True
 
-    words: tuple[str, ...]  # the known words, lower case
+    words: tuple[str, ...]  # the known words, in the form by which they are known
+    rule: Words  # by which texts have words
 
     def known_share(self, contents: Sequence[str]) -> NDArray[np.float64]:
         """Share of the words of each text that are known; 0 for a text without words."""
         known = frozenset(self.words)
-        found = map(words_of, contents)
+        found = map(self.rule.of, contents)
         return np.array([sum(word in known for word in words) / len(words) if words else 0.0 for words in found])
+
+    def words_in(self, text: str) -> list[Word]:
+        """As in `Encoding`, by the rule of the words."""
+        return self.rule.places(text)
+
+    def rule_facts(self) -> dict[str, Any]:
+        """The rule as metadata keep it; nothing for the one of all runs before there was another."""
+        return {} if self.rule == LETTERS else {"rule": self.rule.metadata()}
 
 
 def no_words(n_texts: int, source: str) -> EmptyDataError:
     """What to say where texts have not one word."""
     return EmptyDataError(
-        f"{source}: none of the {n_texts:,} train texts has a word of two letters or more; choose another text column."
+        f"{source}: none of the {n_texts:,} train texts has a word, a number or an emoji; choose another text column."
     )
 
 
@@ -56,8 +58,9 @@ class Vocabulary(KnownWords):
     size_names = ("n_words",)
     form = "texts come as weights of words, float32 [n, n_words]"
 
-    words: tuple[str, ...]  # the words, lower case, in the order of the columns
+    words: tuple[str, ...]  # the words, in the form by which they are known, in the order of the columns
     idf: NDArray[np.float32]  # float32 `[n_words]`, the inverse document frequency of each word over the train texts
+    rule: Words = LETTERS  # by which texts have words
 
     @classmethod
     def learn(cls, contents: Sequence[str], source: str) -> Vocabulary:
@@ -65,12 +68,13 @@ class Vocabulary(KnownWords):
         # Imported here: scikit-learn takes a second to import and only a build needs it.
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        vectorizer = TfidfVectorizer(max_features=N_WORDS, sublinear_tf=True, token_pattern=WORD_PATTERN)
+        rule = UnicodeWords.learn(contents)
+        vectorizer = TfidfVectorizer(max_features=N_WORDS, sublinear_tf=True, analyzer=rule.of)
         try:
             vectorizer.fit(contents)
         except ValueError as error:
             raise no_words(len(contents), source) from error
-        return cls(tuple(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32))
+        return cls(tuple(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32), rule)
 
     def inputs(self, contents: Sequence[str]) -> NDArray[np.float32]:
         """The tf-idf rows of texts: float32 `[n_texts, n_words]`, each of length 1.
@@ -89,7 +93,7 @@ class Vocabulary(KnownWords):
         column = {word: number for number, word in enumerate(self.words)}
         rows = np.zeros((len(contents), len(self.words)))
         for row, text in zip(rows, contents, strict=True):
-            for word, count in Counter(words_of(text)).items():
+            for word, count in Counter(self.rule.of(text)).items():
                 if word in column:
                     row[column[word]] = 1 + np.log(count)
         rows *= self.idf
@@ -98,13 +102,13 @@ class Vocabulary(KnownWords):
         return rows.astype(np.float32)
 
     def metadata(self) -> dict[str, Any]:
-        """Words and frequencies."""
-        return {"words": list(self.words), "idf": self.idf.tolist()}
+        """Words, their frequencies, and the rule by which texts have words."""
+        return {"words": list(self.words), "idf": self.idf.tolist(), **self.rule_facts()}
 
     @classmethod
     def from_metadata(cls, kept: Mapping[str, Any]) -> Vocabulary:
         """As in `Encoding`."""
-        return cls(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32))
+        return cls(tuple(kept["words"]), np.asarray(kept["idf"], dtype=np.float32), read_words(kept.get("rule")))
 
     def sizes(self) -> dict[str, int]:
         """The number of words."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError
 from trak_core.inputs import ArrayInputs, flat_rows, leaves
-from trak_core.modalities.text.vocabulary import KnownWords, no_words, words_of
+from trak_core.modalities.text.vocabulary import KnownWords, no_words
+from trak_core.modalities.text.words import LETTERS, UnicodeWords, Words, read_words
 
 PADDING, UNKNOWN = 0, 1
 N_RESERVED = 2
@@ -30,24 +31,36 @@ class WordIds(KnownWords):
     size_names = ("n_tokens", "length")
     form = "texts come as ids of words in their order, int64 [n, length], 0 is padding"
 
-    # the known words, lower case; the first has the id 2. 0 fills short texts up, 1 stands for any other.
+    # the known words, in the form by which they are known; the first has the id 2. 0 fills short texts up, 1 stands for
+    # any other
     words: tuple[str, ...]
     length: int  # how many words of a text are read
+    rule: Words = LETTERS  # by which texts have words
 
     @classmethod
     def learn(cls, contents: Sequence[str], source: str) -> WordIds:
         """The most frequent words, ties by alphabet; the length holds 95% of the texts whole."""
+        rule = UnicodeWords.learn(contents)
         counts: Counter[str] = Counter()
         lengths = []
         for text in contents:
-            words = words_of(text)
+            words = rule.of(text)
             counts.update(words)
             lengths.append(len(words))
         if not counts:
             raise no_words(len(contents), source)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[:N_WORDS]
         length = int(np.clip(np.percentile(lengths, 95, method="higher"), 1, LONGEST))
-        return cls(tuple(kept), length)
+        return cls(tuple(kept), length, rule)
+
+    def metadata(self) -> dict[str, Any]:
+        """Words, length, and the rule by which texts have words."""
+        return {"words": list(self.words), "length": self.length, **self.rule_facts()}
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> WordIds:
+        """As in `Encoding`."""
+        return cls(tuple(kept["words"]), kept["length"], read_words(kept.get("rule")))
 
     @property
     def n_tokens(self) -> int:
@@ -77,7 +90,7 @@ class WordIds(KnownWords):
         number = {word: place for place, word in enumerate(self.words, start=N_RESERVED)}
         rows = np.full((len(contents), self.length), PADDING, dtype=np.int64)
         for row, text in zip(rows, contents, strict=True):
-            found = [number.get(word, UNKNOWN) for word in words_of(text)[: self.length]]
+            found = [number.get(word, UNKNOWN) for word in self.rule.of(text)[: self.length]]
             row[: len(found)] = found
         return rows
 
