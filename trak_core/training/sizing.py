@@ -6,9 +6,9 @@ of its weights over the middle third of the first `s` steps stands for a trainin
 to zero. Both have been moved by the same sum of learning rates, and both average the noise of single batches away. So
 the search costs about as much as the longest length that is looked at, and not a training for each.
 
-Lengths are compared by the loss on held-out examples, every class with the same weight, at the best temperature: what
-the outputs tell of the class, whether or not they are sure of it. The shortest length is taken that differs from the
-best by no more than noise, or by next to nothing.
+Lengths are compared by the loss on held-out examples, every class with the same weight, at the best temperature from 1
+on: that outputs are too sure of themselves hides what they tell of the class, and loses nothing here. The shortest
+length is taken that differs from the best by no more than noise, or by next to nothing.
 
 Source: the mean of iterates in the place of a falling rate: Polyak and Juditsky 1992, "Acceleration of stochastic
 approximation by averaging"; Defazio et al. 2023 (arXiv 2310.07831), which shows that a linear fall does what averaging
@@ -52,9 +52,9 @@ FEWEST_EXAMPLES = 20
 WHOLE_CLASS = 10
 """Held-out examples by which a class counts in full; one of two examples should not decide."""
 NEXT_TO_NOTHING = 0.02
-"""Share of all that the best length has gained over knowing nothing; large held-out parts measure less than matters."""
-BETAS = (0.0, *(2 ** (power / 2) for power in range(-10, 9)))
-"""Inverse temperatures; at 0 the outputs are thrown away."""
+"""Share of what there is to gain, or what the best length has gained: large held-out parts show less than matters."""
+BETAS = (0.0, *(2 ** (power / 2) for power in range(-10, 1)))
+"""Inverse temperatures: outputs may be flattened, down to telling nothing, but not be made surer than they are."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,10 @@ class _Judge:
 
     def tells(self, losses: NDArray[np.float64]) -> bool:
         """Whether outputs with these losses tell more of the held-out examples than the shares of classes do."""
-        return bool(np.isfinite(losses).all()) and (self.blind is None or _is_lower(losses, self.blind, n_errors=2))
+        if self.blind is None:
+            return bool(np.isfinite(losses).all())
+        is_more = losses.mean() < (1 - NEXT_TO_NOTHING) * self.blind.mean()
+        return bool(is_more) and _is_lower(losses, self.blind, n_errors=2)
 
     def shortest(self, losses: Sequence[NDArray[np.float64]]) -> int:
         """Number of the shortest length that is as good as the best, but for noise and next to nothing."""
@@ -235,7 +238,7 @@ class _Judge:
         return next(i for i, loss in enumerate(losses) if loss.mean() <= enough or not _is_lower(best, loss))
 
     def _at_best_temperature(self, logs: Tensor, labels: Tensor) -> NDArray[np.float64]:
-        """Cross-entropies `[n]` of probabilities whose logarithms `[n, n_classes]` are stretched or flattened."""
+        """Cross-entropies `[n]` of probabilities with logarithms `[n, n_classes]`, flattened as suits best."""
         logits = logs * logs.new_tensor(BETAS)[:, None, None]
         of_labels = logits.gather(2, labels.expand(len(BETAS), -1)[..., None])[..., 0]
         losses = (logits.logsumexp(-1) - of_labels).cpu().numpy()  # [n_betas, n]

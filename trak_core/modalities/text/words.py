@@ -159,7 +159,7 @@ def _learn_merges(runs: Sequence[Sequence[str]], longest: int) -> list[Merge]:
     trainer = trainers.BpeTrainer(
         vocab_size=len(alphabet) + MOST_PIECES,
         min_frequency=FEWEST_TIMES,
-        max_token_length=longest,
+        max_token_length=longest + 1,  # joined are those that stay below it
         show_progress=False,
     )
     tokenizer.train_from_iterator([code.write(run) for run in runs], trainer)
