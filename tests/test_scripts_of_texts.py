@@ -8,6 +8,7 @@ import subprocess
 import sys
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -157,8 +158,8 @@ def accuracy(raw) -> float:
     subject = custom_subject(dataset, model)
     trainer = subject.trainer("cpu")
     assert isinstance(trainer, VmapTrainer)
-    subject = custom_subject(dataset, model, choose_steps(trainer, 0, most_steps=200).settings)
-    models = subject.trainer("cpu").train_subsets(np.ones((2, len(dataset.train)), dtype=bool), [1, 2])
+    trainer = replace(trainer, settings=choose_steps(trainer, 0, most_steps=200).settings)
+    models = trainer.train_subsets(np.ones((2, len(dataset.train)), dtype=bool), [1, 2])
     outputs = models.outputs(subject.task, torch.from_numpy(dataset.test.inputs))
     return float(models.right(subject.task, outputs, torch.from_numpy(dataset.test.labels)).mean())
 
