@@ -31,7 +31,12 @@ _SIDES: dict[Side, tuple[str, str, str]] = {
 TRUST_HELP = (
     "Models were really retrained on random halves of the training data. LDS, from -1 to 1, tells how well the scores "
     "predicted which halves make the model more sure of this example: 1 is a perfect order, 0 is chance. High: even "
-    "the lower end of its 95% interval is at least .5; moderate: at least .25."
+    "the lower end of its 95% interval is at least .5; moderate: at least .25. Trust goes by the lower of LDS and LDS "
+    "at fixed class counts, and is low where the model cannot see the example."
+)
+FIXED_HELP = (
+    "Halves differ in how many examples of each class they have, and scores that only follow these counts get a high "
+    "LDS for nothing. Here the counts are regressed out of both sides first."
 )
 _LOOKS = {
     "high": ("green", ":material/verified:"),
@@ -51,6 +56,9 @@ def trust_badge(trust: Trust, will_be_measured: bool) -> None:
         st.caption("Measuring trust." if will_be_measured else "Nothing was retrained to check this.")
         return
     st.caption(lds_in_words(trust.lds, trust.noise_ceiling, trust.ci_low, trust.ci_high))
+    if trust.lds_fixed is not None:
+        fixed = lds_in_words(trust.lds_fixed, None, trust.fixed_low, trust.fixed_high)
+        st.caption(f"At fixed class counts: {fixed}", help=FIXED_HELP)
 
 
 def _show_card(title: str, example: Example, lines: Sequence[str], noted: Sequence[str] = ()) -> None:

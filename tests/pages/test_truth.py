@@ -7,6 +7,7 @@ import pytest
 from pages.components.export import html_page
 from tests.blind_runs import BLIND, UNLEARNT
 from tests.pages.conftest import words
+from trak_core.store.run import open_run
 
 TRUSTED = ("high", "moderate")
 
@@ -27,6 +28,14 @@ def test_explore_makes_both_statements(shown, open_page, name):
     if name in BLIND:
         assert not any(f"trust: {level}" in said for level in TRUSTED)
         assert "so that nothing in it is behind the answer" in said or "nothing in them is behind the answer" in said
+
+
+def test_explore_shows_the_lds_that_trust_goes_by(shown, open_page):
+    with open_run(shown / "unknown") as run:
+        assert run.targets(5)[0] == "bad"
+        lds, fixed = run.rows("SELECT lds, lds_fixed FROM lds WHERE method = 'trak' AND test_idx = 5")[0]
+    said = words(open_page("explore", run="unknown", test="5", target="bad"))
+    assert f"LDS {lds:.2f}" in said and f"At fixed class counts: LDS {fixed:.2f} (95% interval" in said
 
 
 @pytest.mark.parametrize("page", ["home", "evidence", "present", "training_item"])

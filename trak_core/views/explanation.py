@@ -32,6 +32,9 @@ class Trust:
     ci_low: float | None = None  # lower end of its 95% interval
     ci_high: float | None = None  # upper end
     noise_ceiling: float | None = None  # the highest LDS attainable for this example, None where unknown
+    lds_fixed: float | None = None  # the LDS at fixed class counts, None where it cannot be measured
+    fixed_low: float | None = None  # lower end of its 95% interval
+    fixed_high: float | None = None  # upper end
     reason: str = ""  # why it is no higher, in a sentence, where the LDS alone does not tell
 
 
@@ -155,7 +158,8 @@ def ranked_train(run: Run, scores: NDArray[np.floating], side: Side, k: int, tar
 
 
 def _trust(run: Run, tests: TestOverview, test_idx: int, method: str, target: int) -> Trust:
-    query = "SELECT trust, lds, ci_low, ci_high, noise_ceiling FROM {} WHERE method = ? AND test_idx = ?"
+    columns = "trust, lds, ci_low, ci_high, noise_ceiling, lds_fixed, fixed_low, fixed_high"
+    query = f"SELECT {columns} FROM {{}} WHERE method = ? AND test_idx = ?"
     if target == DEFAULT:
         rows = run.rows(query.format("lds"), [method, test_idx])
     else:

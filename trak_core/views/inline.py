@@ -75,7 +75,8 @@ class Inline:
 
     def _trust(self) -> str:
         trust = self.explanation.trust
-        measured = "" if trust.lds is None else f" (LDS {trust.lds:.2f})"
+        fixed = "" if trust.lds_fixed is None else f", {trust.lds_fixed:.2f} at fixed class counts"
+        measured = "" if trust.lds is None else f" (LDS {trust.lds:.2f}{fixed})"
         reason = f" {trust.reason}" if trust.reason else ""
         return f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}.{reason}"
 
