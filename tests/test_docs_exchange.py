@@ -31,12 +31,34 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # As dattri gives them, because one of the commands says so.
     np.save("scores.npy", generator.normal(size=(N_TRAIN, N_TEST)) + (train[:, None] == test[None]))
     np.save("probabilities.npy", generator.dirichlet([1, 1], N_TEST))
+    judge(Path("judge.csv"))
     return tmp_path
+
+
+def judge(table: Path) -> None:
+    """A run with retrained models, of the same examples."""
+    pd.read_csv("reviews.csv").to_csv(table, index=False)
+    arguments = [
+        "build",
+        "table",
+        str(table),
+        "--text",
+        "text",
+        "--label",
+        "label",
+        "--split",
+        "split",
+        "--name",
+        "judge",
+    ]
+    sizes = ["--n-checkpoints", "2", "--n-subsets", "20", "--n-seeds", "1"]
+    result = CliRunner().invoke(cli, [*arguments, *sizes])
+    assert result.exit_code == 0, result.output
 
 
 def test_every_block_of_the_guide_runs_in_its_order(desk):
     blocks = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
-    assert [kind for kind, _ in blocks].count("python") == 5 and [kind for kind, _ in blocks].count("bash") == 3
+    assert [kind for kind, _ in blocks].count("python") == 7 and [kind for kind, _ in blocks].count("bash") == 4
     names: dict[str, Any] = {}
     for kind, code in blocks:
         if kind == "python":

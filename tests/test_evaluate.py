@@ -125,7 +125,7 @@ WRITTEN: dict[str, Callable[[Path, np.ndarray], object]] = {
     "scores.npz": lambda path, scores: np.savez(path, scores=scores, other=scores[:1]),
     "scores.safetensors": lambda path, scores: save_file({"scores": scores}, path),
     "plain.csv": lambda path, scores: np.savetxt(path, scores, delimiter=","),
-    "spaces.txt": lambda path, scores: np.savetxt(path, scores),
+    "spaces.csv": lambda path, scores: np.savetxt(path, scores),
     "frame.csv": lambda path, scores: pd.DataFrame(scores).to_csv(path),
     "no-index.csv": lambda path, scores: pd.DataFrame(scores).to_csv(path, index=False),
     "named.csv": lambda path, scores: (

@@ -39,6 +39,10 @@ def main() -> int:
             report.section("digits_cnn, all 100 subsets and 360 test images, first seed")
             report.say(board_text(run))
             found = {name: run.lds(name) for name in run.info.methods}
+            for name in found:
+                if len(compared := run.control_comparisons(name)):
+                    ends = ", ".join(f"{compared[end].min():.3f}" for end in ("ci_low", "fixed_low"))
+                    report.say(f"{name}: least lower end of its difference from a control, and at fixed counts: {ends}")
             for (proj_dim, n), expected in TRAKER.items():
                 lds = found[f"traker k={proj_dim}, {n} checkpoints"].mean
                 report.check(

@@ -22,6 +22,8 @@ from trak_core.views.evidence import board, removal_comparison, truth_table
 
 SHARES = {"digits": 0.93, "docstrings": 0.85}
 MIN_ROWS = 15
+MOST_LOST = 0.03
+"""Of LDS, where the class counts of the halves are fixed."""
 GRADIENT_METHODS = (
     *("trak", "trak_threshold", "trak_dropout", "trak_forward", "magic", "influence_exact", "influence_cg"),
     *("influence_ekfac", "source", "logra", "tracin", "grad_dot", "grad_cos"),
@@ -83,6 +85,9 @@ def check_digits(run: Run, report: Report) -> None:
     floor = rows["same_class"].lds or float("nan")
     for method in GRADIENT_METHODS:
         report.check(f"LDS of {method} less that of same class", (rows[method].lds or 0) - floor, "at least", 0)
+    for method in ("trak", "magic"):
+        lost = (rows[method].lds or float("nan")) - (rows[method].fixed or float("nan"))
+        report.check(f"LDS of {method} less that at fixed class counts", lost, "at most", MOST_LOST)
     magic = truth_table(run).set_index("method")["one model, 5% dropped"].get(rows["magic"].title, float("nan"))
     report.check("LDS of MAGIC, one model, 5% dropped", magic, "at least", 0.97)
     compared = removal_comparison(run, 10)

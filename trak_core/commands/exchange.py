@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def import_scores_command(context: click.Context, scores: Path) -> None:
     """Make a run of SCORES that another program made, with the examples that were scored.
 
-    SCORES is a .npy, .npz, .safetensors, .pt or .parquet file, or a folder that traker or kronfluence saved to. The
-    examples are read as `check` reads them.
+    SCORES is a .npy, .npz, .safetensors, .pt, .parquet or .csv file, or a folder that traker or kronfluence saved to.
+    The examples are read as `check` reads them.
     """
     context.obj = scores
 

@@ -86,8 +86,8 @@ def import_scores(
     """Makes a run of scores that were made elsewhere, in the directory of runs, and says what it found.
 
     Args:
-        scores: the path of a file (.npy, .npz, .safetensors, .pt, .parquet) or of a folder that traker or kronfluence
-            saved to; or a numpy array or torch tensor `[n_test, n_train]` or `[n_train, n_test]`.
+        scores: the path of a file (.npy, .npz, .safetensors, .pt, .parquet, .csv) or of a folder that traker or
+            kronfluence saved to; or a numpy array or torch tensor `[n_test, n_train]` or `[n_train, n_test]`.
         examples: the very examples that were scored, in their order: as a reader gave them, or where they lie.
         name: of the run.
         method: name of the scores; that of the library by default, or else "imported".

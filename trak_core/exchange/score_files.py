@@ -97,7 +97,6 @@ def open_scores(scores: Any, key: str | None = None) -> Found:
         ".pq": _open_parquet,
         ".csv": _open_csv,
         ".tsv": _open_csv,
-        ".txt": _open_csv,
     }
     opener = openers.get(path.suffix.lower())
     if opener is None:
