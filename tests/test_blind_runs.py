@@ -16,6 +16,7 @@ from trak_core.modalities.dataset import Dataset, Split
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import RECIPES, Recipe, Subject
 from trak_core.tasks import Regression
+from trak_core.views.evidence import why_no_fixed_lds
 
 N_SUBSETS = 40
 
@@ -77,8 +78,17 @@ def test_at_fixed_class_counts_nothing_is_left(blind: Run):
     if blind.info.has_classes:
         assert found.fixed_low < 0.1
         assert blind.lds("same_class").fixed == 0
+        assert why_no_fixed_lds(blind) == ""
     else:
         assert np.isnan(found.fixed)
+        assert "there are no classes" in why_no_fixed_lds(blind)
+
+
+def test_the_gradient_norm_of_a_build_is_that_of_its_features(blind: Run):
+    features = blind.columns(
+        "SELECT avg(abs(q) * norm) AS n FROM features WHERE split = 'train' GROUP BY idx ORDER BY idx"
+    )
+    assert np.abs(blind.scores("grad_norm")[0]) == pytest.approx(features["n"], rel=1e-5)
 
 
 def test_they_check_out(blind: Run):

@@ -32,6 +32,7 @@ from trak_core.store.schema import SCHEMA_VERSION, Shape
 from trak_core.store.what_ifs import WhatIfHistory
 from trak_core.store.writer import StoreWriter, build_lock
 from trak_core.subjects import RECIPES, Recipe, Subject
+from trak_core.views.evidence import why_no_fixed_lds
 from trak_core.views.review import data_fingerprint
 
 NAMES = [(4, "digits"), (4, "prices"), (5, "digits")]
@@ -215,6 +216,7 @@ def test_what_version_5_did_not_measure_is_null_and_all_else_stays(digits_5):
             assert [row[:width] for row in now] == rows
             assert {value for row in now for value in row[width:]} == {None}
         assert np.isnan(run.lds().fixed)
+        assert "10 classes need 24 random halves, and there are 16" in why_no_fixed_lds(run)
         assert np.isnan(run.lds().fixed_per_test).all()
         assert run.control_comparisons().empty
 

@@ -104,12 +104,15 @@ class Reported:
             controls: what the method is compared with; None of a control, which does not beat the controls.
         """
         n_all, actual = max(predicted), self.actual[:, self.tests]
-        evidence = {n: self.evidence(each) for n, each in predicted.items()}
+        # All counts but the whole one leave nothing but their means: resamples take room.
+        means = {n: mean_columns(self.evidence(each)) for n, each in predicted.items() if n != n_all}
+        best = self.evidence(predicted[n_all])
+        means[n_all] = mean_columns(best)
         summary = [
             {
                 "method": method,
                 "n_checkpoints": n,
-                **mean_columns(found),
+                **means[n],
                 "noise_ceiling": or_null(self.ceiling),
                 "n_subsets": len(self.masks),
                 "n_seeds": self.settings.n_seeds,
@@ -118,9 +121,8 @@ class Reported:
                 "peak_megabytes": peak_megabytes,
                 "fixed_ceiling": or_null(self.fixed_ceiling),
             }
-            for n, found in evidence.items()
+            for n in predicted
         ]
-        best = evidence[n_all]
         compared = {name: compare(best, control) for name, control in (controls or {}).items()}
         beats = False if controls is None else beaten(compared, best.fixed is not None)
         found = lds_columns(

@@ -49,6 +49,14 @@ def run_context(
     )
 
 
+def stored_loss_norms(writer: StoreWriter, n_train: int, device: str) -> Tensor | None:
+    """Norms of loss gradients `[n_checkpoints, n_train]` that came with the features of a run; None without these."""
+    norms = writer.columns(
+        "SELECT abs(q) * norm AS norm FROM features WHERE split = 'train' ORDER BY checkpoint_id, idx"
+    )["norm"]
+    return torch.from_numpy(np.array(norms).reshape(-1, n_train)).to(device) if len(norms) else None
+
+
 def lds_tuning(
     masks: NDArray[np.bool_], outcomes: NDArray[np.float64], device: str, tests: NDArray[np.bool_] | None = None
 ) -> Tuning:

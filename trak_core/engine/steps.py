@@ -15,7 +15,7 @@ from trak_core.engine.clock import Blocks, Clock
 from trak_core.engine.evidence_step import Reported, evidence_tables, train_classes
 from trak_core.engine.label_step import signal_tables, suspect_tables
 from trak_core.engine.map_step import map_tables
-from trak_core.engine.method_context import kernel_proj_dim, lds_tuning, run_context
+from trak_core.engine.method_context import kernel_proj_dim, lds_tuning, run_context, stored_loss_norms
 from trak_core.engine.pace import Pace
 from trak_core.engine.progress import ProgressReporter
 from trak_core.engine.quality_step import model_quality
@@ -344,8 +344,9 @@ class BuildSteps(WorkingRun):
 
     def _scores(self, state: str) -> None:
         task = self.subject.task.query
+        norms = stored_loss_norms(self.writer, self.n_train, self.build.device)
         tables, meta = score_run(
-            replace(self.context, ridge=self.writer.meta("ridge")),
+            replace(self.context, ridge=self.writer.meta("ridge"), loss_norms=norms),
             Targets.of(task, self.checkpoints.outputs(task, self.test.inputs)[0], self.test.targets),
             self.ledger,
             self.masks[:MOST_PREDICTED] if self.build.grows else self.masks,

@@ -103,6 +103,8 @@ class MethodContext:
     tuning: Tuning | None = None  # how settings are chosen; methods take their defaults without
     ridge: float = DEFAULT_RIDGE  # of TRAK without tuning, relative to the mean squared norm of the gradients
     proj_dim: int | None = None  # dimension that TRAK projects gradients to; None for whole gradients
+    # norms of the loss gradients of the train examples `[n_checkpoints, n_train]`, where they are known already
+    loss_norms: Tensor | None = None
     modality: Modality | None = None  # of the examples, where it is known
     train_media: Sequence[tuple[Medium, ...]] = ()  # what people see of each train example, where that is known
     computing: GradientSettings = field(default_factory=GradientSettings)  # how gradients are computed
@@ -111,7 +113,8 @@ class MethodContext:
 
     def first(self, n_checkpoints: int) -> "MethodContext":
         """The same with the first checkpoints only."""
-        return replace(self, states=self.states[:n_checkpoints], logs=self.logs[:n_checkpoints])
+        norms = None if self.loss_norms is None else self.loss_norms[:n_checkpoints]
+        return replace(self, states=self.states[:n_checkpoints], logs=self.logs[:n_checkpoints], loss_norms=norms)
 
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """Which of the needs are not met."""

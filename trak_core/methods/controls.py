@@ -49,14 +49,17 @@ def _same_for_all(context: MethodContext, values: Tensor) -> ScoreMatrix:
 )
 def gradient_norm(context: MethodContext) -> ProductScores:
     """The norm of the loss gradient of a train example."""
-    rows, train = context.gradients, context.train
-    of_each = [
-        context.q(weights).abs() * rows.norms(weights, train.inputs, train.targets) for weights in context.states
-    ]
+    of_each = _loss_norms(context) if context.loss_norms is None else list(context.loss_norms)
     sign = _sign(context, torch.stack(of_each).mean(0))
     everywhere = (len(context.test), -1)
     terms = [Term((norms * sign).expand(everywhere), None, torch.ones_like(norms), own=norms) for norms in of_each]
     return ProductScores(terms, {"sign": sign})
+
+
+def _loss_norms(context: MethodContext) -> list[Tensor]:
+    """Norms of the loss gradients of the train examples `[n_train]` at each checkpoint."""
+    rows, train = context.gradients, context.train
+    return [context.q(weights).abs() * rows.norms(weights, train.inputs, train.targets) for weights in context.states]
 
 
 @MethodInfo(

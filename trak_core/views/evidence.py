@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trak_core.evidence.fixed_counts import why_not_fixed
 from trak_core.evidence.lds import lds_interval, lds_per_test, predicted_outcomes
 from trak_core.evidence.removal import compare_removals
 from trak_core.store.run import Run, outcomes, reported_tests, subset_masks
@@ -329,6 +330,19 @@ def notes_of(run: Run) -> list[str]:
     notes = run.info.provenance.get("notes")
     # A run from elsewhere may hold anything.
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
+def why_no_fixed_lds(run: Run) -> str:
+    """Why a run that has evidence has no LDS at fixed class counts, as a sentence; empty where it has."""
+    found, n_classes = run.lds(), len(np.unique(run.train_labels))
+    if np.isfinite(found.fixed) or np.isnan(found.mean):
+        return ""
+    if not run.info.has_classes or n_classes < 2:
+        return "LDS at fixed class counts is not measured: there are no classes whose shares differ."
+    return why_not_fixed(found.n_subsets, n_classes) or (
+        "LDS at fixed class counts was not measured by the older version that made this run; measuring every method "
+        "does that."
+    )
 
 
 def why_no_evidence(run: Run) -> str:
