@@ -216,7 +216,7 @@ def test_what_version_5_did_not_measure_is_null_and_all_else_stays(digits_5):
             assert [row[:width] for row in now] == rows
             assert {value for row in now for value in row[width:]} == {None}
         assert np.isnan(run.lds().fixed)
-        assert "10 classes need 24 random halves, and there are 16" in why_no_fixed_lds(run)
+        assert "9 classes need 22 random halves, and there are 16" in why_no_fixed_lds(run)
         assert np.isnan(run.lds().fixed_per_test).all()
         assert run.control_comparisons().empty
 
