@@ -18,7 +18,8 @@ from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.sampling import sampled
 from trak_core.errors import InvalidDataError
 from trak_core.exchange.exporting import export_table
-from trak_core.modalities import RawData, prepare
+from trak_core.exchange.importing import import_scores
+from trak_core.modalities import RawData, RawSplit, prepare
 from trak_core.store.run import Run, open_run
 from trak_core.views.browse import overview
 from trak_core.views.examples import read_examples
@@ -272,3 +273,13 @@ def test_a_row_that_is_not_found_is_refused_with_its_line(run: Run, tmp_path: Pa
     file.write_text(text.format(run.origins("train")[0]), encoding="utf-8")
     with pytest.raises(InvalidDataError, match=f"line [23]: .*{words}"):
         read_label_file(run, file)
+
+
+def test_an_origin_that_two_examples_share_is_not_guessed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path / "runs"))
+    part = RawSplit([f"text {i}" for i in range(8)], np.arange(8) % 2, ["a.csv:1", "a.csv:1", *"bcdefg"])
+    raw = RawData("made", "text", ("neg", "pos"), part, part)
+    path = import_scores(np.ones((8, 8)), raw, "twice", sign="as-is", orientation="test-by-train").path
+    (tmp_path / "fix.csv").write_text("origin,new_label\na.csv:1,pos\n", encoding="utf-8")
+    with open_run(path) as opened, pytest.raises(InvalidDataError, match="train examples 0, 1 came from there"):
+        read_label_file(opened, tmp_path / "fix.csv")

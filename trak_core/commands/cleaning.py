@@ -7,6 +7,7 @@ import click
 import pandas as pd
 
 from trak_core.commands.terminal import BEGINS_AGAIN, clear_errors, reading_bar
+from trak_core.datasets.rows import counted
 from trak_core.errors import InvalidSettingError
 from trak_core.exchange.cleaned import Cleaning, clean
 from trak_core.exchange.cleaned_data import changes, cleaned_by_review, mend_in_place, write_changes, write_cleaned
@@ -53,7 +54,7 @@ def cleaned(
             write_cleaned(cleaning, to, force)
             click.echo(f"{_counted(cleaning)}; the cleaned data are in {to}.")
             click.echo(_renamed(table), nl=False)
-            click.echo(f"Look at them with: {_check(cleaning, to)}")
+            click.echo(_next(cleaning, to))
         elif to is not None and to.suffix.lower() == ".csv":
             write_changes(cleaning, to, force)
             click.echo(f"{len(cleaning.mended):,} moves are in {to}; nothing was moved.")
@@ -81,14 +82,13 @@ def _renamed(table: pd.DataFrame) -> str:
     )
 
 
-def _check(cleaning: Cleaning, to: Path) -> str:
-    """The command that says what is in the cleaned data."""
+def _next(cleaning: Cleaning, to: Path) -> str:
+    """What to do with the cleaned data."""
     data = cleaning.source.data
-    path, options = (
-        (to, data.options) if cleaning.table_of_labels is None else (data.path, {**data.options, "labels": to})
-    )
-    data = type(data)(data.kind, path, **options)
-    return shlex.join(["python", "-m", "trak_core", "check", *data.words()])
+    if cleaning.table_of_labels is not None:  # its name and its folder may say which images it is about
+        return f"Put it in the place of {cleaning.path} to use it."
+    words = type(data)(data.kind, to, **data.options).words()
+    return f"Look at them with: {shlex.join(['python', '-m', 'trak_core', 'check', *words])}"
 
 
 def _listed(cleaning: Cleaning) -> str:
@@ -109,5 +109,6 @@ def _listed(cleaning: Cleaning) -> str:
             "Give --apply --to FOLDER for a copy with these moves, --apply --in-place to move the images themselves, "
             "or --to FILE.csv for the list."
         )
-    counts = f"{cleaning.n_relabelled:,} labels in {path} are to be mended, {cleaning.n_left_out:,} examples left out:"
+    mended, left_out = counted(cleaning.n_relabelled, "label"), counted(cleaning.n_left_out, "example")
+    counts = f"To do in {path}: mend {mended}, leave out {left_out}."
     return "\n".join([counts, "", *lines, "", f"Nothing was written. {advice}"]) + "\n"
