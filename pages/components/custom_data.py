@@ -7,12 +7,13 @@ from typing import Any
 
 import streamlit as st
 
+from pages.components.forecast import show_forecast
 from pages.components.jobs import background_jobs, watch_job
 from pages.components.media import show_media
 from pages.components.new_run import free_name, name_and_seed, new_run_dir
-from pages.components.run_panels import say
+from pages.components.run_panels import FORM, say
 from pages.components.runs import builds, place_in_line
-from pages.components.text import plain
+from pages.components.text import for_page, plain
 from pages.components.view import show_error
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
@@ -56,13 +57,16 @@ def custom_data_panel() -> None:
     options, is_ready = _reading_options(kind, path)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         model = _choose_model(kind.modality(options))
-        tip = "That the whole build may take. More minutes train more models, and the evidence gets surer."
-        st.number_input(
+        tip = "That the whole build may take. Suspects and scores come first, and trust is measured in what is left."
+        minutes = st.number_input(
             "Minutes", min_value=1, max_value=MAX_MINUTES, value=10, step=5, key="data minutes", width=150, help=tip
         )
     source = _source(kind, path, options) if is_ready else None
+    if source is not None and _checked_report(source) is not None:
+        show_forecast(_words(source), model, minutes)
     suggested = free_name(source.usual_name if source else kind.name)
     name_and_seed(suggested)
+    st.session_state[FORM] = _form_words(source, model) if source is not None else None
     _check_and_build(source, model, suggested)
 
 
@@ -271,7 +275,7 @@ def _show_check(source: CustomData, report: DataReport | None) -> None:
 
 def _show_report(report: DataReport) -> None:
     for sentence in report_sentences(report):
-        st.text(sentence)
+        st.text(for_page(sentence))
     _show_samples(report)
     findings = findings_of(report)
     if not findings:
@@ -338,17 +342,20 @@ def _check_and_build(source: CustomData | None, model: str | None, suggested: st
         _show_check(source, report)
 
 
+def _form_words(source: CustomData, model: str | None) -> list[str]:
+    """The arguments of a build as the form says them, without the name of a run."""
+    minutes, seed = int(st.session_state["data minutes"]), int(st.session_state["new seed"])
+    asked = ["--minutes", str(minutes), "--seed", str(seed), *(["--model", model] if model else [])]
+    return ["build", *source.words(), *asked]
+
+
 def _build(source: CustomData, model: str | None, suggested: str) -> None:
     try:
         run_dir = new_run_dir(suggested)
     except TrakCoreError as error:
         st.session_state[_PROBLEM] = str(error)
         return
-    minutes, seed = int(st.session_state["data minutes"]), int(st.session_state["new seed"])
-    asked = ["--name", run_dir.name, "--minutes", str(minutes), "--seed", str(seed)]
-    if model is not None:
-        asked += ["--model", model]
-    builds().start_build(run_dir, ["build", *source.words(), *asked])
+    builds().start_build(run_dir, [*_form_words(source, model), "--name", run_dir.name])
     st.session_state["new name"] = ""
     doing = "waits for other builds to end" if place_in_line(run_dir) else "is being built"
     say(f"“{plain(run_dir.name)}” {doing}; it can be looked at as soon as it has scores.", ":material/info:")

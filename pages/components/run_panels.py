@@ -8,11 +8,11 @@ import streamlit as st
 
 from pages.components.pages import EXPLORE, link_to
 from pages.components.runs import builds, learnt_in, place_in_line, summary_of
-from pages.components.text import lds_in_words, plain
+from pages.components.text import for_page, lds_in_words, plain
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, delete_run, published_runs, run_dirs
-from trak_core.views.custom_data import run_in_words
+from trak_core.views.custom_data import command_again, run_in_words
 
 STATES = {
     "ready": ("ready", "green", ":material/check_circle:"),
@@ -25,6 +25,8 @@ STATES = {
 """How the state of a run is shown: words, colour, icon."""
 N_LOG_LINES = 40
 SAID = "said about runs"
+FORM = "data form"
+"""Key of the session state: the arguments of a build as the form says them, without the name of a run."""
 SAID_SECONDS = 8.0
 
 
@@ -91,14 +93,14 @@ def _show_unborn(path: Path, command: list[str]) -> None:
         with st.container(width="stretch", gap="xsmall"):
             st.text(path.name)
             if status.is_under_way:
-                st.progress(0.0, text=status.place_in_line or "starting")
+                st.progress(status.fraction, text=status.place_in_line or status.step or "starting")
             else:
-                st.text(status.message or "Cancelled before it had begun.")
+                st.text(for_page(status.message) or "Cancelled before it had begun.")
         _badge("building" if status.state == "running" else status.state)
         if status.is_under_way:
             _cancel_button(path)
             return
-        _go_on_button(path, command, "Try again" if status.message else "Go on")
+        _again_button(path, command, "Try again" if status.message else "Go on")
         st.button("Dismiss", key=f"dismiss {path.name}", on_click=builds().forget, args=(path,))
 
 
@@ -132,7 +134,7 @@ def _show_run(run: RunSummary, with_tools: bool) -> None:
             st.progress(run.build.fraction, text=f"{run.build.step}{run.build.time_left}")
         problem = run.problem or builds().failure(run.path)
         if problem:
-            st.text(problem)
+            st.text(for_page(problem))
         if with_tools and (lines := builds().log(run.path, N_LOG_LINES)):
             with st.expander("Log"):
                 st.code("\n".join(lines), language=None)
@@ -168,6 +170,19 @@ def _go_on_button(path: Path, command: list[str], label: str, tip: str | None = 
         args=(path, command),
         icon=":material/play_arrow:",
         help=tip,
+    )
+
+
+def _again_button(path: Path, command: list[str], label: str) -> None:
+    """Begins a build anew of which nothing came: as the form says now, where that is about the same data."""
+    again = command_again(path.name, command, st.session_state.get(FORM))
+    st.button(
+        label,
+        key=f"go on {path.name}",
+        on_click=builds().start_build,
+        args=(path, again),
+        icon=":material/play_arrow:",
+        help=None if again is command else "With what the form says now.",
     )
 
 

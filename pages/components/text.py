@@ -5,9 +5,24 @@ import re
 import textwrap
 import unicodedata
 
+from trak_core.datasets.kinds import DATA_KINDS
+
 _MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 _WORD_JOINER = "\u2060"
 LONGEST = 300
+_FIELDS = {
+    **{
+        option.flag.removeprefix("--"): option.title
+        for kind in DATA_KINDS.values()
+        for option in kind.options
+        if option.title
+    },
+    "name": "Name",
+    "minutes": "Minutes",
+    "seed": "Seed",
+    "model": "Model",
+}
+"""Options of the command line, by what pages call them."""
 
 
 def plain(text: object) -> str:
@@ -19,6 +34,12 @@ def plain(text: object) -> str:
     words = " ".join(str(text).split())
     cut = words if len(words) <= LONGEST else f"{words[:LONGEST]} …"
     return _MARKS.sub(rf"{_WORD_JOINER}\\\1", cut)
+
+
+def for_page(message: str) -> str:
+    """A message that also serves the command line, without the options of that: as the fields of pages are called."""
+    message = re.sub(r" ?\((?:give )?--[a-z-]+(?: [^ )]+)?\)", "", message)
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: f"“{_FIELDS.get(found[1], found[1])}”", message)
 
 
 def apart(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.text import plain
+from pages.components.text import for_page, plain
 from trak_core.media import Medium
 
 _NOTED = "shown on this page"
@@ -76,7 +76,7 @@ def say(key: str, sentence: str, show: Callable[[str], object] = st.text) -> Non
 
 def show_error(error: object) -> None:
     """What went wrong, as a sentence, letter by letter as it is."""
-    said = str(error)
+    said = for_page(str(error))
     st.error(plain(said[:1].upper() + said[1:]), icon=":material/error:")
 
 

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from pages.components.text import for_page
 from tests.pages.conftest import words
 from trak_core.jobs import Jobs
+from trak_core.views.custom_data import command_again
 
 
 @pytest.fixture
@@ -210,3 +212,19 @@ def test_an_upload_that_is_no_archive_is_refused_and_not_kept(app, runs):
     assert not app.exception
     assert "X.zip is neither a folder nor a zip file, or is damaged" in words(app)
     assert not any((runs.parent / "sources").iterdir())
+
+
+def test_messages_on_pages_name_no_options_of_the_command_line():
+    assert for_page("lower --size, or give fewer images.") == "lower “Image size”, or give fewer images."
+    assert for_page("give this one another name (--name), or delete it") == "give this one another name, or delete it"
+    assert for_page("draw fewer, with --n-train 20000") == "draw fewer, with “n-train” 20000"
+    assert "--" not in for_page("say --missing null, --no-header or --delimiter ';'")
+
+
+def test_a_build_that_failed_begins_again_with_what_the_form_says():
+    form = ["build", "table", "a.csv", "--text", "t", "--minutes", "7", "--seed", "0"]
+    failed = ["build", "table", "a.csv", "--text", "t", "--name", "mine", "--minutes", "1", "--seed", "0"]
+    assert command_again("mine", failed, form) == [*form, "--name", "mine"]
+    other = ["build", "table", "b.csv", "--text", "t", "--name", "mine", "--minutes", "1", "--seed", "0"]
+    assert command_again("mine", other, form) == other
+    assert command_again("mine", failed, None) == failed

@@ -1,5 +1,6 @@
 """Commands for custom data: check it, build a run from it, fetch a well-known data set."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from trak_core.datasets.kinds import DATA_KINDS, DataKind
 from trak_core.datasets.options import Option
 from trak_core.folders import runs_dir, sources_dir
 from trak_core.modalities import MODALITIES
+from trak_core.views.data_report import differs, forecast_sentence
 
 
 def reading_options(kind: DataKind) -> list[click.Parameter]:
@@ -115,26 +117,42 @@ def _check_command(kind: DataKind) -> click.Command:
         params=[
             *reading_options(kind),
             option("--seed", "Of the draw of test examples.", type=int, default=0),
+            option("--forecast", "Also try a model, and say what minutes of a build would buy.", is_flag=True),
+            option("--model", "That --forecast tries.  [what usually suits]"),
             click.Option(["--json", "as_json"], is_flag=True, help="Print everything that was found, as JSON."),
         ],
     )
 
 
-def _check(kind: DataKind, as_json: bool, seed: int, **options: Any) -> None:
+def _check(kind: DataKind, as_json: bool, seed: int, forecast: bool, model: str | None, **options: Any) -> None:
     with clear_errors("nothing was written."):
         from trak_core.datasets.readiness import try_preparing
         from trak_core.datasets.report import report_on
 
+        began = time.monotonic()
         with reading_bar("reading") as show:
             raw = custom_data(kind, options, seed).read(show)
+        to_read = time.monotonic() - began
         report = report_on(raw, seed)
         if not as_json:
             click.echo(report.text())
         found = try_preparing(raw, seed)
-        if as_json:
-            click.echo(replace(report, notes=(*report.notes, *found)).as_json())
-        elif found:
+        told = replace(report, notes=(*report.notes, *found))
+        if not as_json and found:
             click.echo("\n".join(found))
+        if forecast:
+            from trak_core.engine.forecast import forecasts  # torch: only who wants to know pays for it
+
+            foretold = forecasts(raw, model, seed, seconds_to_read=to_read)
+            if not as_json:
+                told_of = [
+                    each for each, before in zip(foretold, [None, *foretold], strict=False) if differs(each, before)
+                ]
+                click.echo("\n".join(["", *map(forecast_sentence, told_of)]))
+            else:
+                told = replace(told, forecasts=tuple(foretold))
+        if as_json:
+            click.echo(told.as_json())
 
 
 for _kind in DATA_KINDS.values():

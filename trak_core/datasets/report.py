@@ -31,6 +31,17 @@ class Repeated:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What so many minutes of a build buy, about."""
+
+    minutes: float
+    seconds_to_suspects: float  # until labels that look wrong are there
+    seconds_to_scores: float  # until the run can be explored
+    n_checkpoints: int  # models that scores average over
+    n_subsets: int  # random halves that evidence is measured on; 0 where there is no time for it
+
+
+@dataclass(frozen=True)
 class DataReport:
     """What is in a data set."""
 
@@ -44,6 +55,7 @@ class DataReport:
     skipped: tuple[Skipped, ...]  # what could not be read
     notes: tuple[str, ...]  # what the reader decided by itself
     samples: tuple[Sample, ...] = ()  # a few examples, to see whether they are what was meant
+    forecasts: tuple[Forecast, ...] = ()  # what minutes of a build would buy; empty where nobody asked
 
     @property
     def plural(self) -> str:
@@ -137,6 +149,7 @@ class DataReport:
             "repeated": [asdict(one) for one in self.repeated],
             "notes": self.notes,
             "samples": [one.as_dict() for one in self.samples],
+            **({"forecasts": [asdict(one) for one in self.forecasts]} if self.forecasts else {}),
         }
         return json.dumps(found, indent=2, ensure_ascii=False)
 

@@ -26,7 +26,7 @@ from trak_core.engine.growth import go_on
 from trak_core.engine.pace import DIGITS_PACE, measure_pace, seconds_a_step
 from trak_core.engine.settings import BuildSettings, resolve_device
 from trak_core.engine.subject import load_subject
-from trak_core.modalities import find_modality, prepare
+from trak_core.modalities import RawData, ReadyModel, find_modality, prepare
 from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
@@ -77,8 +77,7 @@ def build_custom_data(
     if asked.weights is not None:
         asked = replace(asked, weights=str(Path(asked.weights).resolve()))  # the command may be given again elsewhere
     raw = source.read(on_reading)
-    usual = find_modality(raw.modality).usual_model
-    model = find_model(asked.model or usual(raw.train.contents), raw.modality, asked.weights or "")
+    model = custom_model(raw, asked.model, asked.weights)
     asked = replace(asked, model=model.name)
     drawn = sampled(raw, asked.n_train, asked.n_test, asked.seed)
     report = report_on(raw, asked.seed)
@@ -93,6 +92,12 @@ def build_custom_data(
     run_dir = build_run(settings, name, runs_dir, listener, command, recipe, plan, clock=clock)
     go_on(run_dir, asked, clock, listener)
     return run_dir
+
+
+def custom_model(raw: RawData, name: str | None = None, weights: str | None = None) -> ReadyModel:
+    """The model of that name for data that were read, or what usually suits; errors are those of `find_model`."""
+    usual = find_modality(raw.modality).usual_model
+    return find_model(name or usual(raw.train.contents), raw.modality, weights or "")
 
 
 def _metadata(report: DataReport, asked: CustomBuild, source: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -110,13 +110,31 @@ def measure_pace(subject: Subject, device: str, half_model: float | None = None)
 
 
 def seconds_a_step(subject: Subject, device: str) -> float:
-    """Seconds that a step of training one model takes, of a subject with the built-in trainer, by a short trial."""
+    """Seconds that a step of training one model takes by a short trial, of a subject with the built-in trainer.
+
+    By the processor's time where that is less: what else the machine does now should not decide how well models learn.
+    """
     assert subject.training is not None
-    return _seconds_a_batch(subject, subject.training, device)
+    began = time.process_time()
+    n_steps = _train_briefly(subject, subject.training, device)(1)
+    by_processor = (time.process_time() - began) / n_steps
+    by_clock = _seconds_a_batch(subject, subject.training, device)
+    return min(by_clock, by_processor) if device == "cpu" else by_clock
 
 
 def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) -> float:
     """Of one model's training, among several that train together."""
+    train = _train_briefly(subject, training, device)
+    began = time.perf_counter()
+    n_steps = train(1)  # libraries make ready what they need
+    once = time.perf_counter() - began
+    if once > SLOW:  # a large model fills the processor by itself
+        return min(once, _seconds(lambda: train(1), device)) / n_steps
+    return _seconds(lambda: train(TRIED_TOGETHER), device) / TRIED_TOGETHER / n_steps
+
+
+def _train_briefly(subject: Subject, training: TrainingSettings, device: str) -> Callable[[int], float]:
+    """Trains so many models for some steps; gives the number of these."""
     split, batch_size = subject.dataset.train, training.batch_size
     n = min(len(split), TRIED_BATCHES * batch_size)
     inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
@@ -125,12 +143,10 @@ def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) 
     def train(n_models: int) -> float:
         seeds, masks = range(n_models), np.ones((n_models, n), dtype=bool)
         data = (subject.make_model, subject.task, inputs, labels, masks, seeds, settings)
-        return _seconds(lambda: train_ensemble(*data, allow_diverged=True), device)
+        train_ensemble(*data, allow_diverged=True)
+        return n / batch_size
 
-    n_steps, once = n / batch_size, _seconds_of(lambda: train(1), device)  # libraries make ready what they need
-    if once > SLOW:  # a large model fills the processor by itself
-        return min(once, _seconds_of(lambda: train(1), device)) / n_steps
-    return train(TRIED_TOGETHER) / TRIED_TOGETHER / n_steps
+    return train
 
 
 def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple[float, float, float, float, float]:
@@ -167,15 +183,11 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
     """The least of a few times: what else goes on meanwhile on the machine makes single ones several times as long."""
     times: list[float] = []
     while not times or (len(times) < TRIES and sum(times) < LONG):
-        times.append(_seconds_of(work, device))
+        if device == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
     return min(times)
-
-
-def _seconds_of(work: Callable[[], Any], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began

@@ -80,3 +80,8 @@ def run_in_words(info: RunInfo) -> str | None:
     if isinstance(minutes, int | float) and not isinstance(minutes, bool):
         parts.append(f"given {minutes:g} minutes" if minutes != 1 else "given one minute")
     return "; ".join(parts)
+
+
+def command_again(name: str, command: list[str], form: list[str] | None) -> list[str]:
+    """The command of a build; as the form says it, without a name, where that is about the data it builds from."""
+    return [*form, "--name", name] if form is not None and form[:3] == command[:3] else command

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trak_core.datasets.report import DataReport, Repeated
+from trak_core.datasets.report import DataReport, Forecast, Repeated
 from trak_core.datasets.samples import Sample
 from trak_core.errors import InvalidDataError
 from trak_core.media import Text, first_picture
@@ -49,9 +49,38 @@ def read_report(text: str) -> DataReport:
             skipped=tuple(Skipped(one["where"], one["why"]) for one in told["left_out"]),
             notes=tuple(told["notes"]),
             samples=tuple(map(Sample.from_dict, told["samples"])),
+            forecasts=tuple(Forecast(**one) for one in told.get("forecasts", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidDataError("the report on the data did not arrive whole; check the data again.") from error
+
+
+def forecast_for(found: Sequence[Forecast], minutes: float) -> Forecast | None:
+    """What so many minutes buy at least: the forecast of the most minutes that are no more than these."""
+    return max((each for each in found if each.minutes <= minutes), key=lambda each: each.minutes, default=None)
+
+
+def forecast_sentence(found: Forecast) -> str:
+    """What so many minutes of a build buy, for people."""
+    given = "1 minute" if found.minutes == 1 else f"{found.minutes:g} minutes"
+    evidence = f"then trust, measured on about {found.n_subsets} random halves"
+    if not found.n_subsets:
+        evidence = "no time to measure trust, which can be done later"
+    return (
+        f"With {given}: suspects after about {_in_minutes(found.seconds_to_suspects)}, scores after about "
+        f"{_in_minutes(found.seconds_to_scores)}; {evidence}."
+    )
+
+
+def differs(found: Forecast, before: Forecast | None) -> bool:
+    """False where more minutes than before buy nothing more."""
+    return before is None or (found.n_checkpoints, found.n_subsets) != (before.n_checkpoints, before.n_subsets)
+
+
+def _in_minutes(seconds: float) -> str:
+    if seconds < 100:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    return f"{seconds / 60:.0f} min"
 
 
 def report_sentences(report: DataReport) -> tuple[str, ...]:
