@@ -146,6 +146,18 @@ def test_tasks_whose_answers_are_neither_classes_nor_one_number_are_not_measured
     numbers = Dataset("several", "numbers", (), several, several)
     answers = [Regression().answer(np_tensor(np.zeros((len(several), 3))))]
     assert model_quality(numbers, Regression(), answers, 0) is None
+    one = Split(data.test.inputs, np.arange(len(data.test), dtype=np.float32))
+    diverged = [Regression().answer(np_tensor(np.full((len(one), 1), np.nan)))]
+    assert model_quality(Dataset("one", "numbers", (), one, one), Regression(), diverged, 0) is None
+
+
+def test_what_the_data_alone_tell_is_found_once(monkeypatch):
+    data, task = digits(), Classification()
+    answers = [task.answer(np_tensor(np.eye(10)[data.test.labels] * 5.0))]
+    first = model_quality(data, task, answers, 0)
+    monkeypatch.setattr("trak_core.engine.quality_step.linear_on", lambda *_: pytest.fail("fitted again"))
+    again = model_quality(data, task, answers * 2, 0, ModelQuality.from_metadata(first))
+    assert again == first and first["value"] == 1 and first["linear"] > 0.5
 
 
 def np_tensor(values):

@@ -41,6 +41,8 @@ def model_quality(
         ).metadata()
     if value.dtype.kind != "f" or labels.dtype.kind != "f" or not value.shape == labels.shape == (len(labels),):
         return None
+    if not np.isfinite(value).all():  # a model that diverged has no errors to speak of
+        return None
     targets, train_targets = labels.astype(np.float64), train_labels.astype(np.float64)
     return quality_of_numbers(
         value.astype(np.float64),
