@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.benchmarks import small_texts
 from tests.oracles import sgd_by_hand
 from tests.test_training import N_TRAIN, SETTINGS, TASK, data, make_model
 from trak_core.errors import InvalidSettingError
@@ -128,7 +129,7 @@ def accuracy(trainer: VmapTrainer, settings: TrainingSettings, points: Tensor, l
 def test_the_steps_chosen_are_as_good_as_the_best_length_on_examples_never_seen_and_not_needlessly_many():
     trainer, unseen = trainer_of(*clouds(300)), clouds(3000, seed=1)
     sizing = choose_steps(trainer, seed=0)
-    lengths = (25, 50, 100, 200, 400, 800)
+    lengths = (50, 200, 800)
     found = [accuracy(trainer, replace(sizing.settings, steps=steps), *unseen).mean() for steps in lengths]
     assert sizing.has_learnt and accuracy(trainer, sizing.settings, *unseen).mean() > max(found) - 0.01
     assert sizing.settings.steps < 400 and sizing.settings.epochs is None
@@ -136,17 +137,16 @@ def test_the_steps_chosen_are_as_good_as_the_best_length_on_examples_never_seen_
 
 def test_a_rare_class_that_can_be_learnt_is_learnt():
     """A model that always gives the common class is right for 95 of 100; that is not what is looked for."""
-    for seed in (0, 2):
-        trainer, unseen = trainer_of(*clouds(300, (0.95, 0.05), seed)), clouds(3000, (0.95, 0.05), seed=1)
-        settings = choose_steps(trainer, seed=0).settings
-        found = [accuracy(trainer, replace(settings, steps=steps), *unseen)[1] for steps in (50, 100, 800)]
-        assert accuracy(trainer, settings, *unseen)[1] > max(found) - 0.05 > 0.6
+    trainer, unseen = trainer_of(*clouds(300, (0.95, 0.05), seed=2)), clouds(3000, (0.95, 0.05), seed=1)
+    settings = choose_steps(trainer, seed=0).settings
+    found = [accuracy(trainer, replace(settings, steps=steps), *unseen)[1] for steps in (50, 100, 800)]
+    assert accuracy(trainer, settings, *unseen)[1] > max(found) - 0.05 > 0.6
 
 
 def test_one_long_training_at_a_constant_rate_stands_for_a_training_of_each_length():
     """Losses of the means of weights follow those of models trained for each length by a falling rate."""
     trainer = trainer_of(*clouds(400), rate=0.005)
-    sizing = choose_steps(trainer, seed=0, most_steps=800)
+    sizing = choose_steps(trainer, seed=0, most_steps=400)
     points, labels = clouds(3000, seed=1)
 
     def loss(steps: int) -> float:
@@ -155,7 +155,7 @@ def test_one_long_training_at_a_constant_rate_stands_for_a_training_of_each_leng
         )
         return float(models.of_each("loss", TASK, models.outputs(TASK, points), labels).mean())
 
-    looks = [look for look in sizing.curve if look.steps in (25, 50, 100, 200, 400, 800)]
+    looks = [look for look in sizing.curve if look.steps in (25, 50, 100, 200, 400)]
     trained = [loss(look.steps) for look in looks]
     assert np.argsort(trained)[-3:].tolist() == np.argsort([look.loss for look in looks])[-3:].tolist() == [2, 1, 0]
     assert np.corrcoef(trained, [look.loss for look in looks])[0, 1] > 0.9
@@ -171,22 +171,22 @@ def test_labels_that_have_nothing_to_do_with_the_inputs_are_said_not_to_be_learn
 
 def test_inputs_that_are_all_the_same_are_said_not_to_be_learnt():
     points, labels = clouds(300, (3, 1))
-    assert not choose_steps(trainer_of(torch.zeros_like(points), labels), seed=0).has_learnt
+    assert not choose_steps(trainer_of(torch.zeros_like(points), labels), seed=0, most_steps=200).has_learnt
 
 
 def test_the_choice_follows_from_data_and_seed_and_not_from_the_clock(monkeypatch):
     trainer = trainer_of(*clouds(120))
-    first = choose_steps(trainer, seed=0)
+    first = choose_steps(trainer, seed=0, most_steps=100)
     ticks = iter(range(10**6))
     monkeypatch.setattr("trak_core.training.sizing.time.perf_counter", lambda: 1000.0 * next(ticks))
-    again = choose_steps(trainer, seed=0)
+    again = choose_steps(trainer, seed=0, most_steps=100)
     assert again.settings == first.settings and again.curve == first.curve
     assert again.seconds_a_step != first.seconds_a_step
 
 
 def test_a_longest_length_is_kept_and_the_shorter_ones_are_the_same():
     trainer = trainer_of(*clouds(120))
-    whole, cut = choose_steps(trainer, seed=0), choose_steps(trainer, seed=0, most_steps=100)
+    whole, cut = choose_steps(trainer, seed=0, most_steps=200), choose_steps(trainer, seed=0, most_steps=100)
     assert cut.curve == whole.curve[: len(cut.curve)] and cut.curve[-1].steps == 100
     assert cut.settings.steps <= 100
     assert choose_steps(trainer, seed=0, most_steps=1).settings.steps == 1
@@ -209,11 +209,20 @@ def test_a_class_of_one_example_and_one_of_two_are_no_obstacle():
     assert sizing.has_learnt and all(np.isfinite(look.loss) for look in sizing.curve)
 
 
+@pytest.mark.parametrize("name", ["sst2", "trec"])
+def test_the_usual_model_is_as_good_as_logistic_regression_on_300_texts(name):
+    """One draw of the benchmark's five, less the two points that it allows."""
+    if not (small_texts.DATA / name).exists():
+        pytest.skip(f"the shared data {name} are missing ({small_texts.DATA})")
+    ((ours, linear),) = small_texts.compare(name, n_draws=1)
+    assert ours >= linear - 0.02
+
+
 def test_a_task_without_classes_is_sized_by_its_own_loss():
     points, _ = clouds(200)
     values = points @ torch.arange(10.0) / 10
     trainer = VmapTrainer(lambda: net(10, 1), Regression(), points, values, TrainingSettings(20, 32, 0.01, 0.9, 0.0))
-    sizing = choose_steps(trainer, seed=0)
+    sizing = choose_steps(trainer, seed=0, most_steps=400)
     losses = {look.steps: look.loss for look in sizing.curve}
     assert sizing.has_learnt and losses[sizing.settings.steps] < 0.1 * losses[25]
     assert all(np.isnan(look.accuracy) for look in sizing.curve)
