@@ -39,11 +39,13 @@ FEWEST_STEPS = 25
 """The shortest length that is looked at; each further one is longer by the square root of 2."""
 MOST_STEPS = 3200
 SURE_STEPS = 800
-"""Up to here lengths are always looked at: many models stand still at first, and then begin to learn."""
+"""Up to here lengths are looked at: many models stand still at first, and then begin to learn."""
+SURE_TIMES = 4
+"""A length that tells something has been the best for long enough when so many times as many steps add nothing."""
 USUAL_STEPS = 400
 """Where nothing can be measured, or no length tells anything of the classes."""
 N_FOLDS = 5
-ENOUGH_HELD_OUT = 500
+ENOUGH_HELD_OUT = 300
 """Held-out examples: small data sets are held out fold by fold, until there are so many."""
 MOST_HELD_OUT = 2000
 """Of a fold; more tell nothing new."""
@@ -51,7 +53,7 @@ FEWEST_EXAMPLES = 20
 """Of fewer than that a held-out part tells nothing."""
 WHOLE_CLASS = 10
 """Held-out examples by which a class counts in full; one of two examples should not decide."""
-NEXT_TO_NOTHING = 0.02
+NEXT_TO_NOTHING = 0.01
 """Share of what there is to gain, or what the best length has gained: large held-out parts show less than matters."""
 BETAS = (0.0, *(2 ** (power / 2) for power in range(-10, 1)))
 """Inverse temperatures: outputs may be flattened, down to telling nothing, but not be made surer than they are."""
@@ -86,7 +88,7 @@ def choose_steps(
 
     Four fifths of the examples are trained on, and a fifth, drawn class by class, is looked at; of small data sets
     several fifths in turn, by models that train at once. Depends on data, settings, seed and `most_steps` alone. Costs
-    as many steps of training as two thirds of twice the number chosen, and 533 at least.
+    as many steps of training as two thirds of twice to four times the number chosen; 533 where nothing is learnt.
 
     Args:
         trainer: of the train examples; how long its own settings train plays no part.
@@ -116,7 +118,8 @@ def choose_steps(
         chosen, a_step = judge.shortest(losses), seconds / _end(steps) / len(held_out)
         on_share(steps / most_steps - looked_through)
         looked_through = steps / most_steps
-        if steps >= max(SURE_STEPS, 2 * lengths[chosen]):
+        is_sure = steps >= SURE_STEPS or (steps >= SURE_TIMES * lengths[chosen] and judge.tells(losses[chosen]))
+        if is_sure and steps >= 2 * lengths[chosen]:
             break
     has_learnt = judge.tells(losses[chosen])
     settings = replace(usual, steps=lengths[chosen]) if has_learnt else usual
