@@ -30,7 +30,8 @@ from trak_core.errors import (
 from trak_core.evidence.verification import verify
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import read_status
-from trak_core.store.run import open_run, outcomes, subset_masks
+from trak_core.store.run import open_run
+from trak_core.store.run_ledger import outcomes, subset_masks
 from trak_core.subjects import find_recipe
 from trak_core.views.evidence import board
 

@@ -10,7 +10,8 @@ from trak_core.engine.method_context import examples_of
 from trak_core.engine.retrained import answers_of
 from trak_core.evidence.lds import lds_per_test, mean_defined, predicted_outcomes
 from trak_core.seeds import derive_seed
-from trak_core.store.run import Run, open_run, reported_tests
+from trak_core.store.run import Run, open_run
+from trak_core.store.run_ledger import reported_tests
 from trak_core.subjects import find_recipe
 
 pytestmark = pytest.mark.slow

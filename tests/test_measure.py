@@ -42,7 +42,8 @@ from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles, generation
 from trak_core.store.progress import BuildStatus, read_status
-from trak_core.store.run import Run, open_run, outcomes, reported_tests, subset_masks
+from trak_core.store.run import Run, open_run
+from trak_core.store.run_ledger import outcomes, reported_tests, subset_masks
 from trak_core.store.schema import ORDER_BY
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import RECIPES, Recipe, find_recipe

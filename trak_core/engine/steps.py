@@ -1,6 +1,5 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -11,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.engine.clock import Blocks, Clock
+from trak_core.engine.clock import Clock
 from trak_core.engine.evidence_step import Reported, evidence_tables, train_classes
 from trak_core.engine.label_step import signal_tables, suspect_tables
+from trak_core.engine.ledger_steps import MOST_PREDICTED, LedgerSteps
 from trak_core.engine.map_step import map_tables
 from trak_core.engine.method_context import kernel_proj_dim, lds_tuning, run_context, stored_loss_norms
 from trak_core.engine.pace import Pace
@@ -21,11 +21,9 @@ from trak_core.engine.progress import ProgressReporter
 from trak_core.engine.quality_step import model_quality
 from trak_core.engine.scoring import score_run
 from trak_core.engine.settings import BuildSettings
-from trak_core.engine.training_step import retrain_block, write_checkpoints
-from trak_core.engine.work import Inline, Kind, Work
-from trak_core.engine.working_run import WorkingRun
-from trak_core.errors import TrainingDivergedError
-from trak_core.evidence.lds import MIN_SUBSETS, tuning_tests
+from trak_core.engine.training_step import write_checkpoints
+from trak_core.engine.work import Kind, Work
+from trak_core.evidence.lds import tuning_tests
 from trak_core.evidence.model_quality import ModelQuality
 from trak_core.inputs import in_numbers, take
 from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
@@ -33,7 +31,6 @@ from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.store.files import RunFiles
-from trak_core.store.ledger import subset_columns
 from trak_core.store.local_paths import without_paths
 from trak_core.store.media_rows import media_columns
 from trak_core.store.run_tables import example_columns, feature_columns, joined, prediction_columns, run_meta
@@ -42,7 +39,6 @@ from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
 from trak_core.subjects.planting import PlantedErrors
 from trak_core.tasks import Answer, Targets
-from trak_core.training import OnShare, draw_half_subsets
 
 SCORES_ARE, FITTED, UNFITTED = "scores_are", "fitted", "not fitted"
 """Key of meta: whether the ridge and the scale of scores were chosen on retrained models."""
@@ -50,27 +46,19 @@ PACE = "pace"
 """Key of meta: what parts of the build take."""
 MEASURED = "n_subsets_measured"
 """Key of meta: how many subsets the evidence is over."""
-LEAST_REPORTED = 8
-"""Subsets to report on that there has to be time for, before the first are retrained."""
-MOST_PREDICTED = 200
-"""Subsets that outcomes are predicted for with fewer checkpoints."""
 
 FROM_THE_LEDGER = ("fit", "ridge", "eval", "lds")
 """Steps that need models retrained on random halves; a subject that trains no models goes without."""
-PUBLISHED_AFTER = ("suspects", "signals", "map")
-"""Steps after which readers are shown what is there."""
 
 
-class BuildSteps(WorkingRun):
+class BuildSteps(LedgerSteps):
     """One build under way.
 
     Args:
         build, subject, files, writer: as `WorkingRun`.
         planted: which of its train labels were made wrong on purpose.
         metadata: what provenance tells besides the settings; "title" names the run for people.
-        progress: told of every step.
-        clock: tells how long the ledger may grow.
-        pace: what is expected of the ledger before anything was retrained.
+        progress, clock, pace: as `LedgerSteps`.
     """
 
     def __init__(
@@ -85,10 +73,8 @@ class BuildSteps(WorkingRun):
         clock: Clock,
         pace: Pace,
     ) -> None:
-        super().__init__(build, subject, files, writer)
-        self.planted, self.metadata, self.progress = planted, metadata, progress
-        self.clock, self.pace = clock, pace
-        self.executor = Inline(writer, progress)
+        super().__init__(build, subject, files, writer, progress, clock, pace)
+        self.planted, self.metadata = planted, metadata
 
     def run(self) -> None:
         """Does what is left to do, in order, and shows readers what is there along the way.
@@ -133,20 +119,8 @@ class BuildSteps(WorkingRun):
                 self._do("lds", [self._work(Kind.MEASURE, state=str(n_measured))])
         self._close()
 
-    def _work(self, kind: Kind, **of: Any) -> Work:
-        return Work(kind, self.writer.meta("fingerprint"), **of)
-
     def _trained(self, part: range) -> list[Work]:
         return [self._work(Kind.TRAIN, rows=part), self._work(Kind.PREDICT, rows=part)]
-
-    def _do(self, step: str, tasks: list[Work], may: Callable[[Work], bool] = lambda work: True) -> None:
-        """Does those tasks of a step that are not done yet, while they may be done."""
-        if not tasks:
-            return
-        was_done = all(self.writer.has(work.block) for work in tasks)
-        self.executor.run(step, tasks, self._one, may)
-        if step in PUBLISHED_AFTER and not was_done:
-            self.writer.publish()
 
     def _one(self, work: Work) -> None:
         """Does one task and writes its block."""
@@ -208,26 +182,10 @@ class BuildSteps(WorkingRun):
             origins=split.origins,
         )
 
-    def _subset_rows(self, subset_ids: range) -> dict[str, Any]:
-        roles = ["fit" if i < self.build.n_fit else "eval" for i in subset_ids]
-        return subset_columns(self.masks[subset_ids.start : subset_ids.stop], roles, subset_ids.start)
-
-    @cached_property
-    def masks(self) -> NDArray[np.bool_]:
-        """The ledger's subsets, bool `[n_subsets, n_train]`: the first `n_fit` are for fitting.
-
-        Of a ledger that grows there are some that it may come to later.
-        """
-        n = max(self.build.n_subsets, MOST_PREDICTED) if self.build.grows else self.build.n_subsets
-        return draw_half_subsets(n, self.n_train, self.build.seed)
-
     @cached_property
     def tuning_tests(self) -> NDArray[np.bool_]:
         """Test examples that settings are chosen on, bool `[n_test]`; nothing is reported on them."""
         return tuning_tests(self.n_test, self.build.seed)
-
-    def _advance(self, units: float) -> OnShare:
-        return lambda share: self.progress.advance(units * share)
 
     def _checkpoints(self, part: range) -> None:
         """Trains as many models as the trainer takes at once, or takes those that were given."""
@@ -263,60 +221,6 @@ class BuildSteps(WorkingRun):
         return run_context(
             self.subject, self.checkpoints, self.train, self.test, self.build.seed, kernel_proj_dim(self.subject)
         )
-
-    # --- the ledger ---------------------------------------------------------------------------------------
-
-    def _n_retrained(self, subset_ids: range) -> int:
-        """Subsets among these that models were retrained on, those that diverged included."""
-        query = "SELECT count(*) AS n FROM subsets WHERE subset_id >= ? AND subset_id < ?"
-        return int(self.writer.columns(query, [subset_ids.start, subset_ids.stop])["n"][0])
-
-    @cached_property
-    def _pace_of_blocks(self) -> Blocks:
-        return Blocks(self.clock, self.build.n_seeds * self.pace.half_model * self.progress.slowness)
-
-    def _retrain_while_there_is_time(self, step: str, subset_ids: range) -> None:
-        """Retrains on the subsets of a step that are left, block by block."""
-        size = max(1, min(self.build.subsets_a_block, self.trainer.at_once // self.build.n_seeds))
-        start = subset_ids.start + (self._n_retrained(subset_ids) if self.build.grows else 0)
-        blocks = [range(i, min(i + size, subset_ids.stop)) for i in range(start, subset_ids.stop, size)]
-        n_checkpoints, pace = self.build.n_checkpoints, self.pace
-        afterwards = pace.lds + (n_checkpoints * (pace.ridge + pace.scores) + pace.map if step == "fit" else 0)
-
-        def may(work: Work) -> bool:
-            assert work.rows is not None
-            # The first subsets serve nothing without some to report on; once begun, each of them is one less to do.
-            is_first = step == "fit" and work.rows.start == 0
-            n_needed = len(subset_ids) + LEAST_REPORTED if is_first else len(work.rows)
-            return self._pace_of_blocks.fit(n_needed, afterwards * self.progress.slowness)
-
-        self._do(step, [self._work(Kind.RETRAIN, rows=block) for block in blocks], may)
-
-    def _retrain(self, block: range) -> None:
-        """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
-        began = time.monotonic()
-        tables, lost = retrain_block(self, self.masks, block, self._advance(len(block)))
-        if self.build.grows:
-            tables["subsets"] = self._subset_rows(block)
-        mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
-        self.writer.write(f"ledger {block.start}", tables, then=mark)
-        self._pace_of_blocks.took(len(block), time.monotonic() - began)
-
-    def _is_enough(self, role: str) -> bool:
-        """True when a role of the ledger has the subsets that it needs; a ledger that grows may still get them.
-
-        Raises:
-            TrainingDivergedError: it does not, and will not get more.
-        """
-        n_kept = len(self.ledger.masks(role))
-        if n_kept < MIN_SUBSETS and not self.build.grows:
-            n_lost = self.writer.columns("SELECT count(*) AS n FROM subsets WHERE role = 'diverged'")["n"][0]
-            purpose = "choose settings on" if role == "fit" else "report on"
-            raise TrainingDivergedError(
-                f"training diverged on {n_lost} random halves; {n_kept} are left to {purpose}, {MIN_SUBSETS} are "
-                "needed. Lower the learning rate of the recipe, or give a larger --n-subsets."
-            )
-        return n_kept >= MIN_SUBSETS
 
     # --- features and scores ------------------------------------------------------------------------------
 

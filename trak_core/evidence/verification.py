@@ -28,7 +28,8 @@ from trak_core.jobs import last_words, package_environment
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.ledger import read_target_outcomes
-from trak_core.store.run import Run, outcomes, reported_tests, subset_masks
+from trak_core.store.run import Run
+from trak_core.store.run_ledger import outcomes, reported_tests, subset_masks
 from trak_core.store.run_tables import score_fingerprint
 from trak_core.store.schema import ORDER_BY, TOP_K
 from trak_core.store.targets import read_target_scores

@@ -9,7 +9,8 @@ from trak_core.evidence.lds import row_correlations
 from trak_core.seeds import derive_seed
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.ranking import strongest
-from trak_core.store.run import Run, reported_tests
+from trak_core.store.run import Run
+from trak_core.store.run_ledger import reported_tests
 
 Scores = NDArray[np.float32]
 N_PROBES = 40

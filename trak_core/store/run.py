@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from trak_core.errors import InvalidSettingError, NotInRunError, RunMismatchError, StoreDamagedError, TrakCoreError
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles
-from trak_core.store.ledger import read_masks, read_outcomes
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.reader import StoreReader
 from trak_core.store.targets import DEFAULT, class_of_target, target_of_class
@@ -397,20 +396,3 @@ class Run(StoreReader):
     def has_scores(self) -> bool:
         """False early in a build, when there are suspects alone."""
         return bool(self.rows("SELECT 1 FROM methods LIMIT 1"))
-
-
-def subset_masks(run: Run, role: str) -> NDArray[np.bool_]:
-    """Subsets of a role ("fit" or "eval"), bool `[n_subsets, n_train]`, by subset_id."""
-    return read_masks(run, role, run.info.n_train)
-
-
-def outcomes(run: Run, role: str) -> NDArray[np.float64]:
-    """Model outputs of default targets after retraining: `[n_subsets, n_seeds, n_test]`, by subset_id and seed."""
-    return read_outcomes(run, role, run.info.provenance["n_seeds"], run.info.n_test)
-
-
-def reported_tests(run: Run) -> NDArray[np.bool_]:
-    """Test examples that summaries are over, bool `[n_test]`; settings were chosen on the others."""
-    reported = np.ones(run.info.n_test, dtype=bool)
-    reported[run.info.provenance.get("tuning_tests", [])] = False
-    return reported

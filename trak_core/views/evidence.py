@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from trak_core.evidence.fixed_counts import why_not_fixed
 from trak_core.evidence.lds import lds_interval, lds_per_test, predicted_outcomes
 from trak_core.evidence.removal import compare_removals
-from trak_core.store.run import Run, outcomes, reported_tests, subset_masks
+from trak_core.store.run import Run
+from trak_core.store.run_ledger import outcomes, reported_tests, subset_masks
 from trak_core.subjects import OWN_SUBJECT
 from trak_core.subjects.subject import ONE_FUNCTION
 from trak_core.views.model_quality import learnt_sentence, quality_of
