@@ -13,6 +13,8 @@ from trak_core.engine import clock as clocks
 from trak_core.engine.clock import Blocks, Clock
 from trak_core.engine.custom_build import CustomBuild, build_custom_data
 from trak_core.engine.growth import extend_run
+from trak_core.engine.measure import measure_run
+from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.engine.steps import BuildSteps
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.evidence.verification import verify
@@ -174,6 +176,23 @@ def test_a_budget_that_changed_between_two_starts_goes_on_with_the_run(images, t
     build(images, tmp_path, minutes=30)
     with open_run(path) as run:
         assert run.info.provenance["n_subsets"] == 20 and run.has_lds
+
+
+@pytest.mark.slow
+def test_methods_that_were_measured_are_measured_on_the_longer_ledger_too(images, tmp_path):  # noqa: F811
+    path = build(images, tmp_path, n_subsets=20, n_checkpoints=7)
+    none = MeasureSettings(("grad_dot", "source"), n_removal_tests=0, n_datamodel_subsets=0, n_truth_subsets=0)
+    measure_run(path, none)
+    query = "SELECT method, max(n_checkpoints), max(peak_megabytes) > 0 FROM lds_summary GROUP BY 1 ORDER BY 1"
+    with open_run(path) as run:
+        before = run.rows(query)
+    extend_run(path, n_subsets=30)
+    with open_run(path) as run:
+        assert run.rows(query) == before and ("source", 5, True) in before
+        assert {
+            method: run.lds(method).n_subsets for method in ("trak", "grad_dot", "source", "grad_norm")
+        } == dict.fromkeys(("trak", "grad_dot", "source", "grad_norm"), 20)
+        assert problems(run) == []
 
 
 def test_bad_requests_for_more_evidence_say_what_to_give(whole):

@@ -154,16 +154,25 @@ def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, 
     """Rows of the tables of LDS and of comparisons with controls, and the slope of targets but the label."""
     masks, of_methods = reported.masks, []
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
+    measured = writer.columns(
+        "SELECT method, max(n_checkpoints) AS n, max(peak_megabytes) AS peak FROM lds_summary GROUP BY 1"
+    )
+    known = {method: n for method, n in zip(measured["method"].tolist(), measured["n"].tolist(), strict=True)}
+    peaks = {
+        method: None if np.ma.is_masked(peak) or not np.isfinite(peak) else float(peak)
+        for method, peak in zip(measured["method"].tolist(), measured["peak"], strict=True)
+    }
     controls = control_evidence(writer, reported)
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
         # Scores that somebody brought to be judged are of no method that is known here.
         uses = method in METHODS and METHODS[method].info.uses_checkpoints
-        n_checkpoints = reported.settings.n_checkpoints if uses else 0
+        # On a ledger that has grown a method stays what it was measured as; some use few of the checkpoints.
+        n_checkpoints = known.get(method, reported.settings.n_checkpoints if uses else 0)
         predicted = {n_checkpoints: stored_predictions(writer, method, masks)}
         if method == "trak":
             predicted = {**_predictions_by_checkpoints(writer, len(masks)), **predicted}
         of_methods.append(
-            reported.tables(method, predicted, seconds, controls=None if method in controls else controls)
+            reported.tables(method, predicted, seconds, peaks.get(method), None if method in controls else controls)
         )
     tables = joined_tables(of_methods)
     of_targets, slope = _target_evidence(writer, reported, tables.get("control_comparisons", {}))
