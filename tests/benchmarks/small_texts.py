@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from tests.benchmarks.custom_data import write_trec
 from tests.benchmarks.label_subjects import DATA
+from tests.benchmarks.own_data import trec
 from trak_core.datasets.custom_data import CustomData
 from trak_core.modalities import Dataset, RawData, RawSplit, find_modality, prepare
 from trak_core.subjects import find_model
@@ -41,7 +41,7 @@ def read_rows(name: str) -> RawData:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / f"{name}.csv"
         if name == "trec":
-            write_trec(table)
+            trec()(Path(folder))
         else:
             rows = (DATA / "sst2" / "train.tsv").read_text(encoding="utf-8").splitlines()
             with table.open("w", encoding="utf-8", newline="") as file:

@@ -69,6 +69,7 @@ def test_evidence_before_it_is_there_says_when_it_comes(runs, open_page):
     with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
         for table in ("lds", "lds_summary", "target_lds", "outcomes", "target_outcomes"):
             connection.execute(f"DELETE FROM {table}")
+        connection.execute("DELETE FROM meta WHERE key = 'complete'")
     app = open_page("evidence")
     assert not app.exception
     assert "The evidence is not there yet" in words(app)

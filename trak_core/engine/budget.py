@@ -179,7 +179,7 @@ def settled_plan(files: RunFiles, key: dict[str, Any], asked: BuildRequest) -> B
         sizes = Sizes(**{size.name: int(made[size.name]) for size in fields(Sizes)})
         chosen = {name: int(made[name]) for name in ("n_label_repeats", "subsets_a_block")}
         notes = [note for note in made.get("notes", []) if note in NOTES]
-        return BuildPlan(key, sizes, pace, notes, chosen, dict(made.get("training_chosen") or {}))
+        return BuildPlan(key, sizes, pace, notes, chosen, dict(made.get("training") or {}))
     if files.working_store.exists():
         raise RunMismatchError(
             f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or from another subject; "

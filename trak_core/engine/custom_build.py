@@ -128,7 +128,7 @@ def _plan(
     if (plan := settled_plan(files, key, asked)) is not None:
         return plan
     on_phase("trying the model")
-    subject = load_subject(_settings(recipe, asked, given), recipe)[0]
+    subject = load_subject(_settings(recipe, asked, {**given, "grows": True}), recipe)[0]
     is_free, most_steps = len(given) < len(fields(Sizes)), MOST_STEPS
     if is_free:
         most_steps = most_steps_within(asked.minutes, seconds_a_step(subject, asked.device))

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from trak_core.errors import TrakCoreError
 from trak_core.methods.controls import cosines
-from trak_core.modalities import MODALITIES, find_modality, read_encoding
+from trak_core.modalities import MODALITIES, read_encoding
 from trak_core.store.media_rows import read_media
 from trak_core.store.run import Run
 
@@ -26,9 +26,9 @@ def plain_controls(run: Run) -> dict[str, Scores]:
     )["norm"]
     if len(norms) == info.n_train:
         found["grad_norm"] = _everywhere(norms, info.n_test)
-    if info.modality not in MODALITIES:
+    modality = MODALITIES.get(info.modality)
+    if modality is None:
         return found  # of somebody's own that is not known here
-    modality = find_modality(info.modality)
     media = {split: list(read_media(run, split).values()) for split in ("train", "test")}
     found["amount"] = _everywhere(modality.amount(media["train"]), info.n_test)
     encoding = read_encoding(info.provenance.get("encoding"))
