@@ -3,12 +3,15 @@
 from typing import Any
 
 import streamlit as st
+from pandas import DataFrame
 
 from pages.components import charts
 from pages.components.address import choose_method, choose_test, go_to_test
+from pages.components.board_charts import lds_histogram, methods_chart
 from pages.components.evidence_to_come import evidence_to_come_panel
 from pages.components.export import take_away
 from pages.components.gallery import GalleryItem, gallery
+from pages.components.judging import judging_panel
 from pages.components.learnt import learnt_panel
 from pages.components.media import show_media, show_short_text
 from pages.components.pages import EXPLORE, link_to
@@ -22,28 +25,40 @@ from pages.components.runs import (
     test_overview,
 )
 from pages.components.text import lds_in_words, plain
-from pages.components.view import Words, note
+from pages.components.verdict import LDS_HELP, headline
+from pages.components.view import Words, note, say
 from trak_core.store.progress import read_status
 from trak_core.store.run import Run
+from trak_core.store.targets import DEFAULT
 from trak_core.views import evidence as views
-from trak_core.views.evidence import notes_of, what_is_left_to_measure, why_no_evidence
 from trak_core.views.evidence_to_come import evidence_to_come
 from trak_core.views.examples import read_examples
-from trak_core.views.lds_causes import lds_by_ridge, lds_causes
+from trak_core.views.explanation import lds_of
+from trak_core.views.fit import other_class_sentence, predicted_against_actual
+from trak_core.views.lds_causes import checkpoints_title, lds_by_ridge, lds_causes, no_cause, ridge_note, why_title
+from trak_core.views.not_measured import (
+    lacks_measurements,
+    notes_of,
+    what_is_left_to_measure,
+    what_was_not_measured,
+    why_no_evidence,
+)
 from trak_core.views.stories import first_test
+from trak_core.views.verdict import verdict
 
 through_app()
 
 N_ENDS = 12
-LDS_HELP = (
-    "Linear datamodeling score: the Spearman correlation, over random halves of the training data, between the sum "
-    "of the scores of a half and what a model retrained on it says. 1: the order is predicted perfectly. 0: chance."
-)
 FORMATS = {
     "LDS": "%.3f",
     "from": "%.3f",
     "to": "%.3f",
     "share of ceiling": "percent",
+    "fixed counts: LDS": "%.3f",
+    "fixed: from": "%.3f",
+    "fixed: to": "%.3f",
+    "fixed: share of its ceiling": "percent",
+    "checkpoints": "%d",
     "CPU seconds": "%.1f",
     "memory (MB)": "%.0f",
 }
@@ -53,29 +68,22 @@ def number_columns(formats: dict[str, str]) -> dict[str, Any]:
     return {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
 
 
-def headline(found: views.Board) -> None:
-    """The answer of the page in one sentence."""
-    best = found.rows[0]
-    st.subheader("Can these scores be believed?", anchor=False)
-    intro = f"{found.n_models:,} models were retrained on random halves of the training data."
-    if best.lds is None or best.ci_low is None or best.ci_high is None:
-        st.markdown(f"{intro} No method has scores that differ between halves, so LDS is undefined.", help=LDS_HELP)
-        return
-    lds = lds_in_words(best.lds, found.noise_ceiling, best.ci_low, best.ci_high)
-    st.markdown(f"{intro} **{plain(best.title)} predicted what they would say with {lds}.**", help=LDS_HELP)
-
-
 def method_panel(found: views.Board) -> None:
     """LDS of every method as a figure and as a table."""
     st.markdown("**Methods**: the further right, the better predicted", help=LDS_HELP)
-    titles = ", ".join(f"{row.title} {row.lds:.2f}" for row in found.rows if row.lds is not None)
-    charts.show(charts.methods_chart(found), "methods", f"LDS by method: {titles}")
+    charts.show(methods_chart(found), "methods", f"LDS by method: {views.board_in_words(found)}")
     apart = " that no setting was chosen on" if found.n_reported < found.n_test else ""
     models = f"{found.n_seeds} models" if found.n_seeds > 1 else "one model"
+    ceiling = ""
+    if found.noise_ceiling:
+        ceiling = (
+            " The noise ceiling is the highest LDS that any method can reach, because models trained on one half with "
+            "other seeds differ among themselves."
+        )
+    controls = " Purple: negative controls, simple rules that attribution has to beat." if found.has_controls else ""
     st.caption(
-        f"Measured over {found.n_subsets} halves with {models} each and {found.n_reported} test examples{apart}. "
-        "The noise ceiling is the highest LDS that any method can reach, because models trained on "
-        "one half with other seeds differ among themselves. Grey: baselines."
+        f"Measured over {found.n_subsets} halves with {models} each and {found.n_reported} test examples{apart}."
+        f"{ceiling} Grey: baselines.{controls}"
     )
     if found.slope is not None:
         others = f" and as {found.slope_of_others:.2f} for other classes" if found.slope_of_others is not None else ""
@@ -85,7 +93,12 @@ def method_panel(found: views.Board) -> None:
 def cost_panel(found: views.Board) -> None:
     """Every method with its interval and its cost, and what could not be measured."""
     st.markdown("**Accuracy and cost**", help="CPU seconds of all processor cores together.")
-    st.dataframe(views.board_table(found), column_config=number_columns(FORMATS), hide_index=True)
+    st.dataframe(
+        views.board_table(found).dropna(axis="columns", how="all"),
+        column_config={"method": st.column_config.Column(pinned=True), **number_columns(FORMATS)},
+        hide_index=True,
+        placeholder="",
+    )
     for method, reason in found.left_out.items():
         st.text(f"Not measured: {method}. {reason}")
     if found.n_diverged:
@@ -112,18 +125,14 @@ def measure_panel(run: Run) -> None:
         )
 
 
-def removal_panel(run: Run) -> None:
+def removal_panel(run: Run, curves: list[views.RemovalCurve]) -> None:
     """What happens when the strongest proponents are taken away and models are trained again."""
-    curves = views.removal_curves(run)
     st.markdown(
         "**Remove the top examples**: does the answer change?",
         help="The training examples with the highest scores for a test example are removed, and models are retrained "
         "without them, with the same seeds. The further the margin falls, the better the method found what the answer "
         "leans on.",
     )
-    if not curves:
-        st.caption("Not measured for this run.")
-        return
     best = curves[0]
     alt = f"Mean fall of the margin against number removed; {best.title} falls furthest, by {best.falls[-1]:.2f}"
     charts.show(charts.removal_chart(curves), "removal", alt)
@@ -144,21 +153,18 @@ def removal_panel(run: Run) -> None:
         )
 
 
-def truth_panel(run: Run) -> None:
+def truth_panel(run: Run, table: DataFrame) -> None:
     """LDS against other questions: less data dropped, and one very model instead of the average over seeds."""
-    table = views.truth_table(run)
     st.markdown(
         "**LDS for smaller removals**",
         help="One model: the training of one checkpoint repeated with the same seed and batches, where the dropped "
         "examples count for nothing. Several seeds: models retrained on what is left, averaged.",
     )
-    if table.empty:
-        st.caption("Not measured for this run.")
-        return
     st.dataframe(
         table,
         column_config=number_columns({name: "%.3f" for name in table.columns if name != "method"}),
         hide_index=True,
+        placeholder="",
     )
     ceilings = views.truth_ceilings(run)
     words = ", ".join(f"{ceiling:.2f} with {dropped:.0%} dropped" for dropped, ceiling in ceilings.items())
@@ -168,10 +174,11 @@ def truth_panel(run: Run) -> None:
 
 def example_panel(run: Run, method: str, test_idx: int) -> float | None:
     """Prediction against actual outcomes of one test example; returns its LDS, None where undefined."""
-    fit = views.predicted_against_actual(run, test_idx, method)
+    fit, found = predicted_against_actual(run, test_idx, method), lds_of(run, method, test_idx, DEFAULT)
     example = read_examples(run, "test", [test_idx])[0]
     tip = "One point a random half of the training data."
-    st.markdown("**One test example**: predicted against retrained, margin of its label", help=tip)
+    whose = "margin of its label" if run.info.has_classes else "its model output"
+    st.markdown(f"**One test example**: predicted against retrained, {whose}", help=tip)
     with st.container(horizontal=True, vertical_alignment="center"):
         show_media(example.media, 72, f"test example {test_idx}", show_short_text)
         with st.container(width="stretch", gap="xsmall"):
@@ -179,14 +186,19 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
             if fit.lds is None or fit.ci_low is None or fit.ci_high is None:
                 st.text("LDS undefined: the scores predict the same for every half.")
             else:
-                st.text(lds_in_words(fit.lds, None, fit.ci_low, fit.ci_high))
+                st.text(lds_in_words(fit.lds, found.noise_ceiling, fit.ci_low, fit.ci_high))
+            if found.lds_fixed is not None:
+                fixed = lds_in_words(found.lds_fixed, found.fixed_ceiling, found.fixed_low, found.fixed_high)
+                st.text(f"At fixed class counts: {fixed}")
+            if other := other_class_sentence(run, test_overview(run), test_idx, method):
+                st.caption(plain(other))
             link_to(
                 EXPLORE, "Open in Explore", "search", run=run.info.name, test=test_idx, method=run.method_titles[method]
             )
     charts.show(
         charts.fit_chart(fit),
         "fit",
-        f"Prediction against actual margin of test example {test_idx} over retrained halves",
+        f"Prediction against actual outcome of test example {test_idx} over retrained halves",
     )
     return fit.lds
 
@@ -207,29 +219,50 @@ def choose_by_picture(run: Run, method: str, test_idx: int) -> None:
         gallery(title, items, key=title, on_pick=go_to_test, selected=test_idx, size=56, strip=True)
 
 
-def ridge_panel(run: Run) -> None:
-    """LDS of the run's own method against the ridge, where one was chosen."""
-    tried = lds_by_ridge(run)
+def checkpoints_panel(found: views.Board) -> None:
+    """LDS against the number of checkpoints, under a title that says what it shows."""
+    tip = "LDS of the run's own method when scores are averaged over fewer checkpoints, with 95% intervals."
+    title = checkpoints_title(found)
+    st.markdown(f"**{title}**", help=tip)
+    charts.show(charts.checkpoints_chart(found), "checkpoints", f"LDS against number of checkpoints. {title}")
+
+
+def ridge_panel(tried: dict[float, float]) -> None:
+    """LDS of the run's own method against the ridge."""
     st.markdown(
         "**The ridge that was chosen**",
         help="The ridge keeps the kernel from trusting directions in which gradients hardly differ. It was chosen on "
         "subsets and test examples that nothing is reported on.",
     )
-    if not tried:
-        st.caption("No ridge was chosen for this run.")
-        return
     charts.show(charts.ridge_chart(tried), "ridge", "LDS on fitting subsets against the ridge")
+    if said := ridge_note(tried):
+        say("ridge note", said, st.caption)
 
 
 def why_panel(run: Run, found: views.Board) -> None:
     """What keeps LDS down, as far as the run's data shows it."""
-    st.markdown("**Why is LDS not higher?**", help="Causes that the data of this run shows; nothing is guessed.")
+    st.markdown(f"**{why_title(run, found)}**", help="Causes that the data of this run shows; nothing is guessed.")
     causes = lds_causes(run, found)
     if not causes:
-        st.caption("Nothing stands out: the ceiling is high, and neither checkpoints nor projection hold it back.")
+        st.caption(no_cause(run, found))
     for cause in causes:
         st.markdown(f"**{plain(cause.title)}**: {plain(cause.text)}")
         note(f"cause {cause.title}", Words(f"{cause.title}: {cause.text}"))
+
+
+def further_panels(run: Run) -> None:
+    """Removal and further truths, as far as they were measured."""
+    curves, table = views.removal_curves(run), views.truth_table(run)
+    n_parts = bool(curves) + (not table.empty)
+    columns = iter(st.columns(n_parts) if n_parts else [])
+    if curves:
+        with next(columns), st.container(border=True, height="stretch"):
+            removal_panel(run, curves)
+    if not table.empty:
+        with next(columns), st.container(border=True, height="stretch"):
+            truth_panel(run, table)
+    if missing := what_was_not_measured(bool(curves), not table.empty):
+        st.caption(missing)
 
 
 run = run_with_scores()
@@ -255,7 +288,7 @@ if not run.has_lds:
     st.stop()
 
 found = views.board(run)
-headline(found)
+headline(found, verdict(run, test_overview(run), found))
 for sentence in notes_of(run):
     st.caption(plain(sentence))
 if is_busy(run):
@@ -263,16 +296,18 @@ if is_busy(run):
 else:
     if to_come := evidence_to_come(run):
         evidence_to_come_panel(run, to_come)
-    if not found.is_measured and can_be_measured(run):
+    if lacks_measurements(found) and can_be_measured(run):
         measure_panel(run)
 left, right = st.columns(2)
 with left:
     with st.container(border=True):
         method_panel(found)
-    with st.container(border=True):
-        tip = "LDS of the run's own method when scores are averaged over fewer checkpoints."
-        st.markdown("**More checkpoints, better scores**", help=tip)
-        charts.show(charts.checkpoints_chart(found), "checkpoints", "LDS against number of checkpoints")
+    if len(found.by_checkpoints) > 1:
+        with st.container(border=True):
+            checkpoints_panel(found)
+    if tried := lds_by_ridge(run):
+        with st.container(border=True):
+            ridge_panel(tried)
 with right:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -281,21 +316,15 @@ with right:
         chosen = example_panel(run, method, test_idx)
     with st.container(border=True):
         st.markdown("**LDS of every test example**", help="How many test examples are predicted how well.")
-        values = views.lds_values(run, method)
-        charts.show(
-            charts.lds_histogram(values.tolist(), chosen), "lds", f"Histogram of LDS over {len(values)} test examples"
-        )
+        values, fixed = views.lds_values(run, method)
+        alt = f"Histogram of LDS over {len(values)} test examples"
+        charts.show(lds_histogram(values.tolist(), fixed.tolist(), chosen), "lds", alt)
     with st.container(border=True):
         why_panel(run, found)
-    with st.container(border=True):
-        ridge_panel(run)
-left, right = st.columns(2)
-with left, st.container(border=True, height="stretch"):
-    removal_panel(run)
-with right, st.container(border=True, height="stretch"):
-    truth_panel(run)
+further_panels(run)
 with st.container(border=True):
     cost_panel(found)
+judging_panel(run)
 with st.container(border=True):
     choose_by_picture(run, method, test_idx)
 take_away(

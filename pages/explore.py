@@ -75,6 +75,8 @@ def headline(explanation: Explanation) -> None:
     """What the model says of the test example, in one sentence."""
     st.subheader(f"Test example {explanation.example.idx}", anchor=False)
     say("headline", _said(explanation))
+    if doubt := explanation.trust.controls:
+        say("controls", doubt, lambda sentence: st.caption(f":material/warning: {plain(sentence)}"))
 
 
 def _said(explanation: Explanation) -> str:

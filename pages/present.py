@@ -60,7 +60,7 @@ def tell_test(run: Run, test_idx: int) -> DataFrame:
         large(f"Model: {explanation.predicted_name}{sure}", size="text")
         large(f"Label: {explanation.example.label_name}", size="text")
         trust_badge(explanation.trust, run.will_have_lds)
-        note("trust", Words(f"Trust: {explanation.trust.level}. {explanation.trust.reason}".rstrip()))
+        note("trust", Words(" ".join([f"Trust: {explanation.trust.level}.", *explanation.trust.sentences])))
         learnt_badge(explanation.quality)
     with right:
         st.subheader(":blue[▲ Training examples that spoke for it]", anchor=False)

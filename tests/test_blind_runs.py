@@ -16,7 +16,7 @@ from trak_core.modalities.dataset import Dataset, Split
 from trak_core.store.run import Run, open_run
 from trak_core.subjects import RECIPES, Recipe, Subject
 from trak_core.tasks import Regression
-from trak_core.views.evidence import why_no_fixed_lds
+from trak_core.views.not_measured import why_no_fixed_lds
 
 N_SUBSETS = 40
 

@@ -32,7 +32,7 @@ from trak_core.store.schema import SCHEMA_VERSION, Shape
 from trak_core.store.what_ifs import WhatIfHistory
 from trak_core.store.writer import StoreWriter, build_lock
 from trak_core.subjects import RECIPES, Recipe, Subject
-from trak_core.views.evidence import why_no_fixed_lds
+from trak_core.views.not_measured import why_no_fixed_lds
 from trak_core.views.review import data_fingerprint
 
 NAMES = [(4, "digits"), (4, "prices"), (5, "digits")]

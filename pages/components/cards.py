@@ -46,19 +46,25 @@ _LOOKS = {
 }
 
 
-def trust_badge(trust: Trust, will_be_measured: bool) -> None:
-    """The level in words and colour, and the numbers behind it; also while a build is still measuring."""
+def trust_badge(trust: Trust, will_be_measured: bool, with_controls: bool = True) -> None:
+    """The level in words and colour, and the numbers behind it; also while a build is still measuring.
+
+    Leave out `with_controls` what simple rules reach only where the page says that in another place.
+    """
     colour, icon = _LOOKS[trust.level]
     st.badge(f"trust: {trust.level}", color=colour, icon=icon, help=TRUST_HELP)  # type: ignore[arg-type]
-    if trust.reason:
-        st.caption(plain(trust.reason))
+    for sentence in trust.sentences if with_controls else [trust.reason]:
+        if sentence:
+            st.caption(plain(sentence))
     if trust.lds is None or trust.ci_low is None or trust.ci_high is None:
         st.caption("Measuring trust." if will_be_measured else "Nothing was retrained to check this.")
         return
     st.caption(lds_in_words(trust.lds, trust.noise_ceiling, trust.ci_low, trust.ci_high))
     if trust.lds_fixed is not None:
-        fixed = lds_in_words(trust.lds_fixed, None, trust.fixed_low, trust.fixed_high)
+        fixed = lds_in_words(trust.lds_fixed, trust.fixed_ceiling, trust.fixed_low, trust.fixed_high)
         st.caption(f"At fixed class counts: {fixed}", help=FIXED_HELP)
+    elif trust.why_not_fixed:
+        st.caption(plain(trust.why_not_fixed), help=FIXED_HELP)
 
 
 def _show_card(title: str, example: Example, lines: Sequence[str], noted: Sequence[str] = ()) -> None:
@@ -85,7 +91,7 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
         trust = f"Trust: {explanation.trust.level}"
         noted = (trust, explanation.trust.reason)
         _show_card("Test example", explanation.example, lines, [each for each in noted if each])
-        trust_badge(explanation.trust, will_be_measured)
+        trust_badge(explanation.trust, will_be_measured, with_controls=False)
         learnt_badge(explanation.quality)
 
 

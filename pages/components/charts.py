@@ -12,8 +12,9 @@ import streamlit as st
 from pages.components.text import in_html, shortened
 from pages.components.view import Figure, note
 from trak_core.store.what_ifs import Verified
-from trak_core.views.evidence import Board, Fit, RemovalCurve
+from trak_core.views.evidence import Board, RemovalCurve
 from trak_core.views.explanation import Explanation
+from trak_core.views.fit import Fit
 from trak_core.views.retraining import LabelSetRow
 from trak_core.views.what_if import Prediction
 
@@ -27,7 +28,7 @@ CLASS_COLOURS = (
     *("#4fa3c7", "#c4566f", "#7d8b92", "#2a9d8f", "#94653f"),
 )
 """One colour a class, the same on every page; readable on light and on dark ground."""
-_LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 _CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": {"scale": 2}}
 
 
@@ -56,7 +57,7 @@ def new_figure(height: int, x_title: str = "", y_title: str = "") -> go.Figure:
     return figure
 
 
-def _interval(
+def interval(
     values: Iterable[float], lows: Iterable[float], highs: Iterable[float], colour: str, **looks: float
 ) -> dict[str, Any]:
     """Error bars from `lows` to `highs` around values."""
@@ -104,40 +105,6 @@ def _sign_colour(low: float, high: float) -> str:
     return BLUE if low >= 0 else ORANGE
 
 
-def methods_chart(board: Board) -> go.Figure:
-    """LDS of every method with its interval, and the noise ceiling."""
-    rows = [row for row in reversed(board.rows) if row.lds is not None]
-    figure = new_figure(90 + (44 if len(rows) < 8 else 27) * len(rows), "LDS", "")
-    figure.add_scatter(
-        x=[row.lds for row in rows],
-        y=[in_html(row.title) for row in rows],
-        mode="markers",
-        marker={"size": 12 if len(rows) < 8 else 10, "color": [GREY if row.is_baseline else BLUE for row in rows]},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [row.above for row in rows],
-            "arrayminus": [row.below for row in rows],
-            "color": GREY,
-            "thickness": 2,
-        },
-        customdata=[[row.ci_low, row.ci_high, row.seconds] for row in rows],
-        hovertemplate=(
-            "%{y}: LDS %{x:.3f}, 95% interval %{customdata[0]:.3f} to %{customdata[1]:.3f}, "
-            "%{customdata[2]:.1f} CPU s<extra></extra>"
-        ),
-    )
-    if board.noise_ceiling:
-        figure.add_vline(
-            x=board.noise_ceiling,
-            line={"dash": "dash", "color": GREY},
-            annotation={"text": f"noise ceiling {board.noise_ceiling:.2f}", "xanchor": "right", "yanchor": "bottom"},
-        )
-        figure.update_layout(margin_t=30)
-    figure.update_xaxes(range=[-0.1, 1.05])
-    return figure
-
-
 def removal_chart(curves: list[RemovalCurve]) -> go.Figure:
     """How far the margin falls when more and more proponents of a method are removed, with 95% bands."""
     figure = new_figure(330, "training examples removed", "mean fall of the margin")
@@ -148,35 +115,18 @@ def removal_chart(curves: list[RemovalCurve]) -> go.Figure:
             name=in_html(curve.title),
             mode="lines+markers",
             line={"color": colour},
-            error_y=_interval(curve.falls, curve.lows, curve.highs, colour, thickness=1),
+            error_y=interval(curve.falls, curve.lows, curve.highs, colour, thickness=1),
             customdata=curve.flipped,
             hovertemplate="%{x} removed: margin lower by %{y:.2f}, %{customdata:.0%} of answers flipped",
         )
-    figure.update_layout(showlegend=True, legend=_LEGEND_ABOVE)
+    figure.update_layout(showlegend=True, legend=LEGEND_ABOVE)
     figure.update_xaxes(tickvals=curves[0].sizes)
-    return figure
-
-
-def lds_histogram(values: Sequence[float], chosen: float | None) -> go.Figure:
-    """LDS of every test example; a line marks the chosen one."""
-    figure = new_figure(270, "LDS of a test example", "test examples")
-    figure.add_histogram(
-        x=values,
-        xbins={"start": -1, "end": 1, "size": 0.05},
-        marker_color=BLUE,
-        hovertemplate="%{y} test examples with LDS %{x}<extra></extra>",
-    )
-    if chosen is not None:
-        figure.add_vline(
-            x=chosen, line={"color": ORANGE, "width": 2}, annotation={"text": "chosen", "yanchor": "bottom"}
-        )
-        figure.update_layout(margin_t=30)
     return figure
 
 
 def fit_chart(fit: Fit) -> go.Figure:
     """Prediction against actual outcomes over the retrained subsets, with the least-squares line."""
-    figure = new_figure(330, "predicted: sum of scores, moved to the mean margin", "margin after retraining")
+    figure = new_figure(330, "predicted: sum of scores, moved to the mean", "model output after retraining")
     figure.add_scatter(
         x=fit.predicted,
         y=fit.actual,
@@ -200,7 +150,7 @@ def checkpoints_chart(board: Board) -> go.Figure:
         y=lds,
         mode="lines+markers",
         line={"color": BLUE},
-        error_y=_interval(lds, lows, highs, GREY),
+        error_y=interval(lds, lows, highs, GREY),
         hovertemplate="%{x} checkpoints: LDS %{y:.3f}<extra></extra>",
     )
     figure.update_xaxes(type="log", tickvals=list(points), ticktext=[str(m) for m in points])
@@ -231,7 +181,7 @@ def ridge_chart(tried: dict[float, float]) -> go.Figure:
 
 def _change_figure(height: int, x_title: str, y_title: str) -> go.Figure:
     figure = new_figure(height, x_title, y_title)
-    figure.update_layout(showlegend=True, legend=_LEGEND_ABOVE, bargap=0.35)
+    figure.update_layout(showlegend=True, legend=LEGEND_ABOVE, bargap=0.35)
     figure.update_yaxes(zeroline=True, zerolinecolor=GREY)
     return figure
 
@@ -261,7 +211,7 @@ def change_chart(predicted: Prediction, verified: Verified | None) -> go.Figure:
             name="actual, with 95% interval",
             mode="markers",
             marker={"color": GREY, "size": 9, "symbol": "diamond", "line": {"width": 1, "color": "white"}},
-            error_y=_interval(change, lows, highs, GREY, thickness=2, width=6),
+            error_y=interval(change, lows, highs, GREY, thickness=2, width=6),
             customdata=list(zip(lows, highs, strict=True)),
             hovertemplate=(
                 "%{x}: actual %{y:+.2f}, 95% interval %{customdata[0]:+.2f} to %{customdata[1]:+.2f}<extra></extra>"
@@ -290,7 +240,7 @@ def history_chart(here: pd.DataFrame, elsewhere: pd.DataFrame, test_idx: int) ->
                 name=name,
                 mode="markers",
                 marker={"color": colour, "size": 10, "symbol": symbol},
-                error_y=_interval(points["actual"], points["from"], points["to"], colour, thickness=1.5),
+                error_y=interval(points["actual"], points["from"], points["to"], colour, thickness=1.5),
                 customdata=points[["test example", "removed"]],
                 hovertemplate="test #%{customdata[0]} without %{customdata[1]}: predicted %{x:+.2f}, actual %{y:+.2f}"
                 "<extra></extra>",
@@ -327,7 +277,7 @@ def before_after_chart(rows: Sequence[LabelSetRow]) -> go.Figure:
             y=[mean],
             mode="markers",
             marker={"color": colour, "size": 13, "symbol": "diamond", "line": {"width": 1, "color": "white"}},
-            error_y=_interval([mean], [low], [high], colour, thickness=2.5, width=9),
+            error_y=interval([mean], [low], [high], colour, thickness=2.5, width=9),
             customdata=[[low, high, row.n_relabelled, row.n_left_out]],
             hovertemplate=(
                 f"{row.title}: %{{y:.1f}}%, 95% interval %{{customdata[0]:.1f}} to %{{customdata[1]:.1f}}; "

@@ -119,7 +119,8 @@ def _show_run(run: RunSummary, with_tools: bool) -> None:
                     st.caption(plain(what))
                 if run.n_train is not None:
                     lds = "" if run.lds is None else f", {lds_in_words(run.lds, run.noise_ceiling)}"
-                    st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples{lds}")
+                    fixed = "" if run.fixed is None else f", {run.fixed:.2f} at fixed class counts"
+                    st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples{lds}{fixed}")
                 if run.can_open and (learnt := learnt_in(run.path)):
                     st.caption(plain(learnt))
             _badge("waiting" if line else run.state, None if line else _measuring(run))

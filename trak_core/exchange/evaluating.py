@@ -21,12 +21,9 @@ from trak_core.methods import METHODS
 from trak_core.store.amendment import Rows, amend, amending
 from trak_core.store.catalog import find_run
 from trak_core.store.files import RunFiles
-from trak_core.store.run import Lds, Run, open_run
+from trak_core.store.run import EVALUATED, Lds, Run, open_run
 from trak_core.store.run_ledger import outcomes, reported_tests, subset_masks
 from trak_core.store.run_tables import class_influence_columns, method_columns, score_fingerprint, score_tables
-
-EVALUATED = "evaluated"
-"""The fact of a run that tells which of its methods were brought to be judged."""
 
 
 @dataclass(frozen=True)

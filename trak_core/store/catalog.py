@@ -36,6 +36,7 @@ class RunSummary:
     n_train: int | None = None  # number of train examples, None when it cannot be opened; likewise the rest
     n_test: int | None = None  # number of test examples
     lds: float | None = None  # mean LDS of the run's own method, None without evidence
+    fixed: float | None = None  # the same at fixed class counts, None where it is not measured
     noise_ceiling: float | None = None  # of that LDS
     info: RunInfo | None = None  # what the run is, None when it cannot be opened
 
@@ -88,7 +89,8 @@ def summarize(run_dir: Path) -> RunSummary:
         if not run.has_lds:
             return found
         evidence = run.lds()
-        return replace(found, lds=_defined(evidence.mean), noise_ceiling=_defined(evidence.noise_ceiling))
+        lds, fixed, ceiling = map(_defined, (evidence.mean, evidence.fixed, evidence.noise_ceiling))
+        return replace(found, lds=lds, fixed=fixed, noise_ceiling=ceiling)
 
 
 def _defined(value: float) -> float | None:

@@ -21,6 +21,8 @@ from trak_core.store.targets import DEFAULT, class_of_target, target_of_class
 
 SAVED = "python"
 """What a run that an Attributor saved has in place of a recipe."""
+EVALUATED = "evaluated"
+"""The fact of a run that tells which of its methods were brought to be judged."""
 
 
 @dataclass(frozen=True)

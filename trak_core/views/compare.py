@@ -188,9 +188,11 @@ def metadata_side_by_side(run: Run, method: str, other: Run, other_method: str) 
 def _metadata(run: Run, method: str) -> dict[str, str]:
     info, measured = run.info, _lds(run, method)
     accuracy = run.rows("SELECT avg(test_accuracy) FROM checkpoints")[0][0]
-    lds, ceiling = "not measured", "not measured"
+    lds, fixed, ceiling = "not measured", "not measured", "not measured"
     if measured is not None and np.isfinite([measured.mean, measured.ci_low, measured.ci_high]).all():
         lds = f"{measured.mean:.3f} ({measured.ci_low:.3f} to {measured.ci_high:.3f})"
+    if measured is not None and np.isfinite([measured.fixed, measured.fixed_low, measured.fixed_high]).all():
+        fixed = f"{measured.fixed:.3f} ({measured.fixed_low:.3f} to {measured.fixed_high:.3f})"
     if measured is not None and np.isfinite(measured.noise_ceiling):
         ceiling = f"{measured.noise_ceiling:.3f}"
     return {
@@ -201,6 +203,7 @@ def _metadata(run: Run, method: str) -> dict[str, str]:
         "checkpoints": f"{info.n_checkpoints:,}",
         "test accuracy": "not measured" if accuracy is None else f"{accuracy:.1%}",
         "LDS (95% interval)": lds,
+        "LDS at fixed class counts (95% interval)": fixed,
         "noise ceiling": ceiling,
     }
 

@@ -7,13 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.evidence.fixed_counts import why_not_fixed
-from trak_core.evidence.lds import lds_interval, lds_per_test, predicted_outcomes
+from trak_core.evidence.controls import beats_controls
 from trak_core.evidence.removal import compare_removals
-from trak_core.store.run import Run
-from trak_core.store.run_ledger import outcomes, reported_tests, subset_masks
-from trak_core.subjects import OWN_SUBJECT
-from trak_core.subjects.subject import ONE_FUNCTION
+from trak_core.store.run import EVALUATED, Run
+from trak_core.store.run_ledger import reported_tests
 from trak_core.views.model_quality import learnt_sentence, quality_of
 
 
@@ -35,6 +32,21 @@ class BoardRow:
     fixed_low: float | None = None  # lower end of its 95% interval
     fixed_high: float | None = None  # upper end
     is_control: bool = False  # True for negative controls
+    fixed_ceiling: float | None = None  # the highest that any method can reach of it, None where unknown
+    beats_controls: bool | None = None  # whether it beats every control, None where nothing was compared
+    is_judged: bool = False  # True for scores that somebody brought to be judged
+
+    @property
+    def fixed_share(self) -> float | None:
+        """LDS at fixed class counts as a share of its own ceiling; None where one of them is unknown."""
+        return None if self.fixed is None or not self.fixed_ceiling else self.fixed / self.fixed_ceiling
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word or two."""
+        if self.is_judged:
+            return "judged here"
+        return "control" if self.is_control else "baseline" if self.is_baseline else "method"
 
     @property
     def below(self) -> float:
@@ -67,16 +79,31 @@ class Board:
     n_diverged: int  # random halves, subsets and removals that were skipped because a model of them diverged
     is_measured: bool  # True when every method was asked for
 
+    @property
+    def rows_by_kind(self) -> list[BoardRow]:
+        """Attribution first, then baselines, then negative controls, each best first."""
+        return sorted(self.rows, key=lambda row: (row.is_control, row.is_baseline))
+
+    @property
+    def has_controls(self) -> bool:
+        """False in runs of older versions, which have no negative controls."""
+        return any(row.is_control for row in self.rows)
+
+    def row(self, method: str) -> BoardRow:
+        """The row of a method that is on the board."""
+        return next(row for row in self.rows if row.method == method)
+
 
 def board(run: Run) -> Board:
     """The board of a run that has evidence."""
     rows = run.rows(
         "SELECT method, title, is_baseline, lds, ci_low, ci_high, lds / noise_ceiling, s.seconds, n_checkpoints, "
-        "peak_megabytes, lds_fixed, fixed_low, fixed_high, coalesce(is_control, false) "
+        "peak_megabytes, lds_fixed, fixed_low, fixed_high, coalesce(is_control, false), fixed_ceiling "
         "FROM lds_summary s JOIN methods USING (method) "
         "ORDER BY lds DESC NULLS LAST, method, n_checkpoints"
     )
-    every = [BoardRow(*row) for row in rows]
+    beaten, judged = _beaten_controls(run), run.info.provenance.get(EVALUATED) or {}
+    every = [BoardRow(*(*row, beaten.get(row[0]), row[0] in judged)) for row in rows]
     whole = {row.method: row for row in sorted(every, key=lambda row: row.n_checkpoints)}  # with all their checkpoints
     own = run.rows(
         "SELECT n_checkpoints, lds, ci_low, ci_high, noise_ceiling, n_subsets, n_seeds, calibration_slope "
@@ -104,28 +131,60 @@ def board(run: Run) -> Board:
     )
 
 
-def lds_values(run: Run, method: str | None = None) -> NDArray[np.float64]:
-    """Defined LDS values over the test examples, in their order, without undefined ones."""
-    values = run.lds(method).per_test
-    return values[np.isfinite(values)]
+def board_in_words(found: Board) -> str:
+    """LDS of every method, and the same at fixed class counts, in one line."""
+    return ", ".join(
+        f"{row.title} {row.lds:.2f}" + ("" if row.fixed is None else f" ({row.fixed:.2f} at fixed class counts)")
+        for row in found.rows
+        if row.lds is not None
+    )
+
+
+def _beaten_controls(run: Run) -> dict[str, bool | None]:
+    """Whether each method beats every control: by LDS at fixed class counts where that is measured, else by LDS."""
+    rows = run.rows(
+        "SELECT method, list(ci_low ORDER BY control), list(fixed_low ORDER BY control) FROM control_comparisons "
+        "GROUP BY method"
+    )
+    return {
+        method: beats_controls(fixed if any(end is not None for end in fixed) else low) for method, low, fixed in rows
+    }
+
+
+def lds_values(run: Run, method: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """LDS over the test examples and LDS at fixed class counts, each without undefined values; both may be empty."""
+    found = run.lds(method)
+    values, fixed = (each[np.isfinite(each)] for each in (found.per_test, found.fixed_per_test))
+    return values, fixed
 
 
 def board_table(found: Board) -> pd.DataFrame:
-    """The board as a table, one row a method; undefined values are empty."""
+    """The board as a table, one row a method; undefined values are empty.
+
+    Attribution comes first, then baselines, then negative controls, each of them best first.
+    """
     titles = {
         "title": "method",
+        "kind": "kind",
         "lds": "LDS",
         "ci_low": "from",
         "ci_high": "to",
         "share": "share of ceiling",
+        "fixed": "fixed counts: LDS",
+        "fixed_low": "fixed: from",
+        "fixed_high": "fixed: to",
+        "fixed_share": "fixed: share of its ceiling",
+        "beats_controls": "beats the controls",
         "n_checkpoints": "checkpoints",
         "seconds": "CPU seconds",
         "peak_megabytes": "memory (MB)",
     }
-    rows = [[getattr(row, field) for field in titles] for row in found.rows]
+    rows = [[getattr(row, field) for field in titles] for row in found.rows_by_kind]
     table = pd.DataFrame(rows, columns=list(titles.values()))
     table["checkpoints"] = table["checkpoints"].replace(0, None)  # of methods that use none
-    return table.astype(dict.fromkeys(table.columns.drop("method"), float))
+    words = ["method", "kind", "beats the controls"]
+    table["beats the controls"] = table["beats the controls"].map({True: "yes", False: "no"}).fillna("")
+    return table.astype(dict.fromkeys(table.columns.drop(words), float))
 
 
 def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list[int]]:
@@ -235,43 +294,6 @@ def flip_sizes(run: Run) -> tuple[str, list[int], int] | None:
     return (rows[0][0], sorted(k for _, _, k in rows if k is not None), len(rows)) if rows else None
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Prediction and actual outcomes of one test example over the reporting subsets."""
-
-    # predicted model outputs `[n_subsets]`: the sum of scores, moved to the mean of the actual ones
-    predicted: NDArray[np.float64]
-    actual: NDArray[np.float64]  # model outputs after retraining, averaged over seeds `[n_subsets]`
-    # the ends of the least-squares line, ((x0, y0), (x1, y1)); None when all predictions are the same
-    line: tuple[tuple[float, float], tuple[float, float]] | None
-    lds: float | None  # Spearman correlation, None when undefined
-    ci_low: float | None  # lower end of its 95% interval
-    ci_high: float | None  # upper end
-
-
-def predicted_against_actual(run: Run, test_idx: int, method: str | None = None) -> Fit:
-    """What the scores predict for the label of a test example, against what retraining gave.
-
-    Raises:
-        NotInRunError: there is no such test example or method.
-    """
-    test_idx = run.check_test(test_idx)
-    scores = run.score_row(test_idx, method)[None]
-    predicted = predicted_outcomes(scores, subset_masks(run, "eval"))  # [n_subsets, 1]
-    actual = outcomes(run, "eval").mean(1)[:, [test_idx]]
-    lds = lds_per_test(predicted, actual)
-    low, high = lds_interval(lds, len(actual))
-    x = predicted[:, 0] - predicted.mean() + actual.mean()
-    y = actual[:, 0]
-    line = None
-    if np.isfinite(lds[0]):
-        slope, intercept = np.polyfit(x, y, 1)
-        ends = (float(x.min()), float(x.max()))
-        line = ((ends[0], float(slope * ends[0] + intercept)), (ends[1], float(slope * ends[1] + intercept)))
-    numbers = [float(value[0]) if np.isfinite(value[0]) else None for value in (lds, low, high)]
-    return Fit(x, y, line, *numbers)
-
-
 def board_text(run: Run) -> str:
     """What the models have learnt, then tables of the methods, of further truths and of removal."""
     found = board(run)
@@ -324,52 +346,3 @@ def board_text(run: Run) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def notes_of(run: Run) -> list[str]:
-    """What is not in a run's evidence and why, a sentence or two each."""
-    notes = run.info.provenance.get("notes")
-    # A run from elsewhere may hold anything.
-    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
-
-
-def why_no_fixed_lds(run: Run) -> str:
-    """Why a run that has evidence has no LDS at fixed class counts, as a sentence; empty where it has."""
-    found, n_classes = run.lds(), len(np.unique(run.train_labels))
-    if np.isfinite(found.fixed) or np.isnan(found.mean):
-        return ""
-    if not run.info.has_classes or n_classes < 2:
-        return "LDS at fixed class counts is not measured: there are no classes whose shares differ."
-    return why_not_fixed(found.n_subsets, n_classes) or (
-        "LDS at fixed class counts was not measured by the older version that made this run; measuring every method "
-        "does that."
-    )
-
-
-def why_no_evidence(run: Run) -> str:
-    """Why nothing was retrained for a run, and what would add it."""
-    believed = "Whether scores can be believed shows only when models are retrained on other data."
-    if run.info.recipe == OWN_SUBJECT:
-        return f"Its subject trains no models. {believed} {ONE_FUNCTION}, as trak_core.Subject(train_model=...)."
-    if run.info.provenance.get("imported"):
-        return f"It was {run.info.origin}. {believed} Build a recipe to see what that looks like."
-    return (
-        f"It was {run.info.origin}. {believed} {ONE_FUNCTION}: attributor.measure({run.info.name!r}, train_model), "
-        "where the Attributor that saved it is, builds all of it."
-    )
-
-
-def what_is_left_to_measure(run: Run) -> tuple[str, str]:
-    """What measuring every method of a run adds: a title, and what it is and takes."""
-    if not run.info.provenance.get("n_subsets"):
-        return (
-            "There are more methods to compare",
-            "Influence functions, gradient products and others that need checkpoints alone give their scores; which of "
-            "them is right shows only when models are retrained. It takes some minutes on two processor cores.",
-        )
-    return (
-        "There are more methods to compare, and removal to measure",
-        "MAGIC, influence functions, SOURCE, datamodels and others, each judged by the same retrained models; then the "
-        "strongest proponents are removed and models trained without them. It takes ten to twenty minutes on two "
-        "processor cores, and results join this page as they come.",
-    )

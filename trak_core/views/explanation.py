@@ -15,8 +15,10 @@ from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
 from trak_core.store.targets import DEFAULT
 from trak_core.views.browse import TestOverview
+from trak_core.views.controls import control_verdict
 from trak_core.views.examples import Example, ScoredExample, read_examples
 from trak_core.views.model_quality import blindness, quality_of
+from trak_core.views.not_measured import why_no_fixed_lds
 
 TOP_SHARE = 10
 N_BINS = 61
@@ -35,7 +37,15 @@ class Trust:
     lds_fixed: float | None = None  # the LDS at fixed class counts, None where it cannot be measured
     fixed_low: float | None = None  # lower end of its 95% interval
     fixed_high: float | None = None  # upper end
+    fixed_ceiling: float | None = None  # the highest LDS at fixed class counts attainable for it, None where unknown
     reason: str = ""  # why it is no higher, in a sentence, where the LDS alone does not tell
+    why_not_fixed: str = ""  # why there is no LDS at fixed class counts, in a sentence; empty where there is
+    controls: str = ""  # which simple rule does as well on this run, in a sentence; empty where none does
+
+    @property
+    def sentences(self) -> list[str]:
+        """What goes with the level, for places that show no more than words."""
+        return [sentence for sentence in (self.reason, self.controls) if sentence]
 
 
 @dataclass(frozen=True)
@@ -157,15 +167,27 @@ def ranked_train(run: Run, scores: NDArray[np.floating], side: Side, k: int, tar
     ]
 
 
-def _trust(run: Run, tests: TestOverview, test_idx: int, method: str, target: int) -> Trust:
-    columns = "trust, lds, ci_low, ci_high, noise_ceiling, lds_fixed, fixed_low, fixed_high"
+def lds_of(run: Run, method: str, test_idx: int, target: int) -> Trust:
+    """What retraining says of one explanation by itself; all that is given must be valid."""
+    columns = "trust, lds, ci_low, ci_high, noise_ceiling, lds_fixed, fixed_low, fixed_high, fixed_ceiling"
     query = f"SELECT {columns} FROM {{}} WHERE method = ? AND test_idx = ?"
     if target == DEFAULT:
         rows = run.rows(query.format("lds"), [method, test_idx])
     else:
         rows = run.rows(query.format("target_lds") + " AND target = ?", [method, test_idx, target])
-    found, blind = Trust(*rows[0]) if rows else Trust("not measured"), blindness(run, tests)
-    return replace(found, level=blind.cap(found.level, test_idx), reason=blind.reason_for(test_idx))
+    return Trust(*rows[0]) if rows else Trust("not measured")
+
+
+def _trust(run: Run, tests: TestOverview, test_idx: int, method: str, target: int) -> Trust:
+    found, blind = lds_of(run, method, test_idx, target), blindness(run, tests)
+    is_missing = found.lds is not None and found.lds_fixed is None
+    return replace(
+        found,
+        level=blind.cap(found.level, test_idx),
+        reason=blind.reason_for(test_idx),
+        why_not_fixed=why_no_fixed_lds(run) if is_missing else "",
+        controls=f"Over all test examples: {rivals}" if (rivals := control_verdict(run, method).sentence) else "",
+    )
 
 
 @dataclass(frozen=True)

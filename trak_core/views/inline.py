@@ -77,8 +77,8 @@ class Inline:
         trust = self.explanation.trust
         fixed = "" if trust.lds_fixed is None else f", {trust.lds_fixed:.2f} at fixed class counts"
         measured = "" if trust.lds is None else f" (LDS {trust.lds:.2f}{fixed})"
-        reason = f" {trust.reason}" if trust.reason else ""
-        return f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}.{reason}"
+        words = f"Scores by {self.explanation.method}; trust in this explanation: {trust.level}{measured}."
+        return " ".join([words, *trust.sentences])
 
     def _learnt(self) -> str:
         return learnt_sentence(self.explanation.quality)

@@ -8,11 +8,15 @@ from trak_core.views.evidence import Board
 
 LOW_CEILING = 0.9
 STILL_RISING = 0.01
+SAME = 0.005
+"""Two LDS that differ by less are the same in print."""
 FEW_FEATURES = 4
 """A projection to fewer than `n_train / FEW_FEATURES` dimensions loses directions that examples differ in."""
 LOOSE_TEST = 0.7
 MANY_LOOSE = 0.1
 GAP = 0.03
+CLOSE = 0.95
+"""Share of the noise ceiling from which on there is little left to explain."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,57 @@ def lds_by_ridge(run: Run) -> dict[float, float]:
     """LDS on the fitting subsets for each ridge that was tried, rising; empty where none was chosen."""
     tried = run.info.provenance.get("lds_by_ridge_on_fit_subsets") or {}
     return dict(sorted((float(ridge), float(lds)) for ridge, lds in tried.items()))
+
+
+def ridge_note(tried: dict[float, float]) -> str:
+    """Whether LDS still rises towards an edge of the ridges that were tried, as a sentence; empty where it does not."""
+    ridges = list(tried)
+    if len(ridges) < 2:
+        return ""
+    if max(tried.values()) - min(tried.values()) < SAME:
+        return "LDS is the same for every ridge that was tried."
+    best = max(ridges, key=lambda ridge: tried[ridge])
+    if best not in (ridges[0], ridges[-1]):
+        return ""
+    beside = ridges[-2] if best == ridges[-1] else ridges[1]
+    if tried[best] - tried[beside] < SAME:
+        return ""
+    which, other = ("largest", "larger") if best == ridges[-1] else ("smallest", "smaller")
+    return f"The best ridge, {best:g}, is the {which} of those tried: a {other} one may do better."
+
+
+def checkpoints_title(found: Board) -> str:
+    """What more checkpoints do to LDS, as the intervals have it: they differ only where they do not overlap."""
+    counts = sorted(found.by_checkpoints)
+    first, last = found.by_checkpoints[counts[0]], found.by_checkpoints[counts[-1]]
+    if last[1] > first[2]:
+        return "More checkpoints, better scores"
+    if last[2] < first[1]:
+        return "More checkpoints, worse scores"
+    if (enough := _enough_checkpoints(found)) < counts[-1]:
+        return f"More checkpoints change little: {enough} would do"
+    return "More checkpoints change little"
+
+
+def _enough_checkpoints(found: Board) -> int:
+    """The smallest number of checkpoints whose LDS is within rounding of that with all of them, or above it."""
+    last = found.by_checkpoints[max(found.by_checkpoints)][0]
+    return min(n for n, (lds, *_) in found.by_checkpoints.items() if lds >= last - SAME)
+
+
+def why_title(run: Run, found: Board) -> str:
+    """What the causes explain; nothing much where the LDS is close to the best possible."""
+    share = found.row(run.info.method).share
+    return "LDS is close to the best possible" if share is not None and share >= CLOSE else "Why is LDS not higher?"
+
+
+def no_cause(run: Run, found: Board) -> str:
+    """What to say where no cause shows."""
+    share = found.row(run.info.method).share
+    if share is None:
+        return "The numbers of this run show no cause."
+    reached = f"It reaches {min(share, 1.0):.0%} of the noise ceiling."
+    return reached if share >= CLOSE else f"The numbers of this run show no cause. {reached}"
 
 
 def lds_causes(run: Run, found: Board) -> list[Cause]:
@@ -53,11 +108,7 @@ def _causes(run: Run, found: Board) -> Iterator[Cause]:
             "the same, and chance decides the order. Their LDS says little about the scores.",
         )
     counts = sorted(found.by_checkpoints)
-    if len(counts) < 2:
-        yield Cause(
-            "One checkpoint only", "Scores averaged over several checkpoints, trained with other seeds, are steadier."
-        )
-    else:
+    if len(counts) > 1 and found.by_checkpoints[counts[-1]][1] > found.by_checkpoints[counts[0]][2]:
         before, last = counts[-2:]
         gain = found.by_checkpoints[last][0] - found.by_checkpoints[before][0]
         if gain >= STILL_RISING:
@@ -65,23 +116,28 @@ def _causes(run: Run, found: Board) -> Iterator[Cause]:
                 f"{last} checkpoints are not enough",
                 f"From {before} to {last} of them LDS still rose by {gain:.3f}; more would help.",
             )
-    is_exact = "exact" in str(run.info.provenance.get("kernel", ""))
-    if not is_exact and run.info.proj_dim * FEW_FEATURES < run.info.n_train:
-        yield Cause(
-            f"Gradients were projected to {run.info.proj_dim} dimensions",
-            f"That is few beside {run.info.n_train:,} training examples; a larger projection dimension tells more of "
-            "them apart.",
-        )
     if found.n_diverged:
         yield Cause(
             f"{found.n_diverged} retrained sets diverged",
             "They were skipped. A calmer training (a lower learning rate, more weight decay) answers changes of its "
             "data in a way that can be predicted.",
         )
-    own, best = next(row for row in found.rows if row.method == run.info.method), found.rows[0]
-    if best.lds is not None and own.lds is not None and best.lds - own.lds >= GAP:
+    own = found.row(run.info.method)
+    # Rules that see nothing of the model tell nothing of what the method lacks.
+    best = next((row for row in found.rows if row.kind == "method"), own)
+    if best.lds is None or own.lds is None or best.lds - own.lds < GAP:
+        return
+    if best.ci_low is None or own.ci_high is None or best.ci_low <= own.ci_high:
+        return
+    yield Cause(
+        f"{best.title} reaches {best.lds:.2f} here",
+        f"The same models can be predicted better: {best.lds - own.lds:.2f} of LDS is lost by the approximations of "
+        f"{own.title}, not by noise.",
+    )
+    is_exact = "exact" in str(run.info.provenance.get("kernel", ""))
+    if not is_exact and run.info.proj_dim * FEW_FEATURES < run.info.n_train:
         yield Cause(
-            f"{best.title} reaches {best.lds:.2f} here",
-            f"{own.title} looks at the models where training ended and uses a linear approximation of them; on this "
-            f"run that costs {best.lds - own.lds:.2f} of LDS.",
+            f"Gradients were projected to {run.info.proj_dim} dimensions",
+            f"That is few beside {run.info.n_train:,} training examples and may be a part of what is lost; a larger "
+            "projection dimension would tell.",
         )

@@ -128,6 +128,12 @@ class Blindness:
         return self.reason if self.tests[test_idx] else ""
 
 
+def sees_nothing(run: Run) -> bool:
+    """True where all train inputs are known to be the same to the models, so that scores tell labels alone."""
+    kept = facts_in(run.info.provenance)
+    return kept is not None and kept.inputs is not None and kept.inputs.train_same
+
+
 def blindness(run: Run, tests: TestOverview) -> Blindness:
     """Test examples of a run that its models cannot see: empty or all the same to them, or answered all alike."""
     kept = facts_in(run.info.provenance)

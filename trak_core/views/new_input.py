@@ -74,6 +74,7 @@ def _trust(run: Run, new: ExplainedInput, target_class: int) -> str:
         f"same order) and share {agreement.top_overlap:.0f} of {agreement.n_top} top proponents, measured on "
         f"{agreement.n_test} test examples."
     )
-    if run.has_lds and np.isfinite(lds := run.lds(LIVE_METHOD).mean):
-        sentence += f" The stored ones predicted retrained models with LDS {lds:.2f}."
+    if run.has_lds and np.isfinite((measured := run.lds(LIVE_METHOD)).mean):
+        fixed = f", and {measured.fixed:.2f} at fixed class counts" if np.isfinite(measured.fixed) else ""
+        sentence += f" The stored ones predicted retrained models with LDS {measured.mean:.2f}{fixed}."
     return f"{sentence} {learnt}"
