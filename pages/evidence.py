@@ -107,11 +107,11 @@ def cost_panel(found: views.Board) -> None:
         )
 
 
-def measure_panel(run: Run) -> None:
+def measure_panel(run: Run, found: views.Board | None = None) -> None:
     """Offers to measure the methods that the run does not have yet."""
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap="xsmall"):
-            title, caption = what_is_left_to_measure(run)
+            title, caption = what_is_left_to_measure(run, found)
             st.markdown(f"**{title}**")
             st.caption(caption)
             begun = read_status(run.path)
@@ -297,7 +297,7 @@ else:
     if to_come := evidence_to_come(run):
         evidence_to_come_panel(run, to_come)
     if lacks_measurements(found) and can_be_measured(run):
-        measure_panel(run)
+        measure_panel(run, found)
 left, right = st.columns(2)
 with left:
     with st.container(border=True):

@@ -15,7 +15,7 @@ from trak_core.views.evidence import Board, board, board_table
 from trak_core.views.explanation import explain
 from trak_core.views.fit import other_class_sentence
 from trak_core.views.lds_causes import checkpoints_title, lds_causes, no_cause, ridge_note, why_title
-from trak_core.views.not_measured import lacks_measurements, what_was_not_measured
+from trak_core.views.not_measured import lacks_measurements, what_is_left_to_measure, what_was_not_measured
 from trak_core.views.verdict import Verdict, verdict
 
 
@@ -142,7 +142,7 @@ def test_the_table_says_what_each_row_is_and_whether_it_beats_the_controls(small
     assert table["kind"].tolist() == ["method", "baseline", "baseline", *["control"] * 4]
     assert table.loc["TRAK", "beats the controls"] == "yes"
     assert table.loc["Random", "beats the controls"] == "no"
-    assert set(table.loc[table["kind"] == "control", "beats the controls"]) == {""}
+    assert table.loc[table["kind"] == "control", "beats the controls"].isna().all()
 
 
 # --- titles and causes ---------------------------------------------------------------------------------------
@@ -220,7 +220,9 @@ def test_a_run_of_an_older_version_says_what_is_missing_and_what_adds_it(tmp_pat
     with open_run(restore_run(5, "digits", tmp_path)) as run:
         found = board(run)
         said = verdict(run, overview(run), found)
-        assert lacks_measurements(replace(found, is_measured=True))
+        measured = replace(found, is_measured=True)
+        assert lacks_measurements(measured)
+        assert what_is_left_to_measure(run, measured)[0] == "There are negative controls to compare with"
         assert control_verdict(run).beats is None
         assert explain(run, overview(run), 2).trust.controls == ""
         assert board_table(found)["fixed counts: LDS"].isna().all()

@@ -15,7 +15,7 @@ _HOLLOW = {"color": "rgba(0, 0, 0, 0)"}
 
 def methods_chart(board: Board) -> go.Figure:
     """LDS of every method with its interval, the same at fixed class counts, and the noise ceiling."""
-    rows = [row for row in reversed(board.rows_by_kind) if row.lds is not None]
+    rows = [row for row in board.rows_by_kind if row.lds is not None]
     has_fixed = any(row.fixed is not None for row in rows)
     a_row = (44 if len(rows) < 8 else 27) + (6 if has_fixed else 0)
     figure = new_figure(90 + a_row * len(rows), "LDS", "")
@@ -52,6 +52,7 @@ def methods_chart(board: Board) -> go.Figure:
     if has_fixed:
         figure.update_layout(showlegend=True, legend={**LEGEND_ABOVE, "y": 1.0, "yref": "container", "yanchor": "top"})
         figure.update_layout(margin_t=64)
+    figure.update_yaxes(autorange="reversed")  # best at the top, and the legend in the colour of the first
     lowest = min([0.0, *(row.ci_low or 0.0 for row in rows), *(row.fixed_low or 0.0 for row in rows)])
     figure.update_xaxes(range=[min(-0.1, lowest - 0.05), 1.05])
     return figure

@@ -183,7 +183,7 @@ def board_table(found: Board) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(titles.values()))
     table["checkpoints"] = table["checkpoints"].replace(0, None)  # of methods that use none
     words = ["method", "kind", "beats the controls"]
-    table["beats the controls"] = table["beats the controls"].map({True: "yes", False: "no"}).fillna("")
+    table["beats the controls"] = table["beats the controls"].map({True: "yes", False: "no"})
     return table.astype(dict.fromkeys(table.columns.drop(words), float))
 
 

@@ -47,8 +47,15 @@ def why_no_evidence(run: Run) -> str:
     )
 
 
-def what_is_left_to_measure(run: Run) -> tuple[str, str]:
-    """What measuring every method of a run adds: a title, and what it is and takes."""
+def what_is_left_to_measure(run: Run, found: Board | None = None) -> tuple[str, str]:
+    """What measuring every method of a run adds: a title, and what it is and takes; its board where it has one."""
+    if found is not None and found.is_measured:
+        return (
+            "There are negative controls to compare with",
+            "An older version measured this run. Measuring every method again adds simple rules that attribution has "
+            "to beat, and LDS at fixed class counts where there are enough halves. It takes ten to twenty minutes on "
+            "two processor cores, and results join this page as they come.",
+        )
     if not run.info.provenance.get("n_subsets"):
         return (
             "There are more methods to compare",
