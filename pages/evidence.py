@@ -49,6 +49,7 @@ from trak_core.views.verdict import verdict
 through_app()
 
 N_ENDS = 12
+KIND_WIDTH = 105
 FORMATS = {
     "LDS": "%.3f",
     "from": "%.3f",
@@ -95,7 +96,11 @@ def cost_panel(found: views.Board) -> None:
     st.markdown("**Accuracy and cost**", help="CPU seconds of all processor cores together.")
     st.dataframe(
         views.board_table(found).dropna(axis="columns", how="all"),
-        column_config={"method": st.column_config.Column(pinned=True), **number_columns(FORMATS)},
+        column_config={
+            "method": st.column_config.Column(pinned=True),
+            "kind": st.column_config.Column(width=KIND_WIDTH),
+            **number_columns(FORMATS),
+        },
         hide_index=True,
         placeholder="",
     )

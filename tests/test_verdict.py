@@ -14,6 +14,7 @@ from trak_core.views.controls import ControlVerdict, Rival, control_verdict
 from trak_core.views.evidence import Board, board, board_table
 from trak_core.views.explanation import explain
 from trak_core.views.fit import other_class_sentence
+from trak_core.views.judging import questions_in, refusal_in_words
 from trak_core.views.lds_causes import checkpoints_title, lds_causes, no_cause, ridge_note, why_title
 from trak_core.views.not_measured import lacks_measurements, what_is_left_to_measure, what_was_not_measured
 from trak_core.views.verdict import Verdict, verdict
@@ -234,3 +235,12 @@ def test_what_was_not_measured_is_one_sentence():
     assert what_was_not_measured(True, True) == ""
     assert what_was_not_measured(False, True) == "Not measured in this run: what removing the top examples changes."
     assert what_was_not_measured(False, False).count("Not measured") == 1
+
+
+def test_a_refusal_for_the_page_tells_no_folder_and_no_option():
+    message = "/srv/data/sources/scores.npy holds more than one array: 'a', 'b'; name one of them with --key."
+    said = refusal_in_words(message, "/srv/data/sources/")
+    assert said == "the file scores.npy holds more than one array: 'a', 'b'; answer the question above."
+    assert [question.option for question in questions_in(message)] == ["--key"]
+    other = "/srv/data/sources/scores.npy is a matrix of 3 x 4; give the very examples that were scored."
+    assert refusal_in_words(other, "/srv/data/sources/").endswith("; give the very examples that were scored.")

@@ -26,7 +26,7 @@ def ready(app: App, page: Page) -> App:
         timeout=BUILD_MS
     )
     page.goto(f"{app.address}/evidence")
-    expect(page.get_by_text("predicted what they would say with LDS")).to_be_visible(timeout=BUILD_MS)
+    expect(page.get_by_text("models were retrained on random halves").first).to_be_visible(timeout=BUILD_MS)
     return app
 
 

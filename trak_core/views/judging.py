@@ -33,8 +33,8 @@ def questions_in(message: str) -> list[Question]:
 
 
 def refusal_in_words(message: str, folder: str) -> str:
-    """A refusal for a page: without the folder that uploads are kept in, and with its questions put by fields."""
-    said = message.replace(folder, "").lstrip("/")
+    """A refusal for a page: without the `folder` that uploads are kept in, and with its questions put by fields."""
+    said = message.replace(folder, "the file ")
     return f"{said.rsplit(';', 1)[0]}; answer the question above." if questions_in(message) else said
 
 
