@@ -274,7 +274,10 @@ run = run_with_scores()
 learnt_panel(run)
 if not run.has_lds and not run.will_have_lds:
     to_come = evidence_to_come(run)
-    st.subheader("Trust is not measured yet" if to_come else "Nothing was retrained for this run", anchor=False)
+    why_not = (
+        "Trust could not be measured" if run.info.provenance["n_subsets"] else "Nothing was retrained for this run"
+    )
+    st.subheader("Trust is not measured yet" if to_come else why_not, anchor=False)
     if to_come:
         evidence_to_come_panel(run, to_come)
         refresh_when_published(run)

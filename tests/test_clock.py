@@ -20,6 +20,7 @@ from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.evidence.verification import verify
 from trak_core.store.run import Run, open_run
 from trak_core.views.evidence_to_come import evidence_to_come
+from trak_core.views.not_measured import why_no_evidence
 
 SIZES = {"n_checkpoints": 2, "n_seeds": 2}
 
@@ -128,6 +129,15 @@ def test_a_ledger_stops_when_the_time_is_over_and_its_length_is_told(images, tmp
         assert made["n_subsets_measured"] == run.lds().n_subsets == 20
         to_come = evidence_to_come(run)
     assert to_come is not None and to_come.n_measured == 20 and "Measured on 20 random halves" in to_come.sentence
+
+
+def test_where_training_diverges_on_the_halves_the_run_says_so_and_has_its_scores(images, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("trak_core.engine.training_step.diverged", lambda models: np.ones(len(models), dtype=bool))
+    with open_run(build(images, tmp_path, n_subsets=20)) as run:
+        assert np.isfinite(run.scores()).all() and not run.has_lds
+        assert evidence_to_come(run) is None
+        assert why_no_evidence(run).startswith("Training diverged on 10 of 10 random halves")
+        assert problems(run) == []
 
 
 # --- growing --------------------------------------------------------------------------------------------------

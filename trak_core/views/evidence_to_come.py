@@ -36,6 +36,8 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
         return None
     n_done, n_fit = _number(made.get("n_subsets")), _number(made.get("n_fit"))
     n_measured = _number(made.get("n_subsets_measured"))
+    if n_done >= n_fit and made.get("scores_are") == "not fitted":
+        return None  # training diverged on the first halves, and more of them will not help
     a_subset = float(made.get("seconds_a_subset") or 0.0)
     wanted = 2 * n_measured if n_measured >= WANTED else WANTED
     seconds = a_subset * (max(0.0, n_fit - n_done) + wanted - n_measured) + _other_seconds(

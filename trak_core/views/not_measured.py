@@ -37,6 +37,12 @@ def why_no_fixed_lds(run: Run) -> str:
 def why_no_evidence(run: Run) -> str:
     """Why nothing was retrained for a run, and what would add it."""
     believed = "Whether scores can be believed shows only when models are retrained on other data."
+    n_diverged, n_subsets = run.rows("SELECT count(*) FILTER (role = 'diverged'), count(*) FROM subsets")[0]
+    if n_diverged:
+        return (
+            f"Training diverged on {n_diverged} of {n_subsets} random halves of the training data, so that too few are "
+            "left to measure anything on. Train with a lower learning rate, or with another model."
+        )
     if run.info.recipe == OWN_SUBJECT:
         return f"Its subject trains no models. {believed} {ONE_FUNCTION}, as trak_core.Subject(train_model=...)."
     if run.info.provenance.get("imported"):
