@@ -195,8 +195,10 @@ def test_a_stopped_build_goes_on_with_the_sizes_it_began_with(images, tmp_path, 
         build_custom_data(source, replace(asked, n_checkpoints=7), "own", tmp_path)
     run_dir = build_custom_data(source, asked, "own", tmp_path, on_sizes=chosen.append)
     build_custom_data(source, asked, "own", tmp_path, on_sizes=chosen.append)
-    assert chosen[0] == chosen[1] == chosen[2]
+    assert chosen[0] == chosen[1]
+    assert (chosen[2].n_checkpoints, chosen[2].n_seeds) == (chosen[0].n_checkpoints, chosen[0].n_seeds)
     with open_run(run_dir) as run:
+        assert chosen[2].n_subsets == run.info.provenance["n_subsets"]
         assert run.info.provenance["n_checkpoints"] == run.info.n_checkpoints == chosen[0].n_checkpoints
 
 

@@ -69,7 +69,7 @@ def commands() -> list[list[str]]:
 
 def typed(words: list[str]) -> str:
     assert words[:3] == ["python", "-m", "trak_core"]
-    words = [word if word != "5000" else "500" for word in words[3:]]
+    words = [{"5000": "500", "12": "0.05"}.get(word, word) for word in words[3:]]  # small ones, and at once
     done = CliRunner().invoke(cli, [*words, *(QUICKLY if words[0] == "build" else [])])
     assert done.exit_code == 0, done.output
     return done.output
@@ -77,11 +77,13 @@ def typed(words: list[str]) -> str:
 
 @pytest.mark.slow
 def test_every_command_and_block_of_the_guide_runs(desk):
-    assert len(commands()) == 6
+    assert len(commands()) == 8
     for words in commands():
         said = typed(words)
-        assert "Duplicates, train examples that repeat" in said
-        assert ("is complete" in said) == (words[3] == "build")
+        if words[3] != "extend":
+            assert "Duplicates, train examples that repeat" in said
+        assert ("is complete" in said) == (words[3] in ("build", "extend"))
+        assert ("With 1 minute: suspects after about" in said) == ("--forecast" in words)
     names: dict[str, Any] = {}
     (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     exec(code, names)
