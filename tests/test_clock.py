@@ -232,3 +232,20 @@ def test_settings_of_a_growing_run_differ_by_what_its_scores_depend_on_alone():
     assert settings.fingerprint(subject) == longer.fingerprint(subject)
     assert settings.fingerprint(subject) != replace(settings, n_fit=11).fingerprint(subject)
     assert settings.fingerprint(subject) != BuildSettings.of(TINY, 0, "cpu").fingerprint(subject)
+
+
+def test_an_extension_that_was_killed_is_whole_and_goes_on_with_the_build_command(images, tmp_path, monkeypatch):  # noqa: F811
+    path = build(images, tmp_path, n_subsets=0)
+
+    def stop(status: object) -> None:
+        if getattr(status, "step", "") == "measuring the evidence":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extend_run(path, n_subsets=20, listener=stop)
+    with open_run(path) as run:
+        assert problems(run) == []
+    build(images, tmp_path, n_subsets=20)
+    with open_run(path) as run:
+        assert run.has_lds and run.info.provenance["n_subsets"] == 20
+        assert problems(run) == []

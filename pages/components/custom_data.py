@@ -59,7 +59,15 @@ def custom_data_panel() -> None:
         model = _choose_model(kind.modality(options))
         tip = "That the whole build may take. Suspects and scores come first, and trust is measured in what is left."
         minutes = st.number_input(
-            "Minutes", min_value=1, max_value=MAX_MINUTES, value=10, step=5, key="data minutes", width=150, help=tip
+            "Minutes",
+            min_value=0.1,
+            max_value=float(MAX_MINUTES),
+            value=10.0,
+            step=1.0,
+            format="%g",
+            key="data minutes",
+            width=150,
+            help=tip,
         )
     source = _source(kind, path, options) if is_ready else None
     if source is not None and _checked_report(source) is not None:
@@ -344,8 +352,8 @@ def _check_and_build(source: CustomData | None, model: str | None, suggested: st
 
 def _form_words(source: CustomData, model: str | None) -> list[str]:
     """The arguments of a build as the form says them, without the name of a run."""
-    minutes, seed = int(st.session_state["data minutes"]), int(st.session_state["new seed"])
-    asked = ["--minutes", str(minutes), "--seed", str(seed), *(["--model", model] if model else [])]
+    minutes, seed = float(st.session_state["data minutes"]), int(st.session_state["new seed"])
+    asked = ["--minutes", f"{minutes:g}", "--seed", str(seed), *(["--model", model] if model else [])]
     return ["build", *source.words(), *asked]
 
 

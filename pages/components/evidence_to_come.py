@@ -25,7 +25,9 @@ def evidence_to_come_panel(run: Run, to_come: EvidenceToCome) -> None:
             begun = read_status(run.path)
             if problem := builds().failure(run.path) or (begun.message if begun else None):
                 st.text(plain(problem))
-        st.number_input("Minutes", 1, MAX_MINUTES, min(to_come.minutes, MAX_MINUTES), key=key, width=130)
+        st.number_input(
+            "Minutes", 0.1, float(MAX_MINUTES), float(to_come.minutes), 1.0, format="%g", key=key, width=130
+        )
         st.button(
             "Measure trust" if not to_come.n_measured else "Measure more",
             type="secondary" if to_come.n_measured else "primary",
@@ -36,4 +38,4 @@ def evidence_to_come_panel(run: Run, to_come: EvidenceToCome) -> None:
 
 
 def _start(run: Run, key: str) -> None:
-    builds().start_build(run.path, ["extend", run.info.name, "--minutes", str(st.session_state[key])])
+    builds().start_build(run.path, ["extend", run.info.name, "--minutes", f"{st.session_state[key]:g}"])

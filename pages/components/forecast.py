@@ -12,7 +12,7 @@ from trak_core.views.data_report import forecast_for, forecast_sentence, read_re
 _FORECAST = "data forecast"
 
 
-def show_forecast(words: tuple[str, ...], model: str | None, minutes: int) -> None:
+def show_forecast(words: tuple[str, ...], model: str | None, minutes: float) -> None:
     """A sentence on what the minutes buy with a model, for the data that the arguments of `check` name."""
     words = (*words, "--forecast", *(("--model", model) if model else ()), "--json")
     asked, key = st.session_state.get(_FORECAST, ((), ""))

@@ -93,13 +93,13 @@ def test_a_folder_is_checked_and_then_built_with_what_was_chosen(app, runs, tmp_
     skipped = next(table.value for table in app.dataframe if "because" in table.value)
     assert skipped["skipped"].tolist() == ["犬/broken.png"]
     choose(app, "Model", "cnn")
-    app.number_input(key="data minutes").set_value(3).run()
+    app.number_input(key="data minutes").set_value(0.5).run()
     app.number_input(key="data size").set_value(16).run()
     assert "Build" not in labels(app), "other pixels are other data, and are checked anew"
     check(app)
     button(app, "Build").click().run()
     command = ["build", "image-folder", str(folder.resolve()), "--size", "16", "--name", "pets"]
-    assert started == [(runs / "pets", [*command, "--minutes", "3", "--seed", "0", "--model", "cnn"])]
+    assert started == [(runs / "pets", [*command, "--minutes", "0.5", "--seed", "0", "--model", "cnn"])]
     assert "“pets” is being built" in words(app)
 
 

@@ -90,6 +90,6 @@ def test_evidence_says_what_it_would_take_and_a_button_starts_it(without_evidenc
     assert not app.exception
     assert "Trust is not measured yet" in words(app)
     assert "Not measured yet: about " in words(app)
-    next(field for field in app.number_input if field.label == "Minutes").set_value(7).run()
+    next(field for field in app.number_input if field.label == "Minutes").set_value(0.7).run()
     next(button for button in app.button if button.label == "Measure trust").click().run()
-    assert started == [["extend", "own", "--minutes", "7"]]
+    assert started == [["extend", "own", "--minutes", "0.7"]]

@@ -83,6 +83,8 @@ def build_custom_data(
     report = report_on(raw, asked.seed)
     report = replace(report, notes=(*report.notes, *drawn.notes[len(raw.notes) :]))
     on_report(report)
+    if clock.is_limited and clock.spent_before >= 1:
+        on_phase(f"earlier starts took {clock.spent_before:.0f} s of the {asked.minutes:g} minutes")
     dataset, metadata = prepare(drawn, model.takes), _metadata(report, asked, raw.source)
     plan = _plan(files, custom_recipe(source.kind, dataset, model, metadata), asked, clock, on_phase)
     on_sizes(plan.sizes)

@@ -21,7 +21,7 @@ from trak_core.engine.steps import PACE, SCORES_ARE, BuildSteps
 from trak_core.engine.subject import read_build
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.store.files import RunFiles
-from trak_core.store.progress import BuildStatus
+from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import open_run
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects.custom_data import MAX_MINUTES
@@ -55,7 +55,10 @@ def extend_run(
         StorageError: the disk is full, read-only or failing.
     """
     if (minutes is None) == (n_subsets is None):
-        raise InvalidSettingError(f"minutes={minutes} and n_subsets={n_subsets}; give one of the two.")
+        given = "both" if minutes is not None else "neither"
+        raise InvalidSettingError(
+            f"{given} of minutes and n_subsets is given; give one of the two, such as 10 minutes."
+        )
     if minutes is not None and not 0 < minutes <= MAX_MINUTES:
         raise InvalidSettingError(f"minutes={minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
     _extend(run_dir, Clock(minutes), n_subsets, listener)
@@ -68,7 +71,9 @@ def go_on(run_dir: Path, asked: BuildRequest, clock: Clock, listener: Callable[[
     n_subsets, most = int(made["n_subsets"]), MOST_SUBSETS if asked.n_subsets is None else asked.n_subsets
     a_block = float(made.get("seconds_a_subset") or 0) * int(made.get("subsets_a_block") or 1)
     is_time = clock.left > a_block + float((made.get(PACE) or {}).get("lds") or 0)
-    if n_seeds and n_subsets < most and is_time and not RunFiles(run_dir).build.exists():
+    status = read_status(run_dir)  # of an extension that was stopped, or of a measurement, which goes by itself
+    is_free = not RunFiles(run_dir).build.exists() or (status is not None and status.command[:1] == ["extend"])
+    if n_seeds and n_subsets < most and is_time and is_free:
         _extend(run_dir, clock, most, listener)
 
 

@@ -28,6 +28,8 @@ LEAST_REPORTED = 8
 """Subsets to report on that there has to be time for, before the first are retrained."""
 MOST_PREDICTED = 200
 """Subsets that outcomes are predicted for with fewer checkpoints."""
+SUBSETS_AS_LONG = 200
+"""Subsets with which measuring takes twice as long as with few."""
 PUBLISHED_AFTER = ("suspects", "signals", "map")
 """Steps after which readers are shown what is there."""
 
@@ -103,10 +105,11 @@ class LedgerSteps(WorkingRun, ABC):
         start = subset_ids.start + (self._n_retrained(subset_ids) if self.build.grows else 0)
         blocks = [range(i, min(i + size, subset_ids.stop)) for i in range(start, subset_ids.stop, size)]
         n_checkpoints, pace = self.build.n_checkpoints, self.pace
-        afterwards = pace.lds + (n_checkpoints * (pace.ridge + pace.scores) + pace.map if step == "fit" else 0)
+        before_evidence = n_checkpoints * (pace.ridge + pace.scores) + pace.map if step == "fit" else 0.0
 
         def may(work: Work) -> bool:
             assert work.rows is not None
+            afterwards = before_evidence + pace.lds * (1 + work.rows.stop / SUBSETS_AS_LONG)
             # The first subsets serve nothing without some to report on; once begun, each of them is one less to do.
             is_first = step == "fit" and work.rows.start == 0
             n_needed = len(subset_ids) + LEAST_REPORTED if is_first else len(work.rows)
@@ -118,10 +121,11 @@ class LedgerSteps(WorkingRun, ABC):
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
         began = time.monotonic()
         tables, lost = retrain_block(self, self.masks, block, self._advance(len(block)))
+        meta = None
         if self.build.grows:
-            tables["subsets"] = self._subset_rows(block)
+            tables["subsets"], meta = self._subset_rows(block), {"n_subsets": block.stop}
         mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
-        self.writer.write(f"ledger {block.start}", tables, then=mark)
+        self.writer.write(f"ledger {block.start}", tables, meta, then=mark)
         self._pace_of_blocks.took(len(block), time.monotonic() - began)
 
     def _is_enough(self, role: str) -> bool:

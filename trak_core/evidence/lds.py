@@ -141,8 +141,9 @@ def _evidence(
 ) -> LdsEvidence:
     """The evidence of an LDS `[n_test]` with its ends and its correlations in the draws `[n_draws, n_reported]`."""
     mean = mean_defined(per_test[reported])
-    ends = interval(mean, draws.means(resampled), widened)
-    return LdsEvidence(mean, *ends, per_test, low, high, resampled, reported, draws, widened)
+    # Moved, an end may leave what a correlation can be.
+    low_end, high_end = (float(np.clip(end, -1, 1)) for end in interval(mean, draws.means(resampled), widened))
+    return LdsEvidence(mean, low_end, high_end, per_test, low, high, resampled, reported, draws, widened)
 
 
 def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:

@@ -42,6 +42,11 @@ class BoardRow:
         return None if self.fixed is None or not self.fixed_ceiling else self.fixed / self.fixed_ceiling
 
     @property
+    def lower_share(self) -> float | None:
+        """The lower of both shares, which trust goes by; None where neither is known."""
+        return min((each for each in (self.share, self.fixed_share) if each is not None), default=None)
+
+    @property
     def kind(self) -> str:
         """What it is, in a word or two."""
         if self.is_judged:

@@ -45,6 +45,8 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
     )
     minutes = max(1, math.ceil(seconds / 60))
     about = "a minute" if minutes == 1 else f"{minutes:,} minutes"
+    if seconds <= 45:
+        about = f"{max(10, 10 * math.ceil(seconds / 10))} seconds"
     if not n_measured:
         sentence = f"Not measured yet: about {about}."
     else:

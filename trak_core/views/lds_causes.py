@@ -71,16 +71,16 @@ def _enough_checkpoints(found: Board) -> int:
 
 def why_title(run: Run, found: Board) -> str:
     """What the causes explain; nothing much where the LDS is close to the best possible."""
-    share = found.row(run.info.method).share
+    share = found.row(run.info.method).lower_share
     return "LDS is close to the best possible" if share is not None and share >= CLOSE else "Why is LDS not higher?"
 
 
 def no_cause(run: Run, found: Board) -> str:
     """What to say where no cause shows."""
-    share = found.row(run.info.method).share
+    share = found.row(run.info.method).lower_share
     if share is None:
         return "The numbers of this run show no cause."
-    reached = f"It reaches {min(share, 1.0):.0%} of the noise ceiling."
+    reached = f"It reaches {min(max(share, 0.0), 1.0):.0%} of the noise ceiling."
     return reached if share >= CLOSE else f"The numbers of this run show no cause. {reached}"
 
 
