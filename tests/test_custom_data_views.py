@@ -199,7 +199,7 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
         assert table["skipped, because unreadable or without a class"] == "2"
         assert table["note of the reader"] == "A note."
         assert "recipe" not in table and "test examples that are training examples too" not in table
-        assert table["texts as the model takes them"].startswith("weights of 51 words: film, fine,")
+        assert table["texts as the model takes them"].startswith("weights of 34 words: a, film, fine, poor,")
         assert not {"data report", "encoding"} & set(table.index)
     assert run_in_words(summarize(run_dir).info) == said
     with tc.open_run(run_dir) as run:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import SETTINGS, TINY
-from trak_core.engine import build_run, steps
+from trak_core.engine import build_run
 from trak_core.engine.work import Inline, Kind, Work
 from trak_core.errors import RunMismatchError
 from trak_core.store.files import RunFiles
@@ -80,9 +80,11 @@ def test_what_a_build_does_is_known_beforehand_and_is_what_its_journal_holds(tmp
     given: list[Work] = []
     plain = Inline.run
 
-    def run(self: Inline, step: str, tasks: Sequence[Work], do: Callable[[Work], None]) -> None:
+    def run(
+        self: Inline, step: str, tasks: Sequence[Work], do: Callable[[Work], None], may: Callable[[Work], bool]
+    ) -> None:
         given.extend(tasks)
-        plain(self, step, tasks, do)
+        plain(self, step, tasks, do, may)
 
     monkeypatch.setattr(Inline, "run", run)
     monkeypatch.setattr(StoreWriter, "finish", lambda self: None)
@@ -100,7 +102,7 @@ class Backwards:
     def __init__(self, writer: StoreWriter, progress: object) -> None:
         self.writer = writer
 
-    def run(self, step: str, tasks: Sequence[Work], do: Callable[[Work], None]) -> None:
+    def run(self, step: str, tasks: Sequence[Work], do: Callable[[Work], None], may: Callable[[Work], bool]) -> None:
         for _, of_one_kind in groupby(tasks, lambda work: work.kind):
             for work in reversed(list(of_one_kind)):
                 if not self.writer.has(work.block):
@@ -110,7 +112,7 @@ class Backwards:
 @pytest.mark.slow
 def test_the_order_of_tasks_of_one_kind_changes_nothing(tmp_path: Path, monkeypatch):
     build_run(SETTINGS, "forwards", tmp_path, recipe=TINY)
-    monkeypatch.setattr(steps, "Inline", Backwards)
+    monkeypatch.setattr(ledger_steps, "Inline", Backwards)
     build_run(SETTINGS, "backwards", tmp_path, recipe=TINY)
     with open_run(tmp_path / "forwards") as run, open_run(tmp_path / "backwards") as other:
         assert np.array_equal(run.scores(), other.scores())

@@ -350,11 +350,11 @@ def _check_and_build(source: CustomData | None, model: str | None, suggested: st
         _show_check(source, report)
 
 
-def _form_words(source: CustomData, model: str | None) -> list[str]:
-    """The arguments of a build as the form says them, without the name of a run."""
+def _form_words(source: CustomData, model: str | None, *name: str) -> list[str]:
+    """The arguments of a build as the form says them; without the name of a run unless that is given as an option."""
     minutes, seed = float(st.session_state["data minutes"]), int(st.session_state["new seed"])
     asked = ["--minutes", f"{minutes:g}", "--seed", str(seed), *(["--model", model] if model else [])]
-    return ["build", *source.words(), *asked]
+    return ["build", *source.words(), *name, *asked]
 
 
 def _build(source: CustomData, model: str | None, suggested: str) -> None:
@@ -363,7 +363,7 @@ def _build(source: CustomData, model: str | None, suggested: str) -> None:
     except TrakCoreError as error:
         st.session_state[_PROBLEM] = str(error)
         return
-    builds().start_build(run_dir, [*_form_words(source, model), "--name", run_dir.name])
+    builds().start_build(run_dir, _form_words(source, model, "--name", run_dir.name))
     st.session_state["new name"] = ""
     doing = "waits for other builds to end" if place_in_line(run_dir) else "is being built"
     say(f"“{plain(run_dir.name)}” {doing}; it can be looked at as soon as it has scores.", ":material/info:")

@@ -125,7 +125,13 @@ def build_steps(
     n_more = n_checkpoints - n_first
     made = [
         Step("data", "reading the data", 1, pace.data, True),
-        Step("model", "training a model", n_first, pace.model * n_first, True),
+        Step(
+            "model",
+            "training a model" if n_first == 1 else f"training {n_first} checkpoints",
+            n_first,
+            pace.model * n_first,
+            True,
+        ),
         Step("suspects", "looking for wrong labels", 1, pace.labels, True),
         Step("checkpoints", f"training {n_checkpoints} checkpoints", n_more, pace.model * n_more, True),
         Step("features", "computing gradients", n_checkpoints, pace.features * n_checkpoints, True),
