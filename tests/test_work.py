@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import SETTINGS, TINY
-from trak_core.engine import build_run
+from trak_core.engine import build_run, ledger_steps
 from trak_core.engine.work import Inline, Kind, Work
 from trak_core.errors import RunMismatchError
 from trak_core.store.files import RunFiles
