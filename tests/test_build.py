@@ -330,7 +330,7 @@ def test_a_build_killed_in_every_block_has_the_scores_of_an_unbroken_one(small_r
     Largest difference allowed: 1e-5 of the largest score.
     """
     died = []
-    for start in range(40):
+    for start in range(80):
         child = subprocess.run(
             [sys.executable, "-m", "tests.killing", str(tmp_path), "before" if start % 2 else "after"],
             cwd=ROOT,
