@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,13 @@ def test_a_check_shows_samples_of_both_splits_with_their_classes(panel: Page, pe
     assert panel.locator("i", has_text="cat").count() == 0, "markup in names is text"
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + BUILD_MS / 1000
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+
 def test_data_are_checked_and_built_and_the_run_says_what_it_is(mine: App, panel: Page, pets: Path):
     check(panel, pets)
     expect(panel.get_by_text("“pets”: 72 training and 18 test images in 3 classes.")).to_be_visible(timeout=60_000)
@@ -105,8 +113,9 @@ def test_data_are_checked_and_built_and_the_run_says_what_it_is(mine: App, panel
     expect(panel.get_by_text("is being built; it can be looked at")).to_be_visible()
     expect(panel.get_by_role("button", name="Cancel").first).to_be_visible()
     said = re.compile("Images from the folder “pets”.*model mlp.*one hidden layer.*given 4 minutes")
-    # With its scores the run is there, long before its evidence is.
+    # With its suspects the run is there, then its scores, long before its evidence is.
     expect(panel.get_by_text(said)).to_be_visible(timeout=BUILD_MS)
+    wait_until(lambda: open_run(mine.runs / "pets").has_scores)
     cancel = panel.get_by_role("button", name="Cancel")
     if cancel.count():
         cancel.click()
