@@ -177,14 +177,7 @@ def _go_on_button(path: Path, command: list[str], label: str, tip: str | None = 
 def _again_button(path: Path, command: list[str], label: str) -> None:
     """Begins a build anew of which nothing came: as the form says now, where that is about the same data."""
     again = command_again(path.name, command, st.session_state.get(FORM))
-    st.button(
-        label,
-        key=f"go on {path.name}",
-        on_click=builds().start_build,
-        args=(path, again),
-        icon=":material/play_arrow:",
-        help=None if again is command else "With what the form says now.",
-    )
+    _go_on_button(path, again, label, None if again is command else "With what the form says now.")
 
 
 def _cancel_button(path: Path) -> None:

@@ -30,8 +30,6 @@ N_FIT = 10
 not depend on how many come after them."""
 MOST_SUBSETS = 200
 """Random halves after which a ledger does not grow by itself any more."""
-USUAL_SEEDS = 2
-"""Models retrained on each half where the budget decides: one more than gives no noise ceiling."""
 BLOCK_SHARE = 0.03
 """Of the budget, that a block of the ledger takes at most."""
 MODEL_SHARE, LEAST_STEPS = 0.02, 100
@@ -70,6 +68,12 @@ WITHOUT_EVIDENCE = (Sizes(5, 0, 2), Sizes(3, 0, 2), Sizes(2, 0, 2), Sizes(1, 0, 
 """What is computed where there is no time for evidence, which can be measured later; the last always is."""
 
 
+def check_minutes(minutes: float) -> None:
+    """Refuses minutes that nothing can be given, with InvalidSettingError."""
+    if not 0 < minutes <= MAX_MINUTES:
+        raise InvalidSettingError(f"minutes={minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What is asked for besides what is built.
@@ -86,9 +90,11 @@ class BuildRequest:
     n_seeds: int | None = None  # models retrained on each half
 
     def __post_init__(self) -> None:
-        if not 0 < self.minutes <= MAX_MINUTES:
-            raise InvalidSettingError(f"minutes={self.minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
-        check_sizes(self.sizes, grows=True)
+        check_minutes(self.minutes)
+        sizes = self.sizes
+        if sizes.get("n_subsets") == 0 != sizes.get("n_seeds"):
+            del sizes["n_subsets"]  # evidence is left for later; a few halves would give none that is worth having
+        check_sizes(sizes)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -22,7 +22,7 @@ from trak_core.evidence.lds import (
     predicted_outcomes,
     trust_level,
 )
-from trak_core.methods import METHODS
+from trak_core.methods import uses_checkpoints
 from trak_core.store.ledger import read_target_outcomes
 from trak_core.store.run_tables import joined
 from trak_core.store.targets import read_target_scores
@@ -164,8 +164,7 @@ def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, 
     }
     controls = control_evidence(writer, reported)
     for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
-        # Scores that somebody brought to be judged are of no method that is known here.
-        uses = method in METHODS and METHODS[method].info.uses_checkpoints
+        uses = uses_checkpoints(method)
         # On a ledger that has grown a method stays what it was measured as; some use few of the checkpoints.
         n_checkpoints = known.get(method, reported.settings.n_checkpoints if uses else 0)
         predicted = {n_checkpoints: stored_predictions(writer, method, masks)}
@@ -194,7 +193,7 @@ def stored_predictions(writer: StoreWriter, method: str, masks: NDArray[np.bool_
 def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[int, Floats]:
     """Number of checkpoints to outcomes predicted for the reporting subsets `[n_subsets, n_test]`.
 
-    None where the ledger has grown beyond the subsets that were predicted for.
+    Empty where the ledger has grown beyond the subsets that were predicted for.
     """
     rows = writer.columns(
         "SELECT n_checkpoints, subset_id, predicted FROM checkpoint_predictions JOIN subsets USING (subset_id) "

@@ -14,12 +14,11 @@ from trak_core.engine.settings import resolve_device
 from trak_core.labels.label_scores import N_REPEATS
 from trak_core.modalities import RawData, prepare
 from trak_core.subjects.custom_data import custom_subject
-from trak_core.training.schedule import TrainingSettings
-from trak_core.training.sizing import USUAL_STEPS
+from trak_core.training.sizing import SURE_STEPS, USUAL_STEPS
 
 MINUTES = (1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 240.0)
-SIZING_STEPS = 533
-"""That choosing how long to train takes at least."""
+SIZING_STEPS = round(2 * SURE_STEPS / 3)
+"""That choosing how long to train takes at least; see training/sizing.py."""
 
 
 def forecasts(
@@ -42,14 +41,13 @@ def forecasts(
     a_step = seconds_a_step(subject, device)
     usual = replace(subject.training, epochs=None, steps=USUAL_STEPS)
     pace = measure_pace(replace(subject, training=usual), device)
-    return [_forecast(each, pace, a_step, seconds_to_read, usual) for each in minutes]
+    return [_forecast(each, pace, a_step, seconds_to_read) for each in minutes]
 
 
-def _forecast(minutes: float, pace: Pace, a_step: float, to_read: float, training: TrainingSettings) -> Forecast:
-    steps = min(training.steps or 1, most_steps_within(minutes, a_step))
-    share = steps / (training.steps or 1)
+def _forecast(minutes: float, pace: Pace, a_step: float, to_read: float) -> Forecast:
+    share = min(1.0, most_steps_within(minutes, a_step) / USUAL_STEPS)
+    sizing = pace.half_model / USUAL_STEPS * SIZING_STEPS * min(1.0, 2 * share)
     pace = replace(pace, **{name: share * getattr(pace, name) for name in ("model", "half_model", "labels")})
-    sizing = SIZING_STEPS / (training.steps or 1) * pace.half_model / share * min(1.0, 2 * share)
     began = to_read + pace.data + sizing
     sizes = sizes_within(minutes, began, pace, {})
     repeats = chosen_within(minutes, sizes, pace)["n_label_repeats"]

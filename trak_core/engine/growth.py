@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trak_core.engine.budget import MOST_SUBSETS, BuildRequest
+from trak_core.engine.budget import MOST_SUBSETS, BuildRequest, check_minutes
 from trak_core.engine.build import build_steps
 from trak_core.engine.clock import Clock
 from trak_core.engine.measure import add_to_run
@@ -24,7 +24,6 @@ from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import open_run
 from trak_core.store.writer import StoreWriter
-from trak_core.subjects.custom_data import MAX_MINUTES
 from trak_core.subjects.of_run import why_not_made_again
 from trak_core.subjects.planting import PlantedErrors
 
@@ -59,8 +58,8 @@ def extend_run(
         raise InvalidSettingError(
             f"{given} of minutes and n_subsets is given; give one of the two, such as 10 minutes."
         )
-    if minutes is not None and not 0 < minutes <= MAX_MINUTES:
-        raise InvalidSettingError(f"minutes={minutes:g}; it must be above 0 and at most {MAX_MINUTES:,}.")
+    if minutes is not None:
+        check_minutes(minutes)
     _extend(run_dir, Clock(minutes), n_subsets, listener)
 
 

@@ -145,6 +145,13 @@ def reported_of(run: Run) -> Reported:
     return Reported.of(masks, said, reported_tests(run), Sizes(int(made.get("seed") or 0), said.shape[1]), classes)
 
 
+def fingerprint_of(run: Run, method: str) -> str:
+    """The fingerprint of scores that join a published run under the name of a method."""
+    sha256s = [sha256 for (sha256,) in run.rows("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")]
+    made = run.info.provenance
+    return score_fingerprint(made["fingerprint"], sha256s, made["ridge"], method)
+
+
 def controls_of(run: Run, reported: Reported) -> dict[str, LdsEvidence]:
     """The LDS of every control that a run has scores of, by name."""
     names = [name for (name,) in run.rows("SELECT method FROM methods WHERE is_control ORDER BY method")]
@@ -156,14 +163,11 @@ def _tables(run: Run, reported: Reported, matrix: ScoreMatrix, name: str, librar
     predicted = np.empty_like(reported.actual)
     for start, rows in matrix.blocks():
         predicted[:, start : start + len(rows)] = predicted_outcomes(rows, reported.masks)
-    sha256s = [sha256 for (sha256,) in run.rows("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")]
-    made = run.info.provenance
     made_by = f", made by {library}" if library else ""
-    fingerprint = score_fingerprint(made["fingerprint"], sha256s, made["ridge"], name)
     about = f"Scores that were brought to be judged{made_by}."
     controls = controls_of(run, reported)
     return {
-        "methods": method_columns(name, name, about, fingerprint),
+        "methods": method_columns(name, name, about, fingerprint_of(run, name)),
         **reported.tables(name, {0: predicted}, None, controls=controls),
     }
 

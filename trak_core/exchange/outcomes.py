@@ -13,15 +13,15 @@ from trak_core.engine.scoring import joined_tables
 from trak_core.errors import InvalidDataError, InvalidSettingError, ShapeMismatchError
 from trak_core.evidence.lds import MIN_SUBSETS, predicted_outcomes
 from trak_core.exchange.array_files import read_array
-from trak_core.exchange.evaluating import Sizes
+from trak_core.exchange.evaluating import Sizes, fingerprint_of
 from trak_core.exchange.plain_controls import plain_controls
-from trak_core.methods import METHODS
+from trak_core.methods import METHODS, uses_checkpoints
 from trak_core.store.amendment import Rows, amend, amending
 from trak_core.store.catalog import find_run
 from trak_core.store.files import RunFiles
 from trak_core.store.ledger import outcome_columns, subset_columns
 from trak_core.store.run import Run, open_run
-from trak_core.store.run_tables import class_influence_columns, method_columns, score_fingerprint, score_tables
+from trak_core.store.run_tables import class_influence_columns, method_columns, score_tables
 
 GIVEN = "outcomes_given"
 """The fact of a run whose retrained models came from elsewhere."""
@@ -139,8 +139,7 @@ def _evidence(run: Run, reported: Reported, controls: dict[str, NDArray[np.float
     seconds = dict(run.rows("SELECT method, seconds FROM methods"))
     of_methods = []
     for name, each in predicted.items():
-        uses = name in METHODS and METHODS[name].info.uses_checkpoints
-        n_checkpoints = run.info.n_checkpoints if uses and name not in controls else 0
+        n_checkpoints = run.info.n_checkpoints if uses_checkpoints(name) and name not in controls else 0
         compared = None if name in of_controls else of_controls
         of_methods.append(reported.tables(name, {n_checkpoints: each}, seconds.get(name), controls=compared))
     yield from joined_tables(of_methods).items()
@@ -148,11 +147,9 @@ def _evidence(run: Run, reported: Reported, controls: dict[str, NDArray[np.float
 
 def _controls(run: Run, controls: dict[str, NDArray[np.float32]]) -> Iterator[Rows]:
     """Everything that a run holds of controls that it did not have."""
-    sha256s = [sha256 for (sha256,) in run.rows("SELECT sha256 FROM checkpoints ORDER BY checkpoint_id")]
-    made = run.info.provenance
     for name, scores in controls.items():
         info = METHODS[name].info
-        fingerprint = score_fingerprint(made["fingerprint"], sha256s, made["ridge"], name)
+        fingerprint = fingerprint_of(run, name)
         yield (
             "methods",
             method_columns(name, info.title, info.description, fingerprint, is_baseline=True, is_control=True),

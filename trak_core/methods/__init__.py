@@ -14,7 +14,7 @@ from trak_core.methods.kernels import (
 )
 from trak_core.methods.method import Method, MethodInfo, ScoreMatrix, Scores, best
 from trak_core.methods.product import ProductScores, Term
-from trak_core.methods.registry import METHODS, find_method
+from trak_core.methods.registry import METHODS, find_method, uses_checkpoints
 from trak_core.methods.trak import fit_targets, ridge_qualities
 from trak_core.methods.trak_loop import CHECKPOINT_COUNTS, Average, mean_scores, mean_self_influence, predict_subsets
 
@@ -50,4 +50,5 @@ __all__ = [
     "predict_subsets",
     "ridge_qualities",
     "soft_threshold",
+    "uses_checkpoints",
 ]

@@ -51,3 +51,8 @@ def find_method(name: str) -> Method:
     if not isinstance(name, str) or name not in METHODS:
         raise InvalidSettingError(f"there is no method {name!r}; there are: {', '.join(METHODS)}.")
     return METHODS[name]
+
+
+def uses_checkpoints(name: str) -> bool:
+    """Whether scores of that name average over checkpoints; False of those that somebody brought to be judged."""
+    return name in METHODS and METHODS[name].info.uses_checkpoints
