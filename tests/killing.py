@@ -51,7 +51,7 @@ def die_at_next_event(runs: Path, when: str) -> None:
 
     Args:
         runs: the directory of runs.
-        when: "before" or "after" the event; an event is a block written, a publication or the tidying up.
+        when: "before" or "after" the event; an event is a block written or a publication.
     """
     from tests.conftest import SMALL
     from trak_core.engine import BuildSettings, build_run
@@ -80,7 +80,7 @@ def die_at_next_event(runs: Path, when: str) -> None:
         print(f"{when} {what}", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    for name in ("write", "publish", "finish"):
+    for name in ("write", "publish"):
         deadly(name)
     runs.mkdir(parents=True, exist_ok=True)
     build_run(BuildSettings.of(find_recipe("digits"), 0, "cpu", **SMALL), "digits", runs)

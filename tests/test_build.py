@@ -325,12 +325,14 @@ def test_readers_in_another_process_never_see_an_incomplete_table(tmp_path):
 
 @pytest.mark.slow
 def test_a_build_killed_in_every_block_has_the_scores_of_an_unbroken_one(small_run, tmp_path):
-    """Dead before or after each thing that it writes, publishing and tidying up included; every start goes on.
+    """Dead before or after each thing that it writes; every start goes on.
+
+    The last death comes after the publication and before the tidying up, which is then all that is left to do.
 
     Largest difference allowed: 1e-5 of the largest score.
     """
     died = []
-    for start in range(80):
+    for start in range(60):
         child = subprocess.run(
             [sys.executable, "-m", "tests.killing", str(tmp_path), "before" if start % 2 else "after"],
             cwd=ROOT,
@@ -347,7 +349,7 @@ def test_a_build_killed_in_every_block_has_the_scores_of_an_unbroken_one(small_r
         assert np.array_equal(run.lds().per_test, small_run.lds().per_test)
     print(f"killed {len(died)} times: {', '.join(died)}; largest difference {difference:.1e} of the largest score")
     assert {what.split()[1] for what in died} >= {"data", "checkpoints", "ledger", "features", "ridge", "scores", "lds"}
-    assert {what.split()[1] for what in died} >= {"publish", "finish"}
+    assert died[-2:] == ["before publish", "after publish"]
     assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["checkpoints", "store.duckdb"]
     assert difference <= 1e-5
 
