@@ -128,8 +128,8 @@ def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_scores(own_desk
         tc.build(subject, **sizes)
     assert RunFiles(tmp_path / "mine").working_store.exists()
     tc.build(subject, **sizes)
-    # Three of a trial, three checkpoints, 52 of the ledger, ten that look at labels; up to ten were cut short.
-    assert n_trained <= 3 + 3 + 52 + 10 + 10
+    # Four of a trial, three checkpoints, 52 of the ledger, ten that look at labels; nine of these were cut short.
+    assert n_trained <= 4 + 3 + 52 + 10 + 9
     with open_run(tmp_path / "mine") as run, open_run(own_desk / "runs" / "mine") as unbroken:
         assert np.array_equal(run.scores("trak"), unbroken.scores("trak"))
         assert run.rows("SELECT * FROM outcomes ORDER BY ALL") == unbroken.rows("SELECT * FROM outcomes ORDER BY ALL")
