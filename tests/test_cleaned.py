@@ -47,6 +47,17 @@ def csv_text(**dialect: Any) -> str:
     return file.getvalue()
 
 
+def r_text() -> str:
+    """As `write.table` of R writes it, with names of rows."""
+    rows = [(f'"{i}"', label, text) for i, (label, text) in enumerate(zip(LABELS, TEXTS, strict=True))]
+    quoted = (f'{name} "{label}" "{escaped(text)}"' for name, label, text in rows)
+    return "\n".join(['"label" "text"', *quoted]) + "\n"
+
+
+def escaped(text: str) -> str:
+    return text.replace('"', '\\"')
+
+
 TABLES: dict[str, Callable[[Path], object]] = {
     "plain.csv": lambda path: path.write_text(csv_text(), encoding="utf-8", newline=""),
     "quoted.csv": lambda path: path.write_text(csv_text(quoting=csv.QUOTE_ALL), encoding="utf-8", newline=""),
@@ -62,6 +73,12 @@ TABLES: dict[str, Callable[[Path], object]] = {
     ),
     "sep.csv": lambda path: path.write_text("sep=;\r\n" + csv_text(delimiter=";"), encoding="utf-8", newline=""),
     "comment.csv": lambda path: path.write_text("# from a form\n\n" + csv_text(), encoding="utf-8", newline=""),
+    "around.csv": lambda path: path.write_text(
+        "# from a form\n" + csv_text(quoting=csv.QUOTE_ALL).replace('","', '" , "'), encoding="utf-8", newline=""
+    ),
+    "r.txt": lambda path: path.write_text(r_text(), encoding="utf-8", newline=""),
+    "ends.csv": lambda path: path.write_text(csv_text().replace("\r\n", ",\r\n"), encoding="utf-8", newline=""),
+    "comment-header.csv": lambda path: path.write_text("# " + csv_text(), encoding="utf-8", newline=""),
     "blank.csv": lambda path: path.write_text(csv_text().replace("\n", "\n\n"), encoding="utf-8", newline=""),
     "no-end.csv": lambda path: path.write_text(csv_text().rstrip(), encoding="utf-8", newline=""),
     "lines.jsonl": lambda path: path.write_text(
@@ -597,7 +614,7 @@ def test_a_review_that_found_nothing_wrong_writes_nothing(runs: Path, tmp_path: 
 def test_a_run_that_does_not_know_its_data_says_so(runs: Path) -> None:
     labels = np.arange(30) % 2
     part = RawSplit([f"text {i}" for i in range(30)], labels)
-    path = import_scores(np.ones((30, 30)), RawData("made", "text", ("a", "b"), part, part), "own", sign="as-is",
+    path = import_scores(np.eye(30), RawData("made", "text", ("a", "b"), part, part), "own", sign="as-is",
                          orientation="test-by-train").path  # fmt: skip
     with open_run(path) as run, pytest.raises(NotInRunError, match="does not know which files its examples came from"):
         cleaned_by_review(run)

@@ -279,7 +279,7 @@ def test_an_origin_that_two_examples_share_is_not_guessed_at(tmp_path: Path, mon
     monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path / "runs"))
     part = RawSplit([f"text {i}" for i in range(8)], np.arange(8) % 2, ["a.csv:1", "a.csv:1", *"bcdefg"])
     raw = RawData("made", "text", ("neg", "pos"), part, part)
-    path = import_scores(np.ones((8, 8)), raw, "twice", sign="as-is", orientation="test-by-train").path
+    path = import_scores(np.eye(8), raw, "twice", sign="as-is", orientation="test-by-train").path
     (tmp_path / "fix.csv").write_text("origin,new_label\na.csv:1,pos\n", encoding="utf-8")
     with open_run(path) as opened, pytest.raises(InvalidDataError, match="train examples 0, 1 came from there"):
         read_label_file(opened, tmp_path / "fix.csv")

@@ -493,7 +493,7 @@ def test_names_of_classes_that_look_alike_or_like_several_are_noted(tmp_path, na
 @pytest.mark.parametrize(
     ("name", "file", "said"),
     [
-        ("label-case", "reviews.csv", "differ in case or punctuation alone"),
+        ("label-case", "reviews.csv", "differ in case, blanks or punctuation alone"),
         ("multi-sep", "train.csv", "several labels"),
     ],
 )

@@ -1,12 +1,14 @@
 """Rows of CSV and TSV files: a row that does not hold up is left out by its number, the others are kept."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from trak_core.datasets.csv_dialect import Signs, column_names, find_dialect, fits, other_dialects
+from trak_core.datasets.csv_dialect import Signs, find_dialect, other_dialects
+from trak_core.datasets.csv_header import Header, fits, read_header
 from trak_core.datasets.csv_records import N_SAMPLED, Dialect, Record, iter_records, opening
 from trak_core.datasets.rows import Example, Rows, counted, find_column, is_decodable, refuse_if_most_are_lost
 from trak_core.datasets.sources import tidy
@@ -16,7 +18,7 @@ from trak_core.modalities.raw import Skipped
 
 MAX_LINES_LOST = 100
 """A quotation mark that hides more lines than this is refused, rather than the lines left out with it."""
-MOST_COMMON = 3
+LEAST = 3
 """Rows, at least, of which all texts stand in single quotation marks, before these are taken for quotes."""
 
 
@@ -27,11 +29,10 @@ class _Reading:
     dialect: Dialect
     items: list[Example | Skipped]  # its rows
     broken: list[Record]  # those that cannot be read, or have another number of fields than there are columns
-    names: list[str]  # of its columns
+    header: Header  # its columns
     wanted: list[int]  # the numbers of those that were asked for, from 0
     n_undecodable: int  # rows with bytes that are not of the encoding
     n_longer: int  # rows that end in delimiters beyond the last column
-    has_row_names: bool  # whether the rows have a field more than the header, which is a name of each
 
 
 def read_csv_rows(
@@ -124,9 +125,9 @@ def csv_preview(
     """
     dialect, _ = find_dialect(path, (), has_header, _checked(delimiter), find_encoding(path, encoding))
     records = opening(dialect)
-    names = column_names(records, has_header)
-    rows = [record.fields[: len(names)] for record in records[has_header:] if fits(record.fields, len(names))]
-    return names, rows
+    header = read_header(records, has_header)
+    rows = [record.fields[: len(header.names)] for record in records[has_header:] if fits(record, header)]
+    return header.names, rows
 
 
 def _read(dialect: Dialect, columns: Sequence[str], signs: Signs, advice: str) -> _Reading:
@@ -139,33 +140,31 @@ def _read(dialect: Dialect, columns: Sequence[str], signs: Signs, advice: str) -
         first = list(islice(records, N_SAMPLED))
         if dialect.has_header and first[0].fault:
             raise InvalidDataError(f"{path}, line {first[0].first}: {first[0].fault}; put the header right.")
-        names = column_names(first, dialect.has_header)
-        wanted = _find_columns(columns, names, dialect, advice)
+        header = read_header(first, dialect.has_header, columns)
+        n_columns = len(header.names)
+        wanted = _find_columns(columns, header.names, dialect, advice)
         for number, record in enumerate(chain(first[dialect.has_header :], records), start=1):
             where = f"{name}, {record.called(number)}"
             fields = record.fields
             if dialect.has_header and fields == first[0].fields:
                 items.append(Skipped(where, "it repeats the header"))  # as in files that were put together
                 continue
-            if record.fault or not fits(fields, len(names)):
-                items.append(Skipped(where, _why_broken(record, len(names))))
+            if record.fault or not fits(record, header):
+                items.append(Skipped(where, _why_broken(record, n_columns)))
                 broken.append(record)
                 continue
-            n_longer += len(fields) > len(names)
+            n_longer += len(fields) > n_columns and not any(map(str.strip, fields[n_columns:]))
             values = [fields[column] for column in wanted]
             if is_decodable(values):
                 items.append(Example(where, *values, origin=f"{name}:{record.first}"))
             else:
                 items.append(Skipped(where, f"it has bytes that are not {dialect.encoding.upper()}"))
                 n_undecodable += 1
-    has_row_names = dialect.has_header and len(names) > len(first[0].fields)
-    return _Reading(dialect, items, broken, names, wanted, n_undecodable, n_longer, has_row_names)
+    return _Reading(dialect, items, broken, header, wanted, n_undecodable, n_longer)
 
 
 def _find_columns(columns: Sequence[str], names: list[str], dialect: Dialect, advice: str) -> list[int]:
     """The numbers of the wanted columns, from 0."""
-    if dialect.has_header and columns and names[0].startswith("#") and not set(columns) <= set(names):
-        names = [names[0].lstrip("# "), *names[1:]]  # headers are written as comments too
     if not dialect.has_header:
         advice = "Without a header, columns are called by number."
     elif not set(columns) & set(names) or all(map(str.isdecimal, columns)):
@@ -183,24 +182,23 @@ def _why_broken(record: Record, n_columns: int) -> str:
 def _are_all_quoted(items: Sequence[Example | Skipped]) -> bool:
     """Whether all texts stand in single quotation marks, without one in them that would be open."""
     texts = [item.content for item in items if isinstance(item, Example)]
-    return len(texts) >= MOST_COMMON and all(len(text) > 1 and text[0] == text[-1] == "'" for text in texts)
+    return len(texts) >= LEAST and all(len(text) > 1 and text[0] == text[-1] == "'" for text in texts)
 
 
 def _notes(reading: _Reading) -> list[str]:
     """What a reading decided, a sentence each."""
-    name, notes = tidy(reading.dialect.path.name), []
-    if reading.has_row_names:
+    name, header, notes = tidy(reading.dialect.path.name), reading.header, []
+    if header.was_comment:
+        first = next(filter(None, header.names))
+        notes.append(f"The header of {name} begins with #, which is taken for no part of the name {first!r}.")
+    if header.has_row_names:
         notes.append(f"The rows of {name} have a field more than its header; the first is taken for the row's name.")
-    if reading.n_longer:
+    notes += _about_ends(reading)
+    texts = [item.content for item in reading.items if isinstance(item, Example)]
+    if reading.dialect.delimiter == " " and len(header.names) > 2 and not any(re.search(r"\s", one) for one in texts):
         notes.append(
-            f"{name} has {counted(reading.n_longer, 'row')} with empty fields behind its last column, "
-            "which are left out."
-        )
-    if reading.dialect.delimiter == " " and len(reading.names) > MOST_COMMON - 1:
-        text = next((item.content for item in reading.items if isinstance(item, Example)), "")
-        notes.append(
-            f"Blanks part the rows of {name} into {len(reading.names)} fields, so that a text is one word, such as "
-            f"{text[:30]!r}; give a delimiter that stands between label and text alone, such as a tab."
+            f"Blanks part the rows of {name} into {len(header.names)} fields, so that a text is one word, such as "
+            f"{next(iter(texts), '')[:30]!r}; give a delimiter that stands between label and text alone, such as a tab."
         )
     if reading.n_undecodable:
         notes.append(
@@ -209,6 +207,25 @@ def _notes(reading: _Reading) -> list[str]:
             "say which."
         )
     return notes
+
+
+def _about_ends(reading: _Reading) -> list[str]:
+    """A note on delimiters that end the header or rows with nothing behind them; none where there are none."""
+    name, header = tidy(reading.dialect.path.name), reading.header
+    n_rows, last = sum(isinstance(item, Example) for item in reading.items), header.names[-1]
+    if header.n_spare and reading.n_longer >= n_rows:
+        return [f"All lines of {name} end in a delimiter; the empty column behind {last!r} is left out."]
+    if header.n_spare:
+        if not reading.n_longer:
+            return [f"The header of {name} ends in a delimiter, and its rows do not; no column is behind {last!r}."]
+        rows = f"{reading.n_longer:,} of {counted(n_rows, 'row')}"
+        return [
+            f"The header and {rows} of {name} end in a delimiter; what is behind {last!r} has no name and is left out."
+        ]
+    if reading.n_longer:
+        rows = counted(reading.n_longer, "row")
+        return [f"{name} has {rows} with empty fields behind its last column, which are left out."]
+    return []
 
 
 def _refuse_if_too_bad(reading: _Reading) -> None:
@@ -239,7 +256,7 @@ def _most_common_fault(reading: _Reading) -> str:
     """What to do where most rows have fields without a name; empty where that is not the matter."""
     counts = Counter(len(record.fields) for record in reading.broken if not record.fault)
     n_fields, n_rows = counts.most_common(1)[0] if counts else (0, 0)
-    if n_fields <= len(reading.names) or 2 * n_rows <= len(reading.items):
+    if n_fields <= len(reading.header.names) or 2 * n_rows <= len(reading.items):
         return ""
     return (
         f"most rows have {n_fields} fields, so put texts that hold the delimiter ({reading.dialect.delimiter!r}) into "

@@ -1,7 +1,7 @@
 """Which class and split each image is of: what folders say, or tables where folders do not say it or on request."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,7 +117,7 @@ def _by_folder(listing: Listing, layout: Layout, tables: Sequence[ImageTable]) -
     for row, (name, _) in found.items():
         places[row] = replace(places[row], label=name)
     titles, told_by = find_titles(listing.others, classes)
-    notes = [*layout.notes, *_about_lists(found), *_split_by_table(places, tables)]
+    notes = [*layout.notes, *_about_composition(listing.images), *_about_lists(found), *_split_by_table(places, tables)]
     if titles:
         first = min(titles)
         notes.append(f"Classes are called as in {told_by}, such as {titles[first]!r} for the folder {first!r}.")
@@ -132,6 +132,16 @@ def _by_folder(listing: Listing, layout: Layout, tables: Sequence[ImageTable]) -
     notes += _about_masks([image.where for image in images])
     used = frozenset((*(table.where for table in tables), told_by))
     return Labelled(sorted(images, key=lambda image: natural_key(image.label)), skipped, notes, used)
+
+
+def _about_composition(images: Sequence[ImageExample]) -> list[str]:
+    """A note on folders that have the same name in other forms of Unicode."""
+    written: defaultdict[str, set[str]] = defaultdict(set)
+    for image in images:
+        folder = image.where.rpartition("/")[0]
+        written[tidy(folder)].add(folder)
+    alike = [" and ".join(map(ascii, sorted(names))) for names in written.values() if len(names) > 1]
+    return [f"Folders whose names differ in how Unicode composes letters alone are one: {alike[0]}."] if alike else []
 
 
 def _split_by_table(places: list[Place], tables: Sequence[ImageTable]) -> list[str]:

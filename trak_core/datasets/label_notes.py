@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from trak_core.datasets.missing import about_kept
 
@@ -17,17 +18,47 @@ def about_names(names: Sequence[str]) -> list[str]:
     return [*_about_spelling(names), *_about_several(names), *about_kept(names)]
 
 
+def about_spellings(labels: Sequence[Any], numbers: Sequence[int]) -> list[str]:
+    """A note on labels that are written in several ways and were taken for one class; none where there are none.
+
+    Args:
+        labels: of the examples, as they were found.
+        numbers: of their classes; below 0 where a label is missing.
+    """
+    written: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for number, label in zip(numbers, labels, strict=True):
+        if number >= 0:
+            written[number][str(label)] += 1
+    several = [ways for _, ways in sorted(written.items()) if len(ways) > 1]
+    if not several:
+        return []
+    listed = [_some([f"{_seen(way)} ({n:,})" for way, n in ways.most_common()]) for ways in several]
+    return [
+        "Labels that differ in blanks around them, in how Unicode composes letters or in how a number is written alone "
+        f"were taken for one class: {_some(listed, '; ')}."
+    ]
+
+
+def _seen(label: str) -> str:
+    """A label in quotes, with all that is invisible in it."""
+    is_composed = unicodedata.is_normalized("NFC", label)
+    return repr(label[:60]) if is_composed else ascii(label[:60])
+
+
 def _about_spelling(names: Sequence[str]) -> list[str]:
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         folded = unicodedata.normalize("NFKC", name).casefold()
+        folded = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")  # of no width
         # Not all punctuation: "C", "C++" and "C#" are three.
         groups[re.sub(r"[\s_-]+", " ", folded).strip(" .,:;!\"'")].append(name)
     alike = [group for group in groups.values() if len(group) > 1]
     if not alike:
         return []
     listed = _some([" and ".join(_few(group)) for group in alike], "; ")
-    return [f"Classes whose names differ in case or punctuation alone: {listed}; if they are one, write them alike."]
+    return [
+        f"Classes whose names differ in case, blanks or punctuation alone: {listed}; if they are one, write them alike."
+    ]
 
 
 def _about_several(names: Sequence[str]) -> list[str]:

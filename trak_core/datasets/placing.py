@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.datasets.class_labels import MAX_CLASSES, name_classes
-from trak_core.datasets.label_notes import about_names
+from trak_core.datasets.label_notes import about_names, about_spellings
 from trak_core.datasets.missing import USUAL_MISSING, about_missing, is_missing
 from trak_core.datasets.rows import Example, counted, most_common_reason
 from trak_core.datasets.sources import legible
@@ -78,6 +78,8 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
 
     test_kind = "validation" if rows["validation"] and not rows["test"] else "test"
     notes = [*notes, *about_missing("label", [example.label for example in examples], source.missing)]
+    if source.class_names is None:
+        notes += about_spellings([example.label for example in examples], numbers.tolist())
     notes += _about_splits(rows, unlabelled)
     for row in unlabelled["train"] + (unlabelled[test_kind] if rows[test_kind] else []):
         why[row] = _why_no_class(examples[row].label, source)

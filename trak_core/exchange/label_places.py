@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from trak_core.datasets.csv_records import Dialect, iter_records
+from trak_core.datasets.csv_records import Dialect, blanks_beside, iter_records
 
 _BLANKS = " \t\r\n"
 _DECODER = json.JSONDecoder()
@@ -81,8 +81,9 @@ def _fields_in(text: str, at: int, end: int, dialect: Dialect) -> Iterator[Span]
             at += 2 if dialect.has_escapes and text[at] == "\\" else 1
         return min(at, end)
 
+    blanks = blanks_beside(dialect.delimiter) if dialect.trims_blanks else " " if dialect.skips_blanks else ""
     while True:
-        while dialect.skips_blanks and at < end and text[at] == " ":
+        while at < end and text[at] in blanks:
             at += 1
         start = at
         if dialect.quote and at < end and text[at] == dialect.quote:
@@ -90,7 +91,10 @@ def _fields_in(text: str, at: int, end: int, dialect: Dialect) -> Iterator[Span]
             while at < end and text[at] == dialect.quote:  # a doubled one is part of the field
                 at = behind(at + 1, dialect.quote) + 1
         at = behind(at, dialect.delimiter)
-        yield start, at
+        trimmed = at
+        while dialect.trims_blanks and trimmed > start and text[trimmed - 1] in blanks:
+            trimmed -= 1
+        yield start, trimmed
         if at >= end:
             return
         at += 1
