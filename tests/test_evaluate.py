@@ -23,10 +23,13 @@ from trak_core.exchange.score_csv import read_csv
 from trak_core.modalities import RawData, RawSplit
 from trak_core.store.files import RunFiles
 from trak_core.store.run import Run, open_run
+from trak_core.store.run_ledger import reported_tests
 from trak_core.store.schema import ORDER_BY
 from trak_core.subjects import RECIPES, Recipe, Subject
 from trak_core.views.browse import overview
 from trak_core.views.explanation import explain
+from trak_core.views.fit import predicted_against_actual
+from trak_core.views.judging import decided_about
 
 N_TRAIN, N_TEST = 90, 12
 
@@ -179,8 +182,21 @@ REFUSED = {
     "the name of a method of the run": ("trak", lambda scores: scores, InvalidSettingError, "is that of a method"),
     "the name of a method elsewhere": ("magic", lambda scores: scores, InvalidSettingError, "is that of a method"),
     "no name": (" ", lambda scores: scores, InvalidSettingError, "name=' ' will not do"),
-    "too few": ("mine", lambda scores: scores[:, :-1], ShapeMismatchError, "12 for test and 90 for training"),
+    "too few": (
+        "mine",
+        lambda scores: scores[:, :-1],
+        ShapeMismatchError,
+        r"need 12 x 90 \(a row for each test example\) or 90 x 12",
+    ),
     "no number": ("mine", nan, InvalidDataError, "nan at row 3, column 7"),
+    "nothing but infinity": ("mine", lambda scores: scores + np.inf, InvalidDataError, "inf at row 0, column 0"),
+    "nothing but zeros": ("mine", lambda scores: 0 * scores, InvalidDataError, "ranks nothing: .* are 0;"),
+    "a constant a row": (
+        "mine",
+        lambda scores: scores[:, :1] + 0 * scores,
+        InvalidDataError,
+        "ranks nothing: .* are the same;",
+    ),
     "the wrong way round": ("mine", lambda scores: -scores, InvalidDataError, "--sign reversed"),
 }
 
@@ -203,6 +219,31 @@ def test_scores_that_hurt_where_they_are_positive_are_turned_round_when_told(thi
     kept = tc.evaluate(thirds_run, -scores, "again", sign="as-is")
     assert kept.lds.mean == pytest.approx(-found.lds.mean)
     assert kept.beats_controls is False
+
+
+def test_rows_that_rank_nothing_count_as_an_lds_of_0(thirds_run, scores, tmp_path):
+    flat = scores.copy()
+    flat[[1, 4]], flat[7] = 0, np.float32(0.1)
+    found = tc.evaluate(thirds_run, flat, "mine")
+    assert (found.n_constant, found.n_empty) == (3, 2)
+    with open_run(thirds_run) as run:
+        mine, trak = run.lds("mine"), run.lds("trak")
+        for field in ("per_test", "fixed_per_test"):
+            expected = getattr(trak, field).copy()
+            expected[[1, 4, 7]] = 0
+            np.testing.assert_array_equal(getattr(mine, field), expected)
+        assert mine.mean == pytest.approx(mine.per_test[reported_tests(run)].mean()) and mine.mean < trak.mean
+        rows = run.rows(
+            "SELECT DISTINCT ci_low, ci_high, trust FROM lds WHERE method = 'mine' AND test_idx IN (1, 4, 7)"
+        )
+        assert rows == [(0, 0, "low")]
+        assert predicted_against_actual(run, 7, "mine").line is None
+        assert decided_about(run, "mine") == list(found.decided)
+    assert problems(thirds_run) == []
+    np.save(tmp_path / "flat.npy", flat.T)
+    told = CliRunner().invoke(cli, ["evaluate", "thirds", str(tmp_path / "flat.npy"), "--name", "again"])
+    assert "The matrix came with a row for each training example (90 x 12), and was turned" in told.output
+    assert "3 test examples have the same score for all training examples, 2 of them 0" in told.output
 
 
 def test_a_name_can_be_used_again_only_to_replace(thirds_run, scores):

@@ -144,7 +144,10 @@ def test_one_of_several_matrices_is_named_by_key(tmp_path):
 
 def test_as_many_test_as_train_examples_need_a_word():
     scores = make_scores(SQUARE)
-    with pytest.raises(tc.TrakCoreError, match="30 x 30, and there are as many test as train examples; say with --ori"):
+    with pytest.raises(
+        tc.TrakCoreError,
+        match="as many test as train examples, so that it does not show what its rows are; say with --orientation",
+    ):
         tc.import_scores(scores, SQUARE, "mine")
     tc.import_scores(scores, SQUARE, "mine", orientation="test-by-train")
     tc.import_scores(scores, SQUARE, "turned", orientation="train-by-test")
@@ -240,7 +243,10 @@ BAD_FILES: dict[str, tuple[Any, str]] = {
     "huge.npy": (spoilt(1e300, 2, 3, SCORES.astype(np.float64)), r"holds 1e\+300 at row 2, column 3"),
     "nan.safetensors": (spoilt(np.nan, 0, 0), "nan.safetensors, tensor 'anything' holds nan at row 0, column 0"),
     "nan.pt": (spoilt(np.nan, 11, 29), "nan.pt holds nan at row 11, column 29"),
-    "few.npy": (SCORES[:, :-1], r"a matrix of 12 x 29, and the examples are 12 for test and 30 for training"),
+    "few.npy": (
+        SCORES[:, :-1],
+        r"of 12 x 29, and 12 test and 30 training examples need 12 x 30 \(a row for each test example\) or 30 x 12;",
+    ),
     "flat.npy": (SCORES.ravel(), r"has the shape \(360,\); scores must be a matrix"),
     "deep.npy": (SCORES[None], r"has the shape \(1, 12, 30\); scores must be a matrix"),
     "none.npy": (SCORES[:0], r"has the shape \(0, 30\) and holds no matrix"),
@@ -325,7 +331,7 @@ def test_a_matrix_that_would_unpack_without_end_is_refused_by_its_header(tmp_pat
     )
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("scores.npy", header.getvalue() + bytes(1_000_000))
-    with pytest.raises(tc.TrakCoreError, match="a matrix of 1,600,000 x 1,600,000, and the examples are 12"):
+    with pytest.raises(tc.TrakCoreError, match="a matrix of 1,600,000 x 1,600,000, and 12 test and 30"):
         tc.import_scores(tmp_path / "bomb.npz", RAW, "mine")
 
 
@@ -470,8 +476,28 @@ def test_an_import_that_is_killed_goes_on_when_it_is_given_again(runs_dir):
 
 def test_test_examples_that_were_never_scored_are_counted():
     scores = SCORES.copy()
-    scores[[2, 5]] = 0
-    assert tc.import_scores(scores, RAW, "mine").n_empty == 2
+    scores[[2, 5]], scores[7] = 0, 0.1
+    found = tc.import_scores(scores, RAW, "mine")
+    assert (found.n_constant, found.n_empty) == (3, 2)
+    assert found.decided == (
+        "3 test examples have the same score for all training examples, 2 of them 0, as where nothing was scored: "
+        "there is nothing to rank, and where models were retrained the LDS counts as 0.",
+    )
+
+
+def test_scores_that_rank_nothing_make_no_run(runs_dir):
+    scores = np.arange(1, N_TEST + 1, dtype=np.float32)[:, None] + np.zeros((1, N_TRAIN), dtype=np.float32)
+    for flat, word in ((0 * scores, "are 0;"), (scores, "are the same;"), (0.1 * scores + 1e-9 * SCORES, "the same;")):
+        with pytest.raises(tc.TrakCoreError, match=f"ranks nothing: for each of the 12 test examples .* {word}"):
+            tc.import_scores(flat, RAW, "mine")
+    assert not (runs_dir / "mine").exists()
+
+
+def test_a_matrix_that_was_turned_is_said():
+    found = tc.import_scores(np.ascontiguousarray(SCORES.T), RAW, "mine")
+    assert found.orientation == "train-by-test" and found.decided == (
+        "The matrix came with a row for each training example (30 x 12), and was turned: here a row is a test example.",
+    )
 
 
 def test_runs_of_the_same_examples_can_be_compared_whatever_made_them(runs_dir, monkeypatch):

@@ -102,13 +102,13 @@ def test_outcomes_that_follow_nothing_but_shares_leave_nothing_to_be_predicted()
     assert not np.any([lds, low, high])
 
 
-def test_what_has_no_lds_has_none_at_fixed_counts():
+def test_what_has_no_lds_has_none_at_fixed_counts_and_what_predicts_nothing_has_0():
     world = World(6)
-    predicted = world.same_class()
-    predicted[:, 0] = 3.0
-    found = measure_lds(predicted, blind_outcomes(world), 0, fixed=world.fixed)
-    assert np.isnan(found.fixed.per_test[0])
-    assert not np.isnan(found.fixed.per_test[1:]).any()
+    predicted, actual = world.same_class(), blind_outcomes(world)
+    predicted[:, 0], actual[:, 1] = 3.0, 5.0
+    found = measure_lds(predicted, actual, 0, fixed=world.fixed).fixed
+    assert (found.per_test[0], found.per_test_low[0], found.per_test_high[0]) == (0, 0, 0)
+    assert np.isnan(found.per_test[1]) and not np.isnan(found.per_test[2:]).any()
 
 
 @pytest.mark.parametrize("seed", [7, 8])

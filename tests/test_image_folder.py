@@ -21,7 +21,7 @@ from trak_core.datasets.image_folder import read_image_folder
 from trak_core.datasets.report import report_on
 from trak_core.datasets.sources import natural_key
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
-from trak_core.modalities.image.image_files import MAX_BYTES, decode_image, read_header
+from trak_core.modalities.image.image_files import MAX_BYTES, decode_and_look, read_header
 from trak_core.modalities.raw import Skipped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +44,11 @@ def scene(size: tuple[int, int] = (60, 40)) -> Image.Image:
     """Smooth colours without any symmetry, that survive JPEG."""
     x, y = np.meshgrid(np.linspace(0, 1, size[0]), np.linspace(0, 1, size[1]))
     return Image.fromarray((255 * np.stack([x, y, (1 - x) * y], axis=-1)).round().astype(np.uint8))
+
+
+def decode_image(content: object, size: tuple[int, int], channels: int) -> np.ndarray:
+    """The pixels alone."""
+    return decode_and_look(content, size, channels)[0]
 
 
 def put(folder: Path, where: str, content: bytes | Image.Image) -> None:

@@ -17,6 +17,7 @@ from trak_core.evidence.lds import (
     noise_ceiling,
     noise_ceiling_per_test,
     predicted_outcomes,
+    rank_nothing,
     trust_level,
 )
 
@@ -40,19 +41,30 @@ def test_lds_equals_spearman_by_definition_also_with_ties(pairs):
     assert lds_per_test(left[:, None], right[:, None])[0] == pytest.approx(expected, nan_ok=True)
 
 
-def test_constant_predictions_are_undefined_rather_than_zero():
+def test_predictions_that_say_nothing_count_as_0_and_are_not_left_out():
     actual = np.random.default_rng(0).normal(size=(6, 2))
-    predicted = np.column_stack([np.ones(6), actual[:, 1]])
-    lds = lds_per_test(predicted, actual)
-    assert np.isnan(lds[0])
-    assert lds[1] == pytest.approx(1)
-    evidence = measure_lds(predicted, actual, seed=0)
-    assert evidence.mean == pytest.approx(1)
+    evidence = measure_lds(np.column_stack([np.ones(6), actual[:, 1]]), actual, seed=0)
+    assert (evidence.per_test[0], evidence.per_test_low[0], evidence.per_test_high[0]) == (0, 0, 0)
+    assert evidence.mean == pytest.approx(0.5)
+    silent = measure_lds(np.ones((6, 2)), actual, seed=0)
+    assert (silent.mean, silent.ci_low, silent.ci_high) == (0, 0, 0)
 
 
-def test_a_method_that_is_constant_everywhere_has_undefined_lds():
-    evidence = measure_lds(np.ones((6, 2)), np.random.default_rng(0).normal(size=(6, 2)), seed=0)
-    assert np.isnan([evidence.mean, evidence.ci_low, evidence.ci_high]).all()
+def test_outcomes_that_are_the_same_for_all_subsets_leave_lds_undefined():
+    predicted = np.random.default_rng(0).normal(size=(6, 2))
+    actual = np.column_stack([np.ones(6), predicted[:, 1]])
+    for each in (predicted, np.column_stack([np.ones(6), predicted[:, 1]])):
+        evidence = measure_lds(each, actual, seed=0)
+        assert np.isnan([evidence.per_test[0], evidence.per_test_low[0]]).all() and evidence.mean == pytest.approx(1)
+
+
+def test_scores_that_are_the_same_but_for_rounding_predict_nothing():
+    masks = np.random.default_rng(0).random((20, 50)) < 0.5  # of many sizes
+    scores = np.float32(0.1) + np.zeros((3, 50), dtype=np.float32)
+    scores[1] += 1e-9 * np.arange(50, dtype=np.float32)
+    scores[2, 7] += np.float32(1e-3)
+    assert rank_nothing(scores).tolist() == [True, True, False]
+    assert (np.ptp(predicted_outcomes(scores, masks), axis=0) == 0).tolist() == [True, True, False]
 
 
 @given(

@@ -16,6 +16,7 @@ from trak_core.views.judging import (
     KINDS,
     Question,
     can_be_judged_by,
+    decided_about,
     judged_names,
     judging_command,
     questions_in,
@@ -38,7 +39,8 @@ def judging_panel(run: Run) -> None:
     if is_here and not is_running:
         _take_result(key, name)
     if done := st.session_state.pop(_DONE, None):
-        st.success(f"“{plain(done)}” is on the board, marked “judged here”.", icon=":material/check_circle:")
+        said = "".join(f" {plain(sentence)}" for sentence in decided_about(run, done))
+        st.success(f"“{plain(done)}” is on the board, marked “judged here”.{said}", icon=":material/check_circle:")
     problem = st.session_state.get(_PROBLEM) if is_here else None
     with st.expander("Judge other scores", icon=":material/gavel:", expanded=is_running or bool(problem)):
         # Drawn while it runs too: what was given would be forgotten, and may be needed for another try.

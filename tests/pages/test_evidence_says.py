@@ -140,6 +140,16 @@ def file(runs: Path) -> Iterator[tuple[str, bytes, str]]:
     yield "scores.npy", held.getvalue(), "application/octet-stream"
 
 
+@pytest.fixture
+def turned(runs: Path) -> tuple[str, bytes, str]:
+    """A row for each training example, and one test example without a score."""
+    with open_run(runs / "digits") as run:
+        scores = run.scores("trak").copy()
+    scores[2], held = 0, io.BytesIO()
+    np.save(held, scores.T)
+    return "scores.npy", held.getvalue(), "application/octet-stream"
+
+
 def judge(app, file=None, name=None):
     if file is not None:
         app.file_uploader(key="judging file").set_value(file).run()
@@ -162,6 +172,14 @@ def test_scores_that_are_given_on_the_page_join_the_board(runs, open_page, file,
     again = judge(app, None, "mine")
     assert jobs.commands[1][3:] == ["--name", "mine", "--replace"]
     assert not again.exception
+
+
+def test_what_was_decided_about_scores_is_said_where_they_are_judged(runs, open_page, turned, monkeypatch):
+    Instantly(monkeypatch, [])
+    app = judge(open_page("evidence"), turned, "mine")
+    said = "\n".join(str(each.value) for each in app.success)
+    assert "came with a row for each training example" in said and "was turned" in said
+    assert "1 test example has the same score for all training examples" in said
 
 
 def test_a_question_is_asked_only_when_the_scores_leave_it_open(runs, open_page, file, monkeypatch):

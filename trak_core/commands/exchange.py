@@ -84,9 +84,7 @@ def _said(imported: Imported, raw: RawData) -> str:
     ]
     if imported.is_reversed:
         lines.append("The sign of every score was turned round, as you said.")
-    if imported.n_empty:
-        lines.append(f"{imported.n_empty:,} test examples have scores that are all 0: they may not have been scored.")
-    lines += raw.notes
+    lines += [*imported.decided, *raw.notes]
     if raw.skipped:
         lines.append(
             f"{len(raw.skipped):,} examples were skipped ({raw.skipped[0].where}: {raw.skipped[0].why}); the "

@@ -67,9 +67,7 @@ def _said(found: Evaluated) -> str:
     lines.append(found.sign_check.sentence)
     if found.is_reversed:
         lines.append("The sign of every score was turned round, as you said.")
-    if found.n_empty:
-        lines.append(f"{found.n_empty:,} test examples have scores that are all 0: they may not have been scored.")
-    return "\n".join([*lines, LOOK_AT_IT])
+    return "\n".join([*lines, *found.decided, LOOK_AT_IT])
 
 
 @click.command(name="add-outcomes")

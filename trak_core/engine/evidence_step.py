@@ -1,6 +1,6 @@
 """The evidence of a run: LDS of every method over the reporting subsets, for default targets and for all others."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,8 +14,7 @@ from trak_core.evidence.lds import (
     LdsEvidence,
     calibration_slope,
     lds_at_fixed_counts,
-    lds_interval,
-    lds_per_test,
+    lds_with_interval,
     measure_lds,
     noise_ceiling,
     noise_ceiling_per_test,
@@ -152,7 +151,7 @@ def train_classes(writer: StoreWriter) -> NDArray[np.int64] | None:
 
 def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, dict[str, Any]], float | None]:
     """Rows of the tables of LDS and of comparisons with controls, and the slope of targets but the label."""
-    masks, of_methods = reported.masks, []
+    masks = reported.masks
     costs = writer.columns("SELECT method, seconds FROM methods ORDER BY method")
     measured = writer.columns(
         "SELECT method, max(n_checkpoints) AS n, max(peak_megabytes) AS peak FROM lds_summary GROUP BY 1"
@@ -162,26 +161,55 @@ def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, 
         method: None if np.ma.is_masked(peak) or not np.isfinite(peak) else float(peak)
         for method, peak in zip(measured["method"].tolist(), measured["peak"], strict=True)
     }
-    controls = control_evidence(writer, reported)
-    for method, seconds in zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True):
+    predicted: dict[str, dict[int, Floats]] = {}
+    for method in costs["method"].tolist():
         uses = uses_checkpoints(method)
         # On a ledger that has grown a method stays what it was measured as; some use few of the checkpoints.
         n_checkpoints = known.get(method, reported.settings.n_checkpoints if uses else 0)
-        predicted = {n_checkpoints: stored_predictions(writer, method, masks)}
-        if method == "trak":
-            predicted = {**_predictions_by_checkpoints(writer, len(masks)), **predicted}
-        of_methods.append(
-            reported.tables(method, predicted, seconds, peaks.get(method), None if method in controls else controls)
-        )
-    tables = joined_tables(of_methods)
+        fewer = _predictions_by_checkpoints(writer, len(masks)) if method == "trak" else {}
+        predicted[method] = {**fewer, n_checkpoints: stored_predictions(writer, method, masks)}
+    seconds = dict(zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True))
+    tables = board_tables(reported, predicted, _controls_of(writer), seconds, peaks)
     of_targets, slope = _target_evidence(writer, reported, tables.get("control_comparisons", {}))
     return {**tables, "target_lds": of_targets}, slope
 
 
+def board_tables(
+    reported: Reported,
+    predicted: Mapping[str, Mapping[int, Floats]],
+    controls: Collection[str],
+    seconds: Mapping[str, float | None],
+    peaks: Mapping[str, float | None],
+) -> Tables:
+    """Rows of `lds_summary`, `lds` and `control_comparisons` of all methods, see `Reported.tables`.
+
+    Args:
+        reported: what they are measured by.
+        predicted: by method and number of checkpoints, predicted outcomes `[n_subsets, n_test]`.
+        controls: names of the methods among them that the others are compared with.
+        seconds: by method, where known.
+        peaks: megabytes of memory by method, where measured.
+    """
+    of_controls = {name: reported.evidence(predicted[name][max(predicted[name])]) for name in sorted(controls)}
+    return joined_tables(
+        [
+            reported.tables(
+                name, each, seconds.get(name), peaks.get(name), None if name in of_controls else of_controls
+            )
+            for name, each in predicted.items()
+        ]
+    )
+
+
 def control_evidence(writer: StoreWriter, reported: Reported) -> dict[str, LdsEvidence]:
     """The LDS of every control that the run has scores of, by name."""
-    names = writer.columns("SELECT method FROM methods WHERE is_control ORDER BY method")["method"].tolist()
+    names = _controls_of(writer)
     return {name: reported.evidence(stored_predictions(writer, name, reported.masks)) for name in names}
+
+
+def _controls_of(writer: StoreWriter) -> list[str]:
+    found: list[str] = writer.columns("SELECT method FROM methods WHERE is_control ORDER BY method")["method"].tolist()
+    return found
 
 
 def stored_predictions(writer: StoreWriter, method: str, masks: NDArray[np.bool_]) -> Floats:
@@ -222,15 +250,14 @@ def _target_evidence(
         by_seed = read_target_outcomes(writer, "eval", block.test_idx, block.target, by_seed=True)
         by_seed = by_seed.reshape(len(masks), n_seeds, -1)
         predicted = predicted_outcomes(block.scores, masks)
-        lds = lds_per_test(predicted, actual)
-        plain = (lds, *lds_interval(lds, len(masks)), noise_ceiling_per_test(by_seed))
+        plain = (*lds_with_interval(predicted, actual), noise_ceiling_per_test(by_seed))
         at_fixed = None
         if fixed is not None:
             ceilings = noise_ceiling_per_test(fixed.residuals(by_seed))
             at_fixed = (*lds_at_fixed_counts(predicted, actual, fixed), ceilings)
         keys = {"test_idx": block.test_idx.tolist(), "target": block.target.tolist()}
         found = lds_columns(plain, at_fixed, _beaten_by_rows(block.method, comparisons, fixed is not None))
-        parts.append({"method": [block.method] * len(lds), **keys, **found})
+        parts.append({"method": [block.method] * len(plain[0]), **keys, **found})
         if block.method == writer.meta("method"):
             own.append((predicted, actual))
     columns = joined(parts) if parts else {"method": []}

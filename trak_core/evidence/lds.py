@@ -9,8 +9,8 @@ that any method can reach against outcomes averaged over the seeds at hand: `sqr
 correlation between the averages over two halves of the seeds (Spearman-Brown, then the square root because only
 one side of the comparison is noisy).
 
-An LDS that cannot be computed, because predictions or outcomes are the same for all subsets, is NaN here and
-NULL in the store; means leave it out.
+Scores that are the same for all train examples rank nothing: their LDS counts as 0. An LDS that cannot be computed,
+because outcomes are the same for all subsets, is NaN here and NULL in the store; means leave it out.
 """
 
 import itertools
@@ -34,6 +34,8 @@ MIN_SUBSETS = 4
 TUNING_SHARE = 0.25
 """Of the test examples: settings are chosen on them, and nothing is reported on them."""
 TRUST_HIGH, TRUST_MODERATE = 0.5, 0.25
+ALIKE = 1e-6
+"""Share of the largest score of a row below which all its differences are rounding."""
 
 TrustLevel = Literal["high", "moderate", "low", "not measured"]
 
@@ -65,9 +67,20 @@ def tuning_tests(n_test: int, seed: int) -> NDArray[np.bool_]:
     return chosen
 
 
+def rank_nothing(scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Bool `[n_test]`: the rows of scores `[n_test, n_train]` in which all are the same, but for rounding."""
+    high, low = scores.max(axis=1), scores.min(axis=1)
+    return np.asarray(np.subtract(high, low, dtype=np.float64) <= ALIKE * np.maximum(np.abs(high), np.abs(low)))
+
+
 def predicted_outcomes(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Floats:
-    """Sums of scores `[n_test, n_train]` over the members of subsets `[n_subsets, n_train]`: `[n_subsets, n_test]`."""
-    return masks.astype(np.float64) @ scores.astype(np.float64).T
+    """Sums of scores `[n_test, n_train]` over the members of subsets `[n_subsets, n_train]`: `[n_subsets, n_test]`.
+
+    Scores that rank nothing predict 0, whatever the sizes of the subsets: what rounding leaves would be ranked.
+    """
+    predicted = masks.astype(np.float64) @ scores.astype(np.float64).T
+    predicted[:, rank_nothing(scores)] = 0
+    return predicted
 
 
 def lds_per_test(predicted: Floats, actual: Floats) -> Floats:
@@ -84,6 +97,22 @@ def lds_per_test(predicted: Floats, actual: Floats) -> Floats:
     return _column_correlation(_ranks(predicted), _ranks(actual))
 
 
+def lds_with_interval(predicted: Floats, actual: Floats) -> tuple[Floats, Floats, Floats]:
+    """LDS with its 95% intervals, as (lds, low, high) `[n_test]` each, from two `[n_subsets, n_test]`.
+
+    All three are exactly 0 where nothing is predicted though outcomes differ.
+    """
+    found = lds_per_test(predicted, actual)
+    silent = _is_silent(predicted, actual)
+    lds, low, high = (np.where(silent, 0.0, values) for values in (found, *lds_interval(found, len(predicted))))
+    return lds, low, high
+
+
+def _is_silent(predicted: Floats, actual: Floats) -> NDArray[np.bool_]:
+    """Bool `[n_test]`: outcomes differ between subsets, and predictions do not."""
+    return np.asarray((np.ptp(predicted, axis=0) == 0) & (np.ptp(actual, axis=0) > 0))
+
+
 def lds_at_fixed_counts(predicted: Floats, actual: Floats, fixed: FixedCounts) -> tuple[Floats, Floats, Floats]:
     """LDS at fixed counts with its 95% intervals, as (lds, low, high) `[n_test]` each, from two `[n_subsets, n_test]`.
 
@@ -91,7 +120,7 @@ def lds_at_fixed_counts(predicted: Floats, actual: Floats, fixed: FixedCounts) -
     """
     left = fixed.residuals(predicted), fixed.residuals(actual)
     found = lds_per_test(*left)
-    follows = np.isnan(found) & np.isfinite(lds_per_test(predicted, actual))
+    follows = np.isnan(found) & np.isfinite(lds_with_interval(predicted, actual)[0])
     ends = lds_interval(found, len(predicted) - fixed.n_regressed)
     lds, low, high = (np.where(follows, 0.0, values) for values in (found, *ends))
     return lds, low, high
@@ -117,9 +146,9 @@ def measure_lds(
     """
     reported = np.ones(predicted.shape[1], dtype=bool) if reported is None else reported
     draws = Draws.of(len(predicted), int(reported.sum()), seed, n_bootstrap)
-    per_test = lds_per_test(predicted, actual)
-    ends = lds_interval(per_test, len(predicted))
-    plain = _evidence(draws, draws.resample(predicted[:, reported], actual[:, reported]), reported, per_test, *ends)
+    resampled = draws.resample(predicted[:, reported], actual[:, reported])
+    resampled[:, _is_silent(predicted, actual)[reported]] = 0
+    plain = _evidence(draws, resampled, reported, *lds_with_interval(predicted, actual))
     if fixed is None or not fixed.can_be_measured:
         return plain
     resampled = draws.resample(fixed.residuals(predicted)[:, reported], fixed.residuals(actual)[:, reported])

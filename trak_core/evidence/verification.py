@@ -17,8 +17,7 @@ from trak_core.evidence.controls import beats_controls
 from trak_core.evidence.fixed_counts import FixedCounts, group_counts
 from trak_core.evidence.lds import (
     lds_at_fixed_counts,
-    lds_interval,
-    lds_per_test,
+    lds_with_interval,
     mean_defined,
     noise_ceiling_per_test,
     predicted_outcomes,
@@ -197,6 +196,7 @@ def _lds(run: Run) -> str:
     for method in run.info.methods:
         again = _measured(predicted_outcomes(run.scores(method), masks), actual.mean(1), fixed)
         stored = run.columns(f"SELECT {STORED} FROM lds WHERE method = ? ORDER BY test_idx", [method])
+        again = _as_kept(stored, again)
         if problem := _compare(method, stored, again | ceilings, _beats_controls(run, method, fixed)):
             return problem
         summary = run.lds(method)
@@ -225,11 +225,17 @@ def _measured(
     predicted: NDArray[np.float64], actual: NDArray[np.float64], fixed: FixedCounts | None
 ) -> dict[str, NDArray[np.float64]]:
     """What is stored of LDS, measured again from predictions and outcomes `[n_subsets, n]`."""
-    lds = lds_per_test(predicted, actual)
-    found = {"lds": lds, "ci_low": lds_interval(lds, len(predicted))[0]}
+    lds, low, _ = lds_with_interval(predicted, actual)
+    found = {"lds": lds, "ci_low": low}
     if fixed is not None:
         found["lds_fixed"], found["fixed_low"], _ = lds_at_fixed_counts(predicted, actual, fixed)
     return found
+
+
+def _as_kept(stored: dict[str, Any], again: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """The same, but undefined where an older version left out what predicts nothing and counts as 0 now."""
+    is_null = {name: np.ma.getmaskarray(stored[name]) for name in again}
+    return {name: np.where(is_null[name] & (values == 0), np.nan, values) for name, values in again.items()}
 
 
 def _beats_controls(run: Run, method: str, fixed: FixedCounts | None) -> bool | None:
@@ -251,6 +257,7 @@ def _target_lds(run: Run) -> str:
             f"SELECT {STORED} FROM target_lds WHERE method = ? AND test_idx BETWEEN ? AND ? ORDER BY test_idx, target",
             [block.method, int(block.test_idx[0]), int(block.test_idx[-1])],
         )
+        again = _as_kept(stored, again)
         if problem := _compare("other targets", stored, again, _beats_controls(run, block.method, fixed)):
             return problem
     return ""

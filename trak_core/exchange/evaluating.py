@@ -36,7 +36,9 @@ class Evaluated:
     beats_controls: bool | None  # whether they beat every control; None where the run has none
     sign_check: SignCheck  # what the labels say about the sign as it came
     is_reversed: bool  # whether the sign of every score was turned round
-    n_empty: int  # test examples with scores that are all zero
+    decided: tuple[str, ...]  # what was decided about the matrix besides, a sentence each
+    n_constant: int  # test examples for which all scores are the same: their LDS counts as 0
+    n_empty: int  # those among them with scores that are all zero
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def evaluate(
 
     Raises:
         EmptyDataError: there are no scores.
-        InvalidDataError: the scores cannot be read, are no finite numbers, or point the wrong way.
+        InvalidDataError: the scores cannot be read, are no finite numbers, rank nothing, or point the wrong way.
         InvalidSettingError: the name is that of a method, or a choice is unknown or missing.
         NotInRunError: the run has no retrained models, or work on it has not finished.
         RunBusyError: another process is building or measuring it.
@@ -104,6 +106,7 @@ def evaluate(
             **({"library": made_by} if made_by else {}),
             "orientation": matrix.orientation,
             "sign": "reversed" if matrix.is_reversed else "as it came",
+            "decided": matrix.decided,
             "sha256": matrix.digest(),
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
@@ -112,9 +115,17 @@ def evaluate(
     with open_run(files.run_dir) as opened:
         lds, compared = opened.lds(name), opened.control_comparisons(name)
     ends = compared["ci_low" if reported.fixed is None else "fixed_low"]
-    n_empty = sum(int((~part.any(1)).sum()) for _, part in matrix.blocks())
-    is_reversed = matrix.is_reversed
-    return Evaluated(files.run_dir, name, lds, beats_controls(ends), sign_check, is_reversed, n_empty)
+    return Evaluated(
+        path=files.run_dir,
+        method=name,
+        lds=lds,
+        beats_controls=beats_controls(ends),
+        sign_check=sign_check,
+        is_reversed=matrix.is_reversed,
+        decided=tuple(matrix.decided),
+        n_constant=matrix.flat.n_constant,
+        n_empty=matrix.flat.n_empty,
+    )
 
 
 def _check(run: Run, name: str, replaces: bool) -> dict[str, Any]:

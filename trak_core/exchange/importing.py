@@ -66,7 +66,9 @@ class Imported:
     orientation: Orientation  # of the matrix as it came
     is_reversed: bool  # whether the sign of every score was turned round
     sign_check: SignCheck  # what the labels say about the sign as it came
-    n_empty: int  # test examples with scores that are all zero
+    decided: tuple[str, ...]  # what was decided about the matrix besides, a sentence each
+    n_constant: int  # test examples for which all scores are the same, so that there is nothing to rank
+    n_empty: int  # those among them with scores that are all zero
 
 
 def import_scores(
@@ -102,7 +104,8 @@ def import_scores(
 
     Raises:
         EmptyDataError: there are no scores or no examples.
-        InvalidDataError: the scores or predictions cannot be read, are no finite numbers, or point the wrong way.
+        InvalidDataError: the scores or predictions cannot be read, are no finite numbers, rank nothing, or point the
+            wrong way.
         InvalidSettingError: a name that cannot be, an unknown choice, or an orientation that must be said.
         RunBusyError: another process is writing a run of that name.
         RunMismatchError: there is another run of that name.
@@ -138,7 +141,9 @@ def import_scores(
         orientation=matrix.orientation,
         is_reversed=matrix.is_reversed,
         sign_check=sign_check,
-        n_empty=sum(int((~rows.any(1)).sum()) for _, rows in matrix.blocks()),
+        decided=tuple(matrix.decided),
+        n_constant=matrix.flat.n_constant,
+        n_empty=matrix.flat.n_empty,
     )
 
 

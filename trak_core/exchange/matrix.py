@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import InvalidDataError, InvalidSettingError, ShapeMismatchError
+from trak_core.evidence.lds import rank_nothing
 from trak_core.exchange.score_files import ORIENTATIONS, Found, Library, Orientation
 
 BLOCK_BYTES = 1 << 26
@@ -38,6 +40,30 @@ class ScoreMatrix:
         for start, rows in _blocks(self.array):
             yield start, -rows if self.is_reversed else rows
 
+    @cached_property
+    def flat(self) -> "Flat":
+        """The rows in which there is nothing to rank."""
+        n_constant = n_empty = 0
+        for _, rows in self.blocks():
+            n_constant += int(rank_nothing(rows).sum())
+            n_empty += int((~rows.any(axis=1)).sum())
+        return Flat(n_constant, n_empty)
+
+    @property
+    def decided(self) -> list[str]:
+        """What was decided about rows, columns and what ranks nothing, a sentence each."""
+        said = (orientation_sentence(self.orientation, self.n_test, self.n_train), self.flat.sentence)
+        return [sentence for sentence in said if sentence]
+
+    def check_ranks(self) -> None:
+        """Refuses scores that rank nothing at all: InvalidDataError says so."""
+        if self.n_train > 1 and self.flat.n_constant == self.n_test:
+            score = "0" if self.flat.n_empty == self.n_test else "the same"
+            raise InvalidDataError(
+                f"{self.where} ranks nothing: for each of the {self.n_test:,} test examples the scores of all "
+                f"{self.n_train:,} training examples are {score}; check what made it, and give scores that differ."
+            )
+
     def check_finite(self) -> None:
         """Refuses a score that is NaN, infinite or beyond 32-bit numbers: InvalidDataError tells the first place."""
         as_found = self.array if self.orientation == "test-by-train" else self.array.T
@@ -58,6 +84,42 @@ class ScoreMatrix:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Flat:
+    """How many rows of a matrix rank nothing."""
+
+    n_constant: int  # test examples for which all scores are the same, but for rounding
+    n_empty: int  # those among them with scores that are all zero
+
+    @property
+    def sentence(self) -> str:
+        """What becomes of them; empty where there are none."""
+        if not self.n_constant:
+            return ""
+        zero = f", {self.n_empty:,} of them 0, as where nothing was scored" if self.n_empty else ""
+        examples = "test example has" if self.n_constant == 1 else "test examples have"
+        return (
+            f"{self.n_constant:,} {examples} the same score for all training examples{zero}: there is nothing to rank, "
+            "and where models were retrained the LDS counts as 0."
+        )
+
+
+def orientation_sentence(orientation: Orientation, n_test: int, n_train: int) -> str:
+    """What was done about rows and columns; empty where a matrix was taken as it came, and the counts bear that out."""
+    if n_test == n_train:
+        of, turned = ("test", "") if orientation == "test-by-train" else ("training", ", and was turned")
+        return (
+            f"There are {n_test:,} test and as many training examples, so that the matrix does not show what its rows "
+            f"are: it was taken for one with a row for each {of} example{turned}."
+        )
+    if orientation == "train-by-test":
+        return (
+            f"The matrix came with a row for each training example ({n_train:,} x {n_test:,}), and was turned: here a "
+            "row is a test example."
+        )
+    return ""
+
+
 def _blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The first row of each block, and some neighbouring rows."""
     step = max(1, BLOCK_BYTES // (4 * array.shape[1]))
@@ -73,7 +135,7 @@ def read_matrix(
     """The matrix with its orientation: what somebody says, else what its library is known for, else by the counts.
 
     Raises:
-        InvalidDataError: a score is no finite number.
+        InvalidDataError: a score is no finite number, or all scores of every test example are the same.
         InvalidSettingError: the counts are the same, and nothing says what the rows are.
         ShapeMismatchError: the matrix has another number of test or train examples.
     """
@@ -85,6 +147,7 @@ def read_matrix(
     array = found.load(n_test, n_train)
     matrix = ScoreMatrix(found.where, array if chosen == "test-by-train" else array.T, chosen)
     matrix.check_finite()
+    matrix.check_ranks()
     return matrix
 
 
@@ -104,8 +167,9 @@ def _orientation(
     fitting = [name for name in ORIENTATIONS if shapes[name] == shape]
     if not fitting:
         raise ShapeMismatchError(
-            f"{is_of} the examples are {n_test:,} for test and {n_train:,} for training; give the very examples that "
-            "were scored, or the scores of all of them."
+            f"{is_of} {n_test:,} test and {n_train:,} training examples need {n_test:,} x {n_train:,} (a row for each "
+            f"test example) or {n_train:,} x {n_test:,}; give the very examples that were scored, or the scores of all "
+            "of them."
         )
     wanted = orientation or (library.orientation if library else None)
     if wanted is not None and wanted not in fitting:
@@ -119,7 +183,7 @@ def _orientation(
         return wanted
     if len(fitting) > 1:
         raise InvalidSettingError(
-            f"{is_of} there are as many test as train examples; say with --orientation test-by-train or train-by-test "
-            "what its rows and columns are."
+            f"{is_of} there are as many test as train examples, so that it does not show what its rows are; say with "
+            "--orientation test-by-train (a row for each test example, as scores stand here) or train-by-test."
         )
     return fitting[0]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.engine.evidence_step import Reported, Tables
-from trak_core.engine.scoring import joined_tables
+from trak_core.engine.evidence_step import Reported, Tables, board_tables
 from trak_core.errors import InvalidDataError, InvalidSettingError, ShapeMismatchError
 from trak_core.evidence.lds import MIN_SUBSETS, predicted_outcomes
 from trak_core.exchange.array_files import read_array
@@ -133,16 +132,13 @@ def _ledger(masks: NDArray[np.bool_], outcomes: NDArray[np.float64]) -> Tables:
 def _evidence(run: Run, reported: Reported, controls: dict[str, NDArray[np.float32]]) -> Iterator[Rows]:
     """Rows that tell how the scores of the run and the controls did."""
     marked = {name for (name,) in run.rows("SELECT method FROM methods WHERE is_control")}
-    scores = {name: run.scores(name) for name in run.info.methods} | controls
-    predicted = {name: predicted_outcomes(each, reported.masks) for name, each in scores.items()}
-    of_controls = {name: reported.evidence(predicted[name]) for name in sorted(marked | controls.keys())}
-    seconds = dict(run.rows("SELECT method, seconds FROM methods"))
-    of_methods = []
-    for name, each in predicted.items():
+    predicted = {}
+    for name in (*run.info.methods, *controls):
+        scores = controls[name] if name in controls else run.scores(name)
         n_checkpoints = run.info.n_checkpoints if uses_checkpoints(name) and name not in controls else 0
-        compared = None if name in of_controls else of_controls
-        of_methods.append(reported.tables(name, {n_checkpoints: each}, seconds.get(name), controls=compared))
-    yield from joined_tables(of_methods).items()
+        predicted[name] = {n_checkpoints: predicted_outcomes(scores, reported.masks)}
+    seconds = dict(run.rows("SELECT method, seconds FROM methods"))
+    yield from board_tables(reported, predicted, marked | controls.keys(), seconds, {}).items()
 
 
 def _controls(run: Run, controls: dict[str, NDArray[np.float32]]) -> Iterator[Rows]:

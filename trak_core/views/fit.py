@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.evidence.lds import lds_interval, lds_per_test, predicted_outcomes
+from trak_core.evidence.lds import lds_with_interval, predicted_outcomes
 from trak_core.store.run import Run
 from trak_core.store.run_ledger import outcomes, subset_masks
 from trak_core.store.targets import DEFAULT
@@ -36,12 +36,11 @@ def predicted_against_actual(run: Run, test_idx: int, method: str | None = None)
     scores = run.score_row(test_idx, method)[None]
     predicted = predicted_outcomes(scores, subset_masks(run, "eval"))  # [n_subsets, 1]
     actual = outcomes(run, "eval").mean(1)[:, [test_idx]]
-    lds = lds_per_test(predicted, actual)
-    low, high = lds_interval(lds, len(actual))
+    lds, low, high = lds_with_interval(predicted, actual)
     x = predicted[:, 0] - predicted.mean() + actual.mean()
     y = actual[:, 0]
     line = None
-    if np.isfinite(lds[0]):
+    if np.isfinite(lds[0]) and np.ptp(x) > 0:
         slope, intercept = np.polyfit(x, y, 1)
         ends = (float(x.min()), float(x.max()))
         line = ((ends[0], float(slope * ends[0] + intercept)), (ends[1], float(slope * ends[1] + intercept)))

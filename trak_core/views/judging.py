@@ -48,6 +48,13 @@ def judged_names(run: Run) -> list[str]:
     return sorted(run.info.provenance.get(EVALUATED) or {})
 
 
+def decided_about(run: Run, name: str) -> list[str]:
+    """What was decided about scores that were judged, a sentence each; empty where nothing was."""
+    fact = (run.info.provenance.get(EVALUATED) or {}).get(name) or {}
+    turned = ["The sign of every score was turned round, as you said."] if fact.get("sign") == "reversed" else []
+    return [*turned, *map(str, fact.get("decided") or ())]
+
+
 def judging_command(run: Run, path: str, name: str, answers: dict[str, str]) -> list[str]:
     """The arguments of the program that judge a file of scores; `answers` by option."""
     replaces = [REPLACE] if name in judged_names(run) else []

@@ -194,23 +194,21 @@ def _has_more(image: Image.Image) -> bool:
         return True
 
 
-def decode_image(content: Content, size: tuple[int, int], channels: int, tones: Tones = AS_USUAL) -> NDArray[np.uint8]:
-    """The pixels of an image file, grey (1 channel) or red, green and blue (3): uint8 `[height, width, channels]`.
+def decode_and_look(
+    content: Content, size: tuple[int, int], channels: int, tones: Tones = AS_USUAL
+) -> tuple[NDArray[np.uint8], Seen]:
+    """The pixels of an image file, grey (1 channel) or red, green and blue (3), and what it says about tones.
 
-    It stands upright; of several pictures it is the first; transparent parts have the tone of the ground. To reach
-    `size` (height and width) it is scaled with its proportions, and what stands over on its longer side is cut off at
-    both ends.
+    The image stands upright; of several pictures it is the first; transparent parts have the tone of the ground. To
+    reach `size` (height and width) it is scaled with its proportions, and what stands over on its longer side is cut
+    off at both ends.
+
+    Returns:
+        uint8 `[height, width, channels]`, and what was seen.
 
     Raises:
         ImageFileError: the file cannot be read; the text is a clause, without the name of the file.
     """
-    return decode_and_look(content, size, channels, tones)[0]
-
-
-def decode_and_look(
-    content: Content, size: tuple[int, int], channels: int, tones: Tones = AS_USUAL
-) -> tuple[NDArray[np.uint8], Seen]:
-    """The pixels of an image file, see `decode_image`, and what it says about tones."""
     height, width = size
     with open_image(content, MAX_BYTES, MAX_PIXELS) as image:
         if _can_shrink(image):
