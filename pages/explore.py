@@ -138,7 +138,7 @@ def put_beside(
         )
     left, proponents, opponents = st.columns([1.1, 2, 2])
     with left, st.container(border=True, height="stretch"):
-        trust_badge(second.trust, will_be_measured=run.will_have_lds)
+        trust_badge(run, second)
         learnt_badge(second.quality)
     with proponents:
         side_card(second, "proponent", selected, picks, by=run.method_titles[other], agreement=agreement)
@@ -198,7 +198,7 @@ with top:
 looked_at, picks = st.session_state.get("train"), picked_train(run)
 card, proponents, opponents = st.columns([1.1, 2, 2])
 with card:
-    test_card(explanation, will_be_measured=run.will_have_lds)
+    test_card(run, explanation)
 with proponents:
     side_card(explanation, "proponent", looked_at, picks)
 with opponents:

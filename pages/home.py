@@ -10,7 +10,7 @@ from pages.components.routing import through_app
 from pages.components.run_panels import run_list
 from pages.components.runs import builds, open_cached, place_in_line, run_with_scores, stories_of
 from pages.components.stories import story_card
-from pages.components.text import plain
+from pages.components.text import told
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import published_runs, run_dirs
 from trak_core.store.progress import BuildStatus, read_status
@@ -30,7 +30,7 @@ def first_run() -> None:
     command = status.command if status and status.command else ["build", FIRST]  # one not finished keeps its settings
     problem = problem_of(run_dir, status)
     if problem:
-        st.error(f"The first run could not be built: {plain(problem)}", icon=":material/error:")
+        st.error(f"The first run could not be built: {told(problem)}", icon=":material/error:")
         st.button("Try again", on_click=builds().start_build, args=(run_dir, command), icon=":material/refresh:")
         return
     if status is None or status.state != "running":

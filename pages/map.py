@@ -18,7 +18,7 @@ from pages.components.review_queue import read_log
 from pages.components.routing import through_app
 from pages.components.runs import builds, is_busy, kept_per_run, refresh_when_published, run_with_scores, test_overview
 from pages.components.scatter import map_figure, scatter
-from pages.components.text import plain
+from pages.components.text import plain, told
 from pages.components.view import Figure, note, say
 from pages.components.what_if import what_if_panel
 from trak_core.store.run import Run
@@ -94,10 +94,9 @@ def no_map(run: Run) -> None:
             st.write("A map is drawn from what each example teaches the model, and this run holds scores alone.")
             return
         st.markdown("**This run has no map yet**")
-        st.write("It is drawn from the features in the store, in seconds to minutes, by the button or by this command:")
-        st.code(f"python -m trak_core map {run.info.name}", language=None)
+        st.write("It is drawn from what each example teaches the model, in seconds to minutes.")
         if problem := builds().failure(run.path):
-            st.error(f"It could not be drawn: {plain(problem)}", icon=":material/error:")
+            st.error(f"It could not be drawn: {told(problem)}", icon=":material/error:")
         busy = is_busy(run)
         st.button(
             "Being drawn …" if busy else "Draw the map",

@@ -59,7 +59,7 @@ def tell_test(run: Run, test_idx: int) -> DataFrame:
         sure = "" if explanation.confidence is None else f", {explanation.confidence:.0%} sure"
         large(f"Model: {explanation.predicted_name}{sure}", size="text")
         large(f"Label: {explanation.example.label_name}", size="text")
-        trust_badge(explanation.trust, run.will_have_lds)
+        trust_badge(run, explanation)
         note("trust", Words(" ".join([f"Trust: {explanation.trust.level}.", *explanation.trust.sentences])))
         learnt_badge(explanation.quality)
     with right:

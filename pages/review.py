@@ -24,9 +24,10 @@ from pages.components.review_verdicts import (
     verdict_keys,
 )
 from pages.components.routing import through_app
-from pages.components.runs import current_run, feature_directions, is_busy, refresh_when_published
+from pages.components.runs import builds, current_run, feature_directions, is_busy, refresh_when_published
 from pages.components.text import plain
 from pages.components.view import Card, Cards, Words, note
+from trak_core.store.progress import read_status
 from trak_core.store.reviews import ReviewLog
 from trak_core.store.run import Run
 from trak_core.views.examples import ScoredExample
@@ -178,8 +179,15 @@ def without_suspects(run: Run) -> None:
         st.subheader("This run has no suspects", anchor=False)
         why = why_no_suspects(run)
         st.text(f"{why[0].upper()}{why[1:]}")
-        if (command := command_to_go_on(run)) is not None:
-            st.code(command, language="bash")
+        status = read_status(run.path)
+        if command_to_go_on(run) is not None and status is not None:
+            st.button(
+                "Go on",
+                on_click=builds().start_build,
+                args=(run.path, status.command),
+                icon=":material/play_arrow:",
+                type="primary",
+            )
         link_to(EXPLORE, "Open in Explore", "search", run=run.info.name)
 
 

@@ -17,6 +17,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("TRAK_RUNS_DIR") or "data/runs").resolve()
 
 
+def exports_dir() -> Path:
+    """Where the explorer writes run files that are too large for a browser: beside the runs."""
+    return runs_dir().parent / "exports"
+
+
 def sources_dir() -> Path:
     """Where uploaded and downloaded data lie: beside the runs, because builds that go on read them again."""
     return runs_dir().parent / "sources"

@@ -9,7 +9,7 @@ from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
 from pages.components.jobs import background_jobs, is_retraining
 from pages.components.pages import EXPLORE, link_to
 from pages.components.runs import kept_per_run, reviews_written
-from pages.components.text import plain, shortened
+from pages.components.text import plain, shortened, told
 from pages.components.view import Table, Words, note, say
 from trak_core.errors import TrakCoreError
 from trak_core.evidence.retraining import N_SEEDS, as_trial, why_labels_are_not_retrained
@@ -49,7 +49,7 @@ def before_after_panel(run: Run, log: ReviewLog) -> None:
     try:
         history = _past(run, reviews_written(run))
     except TrakCoreError as error:
-        st.error(f"What was retrained before cannot be read: {plain(error)}", icon=":material/error:")
+        st.error(f"What was retrained before cannot be read: {told(error)}", icon=":material/error:")
         history = []
     found = nearest_retraining(history, corrections)
     _controls(run, corrections, history)
@@ -93,12 +93,12 @@ def _controls(run: Run, corrections: Corrections, history: list[Retraining]) -> 
             on_click=_start,
             args=(run, n_seeds),
             disabled=bool(reason),
-            help=plain(reason)
+            help=told(reason)
             or f"Trains {n_seeds} models on each of three sets of labels, in the background; it takes seconds to "
             "minutes. You may go on reviewing meanwhile.",
         )
         if reason:
-            st.caption(plain(reason))
+            st.caption(told(reason))
 
 
 def _why_not(run: Run, corrections: Corrections, n_seeds: int, history: list[Retraining]) -> str:

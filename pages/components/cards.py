@@ -8,7 +8,9 @@ from pages.components.address import go_to_train
 from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.learnt import learnt_badge
 from pages.components.media import show_media
+from pages.components.pages import EVIDENCE, link_to
 from pages.components.picks import toggle_pick
+from pages.components.runs import is_busy
 from pages.components.text import apart, lds_in_words, plain
 from pages.components.view import Card, Cards, note
 from trak_core.media import Picture
@@ -16,7 +18,8 @@ from trak_core.store.ranking import Side
 from trak_core.store.run import Run
 from trak_core.views.compare import SideBySide
 from trak_core.views.examples import Example, ScoredExample
-from trak_core.views.explanation import Explanation, Trust, train_role
+from trak_core.views.explanation import Explanation, train_role
+from trak_core.views.no_trust import NoTrust, why_not_measured
 from trak_core.views.training_items import TrainingItem
 
 _SIDES: dict[Side, tuple[str, str, str]] = {
@@ -46,18 +49,20 @@ _LOOKS = {
 }
 
 
-def trust_badge(trust: Trust, will_be_measured: bool, with_controls: bool = True) -> None:
-    """The level in words and colour, and the numbers behind it; also while a build is still measuring.
+def trust_badge(run: Run, explanation: Explanation, with_controls: bool = True) -> None:
+    """The level in words and colour, and the numbers behind it, or why there are none and how to get them.
 
     Leave out `with_controls` what simple rules reach only where the page says that in another place.
     """
+    trust = explanation.trust
     colour, icon = _LOOKS[trust.level]
     st.badge(f"trust: {trust.level}", color=colour, icon=icon, help=TRUST_HELP)  # type: ignore[arg-type]
     for sentence in trust.sentences if with_controls else [trust.reason]:
         if sentence:
             st.caption(plain(sentence))
+    if (missing := why_not_measured(run, explanation, is_busy(run))) is not None:
+        show_no_trust(run, missing)
     if trust.lds is None or trust.ci_low is None or trust.ci_high is None:
-        st.caption("Measuring trust." if will_be_measured else "Nothing was retrained to check this.")
         return
     st.caption(lds_in_words(trust.lds, trust.noise_ceiling, trust.ci_low, trust.ci_high))
     if trust.lds_fixed is not None:
@@ -65,6 +70,13 @@ def trust_badge(trust: Trust, will_be_measured: bool, with_controls: bool = True
         st.caption(f"At fixed class counts: {fixed}", help=FIXED_HELP)
     elif trust.why_not_fixed:
         st.caption(plain(trust.why_not_fixed), help=FIXED_HELP)
+
+
+def show_no_trust(run: Run, missing: NoTrust) -> None:
+    """Why trust is not measured, and the way to where it can be."""
+    st.caption(plain(missing.sentence))
+    if missing.can_go_on:
+        link_to(EVIDENCE, "Measure trust", "science", run=run.info.name)
 
 
 def _show_card(title: str, example: Example, lines: Sequence[str], noted: Sequence[str] = ()) -> None:
@@ -83,7 +95,7 @@ def show_origin(example: Example) -> None:
         st.caption(plain(example.origin))
 
 
-def test_card(explanation: Explanation, will_be_measured: bool) -> None:
+def test_card(run: Run, explanation: Explanation) -> None:
     """The test example, its label, the model's answer and the trust badge."""
     sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
     lines = (f"Label: {explanation.example.label_name}", f"Model: {explanation.predicted_name}{sure}")
@@ -91,7 +103,7 @@ def test_card(explanation: Explanation, will_be_measured: bool) -> None:
         trust = f"Trust: {explanation.trust.level}"
         noted = (trust, explanation.trust.reason)
         _show_card("Test example", explanation.example, lines, [each for each in noted if each])
-        trust_badge(explanation.trust, will_be_measured, with_controls=False)
+        trust_badge(run, explanation, with_controls=False)
         learnt_badge(explanation.quality)
 
 

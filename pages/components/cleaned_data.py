@@ -4,7 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components.text import plain
+from pages.components.background_button import background_button
+from pages.components.text import plain, told
 from pages.components.view import Table, note
 from trak_core.errors import TrakCoreError
 from trak_core.exchange.cleaned_data import HandedOver, hand_over
@@ -56,13 +57,13 @@ def _prepare(run: Run, corrections: Corrections, path: str | None) -> None:
     try:
         made = hand_over(run, Path(path).expanduser() if path else None)
     except TrakCoreError as error:
-        made = str(error)
+        made = told(error)
     st.session_state[_PREPARED] = ((run.path, corrections), made)
 
 
 def _show(made: HandedOver | str) -> None:
     if isinstance(made, str):
-        st.error(plain(made), icon=":material/error:")
+        st.error(made, icon=":material/error:")
         return
     st.text(made.sentence)
     note("cleaned data", Table("Cleaned data", made.table))
@@ -75,6 +76,13 @@ def _show(made: HandedOver | str) -> None:
         on_click="ignore",
         icon=":material/download:",
     )
-    if made.command:
-        st.caption("Moves the images in a copy of the folder:")
-        st.code(made.command, language="bash")
+    if made.copy_to is not None:
+        st.caption(plain(f"The same moves in a copy of your data, {made.copy_to}:"))
+        background_button(
+            "Write the cleaned copy",
+            key=f"cleaned {made.arguments} {hash(made.content)}",
+            arguments=made.arguments,
+            doing="Writing the cleaned copy",
+            done=f"The cleaned data are in {made.copy_to}.",
+            icon=":material/drive_file_move:",
+        )

@@ -7,7 +7,7 @@ from pages.components.charts import BLUE, GREY, new_figure, show
 from pages.components.gallery import GalleryItem, gallery, named
 from pages.components.pages import EXPLORE, link_to
 from pages.components.runs import kept_per_run, open_cached
-from pages.components.text import plain
+from pages.components.text import plain, told
 from pages.components.view import Table, Words, note, say
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
@@ -37,7 +37,7 @@ def choose_sides(run: Run) -> tuple[str, Run, str]:
         try:
             other = run if name == run.info.name else open_cached(runs_dir() / name)
         except TrakCoreError as error:
-            st.error(f"The other run cannot be opened: {plain(error)}", icon=":material/error:")
+            st.error(f"The other run cannot be opened: {told(error)}", icon=":material/error:")
             st.stop()
         return method, other, _choose_other_method(run, method, other)
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.components.runs import builds, is_busy
-from pages.components.text import plain
+from pages.components.text import for_page
 from trak_core.store.progress import read_status
 from trak_core.store.run import Run
 from trak_core.subjects.custom_data import MAX_MINUTES
@@ -24,7 +24,7 @@ def evidence_to_come_panel(run: Run, to_come: EvidenceToCome) -> None:
             )
             begun = read_status(run.path)
             if problem := builds().failure(run.path) or (begun.message if begun else None):
-                st.text(plain(problem))
+                st.text(for_page(problem))
         st.number_input(
             "Minutes", 0.1, float(MAX_MINUTES), float(to_come.minutes), 1.0, format="%g", key=key, width=130
         )

@@ -28,6 +28,14 @@ _WORDS = (
         "models are really retrained on random halves of the training data. LDS tells how well the scores predicted "
         "which halves make the model more sure: 1 is a perfect order, 0 is chance.",
     ),
+    (
+        "At fixed class counts",
+        "halves differ in how many examples of each class they have, and a blind model follows these counts. Here they "
+        "are taken out of both sides first; trust goes by the lower of the two.",
+    ),
+    ("Control", "a simple rule, such as “same class”, that attribution has to beat before it deserves its name."),
+    ("Majority", "the answer that is most frequent; a model that is right no more often has learnt nothing."),
+    ("Suspect", "a training example whose label looks wrong."),
     ("Noise ceiling", "the highest LDS that any method can reach, because retrained models differ by chance."),
     ("Self-influence", "how much an example raises the model output for itself; high for odd ones and wrong labels."),
     ("Checkpoint", "one of the trained models that scores are averaged over."),

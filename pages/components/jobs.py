@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.text import plain
+from pages.components.text import told
 from trak_core.jobs import Jobs
 
 
@@ -38,7 +38,7 @@ def is_retraining(key: str) -> bool:
         watch_job(key, "Retraining")
         return True
     if status is not None and status.state == "failed":
-        st.error(f"Retraining failed: {plain(status.message)}", icon=":material/error:")
+        st.error(f"Retraining failed: {told(status.message)}", icon=":material/error:")
     elif status is not None and status.state == "stopped":
         st.caption("Retraining was cancelled; nothing was kept of it.")
     return False

@@ -30,10 +30,15 @@ def quality_of_run(run: Run) -> ModelQuality | None:
 
 def learnt_badge(quality: ModelQuality | None) -> None:
     """The statement in one sentence, with a mark where the models have learnt nothing."""
-    _mark(quality)
     sentence = learnt_sentence(quality)
-    st.caption(plain(sentence), help=LEARNT_HELP)
+    show_learnt(sentence, has_not_learnt(quality))
     note("learnt", Words(sentence))
+
+
+def show_learnt(sentence: str, is_unlearnt: bool) -> None:
+    """The statement as it was made, with the mark where it `is_unlearnt`."""
+    _mark(is_unlearnt)
+    st.caption(plain(sentence), help=LEARNT_HELP)
 
 
 def learnt_warning(run: Run) -> None:
@@ -48,7 +53,7 @@ def learnt_panel(run: Run) -> None:
     quality = quality_of_run(run)
     with st.container(border=True):
         st.markdown("**What the models have learnt**", help=LEARNT_HELP)
-        _mark(quality)
+        _mark(has_not_learnt(quality))
         for number, sentence in enumerate([learnt_sentence(quality), *further_sentences(quality)]):
             st.text(sentence)
             note(f"learnt {number}" if number else "learnt", Words(sentence))
@@ -57,6 +62,6 @@ def learnt_panel(run: Run) -> None:
                 st.metric(plain(f"{quality.measure if quality else ''}: {name}"), f"{value:.2f}", width="content")
 
 
-def _mark(quality: ModelQuality | None) -> None:
-    if has_not_learnt(quality):
+def _mark(is_unlearnt: bool) -> None:
+    if is_unlearnt:
         st.badge("models: no better than a guess", color="red", icon=":material/warning:", help=LEARNT_HELP)

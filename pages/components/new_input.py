@@ -10,7 +10,7 @@ from pages.components.cards import side_items, side_title
 from pages.components.draw import drawing_sheet, png_of
 from pages.components.gallery import gallery
 from pages.components.media import show_media
-from pages.components.text import plain
+from pages.components.text import plain, told
 from pages.components.view import Card, Cards, Words, note, show_error
 from trak_core.errors import TrakCoreError
 from trak_core.live.new_input import (
@@ -50,7 +50,7 @@ def new_input_panel(run: Run) -> None:
             show_error(error)
             return
         if reason is not None:
-            st.info(plain(reason), icon=":material/info:")
+            st.info(told(reason), icon=":material/info:")
             if file is not None:
                 _offer_to_run(run, file)
             return

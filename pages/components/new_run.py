@@ -4,15 +4,18 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.components.background_button import background_button
 from pages.components.run_panels import say
 from pages.components.runs import builds
-from pages.components.text import plain
+from pages.components.text import plain, told
+from pages.components.view import show_error
 from trak_core.errors import InvalidSettingError, TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.archive import import_run
 from trak_core.store.catalog import check_run_name
 from trak_core.subjects import RECIPES
 from trak_core.subjects.planting import KINDS, MAX_SHARE
+from trak_core.views.custom_data import typed_path
 
 _MINUTES = {"digits": ("about a minute", "10 to 20 minutes"), "docstrings": ("1 to 2 minutes", "30 to 50 minutes")}
 MAX_SEED = 2**53 - 1  # what a browser can count to
@@ -63,7 +66,7 @@ def _start(recipe: str, suggested: str) -> None:
     try:
         run_dir = new_run_dir(suggested)
     except TrakCoreError as error:
-        say(plain(error))
+        say(told(error))
         return
     command = ["build", recipe, "--name", run_dir.name, "--seed", str(int(st.session_state["new seed"]))]
     if percent := int(st.session_state["new flip percent"]):
@@ -76,15 +79,41 @@ def _start(recipe: str, suggested: str) -> None:
 
 def open_file_panel() -> None:
     """Opens a run that somebody exported."""
-    st.markdown("**Open a run file**", help="A run as one file, made under “Details” or with `export`.")
+    st.markdown("**Open a run file**", help="A run as one file, made under “Details”, “Export run”.")
     # As large as the server takes (server.maxUploadSize): a limit of the widget alone would promise more.
     st.file_uploader("Run file", type="zip", key="run file")
     st.text_input(
         "Name here", key="file name", placeholder="the name it was exported under", max_chars=100, autocomplete="off"
     )
-    st.button("Add to the runs", on_click=_open_file, icon=":material/upload_file:")
-    st.caption("Every part of the file is checked before the run is added. For larger files, in a terminal:")
-    st.code("python -m trak_core import FILE", language="bash")
+    if st.session_state.get("run file") is None and (path := _typed_file()) is not None:
+        name = str(st.session_state["file name"]).strip()
+        background_button(
+            "Add to the runs",
+            key=f"import {path} {name}",
+            arguments=["import", str(path), *(["--name", name] if name else [])],
+            doing="Checking the run file",
+            done="The run was added.",
+            icon=":material/upload_file:",
+        )
+    else:
+        st.button("Add to the runs", on_click=_open_file, icon=":material/upload_file:")
+    st.caption("Every part of the file is checked before the run is added.")
+
+
+def _typed_file() -> Path | None:
+    """The field for the path of a file that is too large for a browser, and what was typed there."""
+    st.text_input(
+        "Or its path on this machine",
+        key="run file path",
+        max_chars=4000,
+        autocomplete="off",
+        help="For a file that is larger than a browser may upload.",
+    )
+    try:
+        return typed_path(str(st.session_state["run file path"] or ""))
+    except TrakCoreError as error:
+        show_error(error)
+        return None
 
 
 def _open_file() -> None:
@@ -95,7 +124,7 @@ def _open_file() -> None:
     try:
         run_dir = import_run(file, runs_dir(), str(st.session_state["file name"]).strip() or None)
     except TrakCoreError as error:
-        say(plain(str(error).replace("with --name", "under “Name here”")))
+        say(told(str(error).replace("with --name", "under “Name here”")))
         return
     st.session_state["file name"] = ""
     say(f"The run “{plain(run_dir.name)}” was added.", ":material/check_circle:")

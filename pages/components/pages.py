@@ -70,6 +70,7 @@ def link_to(page: st.Page, label: str, icon: str, **state: object) -> None:
 HOME = _page("home")
 EXPLORE = _page("explore")
 TRAIN = _page("training_item")
+EVIDENCE = _page("evidence")
 REVIEW = _page("review")
 RUNS = _page("runs")
 PRESENT = _page("present")

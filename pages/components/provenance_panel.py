@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from pages.components.background_button import background_button
 from pages.components.runs import is_busy
-from pages.components.text import plain
+from pages.components.text import plain, told
 from pages.components.view import Table, note
 from trak_core.errors import TrakCoreError
 from trak_core.evidence.verification import verify_apart
+from trak_core.folders import exports_dir
 from trak_core.store.archive import export_run, run_bytes
 from trak_core.store.run import Run
 from trak_core.views.provenance import checkpoints_table, metadata_table, methods_table, sizes_table
@@ -52,8 +54,17 @@ def _export_panel(run: Run) -> None:
     name = f"{run.info.name}.zip"
     size = run_bytes(run.path)
     if size > LARGEST_MB * 1_000_000:
-        st.caption(f"The run has {size / 1e6:,.0f} MB, too many for a browser. In a terminal:")
-        st.code(f"python -m trak_core export {run.info.name} {name}", language="bash")
+        target = exports_dir() / name
+        st.caption(plain(f"The run has {size / 1e6:,.0f} MB, too many for a browser. Here it is written to {target}."))
+        background_button(
+            "Write the run file",
+            key=f"export {run.path} {run.generation}",
+            arguments=["export", str(run.path), str(target), "--force"],
+            doing="Writing the run file",
+            done=f"The run file is {target}.",
+            icon=":material/archive:",
+            prepare=lambda: target.parent.mkdir(parents=True, exist_ok=True),
+        )
         return
     st.download_button(
         f"Run file ({size / 1e6:,.1f} MB)",
@@ -81,7 +92,7 @@ def _verify_panel(run: Run) -> None:
             try:
                 st.session_state[done] = verify_apart(run.path)
             except TrakCoreError as error:
-                st.error(f"The run could not be checked: {plain(error)}", icon=":material/error:")
+                st.error(f"The run could not be checked: {told(error)}", icon=":material/error:")
     checks = st.session_state.get(done, [])
     for check in checks:
         icon = ":green[:material/check:]" if check.ok else ":red[:material/close:]"

@@ -11,7 +11,7 @@ from streamlit.errors import StreamlitAPIException
 
 from pages.components.address import choose_option, choose_train, put_right
 from pages.components.runs import kept_per_run, reviews_written
-from pages.components.text import plain
+from pages.components.text import plain, told
 from pages.components.view import Words, note
 from trak_core.errors import TrakCoreError
 from trak_core.store.reviews import LONGEST_NAME, ReviewLog, Reviews
@@ -130,7 +130,7 @@ def read_log(run: Run) -> ReviewLog:
     try:
         log = _log(run, reviews_written(run))
     except TrakCoreError as error:
-        st.error(f"The verdicts cannot be read: {plain(error)}", icon=":material/error:")
+        st.error(f"The verdicts cannot be read: {told(error)}", icon=":material/error:")
         st.stop()
     return standing_log(run, log)
 

@@ -12,7 +12,7 @@ from pages.components.pages import EXPLORE, link_to
 from pages.components.picks import MOST_IN_ADDRESS
 from pages.components.review_queue import PASSED, log_as_of_now, reviews_of
 from pages.components.runs import kept_per_run
-from pages.components.text import plain, shortened
+from pages.components.text import plain, shortened, told
 from trak_core.errors import TrakCoreError
 from trak_core.store.reviews import LONGEST_NOTE, ReviewLog, Verdict, VerdictKind
 from trak_core.store.run import Run
@@ -35,8 +35,8 @@ _PROBLEM = "review problem"
 def show_problem() -> None:
     """Says, once, that the last press came to nothing; every page of the review does, whatever else it shows."""
     if (problem := st.session_state.pop(_PROBLEM, None)) is not None:
-        st.error(plain(problem), icon=":material/error:")
-        st.toast(plain(problem), icon=":material/error:")  # seen wherever the page is scrolled to
+        st.error(told(problem), icon=":material/error:")
+        st.toast(told(problem), icon=":material/error:")  # seen wherever the page is scrolled to
 
 
 def verdict_keys(run: Run, reviewer: str, evidence: SuspectEvidence, queue: SuspectQueue, log: ReviewLog) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components.pages import EXPLORE, link_to
-from pages.components.runs import builds, learnt_in, place_in_line, summary_of
-from pages.components.text import for_page, lds_in_words, plain
+from pages.components.learnt import show_learnt
+from pages.components.pages import EVIDENCE, EXPLORE, link_to
+from pages.components.runs import builds, card_of, place_in_line, summary_of
+from pages.components.text import for_page, lds_in_words, log_for_page, plain, told
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, delete_run, published_runs, run_dirs
@@ -118,11 +119,8 @@ def _show_run(run: RunSummary, with_tools: bool) -> None:
                 if run.info is not None and (what := run_in_words(run.info)) is not None:
                     st.caption(plain(what))
                 if run.n_train is not None:
-                    lds = "" if run.lds is None else f", {lds_in_words(run.lds, run.noise_ceiling)}"
-                    fixed = "" if run.fixed is None else f", {run.fixed:.2f} at fixed class counts"
-                    st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples{lds}{fixed}")
-                if run.can_open and (learnt := learnt_in(run.path)):
-                    st.caption(plain(learnt))
+                    st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples")
+                _show_truth(run)
             _badge("waiting" if line else run.state, None if line else _measuring(run))
             if run.can_open:
                 link_to(EXPLORE, "Open", "search", run=run.name)
@@ -138,7 +136,25 @@ def _show_run(run: RunSummary, with_tools: bool) -> None:
             st.text(for_page(problem))
         if with_tools and (lines := builds().log(run.path, N_LOG_LINES)):
             with st.expander("Log"):
-                st.code("\n".join(lines), language=None)
+                st.code("\n".join(log_for_page(lines)), language=None)
+
+
+def _show_truth(run: RunSummary) -> None:
+    """Whether the models have learnt anything, then how far explanations can be trusted, doubts before the LDS."""
+    card = card_of(run.path) if run.can_open else None
+    if card is None:
+        return
+    show_learnt(card.learnt, card.has_not_learnt)
+    if card.no_trust is not None:
+        is_moving = run.state == "building" or builds().is_running(run.path)
+        st.caption("Measuring trust." if is_moving else plain(card.no_trust.sentence))
+        if card.no_trust.can_go_on and not is_moving:
+            link_to(EVIDENCE, "Measure trust", "science", run=run.name)
+    for doubt in card.doubts:
+        st.caption(f":material/warning: {plain(doubt)}")
+    if run.lds is not None:
+        fixed = "" if run.fixed is None else f", {run.fixed:.2f} at fixed class counts"
+        st.caption(plain(f"{card.trust} {lds_in_words(run.lds, run.noise_ceiling)}{fixed}."))
 
 
 def _measuring(run: RunSummary) -> str | None:
@@ -225,7 +241,7 @@ def _delete(path: Path, typed: str) -> None:
             return
         delete_run(path)
     except TrakCoreError as error:
-        say(f"Nothing was deleted: {plain(error)}")
+        say(f"Nothing was deleted: {told(error)}")
         return
     builds().forget(path)
     say(f"“{plain(path.name)}” was deleted.", ":material/delete:")
@@ -234,5 +250,11 @@ def _delete(path: Path, typed: str) -> None:
 def runs_table() -> pd.DataFrame:
     """All runs as a table, one row each."""
     summaries = [summary_of(path) for path in run_dirs()]
-    columns = ("name", "state", "n_train", "n_test", "lds", "noise_ceiling", "problem")
-    return pd.DataFrame({name: [getattr(run, name) for run in summaries] for name in columns})
+    cards = [card_of(run.path) if run.can_open else None for run in summaries]
+    columns = ("name", "state", "n_train", "n_test", "lds", "fixed", "noise_ceiling", "problem")
+    table = pd.DataFrame({name: [getattr(run, name) for run in summaries] for name in columns})
+    said = {"models": ["" if card is None else card.learnt for card in cards]}
+    said["trust"] = ["" if card is None else " ".join((*card.doubts, card.trust)).strip() for card in cards]
+    for place, (name, sentences) in enumerate(said.items(), start=columns.index("n_test") + 1):
+        table.insert(place, name, sentences)
+    return table

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 import streamlit as st
 
 from pages.components.address import leave_out
-from pages.components.text import plain
+from pages.components.text import plain, told
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.jobs import Jobs
@@ -17,9 +17,9 @@ from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, open_run
 from trak_core.subjects.of_run import why_no_subject
 from trak_core.views.browse import overview
-from trak_core.views.model_quality import learnt_sentence, quality_of
 from trak_core.views.neighbours import feature_space
 from trak_core.views.review import suspect_signals
+from trak_core.views.run_card import RunCard, run_card
 from trak_core.views.stories import Story, find_stories
 
 Arguments = ParamSpec("Arguments")
@@ -69,17 +69,17 @@ def summary_of(path: Path) -> RunSummary:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _learnt(path: str, published: tuple[int, int, int] | None) -> str:
+def _card(path: str, published: tuple[int, int, int] | None) -> RunCard | None:
     try:
         with open_run(Path(path)) as run:
-            return learnt_sentence(quality_of(run))
+            return run_card(run)
     except TrakCoreError:  # the list of runs says what is wrong with it
-        return ""
+        return None
 
 
-def learnt_in(path: Path) -> str:
-    """Whether the models of a run have learnt anything, in a sentence; empty where it cannot be opened."""
-    return _learnt(str(path), generation(path))
+def card_of(path: Path) -> RunCard | None:
+    """The truth about a run, as its card tells it; None where it cannot be opened."""
+    return _card(str(path), generation(path))
 
 
 def pick_run() -> None:
@@ -113,7 +113,7 @@ def current_run() -> Run:
     try:
         return open_cached(runs_dir() / name)
     except TrakCoreError as error:
-        st.error(f"This run cannot be opened: {plain(error)}", icon=":material/error:")
+        st.error(f"This run cannot be opened: {told(error)}", icon=":material/error:")
         st.page_link("pages/home.py", label="Go to Home", icon=":material/home:")
         st.stop()
 

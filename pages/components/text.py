@@ -4,6 +4,7 @@ import html
 import re
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 
 from trak_core.datasets.kinds import DATA_KINDS
 
@@ -23,6 +24,20 @@ _FIELDS = {
     "model": "Model",
 }
 """Options of the command line, by what pages call them."""
+_COMMAND = re.compile(r"`(?:python -m trak_core|trak-core) ([a-z-]+)[^`]*`")
+_PLACES = {
+    "build": "“New run” on the page Runs",
+    "evidence": "“Measure every method” on the page Evidence",
+    "extend": "“Measure trust” on the page Evidence",
+    "map": "“Draw the map” on the page Map",
+    "labels": "“Download” on the page Label review",
+    "export": "“Export run” on the page Runs",
+    "import": "“Open a run file” on the page Runs",
+}
+"""Commands, by where pages do the same."""
+_OTHER_PLACE = "the command line"
+_FOR_TERMINALS = re.compile(r" ?\b(?:Go on|Look at it) with: .*")
+"""Ends of lines that name the command with which to go on."""
 
 
 def plain(text: object) -> str:
@@ -36,10 +51,22 @@ def plain(text: object) -> str:
     return _MARKS.sub(rf"{_WORD_JOINER}\\\1", cut)
 
 
+def told(problem: object) -> str:
+    """What went wrong, in the words of pages, for a place that reads Markdown."""
+    return plain(for_page(str(problem)))
+
+
 def for_page(message: str) -> str:
-    """A message that also serves the command line, without the options of that: as the fields of pages are called."""
+    """A message that also serves the command line, without commands and options: as pages call what does the same."""
+    message = _COMMAND.sub(lambda found: _PLACES.get(found[1], _OTHER_PLACE), message)
     message = re.sub(r" ?\((?:give )?--[a-z-]+(?: [^ )]+)?\)", "", message)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"“{_FIELDS.get(found[1], found[1])}”", message)
+
+
+def log_for_page(lines: Iterable[str]) -> list[str]:
+    """Lines of the log of a job, without what they say to people at a terminal."""
+    kept = (_FOR_TERMINALS.sub("", line).rstrip() for line in lines)
+    return [for_page(line) for line in kept if line]
 
 
 def apart(name: str) -> str:

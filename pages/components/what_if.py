@@ -9,7 +9,7 @@ from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
 from pages.components.jobs import background_jobs, is_retraining
 from pages.components.picks import MOST_IN_ADDRESS, clear_picks, pick_many, picked_train, replace_picks, toggle_pick
 from pages.components.runs import kept_per_run, reviews_written, test_overview
-from pages.components.text import apart, plain
+from pages.components.text import apart, told
 from pages.components.view import say
 from trak_core.errors import TrakCoreError
 from trak_core.evidence.what_if import N_SEEDS, as_question
@@ -58,7 +58,7 @@ def what_if_panel(run: Run, test_idx: int, target: int | None, method: str) -> N
     try:
         history = _past(run, reviews_written(run))
     except TrakCoreError as error:
-        st.error(f"The history of this run cannot be read: {plain(error)}", icon=":material/error:")
+        st.error(f"The history of this run cannot be read: {told(error)}", icon=":material/error:")
         history = []
     scale, table = _scale_and_table(run, reviews_written(run), method, history)
     if idxs:
@@ -118,7 +118,7 @@ def _question(
         show(change_chart(predicted, verified), "what_if", f"Predicted change of every class{actual}")
     say("what if: trust", _trust_sentence(scale), st.caption)
     if problem:
-        st.info(plain(problem), icon=":material/info:")
+        st.info(told(problem), icon=":material/info:")
     elif question is not None and verified is None:
         _verification(run, question)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components.text import for_page
+from pages.components.text import for_page, log_for_page
 from tests.pages.conftest import words
 from trak_core.jobs import Jobs
 from trak_core.views.custom_data import command_again
@@ -218,6 +218,14 @@ def test_messages_on_pages_name_no_options_of_the_command_line():
     assert for_page("lower --size, or give fewer images.") == "lower “Image size”, or give fewer images."
     assert for_page("give this one another name (--name), or delete it") == "give this one another name, or delete it"
     assert for_page("draw fewer, with --n-train 20000") == "draw fewer, with “n-train” 20000"
+    assert for_page("finish it: `python -m trak_core build x --name y`.") == "finish it: “New run” on the page Runs."
+    assert for_page("a run of `python -m trak_core verify x`") == "a run of the command line"
+    said = [
+        "Evidence: not measured yet. Go on with: python -m trak_core extend x",
+        "Look at it with: trak-explorer",
+        "a",
+    ]
+    assert log_for_page(said) == ["Evidence: not measured yet.", "a"]
     assert "--" not in for_page("say --missing null, --no-header or --delimiter ';'")
 
 

@@ -1,14 +1,20 @@
 """Pages of a run whose build has got no further than suspects, or has no evidence yet."""
 
+import shutil
+
+import duckdb
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.pages.conftest import words
+from tests.pages.conftest import commands_on, done_at_once, successes, words
+from tests.pages.test_review import press
 from trak_core.datasets import load_digits
 from trak_core.datasets.custom_data import CustomData
 from trak_core.engine.custom_build import CustomBuild, build_custom_data
+from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
+from trak_core.store.writer import build_lock
 
 PAGES = ("explore", "training_item", "map", "present", "evidence")
 
@@ -79,7 +85,9 @@ def test_suspects_are_shown_before_there_are_scores(page, with_suspects, open_pa
 @pytest.mark.parametrize("page", ["home", "explore", "training_item", "map", "present", "review", "runs"])
 def test_pages_of_a_run_without_evidence_work(page, without_evidence, open_page, monkeypatch):
     monkeypatch.setenv("TRAK_RUNS_DIR", str(without_evidence))
-    assert not open_page(page, run="own").exception
+    app = open_page(page, run="own")
+    assert not app.exception
+    assert not commands_on(app)
 
 
 def test_evidence_says_what_it_would_take_and_a_button_starts_it(without_evidence, open_page, monkeypatch):
@@ -93,3 +101,51 @@ def test_evidence_says_what_it_would_take_and_a_button_starts_it(without_evidenc
     next(field for field in app.number_input if field.label == "Minutes").set_value(0.7).run()
     next(button for button in app.button if button.label == "Measure trust").click().run()
     assert started == [["extend", "own", "--minutes", "0.7"]]
+
+
+@pytest.mark.parametrize("page", ["explore", "present", "home", "runs"])
+def test_where_evidence_is_to_come_a_link_leads_to_it(page, without_evidence, open_page, monkeypatch):
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(without_evidence))
+    app = open_page(page, run="own")
+    said = words(app)
+    assert "Trust is not measured yet: about " in said
+    assert "Nothing was retrained" not in said
+    assert ("Measure trust", "evidence") in [(link.proto.label, link.proto.page) for link in app.get("page_link")]
+
+
+def test_while_evidence_is_measured_the_badge_says_so(without_evidence, open_page, monkeypatch):
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(without_evidence))
+    with build_lock(RunFiles(without_evidence / "own")):
+        said = words(open_page("explore", run="own"))
+    assert "Measuring trust." in said
+    assert "not measured yet" not in said
+
+
+def test_a_class_that_retrained_models_were_not_asked_about_is_told_apart(small_runs, tmp_path, open_page, monkeypatch):
+    shutil.copytree(small_runs, tmp_path / "runs")
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path / "runs"))
+    with duckdb.connect(str(tmp_path / "runs" / "digits" / "store.duckdb")) as connection:
+        connection.execute("DELETE FROM lds WHERE method = 'random'")
+        connection.execute("UPDATE lds SET lds = NULL, trust = 'not measured' WHERE method = 'embedding'")
+    said = words(open_page("explore", test="17", method="Random"))
+    assert "Not measured: the retrained models were not compared with Random for this." in said
+    said = words(open_page("explore", test="17", method="Embedding similarity"))
+    assert "LDS is undefined here: the scores, or the retrained models, say the same for every half." in said
+
+
+def test_the_cleaned_copy_of_a_folder_is_made_by_a_button(folder, without_evidence, tmp_path, open_page, monkeypatch):
+    shutil.copytree(without_evidence, tmp_path / "runs")
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path / "runs"))
+    done_at_once(monkeypatch)
+    app = open_page("review", run="own", reviewer="me")
+    press(app, "w")
+    next(button for button in app.button if button.label == "Prepare cleaned data").click().run()
+    next(button for button in app.button if button.label == "Write the cleaned copy").click().run()
+    assert not app.exception
+    assert not commands_on(app)
+    copy = folder.with_name("digits-cleaned")
+    assert f"The cleaned data are in {copy}." in successes(app)
+    before, after = ({path.relative_to(root) for path in root.rglob("*.png")} for root in (folder, copy))
+    assert len(after) == len(before)
+    assert len(after - before) == 1
+    shutil.rmtree(copy)

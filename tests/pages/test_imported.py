@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import trak_core as tc
-from tests.pages.conftest import words
+from tests.pages.conftest import commands_on, words
 from trak_core.modalities import RawData, RawSplit
 
 N_TRAIN, N_TEST = 40, 12
@@ -53,8 +53,9 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_every_page_opens(directory, open_page, modality, with_answers):
     import_into(directory, modality, with_answers)
     for page in PAGES:
-        app = open_page(page, run="things")
+        app = open_page(page, run="things", picked="1,2")
         assert not app.exception, page
+        assert not commands_on(app), page
         assert not app.error, page
         assert "nan" not in words(app).lower().replace("explanan", ""), page
 

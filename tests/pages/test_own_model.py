@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import trak_core as tc
-from tests.pages.conftest import words
+from tests.pages.conftest import commands_on, words
 from tests.pages.test_generated import PAGES
 from tests.test_own_subject import N_TRAIN, SIZES, a_subject, train_model
 from trak_core.engine.subject_build import BY_A_LOOP
@@ -32,6 +32,7 @@ def test_pages_say_that_a_file_has_changed_and_do_not_run_it(own_copy, open_page
     for page in PAGES:
         app = open_page(page, run="mine", test="5", train="7")
         assert not app.exception
+        assert not commands_on(app)
         if page == "explore":
             assert "has changed since; put the old one back" in words(app)
     assert not (own_copy / "was_run").exists()
@@ -55,9 +56,10 @@ def bare_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_shows_a_run_of_which_something_is_not_known(bare_runs, open_page, monkeypatch, run, page):
     monkeypatch.setenv("TRAK_RUNS_DIR", str(bare_runs))
-    app = open_page(page, run=run, test="5", train="7")
+    app = open_page(page, run=run, test="5", train="7", picked="7")
     assert not app.exception
     assert not app.error
+    assert not commands_on(app)
     if page == "evidence":
         told = {"scores": "One function would add the evidence: train_model(indices, seed)", "seedless": IGNORES_SEED}
         assert told[run] in words(app)

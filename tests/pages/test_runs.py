@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages.conftest import words
+from tests.pages.conftest import done_at_once, successes, words
 from trak_core.jobs import Jobs, JobStatus
-from trak_core.store.archive import export_run
+from trak_core.store.archive import export_run, import_run
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, write_status
 
@@ -46,7 +46,7 @@ def test_every_run_is_listed_with_its_state_damaged_ones_too(runs, open_page):
     app = open_page("runs")
     assert not app.exception
     said = words(app)
-    assert "1,437 training examples, 360 test examples, LDS 0." in said
+    assert "1,437 training examples, 360 test examples" in said and " LDS 0." in said
     assert "ready" in said and "cannot be opened" in said and "is damaged and cannot be read" in said
 
 
@@ -301,11 +301,30 @@ def test_a_run_can_be_checked_and_every_check_is_listed(runs, open_page):
     assert "model_1.safetensors has other content" in words(app)
 
 
-def test_a_run_too_large_for_a_browser_shows_the_command(runs, open_page, monkeypatch):
+def test_a_run_too_large_for_a_browser_is_written_beside_the_runs(runs, open_page, monkeypatch):
     monkeypatch.setattr("pages.components.provenance_panel.run_bytes", lambda path: 300_000_000)
     app = open_page("runs", show=BEHIND)
     assert "The run has 300 MB, too many for a browser." in words(app)
-    assert app.code[0].value == "python -m trak_core export digits digits.zip"
+    assert not app.code
+    done_at_once(monkeypatch)
+    press(app, "Write the run file")
+    target = runs.parent / "exports" / "digits.zip"
+    assert f"The run file is {target}." in successes(app)
+    assert import_run(target, runs, "again") == runs / "again"
+
+
+def test_a_run_file_on_this_machine_is_opened_by_its_path(runs, open_page, tmp_path, monkeypatch):
+    export_run(runs / "digits", tmp_path / "x.zip")
+    done_at_once(monkeypatch)
+    app = open_page("runs")
+    app.text_input(key="run file path").input(str(tmp_path / "x.zip")).run()
+    press(app, "Add to the runs")
+    assert "there is a run 'digits' already; give this one another name with “Name”" in words(app)
+    app.text_input(key="file name").input("again").run()
+    press(app, "Add to the runs")
+    assert not app.exception
+    assert "The run was added." in successes(app)
+    assert (runs / "again" / "store.duckdb").exists()
 
 
 def test_a_run_file_is_opened_under_a_name(runs, open_page, tmp_path):

@@ -8,6 +8,7 @@ from pages.components.export import html_page
 from tests.blind_runs import BLIND, UNLEARNT
 from tests.pages.conftest import words
 from trak_core.store.run import open_run
+from trak_core.views.run_card import FAITHFUL_ALONE
 
 TRUSTED = ("high", "moderate")
 
@@ -53,6 +54,28 @@ def test_every_other_page_says_it(shown, open_page, page, name):
 def test_home_says_it_of_every_run(shown, open_page):
     said = words(open_page("home", run="learnt"))
     assert said.count("The models have not beaten the majority") == len(UNLEARNT)
+
+
+@pytest.mark.parametrize("page", ["home", "runs"])
+def test_the_card_of_a_run_says_the_truth_before_its_lds_and_marks_it(shown, open_page, page):
+    app = open_page(page, run="learnt")
+    assert not app.exception
+    captions = [caption.value.replace("\u2060\\", "") for caption in app.caption]
+    lines = [line for line in captions if line.startswith(("The models have", "Trust in", ":material/warning:"))]
+    cards: list[list[str]] = []
+    for line in lines:
+        cards.append([line]) if line.startswith("The models have") else cards[-1].append(line)
+    of_runs = dict(zip(sorted(("learnt", *UNLEARNT)), cards, strict=False))  # Home says more below its cards
+    for name in UNLEARNT:
+        learnt, *doubts, trust = of_runs[name]
+        assert learnt.startswith("The models have not beaten the majority: accuracy 0.")
+        assert doubts[-1] == f":material/warning: {FAITHFUL_ALONE}"
+        assert trust.startswith("Trust in explanations by TRAK: ") and " LDS " in trust
+        if name in BLIND:
+            assert trust.startswith("Trust in explanations by TRAK: low 100%. LDS ")
+    assert "The models see nothing of their inputs" in of_runs["zeroed"][1]
+    assert FAITHFUL_ALONE not in " ".join(of_runs["learnt"])
+    assert words(app).count("no better than a guess") == len(UNLEARNT)
 
 
 @pytest.mark.parametrize("page", ["map", "review"])

@@ -1,6 +1,5 @@
 """Cleaned data for whoever asks: what a review comes to in them, as a table to look at and written in their form."""
 
-import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +92,8 @@ class HandedOver:
     table: pd.DataFrame  # `changes`
     file_name: str  # of a file to take away: the cleaned table, or the moves of a folder as CSV
     content: bytes  # of that file
-    command: str  # that carries the moves of a folder out; empty for a table
+    copy_to: Path | None  # where a copy of a folder with its images moved would go; None for a table
+    arguments: tuple[str, ...]  # of the program, which make that copy; empty for a table
 
 
 def hand_over(run: Run, path: Path | None = None) -> HandedOver:
@@ -107,12 +107,12 @@ def hand_over(run: Run, path: Path | None = None) -> HandedOver:
     data = cleaning.path
     mended, left_out = counted(cleaning.n_relabelled, "label"), counted(cleaning.n_left_out, "example")
     sentence = f"{mended} mended, {left_out} left out of {data.name}."
-    command = ""
+    to: Path | None = None
+    words: list[str] = []
     if cleaning.form == "folder":
         to = data.with_name(f"{data.stem}-cleaned{data.suffix}")
-        words = ["cleaned", run.info.name, "--apply", "--to", str(to), *(["--source", str(path)] if path else [])]
-        command = shlex.join(["python", "-m", "trak_core", *words])
-    return HandedOver(sentence, changes(cleaning), *_file_of(cleaning), command)
+        words = ["cleaned", str(run.path), "--apply", "--to", str(to), *(["--source", str(path)] if path else [])]
+    return HandedOver(sentence, changes(cleaning), *_file_of(cleaning), to, tuple(words))
 
 
 def _file_of(cleaning: Cleaning) -> tuple[str, bytes]:

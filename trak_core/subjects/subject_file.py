@@ -118,7 +118,7 @@ def why_not_here(made: Mapping[str, Any]) -> str | None:
     if not name:
         return (
             "was built from Python, and the process that holds its subject is gone; put the subject into a file and "
-            "build from that: `python -m trak_core build my_subject.py`"
+            "build the run from that file"
         )
     path = _file_here(made)
     if path is None:

@@ -41,6 +41,7 @@ class Trust:
     reason: str = ""  # why it is no higher, in a sentence, where the LDS alone does not tell
     why_not_fixed: str = ""  # why there is no LDS at fixed class counts, in a sentence; empty where there is
     controls: str = ""  # which simple rule does as well on this run, in a sentence; empty where none does
+    is_undefined: bool = False  # True where it was measured and there is no LDS: one of both sides never changes
 
     @property
     def sentences(self) -> list[str]:
@@ -175,7 +176,10 @@ def lds_of(run: Run, method: str, test_idx: int, target: int) -> Trust:
         rows = run.rows(query.format("lds"), [method, test_idx])
     else:
         rows = run.rows(query.format("target_lds") + " AND target = ?", [method, test_idx, target])
-    return Trust(*rows[0]) if rows else Trust("not measured")
+    if not rows:
+        return Trust("not measured")
+    found = Trust(*rows[0])
+    return replace(found, is_undefined=found.lds is None)
 
 
 def _trust(run: Run, tests: TestOverview, test_idx: int, method: str, target: int) -> Trust:

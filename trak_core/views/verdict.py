@@ -21,11 +21,22 @@ class Verdict:
     """Whether the scores of a run's own method can be believed."""
 
     claim: str  # in one sentence
-    is_good: bool  # False where the claim, the controls or the inputs speak against the scores
+    claim_is_good: bool  # False where the claim speaks against the scores
     figures: list[str]  # LDS, and LDS at fixed class counts, each with its interval and its ceiling
     controls: str  # that a simple rule does as well, or what else there is to say of the controls
     further: list[str]  # what else follows, a sentence each
     beats_controls: bool | None  # None where nothing was compared
+
+    @property
+    def is_good(self) -> bool:
+        """False where the claim or the controls speak against the scores."""
+        return self.claim_is_good and self.beats_controls is not False
+
+    @property
+    def doubts(self) -> list[str]:
+        """Of the sentences those that speak against the scores."""
+        claims = [] if self.claim_is_good else [self.claim]
+        return claims + ([self.controls] if self.beats_controls is False and self.controls else [])
 
 
 def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
@@ -54,9 +65,7 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
     elif blind.tests.any():
         n = int(blind.tests.sum())
         further.append(f"{n:,} of {run.info.n_test:,} explanations cannot be trusted at all. {blind.reason}")
-    return Verdict(
-        claim, is_good and compared.beats is not False, _figures(own, found), controls, further, compared.beats
-    )
+    return Verdict(claim, is_good, _figures(own, found), controls, further, compared.beats)
 
 
 def _claim(run: Run, own: BoardRow) -> tuple[str, bool]:
