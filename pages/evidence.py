@@ -24,7 +24,7 @@ from pages.components.runs import (
     run_with_scores,
     test_overview,
 )
-from pages.components.text import lds_in_words, plain
+from pages.components.text import for_page, lds_in_words, plain, told
 from pages.components.verdict import LDS_HELP, headline
 from pages.components.view import Words, note, say
 from trak_core.store.progress import read_status
@@ -42,6 +42,7 @@ from trak_core.views.not_measured import (
     what_is_left_to_measure,
     what_was_not_measured,
     why_no_evidence,
+    why_no_fixed_truths,
 )
 from trak_core.views.stories import first_test
 from trak_core.views.verdict import verdict
@@ -105,7 +106,7 @@ def cost_panel(found: views.Board) -> None:
         placeholder="",
     )
     for method, reason in found.left_out.items():
-        st.text(f"Not measured: {method}. {reason}")
+        st.text(f"Not measured: {method}. {for_page(reason)}")
     if found.n_diverged:
         st.text(
             f"{found.n_diverged} random halves, subsets or removals were skipped, because a model of them diverged."
@@ -121,7 +122,7 @@ def measure_panel(run: Run, found: views.Board | None = None) -> None:
             st.caption(caption)
             begun = read_status(run.path)
             if problem := builds().failure(run.path) or (begun.message if begun else None):
-                st.text(problem)
+                st.text(for_page(problem))
         st.button(
             "Go on measuring" if begun else "Measure every method",
             on_click=builds().start_build,
@@ -163,7 +164,8 @@ def truth_panel(run: Run, table: DataFrame) -> None:
     st.markdown(
         "**LDS for smaller removals**",
         help="One model: the training of one checkpoint repeated with the same seed and batches, where the dropped "
-        "examples count for nothing. Several seeds: models retrained on what is left, averaged.",
+        "examples count for nothing. Several seeds: models retrained on what is left, averaged. Fixed counts: LDS at "
+        "fixed class counts.",
     )
     st.dataframe(
         table,
@@ -171,10 +173,18 @@ def truth_panel(run: Run, table: DataFrame) -> None:
         hide_index=True,
         placeholder="",
     )
-    ceilings = views.truth_ceilings(run)
-    words = ", ".join(f"{ceiling:.2f} with {dropped:.0%} dropped" for dropped, ceiling in ceilings.items())
-    if words:
-        st.caption(f"Noise ceilings for several seeds: {words}. One model alone has no noise.")
+    if words := ceilings_in_words(run):
+        fixed = ceilings_in_words(run, at_fixed_counts=True)
+        at_fixed = f"; at fixed class counts {fixed}" if fixed else ""
+        st.caption(f"Noise ceilings for several seeds: {words}{at_fixed}. One model alone has no noise.")
+    if why := why_no_fixed_truths(run):
+        st.caption(plain(why))
+
+
+def ceilings_in_words(run: Run, at_fixed_counts: bool = False) -> str:
+    """The noise ceilings of further truths, by what is dropped."""
+    ceilings = views.truth_ceilings(run, at_fixed_counts)
+    return ", ".join(f"{ceiling:.2f} with {dropped:.0%} dropped" for dropped, ceiling in ceilings.items())
 
 
 def example_panel(run: Run, method: str, test_idx: int) -> float | None:
@@ -282,7 +292,7 @@ if not run.has_lds and not run.will_have_lds:
         evidence_to_come_panel(run, to_come)
         refresh_when_published(run)
     else:
-        st.write(why_no_evidence(run))
+        st.text(for_page(why_no_evidence(run)))
     if not to_come and not is_busy(run) and can_be_measured(run):
         measure_panel(run)
     st.stop()
@@ -298,7 +308,7 @@ if not run.has_lds:
 found = views.board(run)
 headline(found, verdict(run, test_overview(run), found))
 for sentence in notes_of(run):
-    st.caption(plain(sentence))
+    st.caption(told(sentence))
 if is_busy(run):
     refresh_when_published(run)
 else:

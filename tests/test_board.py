@@ -17,8 +17,10 @@ from trak_core.views.evidence import (
     flip_sizes,
     removal_comparison,
     removal_curves,
+    truth_ceilings,
     truth_table,
 )
+from trak_core.views.not_measured import why_no_fixed_truths
 
 
 @pytest.fixture
@@ -93,6 +95,27 @@ def test_the_table_of_truths_asks_one_model_of_one_checkpoint_and_several_seeds_
         )
         assert {titles[method]: lds for method, lds in expected.items()} == dict(table.iloc[:, truth_id])
     assert (np.diff(table.mean(axis=1)) <= 0).all()
+
+
+def test_a_truth_that_is_measured_at_fixed_class_counts_has_a_column_more(changed):
+    run = changed(
+        "UPDATE truth_lds SET lds_fixed = lds - 0.1, fixed_low = ci_low, fixed_high = ci_high WHERE truth_id = 3",
+        "UPDATE truths SET fixed_ceiling = 0.75 WHERE truth_id = 3",
+    )
+    before, after = list(truth_table(run).columns)[4:6]
+    assert (before, after) == ("several seeds, 20% dropped", "several seeds, 20% dropped, fixed counts")
+    table = truth_table(run)
+    assert (table[before] - table[after]).to_numpy() == pytest.approx(0.1)
+    assert len(table.columns) == 7
+    assert truth_ceilings(run, at_fixed_counts=True) == {0.2: 0.75}
+    assert why_no_fixed_truths(run) == ""
+    assert after in board_text(run)
+
+
+def test_truths_that_cannot_be_measured_at_fixed_class_counts_say_why(measured_run, small_run):
+    said = why_no_fixed_truths(measured_run)
+    assert said.endswith("10 classes need 24 random subsets of each kind, and there are 6.")
+    assert why_no_fixed_truths(small_run) == ""
 
 
 def test_an_lds_against_a_truth_that_is_undefined_is_empty_and_comes_last(changed):

@@ -37,13 +37,16 @@ def group_counts(masks: NDArray[np.bool_], groups: NDArray[Any]) -> Floats:
     return masks.astype(np.float64) @ groups.astype(np.float64)
 
 
-def why_not_fixed(n_subsets: int, n_groups: int) -> str:
-    """Why counts of so many groups cannot be regressed out of so many subsets, as a sentence; empty where they can."""
+def why_not_fixed(n_subsets: int, n_groups: int, subsets: str = "random halves") -> str:
+    """Why counts of so many groups cannot be regressed out of so many subsets, as a sentence; empty where they can.
+
+    `subsets` is what they are called in it.
+    """
     needed = 2 * n_groups + LEAST_LEFT
     if n_subsets >= needed:
         return ""
     return (
-        f"LDS at fixed class counts cannot be measured: {n_groups:,} classes need {needed:,} random halves, and there "
+        f"LDS at fixed class counts cannot be measured: {n_groups:,} classes need {needed:,} {subsets}, and there "
         f"are {n_subsets:,}."
     )
 

@@ -13,6 +13,9 @@ from trak_core.store.run import EVALUATED, Run
 from trak_core.store.run_ledger import reported_tests
 from trak_core.views.model_quality import learnt_sentence, quality_of
 
+AT_FIXED = ", fixed counts"
+"""What follows the name of a further truth where its LDS is at fixed class counts."""
+
 
 @dataclass(frozen=True)
 class BoardRow:
@@ -203,26 +206,34 @@ def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list
 def truth_table(run: Run) -> pd.DataFrame:
     """LDS with a row a method and a column a further truth, best method first; undefined values are empty.
 
-    A single model is asked about by the scores of that model alone, several seeds by all checkpoints. The table has no
-    rows where no truth was measured.
+    A single model is asked about by the scores of that model alone, several seeds by all checkpoints. Where LDS at
+    fixed class counts is measured against a truth, it has the column after. The table has no rows where no truth was
+    measured.
     """
     columns: dict[str, dict[str, float | None]] = {}
-    for kind, dropped, title, lds in run.rows(
-        "SELECT kind, dropped, title, lds FROM truth_lds JOIN truths USING (truth_id) JOIN methods USING (method) "
+    at_fixed: dict[str, dict[str, float | None]] = {}
+    for kind, dropped, title, lds, fixed in run.rows(
+        "SELECT kind, dropped, title, lds, lds_fixed "
+        "FROM truth_lds JOIN truths USING (truth_id) JOIN methods USING (method) "
         "WINDOW methods_of_truth AS (PARTITION BY truth_id, method) "
         "QUALIFY n_checkpoints = CASE kind WHEN 'single model' THEN min(n_checkpoints) OVER methods_of_truth "
         "ELSE max(n_checkpoints) OVER methods_of_truth END ORDER BY truth_id, lds DESC NULLS LAST, method"
     ):
         whose = "one model" if kind == "single model" else "several seeds"
         columns.setdefault(f"{whose}, {dropped:.0%} dropped", {})[title] = lds
+        at_fixed.setdefault(f"{whose}, {dropped:.0%} dropped", {})[title] = fixed
     table = pd.DataFrame(columns, dtype=float)
     order = table.mean(axis=1).sort_values(ascending=False, na_position="last").index
+    for name, values in at_fixed.items():
+        if any(value is not None for value in values.values()):
+            table.insert(int(table.columns.get_loc(name)) + 1, f"{name}{AT_FIXED}", pd.Series(values, dtype=float))
     return table.loc[order].rename_axis("method").reset_index()
 
 
-def truth_ceilings(run: Run) -> dict[float, float]:
+def truth_ceilings(run: Run, at_fixed_counts: bool = False) -> dict[float, float]:
     """Share of the train examples dropped to the noise ceiling; not of single models, whose outcomes have no noise."""
-    return dict(run.rows("SELECT dropped, noise_ceiling FROM truths WHERE noise_ceiling IS NOT NULL ORDER BY truth_id"))
+    column = "fixed_ceiling" if at_fixed_counts else "noise_ceiling"
+    return dict(run.rows(f"SELECT dropped, {column} FROM truths WHERE {column} IS NOT NULL ORDER BY truth_id"))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,17 @@ def why_no_fixed_lds(run: Run) -> str:
     )
 
 
+def why_no_fixed_truths(run: Run) -> str:
+    """Why no further truth of a run has an LDS at fixed class counts, as a sentence; empty where one has."""
+    n_subsets, is_measured = run.rows(
+        "SELECT max(n_subsets), bool_or(lds_fixed IS NOT NULL) FROM truth_lds JOIN truths USING (truth_id)"
+    )[0]
+    n_classes = len(np.unique(run.train_labels)) if run.info.has_classes else 0
+    if is_measured or n_subsets is None or n_classes < 2:
+        return ""
+    return why_not_fixed(n_subsets, n_classes, subsets="random subsets of each kind")
+
+
 def why_no_evidence(run: Run) -> str:
     """Why nothing was retrained for a run, and what would add it."""
     believed = "Whether scores can be believed shows only when models are retrained on other data."
