@@ -31,6 +31,9 @@ def test_a_forecast_is_told_in_words():
     assert said.startswith(
         "With 1 minute: suspects after about 20 s, scores after about 45 s; no time to measure trust"
     )
+    said = forecast_sentence(found[0], 9)
+    assert said.startswith("With 9 minutes, at least what 1 minute buys: suspects after about 20 s")
+    assert forecast_sentence(found[1], 10).startswith("With 10 minutes: ")
     assert forecast_sentence(found[1]).endswith(
         "scores after about 4 min; then trust, measured on about 40 random halves."
     )

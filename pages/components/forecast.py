@@ -10,6 +10,9 @@ from trak_core.errors import TrakCoreError
 from trak_core.views.data_report import forecast_for, forecast_sentence, read_report
 
 _FORECAST = "data forecast"
+TOO_FEW = (
+    "So few minutes may leave no time to measure trust, which can be done later; suspects and scores come all the same."
+)
 
 
 def show_forecast(words: tuple[str, ...], model: str | None, minutes: float) -> None:
@@ -33,8 +36,7 @@ def show_forecast(words: tuple[str, ...], model: str | None, minutes: float) -> 
         except TrakCoreError as error:
             show_error(error)
             return
-        if found is not None:
-            st.caption(forecast_sentence(found))
+        st.caption(TOO_FEW if found is None else forecast_sentence(found, minutes))
 
 
 @st.fragment(run_every="1s")

@@ -60,9 +60,11 @@ def forecast_for(found: Sequence[Forecast], minutes: float) -> Forecast | None:
     return max((each for each in found if each.minutes <= minutes), key=lambda each: each.minutes, default=None)
 
 
-def forecast_sentence(found: Forecast) -> str:
-    """What so many minutes of a build buy, for people."""
+def forecast_sentence(found: Forecast, asked: float | None = None) -> str:
+    """What so many minutes of a build buy, for people; where more were `asked` about, they buy that at least."""
     given = "1 minute" if found.minutes == 1 else f"{found.minutes:g} minutes"
+    if asked is not None and asked > found.minutes:
+        given = f"{asked:g} minutes, at least what {given} buy{'s' if found.minutes == 1 else ''}"
     evidence = f"then trust, measured on about {found.n_subsets} random halves"
     if not found.n_subsets:
         evidence = "no time to measure trust, which can be done later"
