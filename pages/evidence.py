@@ -35,7 +35,15 @@ from trak_core.views.evidence_to_come import evidence_to_come
 from trak_core.views.examples import read_examples
 from trak_core.views.explanation import lds_of
 from trak_core.views.fit import other_class_sentence, predicted_against_actual
-from trak_core.views.lds_causes import checkpoints_title, lds_by_ridge, lds_causes, no_cause, ridge_note, why_title
+from trak_core.views.lds_causes import (
+    Cause,
+    checkpoints_title,
+    lds_by_ridge,
+    lds_causes,
+    no_cause,
+    ridge_note,
+    why_title,
+)
 from trak_core.views.not_measured import (
     lacks_measurements,
     notes_of,
@@ -254,10 +262,17 @@ def ridge_panel(tried: dict[float, float]) -> None:
         say("ridge note", said, st.caption)
 
 
-def why_panel(run: Run, found: views.Board) -> None:
-    """What keeps LDS down, as far as the run's data shows it."""
-    st.markdown(f"**{why_title(run, found)}**", help="Causes that the data of this run shows; nothing is guessed.")
+def why_panel(run: Run, found: views.Board, is_believed: bool) -> None:
+    """What keeps LDS down, as far as the run's data shows it; nothing where the run has no LDS to be proud of."""
     causes = lds_causes(run, found)
+    if not causes and not is_believed:
+        return
+    with st.container(border=True):
+        _show_causes(run, found, causes)
+
+
+def _show_causes(run: Run, found: views.Board, causes: list[Cause]) -> None:
+    st.markdown(f"**{why_title(run, found)}**", help="Causes that the data of this run shows; nothing is guessed.")
     if not causes:
         st.caption(no_cause(run, found))
     for cause in causes:
@@ -306,7 +321,8 @@ if not run.has_lds:
     st.stop()
 
 found = views.board(run)
-headline(found, verdict(run, test_overview(run), found))
+said = verdict(run, test_overview(run), found)
+headline(found, said)
 for sentence in notes_of(run):
     st.caption(told(sentence))
 if is_busy(run):
@@ -337,8 +353,7 @@ with right:
         values, fixed = views.lds_values(run, method)
         alt = f"Histogram of LDS over {len(values)} test examples"
         charts.show(lds_histogram(values.tolist(), fixed.tolist(), chosen), "lds", alt)
-    with st.container(border=True):
-        why_panel(run, found)
+    why_panel(run, found, said.is_good)
 further_panels(run)
 with st.container(border=True):
     cost_panel(found)

@@ -114,19 +114,18 @@ def _show_run(run: RunSummary, with_tools: bool) -> None:
     line = place_in_line(run.path)
     with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            with st.container(width="stretch", gap="xsmall"):
-                st.text(run.name)
-                if run.info is not None and (what := run_in_words(run.info)) is not None:
-                    st.caption(plain(what))
-                if run.n_train is not None:
-                    st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples")
-                _show_truth(run)
+            st.text(run.name, width="stretch")
             _badge("waiting" if line else run.state, None if line else _measuring(run))
             if run.can_open:
                 link_to(EXPLORE, "Open", "search", run=run.name)
             _build_buttons(run, with_tools)
             if with_tools:
                 _delete_button(run)
+        if run.info is not None and (what := run_in_words(run.info)) is not None:
+            st.caption(plain(what))
+        if run.n_train is not None:
+            st.caption(f"{run.n_train:,} training examples, {run.n_test:,} test examples")
+        _show_truth(run)
         if line:
             st.progress(0.0, text=line)
         elif run.build is not None and run.state == "building":

@@ -54,6 +54,8 @@ def done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         failure = result.output.strip().removeprefix("error: ")
         said[key] = JobStatus("failed", message=failure) if result.exit_code else JobStatus("done")
 
+    # Signals can be listened for in the main thread alone, and pages are drawn in another.
+    monkeypatch.setattr("trak_core.commands.terminal.stop_when_asked", lambda: None)
     monkeypatch.setattr(Jobs, "start", start)
     monkeypatch.setattr(Jobs, "status", lambda jobs, key: said.get(key))
 

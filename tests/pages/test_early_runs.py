@@ -144,6 +144,7 @@ def test_the_cleaned_copy_of_a_folder_is_made_by_a_button(folder, without_eviden
     assert not app.exception
     assert not commands_on(app)
     copy = folder.with_name("digits-cleaned")
+    assert not app.error
     assert f"The cleaned data are in {copy}." in successes(app)
     before, after = ({path.relative_to(root) for path in root.rglob("*.png")} for root in (folder, copy))
     assert len(after) == len(before)

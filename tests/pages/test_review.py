@@ -284,12 +284,12 @@ def test_a_run_whose_build_was_stopped_before_says_how_to_go_on(runs, open_page,
     command = ["build", "digits", "--name", "digits", "--seed", "3"]
     status = BuildStatus("stopped", "looking for wrong labels", 0.5, None, 0.0, "", command, 0.0)
     write_status(RunFiles(runs / "digits"), status)
+    started = []
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda jobs, run_dir, command: started.append(command))
     app = open_page("review")
     assert not app.exception
     assert "Its build was stopped before it looked for wrong labels; go on with it." in words(app)
     assert not app.code
-    started = []
-    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda jobs, run_dir, command: started.append(command))
     next(button for button in app.button if button.label == "Go on").click().run()
     assert started == [command]
 

@@ -319,7 +319,7 @@ def test_a_run_file_on_this_machine_is_opened_by_its_path(runs, open_page, tmp_p
     app = open_page("runs")
     app.text_input(key="run file path").input(str(tmp_path / "x.zip")).run()
     press(app, "Add to the runs")
-    assert "there is a run 'digits' already; give this one another name with “Name”" in words(app)
+    assert "There is a run 'digits' already; give this one another name with “Name”" in words(app)
     app.text_input(key="file name").input("again").run()
     press(app, "Add to the runs")
     assert not app.exception

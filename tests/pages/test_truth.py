@@ -46,7 +46,8 @@ def test_every_other_page_says_it(shown, open_page, page, name):
     assert not app.exception
     said = words(app)
     assert f"The models have {'not ' if name == 'zeroed' else ''}beaten the majority: accuracy 0." in said
-    assert ("no better than a guess" in said) == (name == "zeroed")
+    of_cards = len(UNLEARNT) if page == "home" else 0
+    assert said.count("no better than a guess") == of_cards + (name == "zeroed")
     if name == "zeroed":
         assert not any(f"trust: {level}" in said for level in TRUSTED)
 
@@ -76,6 +77,13 @@ def test_the_card_of_a_run_says_the_truth_before_its_lds_and_marks_it(shown, ope
     assert "The models see nothing of their inputs" in of_runs["zeroed"][1]
     assert FAITHFUL_ALONE not in " ".join(of_runs["learnt"])
     assert words(app).count("no better than a guess") == len(UNLEARNT)
+
+
+def test_models_that_see_nothing_are_not_praised(shown, open_page):
+    said = words(open_page("home", run="zeroed"))
+    assert "A mistake and what is behind it" in said and "The surest answer that is right" in said
+    assert not any(title in said for title in ("A confident hit", "Looks mislabelled", "A near-duplicate"))
+    assert "close to the best possible" not in words(open_page("evidence", run="zeroed"))
 
 
 @pytest.mark.parametrize("page", ["map", "review"])

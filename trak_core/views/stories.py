@@ -7,12 +7,13 @@ import numpy as np
 
 from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
+from trak_core.views.model_quality import has_not_learnt, quality_of
 from trak_core.views.neighbours import DUPLICATE_COSINE, FeatureSpace
 
 CLOSE = 0.95
 """An answer that is surer is no close call."""
 SURE = 0.5
-"""An answer less sure than this needs no story to be called brittle."""
+"""An answer less sure than this is no confident one, and needs no story to be called brittle."""
 MAX_TESTS = 200
 """Test examples among which a near-duplicate in the training data is looked for."""
 
@@ -38,8 +39,9 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
 
     A mistake, a confident hit, a close call, an answer that a few train examples carry, a label that looks wrong, and a
     test example with a near-duplicate in the training data, for which `feature_space` of the run is needed. Without
-    classes: the worst and the best answer, and the near-duplicate. Where the model's answers are not known: the first
-    test example, and a train example that speaks against its own class.
+    classes: the worst and the best answer, and the near-duplicate. Where the models have learnt nothing: a mistake and
+    hits. Where the model's answers are not known: the first test example, and a train example that speaks against its
+    own class.
     """
     if not tests.is_known:
         first = Story("The first test example", f"Its label is {run.info.class_names[tests.labels[0]]}.", 0)
@@ -47,6 +49,8 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
     duplicates = () if space is None else _near_duplicate(space)
     if not run.info.has_classes:
         return [*_by_loss(tests), *duplicates]
+    if has_not_learnt(quality_of(run, tests)):  # what such models find odd or alike says nothing of the data
+        return [*_mistake(run, tests), *_hits(run, tests)]
     return [*_mistake(run, tests), *_hits(run, tests), *_brittle(run, tests), *_odd_label(run), *duplicates]
 
 
@@ -71,7 +75,8 @@ def _hits(run: Run, tests: TestOverview) -> Iterator[Story]:
     sure, close = np.argmax(np.where(right, tests.confidence, -1.0)), np.argmin(np.where(right, tests.confidence, 2.0))
     confidence = tests.confidence[sure]
     name = run.info.class_names[tests.predicted[sure]]
-    yield Story("A confident hit", f"The model calls this {name}, {confidence:.0%} sure, and is right.", int(sure))
+    title = "A confident hit" if confidence >= SURE else "The surest answer that is right"
+    yield Story(title, f"The model calls this {name}, {confidence:.0%} sure, and is right.", int(sure))
     confidence = tests.confidence[close]
     if confidence < CLOSE:
         name = run.info.class_names[tests.predicted[close]]
