@@ -618,11 +618,3 @@ def test_a_run_that_does_not_know_its_data_says_so(runs: Path) -> None:
                          orientation="test-by-train").path  # fmt: skip
     with open_run(path) as run, pytest.raises(NotInRunError, match="does not know which files its examples came from"):
         cleaned_by_review(run)
-
-
-def test_arrays_are_not_written_in_their_form(runs: Path, tmp_path: Path) -> None:
-    images = np.arange(40 * 16, dtype=np.uint8).reshape(40, 4, 4)
-    np.savez(tmp_path / "digits.npz", images=images, labels=np.arange(40) % 2)
-    run_dir, _ = run_of(CustomData("image-arrays", tmp_path / "digits.npz"), 2)
-    status, printed = command("cleaned", run_dir)
-    assert (status, "trak_core labels own labels.csv" in printed) == (2, True)

@@ -28,8 +28,8 @@ def cleaned_data_panel(run: Run, log: ReviewLog) -> None:
         st.markdown(
             "**Cleaned data**",
             help="Your data with the mended labels and without what is excluded, in the form in which they came: the "
-            "same table with other labels, or moves of images from one class folder to another. Your data stay as they "
-            "are.",
+            "same table or arrays with other labels, or moves of images from one class folder to another. Your data "
+            "stay as they are.",
         )
         path = None if _is_here(run) else st.text_input("Where the data of this run lie now", key="cleaned source")
         st.button(
@@ -77,7 +77,7 @@ def _show(made: HandedOver | str) -> None:
         icon=":material/download:",
     )
     if made.copy_to is not None:
-        st.caption(plain(f"The same moves in a copy of your data, {made.copy_to}:"))
+        st.caption(plain(f"The same changes in a copy of your data, {made.copy_to}:"))
         background_button(
             "Write the cleaned copy",
             key=f"cleaned {made.arguments} {hash(made.content)}",

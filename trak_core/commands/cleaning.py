@@ -33,7 +33,8 @@ def cleaned(
     Without --to, says what is to be changed and writes nothing. A table comes back as the same table, in which only
     the mended labels differ. A folder of images comes back by moves from one class folder to another: they are printed,
     or written where FILE of --to ends in .csv, and --apply carries them out in a copy, or in the folder itself with
-    --in-place. What was excluded is left out.
+    --in-place. Arrays and data sets of Hugging Face come back as a copy, the latter in Parquet. What was excluded is
+    left out.
     """
     with clear_errors(BEGINS_AGAIN), open_run(find_run(run)) as opened:
         with reading_bar("reading") as show:
@@ -49,7 +50,7 @@ def cleaned(
             click.echo(f"{_counted(cleaning)} in {path}.")
             if aside is not None:
                 click.echo(f"What was left out is in {aside}.")
-        elif to is not None and (cleaning.form == "table" or is_applied):
+        elif to is not None and (cleaning.form != "folder" or is_applied):
             table = changes(cleaning)
             write_cleaned(cleaning, to, force)
             click.echo(f"{_counted(cleaning)}; the cleaned data are in {to}.")
@@ -93,7 +94,7 @@ def _next(cleaning: Cleaning, to: Path) -> str:
 
 def _listed(cleaning: Cleaning) -> str:
     """What is to be changed, a line each, and how to have it done."""
-    table, is_table = changes(cleaning), cleaning.form == "table"
+    table, is_table = changes(cleaning), cleaning.form != "folder"
     old, new = ("origin", "new_label") if is_table else ("from", "to")
     width = max(len(in_one_line(name)) for name in table[old])
     lines = []
@@ -103,7 +104,7 @@ def _listed(cleaning: Cleaning) -> str:
         lines.append(f"{in_one_line(before):{width}}  {given}{becomes}")
     path = cleaning.path
     if is_table:
-        advice = f"Give --to FILE for a copy of {path.name} with these labels."
+        advice = f"Give --to {'FOLDER' if path.is_dir() else 'FILE'} for a copy of {path.name} with these labels."
     else:
         advice = (
             "Give --apply --to FOLDER for a copy with these moves, --apply --in-place to move the images themselves, "

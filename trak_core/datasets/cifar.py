@@ -65,6 +65,15 @@ def _part(path: Path, where: str, files: Sequence[Path], n_classes: int, split: 
     return ArrayPart(where, _pixels(found), found[:, 0].tolist(), split, origins)
 
 
+def read_records(file: Path) -> NDArray[np.uint8]:
+    """The records of a file: uint8 `[n, 3073]`, of which the first byte is the label.
+
+    Raises:
+        EmptyDataError, InvalidDataError: as `read_cifar_folder`.
+    """
+    return _read(file, 256)
+
+
 def _read(file: Path, n_classes: int) -> NDArray[np.uint8]:
     """The records of a file: uint8 `[n, 3073]`."""
     try:

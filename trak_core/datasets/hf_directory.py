@@ -32,7 +32,7 @@ _SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d{5})-of-(?P<count>\d{5}).*)?"
 
 
 @dataclass(frozen=True)
-class _Part:
+class HfPart:
     """A file with examples of one split; None where the source has no splits."""
 
     path: Path
@@ -81,6 +81,17 @@ def read_hf_directory(
     return texts_of(examples, source, notes)
 
 
+def hf_form(path: Path, label: str | None) -> tuple[list[HfPart], str]:
+    """All files of a folder that `read_hf_directory` reads, and the column of the labels in them.
+
+    Raises:
+        InvalidDataError: as `read_hf_directory`.
+    """
+    parts = _find_parts(path)
+    schema = read_schema(_with_known_split(parts, path)[0][0].path)
+    return parts, _label_column(label, schema, class_names(schema), path)
+
+
 def hf_preview(path: Path, n_rows: int = 50) -> tuple[list[str], list[list[Any]]]:
     """The names of the columns of a data set of Hugging Face, and its first rows, off its first file.
 
@@ -90,7 +101,7 @@ def hf_preview(path: Path, n_rows: int = 50) -> tuple[list[str], list[list[Any]]
     return preview(_find_parts(path)[0].path, n_rows)
 
 
-def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part], list[str]]:
+def _with_known_split(parts: Sequence[HfPart], source: Path) -> tuple[list[HfPart], list[str]]:
     """The files of splits that can be used, and notes on the others."""
     unknown = sorted({part.split or "" for part in parts if split_kind(part.split) is None})
     known = [part for part in parts if split_kind(part.split) is not None]
@@ -102,7 +113,7 @@ def _with_known_split(parts: Sequence[_Part], source: Path) -> tuple[list[_Part]
 # --- files ------------------------------------------------------------------------------------------------------
 
 
-def _find_parts(path: Path) -> list[_Part]:
+def _find_parts(path: Path) -> list[HfPart]:
     with file_errors(path):
         path.is_dir()  # says what is the matter with the path itself
     if (path / "dataset_dict.json").is_file():
@@ -122,13 +133,13 @@ def _find_parts(path: Path) -> list[_Part]:
     return _parquet(files, path)
 
 
-def _saved(folder: Path, split: str | None) -> list[_Part]:
+def _saved(folder: Path, split: str | None) -> list[HfPart]:
     """The Arrow files of a split, as its `state.json` names them."""
     named = _json(folder / "state.json").get("_data_files")
     names = [entry.get("filename") for entry in named if isinstance(entry, dict)] if isinstance(named, list) else []
     if not names:
         raise InvalidDataError(f"{folder / 'state.json'} names no data files; save the data set anew.")
-    return [_Part(folder / _plain(name, folder), split) for name in names]
+    return [HfPart(folder / _plain(name, folder), split) for name in names]
 
 
 def _plain(name: Any, folder: Path) -> str:
@@ -140,9 +151,9 @@ def _plain(name: Any, folder: Path) -> str:
     return name
 
 
-def _parquet(files: Sequence[Path], root: Path) -> list[_Part]:
+def _parquet(files: Sequence[Path], root: Path) -> list[HfPart]:
     """Parquet files with their splits: `train-00000-of-00002.parquet`, `train.parquet` or `train/0000.parquet`."""
-    parts: list[_Part] = []
+    parts: list[HfPart] = []
     n_found: Counter[str] = Counter()
     n_shards: dict[str, int] = {}
     folders: set[Path] = set()
@@ -153,7 +164,7 @@ def _parquet(files: Sequence[Path], root: Path) -> list[_Part]:
         if split.isdecimal() and folder != root:
             split, folder = folder.name, folder.parent
         folders.add(folder)
-        parts.append(_Part(file, split))
+        parts.append(HfPart(file, split))
         if found["count"]:
             n_found[split] += 1
             n_shards[split] = int(found["count"])
@@ -166,7 +177,7 @@ def _parquet(files: Sequence[Path], root: Path) -> list[_Part]:
                 f"{folder} has {n_found[split]} of the {n_all} Parquet files of the split {split!r}; fetch the others."
             )
     if len({part.split for part in parts}) == 1 and split_kind(parts[0].split) is None:
-        return [_Part(part.path, None) for part in parts]
+        return [HfPart(part.path, None) for part in parts]
     return parts
 
 
@@ -231,7 +242,7 @@ def _is_image(kind: pa.DataType) -> bool:
 # --- examples ---------------------------------------------------------------------------------------------------
 
 
-def _examples(part: _Part, content: str, label: str, is_image: bool, root: Path) -> list[Example]:
+def _examples(part: HfPart, content: str, label: str, is_image: bool, root: Path) -> list[Example]:
     contents, labels = read_columns(part.path, [content, label])
     found: Sequence[Any] = (
         values_of(contents)

@@ -85,6 +85,20 @@ def read_idx(file: Path, n_dimensions: int) -> NDArray[np.uint8]:
     return values.reshape(shape)
 
 
+def idx_bytes(values: NDArray[np.uint8]) -> bytes:
+    """The content of an idx file of these values, not packed."""
+    return bytes((0, 0, 8, values.ndim)) + np.array(values.shape, dtype=">u4").tobytes() + values.tobytes()
+
+
+def images_beside(labels: Path) -> Path:
+    """The file of the images that a file of labels is about.
+
+    Raises:
+        InvalidDataError: there is none.
+    """
+    return _find(labels.parent, f"{labels.name.partition('-')[0]}-{IMAGES}")
+
+
 def _find(folder: Path, name: str) -> Path:
     """The file of that name, packed or not; some write a dot before the kind."""
     names = [f"{stem}{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]

@@ -58,7 +58,8 @@ class DataKind:
     path_caption: str = ""  # below it
     uploads: tuple[str, ...] = ()  # endings of files that may be uploaded; empty where a path has to be typed
     upload_title: str = "File"  # above the field for the upload
-    given_back: Literal["table", "folder"] | None = None  # the form in which cleaned labels can be written for it
+    # how cleaned labels are written for it: as a table, by moves in a folder, or as a copy of the file or folder
+    given_back: Literal["table", "folder", "copy"] | None = None
 
     def modality(self, options: Mapping[str, Any]) -> str:
         """The modality of the examples that these options name; the first one where they do not say."""
@@ -163,6 +164,7 @@ DATA_KINDS: dict[str, DataKind] = {
             path_example="/home/me/images.npz",
             path_caption="An .npz file, or a folder of idx or CIFAR-10 files.",
             uploads=("npz",),
+            given_back="copy",
         ),
         DataKind(
             "hf-dataset",
@@ -177,6 +179,7 @@ DATA_KINDS: dict[str, DataKind] = {
             path_title="Folder",
             path_example="/home/me/imdb",
             path_caption="What `save_to_disk` wrote, or the Parquet files of a data set.",
+            given_back="copy",
         ),
     )
 }

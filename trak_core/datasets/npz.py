@@ -53,6 +53,13 @@ def read_npz(path: Path | str, test_share: float = 0.2, seed: int = 0) -> RawDat
     return from_arrays(parts, DataSource(path.stem, str(path), test_share, seed, names))
 
 
+def arrays_beside(labels: str) -> tuple[str, ...]:
+    """The names of the arrays that have a row for each value of an array of labels."""
+    if labels == TOGETHER[1]:
+        return (TOGETHER[0], SPLIT)
+    return tuple(images for layout in LAYOUTS for images, name in layout.values() if name == labels)
+
+
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of the file that have a name that is known."""
     known = {name for layout in LAYOUTS for pair in layout.values() for name in pair} | {*TOGETHER, SPLIT, CLASS_NAMES}

@@ -1,7 +1,8 @@
 """Cleaned labels in the form in which the data came: what is to be mended, and the data written with it.
 
 A table comes back as the same table in which nothing but the mended labels differs, a folder by moves from one class
-folder to another. The data themselves are never touched, unless a folder is to be mended in place.
+folder to another, arrays and data sets of Hugging Face as a copy. The data themselves are never touched, unless a
+folder is to be mended in place.
 """
 
 from collections.abc import Callable
@@ -42,7 +43,7 @@ class Cleaning:
 
     @property
     def form(self) -> str:
-        """How cleaned data are given back: "table" or "folder"."""
+        """How cleaned data are given back: "table", "folder" or "copy"."""
         return "table" if self.table_of_labels is not None else str(self.source.data.about.given_back)
 
     @property

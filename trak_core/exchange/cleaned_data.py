@@ -10,6 +10,7 @@ import pandas as pd
 from trak_core.datasets.rows import counted
 from trak_core.errors import InvalidSettingError
 from trak_core.exchange.cleaned import Cleaning, clean
+from trak_core.exchange.cleaned_copy import write_copy
 from trak_core.exchange.cleaned_table import table_ending, write_cleaned_table
 from trak_core.exchange.moves import copy_moved, move_in_place, moves_of, moves_table
 from trak_core.store.files import check_new_file, replace_file
@@ -33,13 +34,13 @@ def changes(cleaning: Cleaning) -> pd.DataFrame:
     """What is to be done, a row for each example that was found wrong.
 
     Returns:
-        For a table the columns train_idx, origin, label and new_label; for a folder of images train_idx, from, to and
-        is_renamed (True where the name is taken in the new folder). What is left out has no new label and no new place.
+        The columns train_idx, origin, label and new_label; for a folder of images train_idx, from, to and is_renamed
+        (True where the name is taken in the new folder). What is left out has no new label and no new place.
 
     Raises:
         InvalidDataError, NotInRunError: as `moves_of`.
     """
-    return cleaning.table() if cleaning.form == "table" else moves_table(moves_of(cleaning))
+    return moves_table(moves_of(cleaning)) if cleaning.form == "folder" else cleaning.table()
 
 
 def write_changes(cleaning: Cleaning, to: Path, overwrite: bool = False) -> None:
@@ -53,19 +54,22 @@ def write_cleaned(cleaning: Cleaning, to: Path, overwrite: bool = False) -> None
     """Writes the cleaned data beside those that the run was built from, which stay as they are.
 
     A table becomes a table in which only the mended labels differ; a folder becomes a copy with its images in the
-    folders of their new classes, and a zip file another one. What was excluded is left out.
+    folders of their new classes, and a zip file another one; arrays and data sets of Hugging Face are copied, see
+    `write_copy`. What was excluded is left out.
 
     Args:
         cleaning: of the data.
-        to: a file with the ending of the table, a folder that is not there yet, or a zip file.
+        to: a file with the ending of the data, or a folder that is not there yet.
         overwrite: replace a file that is there; never a folder.
 
     Raises:
-        InvalidDataError, InvalidSettingError, NotInRunError, StorageError: as `write_cleaned_table`, `moves_of` and
-            `copy_moved`.
+        InvalidDataError, InvalidSettingError, NotInRunError, StorageError: as `write_cleaned_table`, `write_copy`,
+            `moves_of` and `copy_moved`.
     """
     if cleaning.form == "table":
         write_cleaned_table(cleaning, to, overwrite)
+    elif cleaning.form == "copy":
+        write_copy(cleaning, to, overwrite)
     else:
         copy_moved(cleaning.path, moves_of(cleaning), to)
 
@@ -74,12 +78,13 @@ def mend_in_place(cleaning: Cleaning) -> Path | None:
     """Moves the images of a folder to where they belong; where those went that are left out, None where there are none.
 
     Raises:
-        InvalidSettingError: the data are no folder.
+        InvalidSettingError: the data are no folder of images.
         InvalidDataError, NotInRunError, StorageError: as `moves_of` and `move_in_place`.
     """
-    if cleaning.form == "table":
+    if cleaning.form != "folder":
+        what = "a table" if cleaning.form == "table" else "no folder of images"
         raise InvalidSettingError(
-            f"{cleaning.path} is a table, and is never written over; write a cleaned one with --to."
+            f"{cleaning.path} is {what}, and is never written over; write a cleaned one with --to."
         )
     return move_in_place(cleaning.path, moves_of(cleaning))
 
@@ -90,10 +95,10 @@ class HandedOver:
 
     sentence: str  # what is different in them
     table: pd.DataFrame  # `changes`
-    file_name: str  # of a file to take away: the cleaned table, or the moves of a folder as CSV
+    file_name: str  # of a file to take away: the cleaned file, or what is to be changed in a folder as CSV
     content: bytes  # of that file
-    copy_to: Path | None  # where a copy of a folder with its images moved would go; None for a table
-    arguments: tuple[str, ...]  # of the program, which make that copy; empty for a table
+    copy_to: Path | None  # where a cleaned copy of a folder would go; None for a file
+    arguments: tuple[str, ...]  # of the program, which make that copy; empty for a file
 
 
 def hand_over(run: Run, path: Path | None = None) -> HandedOver:
@@ -109,9 +114,10 @@ def hand_over(run: Run, path: Path | None = None) -> HandedOver:
     sentence = f"{mended} mended, {left_out} left out of {data.name}."
     to: Path | None = None
     words: list[str] = []
-    if cleaning.form == "folder":
+    if cleaning.form == "folder" or data.is_dir():
         to = data.with_name(f"{data.stem}-cleaned{data.suffix}")
-        words = ["cleaned", str(run.path), "--apply", "--to", str(to), *(["--source", str(path)] if path else [])]
+        applied = ["--apply"] if cleaning.form == "folder" else []
+        words = ["cleaned", str(run.path), *applied, "--to", str(to), *(["--source", str(path)] if path else [])]
     return HandedOver(sentence, changes(cleaning), *_file_of(cleaning), to, tuple(words))
 
 
@@ -119,11 +125,12 @@ def _file_of(cleaning: Cleaning) -> tuple[str, bytes]:
     """Name and content of a file to hand over."""
     path = cleaning.path
     with tempfile.TemporaryDirectory() as folder:
-        if cleaning.form == "table":
+        if cleaning.form != "folder" and path.is_file():
             ending = table_ending(path)
             file = Path(folder) / f"{path.name[: len(path.name) - len(ending)]}-cleaned{ending}"
-            write_cleaned_table(cleaning, file)
+            write_cleaned(cleaning, file)
         else:
-            file = Path(folder) / f"{cleaning.run_name}-moves.csv"
+            what = "moves" if cleaning.form == "folder" else "changes"
+            file = Path(folder) / f"{cleaning.run_name}-{what}.csv"
             write_changes(cleaning, file)
         return file.name, file.read_bytes()

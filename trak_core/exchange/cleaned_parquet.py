@@ -1,24 +1,34 @@
 """A Parquet file with mended labels: the same schema, metadata, row groups and packing."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trak_core.datasets.arrow_files import arrow_errors
+from trak_core.datasets.arrow_files import arrow_errors, read_columns
 
 
-def write_parquet(path: Path, to: Path, column: str, donors: Mapping[int, int], left_out: Collection[int]) -> None:
-    """Writes a Parquet file anew, in which rows bear the labels of others and some rows are left out.
+def read_labels(path: Path, column: str) -> pa.ChunkedArray:
+    """The column of the labels of a Parquet file or Arrow stream, with one dictionary where it has any.
+
+    Raises:
+        InvalidDataError: the file is damaged.
+    """
+    (labels,) = read_columns(path, [column])
+    return labels.unify_dictionaries() if pa.types.is_dictionary(labels.type) else labels
+
+
+def write_parquet(path: Path, to: Path, column: str, labels: pa.ChunkedArray, left_out: Collection[int]) -> None:
+    """Writes a Parquet file anew with other labels and without some rows.
 
     Args:
         path: of the file.
         to: of the file to write.
         column: of the labels.
-        donors: by the number of a row, from 1, that of the row whose label it gets.
-        left_out: numbers of rows, from 1.
+        labels: of all rows of the file.
+        left_out: numbers of rows, from 0.
 
     Raises:
         InvalidDataError: the file is damaged.
@@ -26,15 +36,8 @@ def write_parquet(path: Path, to: Path, column: str, donors: Mapping[int, int], 
     """
     with arrow_errors(path), pq.ParquetFile(path) as file:
         metadata = file.metadata
-        labels = file.read(columns=[column]).column(0)
-        if pa.types.is_dictionary(labels.type):
-            labels = labels.unify_dictionaries()
-        source = np.arange(metadata.num_rows)
-        for row, donor in donors.items():
-            source[row - 1] = donor - 1
-        labels = labels.take(pa.array(source))
         kept = np.ones(metadata.num_rows, dtype=bool)
-        kept[[row - 1 for row in left_out]] = False
+        kept[list(left_out)] = False
         start = 0
         with _writer(file, to) as writer:
             for number in range(metadata.num_row_groups):

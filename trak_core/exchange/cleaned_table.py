@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from trak_core.datasets.csv_rows import csv_form
 from trak_core.datasets.rows import Example
 from trak_core.datasets.table import CSV, JSON, csv_options, read_rows, table_kind
 from trak_core.datasets.text_files import find_encoding, is_gzip
 from trak_core.errors import InvalidDataError, InvalidSettingError, NotInRunError
 from trak_core.exchange.cleaned import Cleaning
-from trak_core.exchange.cleaned_parquet import write_parquet
+from trak_core.exchange.cleaned_parquet import read_labels, write_parquet
 from trak_core.exchange.label_places import csv_places, json_array_places, json_line_places, mended
 from trak_core.modalities.raw import Skipped
 from trak_core.store.files import check_new_file, replace_file
@@ -151,7 +154,10 @@ def _changes(cleaning: Cleaning, table: _Table, before: list[Example | Skipped])
 def _write(table: _Table, to: Path, changes: _Changes) -> None:
     path, kind, column = table.path, table_kind(table.path), table.columns[1]
     if kind not in (CSV, JSON):
-        write_parquet(path, to, column, changes.donors, changes.left_out)
+        labels = read_labels(path, column)
+        source = np.arange(len(labels))
+        source[[row - 1 for row in changes.donors]] = [donor - 1 for donor in changes.donors.values()]
+        write_parquet(path, to, column, labels.take(pa.array(source)), [row - 1 for row in changes.left_out])
         return
     packed = is_gzip(path)
     content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()

@@ -154,7 +154,7 @@ def copy_moved(path: Path, moves: Sequence[Move], to: Path) -> None:
         check_new_file(to, overwrite=False)
         replace_file(to, lambda temporary: _pack_moved(path, moves, temporary))
         return
-    with _new_folder(path, to) as new:
+    with new_folder(path, to) as new:
         places = _places_on_disk(path)
         gone = {os.fsencode(_found(places, path, move.source)) for move in moves}
         shutil.copytree(
@@ -214,7 +214,7 @@ def move_in_place(path: Path, moves: Sequence[Move]) -> Path | None:
 
 
 @contextmanager
-def _new_folder(path: Path, to: Path) -> Iterator[Path]:
+def new_folder(path: Path, to: Path) -> Iterator[Path]:
     """A folder to fill, which takes its name once it is whole; what was written is taken away where that fails."""
     if os.path.lexists(to):
         raise InvalidSettingError(f"{to} is there already and was not changed; name a folder that is not there yet.")

@@ -106,7 +106,8 @@ def read_again(
 def _named_as_then(run: Run, data: CustomData) -> Callable[[str], str]:
     """Turns an origin in a file that bears another name now into what it was when the run was built."""
     then = Path(run.info.provenance["data_source"]["paths"]["path"]).name
-    if data.about.given_back != "table" or data.path.name == then:
+    # Origins begin with the name of a file that holds all examples, and never with that of a folder.
+    if data.about.given_back == "folder" or not data.path.is_file() or data.path.name == then:
         return lambda origin: origin
     return lambda origin: then + origin.removeprefix(data.path.name) if origin.startswith(data.path.name) else origin
 
