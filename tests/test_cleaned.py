@@ -24,7 +24,7 @@ from PIL import Image
 from trak_core.__main__ import cli
 from trak_core.datasets.custom_data import CustomData
 from trak_core.errors import InvalidSettingError, NotInRunError, StorageError
-from trak_core.exchange.cleaned import Cleaning, Mended
+from trak_core.exchange.cleaned import Cleaning, Mended, clean
 from trak_core.exchange.cleaned_data import cleaned_by_review, mend_in_place, write_cleaned
 from trak_core.exchange.cleaned_table import write_cleaned_table
 from trak_core.exchange.importing import import_scores
@@ -32,6 +32,7 @@ from trak_core.exchange.label_places import json_array_places, mended
 from trak_core.exchange.moves import moves_of
 from trak_core.exchange.source_again import SourceAgain
 from trak_core.modalities import RawData, RawSplit
+from trak_core.store.retrainings import Corrections
 from trak_core.store.reviews import Reviews
 from trak_core.store.run import open_run
 from trak_core.views.review import data_fingerprint
@@ -608,7 +609,20 @@ def test_a_review_that_found_nothing_wrong_writes_nothing(runs: Path, tmp_path: 
     TABLES["plain.csv"](tmp_path / "plain.csv")
     run_dir, _ = run_of(data_at(tmp_path / "plain.csv"))
     status, printed = command("cleaned", run_dir, "--to", tmp_path / "new.csv")
-    assert (status, "would be the data as they are" in printed) == (2, True)
+    assert status == 2 and not (tmp_path / "new.csv").exists()
+    assert "no label of run 'own' was changed and no example excluded, so there is nothing to write" in printed
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_labels_that_the_data_have_right_already_are_said_to_be(runs: Path, tmp_path: Path, n: int) -> None:
+    TABLES["plain.csv"](tmp_path / "plain.csv")
+    run_dir, _ = run_of(data_at(tmp_path / "plain.csv"))
+    with open_run(run_dir) as run:  # as after labels were made wrong in the run alone
+        right = Corrections(tuple((idx, run.label("train", idx)) for idx in range(n)))
+        with pytest.raises(
+            InvalidSettingError, match=f"^{n} labels? of run 'own' w.* says already, so there is nothing"
+        ):
+            clean(run, right)
 
 
 def test_a_run_that_does_not_know_its_data_says_so(runs: Path) -> None:

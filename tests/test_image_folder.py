@@ -428,7 +428,9 @@ def test_a_size_beyond_all_reason_and_images_beyond_all_memory_are_refused(folde
         read_image_folder(folder, size=(1025, 4))
     monkeypatch.setattr(image_examples, "MAX_ARRAY_BYTES", 10 * 50 * 50)
     assert read_image_folder(folder, size=50).train.contents.shape[1:] == (50, 50, 1)
-    with pytest.raises(InvalidDataError, match=r"has 10 images, which take .* with 51 x 51 pixels .*; lower --size"):
+    with pytest.raises(
+        InvalidDataError, match=r"has 10 images, which take .* with 51 x 51 pixels .*; lower the image size \(size\)"
+    ):
         read_image_folder(folder, size=51)
 
 

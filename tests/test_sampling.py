@@ -74,7 +74,7 @@ def test_numbers_that_cannot_be_drawn_are_refused(sizes, message):
 
 
 def test_more_than_a_run_may_have_is_refused_unless_fewer_are_drawn():
-    with pytest.raises(InvalidSettingError, match="--n-train"):
+    with pytest.raises(InvalidSettingError, match="n_train"):
         sampled(raw(100_001, 10))
     assert len(sampled(raw(100_001, 10), n_train=50).train) == 50
 
@@ -84,5 +84,5 @@ def test_more_scores_than_fit_into_memory_are_refused_with_what_would_fit():
     with pytest.raises(InvalidSettingError, match="at most 10,000 train examples"):
         sampled(many, n_test=5_000)
     assert len(sampled(many, n_train=10_000, n_test=5_000).test) == 5_000
-    with pytest.raises(InvalidSettingError, match="--n-train"):
+    with pytest.raises(InvalidSettingError, match="n_train"):
         sampled(raw(60_000, 3_000, n_classes=1_000))

@@ -1,6 +1,7 @@
-"""What only one room may know: nobody outside `trak_core/tasks` asks which task it is or turns outputs into answers."""
+"""What only one room may know: what task it is and what its outputs answer, and what the command line calls options."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,17 @@ def test_nobody_turns_outputs_into_answers(name: str):
 def test_every_exception_is_still_one():
     used = {name for name, tree in SOURCES.items() if {name_of(call) for call in calls(tree)} & RANKING}
     assert set(ALLOWED) == used
+
+
+@pytest.mark.parametrize("room", ["datasets", "engine", "evidence", "labels", "training"])
+def test_what_pages_and_python_say_too_names_parameters_and_no_flags(room: str):
+    """Commands between backticks are for a terminal in any case; lists of words are commands."""
+    sentences = {
+        (name, node.value)
+        for name, tree in SOURCES.items()
+        if name.startswith(f"trak_core/{room}/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip()
+    }
+    assert len(sentences) > 20
+    assert not {each for each in sentences if re.search(r"(?<![\w-])--[a-z]", re.sub("`[^`]*`?", "", each[1]))}

@@ -180,9 +180,11 @@ def test_case_comment_line():
 def test_the_line_of_excel_that_tells_the_delimiter_is_taken_as_that(tmp_path, line):
     raw = read(put(tmp_path, "a.csv", f"{line}\r\n" + table(["a, b, c #;neg", "d #;pos"], "text;label")))
     assert "a, b, c 0" in texts(raw) and not raw.skipped
-    assert "tells its delimiter and is no row" in raw.notes[0]
+    assert raw.notes[0] == "The first line of a.csv tells its delimiter, a semicolon, and is no row."
     odd = read(put(tmp_path, "b.csv", "sep=^\n" + table(["a, b; c #^neg", "d #^pos"], "text^label")))
-    assert "a, b; c 0" in texts(odd)
+    assert "a, b; c 0" in texts(odd) and "its delimiter, '^', and" in odd.notes[0]
+    tabs = read(put(tmp_path, "c.csv", "sep=\t\n" + table(["a, b; c #\tneg", "d #\tpos"], "text\tlabel")))
+    assert "its delimiter, a tab, and" in tabs.notes[0]
 
 
 def test_case_sep_line():
@@ -210,7 +212,9 @@ def test_names_of_rows_without_a_name_in_the_header_are_told_from_texts(tmp_path
     r = read(put(tmp_path, "b.csv", frame.to_csv(index_label=False)))
     assert texts(pandas) == texts(r) == sorted(frame["text"]) and not r.skipped and not notes(pandas)
     assert notes(r) == ["The rows of b.csv have a field more than its header; the first is taken for the row's name."]
-    with pytest.raises(InvalidDataError, match="most rows have 3 fields, so put texts that hold the delimiter"):
+    with pytest.raises(
+        InvalidDataError, match="most rows have 3 fields, so put texts that hold the delimiter .a comma. into"
+    ):
         read(put(tmp_path, "c.csv", table([f"{NEG}, yes #,neg", f"{POS}, no #,pos"])))
 
 
@@ -221,7 +225,12 @@ def test_headers_between_the_rows_are_left_out(tmp_path):
     assert [(one.where, one.why) for one in raw.skipped] == [("a.csv, row 13 (line 14)", "it repeats the header")]
 
 
-@pytest.mark.parametrize(("delimiter", "given"), [("\t", "\\t"), ("\t", "tab"), ("\t", None), (";", None), ("|", ";")])
+WORDS = {"\t": "a tab", ";": "a semicolon", "|": "a vertical bar", ",": "a comma", " ": "a blank"}
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "given"), [("\t", "\\t"), ("\t", "tab"), ("\t", None), (";", None), ("|", None), ("|", ";")]
+)
 def test_a_delimiter_that_was_found_out_is_said_and_a_tab_may_be_typed(tmp_path, delimiter, given):
     content = table([f"{NEG}, # 1{delimiter}neg", f"{POS}, #{delimiter}pos"], f"text{delimiter}label")
     path = put(tmp_path, "a.csv", content)
@@ -229,10 +238,16 @@ def test_a_delimiter_that_was_found_out_is_said_and_a_tab_may_be_typed(tmp_path,
         with pytest.raises(InvalidDataError, match="no column 'text'"):
             read(path, delimiter=given)
         return
-    assert notes(read(path, delimiter=given)) == (
-        [] if given else [f"The fields of a.csv are parted by {delimiter!r}."]
-    )
+    assert notes(read(path, delimiter=given)) == ([] if given else [f"The delimiter of a.csv is {WORDS[delimiter]}."])
     assert not notes(read(put(tmp_path, "b.tsv", content.replace(delimiter, "\t"))))
+
+
+@pytest.mark.parametrize("delimiter", WORDS)
+def test_a_delimiter_that_does_not_fit_is_named_by_its_word(tmp_path, delimiter):
+    content = table([delimiter.join(("a#", "b", "c", "neg"))], f"text{delimiter}label")
+    with pytest.raises(InvalidDataError) as refused:
+        read(put(tmp_path, "a.csv", content), delimiter=delimiter)
+    assert f"delimiter ({WORDS[delimiter]})" in str(refused.value) and repr(delimiter) not in str(refused.value)
 
 
 def test_line_ends_of_windows_within_quotes_are_of_the_text(tmp_path):
@@ -474,8 +489,11 @@ def test_case_decimal_comma():
         (["pos", "Pos", "POS", "pos."], "'POS' and 'Pos' and 'pos' and 'pos.'; if they are one, write them alike"),
         (["not ok", "not_ok", "ok"], "'not ok' and 'not_ok'; if they are one"),
         (["\uff21", "a", "b"], "'a' and '\uff21'"),
-        (["a", "b", "a|b"], "'a|b' look like several labels in one field, parted by '|'"),
-        (["a; b", "b; c", "c; a"], "'a; b', 'b; c', 'c; a' look like several labels in one field, parted by ';'"),
+        (["a", "b", "a|b"], "'a|b' look like several labels in one field, parted by a vertical bar"),
+        (
+            ["a; b", "b; c", "c; a"],
+            "'a; b', 'b; c', 'c; a' look like several labels in one field, parted by a semicolon",
+        ),
         (["['a']", "['a', 'b']"], "are lists written as text, each a class of its own"),
         (["C", "C++", "C#"], ""),
         (["and/or", "not"], ""),

@@ -21,6 +21,17 @@ BLANKS = "Blanks behind the delimiters of {name} are no part of its fields."
 TRIMMED = "Blanks around the delimiters of {name} are no part of its fields."
 ESCAPED = "Quotation marks in the texts of {name} have a backslash before them, and are read so."
 SINGLE = "The fields of {name} stand in single quotation marks, and are read so."
+_NAMES = {
+    ",": "a comma",
+    "\t": "a tab",
+    ";": "a semicolon",
+    "|": "a vertical bar",
+    " ": "a blank",
+    ":": "a colon",
+    "/": "a slash",
+    "+": "a plus sign",
+    "&": "an ampersand",
+}
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(?P<sign>.)"?[\s,;]*', re.IGNORECASE)
 
 
@@ -60,6 +71,11 @@ class Signs:
             yield line
 
 
+def sign_in_words(sign: str) -> str:
+    """What people call a sign that parts fields, such as "a tab"; the sign in quotes where it has no usual name."""
+    return _NAMES.get(sign, repr(sign))
+
+
 def find_dialect(
     path: Path, columns: Sequence[str], has_header: bool, delimiter: str | None, encoding: str
 ) -> tuple[Dialect, tuple[str, ...]]:
@@ -74,7 +90,8 @@ def find_dialect(
     name, notes = tidy(path.name), list[str]()
     n_above = 0
     if lines and (told := _SEP_LINE.fullmatch(lines[0])):
-        notes.append(f"The first line of {name}, {lines[0].strip()!r}, tells its delimiter and is no row.")
+        told_sign = sign_in_words(told["sign"])
+        notes.append(f"The first line of {name} tells its delimiter, {told_sign}, and is no row.")
         n_above, delimiter = 1, delimiter or told["sign"]
     has_tabs = path.name.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
     candidates = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: has_tabs and sign != "\t")
@@ -101,8 +118,7 @@ def find_dialect(
     if best.has_escapes:
         notes.append(ESCAPED.format(name=name))
     if not delimiter and best.delimiter != ("\t" if has_tabs else ","):
-        sign = "blanks" if best.delimiter == " " else repr(best.delimiter)
-        notes.append(f"The fields of {name} are parted by {sign}.")
+        notes.append(f"The delimiter of {name} is {sign_in_words(best.delimiter)}.")
     return best, tuple(notes)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from trak_core.datasets.csv_dialect import Signs, find_dialect, other_dialects
+from trak_core.datasets.csv_dialect import Signs, find_dialect, other_dialects, sign_in_words
 from trak_core.datasets.csv_header import Header, fits, read_header
 from trak_core.datasets.csv_records import N_SAMPLED, Dialect, Record, iter_records, opening
 from trak_core.datasets.rows import Example, Rows, counted, find_column, is_decodable, refuse_if_most_are_lost
@@ -109,7 +109,7 @@ def _checked(delimiter: str | None) -> str | None:
     if delimiter in ("\\t", "tab"):
         return "\t"
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';'.")
+        raise InvalidSettingError(f"delimiter is {delimiter!r}; give one character, such as ',' or ';', or tab.")
     return delimiter
 
 
@@ -246,8 +246,8 @@ def _refuse_if_too_bad(reading: _Reading) -> None:
             "is part of a text."
         )
     advice = (
-        f"check the delimiter ({dialect.delimiter!r}) and the encoding ({dialect.encoding}; another one, such as "
-        "latin-1, is an option)"
+        f"check the delimiter ({sign_in_words(dialect.delimiter)}) and the encoding ({dialect.encoding}; another one, "
+        "such as latin-1, is an option)"
     )
     refuse_if_most_are_lost(items, str(path), _most_common_fault(reading) or advice)
 
@@ -259,6 +259,6 @@ def _most_common_fault(reading: _Reading) -> str:
     if n_fields <= len(reading.header.names) or 2 * n_rows <= len(reading.items):
         return ""
     return (
-        f"most rows have {n_fields} fields, so put texts that hold the delimiter ({reading.dialect.delimiter!r}) into "
-        "quotation marks, or give every column a name"
+        f"most rows have {n_fields} fields, so put texts that hold the delimiter "
+        f"({sign_in_words(reading.dialect.delimiter)}) into quotation marks, or give every column a name"
     )

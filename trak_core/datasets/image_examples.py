@@ -207,7 +207,7 @@ def _room_for(shape: tuple[int, int, int, int], source: DataSource) -> NDArray[n
         raise InvalidDataError(
             f"{source.where} has {n:,} images, which take {math.prod(shape) / 2**30:,.1f} GB with "
             f"{_said((height, width))} pixels and {channels} channels, more than the {MAX_ARRAY_BYTES // 2**30} GB "
-            "that are read or than this machine has; lower --size, or give fewer images."
+            "that are read or than this machine has; lower the image size (size), or give fewer images."
         ) from error
 
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from trak_core.datasets.csv_dialect import sign_in_words
 from trak_core.datasets.missing import about_kept
 
 NAMED = 5
@@ -74,7 +75,8 @@ def _about_several(names: Sequence[str]) -> list[str]:
         if several := [name for name, parts in compound.items() if all(part and part in known for part in parts)]:
             return [
                 f"Class names such as {_some(_few(several))} look like several labels in one field, parted by "
-                f"{sign!r}; each combination is a class of its own here, so give one label a row if that is not meant."
+                f"{sign_in_words(sign)}; each combination is a class of its own here, so give one label a row if that "
+                "is not meant."
             ]
     return []
 

@@ -28,8 +28,8 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
     """
     if (asked := n_train or len(raw.train)) > MAX_TRAIN:
         raise InvalidSettingError(
-            f"{raw.name}: {asked:,} train examples, and a run may have {MAX_TRAIN:,}; draw fewer, with --n-train 20000 "
-            "for example."
+            f"{raw.name}: {asked:,} train examples, and a run may have {MAX_TRAIN:,}; draw fewer, "
+            "n_train=20000 for example."
         )
     notes = list(raw.notes)
     train = raw.train
@@ -40,15 +40,15 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
     most = MAX_SCORES // (len(raw.class_names) * len(train))
     if n_test is None:
         n_test = min(len(raw.test), max(min(USUAL_N_TEST, most), len(np.unique(raw.test.labels))))
-        why = "enough to see what the model does; --n-test gives another number"
+        why = "enough to see what the model does; n_test gives another number"
     else:
         why = "as was asked for"
     if n_test > most:
         raise InvalidSettingError(
             f"{raw.name}: {n_test:,} test examples, {len(raw.class_names):,} classes and {len(train):,} train examples "
             f"make more scores than the {MAX_SCORES:,} that fit into memory; draw at most "
-            f"{MAX_SCORES // (len(raw.class_names) * n_test):,} train examples with --n-train, or fewer test examples "
-            "with --n-test."
+            f"{MAX_SCORES // (len(raw.class_names) * n_test):,} train examples (n_train), or fewer test examples "
+            "(n_test)."
         )
     if n_test != len(raw.test):
         test = _drawn(raw.test, "n_test", n_test, seed)

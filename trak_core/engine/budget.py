@@ -189,7 +189,7 @@ def settled_plan(files: RunFiles, key: dict[str, Any], asked: BuildRequest) -> B
     if files.working_store.exists():
         raise RunMismatchError(
             f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or from another subject; "
-            "finish it with the command that began it, give this one another name (--name), or delete the folder "
+            "finish it with the command that began it, give this one another name, or delete the folder "
             f"{files.build} to give it up."
         )
     return None

@@ -103,7 +103,7 @@ def _is_complete(files: RunFiles, fingerprint: str, replaces: str) -> bool:
             told = ", ".join(f"{name} {made[name]}" for name in ("recipe", "seed", "device") if name in made)
             raise RunMismatchError(
                 f"run {files.run_dir.name!r} is there already with other settings or data ({told}); build under "
-                f"another --name, or delete {files.run_dir} first."
+                f"another name, or delete {files.run_dir} first."
             )
         return bool(run.info.provenance.get("complete"))
 

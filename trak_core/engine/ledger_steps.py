@@ -140,6 +140,6 @@ class LedgerSteps(WorkingRun, ABC):
             purpose = "choose settings on" if role == "fit" else "report on"
             raise TrainingDivergedError(
                 f"training diverged on {n_lost} random halves; {n_kept} are left to {purpose}, {MIN_SUBSETS} are "
-                "needed. Lower the learning rate of the recipe, or give a larger --n-subsets."
+                "needed. Lower the learning rate of the recipe, or give a larger n_subsets."
             )
         return n_kept >= MIN_SUBSETS

@@ -66,8 +66,8 @@ def measure_run(
     if info.is_projected:
         raise NotInRunError(
             f"run {run_dir.name!r} has {info.n_train:,} train examples, or a large model: its kernel is projected, "
-            "and methods are compared by kernels of whole gradients. Build a run with --n-train 5000, or a smaller "
-            "--model, to compare them."
+            "and methods are compared by kernels of whole gradients. Build a run with n_train=5000, or with a smaller "
+            "model, to compare them."
         )
     if not made.get("complete"):
         data = " PATH ..." if made.get("model") else ""

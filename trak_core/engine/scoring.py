@@ -219,7 +219,7 @@ def _dense(scores: Scores) -> NDArray[np.float32]:
 
 
 @contextmanager
-def own_errors(method: str, advice: str = "leave it out with --method") -> Iterator[None]:
+def own_errors(method: str, advice: str = "leave it out of the methods") -> Iterator[None]:
     """Turns what linear algebra and memory say into one sentence, so that one method cannot stop all the others."""
     try:
         yield

@@ -61,7 +61,7 @@ class BuildSettings:
         if self.flip_labels == 0 and self.flip_kind != "uniform":
             raise InvalidSettingError(
                 f"flip_kind={self.flip_kind!r}, but flip_labels=0 makes no label wrong; give the share to make wrong "
-                "as well, as in --flip-labels 0.1."
+                "as well, as in flip_labels=0.1."
             )
         check_limits(vars(self), {"seed": (0, 2**62), "proj_dim": (1, 100_000)})
         check_sizes({name: getattr(self, name) for name in SIZE_LIMITS}, self.grows)

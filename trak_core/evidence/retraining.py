@@ -79,7 +79,7 @@ def as_trial(run: Run, corrections: Corrections, n_seeds: int = N_SEEDS) -> Labe
     if not n_wrong:
         raise InvalidSettingError(
             f"no label of run {run.info.name!r} was found wrong, so there is nothing to compare; relabel or exclude at "
-            "least one train example on the page Label review, or give other labels with --labels."
+            "least one train example on the page Label review, or give other labels."
         )
     if relabelled and run.info.provenance["training"].get("by") == "train_model":
         raise NeedNotMetError(

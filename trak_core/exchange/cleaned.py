@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trak_core.datasets.rows import counted
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.exchange.source_again import SourceAgain, read_again
 from trak_core.modalities.raw import LabelTable
@@ -87,7 +88,8 @@ def clean(
     Raises:
         EmptyDataError, LabelError: as the reader of the data.
         InvalidDataError: the data are gone, or changed since the run was built.
-        InvalidSettingError: nothing is to be mended, or the run was built elsewhere and `path` is missing.
+        InvalidSettingError: nothing was changed, the data say so already, or the run was built elsewhere and `path` is
+            missing.
         NotInRunError: the run does not tell what it was built from, or its data cannot be written in their form.
     """
     source = read_again(run, path, on_progress)
@@ -95,6 +97,11 @@ def clean(
         raise NotInRunError(
             f"cleaned labels of {source.data.kind} data are not written in the form in which these came; write them as "
             f"a table with `python -m trak_core labels {run.info.name} labels.csv`."
+        )
+    if not corrections.wrong:
+        raise InvalidSettingError(
+            f"no label of run {run.info.name!r} was changed and no example excluded, so there is nothing to write. "
+            "Relabel or exclude examples on the page Label review first, or give a file of cleaned labels."
         )
     origins, names = run.origins("train"), run.info.class_names
     new_names = {idx: None if new is None else names[new] for idx, new in corrections.new_labels.items()}
@@ -106,7 +113,8 @@ def clean(
             mended.append(Mended(idx, origin, source.classes[origin], new_name))
     if not mended:
         raise InvalidSettingError(
-            f"no label of run {run.info.name!r} was found wrong that its data do not have right, so that cleaned data "
-            "would be the data as they are; review labels first."
+            f"{counted(len(new_names), 'label')} of run {run.info.name!r} {'was' if len(new_names) == 1 else 'were'} "
+            f"changed, to what {source.data.path} says already, so there is nothing to write; labels that a build made "
+            "wrong on purpose are wrong in the run alone."
         )
     return Cleaning(run.info.name, source, tuple(mended))

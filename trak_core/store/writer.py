@@ -38,7 +38,7 @@ def build_lock(files: RunFiles) -> Iterator[None]:
         files.build.mkdir(parents=True, exist_ok=True)
     busy = RunBusyError(
         f"run {files.run_dir.name!r} is being built by another process; wait for it to finish (its progress is on the "
-        "Home page), or build under another name with --name."
+        "Home page), or build under another name."
     )
     with held(files.lock, LOCK_PATIENCE_SECONDS, busy):
         yield
@@ -93,7 +93,7 @@ class StoreWriter:
                 f"finish it with that one, or delete the folder {self.files.build} and give the same command again."
             )
         elif self.meta("evidence_fingerprint" if self._adds else "fingerprint") != fingerprint:
-            work, other, way_out = ("build", "settings or data", ", give this one another --name")
+            work, other, way_out = ("build", "settings or data", ", give this one another name")
             if self._adds:
                 work, other, way_out = ("measurement", "settings", " (the Home page goes on with it)")
             raise RunMismatchError(
