@@ -102,6 +102,44 @@ def test_findings_are_those_of_comparing_all_with_all(train, test):
     assert report.n_train == tuple(Counter(label for _, label in train)[label] for label in (0, 1))
 
 
+def test_inputs_that_are_all_the_same_are_warned_of_in_each_split():
+    same = texts([("Same  thing", n % 2) for n in range(10)], [("same thing", n % 2) for n in range(6)])
+    report = report_on(same)
+    assert report.notes == (
+        "All 10 train texts are the same: nothing but the shares of classes can be learnt from them.",
+        "All 6 test texts are the same: nothing but the shares of classes can be learnt from them.",
+    )
+    assert report.n_different == 1 and json.loads(report.as_json())["n_different"] == 1
+    assert "Different texts: 1 of 16" in report.text()
+    pictures = report_on(images([3] * 10, [1, 2, 4, 5, 6], [0, 1] * 5, [0, 1, 0, 1, 0]))
+    assert pictures.notes[0].startswith("All 10 train images are the same") and len(pictures.notes) == 1
+
+
+def test_inputs_of_which_most_are_the_same_are_counted():
+    mostly = texts([(f"text {n}" if n % 20 == 0 else "the", n % 2) for n in range(100)], [("the", 0), ("other", 1)])
+    assert report_on(mostly).notes == ("95 of 100 train texts are the same; there are 6 different ones among 100.",)
+    few = texts([(f"text {n}" if n > 40 else "the", n % 2) for n in range(100)], [("the", 0), ("other", 1)])
+    assert report_on(few).notes == ()
+
+
+def test_classes_whose_inputs_are_the_same_are_warned_of():
+    within = texts([("yes" if n % 2 else "no", n % 2) for n in range(40)], [("no", 0), ("yes", 1)], ("-", "+"))
+    assert report_on(within).notes == (
+        "Within each class the train texts are the same; there are 2 different ones among 40. Explanations cannot tell "
+        "them apart.",
+    )
+    names = ("a", "b", "c")
+    three = texts([("xyz"[n % 3], n % 3) for n in range(30)], [("x", 0), ("y", 1)], names)
+    assert report_on(three).notes == (
+        "Within each class the train texts are the same; there are 3 different ones among 30. Explanations cannot tell "
+        "them apart.",
+    )
+    one = texts([("x" if n % 3 == 1 else f"text {n}", n % 3) for n in range(30)], [("x", 0), ("y", 1)], names)
+    assert report_on(one).notes == ("The train texts of the class 'b' (10 of 10) are the same.",)
+    two = texts([("xyz"[n % 3] if n % 3 and n > 5 else f"t {n}", n % 3) for n in range(30)], [("x", 0)], names)
+    assert report_on(two).notes == ("The train texts of the classes 'b' (8 of 10), 'c' (8 of 10) are mostly the same.",)
+
+
 # --- how it is said -------------------------------------------------------------------------------------------
 
 
@@ -132,6 +170,7 @@ def test_the_text_has_every_finding_and_names_as_they_are():
         "\n"
         "Left out: 2\n"
         "  2 because it has no label: a.csv, row 7; a.csv, row 9\n"
+        "Different texts: 3 of 5\n"
         "Duplicates, train examples that repeat an earlier one: 1\n"
         "  train 0, 1\n"
         "Leaks, test examples that are train examples too: 1\n"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from trak_core.datasets.same_inputs import about_same
 from trak_core.datasets.samples import Sample, samples_of
 from trak_core.media import first_text
 from trak_core.modalities import RawData, Skipped, find_modality
@@ -88,6 +89,11 @@ class DataReport:
         return sum(len(one.train) - 1 for one in self.duplicates)
 
     @property
+    def n_different(self) -> int:
+        """Different inputs among all examples."""
+        return sum(self.n_train) + sum(self.n_test) - sum(len(one.train) + len(one.test) - 1 for one in self.repeated)
+
+    @property
     def n_leaks(self) -> int:
         """Test examples that are train examples too."""
         return sum(len(one.test) for one in self.leaks)
@@ -116,6 +122,7 @@ class DataReport:
             by_reason[one.why].append(one.where)
         for why, places in sorted(by_reason.items(), key=lambda item: -len(item[1])):
             yield f"  {len(places):,} because {why}: {_some(places, '; ')}"
+        yield f"Different {self.plural}: {self.n_different:,} of {n_train + n_test:,}"
         yield f"Duplicates, train examples that repeat an earlier one: {self.n_duplicates:,}"
         yield from _examples(self.duplicates)
         yield f"Leaks, test examples that are train examples too: {self.n_leaks:,}"
@@ -143,6 +150,7 @@ class DataReport:
             "sizes": self.sizes,
             "classes": [{"name": name, "n_train": train, "n_test": test} for name, train, test in classes],
             "left_out": [asdict(one) for one in self.skipped],
+            "n_different": self.n_different,
             "n_duplicates": self.n_duplicates,
             "n_leaks": self.n_leaks,
             "n_conflicts": len(self.conflicts),
@@ -170,7 +178,7 @@ def report_on(raw: RawData, seed: int = 0) -> DataReport:
             zip(modality.keys(examples.contents), examples.labels.tolist(), strict=True)
         ):
             places[key].append((is_test, idx, label))
-    repeated = (
+    repeated = tuple(
         Repeated(
             train=tuple(idx for is_test, idx, _ in place if not is_test),
             test=tuple(idx for is_test, idx, _ in place if is_test),
@@ -180,6 +188,10 @@ def report_on(raw: RawData, seed: int = 0) -> DataReport:
         if len(place) > 1
     )
     n_classes = len(raw.class_names)
+    same = [
+        *about_same("train", modality.plural, [one.train for one in repeated], raw.train.labels, raw.class_names),
+        *about_same("test", modality.plural, [one.test for one in repeated], raw.test.labels, raw.class_names),
+    ]
     return DataReport(
         name=raw.name,
         modality=raw.modality,
@@ -187,9 +199,9 @@ def report_on(raw: RawData, seed: int = 0) -> DataReport:
         n_train=tuple(np.bincount(raw.train.labels, minlength=n_classes).tolist()),
         n_test=tuple(np.bincount(raw.test.labels, minlength=n_classes).tolist()),
         sizes=modality.sizes(raw.train.contents, raw.test.contents),
-        repeated=tuple(repeated),
+        repeated=repeated,
         skipped=raw.skipped,
-        notes=(*raw.notes, *_about_few(raw)),
+        notes=(*raw.notes, *same, *_about_few(raw)),
         samples=samples_of(raw, seed),
     )
 
