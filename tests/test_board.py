@@ -50,7 +50,8 @@ def test_the_board_has_every_method_once_with_all_its_checkpoints_best_first(mea
         assert (row.lds, row.ci_low, row.ci_high) == (lds.mean, lds.ci_low, lds.ci_high)
         assert row.share == pytest.approx(lds.mean / lds.noise_ceiling)
     assert [row.lds for row in found.rows] == sorted((row.lds for row in found.rows), reverse=True)
-    assert (found.n_subsets, found.n_seeds, found.n_models, found.n_reported) == (16, 2, 40, 270)
+    assert (found.n_subsets, found.n_seeds, found.n_models, found.n_reported) == (16, 2, 32, 270)
+    assert found.n_fit_models == 8
 
 
 def test_the_long_board_adds_the_rows_of_single_checkpoints(measured_run):

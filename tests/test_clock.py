@@ -21,6 +21,7 @@ from trak_core.evidence.verification import verify
 from trak_core.store.run import Run, open_run
 from trak_core.views.evidence_to_come import evidence_to_come
 from trak_core.views.not_measured import why_no_evidence
+from trak_core.views.provenance import metadata_table
 
 SIZES = {"n_checkpoints": 2, "n_seeds": 2}
 
@@ -186,6 +187,21 @@ def test_a_budget_that_changed_between_two_starts_goes_on_with_the_run(images, t
     build(images, tmp_path, minutes=30)
     with open_run(path) as run:
         assert run.info.provenance["n_subsets"] == 20 and run.has_lds
+
+
+def test_what_all_starts_and_extensions_took_is_told_beside_the_minutes_given(images, tmp_path):  # noqa: F811
+    path = build(images, tmp_path, minutes=1e-6)
+    with open_run(path) as run:
+        first = run.info.provenance["seconds_spent"]
+        assert run.info.provenance["minutes"] == 1e-6 and first > 0
+    extend_run(path, minutes=0.02)
+    with open_run(path) as run:
+        made, table = run.info.provenance, metadata_table(run).set_index("what")["value"]
+        assert made["seconds_spent"] > first and made["minutes"] == pytest.approx(0.02, abs=1e-4)
+        assert table["minutes"] == f"0.020001 given in all, {made['seconds_spent'] / 60:.1f} spent, all starts together"
+    build(images, tmp_path, minutes=0.03)
+    with open_run(path) as run:
+        assert run.info.provenance["seconds_spent"] >= made["seconds_spent"]
 
 
 @pytest.mark.slow

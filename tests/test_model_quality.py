@@ -27,13 +27,15 @@ from trak_core.modalities import Dataset, Split, find_modality
 from trak_core.modalities.image.pixels import Pixels
 from trak_core.modalities.text.word_ids import WordIds
 from trak_core.store.run import open_run
+from trak_core.store.run_ledger import subset_masks
 from trak_core.tasks import Classification, Regression
 from trak_core.views.browse import overview
-from trak_core.views.evidence import board_text
+from trak_core.views.evidence import board, board_text
 from trak_core.views.explanation import explain
 from trak_core.views.inline import show
 from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of, trust_counts
 from trak_core.views.run_facts import LINES, WIDTH, facts_text, run_facts
+from trak_core.views.verdict import verdict
 
 NAMES = ("no", "yes")
 
@@ -299,6 +301,46 @@ def test_info_is_one_screen_and_begins_with_the_truth(truth_runs: Path, name: st
     if name in BLIND:
         trust = next(line for line in lines if line.startswith("Trust in"))
         assert "high" not in trust and "moderate" not in trust
+
+
+@pytest.mark.parametrize("name", ["learnt", *BLIND])
+def test_what_the_controls_say_is_said_in_the_same_words_on_evidence_in_info_and_after_a_build(
+    truth_runs: Path, name: str, monkeypatch, capsys
+):
+    from trak_core.commands.terminal import say_complete
+
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(truth_runs))
+    with open_run(truth_runs / name) as run:
+        said = verdict(run, overview(run), board(run)).controls
+    assert said.endswith("beats every negative control.") or said.startswith("Same class does ")
+    say_complete(truth_runs / name)
+    printed = CliRunner().invoke(cli, ["info", name]).output
+    assert said in " ".join(printed.split()) and said in capsys.readouterr().out
+    assert json.loads(CliRunner().invoke(cli, ["info", name, "--json"]).output)["controls"] == said
+
+
+def test_halves_are_counted_alike_wherever_they_are_told(truth_runs: Path, monkeypatch, capsys):
+    from trak_core.commands.terminal import say_complete
+
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(truth_runs))
+    with open_run(truth_runs / "learnt") as run:
+        n_fit, n_measured = (len(subset_masks(run, role)) for role in ("fit", "eval"))
+        n_seeds = run.info.provenance["n_seeds"]
+        found = board(run)
+        assert (found.n_subsets, found.n_models, found.n_fit_models) == (
+            n_measured,
+            n_measured * n_seeds,
+            n_fit * n_seeds,
+        )
+        assert found.retrained == (
+            f"{n_measured * n_seeds} models were retrained on random halves of the training data, {n_seeds} on each of "
+            f"{n_measured}; {n_fit * n_seeds} more chose the ridge."
+        )
+    say_complete(truth_runs / "learnt")
+    printed = CliRunner().invoke(cli, ["info", "learnt"]).output
+    for said in (printed, capsys.readouterr().out):
+        assert f"over {n_measured} random halves with {n_seeds} models each." in " ".join(said.split())
+    assert f"{n_fit + n_measured}: {n_measured} measured on, {n_fit} to choose the ridge" in printed
 
 
 def test_a_long_vocabulary_is_in_json_alone_which_says_that_it_is_long(truth_runs: Path, copied, monkeypatch):

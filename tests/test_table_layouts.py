@@ -84,7 +84,7 @@ def test_tables_that_r_wrote_are_read_with_their_row_names(tmp_path, sep, labels
     assert raw.class_names == tuple(map(str, labels)) and not raw.skipped
     assert f'he said "{NEG}", no. 0' in texts(raw) and len(texts(raw)) == 12
     assert ROW_NAMES.format("a.txt") in notes(raw) and any("backslash" in note for note in notes(raw))
-    assert (sep == ",") != any("are parted by" in note for note in notes(raw))
+    assert (sep == ",") != any(note.startswith("The delimiter of a.txt is a") for note in notes(raw))
     assert preview_names(path) == ["", "text", "label"]
 
 
@@ -94,7 +94,7 @@ def test_tables_of_r_without_row_names_or_without_quotes_are_read(tmp_path):
     lines = write_table(" ", ["neg", "pos"] * 6).splitlines()
     headless = "\n".join([lines[0], *(line.partition(" ")[2] for line in lines[1:])])
     raw = read(put(tmp_path, "b.txt", headless))
-    assert len(texts(raw)) == 12 and "The fields of b.txt are parted by blanks." in notes(raw)
+    assert len(texts(raw)) == 12 and "The delimiter of b.txt is a blank." in notes(raw)
     no_header = read_table(put(tmp_path, "c.txt", "\n".join(lines[1:])), "2", "3", no_header=True)
     assert no_header.class_names == ("neg", "pos") and len(texts(no_header)) == 12
 

@@ -22,9 +22,8 @@ CONTROLS_HELP = (
 def headline(found: Board, said: Verdict) -> None:
     """The answer of the page in one sentence, with its numbers below it."""
     st.subheader("Can these scores be believed?", anchor=False)
-    intro = f"{found.n_models:,} models were retrained on random halves of the training data."
-    st.markdown(f"{intro} **{plain(said.claim)}**", help=f"{LDS_HELP} {FIXED_HELP}")
-    note("headline", Words(f"{intro} {said.claim}"))
+    st.markdown(f"{found.retrained} **{plain(said.claim)}**", help=f"{LDS_HELP} {FIXED_HELP}")
+    note("headline", Words(f"{found.retrained} {said.claim}"))
     controls_badge(said.beats_controls)
     for number, sentence in enumerate([*said.figures, said.controls, *said.further]):
         if sentence:

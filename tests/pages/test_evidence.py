@@ -39,7 +39,7 @@ def test_evidence_shows_lds_interval_ceiling_and_baselines(runs, open_page):
     with open_run(runs / "digits") as run:
         lds = run.lds()
     said = words(app)
-    assert "40 models were retrained on random halves" in said
+    assert "32 models were retrained on random halves of the training data, 2 on each of 16; 8 more chose" in said
     assert f"LDS {lds.mean:.2f} (best possible {lds.noise_ceiling:.2f}" in said
     assert f"95% interval {lds.ci_low:.2f} to {lds.ci_high:.2f}" in said
     assert app.dataframe[0].value["method"].tolist()[0] == "TRAK"

@@ -59,7 +59,12 @@ def say_sizes(sizes: Sizes) -> None:
     """Says how much a build computes."""
     halves = "no evidence in these minutes, which can be measured later"
     if sizes.n_subsets:
-        halves = f"about {sizes.n_subsets} random halves with {counted(sizes.n_seeds, 'model')} each"
+        from trak_core.engine.budget import N_FIT
+
+        halves = (
+            f"about {sizes.n_subsets} random halves with {counted(sizes.n_seeds, 'model')} each, {N_FIT} of which "
+            "choose the ridge"
+        )
     elif not sizes.n_seeds:
         halves = "no retraining"
     click.echo(f"To be computed: {counted(sizes.n_checkpoints, 'checkpoint')}; {halves}.")

@@ -24,7 +24,7 @@ from trak_core.views.model_quality import (
     trust_counts,
     trust_sentence,
 )
-from trak_core.views.run_facts import fixed_sentence
+from trak_core.views.run_facts import evidence_sentences
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
 """What can go wrong with input that is right; every other error of ours is about the input."""
@@ -42,24 +42,17 @@ def number(value: float | None) -> str:
 def say_complete(run_dir: Path) -> None:
     """Says what the models of a finished run have learnt, how well its scores predict removal, and where it lies."""
     with open_run(run_dir) as run:
-        lds, to_come = run.lds() if run.has_lds else None, evidence_to_come(run)
-        quality = quality_of(run)
-        truth = [learnt_sentence(quality), *further_sentences(quality)]
-        if lds is not None:
-            truth.append(trust_sentence(run, trust_counts(run, overview(run))))
-        fixed = fixed_sentence(run)
-    click.echo("\n".join(truth))
-    evidence = "No model was retrained, so that its LDS is not known."
-    if lds is not None:
-        evidence = (
-            f"LDS of {run.info.method}: {number(lds.mean)} (95% interval {number(lds.ci_low)} to "
-            f"{number(lds.ci_high)}), noise ceiling {number(lds.noise_ceiling)}."
-        )
-        evidence = f"{evidence}\n{fixed}".rstrip()
+        to_come, quality = evidence_to_come(run), quality_of(run)
+        said = [learnt_sentence(quality), *further_sentences(quality)]
+        if run.has_lds:
+            said.append(trust_sentence(run, trust_counts(run, overview(run))))
+        evidence = evidence_sentences(run)
+    said.append(f"Run {run_dir.name!r} is complete: {run_dir}")
     if to_come is not None:
         more = f"{to_come.sentence} Go on with: {to_come.command}"
-        evidence = f"Evidence: {more[0].lower()}{more[1:]}" if lds is None else f"{evidence}\n{more}"
-    click.echo(f"Run {run_dir.name!r} is complete: {run_dir}\n{evidence}\n{LOOK_AT_IT}")
+        evidence.append(more if evidence else f"Evidence: {more[0].lower()}{more[1:]}")
+    said += evidence or ["No model was retrained, so that its LDS is not known."]
+    click.echo("\n".join([*said, LOOK_AT_IT]))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Clock:
     """
 
     def __init__(self, minutes: float | None = None, spent: float = 0.0) -> None:
+        self.minutes = minutes  # of the budget, what earlier starts took included; None where there is none
         self.spent_before = spent  # seconds that earlier starts took
         self._seconds = math.inf if minutes is None else 60 * minutes
         self._began = time.monotonic() - spent

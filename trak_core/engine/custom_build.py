@@ -85,7 +85,7 @@ def build_custom_data(
     on_report(report)
     if clock.is_limited and clock.spent_before >= 1:
         on_phase(f"earlier starts took {clock.spent_before:.0f} s of the {asked.minutes:g} minutes")
-    dataset, metadata = prepare(drawn, model.takes), _metadata(report, asked, raw.source)
+    dataset, metadata = prepare(drawn, model.takes), _metadata(report, asked, clock, raw.source)
     plan = _plan(files, custom_recipe(source.kind, dataset, model, metadata), asked, clock, on_phase)
     on_sizes(plan.sizes)
     recipe = custom_recipe(source.kind, dataset, model, metadata, plan.training)
@@ -102,7 +102,7 @@ def custom_model(raw: RawData, name: str | None = None, weights: str | None = No
     return find_model(name or usual(raw.train.contents), raw.modality, weights or "")
 
 
-def _metadata(report: DataReport, asked: CustomBuild, source: Mapping[str, Any] | None) -> dict[str, Any]:
+def _metadata(report: DataReport, asked: CustomBuild, clock: Clock, source: Mapping[str, Any] | None) -> dict[str, Any]:
     found = {
         "n_left_out": len(report.skipped),
         "n_duplicates": report.n_duplicates,
@@ -111,7 +111,7 @@ def _metadata(report: DataReport, asked: CustomBuild, source: Mapping[str, Any] 
         "notes": list(report.notes),
     }
     return {
-        "minutes": asked.minutes,
+        "minutes": clock.minutes,
         "sizes_given": asked.sizes_to_keep,
         "data_report": found,
         "data_source": source,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trak_core.datasets.report import Forecast
 from trak_core.datasets.sampling import sampled
-from trak_core.engine.budget import chosen_within, most_steps_within, sizes_within
+from trak_core.engine.budget import N_FIT, chosen_within, most_steps_within, sizes_within
 from trak_core.engine.custom_build import custom_model
 from trak_core.engine.pace import Pace, measure_pace, seconds_a_step
 from trak_core.engine.settings import resolve_device
@@ -54,4 +54,4 @@ def _forecast(minutes: float, pace: Pace, a_step: float, to_read: float) -> Fore
     to_suspects = began + pace.model + pace.labels * repeats / N_REPEATS
     n = sizes.n_checkpoints
     to_scores = to_suspects + (n - 1) * pace.model + n * (pace.features + pace.scores)
-    return Forecast(minutes, to_suspects, to_scores, n, sizes.n_subsets)
+    return Forecast(minutes, to_suspects, to_scores, n, max(0, sizes.n_subsets - N_FIT))

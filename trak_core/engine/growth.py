@@ -12,7 +12,7 @@ import numpy as np
 
 from trak_core.engine.budget import MOST_SUBSETS, BuildRequest, check_minutes
 from trak_core.engine.build import build_steps
-from trak_core.engine.clock import Clock
+from trak_core.engine.clock import Clock, seconds_spent
 from trak_core.engine.measure import add_to_run
 from trak_core.engine.pace import DIGITS_PACE, Pace
 from trak_core.engine.progress import ProgressReporter
@@ -60,7 +60,8 @@ def extend_run(
         )
     if minutes is not None:
         check_minutes(minutes)
-    _extend(run_dir, Clock(minutes), n_subsets, listener)
+    spent = seconds_spent(RunFiles(run_dir))
+    _extend(run_dir, Clock(None if minutes is None else minutes + spent / 60, spent), n_subsets, listener, minutes)
 
 
 def go_on(run_dir: Path, asked: BuildRequest, clock: Clock, listener: Callable[[BuildStatus], None]) -> None:
@@ -76,7 +77,14 @@ def go_on(run_dir: Path, asked: BuildRequest, clock: Clock, listener: Callable[[
         _extend(run_dir, clock, most, listener)
 
 
-def _extend(run_dir: Path, clock: Clock, n_subsets: int | None, listener: Callable[[BuildStatus], None]) -> None:
+def _extend(
+    run_dir: Path,
+    clock: Clock,
+    n_subsets: int | None,
+    listener: Callable[[BuildStatus], None],
+    added: float | None = None,
+) -> None:
+    """As `extend_run`; `added` are minutes that the run gets on top of those that it was given."""
     with open_run(run_dir) as run:
         made, reason = run.info.provenance, why_not_made_again(run)
         if reason:
@@ -112,6 +120,8 @@ def _extend(run_dir: Path, clock: Clock, n_subsets: int | None, listener: Callab
             work.add_evidence()
             if writer.meta(SCORES_ARE) == were:  # else what was measured of other methods does not fit any more
                 writer.tell({name: made[name] for name in ("measured",) if name in made})
+            if added is not None:
+                writer.tell({"minutes": None if made.get("minutes") is None else made["minutes"] + added})
 
         return progress, extend
 

@@ -304,6 +304,8 @@ class BuildSteps(LedgerSteps):
     def _close(self) -> None:
         """Tells that all is done that there was time for, and what more would take."""
         told: dict[str, Any] = {"complete": True, "seconds_spent": self.clock.spent}
+        if self.clock.is_limited:
+            told["minutes"] = self.clock.minutes  # those of the last start
         if self.build.grows and self.build.n_seeds:
             n_done = self._n_retrained(range(self.build.n_subsets))
             told |= {

@@ -72,7 +72,7 @@ def build_subject(
     notes = [*plan.notes, *([BY_A_LOOP] if subject.train_model is not None else [])]
     for note in notes:
         on_note(note)
-    told = {"minutes": asked.minutes, "sizes_given": asked.sizes_to_keep, "seconds_a_model": plan.pace.model}
+    told = {"minutes": clock.minutes, "sizes_given": asked.sizes_to_keep, "seconds_a_model": plan.pace.model}
     recipe = subject_recipe(subject, {**told, **({"notes": notes} if notes else {}), **(metadata or {})})
     settings = BuildSettings.of(recipe, asked.seed, asked.device, **plan.settings(asked))
     # What a script began only the script can go on with.

@@ -35,6 +35,14 @@ class ControlVerdict:
     by_fixed: bool  # whether LDS at fixed class counts is measured
     rivals: tuple[Rival, ...]  # controls that it does not beat by LDS, best first
     fixed_rivals: tuple[Rival, ...]  # the same at fixed class counts
+    has_controls: bool = True  # False in runs of older versions, which have none
+
+    @property
+    def verdict(self) -> str:
+        """What the controls say, whichever way: that they are beaten, or which is not; empty where nothing is known."""
+        if not self.has_controls:
+            return "Negative controls are not measured in this run; measuring every method adds them."
+        return self.sentence or (f"{self.title} beats every negative control." if self.beats else "")
 
     @property
     def sentence(self) -> str:
@@ -72,6 +80,7 @@ def control_verdict(run: Run, method: str | None = None) -> ControlVerdict:
         by_fixed=own_fixed is not None,
         rivals=_rivals([(title, low, high, its, own) for title, low, high, _, _, its, _ in rows]),
         fixed_rivals=_rivals([(title, low, high, its, own_fixed) for title, _, _, low, high, _, its in rows]),
+        has_controls=bool(run.rows("SELECT 1 FROM methods WHERE is_control LIMIT 1")),
     )
 
 

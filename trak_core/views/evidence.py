@@ -11,6 +11,7 @@ from trak_core.evidence.controls import beats_controls
 from trak_core.evidence.removal import compare_removals
 from trak_core.store.run import EVALUATED, Run
 from trak_core.store.run_ledger import reported_tests
+from trak_core.views.controls import control_verdict
 from trak_core.views.model_quality import learnt_sentence, quality_of
 
 AT_FIXED = ", fixed counts"
@@ -78,7 +79,8 @@ class Board:
     noise_ceiling: float | None  # the highest LDS that any method can reach against this ledger
     n_subsets: int  # reporting subsets
     n_seeds: int  # models retrained on each
-    n_models: int  # models retrained for the whole ledger, fitting subsets included
+    n_models: int  # models retrained on the reporting subsets
+    n_fit_models: int  # models retrained on others, which the ridge and the scale of scores were chosen on
     slope: float | None  # actual change for each unit of change that the run's own method predicts for labels
     slope_of_others: float | None  # the same for classes other than the label
     n_reported: int  # test examples that means are over
@@ -96,6 +98,13 @@ class Board:
     def has_controls(self) -> bool:
         """False in runs of older versions, which have no negative controls."""
         return any(row.is_control for row in self.rows)
+
+    @property
+    def retrained(self) -> str:
+        """How many models were retrained, and on how many random halves, in a sentence."""
+        each = f"{self.n_seeds:,} on each of {self.n_subsets:,}"
+        more = f"; {self.n_fit_models:,} more chose the ridge" if self.n_fit_models else ""
+        return f"{self.n_models:,} models were retrained on random halves of the training data, {each}{more}."
 
     def row(self, method: str) -> BoardRow:
         """The row of a method that is on the board."""
@@ -127,7 +136,8 @@ def board(run: Run) -> Board:
         noise_ceiling=noise_ceiling,
         n_subsets=n_subsets,
         n_seeds=n_seeds,
-        n_models=n_seeds * int(run.rows("SELECT count(*) FROM subsets")[0][0]),
+        n_models=n_seeds * n_subsets,
+        n_fit_models=n_seeds * int(run.rows("SELECT count(*) FROM subsets WHERE role = 'fit'")[0][0]),
         slope=slope,
         slope_of_others=made.get("calibration_slope_of_other_targets"),
         n_reported=int(reported_tests(run).sum()),
@@ -317,6 +327,7 @@ def board_text(run: Run) -> str:
         learnt_sentence(quality_of(run)),
         f"Run {run.info.name}: LDS over {found.n_subsets} random halves with {found.n_seeds} models each, "
         f"{found.n_reported} test examples, noise ceiling {_number(found.noise_ceiling)}.",
+        *([controls] if (controls := control_verdict(run).verdict) else []),
         "",
         f"{'method':32} {'checkpoints':>11} {'LDS':>9} {'95% interval':>16} {'of ceiling':>10} "
         f"{'fixed counts':>12} {'95% interval':>16} {'CPU s':>8} {'MB':>7}",

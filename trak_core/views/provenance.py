@@ -1,6 +1,7 @@
 """What a run was made from and what it takes up, as tables with plain headings."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from trak_core.views.custom_data import made_from, model_in_words
 _DATA = {
     "title": "name of the data",
     "recipe": "recipe",
-    "minutes": "minutes it was given",
     "modality": "kind of example",
     "data_fingerprint": "fingerprint of the data",
 }
@@ -44,7 +44,7 @@ SETTING_TITLES = {
 """What people call the settings in the meta table."""
 _OWN_PLACE = {
     *("class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"),
-    *("encoding", "data_report", "model_quality"),
+    *("encoding", "data_report", "model_quality", "minutes", "seconds_spent", "n_fit", "n_subsets_measured"),
 }
 _REPORT = {
     "n_left_out": "skipped, because unreadable or without a class",
@@ -73,6 +73,9 @@ def metadata_table(run: Run) -> pd.DataFrame:
         made.pop("recipe", None)
         made["model"] = model_in_words(run.info)
     rows += [("data", title, _words(made[key])) for key, title in _DATA.items() if made.get(key) is not None]
+    if (minutes := _minutes(made)) is not None:
+        rows.append(("settings", "minutes", minutes))
+    made["n_subsets"] = _halves(run) or made.get("n_subsets")
     encoding = read_encoding(made.get("encoding"))
     if encoding is not None and (described := encoding.description()) is not None:
         rows.append(("data", *described))
@@ -92,6 +95,30 @@ def metadata_table(run: Run) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["about", "what", "value"])
     table["value"] = [value if len(value) <= LONGEST else f"{value[:LONGEST]} …" for value in table["value"]]
     return table
+
+
+def _minutes(made: Mapping[str, Any]) -> str | None:
+    """What a build was given and what it took, all its starts and extensions together; None where neither is known."""
+    given, spent = (made.get(name) for name in ("minutes", "seconds_spent"))
+    said = [f"{given:g} given in all"] if _is_number(given) else []
+    said += [f"{spent / 60:.1f} spent, all starts together"] if _is_number(spent) else []
+    return ", ".join(said) or None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one: a run that somebody sent may hold anything."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _halves(run: Run) -> str | None:
+    """How many random halves models were retrained on, and what for; None where there are none."""
+    n, n_fit, n_lost = run.rows(
+        "SELECT count(*), count(*) FILTER (role = 'fit'), count(*) FILTER (role = 'diverged') FROM subsets"
+    )[0]
+    if not n:
+        return None
+    parts = [f"{n - n_fit - n_lost:,} measured on", f"{n_fit:,} to choose the ridge"]
+    return f"{n:,}: {', '.join([*parts, *([f'{n_lost:,} diverged'] if n_lost else [])])}"
 
 
 def _words(value: Any) -> str:

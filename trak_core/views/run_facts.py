@@ -13,6 +13,7 @@ from trak_core.evidence.fixed_counts import why_not_fixed
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import Lds, Run
 from trak_core.views.browse import overview
+from trak_core.views.controls import control_verdict
 from trak_core.views.label_quality import planted_in_words
 from trak_core.views.model_quality import (
     further_sentences,
@@ -44,7 +45,8 @@ def run_facts(run: Run, status: BuildStatus | None, megabytes: float) -> dict[st
         "model_quality": None if quality is None else {**quality.metadata(), "beats_guess": quality.beats_guess},
         "trust": trust_counts(run, tests) if run.has_lds else None,
         "lds": _lds_facts(run.lds()) if run.has_lds else None,
-        "lds_at_fixed_class_counts": fixed_sentence(run) or None,
+        "lds_at_fixed_class_counts": _fixed_sentence(run) or None,
+        "controls": (control_verdict(run).verdict or None) if run.has_lds else None,
         "n_train": run.info.n_train,
         "n_test": run.info.n_test,
         "methods": list(run.info.methods),
@@ -69,7 +71,12 @@ def facts_text(run: Run, facts: Mapping[str, Any]) -> str:
         run: that is told about.
         facts: of `run_facts`.
     """
-    truth = [line for said in (*facts["models"], *_trust(run, facts)) for line in textwrap.wrap(said, WIDTH)]
+    trust = "Trust in explanations: not measured, because no model was retrained."
+    if facts["trust"] is not None:
+        trust = trust_sentence(run, facts["trust"])
+    truth = [
+        line for said in (*facts["models"], trust, *evidence_sentences(run)) for line in textwrap.wrap(said, WIDTH)
+    ]
     lines = [f"{facts['name']}: {facts['title']}", facts["path"], "", *truth, ""]
     if (planted := planted_in_words(run)) is not None:
         lines += [planted, ""]
@@ -90,23 +97,26 @@ def facts_text(run: Run, facts: Mapping[str, Any]) -> str:
     return "\n".join(kept)
 
 
-def _trust(run: Run, facts: Mapping[str, Any]) -> list[str]:
-    """How far explanations can be trusted, in lines."""
-    lds = facts["lds"]
-    if lds is None:
-        return ["Trust in explanations: not measured, because no model was retrained."]
+def evidence_sentences(run: Run) -> list[str]:
+    """What models say that were retrained: LDS, the same at fixed class counts, and whether a simple rule does as well.
+
+    Empty where there is no evidence.
+    """
+    if not run.has_lds:
+        return []
+    lds = _lds_facts(run.lds())
     said = "undefined" if lds["mean"] is None else f"{lds['mean']:.3f}"
     if lds["mean"] is not None and lds["ci_low"] is not None:
         said += f" (95% interval {lds['ci_low']:.3f} to {lds['ci_high']:.3f})"
     ceiling = "" if lds["noise_ceiling"] is None else f", noise ceiling {lds['noise_ceiling']:.3f}"
+    models = "one model" if lds["n_seeds"] == 1 else f"{lds['n_seeds']} models"
     return [
-        trust_sentence(run, facts["trust"]),
-        f"LDS {said}{ceiling}, over {lds['n_subsets']} halves with {lds['n_seeds']} models each.",
-        *([fixed] if (fixed := fixed_sentence(run)) else []),
+        f"LDS of {run.info.method} {said}{ceiling}, over {lds['n_subsets']} random halves with {models} each.",
+        *(sentence for sentence in (_fixed_sentence(run), control_verdict(run).verdict) if sentence),
     ]
 
 
-def fixed_sentence(run: Run) -> str:
+def _fixed_sentence(run: Run) -> str:
     """LDS of the run's own method at fixed class counts, or why it cannot be measured; empty without any evidence."""
     rows = run.rows(
         "SELECT lds_fixed, fixed_low, fixed_high, fixed_ceiling, n_subsets FROM lds_summary WHERE method = ? "

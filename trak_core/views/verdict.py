@@ -44,15 +44,10 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
     own = found.row(run.info.method)
     compared = control_verdict(run)
     claim, is_good = _claim(run, own)
-    controls = compared.sentence
     further = []
     if own.fixed is None and own.lds is not None:
         goes_by = "LDS alone" if compared.beats is None else "LDS and the controls"
         further.append(f"{why_no_fixed_lds(run)} Trust goes by {goes_by}.")
-    if not found.has_controls:
-        controls = "Negative controls are not measured in this run; measuring every method adds them."
-    elif compared.beats:
-        controls = controls or f"{own.title} beats every negative control."
     best = _best(found)
     if best is not None and best.method != own.method and _is_above(best, own):
         brought = ", which was judged here," if best.is_judged else ""
@@ -65,7 +60,7 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
     elif blind.tests.any():
         n = int(blind.tests.sum())
         further.append(f"{n:,} of {run.info.n_test:,} explanations cannot be trusted at all. {blind.reason}")
-    return Verdict(claim, is_good, _figures(own, found), controls, further, compared.beats)
+    return Verdict(claim, is_good, _figures(own, found), compared.verdict, further, compared.beats)
 
 
 def _claim(run: Run, own: BoardRow) -> tuple[str, bool]:
