@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.test_custom_build import images, texts  # noqa: F401
+from trak_core.commands.terminal import say_complete
 from trak_core.datasets.custom_data import CustomData
 from trak_core.engine import clock as clocks
 from trak_core.engine.clock import Blocks, Clock
@@ -139,6 +140,44 @@ def test_where_training_diverges_on_the_halves_the_run_says_so_and_has_its_score
         assert evidence_to_come(run) is None
         assert why_no_evidence(run).startswith("Training diverged on 10 of 10 random halves")
         assert problems(run) == []
+
+
+def test_what_took_longer_than_it_was_given_is_said(hurried, capsys):
+    say_complete(hurried)
+    said = capsys.readouterr().out
+    assert "and was given 0 seconds: suspects, scores and the map come in any case" in said
+
+
+def test_time_is_kept_for_the_map_only_until_it_is_drawn_and_for_measuring_as_it_was_measured(images, tmp_path):  # noqa: F811
+    path = build(images, tmp_path, n_subsets=20)
+    with open_run(path) as run:
+        pace, made = run.info.provenance["pace"], run.info.provenance
+    assert 0 < pace["lds"] < 7 and pace["half_model"] == made["seconds_a_subset"] / SIZES["n_seeds"]
+    asked: list[float] = []
+    kept = Blocks.fit
+
+    def watch(blocks: Blocks, n_units: int, afterwards: float) -> bool:
+        asked.append(afterwards)
+        return kept(blocks, n_units, afterwards)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Blocks, "fit", watch)
+        extend_run(path, minutes=0.001)
+    assert asked == [pytest.approx(pace["lds"] * 1.15, rel=0.01)]  # no map, no scores; thirty halves
+
+
+def test_time_that_is_too_short_for_more_halves_is_said_to_be(images, tmp_path):  # noqa: F811
+    path = build(images, tmp_path, n_subsets=20)
+    extend_run(path, minutes=0.0001)
+    with open_run(path) as run:
+        to_come = evidence_to_come(run)
+        assert run.info.provenance["n_subsets"] == 20
+        assert to_come is not None
+        assert to_come.sentence.startswith("The time given last was too short for more random halves. Measured on 10")
+    extend_run(path, n_subsets=21)
+    with open_run(path) as run:
+        to_come = evidence_to_come(run)
+    assert to_come is not None and to_come.sentence.startswith("Measured on 11 random halves")
 
 
 # --- growing --------------------------------------------------------------------------------------------------

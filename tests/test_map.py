@@ -1,5 +1,8 @@
 """The map and groups: against loops over everything, and drawn the same every time."""
 
+import subprocess
+import sys
+
 import duckdb
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from tests.subjects import TEST, TRAIN, make_attributor
 from trak_core.engine import map_run, map_step
-from trak_core.engine.map_step import lay_out
+from trak_core.engine.map_step import lay_out, seconds_of_map
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.evidence.verification import verify
 from trak_core.store.files import RunFiles
@@ -114,6 +117,19 @@ def test_folding_keeps_inner_products_on_average():
     assert folded.shape == (40, map_step.MAX_WIDTH)
     assert folded[0] @ folded[1] == pytest.approx(1, abs=1e-5)
     assert np.abs(folded[1:] @ folded[1:].T - np.eye(39)).max() < 0.2  # 1 / sqrt(1024) is .03
+
+
+def test_what_umap_compiles_is_kept_so_that_later_maps_need_not_compile_it():
+    """Where numba may write; else it is compiled in each process as ever, and more time is kept for it."""
+    code = (
+        "import numpy as np; from trak_core.engine.map_step import lay_out; "
+        "rows = np.eye(40, 64, dtype=np.float32); print(lay_out(rows, 0)[0].tolist()); "
+        "from umap import layouts; print(layouts._nb_optimize_layout_euclidean_single_epoch.stats.cache_hits.total())"
+    )
+    first, second = (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in "12")
+    assert first.stdout.splitlines()[0] == second.stdout.splitlines()[0], second.stderr
+    assert second.stdout.splitlines()[1] == "1"
+    assert seconds_of_map(1000) - seconds_of_map(0) == pytest.approx(4)
 
 
 def test_drawing_leaves_torch_its_threads():

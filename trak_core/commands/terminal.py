@@ -24,6 +24,7 @@ from trak_core.views.model_quality import (
     trust_counts,
     trust_sentence,
 )
+from trak_core.views.provenance import overdrawn
 from trak_core.views.run_facts import evidence_sentences
 
 FAILURES = (SingularKernelError, StorageError, TrainingDivergedError)
@@ -47,12 +48,13 @@ def say_complete(run_dir: Path) -> None:
         if run.has_lds:
             said.append(trust_sentence(run, trust_counts(run, overview(run))))
         evidence = evidence_sentences(run)
+        late = overdrawn(run)
     said.append(f"Run {run_dir.name!r} is complete: {run_dir}")
     if to_come is not None:
         more = f"{to_come.sentence} Go on with: {to_come.command}"
         evidence.append(more if evidence else f"Evidence: {more[0].lower()}{more[1:]}")
     said += evidence or ["No model was retrained, so that its LDS is not known."]
-    click.echo("\n".join([*said, LOOK_AT_IT]))
+    click.echo("\n".join([*said, *([late] if late else []), LOOK_AT_IT]))
 
 
 @contextmanager

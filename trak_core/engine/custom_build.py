@@ -23,7 +23,7 @@ from trak_core.engine.budget import (
 from trak_core.engine.build import build_run
 from trak_core.engine.clock import Clock, seconds_spent
 from trak_core.engine.growth import go_on
-from trak_core.engine.pace import DIGITS_PACE, measure_pace, seconds_a_step
+from trak_core.engine.pace import DIGITS_PACE, measure_pace, measure_step
 from trak_core.engine.settings import BuildSettings, resolve_device
 from trak_core.engine.subject import load_subject
 from trak_core.modalities import RawData, ReadyModel, find_modality, prepare
@@ -131,14 +131,13 @@ def _plan(
         return plan
     on_phase("trying the model")
     subject = load_subject(_settings(recipe, asked, {**given, "grows": True}), recipe)[0]
-    is_free, most_steps = len(given) < len(fields(Sizes)), MOST_STEPS
-    if is_free:
-        most_steps = most_steps_within(asked.minutes, seconds_a_step(subject, asked.device))
+    a_step = measure_step(subject, asked.device) if len(given) < len(fields(Sizes)) else None
+    most_steps = MOST_STEPS if a_step is None else most_steps_within(asked.minutes, a_step.among_few)
     on_phase("choosing how long to train")
     trainer = cast(VmapTrainer, subject.trainer(asked.device))
     training = choose_steps(trainer, derive_seed(asked.seed, "steps"), most_steps).settings
-    if not is_free:
+    if a_step is None:
         return BuildPlan(key, Sizes(**given), DIGITS_PACE, training=training.facts())
-    pace = measure_pace(replace(subject, training=training), asked.device)
+    pace = measure_pace(replace(subject, training=training), asked.device, a_step=a_step)
     sizes = sizes_within(asked.minutes, clock.spent, pace, given)
     return BuildPlan(key, sizes, pace, [], chosen_within(asked.minutes, sizes, pace), training.facts())

@@ -9,7 +9,7 @@ from trak_core.datasets.report import Forecast
 from trak_core.datasets.sampling import sampled
 from trak_core.engine.budget import N_FIT, chosen_within, most_steps_within, sizes_within
 from trak_core.engine.custom_build import custom_model
-from trak_core.engine.pace import Pace, measure_pace, seconds_a_step
+from trak_core.engine.pace import Pace, measure_pace, measure_step
 from trak_core.engine.settings import resolve_device
 from trak_core.labels.label_scores import N_REPEATS
 from trak_core.modalities import RawData, prepare
@@ -38,10 +38,10 @@ def forecasts(
     ready = custom_model(raw, model)
     subject = custom_subject(prepare(sampled(raw, None, None, seed), ready.takes), ready)
     assert subject.training is not None
-    a_step = seconds_a_step(subject, device)
+    a_step = measure_step(subject, device)
     usual = replace(subject.training, epochs=None, steps=USUAL_STEPS)
-    pace = measure_pace(replace(subject, training=usual), device)
-    return [_forecast(each, pace, a_step, seconds_to_read) for each in minutes]
+    pace = measure_pace(replace(subject, training=usual), device, a_step=a_step)
+    return [_forecast(each, pace, a_step.among_few, seconds_to_read) for each in minutes]
 
 
 def _forecast(minutes: float, pace: Pace, a_step: float, to_read: float) -> Forecast:

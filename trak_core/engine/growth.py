@@ -120,6 +120,7 @@ def _extend(
             work.add_evidence()
             if writer.meta(SCORES_ARE) == were:  # else what was measured of other methods does not fit any more
                 writer.tell({name: made[name] for name in ("measured",) if name in made})
+            writer.tell({"n_subsets_added": int(writer.meta("n_subsets")) - done})
             if added is not None:
                 writer.tell({"minutes": None if made.get("minutes") is None else made["minutes"] + added})
 

@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +42,7 @@ class LedgerSteps(WorkingRun, ABC):
         build, subject, files, writer: as `WorkingRun`.
         progress: told of every step.
         clock: tells how long the ledger may grow.
-        pace: what is expected of the ledger before anything was retrained.
+        pace: what is expected of the ledger before anything was retrained and measured.
     """
 
     def __init__(
@@ -104,12 +105,13 @@ class LedgerSteps(WorkingRun, ABC):
         size = max(1, min(self.build.subsets_a_block, self.trainer.at_once // self.build.n_seeds))
         start = subset_ids.start + (self._n_retrained(subset_ids) if self.build.grows else 0)
         blocks = [range(i, min(i + size, subset_ids.stop)) for i in range(start, subset_ids.stop, size)]
-        n_checkpoints, pace = self.build.n_checkpoints, self.pace
-        before_evidence = n_checkpoints * (pace.ridge + pace.scores) + pace.map if step == "fit" else 0.0
+        before_evidence = self.build.n_checkpoints * (self.pace.ridge + self.pace.scores) if step == "fit" else 0.0
+        if not self.writer.meta("map"):
+            before_evidence += self.pace.map
 
         def may(work: Work) -> bool:
             assert work.rows is not None
-            afterwards = before_evidence + pace.lds * (1 + work.rows.stop / SUBSETS_AS_LONG)
+            afterwards = before_evidence + self.pace.lds * _times_as_long(work.rows.stop)
             # The first subsets serve nothing without some to report on; once begun, each of them is one less to do.
             is_first = step == "fit" and work.rows.start == 0
             n_needed = len(subset_ids) + LEAST_REPORTED if is_first else len(work.rows)
@@ -127,6 +129,11 @@ class LedgerSteps(WorkingRun, ABC):
         mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
         self.writer.write(f"ledger {block.start}", tables, meta, then=mark)
         self._pace_of_blocks.took(len(block), time.monotonic() - began)
+        self.pace = replace(self.pace, half_model=self._pace_of_blocks.seconds_a_unit / self.build.n_seeds)
+
+    def _measuring_took(self, n_subsets: int, seconds: float) -> None:
+        """What measuring took with so many subsets tells what it will take with more."""
+        self.pace = replace(self.pace, lds=seconds / _times_as_long(n_subsets))
 
     def _is_enough(self, role: str) -> bool:
         """True when a role of the ledger has the subsets that it needs; a ledger that grows may still get them.
@@ -143,3 +150,8 @@ class LedgerSteps(WorkingRun, ABC):
                 "needed. Lower the learning rate of the recipe, or give a larger n_subsets."
             )
         return n_kept >= MIN_SUBSETS
+
+
+def _times_as_long(n_subsets: int) -> float:
+    """How much longer measuring takes with so many subsets than with few."""
+    return 1 + n_subsets / SUBSETS_AS_LONG

@@ -6,8 +6,11 @@ TRAK does, and the sign is left out: an example that the model takes for another
 along the same line, and comes to lie between the two. Nearest neighbours are exact; UMAP draws them in two dimensions.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,8 @@ N_NEIGHBORS = 20
 MIN_FOR_UMAP = 10
 N_LANDMARKS = 200
 NUMBERS_AT_ONCE = 1 << 24
+COMPILED, UNCOMPILED, AN_EXAMPLE = 3.0, 25.0, 4e-3
+"""Seconds: of importing UMAP where what it compiles is on the disk, of the first time, and of drawing an example."""
 
 Rows = NDArray[np.float32]
 
@@ -48,6 +53,17 @@ def map_tables(writer: StoreWriter) -> tuple[dict[str, dict[str, Any]], dict[str
         "y": points[:, 1],
     }
     return {"layout": layout}, {"map": {"kind": kind, "n_checkpoints": len(used), "n_neighbors": N_NEIGHBORS}}
+
+
+def seconds_of_map(n_examples: int) -> float:
+    """About what drawing the map of so many examples takes on two CPU cores."""
+    found = importlib.util.find_spec("umap")
+    is_compiled = (
+        found is not None
+        and found.origin is not None
+        and any(Path(found.origin).parent.glob("__pycache__/layouts._optimize_layout_euclidean_single_epoch-*.nbc"))
+    )
+    return (COMPILED if is_compiled else UNCOMPILED) + AN_EXAMPLE * n_examples
 
 
 def _features(writer: StoreWriter, checkpoint_id: int, counts: dict[str, int]) -> Rows:
@@ -105,7 +121,17 @@ def lay_out(rows: Rows, seed: int) -> tuple[NDArray[np.float32], str]:
         warnings.filterwarnings("ignore", message="precomputed_knn")
         import numba
         import umap  # type: ignore[import-untyped]  # takes seconds
+        from umap import layouts, umap_
 
+        # Without it they are compiled in every process, which takes most of the time of a small map.
+        slow = (
+            umap_.smooth_knn_dist,
+            umap_.compute_membership_strengths,
+            layouts._nb_optimize_layout_euclidean_single_epoch,
+        )
+        with suppress(RuntimeError):  # nothing may be written where numba would keep it
+            for function in slow:
+                function.enable_caching()
         # Its other layer shares OpenMP with torch, and would leave torch with another number of threads.
         numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
         n_neighbors = min(N_NEIGHBORS, len(rows) - 1)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trak_core.engine.map_step import seconds_of_map
 from trak_core.engine.method_context import FEATURES_WHEN_PROJECTED, kernel_proj_dim
 from trak_core.inputs import as_tensors, take
 from trak_core.labels.label_scores import N_MODELS as N_LABEL_MODELS
@@ -20,6 +21,7 @@ from trak_core.projection import SjltProjection, SketchMap
 from trak_core.subjects import Subject
 from trak_core.training import TrainingSettings, train_ensemble
 from trak_core.training.ensemble import make_models
+from trak_core.training.sizing import N_FOLDS
 
 TRIED_TOGETHER = 20
 """Models that are trained at once when their speed is tried; blocks of the ledger hold about as many."""
@@ -69,10 +71,23 @@ DIGITS_PACE = Pace(
 """Measured on two CPU cores with the digits recipe; elsewhere the proportions matter."""
 
 
-def measure_pace(subject: Subject, device: str, half_model: float | None = None) -> Pace:
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds that a step of training one model takes."""
+
+    by_clock: float  # among many that train together, on the machine as it is now, busy or not
+    # among as few as choose how long to train and look at labels; by the processor's time where that is less, because
+    # what else the machine does now should not decide how well models learn
+    among_few: float
+
+
+def measure_pace(
+    subject: Subject, device: str, half_model: float | None = None, a_step: StepTime | None = None
+) -> Pace:
     """The cost model of a build of this subject on a device, from a trial of some seconds.
 
-    `half_model` is the seconds of training one model on half of the train examples; None to try it.
+    `half_model` is the seconds of training one model on half of the train examples, `a_step` what `measure_step` found;
+    None to try it.
 
     Steps of training cost the same however many of them there are, inner products grow with the number of pairs, and
     the kernel with the cube of its side; each is tried on a small piece and scaled. What draws on the store, the
@@ -86,7 +101,7 @@ def measure_pace(subject: Subject, device: str, half_model: float | None = None)
     if half_model is None:
         assert subject.training is not None  # whoever trains otherwise has told the seconds
         n_steps = subject.training.steps or (subject.training.epochs or 0) * n_train / subject.training.batch_size / 2
-        half_model = _seconds_a_batch(subject, subject.training, device) * n_steps
+        half_model = (a_step or measure_step(subject, device)).by_clock * n_steps
     else:
         n_label_models //= N_REPEATS  # see label_step.py
     projected = kernel_proj_dim(subject) is not None
@@ -105,32 +120,21 @@ def measure_pace(subject: Subject, device: str, half_model: float | None = None)
         scores=products + 2 * cholesky * side**3 + solve * side**2 * n_rows,
         labels=2 + n_label_models * half_model * (HALVES_A_LABEL_MODEL if by_epochs else 1) + 1e-7 * n_train**2,
         lds=7 + 2e-8 * n_train * n_rows,
-        map=9 + 5e-3 * n_train,
+        map=seconds_of_map(n_train + n_test),
     )
 
 
-def seconds_a_step(subject: Subject, device: str) -> float:
-    """Seconds that a step of training one model takes by a short trial, of a subject with the built-in trainer.
-
-    By the processor's time where that is less: what else the machine does now should not decide how well models learn.
-    """
+def measure_step(subject: Subject, device: str) -> StepTime:
+    """What a step of training takes by a short trial, of a subject with the built-in trainer."""
     assert subject.training is not None
-    began = time.process_time()
-    n_steps = _train_briefly(subject, subject.training, device)(1)
-    by_processor = (time.process_time() - began) / n_steps
-    by_clock = _seconds_a_batch(subject, subject.training, device)
-    return min(by_clock, by_processor) if device == "cpu" else by_clock
-
-
-def _seconds_a_batch(subject: Subject, training: TrainingSettings, device: str) -> float:
-    """Of one model's training, among several that train together."""
-    train = _train_briefly(subject, training, device)
-    began = time.perf_counter()
+    train = _train_briefly(subject, subject.training, device)
     n_steps = train(1)  # libraries make ready what they need
-    once = time.perf_counter() - began
-    if once > SLOW:  # a large model fills the processor by itself
-        return min(once, _seconds(lambda: train(1), device)) / n_steps
-    return _seconds(lambda: train(TRIED_TOGETHER), device) / TRIED_TOGETHER / n_steps
+    alone, alone_least = _seconds(lambda: train(1), device)
+    together, least = TRIED_TOGETHER * alone, TRIED_TOGETHER * alone_least
+    if alone < SLOW:  # else a large model fills the processor by itself
+        together, least = _seconds(lambda: train(TRIED_TOGETHER), device)
+    few = alone_least + (least - alone_least) * (N_FOLDS - 1) / (TRIED_TOGETHER - 1)
+    return StepTime(together / TRIED_TOGETHER / n_steps, few / N_FOLDS / n_steps)
 
 
 def _train_briefly(subject: Subject, training: TrainingSettings, device: str) -> Callable[[int], float]:
@@ -160,34 +164,39 @@ def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple
     sketch = SketchMap(rows.layers, SjltProjection(FEATURES_WHEN_PROJECTED if projected else 128, 0))
     few = slice(0, min(n, 256))
     rows.projected(weights, take(inputs, few), labels[few], sketch)
-    projecting = _seconds(lambda: rows.projected(weights, take(inputs, few), labels[few], sketch), device) / few.stop
+    projecting = _seconds(lambda: rows.projected(weights, take(inputs, few), labels[few], sketch), device)[0] / few.stop
     if projected:
         forming, features = projecting, torch.randn(n, FEATURES_WHEN_PROJECTED, device=device)
     else:
         features = rows.whole(weights, inputs, labels)
-        forming = _seconds(lambda: rows.whole(weights, inputs, labels), device) / n
+        forming = _seconds(lambda: rows.whole(weights, inputs, labels), device)[0] / n
 
     def multiply() -> Tensor:
         return features @ features.T if projected else rows.inner_products(features, features)
 
     multiply()
-    pair = _seconds(multiply, device) / n**2
+    pair = _seconds(multiply, device)[0] / n**2
     matrix = torch.eye(TRIED_EXAMPLES, device=device) * 2 + 0.001
     factor = torch.linalg.cholesky(matrix)
-    cholesky = _seconds(lambda: torch.linalg.cholesky(matrix), device) / len(matrix) ** 3
-    solve = _seconds(lambda: torch.cholesky_solve(matrix, factor), device) / len(matrix) ** 3
+    cholesky = _seconds(lambda: torch.linalg.cholesky(matrix), device)[0] / len(matrix) ** 3
+    solve = _seconds(lambda: torch.cholesky_solve(matrix, factor), device)[0] / len(matrix) ** 3
     return projecting, forming, pair, cholesky, solve
 
 
-def _seconds(work: Callable[[], Any], device: str) -> float:
-    """The least of a few times: what else goes on meanwhile on the machine makes single ones several times as long."""
+def _seconds(work: Callable[[], Any], device: str) -> tuple[float, float]:
+    """Of a few times the least by the clock, and by the processor's time where that is less.
+
+    What else goes on meanwhile on the machine makes single times several times as long.
+    """
     times: list[float] = []
+    of_processor: list[float] = []
     while not times or (len(times) < TRIES and sum(times) < LONG):
         if device == "cuda":
             torch.cuda.synchronize()
-        began = time.perf_counter()
+        began, began_processor = time.perf_counter(), time.process_time()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
-    return min(times)
+        of_processor.append(time.process_time() - began_processor)
+    return min(times), min(times if device == "cuda" else [*times, *of_processor])

@@ -1,5 +1,6 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -83,12 +84,10 @@ class BuildSteps(LedgerSteps):
         last, as far as the clock lets it.
         """
         n_models, first = self.build.n_checkpoints, n_first_models(self.build, self.subject)
-        size = max(first, self.trainer.at_once) if self.subject.can_train else n_models
-        others = [range(start, min(start + size, n_models)) for start in range(first, n_models, size)]
         self._do("data", [self._work(Kind.DESCRIBE)])
-        self._do("model", self._trained(range(first)))
+        self._do("model", self._trained(0, first))
         self._do("suspects", [self._work(Kind.LABEL_FOLD)])
-        self._do("checkpoints", [work for part in others for work in self._trained(part)])
+        self._do("checkpoints", self._trained(first, n_models))
         self._do("features", [self._work(Kind.FEATURIZE, checkpoint=i) for i in range(n_models)])
         self.add_evidence()
         self.writer.publish()
@@ -119,8 +118,11 @@ class BuildSteps(LedgerSteps):
                 self._do("lds", [self._work(Kind.MEASURE, state=str(n_measured))])
         self._close()
 
-    def _trained(self, part: range) -> list[Work]:
-        return [self._work(Kind.TRAIN, rows=part), self._work(Kind.PREDICT, rows=part)]
+    def _trained(self, first: int, stop: int) -> list[Work]:
+        """Training checkpoints, as many at a time as the trainer takes, and asking them; given ones come together."""
+        size = stop if self.subject.checkpoints else self.trainer.at_once
+        parts = [range(start, min(start + size, stop)) for start in range(first, stop, size)]
+        return [self._work(kind, rows=part) for part in parts for kind in (Kind.TRAIN, Kind.PREDICT)]
 
     def _one(self, work: Work) -> None:
         """Does one task and writes its block."""
@@ -280,7 +282,7 @@ class BuildSteps(LedgerSteps):
     # --- evidence -----------------------------------------------------------------------------------------
 
     def _lds(self, state: str) -> None:
-        masks, outcomes = self.ledger.masks("eval"), self.ledger.outcomes("eval")
+        began, masks, outcomes = time.monotonic(), self.ledger.masks("eval"), self.ledger.outcomes("eval")
         reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.build, train_classes(self.writer))
         tables, slope_of_others = evidence_tables(self.writer, reported)
         meta = {"calibration_slope_of_other_targets": slope_of_others, MEASURED: int(state)}
@@ -294,6 +296,7 @@ class BuildSteps(LedgerSteps):
             for method, n in zip(columns["method"], columns["n_checkpoints"], strict=True)
         ]
         self.writer.write(f"lds {state}", tables, meta, anew)
+        self._measuring_took(len(masks), time.monotonic() - began)
         self.progress.advance()
 
     def _map(self) -> None:
@@ -319,10 +322,8 @@ class BuildSteps(LedgerSteps):
 
 
 def n_first_models(settings: BuildSettings, subject: Subject) -> int:
-    """Checkpoints that come before suspects: one, where models may take their time."""
-    if subject.checkpoints:
-        return settings.n_checkpoints
-    return 1 if settings.grows else min(settings.n_checkpoints, subject.trainer(settings.device).at_once)
+    """Checkpoints that come before suspects: one, where models may take their time; else all."""
+    return 1 if settings.grows and not subject.checkpoints else settings.n_checkpoints
 
 
 def _of_classes(answers: Sequence[Answer], targets: Tensor) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
         sentence = f"Not measured yet: about {about}."
     else:
         sentence = f"Measured on {n_measured} random halves; about {about} more would measure it on {wanted}."
+    if made.get("n_subsets_added") == 0:  # by the last extension
+        sentence = f"The time given last was too short for more random halves. {sentence}"
     return EvidenceToCome(n_measured, minutes, sentence, ["extend", run.info.name, "--minutes", str(minutes)])
 
 

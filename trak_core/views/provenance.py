@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pandas as pd
 
@@ -44,7 +44,8 @@ SETTING_TITLES = {
 """What people call the settings in the meta table."""
 _OWN_PLACE = {
     *("class_names", "versions", "tuning_tests", "method", "measured", "evidence_fingerprint"),
-    *("encoding", "data_report", "model_quality", "minutes", "seconds_spent", "n_fit", "n_subsets_measured"),
+    *("encoding", "data_report", "model_quality", "minutes", "seconds_spent", "n_fit"),
+    *("n_subsets_measured", "n_subsets_added"),
 }
 _REPORT = {
     "n_left_out": "skipped, because unreadable or without a class",
@@ -54,6 +55,8 @@ _REPORT = {
 }
 """What people call the findings of the report that was made before a build from own data."""
 LONGEST = 200
+OVERDRAWN, A_MOMENT = 1.15, 3.0
+"""A build kept to its minutes that took up to so many times as long, and so many seconds more."""
 
 
 def metadata_table(run: Run) -> pd.DataFrame:
@@ -105,7 +108,22 @@ def _minutes(made: Mapping[str, Any]) -> str | None:
     return ", ".join(said) or None
 
 
-def _is_number(value: Any) -> bool:
+def overdrawn(run: Run) -> str:
+    """That a build took longer than it was given, and why, in a sentence; empty where it kept to its minutes."""
+    given, spent = (run.info.provenance.get(name) for name in ("minutes", "seconds_spent"))
+    if not (_is_number(given) and _is_number(spent)) or spent <= OVERDRAWN * 60 * given + A_MOMENT:
+        return ""
+    return (
+        f"It took {_duration(spent)} and was given {_duration(60 * given)}: suspects, scores and the map come in any "
+        "case, however long they take."
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
     """Whether it is one: a run that somebody sent may hold anything."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
