@@ -179,7 +179,7 @@ def test_other_data_under_the_same_name_are_refused(built, images):
 @pytest.mark.slow
 def test_a_stopped_build_goes_on_with_the_sizes_it_began_with(images, tmp_path, monkeypatch):
     source, asked = CustomData("image-folder", images), CustomBuild(minutes=0.7)
-    monkeypatch.setattr(custom_build, "measure_pace", lambda subject, device: DIGITS_PACE)
+    monkeypatch.setattr(custom_build, "measure_pace", lambda subject, device, a_step: DIGITS_PACE)
     chosen: list[Sizes] = []
 
     def stop_at_scores(status: object) -> None:
@@ -280,7 +280,7 @@ def test_what_was_asked_is_recorded_to_the_last_digit():
 
 
 def test_a_finished_run_of_other_sizes_is_not_taken_for_this_one(built, images, monkeypatch):
-    monkeypatch.setattr(custom_build, "measure_pace", lambda subject, device: DIGITS_PACE)
+    monkeypatch.setattr(custom_build, "measure_pace", lambda subject, device, a_step: DIGITS_PACE)
     with pytest.raises(RunMismatchError, match="other settings or data"):
         build_custom_data(CustomData("image-folder", images), CustomBuild(minutes=10.0), "own", built.parent)
     assert not RunFiles(built).build.exists(), "what is there stays as it was"
