@@ -82,6 +82,8 @@ def test_a_backslash_that_escapes_nothing_is_text(tmp_path):
     lines = [r'"in C:\new he said \"no\", twice #",neg', r'"a\tb \\ c #",pos']
     raw = read(put(tmp_path, "a.csv", table(lines)))
     assert texts(raw)[0] == "a\\tb \\ c 0" and texts(raw)[-1] == 'in C:\\new he said "no", twice 5'
+    single = read(put(tmp_path, "c.csv", table(["it\\'s #,neg", f"{POS} #,pos"])))
+    assert "it\\'s 0" in texts(single) and not notes(single)
     doubled = read(put(tmp_path, "b.csv", table([r'"in C:\new ""no"", twice #",neg', r"C:\temp\ #,pos"])))
     assert texts(doubled)[-1] == 'in C:\\new "no", twice 5' and not notes(doubled), "no other dialect is called for"
 

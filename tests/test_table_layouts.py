@@ -99,6 +99,16 @@ def test_tables_of_r_without_row_names_or_without_quotes_are_read(tmp_path):
     assert no_header.class_names == ("neg", "pos") and len(texts(no_header)) == 12
 
 
+def test_tables_of_r_are_read_with_late_quotes_missing_texts_and_comments(tmp_path):
+    content = write_table(" ", ["neg", "pos"] * 20).replace('\\"', "")
+    late = read(put(tmp_path, "a.txt", content + '"99" "say \\"hi\\", now" "pos"\n"100" NA "neg"\n'))
+    assert 'say "hi", now' in texts(late) and len(texts(late)) == 41
+    assert [skip.why for skip in late.skipped] == ["its text is 'NA'"]
+    for above in ("# by R, today\n", "#"):
+        raw = read(put(tmp_path, "b.txt", above + content))
+        assert len(texts(raw)) == 40 and ROW_NAMES.format("b.txt") in notes(raw) and not raw.skipped
+
+
 def test_texts_with_quotes_and_blanks_are_no_table_of_r(tmp_path):
     content = "".join(f'good "it" film {n} of {n}\nbad\n' for n in range(8))
     with pytest.raises(InvalidDataError, match="no column '2'"):

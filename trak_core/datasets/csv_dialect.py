@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from trak_core.datasets.csv_header import fits, names_columns, read_header
+from trak_core.datasets.csv_header import MOST, fits, names_columns, read_header
 from trak_core.datasets.csv_records import Dialect, blanks_beside, fields_of, opening
 from trak_core.datasets.rows import counted
 from trak_core.datasets.sources import tidy
@@ -40,7 +40,8 @@ class Signs:
     """What the lines of a file hold that speaks for another dialect."""
 
     delimiter: str
-    has_escaped_quotes: bool = False
+    has_escaped_quotes: bool = False  # double ones
+    has_escaped_single_quotes: bool = False
     has_bare_quotes: bool = False  # within fields, without a backslash
     has_single_quotes: bool = False
     has_blanks_before_quotes: bool = False
@@ -65,7 +66,7 @@ class Signs:
                 self.has_blanks_before_quotes = self.has_blanks_before_quotes or f'{sign} "' in line
             if "'" in line:
                 starts = line.startswith("'") or f"{sign}'" in line
-                self.has_escaped_quotes = self.has_escaped_quotes or "\\'" in line
+                self.has_escaped_single_quotes = self.has_escaped_single_quotes or "\\'" in line
                 self.has_blanks_before_quotes = self.has_blanks_before_quotes or f"{sign} '" in line
                 self.has_single_quotes = self.has_single_quotes or starts or f"{sign} '" in line
             yield line
@@ -132,13 +133,14 @@ def other_dialects(dialect: Dialect, signs: Signs) -> list[tuple[Dialect, str]]:
     elif signs.has_blanks_before_quotes and not (dialect.skips_blanks or dialect.trims_blanks):
         dialect = replace(dialect, skips_blanks=True)
         found.append((dialect, BLANKS.format(name=name)))
-    has_further_escapes = signs.has_escaped_quotes and not dialect.has_escapes
-    if has_further_escapes:
+    if (
+        signs.has_escaped_single_quotes if dialect.quote == "'" else signs.has_escaped_quotes
+    ) and not dialect.has_escapes:
         found.append((replace(dialect, has_escapes=True), ESCAPED.format(name=name)))
     if signs.has_single_quotes and dialect.quote == '"':
         single = SINGLE.format(name=name)
         found.append((replace(dialect, quote="'"), single))
-        if has_further_escapes:
+        if signs.has_escaped_single_quotes and not dialect.has_escapes:
             both = f"{single[:-1]}; those in its texts have a backslash before them."
             found.append((replace(dialect, quote="'", has_escapes=True), both))
     if dialect.delimiter == "\t":
@@ -174,12 +176,13 @@ def _parted_by_blanks(dialect: Dialect, lines: Sequence[str], columns: Sequence[
     dialect = _below_comments(replace(dialect, delimiter=" ", has_escapes=has_escapes), lines, columns)
     sample = opening(dialect)
     rows = sample[dialect.has_header :]
-    header = read_header(sample, dialect.has_header, columns) if sample else None
-    is_quoted = all(row.begins_quoted or re.fullmatch(r"[\d.+-]+|NA", row.fields[0]) for row in rows if row.fields)
-    if header is None or not rows or not is_quoted or not any(row.begins_quoted for row in sample):
+    if not rows or not any(row.begins_quoted for row in sample):
         return []
+    header = read_header(sample, dialect.has_header, columns)
+    whole = [row for row in rows if fits(row, header)]
+    is_quoted = all(row.begins_quoted or re.fullmatch(r"[\d.+-]+|NA", row.fields[0]) for row in whole)
     are_names = len(header.names) > 1 and all(re.search(r"\w", name) for name in header.names if name)
-    return [dialect] if are_names and all(fits(row, header) for row in rows) else []
+    return [dialect] if is_quoted and are_names and len(whole) >= MOST * len(rows) else []
 
 
 def _below_comments(dialect: Dialect, lines: Sequence[str], columns: Sequence[str]) -> Dialect:

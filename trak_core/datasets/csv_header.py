@@ -53,7 +53,7 @@ def read_header(records: Sequence[Record], has_header: bool, columns: Sequence[s
 def header_names(fields: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
     """The names that a line gives, also one that is written as a comment, "# text,label"."""
     names = list(map(_plain, fields))
-    if names and names[0].startswith("#") and names[0] not in columns and (bare := names[0].lstrip("# \t")):
+    if names and names[0].startswith("#") and names[0] not in columns and (bare := names[0].lstrip("# \t").strip('"')):
         names[0] = bare
     return names
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.datasets.rows import counted
 from trak_core.errors import InvalidDataError, InvalidSettingError, ShapeMismatchError
 from trak_core.evidence.lds import rank_nothing
 from trak_core.exchange.score_files import ORIENTATIONS, Found, Library, Orientation
@@ -65,16 +66,22 @@ class ScoreMatrix:
             )
 
     def check_finite(self) -> None:
-        """Refuses a score that is NaN, infinite or beyond 32-bit numbers: InvalidDataError tells the first place."""
+        """Refuses scores that are NaN, infinite or beyond 32-bit numbers: InvalidDataError tells the first."""
         as_found = self.array if self.orientation == "test-by-train" else self.array.T
+        first: tuple[int, int] | None = None
+        n_bad = n_rows = 0
         for start, rows in _blocks(as_found):
             is_bad = ~np.isfinite(rows)
-            if is_bad.any():
-                row, column = np.argwhere(is_bad)[0] + np.array([start, 0])
-                raise InvalidDataError(
-                    f"{self.where} holds {as_found[row, column]} at row {row}, column {column} (counted from 0); "
-                    "scores must be finite 32-bit numbers, so fix what made it and save them anew."
-                )
+            if first is None and is_bad.any():
+                row, column = np.argwhere(is_bad)[0].tolist()
+                first = (start + row, column)
+            n_bad, n_rows = n_bad + int(is_bad.sum()), n_rows + int(is_bad.any(axis=1).sum())
+        if first is not None:
+            more = f", the first of {n_bad:,} such scores in {counted(n_rows, 'row')}" if n_bad > 1 else ""
+            raise InvalidDataError(
+                f"{self.where} holds {as_found[first]} at row {first[0]}, column {first[1]} (counted from 0){more}; "
+                "scores must be finite 32-bit numbers, so fix what made it and save them anew."
+            )
 
     def digest(self) -> str:
         """SHA-256 (hex) of all scores in their order."""
