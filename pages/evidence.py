@@ -177,7 +177,10 @@ def truth_panel(run: Run, table: DataFrame) -> None:
     )
     st.dataframe(
         table,
-        column_config=number_columns({name: "%.3f" for name in table.columns if name != "method"}),
+        column_config={
+            "method": st.column_config.Column(pinned=True),
+            **{name: st.column_config.NumberColumn(truth_label(name), format="%.3f") for name in table.columns[1:]},
+        },
         hide_index=True,
         placeholder="",
     )
@@ -187,6 +190,11 @@ def truth_panel(run: Run, table: DataFrame) -> None:
         st.caption(f"Noise ceilings for several seeds: {words}{at_fixed}. One model alone has no noise.")
     if why := why_no_fixed_truths(run):
         st.caption(plain(why))
+
+
+def truth_label(name: str) -> str:
+    """The heading of a column of `truth_table`: at fixed counts it stands behind the one that it belongs to."""
+    return "fixed counts" if name.endswith(views.AT_FIXED) else name
 
 
 def ceilings_in_words(run: Run, at_fixed_counts: bool = False) -> str:
@@ -283,13 +291,11 @@ def _show_causes(run: Run, found: views.Board, causes: list[Cause]) -> None:
 def further_panels(run: Run) -> None:
     """Removal and further truths, as far as they were measured."""
     curves, table = views.removal_curves(run), views.truth_table(run)
-    n_parts = bool(curves) + (not table.empty)
-    columns = iter(st.columns(n_parts) if n_parts else [])
     if curves:
-        with next(columns), st.container(border=True, height="stretch"):
+        with st.container(border=True):
             removal_panel(run, curves)
     if not table.empty:
-        with next(columns), st.container(border=True, height="stretch"):
+        with st.container(border=True):
             truth_panel(run, table)
     if missing := what_was_not_measured(bool(curves), not table.empty):
         st.caption(missing)

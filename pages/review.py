@@ -124,6 +124,9 @@ def show_pair(run: Run, train_idx: int, finding: ExampleFinding) -> None:
 
 def evidence_strip(run: Run, evidence: SuspectEvidence) -> None:
     """Whom the example moves among the test examples, and what looks like it under either label."""
+    if not run.has_scores:
+        st.caption("Which test examples it moves, and what looks like it, is told once the run has scores.")
+        return
     train_idx, given, other = evidence.example.idx, evidence.example.label_name, evidence.suggested_name
     left, right = st.columns(2)
     with left:
@@ -253,3 +256,5 @@ take_away(
     train=train_idx,
     reviewer=None,  # whoever is sent the link is somebody else
 )
+if not run.has_scores:
+    refresh_when_published(run)

@@ -22,8 +22,8 @@ export default function (component) {
     fill(text, medium.parts)
     if (has_pairs) return text
     text.style.width = data.strip ? data.size * 2 + "px" : "100%"
-    // Alone, texts are as high as pictures; beside other media they take what they need, up to that.
-    text.style[media.length > 1 ? "maxHeight" : "height"] = (data.strip ? data.size : Math.max(data.size, 82)) + "px"
+    // In a strip, texts alone are as high as pictures; elsewhere they take what they need, up to that.
+    text.style[media.length > 1 || !data.strip ? "maxHeight" : "height"] = (data.strip ? data.size : Math.max(data.size, 82)) + "px"
     return text
   })
   const box = (kind, ...content) => {

@@ -46,7 +46,7 @@ def provenance_panel(run: Run) -> None:
 def _table(title: str, table: pd.DataFrame) -> None:
     note(title, Table(title, table))
     st.markdown(f"**{title}**")
-    st.dataframe(table, column_config=_FORMATS, hide_index=True, key=title)
+    st.dataframe(table, column_config=_FORMATS, hide_index=True, placeholder="", key=title)
 
 
 def _export_panel(run: Run) -> None:

@@ -177,7 +177,11 @@ def progress_bar(queue: SuspectQueue, suspects: Suspects, log: ReviewLog) -> Non
         words += f", {queue.n_errors:,} of {queue.n_decided:,} judged were wrong"
     if suspects.n_likely is not None:
         are = "label of the run is" if suspects.n_likely == 1 else "labels of the run are"
-        words += f"; about {suspects.n_likely:,} {are} likely wrong" if suspects.n_likely else "; no label looks wrong"
+        words += (
+            f"; about {suspects.n_likely:,} {are} likely wrong"
+            if suspects.n_likely
+            else "; none is called likely wrong"
+        )
     st.progress(queue.progress, text=words)
     note("progress", Words(words))
     if (advice := stop_advice(queue)) is not None:

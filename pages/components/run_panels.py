@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from pages.components.cards import TRUST_HELP
 from pages.components.learnt import show_learnt
 from pages.components.pages import EVIDENCE, EXPLORE, link_to
 from pages.components.runs import builds, card_of, place_in_line, summary_of
@@ -14,6 +15,7 @@ from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.store.catalog import RunSummary, delete_run, published_runs, run_dirs
 from trak_core.views.custom_data import command_again, run_in_words
+from trak_core.views.no_trust import UNDER_WAY
 
 STATES = {
     "ready": ("ready", "green", ":material/check_circle:"),
@@ -146,14 +148,14 @@ def _show_truth(run: RunSummary) -> None:
     show_learnt(card.learnt, card.has_not_learnt)
     if card.no_trust is not None:
         is_moving = run.state == "building" or builds().is_running(run.path)
-        st.caption("Measuring trust." if is_moving else plain(card.no_trust.sentence))
+        st.caption(UNDER_WAY if is_moving else plain(card.no_trust.sentence))
         if card.no_trust.can_go_on and not is_moving:
             link_to(EVIDENCE, "Measure trust", "science", run=run.name)
     for doubt in card.doubts:
         st.caption(f":material/warning: {plain(doubt)}")
     if run.lds is not None:
         fixed = "" if run.fixed is None else f", {run.fixed:.2f} at fixed class counts"
-        st.caption(plain(f"{card.trust} {lds_in_words(run.lds, run.noise_ceiling)}{fixed}."))
+        st.caption(plain(f"{card.trust} {lds_in_words(run.lds, run.noise_ceiling)}{fixed}."), help=TRUST_HELP)
 
 
 def _measuring(run: RunSummary) -> str | None:

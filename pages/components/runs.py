@@ -11,7 +11,7 @@ from pages.components.text import plain, told
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.jobs import Jobs
-from trak_core.store.catalog import RunSummary, published_runs, summarize
+from trak_core.store.catalog import RunSummary, published_runs, run_dirs, summarize
 from trak_core.store.files import RunFiles, file_version, generation
 from trak_core.store.progress import BuildStatus, is_being_built, read_status
 from trak_core.store.run import Run, open_run
@@ -96,7 +96,10 @@ def pick_run() -> None:
         )
         st.session_state["run"] = names[0]
     elif asked is not None and asked not in names:
-        leave_out("run", f"There is no run “{plain(asked)}” here; this is “{plain(names[0])}”.")
+        why = f"There is no run “{plain(asked)}” here"
+        if asked in [path.name for path in run_dirs()]:
+            why = f"There is nothing to see of “{plain(asked)}” yet; Home shows how far its build is"
+        leave_out("run", f"{why}; this is “{plain(names[0])}”.")
     tip = "The run that every page shows."
     st.selectbox("Run", names, key="run", bind="query-params", width=220, label_visibility="collapsed", help=tip)
 

@@ -116,7 +116,7 @@ def _question(
     if predicted.target.change is not None or verified is not None:
         actual = "" if verified is None else ", and the actual one with its 95% interval"
         show(change_chart(predicted, verified), "what_if", f"Predicted change of every class{actual}")
-    say("what if: trust", _trust_sentence(scale), st.caption)
+    say("what if: trust", _trust_sentence(scale, can_be_verified=question is not None and verified is None), st.caption)
     if problem:
         st.info(told(problem), icon=":material/info:")
     elif question is not None and verified is None:
@@ -211,13 +211,14 @@ def _actual_sentence(predicted: Prediction, verified: Verified) -> str:
     )
 
 
-def _trust_sentence(scale: Scale) -> str:
+def _trust_sentence(scale: Scale, can_be_verified: bool) -> str:
     """How good such predictions have been."""
     if scale.factor is None:
         return "Nothing was measured that would give these scores a unit."
     if scale.typical_error is None:
+        until = ": an estimate until you verify it" if can_be_verified else ""
         return (
-            "Not calibrated: an estimate until you verify it. This run has no measurement of how strongly scores tell."
+            f"Not calibrated{until}. Too few removals were retrained for this run to tell how far predictions are off."
         )
     r = "" if scale.correlation is None else f" (correlation {scale.correlation:.2f})"
     return (

@@ -15,6 +15,7 @@ from trak_core.engine.custom_build import CustomBuild, build_custom_data
 from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
 from trak_core.store.writer import build_lock
+from trak_core.views.no_trust import UNDER_WAY
 
 PAGES = ("explore", "training_item", "map", "present", "evidence")
 
@@ -76,6 +77,8 @@ def test_suspects_are_shown_before_there_are_scores(page, with_suspects, open_pa
     assert not app.exception
     if page == "review":
         assert "No suspects yet" not in words(app)
+        assert "is told once the run has scores." in words(app)
+        assert "None." not in words(app).splitlines()
         with open_run(with_suspects / "own") as run:
             assert not run.has_scores
             first = run.rows("SELECT train_idx FROM suspects WHERE signal = 'combined' ORDER BY rank LIMIT 1")[0][0]
@@ -117,8 +120,8 @@ def test_while_evidence_is_measured_the_badge_says_so(without_evidence, open_pag
     monkeypatch.setenv("TRAK_RUNS_DIR", str(without_evidence))
     with build_lock(RunFiles(without_evidence / "own")):
         said = words(open_page("explore", run="own"))
-    assert "Measuring trust." in said
-    assert "not measured yet" not in said
+    assert UNDER_WAY in said
+    assert "not measured yet: about" not in said
 
 
 def test_a_class_that_retrained_models_were_not_asked_about_is_told_apart(small_runs, tmp_path, open_page, monkeypatch):

@@ -68,6 +68,12 @@ def test_home_says_why_the_first_build_failed_and_offers_another_try(no_runs, op
     assert started == [["build", "digits"]]
 
 
+def test_an_address_with_a_run_that_is_only_begun_says_so(runs, open_page):
+    (runs / "begun" / "build").mkdir(parents=True)
+    said = words(open_page("home", run="begun"))
+    assert "There is nothing to see of “begun” yet; Home shows how far its build is; this is “digits”." in said
+
+
 def test_an_address_with_an_unknown_run_says_so(runs, open_page):
     app = open_page("home", run="nope")
     assert not app.exception

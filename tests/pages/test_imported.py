@@ -53,7 +53,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_every_page_opens(directory, open_page, modality, with_answers):
     import_into(directory, modality, with_answers)
     for page in PAGES:
-        app = open_page(page, run="things", picked="1,2")
+        app = open_page(page, run="things", picked="1.2")
         assert not app.exception, page
         assert not commands_on(app), page
         assert not app.error, page

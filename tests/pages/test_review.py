@@ -443,7 +443,7 @@ def test_where_nobody_judged_what_is_likely_wrong_nothing_is_said_of_it(runs, op
 def test_no_label_that_looks_wrong_is_told_as_well(runs, open_page):
     edit_store(runs / "digits" / "store.duckdb", "UPDATE suspects SET is_likely = false")
     app = open_page("review", length="likely wrong")
-    assert app.get("progress")[0].proto.text == "0 of 0 reviewed; no label looks wrong"
+    assert app.get("progress")[0].proto.text == "0 of 0 reviewed; none is called likely wrong"
     assert not app.exception
 
 

@@ -143,7 +143,7 @@ def test_the_panel_says_what_is_predicted_without_the_picks(runs, open_page):
         assert gallery_ids(app, PICKS) == sorted(run.proponents(17, 10, target=target)["train_idx"])
     assert float(said[3]) < float(said[2])
     # Nothing was removed from this run, so that the scale is the default.
-    assert "Not calibrated: an estimate until you verify it" in words(app)
+    assert "Not calibrated: an estimate until you verify it." in words(app)
     assert has_button(app, "Verify by retraining")
 
 
@@ -181,6 +181,7 @@ def test_a_run_saved_from_python_says_that_it_cannot_be_verified(kind, tmp_path,
     assert gallery_ids(app, PICKS) == [3, 4]
     assert "its models cannot be retrained here" in words(app)
     assert ("the answer is predicted to" in words(app)) == (kind == "regression")
+    assert "until you verify it" not in words(app)
     assert not has_button(app, "Verify by retraining")
 
 

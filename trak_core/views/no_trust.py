@@ -8,6 +8,8 @@ from trak_core.store.run import Run
 from trak_core.views.evidence_to_come import evidence_to_come
 from trak_core.views.explanation import Explanation
 
+UNDER_WAY = "Trust is not measured yet; work on this run is under way."
+
 
 @dataclass(frozen=True)
 class NoTrust:
@@ -27,7 +29,7 @@ def why_no_trust(run: Run, is_busy: bool) -> NoTrust | None:
     if run.has_lds:
         return None
     if is_busy:
-        return NoTrust("Measuring trust.")
+        return NoTrust(UNDER_WAY)
     if run.will_have_lds:
         return NoTrust(
             "Trust is not measured yet: the build was stopped before. “Go on” on the page Home continues it."

@@ -36,7 +36,8 @@ class Verdict:
     def doubts(self) -> list[str]:
         """Of the sentences those that speak against the scores."""
         claims = [] if self.claim_is_good else [self.claim]
-        return claims + ([self.controls] if self.beats_controls is False and self.controls else [])
+        suffices = self.beats_controls is False and self.controls
+        return claims + ([f"A simple rule suffices. {self.controls}"] if suffices else [])
 
 
 def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
