@@ -215,7 +215,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
         with st.container(width="stretch", gap="xsmall"):
             st.text(f"Test example {test_idx}, label {example.label_name}")
             if fit.lds is None or fit.ci_low is None or fit.ci_high is None:
-                st.text("LDS undefined: the scores predict the same for every half.")
+                st.text("LDS undefined: the retrained models say the same for every half.")
             else:
                 st.text(lds_in_words(fit.lds, found.noise_ceiling, fit.ci_low, fit.ci_high))
             if found.lds_fixed is not None:

@@ -133,7 +133,7 @@ def test_a_class_that_retrained_models_were_not_asked_about_is_told_apart(small_
     said = words(open_page("explore", test="17", method="Random"))
     assert "Not measured: the retrained models were not compared with Random for this." in said
     said = words(open_page("explore", test="17", method="Embedding similarity"))
-    assert "LDS is undefined here: the scores, or the retrained models, say the same for every half." in said
+    assert "LDS is undefined here: the retrained models say the same for every half." in said
 
 
 def test_the_cleaned_copy_of_a_folder_is_made_by_a_button(folder, without_evidence, tmp_path, open_page, monkeypatch):

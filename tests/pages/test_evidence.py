@@ -10,6 +10,7 @@ from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
 from trak_core.store.writer import build_lock
 from trak_core.views.evidence import board, board_table, removal_comparison, truth_table
+from trak_core.views.fit import predicted_against_actual
 
 
 @pytest.fixture
@@ -50,19 +51,29 @@ def test_evidence_shows_lds_interval_ceiling_and_baselines(runs, open_page):
 
 
 def test_evidence_of_an_undefined_lds_says_so(runs, open_page):
-    """A method whose scores are all the same has no rank correlation; nothing on the page is NaN."""
+    """Where retrained models say the same whatever they learnt from, nothing can be ranked; no number is NaN."""
+    with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
+        connection.execute("UPDATE outcomes SET model_output = 1 WHERE test_idx = 17")
+        connection.execute(
+            "UPDATE lds SET lds = NULL, ci_low = NULL, ci_high = NULL, trust = 'not measured' WHERE test_idx = 17"
+        )
+    app = open_page("evidence", test="17")
+    assert not app.exception
+    assert "LDS undefined: the retrained models say the same for every half." in words(app)
+    assert "nan" not in words(app).lower()
+
+
+def test_scores_that_are_all_the_same_have_an_lds_of_0_and_no_line(runs, open_page):
     with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
         connection.execute(
             'UPDATE scores SET "values" = list_transform("values", lambda x: 0)::FLOAT[1437] WHERE method = \'random\''
         )
-        connection.execute(
-            "UPDATE lds SET lds = NULL, ci_low = NULL, ci_high = NULL, trust = 'not measured' WHERE method = 'random'"
-        )
-        connection.execute("UPDATE lds_summary SET lds = NULL, ci_low = NULL, ci_high = NULL WHERE method = 'random'")
-    app = open_page("evidence", method="Random")
+    app = open_page("evidence", method="Random", test="17")
     assert not app.exception
-    assert "LDS undefined" in words(app)
+    assert "LDS 0.00 (" in words(app)
     assert "nan" not in words(app).lower()
+    with open_run(runs / "digits") as run:
+        assert predicted_against_actual(run, 17, "random").line is None
 
 
 def test_evidence_before_it_is_there_says_when_it_comes(runs, open_page):

@@ -47,7 +47,7 @@ def why_not_measured(run: Run, explanation: Explanation, is_busy: bool) -> NoTru
     if trust.lds is not None:
         return None
     if trust.is_undefined:
-        return NoTrust("LDS is undefined here: the scores, or the retrained models, say the same for every half.")
+        return NoTrust("LDS is undefined here: the retrained models say the same for every half.")
     if (of_run := why_no_trust(run, is_busy)) is not None:
         return of_run
     title = run.method_titles[explanation.method]

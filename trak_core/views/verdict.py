@@ -67,7 +67,7 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
 def _claim(run: Run, own: BoardRow) -> tuple[str, bool]:
     """What LDS and LDS at fixed class counts say together, and whether it speaks for the scores."""
     if own.lds is None or own.ci_low is None:
-        return f"{own.title} has no scores that differ between halves, so LDS is undefined.", False
+        return "LDS is undefined: the retrained models say the same for every half.", False
     lds = f"LDS {own.lds:.2f}"
     if own.ci_low <= 0:
         return f"{lds}: {own.title} cannot be told from chance.", False
