@@ -120,7 +120,9 @@ def _extend(
             work.add_evidence()
             if writer.meta(SCORES_ARE) == were:  # else what was measured of other methods does not fit any more
                 writer.tell({name: made[name] for name in ("measured",) if name in made})
-            writer.tell({"n_subsets_added": int(writer.meta("n_subsets")) - done})
+            # Of a build that goes on nobody expects more than there was time for.
+            n_added = None if added is None else int(writer.meta("n_subsets")) - done
+            writer.tell({"n_subsets_added": n_added})
             if added is not None:
                 writer.tell({"minutes": None if made.get("minutes") is None else made["minutes"] + added})
 

@@ -119,7 +119,7 @@ def measure_pace(
         ridge=products / 3 + linear * n_train + len(RIDGES) * cholesky * side**3,
         scores=products + 2 * cholesky * side**3 + solve * side**2 * n_rows,
         labels=2 + n_label_models * half_model * (HALVES_A_LABEL_MODEL if by_epochs else 1) + 1e-7 * n_train**2,
-        lds=7 + 2e-8 * n_train * n_rows,
+        lds=1.5 + 0.012 * n_test + 2e-8 * n_train * n_rows,
         map=seconds_of_map(n_train + n_test),
     )
 
