@@ -143,14 +143,12 @@ def _check(kind: DataKind, as_json: bool, seed: int, forecast: bool, model: str 
         if forecast:
             from trak_core.engine.forecast import forecasts  # torch: only who wants to know pays for it
 
-            foretold = forecasts(raw, model, seed, seconds_to_read=to_read)
+            plans = forecasts(raw, model, seed, seconds_to_read=to_read)
             if not as_json:
-                told_of = [
-                    each for each, before in zip(foretold, [None, *foretold], strict=False) if differs(each, before)
-                ]
+                told_of = [each for each, before in zip(plans, [None, *plans], strict=False) if differs(each, before)]
                 click.echo("\n".join(["", *map(forecast_sentence, told_of)]))
             else:
-                told = replace(told, forecasts=tuple(foretold))
+                told = replace(told, forecasts=tuple(plans))
         if as_json:
             click.echo(told.as_json())
 
