@@ -92,6 +92,7 @@ class Reported:
         seconds: float | None,
         peak_megabytes: float | None = None,
         controls: Controls | None = None,
+        best: LdsEvidence | None = None,
     ) -> Tables:
         """Rows of `lds_summary`, `lds` and `control_comparisons`.
 
@@ -101,11 +102,12 @@ class Reported:
             seconds: that the method takes with all checkpoints; fewer cost their share. None where nobody knows.
             peak_megabytes: memory that it takes, where that was measured.
             controls: what the method is compared with; None of a control, which does not beat the controls.
+            best: the evidence of all checkpoints, where it is measured already.
         """
         n_all, actual = max(predicted), self.actual[:, self.tests]
         # All counts but the whole one leave nothing but their means: resamples take room.
         means = {n: mean_columns(self.evidence(each)) for n, each in predicted.items() if n != n_all}
-        best = self.evidence(predicted[n_all])
+        best = best or self.evidence(predicted[n_all])
         means[n_all] = mean_columns(best)
         summary = [
             {
@@ -194,7 +196,9 @@ def board_tables(
     return joined_tables(
         [
             reported.tables(
-                name, each, seconds.get(name), peaks.get(name), None if name in of_controls else of_controls
+                *(name, each, seconds.get(name), peaks.get(name)),
+                controls=None if name in of_controls else of_controls,
+                best=of_controls.get(name),
             )
             for name, each in predicted.items()
         ]
