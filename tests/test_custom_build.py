@@ -212,7 +212,7 @@ def test_build_table_says_what_is_in_the_data_and_then_how_well_it_went(texts, n
     assert status == 0
     assert said.index("48 train and 12 test texts in 2 classes") < said.index("To be computed: 2 checkpoints")
     assert said.index("To be computed") < said.index("Run 'films' is complete")
-    assert "LDS of trak" in said
+    assert "LDS of TRAK" in said
     status, checked, _ = run_cli("check", *words)
     assert status == 0
     assert checked.strip() in said

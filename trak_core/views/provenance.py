@@ -103,7 +103,7 @@ def metadata_table(run: Run) -> pd.DataFrame:
 def _minutes(made: Mapping[str, Any]) -> str | None:
     """What a build was given and what it took, all its starts and extensions together; None where neither is known."""
     given, spent = (made.get(name) for name in ("minutes", "seconds_spent"))
-    said = [f"{given:g} given in all"] if _is_number(given) else []
+    said = [f"{given:.3g} given in all"] if _is_number(given) else []
     said += [f"{spent / 60:.1f} spent, all starts together"] if _is_number(spent) else []
     return ", ".join(said) or None
 

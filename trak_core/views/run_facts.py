@@ -111,7 +111,7 @@ def evidence_sentences(run: Run) -> list[str]:
     ceiling = "" if lds["noise_ceiling"] is None else f", noise ceiling {lds['noise_ceiling']:.3f}"
     models = "one model" if lds["n_seeds"] == 1 else f"{lds['n_seeds']} models"
     return [
-        f"LDS of {run.info.method} {said}{ceiling}, over {lds['n_subsets']} random halves with {models} each.",
+        f"LDS of {run.method_titles[run.info.method]} {said}{ceiling}, over {lds['n_subsets']} random halves with {models} each.",
         *(sentence for sentence in (_fixed_sentence(run), control_verdict(run).verdict) if sentence),
     ]
 
