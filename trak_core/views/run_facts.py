@@ -110,8 +110,9 @@ def evidence_sentences(run: Run) -> list[str]:
         said += f" (95% interval {lds['ci_low']:.3f} to {lds['ci_high']:.3f})"
     ceiling = "" if lds["noise_ceiling"] is None else f", noise ceiling {lds['noise_ceiling']:.3f}"
     models = "one model" if lds["n_seeds"] == 1 else f"{lds['n_seeds']} models"
+    halves = f"{lds['n_subsets']} random halves with {models} each"
     return [
-        f"LDS of {run.method_titles[run.info.method]} {said}{ceiling}, over {lds['n_subsets']} random halves with {models} each.",
+        f"LDS of {run.method_titles[run.info.method]} {said}{ceiling}, over {halves}.",
         *(sentence for sentence in (_fixed_sentence(run), control_verdict(run).verdict) if sentence),
     ]
 
