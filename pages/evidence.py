@@ -22,6 +22,7 @@ from pages.components.runs import (
     is_busy,
     refresh_when_published,
     run_with_scores,
+    stopped_build_panel,
     test_overview,
 )
 from pages.components.text import for_page, lds_in_words, plain, told
@@ -319,10 +320,13 @@ if not run.has_lds and not run.will_have_lds:
     st.stop()
 if not run.has_lds:
     st.subheader("The evidence is not there yet", anchor=False)
-    st.write(
-        "Models are being retrained on random halves of the training data. This page shows what came out as soon as "
-        "they are done; nothing needs to be reloaded. If the build was stopped, “Go on” on the Home page continues it."
-    )
+    if is_busy(run):
+        st.write(
+            "Models are being retrained on random halves of the training data. This page shows what came out as soon "
+            "as they are done; nothing needs to be reloaded."
+        )
+    else:
+        stopped_build_panel(run, "Trust is measured by models retrained on random halves, once the build goes on.")
     refresh_when_published(run)
     st.stop()
 

@@ -16,7 +16,15 @@ from pages.components.pages import EXPLORE, TRAIN, link_to, page_address
 from pages.components.picks import clear_picks, pick_many, picked_train, replace_picks, toggle_pick
 from pages.components.review_queue import read_log
 from pages.components.routing import through_app
-from pages.components.runs import builds, is_busy, kept_per_run, refresh_when_published, run_with_scores, test_overview
+from pages.components.runs import (
+    builds,
+    is_busy,
+    kept_per_run,
+    refresh_when_published,
+    run_with_scores,
+    stopped_build_panel,
+    test_overview,
+)
 from pages.components.scatter import map_figure, scatter
 from pages.components.text import plain, told
 from pages.components.view import Figure, note, say
@@ -84,6 +92,9 @@ def colours_of(run: Run, by: Colour, method: str, test_idx: int) -> Colouring:
 
 def no_map(run: Run) -> None:
     """What stands in place of the map while there is none, and the way to it."""
+    if not run.info.provenance.get("complete") and not is_busy(run):
+        stopped_build_panel(run, "The map is drawn as the last step of the build, once it goes on.")
+        return
     with st.container(border=True):
         if not run.info.provenance.get("complete"):
             st.markdown("**The map is not drawn yet**")
@@ -106,7 +117,6 @@ def no_map(run: Run) -> None:
             disabled=busy,
             type="primary",
         )
-    refresh_when_published(run)
 
 
 def map_panel(run: Run, points: MapPoints, colours: Colouring, picks: list[int], test_idx: int) -> None:
@@ -324,5 +334,4 @@ take_away(
     test=test_idx,
     method=run.method_titles[method],
 )
-if points is not None:
-    refresh_when_published(run)
+refresh_when_published(run)

@@ -24,7 +24,14 @@ from pages.components.review_verdicts import (
     verdict_keys,
 )
 from pages.components.routing import through_app
-from pages.components.runs import builds, current_run, feature_directions, is_busy, refresh_when_published
+from pages.components.runs import (
+    command_of,
+    current_run,
+    feature_directions,
+    go_on_button,
+    is_busy,
+    refresh_when_published,
+)
 from pages.components.text import plain
 from pages.components.view import Card, Cards, Words, note
 from trak_core.store.progress import read_status
@@ -182,15 +189,8 @@ def without_suspects(run: Run) -> None:
         st.subheader("This run has no suspects", anchor=False)
         why = why_no_suspects(run)
         st.text(f"{why[0].upper()}{why[1:]}")
-        status = read_status(run.path)
-        if command_to_go_on(run) is not None and status is not None:
-            st.button(
-                "Go on",
-                on_click=builds().start_build,
-                args=(run.path, status.command),
-                icon=":material/play_arrow:",
-                type="primary",
-            )
+        if command_to_go_on(run) is not None and (command := command_of(run.path, read_status(run.path))):
+            go_on_button(run.path, command)
         link_to(EXPLORE, "Open in Explore", "search", run=run.info.name)
 
 

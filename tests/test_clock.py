@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pages.components.text import for_page
 from tests.test_custom_build import images, texts  # noqa: F401
 from trak_core.commands.terminal import say_complete
 from trak_core.datasets.custom_data import CustomData
@@ -19,6 +20,7 @@ from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.engine.steps import BuildSteps
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.evidence.verification import verify
+from trak_core.exchange.evaluating import evaluate
 from trak_core.store.run import Run, open_run
 from trak_core.views.evidence_to_come import evidence_to_come
 from trak_core.views.not_measured import why_no_evidence
@@ -113,6 +115,20 @@ def test_a_run_without_evidence_says_what_it_would_take(hurried):
     assert to_come is not None and to_come.n_measured == 0
     assert to_come.sentence.startswith("Not measured yet: about ")
     assert to_come.command == f"python -m trak_core extend own --minutes {to_come.minutes}"
+
+
+def test_scores_judged_too_early_are_told_the_command_that_makes_the_judges(hurried):
+    with open_run(hurried) as run:
+        to_come, scores = evidence_to_come(run), run.scores()
+    assert to_come is not None and to_come.about in to_come.sentence
+    with pytest.raises(NotInRunError) as refused:
+        evaluate(hurried, scores, "a")
+    said = str(refused.value)
+    assert (
+        f"`{to_come.command}` makes them, in about {to_come.about}." in said
+        and "`python -m trak_core build`" not in said
+    )
+    assert "“Measure trust” on the page Evidence makes them" in for_page(said)
 
 
 def test_a_ledger_stops_when_the_time_is_over_and_its_length_is_told(images, tmp_path, monkeypatch):  # noqa: F811

@@ -181,6 +181,14 @@ def nan(scores: np.ndarray) -> np.ndarray:
 REFUSED = {
     "the name of a method of the run": ("trak", lambda scores: scores, InvalidSettingError, "is that of a method"),
     "the name of a method elsewhere": ("magic", lambda scores: scores, InvalidSettingError, "is that of a method"),
+    "the title of a method of the run": ("TRAK", lambda scores: scores, InvalidSettingError, "titled 'TRAK'"),
+    "the name of a control in other case": ("SAME_class", lambda scores: scores, InvalidSettingError, "'Same class'"),
+    "a title elsewhere with other blanks": (
+        "gradientDOT",
+        lambda scores: scores,
+        InvalidSettingError,
+        "'Gradient dot'",
+    ),
     "no name": (" ", lambda scores: scores, InvalidSettingError, "name=' ' will not do"),
     "too few": (
         "mine",
@@ -215,6 +223,18 @@ def test_what_cannot_be_judged_is_refused_and_the_run_stays(thirds_run, scores, 
     assert "\n" not in str(refused.value)
     assert RunFiles(thirds_run).store.read_bytes() == before
     assert not RunFiles(thirds_run).build.exists()
+
+
+def test_scores_whose_name_differs_only_in_case_from_others_are_refused_and_the_same_name_replaces(thirds_run, scores):
+    tc.evaluate(thirds_run, scores, "Mine too")
+    with pytest.raises(
+        InvalidSettingError, match=r"name='mine  TOO'.*'Mine too', which differs only in case or blanks"
+    ):
+        tc.evaluate(thirds_run, scores, "mine  TOO", replaces=True)
+    tc.evaluate(thirds_run, scores, "Mine too", replaces=True)
+    with open_run(thirds_run) as run:
+        titles = list(run.method_titles.values())
+    assert len(titles) == len({title.lower() for title in titles})
 
 
 def test_scores_that_hurt_where_they_are_positive_are_turned_round_when_told(thirds_run, scores):

@@ -398,7 +398,7 @@ def test_examples_that_do_not_hold_together_are_refused():
             tc.import_scores(SCORES, raw, "mine")
 
 
-@pytest.mark.parametrize("method", ["", " x", "a\nb", "x" * 61])
+@pytest.mark.parametrize("method", ["", " x", "a\nb", "x" * 61, "Same  class", "GRAD_norm"])
 def test_names_that_cannot_be_are_refused(method):
     with pytest.raises(tc.TrakCoreError, match="method="):
         tc.import_scores(SCORES, RAW, "mine", method=method)

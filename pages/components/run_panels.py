@@ -9,7 +9,7 @@ import streamlit as st
 from pages.components.cards import TRUST_HELP
 from pages.components.learnt import show_learnt
 from pages.components.pages import EVIDENCE, EXPLORE, link_to
-from pages.components.runs import builds, card_of, place_in_line, summary_of
+from pages.components.runs import builds, card_of, command_of, go_on_button, place_in_line, summary_of
 from pages.components.text import for_page, lds_in_words, log_for_page, plain, told
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
@@ -174,27 +174,15 @@ def _build_buttons(run: RunSummary, with_tools: bool) -> None:
             tip = "It was started elsewhere, in a terminal say, and can be cancelled only there, with Ctrl-C."
             st.caption("built by another process", help=tip)
     elif run.state in ("stopped", "failed") and run.build is not None:
-        # A build that was killed before it said how it goes on: the command it was started with, if that was here.
-        command = run.build.command or builds().started(run.path.parent).get(run.path)
+        command = command_of(run.path, run.build)
         if command:
-            _go_on_button(run.path, command, "Go on", "It goes on where it stopped.")
-
-
-def _go_on_button(path: Path, command: list[str], label: str, tip: str | None = None) -> None:
-    st.button(
-        label,
-        key=f"go on {path.name}",
-        on_click=builds().start_build,
-        args=(path, command),
-        icon=":material/play_arrow:",
-        help=tip,
-    )
+            go_on_button(run.path, command)
 
 
 def _again_button(path: Path, command: list[str], label: str) -> None:
     """Begins a build anew of which nothing came: as the form says now, where that is about the same data."""
     again = command_again(path.name, command, st.session_state.get(FORM))
-    _go_on_button(path, again, label, None if again is command else "With what the form says now.")
+    go_on_button(path, again, label, None if again is command else "With what the form says now.")
 
 
 def _cancel_button(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 import streamlit as st
 
 from pages.components.address import leave_out
-from pages.components.text import plain, told
+from pages.components.text import for_page, plain, told
 from trak_core.errors import TrakCoreError
 from trak_core.folders import runs_dir
 from trak_core.jobs import Jobs
@@ -130,12 +130,52 @@ def run_with_scores() -> Run:
     if is_busy(run):
         st.write("Models are being trained and compared; this page shows what came out as soon as it is there.")
     else:
-        st.write("The build of this run was stopped; “Go on” on the Home page continues it.")
+        stopped_build_panel(run, "Scores are computed once the build goes on.")
     if suspect_signals(run):
         st.write("Labels that look wrong are there already.")
         st.page_link("pages/review.py", label="Review labels", icon=":material/rule:")
     refresh_when_published(run)
     st.stop()
+
+
+def command_of(path: Path, build: BuildStatus | None) -> list[str] | None:
+    """What goes on with a build; the command it was started with here where it was killed before it said one."""
+    return (build.command if build is not None else None) or builds().started(path.parent).get(path)
+
+
+def go_on_button(
+    path: Path, command: list[str], label: str = "Go on", tip: str | None = "It goes on where it stopped."
+) -> None:
+    """The button that goes on with the build of a run."""
+    st.button(
+        label,
+        key=f"go on {path.name}",
+        on_click=builds().start_build,
+        args=(path, command),
+        icon=":material/play_arrow:",
+        help=tip,
+    )
+
+
+def stopped_build_panel(run: Run, missing: str) -> None:
+    """Says that the build of a run was stopped or failed, how far it was, and what is `missing` because of that."""
+    build = read_status(run.path)
+    problem = builds().failure(run.path) or (build.message if build is not None else "")
+    command = command_of(run.path, build)
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(width="stretch", gap="xsmall"):
+            st.markdown("**The build failed**" if problem else "**The build was stopped**")
+            if build is not None and build.step:
+                st.text(f"It was {build.fraction:.0%} done when it ended, at this step: {build.step}.")
+            if problem:
+                st.text(for_page(problem))
+            st.caption(f"Nothing is being computed for this run now. {missing}")
+            if not command:
+                st.caption(
+                    "Nothing is left here that tells how this build goes on; build the run again under its name."
+                )
+        if command:
+            go_on_button(run.path, command)
 
 
 test_overview = kept_per_run(max_entries=8)(overview)

@@ -7,6 +7,7 @@ import pytest
 from tests.pages.conftest import words
 from trak_core.engine import MeasureSettings, measure_run
 from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus, write_status
 from trak_core.store.run import open_run
 from trak_core.store.writer import build_lock
 from trak_core.views.evidence import board, board_table, removal_comparison, truth_table
@@ -76,17 +77,59 @@ def test_scores_that_are_all_the_same_have_an_lds_of_0_and_no_line(runs, open_pa
         assert predicted_against_actual(run, 17, "random").line is None
 
 
-def test_evidence_before_it_is_there_says_when_it_comes(runs, open_page):
+@pytest.fixture
+def unmeasured(runs):
+    """A run whose build has come as far as its scores."""
     with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
         for table in ("lds", "lds_summary", "target_lds", "outcomes", "target_outcomes"):
             connection.execute(f"DELETE FROM {table}")
-        connection.execute("DELETE FROM meta WHERE key = 'complete'")
-    app = open_page("evidence")
-    assert not app.exception
-    assert "The evidence is not there yet" in words(app)
-    explore = open_page("explore", test="17")
+        connection.execute("DELETE FROM layout; DELETE FROM meta WHERE key IN ('map', 'complete')")
+    return runs / "digits"
+
+
+def test_evidence_before_it_is_there_says_when_it_comes(unmeasured, open_page):
+    with build_lock(RunFiles(unmeasured)):
+        app = open_page("evidence")
+        assert not app.exception
+        assert "The evidence is not there yet" in words(app)
+        assert "Models are being retrained" in words(app)
+        assert "Go on" not in [button.label for button in app.button]
+        explore = open_page("explore", test="17")
     assert not explore.exception
     assert "trust: not measured" in words(explore)
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "failed"])
+def test_no_page_says_that_a_build_runs_which_was_stopped_and_evidence_and_map_go_on_with_it(
+    unmeasured, open_page, monkeypatch, state
+):
+    command = ["build", "digits", "--name", "digits", "--seed", "3"]
+    message = "no space left." if state == "failed" else ""
+    write_status(
+        RunFiles(unmeasured), BuildStatus(state, "retraining on half 7 of 40", 0.42, 60.0, 0.0, message, command, 0.0)
+    )
+    started = []
+    monkeypatch.setattr("trak_core.jobs.Jobs.start_build", lambda jobs, run_dir, command: started.append(command))
+    for page in ("evidence", "map"):
+        app = open_page(page)
+        assert not app.exception
+        said = words(app)
+        assert ("The build failed" if message else "The build was stopped") in said
+        assert "It was 42% done when it ended, at this step: retraining on half 7 of 40." in said
+        assert message.capitalize() in said or message in said
+        next(button for button in app.button if button.label == "Go on").click().run()
+    assert started == [command, command]
+    for page in ("evidence", "map", "explore", "training_item", "review", "home", "runs"):
+        said = words(open_page(page))
+        for false in ("being retrained", "being built", "being trained", "nothing needs to be reloaded", "under way"):
+            assert false not in said, page
+
+
+def test_a_stopped_build_that_tells_no_command_has_no_button_and_says_so(unmeasured, open_page):
+    app = open_page("evidence")
+    assert "The build was stopped" in words(app)
+    assert "build the run again under its name" in words(app)
+    assert "Go on" not in [button.label for button in app.button]
 
 
 def test_a_run_whose_methods_are_not_measured_offers_to_measure_them(runs, open_page, monkeypatch):

@@ -8,7 +8,9 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import words
+from trak_core.store.files import RunFiles
 from trak_core.store.run import open_run
+from trak_core.store.writer import build_lock
 from trak_core.views.browse import overview
 from trak_core.views.groups import cell_pairs, class_influence, group_influence
 from trak_core.views.map import answer_scores, map_points
@@ -128,7 +130,8 @@ def test_a_run_without_a_map_says_how_to_draw_it(runs, open_page):
 def test_a_run_whose_build_goes_on_says_that_the_map_will_come(runs, open_page):
     with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:
         connection.execute("DELETE FROM layout; DELETE FROM meta WHERE key IN ('map', 'complete')")
-    app = open_page("map")
+    with build_lock(RunFiles(runs / "digits")):
+        app = open_page("map")
     assert not app.exception
     assert "The map is not drawn yet" in words(app)
     assert "Draw the map" not in [button.label for button in app.button]

@@ -13,7 +13,7 @@ from trak_core.engine.evidence_step import Reported, Tables
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.evidence.controls import beats_controls
 from trak_core.evidence.lds import MIN_SUBSETS, LdsEvidence, predicted_outcomes
-from trak_core.exchange.importing import check_method_name, known_library
+from trak_core.exchange.importing import check_method_name, known_library, name_key
 from trak_core.exchange.matrix import ScoreMatrix, read_matrix
 from trak_core.exchange.score_files import LIBRARIES, Orientation, open_scores
 from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
@@ -24,6 +24,7 @@ from trak_core.store.files import RunFiles
 from trak_core.store.run import EVALUATED, Lds, Run, open_run
 from trak_core.store.run_ledger import outcomes, reported_tests, subset_masks
 from trak_core.store.run_tables import class_influence_columns, method_columns, score_fingerprint, score_tables
+from trak_core.views.evidence_to_come import evidence_to_come
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def evaluate(
     Raises:
         EmptyDataError: there are no scores.
         InvalidDataError: the scores cannot be read, are no finite numbers, rank nothing, or point the wrong way.
-        InvalidSettingError: the name is that of a method, or a choice is unknown or missing.
+        InvalidSettingError: the name is that of a method, in whatever case and blanks; a choice is unknown or missing.
         NotInRunError: the run has no retrained models, or work on it has not finished.
         RunBusyError: another process is building or measuring it.
         ShapeMismatchError: the matrix does not fit the counts of the examples.
@@ -134,19 +135,38 @@ def _check(run: Run, name: str, replaces: bool) -> dict[str, Any]:
         raise NotInRunError(f"run {run.info.name!r} is not finished; finish its build first.")
     n_subsets = int(run.rows("SELECT count(*) FROM subsets WHERE role = 'eval'")[0][0])
     if n_subsets < MIN_SUBSETS:
-        raise NotInRunError(
-            f"run {run.info.name!r} has no retrained models to judge scores by; `python -m trak_core build` makes a "
-            "run that has, and add-outcomes takes outcomes of models that were retrained elsewhere."
-        )
+        raise NotInRunError(_why_no_judges(run))
     known: dict[str, Any] = run.info.provenance.get(EVALUATED) or {}
-    if name in METHODS or (name in run.info.methods and name not in known):
-        raise InvalidSettingError(f"name={name!r} is that of a method; give the scores a name of their own.")
+    titles = {**{method: each.info.title for method, each in METHODS.items()}, **run.method_titles}
+    for method, title in titles.items():
+        if method not in known and name_key(name) in (name_key(method), name_key(title)):
+            called = f"method {method!r}" + (f", titled {title!r}" if title != method else "")
+            raise InvalidSettingError(
+                f"name={name!r} is that of a method ({called}); give the scores a name of their own."
+            )
+    alike = next((other for other in known if other != name and name_key(other) == name_key(name)), None)
+    if alike is not None:
+        raise InvalidSettingError(
+            f"name={name!r}: run {run.info.name!r} has scores named {alike!r}, which differs only in case or blanks; "
+            "give that very name, or another."
+        )
     if name in known and not replaces:
         raise InvalidSettingError(
             f"name={name!r}: run {run.info.name!r} has scores of that name; give another, or --replace to put these in "
             "their place."
         )
     return known
+
+
+def _why_no_judges(run: Run) -> str:
+    """Why no scores can be judged by a run without retrained models, and what gives it some."""
+    lacks = f"run {run.info.name!r} has no retrained models to judge scores by"
+    if (to_come := evidence_to_come(run)) is not None:
+        return f"{lacks} yet; `{to_come.command}` makes them, in about {to_come.about}."
+    return (
+        f"{lacks}; add-outcomes takes outcomes of models that were retrained elsewhere, and `python -m trak_core "
+        "build` makes a run that has such models."
+    )
 
 
 def reported_of(run: Run) -> Reported:

@@ -8,6 +8,7 @@ scores can be believed.
 import hashlib
 import json
 import time
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from trak_core.exchange.signs import Sign, SignCheck, check_sign, choose_sign
 from trak_core.folders import runs_dir
 from trak_core.inputs import count, leaves
 from trak_core.media import split_media
+from trak_core.methods import METHODS
 from trak_core.modalities import RawData, find_modality
 from trak_core.modalities.raw import RawSplit
 from trak_core.store.catalog import check_run_name
@@ -155,7 +157,16 @@ def known_library(given: str | None, found: Library | None) -> str | None:
 
 
 def _method_name(given: str | None, library: str | None) -> str:
-    return check_method_name(given if given is not None else library or IMPORTED, "method")
+    name = check_method_name(given if given is not None else library or IMPORTED, "method")
+    controls = [method.info for method in METHODS.values() if method.info.is_control]  # these join with outcomes
+    if name_key(name) in {name_key(called) for info in controls for called in (info.name, info.title)}:
+        raise InvalidSettingError(f"method={name!r} is that of a control; give the scores a name of their own.")
+    return name
+
+
+def name_key(name: str) -> str:
+    """The name without case and blanks: names with the same key look alike on a board."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def check_method_name(name: str, parameter: str) -> str:

@@ -20,6 +20,7 @@ class EvidenceToCome:
 
     n_measured: int  # random halves that the evidence is over; 0 where there is none yet
     minutes: int  # that the next part of it takes about
+    about: str  # the same in words, in seconds where it is less than a minute
     sentence: str  # what there is, and what these minutes would add
     arguments: list[str]  # of the program, for whoever starts it from a page
 
@@ -53,7 +54,7 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
         sentence = f"Measured on {n_measured} random halves; about {about} more would measure it on {wanted}."
     if made.get("n_subsets_added") == 0:  # by the last extension
         sentence = f"The time given last was too short for more random halves. {sentence}"
-    return EvidenceToCome(n_measured, minutes, sentence, ["extend", run.info.name, "--minutes", str(minutes)])
+    return EvidenceToCome(n_measured, minutes, about, sentence, ["extend", run.info.name, "--minutes", str(minutes)])
 
 
 def _number(value: Any) -> int:
