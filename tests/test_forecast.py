@@ -2,14 +2,22 @@
 
 import itertools
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
-from tests.test_custom_build import texts  # noqa: F401
+from tests.test_custom_build import images, texts  # noqa: F401
 from trak_core.__main__ import cli
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.report import Forecast
+from trak_core.engine import custom_build, forecast
+from trak_core.engine.budget import N_FIT, Sizes
+from trak_core.engine.custom_build import CustomBuild, build_custom_data
 from trak_core.engine.forecast import forecasts
+from trak_core.engine.pace import DIGITS_PACE, StepTime
+from trak_core.subjects import Subject
 from trak_core.views.data_report import forecast_for, forecast_sentence, read_report
 
 
@@ -21,6 +29,49 @@ def test_more_minutes_buy_no_less(texts):  # noqa: F811
         assert less.n_checkpoints <= more.n_checkpoints and less.n_subsets <= more.n_subsets
     assert found[0].n_subsets == 0 < found[-1].n_subsets
     assert all(0 < each.seconds_to_suspects <= each.seconds_to_scores for each in found)
+
+
+class Planned(Exception):
+    """A build has planned, and is not wanted any further."""
+
+
+def planned(source: CustomData, minutes: float, runs_dir: Path) -> Sizes:
+    """What a build of so many minutes plans."""
+    told: list[Sizes] = []
+
+    def stop(sizes: Sizes) -> None:
+        told.append(sizes)
+        raise Planned
+
+    with pytest.raises(Planned):
+        build_custom_data(source, CustomBuild(minutes=minutes), f"in-{minutes:g}", runs_dir, on_sizes=stop)
+    return told[0]
+
+
+@pytest.mark.parametrize("kind", ["image-folder", "table"])
+@pytest.mark.parametrize("seconds_a_step", [0.0002, 0.004])
+def test_a_forecast_promises_what_a_build_of_the_same_data_plans(kind, seconds_a_step, request, tmp_path, monkeypatch):
+    options = {"text": "review", "label": "verdict"} if kind == "table" else {}
+    source = CustomData(kind, request.getfixturevalue("texts" if kind == "table" else "images"), **options)
+    steps_tried: list[int | None] = []
+
+    def pace(subject: Subject, device: str, a_step: StepTime) -> object:
+        assert subject.training is not None and subject.training.steps is not None
+        steps_tried.append(subject.training.steps)
+        a_model = a_step.by_clock * subject.training.steps
+        return replace(DIGITS_PACE, model=a_model, half_model=a_model, labels=2 + 40 * a_model)
+
+    for module in (forecast, custom_build):  # the speed of this machine plays no part
+        monkeypatch.setattr(module, "measure_step", lambda subject, device: StepTime(seconds_a_step, seconds_a_step))
+        monkeypatch.setattr(module, "measure_pace", pace)
+    minutes = (3.0, 10.0, 30.0)
+    promised = forecasts(source.read(), device="cpu", minutes=minutes)
+    for each in promised:
+        sizes = planned(source, each.minutes, tmp_path)
+        n_reported = max(0, sizes.n_subsets - N_FIT)
+        assert n_reported / 2 <= each.n_subsets <= 2 * n_reported
+        assert sizes.n_checkpoints / 2 <= each.n_checkpoints <= 2 * sizes.n_checkpoints
+    assert len(set(steps_tried)) == 1  # both would train for as long
 
 
 def test_a_forecast_is_told_in_words():
