@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -630,5 +631,20 @@ def test_a_run_that_does_not_know_its_data_says_so(runs: Path) -> None:
     part = RawSplit([f"text {i}" for i in range(30)], labels)
     path = import_scores(np.eye(30), RawData("made", "text", ("a", "b"), part, part), "own", sign="as-is",
                          orientation="test-by-train").path  # fmt: skip
-    with open_run(path) as run, pytest.raises(NotInRunError, match="does not know which files its examples came from"):
+    with open_run(path) as run, pytest.raises(NotInRunError, match="does not know which files") as refused:
+        cleaned_by_review(run)
+    assert "`python -m trak_core labels own labels.csv`" in str(refused.value)
+    assert "build it again" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "way"), [("subject", "labels own"), ("python", "labels own"), ("table", "build it")]
+)
+def test_what_can_be_done_without_the_data_goes_by_how_the_run_came_about(runs: Path, recipe: str, way: str) -> None:
+    part = RawSplit([f"text {i}" for i in range(30)], np.arange(30) % 2)
+    raw = RawData("made", "text", ("a", "b"), part, part)
+    path = import_scores(np.eye(30), raw, "own", sign="as-is", orientation="test-by-train").path
+    with duckdb.connect(str(path / "store.duckdb")) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'recipe'", [json.dumps(recipe)])
+    with open_run(path) as run, pytest.raises(NotInRunError, match=way):
         cleaned_by_review(run)

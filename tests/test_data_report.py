@@ -28,7 +28,7 @@ from trak_core.media import Text
 from trak_core.modalities import find_modality, prepare
 from trak_core.modalities.raw import RawData, RawSplit, Skipped
 from trak_core.subjects import find_model
-from trak_core.views.data_report import read_report
+from trak_core.views.data_report import findings_of, read_report
 
 
 def texts(train: list[tuple[str, int]], test: list[tuple[str, int]], names=("no", "yes"), **other) -> RawData:
@@ -195,6 +195,29 @@ def test_many_findings_are_cut_short_in_the_text_and_whole_in_the_json():
     facts = json.loads(report.as_json())
     assert len(facts["left_out"]) == 2000 and len(facts["repeated"]) == 50
     assert facts["repeated"][0] == {"train": list(range(0, 1000, 50)), "test": [], "labels": [0]}
+
+
+def test_of_very_many_classes_the_text_lists_the_largest_and_the_smallest_and_the_json_all():
+    counts = [2 + label % 7 for label in range(250)]
+    counts[40], counts[41] = 90, 1
+    rows = [(f"text {label} {n}", label) for label, count in enumerate(counts) for n in range(count)]
+    report = report_on(texts(rows, [("test", 0)], names=[f"class {label}" for label in range(250)]))
+    lines = report.text().splitlines()
+    head = next(n for n, line in enumerate(lines) if line.endswith("  class"))
+    listed = lines[head + 1 : lines.index("", head)]
+    assert len(listed) == 11
+    assert listed[0] == "       90         0  class 40" and listed[-1] == "        1         0  class 41"
+    assert listed[5].endswith("240 classes between, of 2 to 8 train examples each")
+    assert len(json.loads(report.as_json())["classes"]) == 250
+
+
+def test_inputs_that_repeat_within_the_test_split_are_listed():
+    report = report_on(texts([("a", 0), ("b", 1)], [("c", 0), ("d", 1), ("C ", 0), ("c", 0)]))
+    assert (report.n_duplicates, report.n_leaks, report.n_test_duplicates) == (0, 0, 2)
+    assert "Different texts: 4 of 6\n" in report.text()
+    assert "Repeated in the test split, test examples that repeat an earlier one: 2\n  test 0, 2, 3\n" in report.text()
+    assert json.loads(report.as_json())["n_test_duplicates"] == 2
+    assert [finding.title for finding in findings_of(report)] == ["2 repeated in the test split"]
 
 
 def test_the_json_has_names_of_any_script_as_they_are():

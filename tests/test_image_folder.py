@@ -456,7 +456,9 @@ def test_a_common_small_size_is_kept_and_any_other_becomes_64(folder):
     put(folder, "cat/other.png", noise(41, (30, 20)))
     raw = read_image_folder(folder)
     assert raw.train.contents.shape[1:] == (64, 64, 1)
-    assert any("from 12 x 10 to 30 x 20 pixels" in note and "to 64 x 64" in note for note in raw.notes)
+    assert any(
+        "widths from 12 to 30 and heights from 10 to 20 pixels" in note and "to 64 x 64" in note for note in raw.notes
+    )
     assert read_image_folder(folder, size=(6, 7)).train.contents.shape[1:] == (6, 7, 1)
 
 

@@ -437,6 +437,32 @@ def test_a_share_of_each_class_is_put_aside(tmp_path):
     assert rows_of(raw) == sorted(rows)
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            "aab",
+            [
+                "20% of each class, but at least one of every class that has two or more, were held out",
+                "without a test example: 'b'.",
+            ],
+        ),
+        ("aabb", ["but at least one of every class that has two or more, were held out as test examples: 2 of 4."]),
+        ("a" * 50 + "bb", ["were held out as test examples: 11 of 52."]),
+        ("a" * 50 + "b" * 10, ["20% of each class were held out as test examples."]),
+        (
+            "a" * 7 + "bcdefgh",
+            ["were held out as test examples: 1 of 14.", "without a test example: 'b', 'c', 'd', 'e', 'f' and 2 more."],
+        ),
+    ],
+)
+def test_where_classes_are_too_small_for_the_share_the_counts_are_told(tmp_path, labels, said):
+    raw = read(put(tmp_path, "a.csv", csv_text([(f"text {n}", label) for n, label in enumerate(labels)])))
+    notes = [note for note in raw.notes if "test" in note]
+    assert len(notes) == len(said)
+    assert all(words in note for words, note in zip(said, notes, strict=True))
+
+
 def test_splits_by_a_column_in_any_case(tmp_path):
     rows = [("a", "x", "Train"), ("b", "y", " TRAINING "), ("c", "x", "TEST"), ("d", "y", "dev"), ("e", "x", "other")]
     text = csv_text([*rows, ("f", "y", ""), ("g", "z", "testing")], ",", ("text", "label", "part"))

@@ -23,7 +23,7 @@ from trak_core.errors import InvalidDataError, LabelError
 from trak_core.modalities.raw import RawData
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
-HELD_OUT = "There is no test split; 20% of each class were held out as test examples."
+HELD_OUT = "There is no test split; 20% of each class"
 TAKEN = "taken for missing; if such a word is a value, give the words that stand for a missing one (option missing)."
 NEG, POS = "the meal was cold and bad", "the hotel was warm"
 
@@ -55,7 +55,7 @@ def texts(raw: RawData) -> list[str]:
 
 
 def notes(raw: RawData) -> list[str]:
-    return [note for note in raw.notes if note != HELD_OUT]
+    return [note for note in raw.notes if not note.startswith(HELD_OUT)]
 
 
 # --- dialects of CSV --------------------------------------------------------------------------------------------

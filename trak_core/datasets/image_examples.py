@@ -218,12 +218,20 @@ def _choose_size(sizes: Sequence[tuple[int, int]], given: tuple[int, int] | None
     height, width = given or (smallest if smallest == largest and max(smallest) <= SIDE else (SIDE, SIDE))
     if different == [(height, width)]:
         return height, width, []
-    had = _said(smallest) if smallest == largest else f"from {_said(smallest)} to {_said(largest)}"
+    had = f"{_said(smallest)} pixels (width x height)"
+    if smallest != largest:
+        heights, widths = (_range([size[axis] for size in different]) for axis in (0, 1))
+        had = f"widths {widths} and heights {heights} pixels"
     note = (
-        f"The images had {had} pixels (width x height) and were scaled to {_said((height, width))}, without "
-        "distortion: what stood over was cropped at both ends."
+        f"The images had {had} and were scaled to {_said((height, width))}, without distortion: what "
+        "stood over was cropped at both ends."
     )
     return height, width, [note]
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"of {low:,}" if low == high else f"from {low:,} to {high:,}"
 
 
 def _said(size: tuple[int, int]) -> str:

@@ -22,6 +22,10 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation"),
 }
 """What splits are called."""
+NAMED = 5
+"""Classes that a note lists."""
+ABOUT = 0.05
+"""How far the shares of classes may be from the share that is told of all of them."""
 MAX_CHARACTERS = 1_000_000
 """Of a text."""
 
@@ -107,8 +111,11 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
             raise InvalidDataError(
                 f"{source.where} has one example of each class, and two or more are needed; add some."
             )
-        share = f"{100 * source.test_share:g}%"
-        notes.append(f"There is no test split; {share} of each class were held out as test examples.")
+        notes.append(_about_held_out(numbers[train], numbers[test], source.test_share))
+        if untested := [names[number] for number in np.setdiff1d(numbers[train], numbers[test])]:
+            n_more = len(untested) - NAMED
+            more = f" and {n_more:,} more" if n_more > 0 else ""
+            notes.append(f"Classes without a test example: {', '.join(map(repr, untested[:NAMED]))}{more}.")
 
     found, labels = np.unique(numbers[train], return_inverse=True)
     if len(found) > MAX_CLASSES:
@@ -128,6 +135,18 @@ def place(items: Sequence[Example | Skipped], source: DataSource, modality: str,
         test=_split(examples, test, np.searchsorted(found, numbers[test])),
         skipped=tuple(one for one in skipped if one is not None),
         notes=tuple(notes),
+    )
+
+
+def _about_held_out(train: NDArray[np.int64], test: NDArray[np.int64], share: float) -> str:
+    """How many test examples were held out, of the classes of train and test examples `[n]`."""
+    classes, n_kept = np.unique(train, return_counts=True)
+    n_test = (test[:, None] == classes).sum(0)
+    if (np.abs(n_test / (n_test + n_kept) - share) <= ABOUT).all():
+        return f"There is no test split; {100 * share:g}% of each class were held out as test examples."
+    return (
+        f"There is no test split; {100 * share:g}% of each class, but at least one of every class that has two or "
+        f"more, were held out as test examples: {len(test):,} of {len(train) + len(test):,}."
     )
 
 

@@ -18,6 +18,10 @@ SHOWN = 5
 """Examples of each finding that the text names; the JSON has all of them."""
 LETTERS = 90
 """Of the text of a sample in a terminal."""
+CLASSES_LISTED = 30
+"""Classes up to which the text lists each; of more it lists the largest and the smallest."""
+CLASS_ENDS = 5
+"""How many of each."""
 FEW = 5
 """Train examples of a class below which a note says so."""
 
@@ -74,6 +78,11 @@ class DataReport:
         return tuple(one for one in self.repeated if len(one.train) > 1)
 
     @property
+    def test_duplicates(self) -> tuple[Repeated, ...]:
+        """The inputs of more than one test example."""
+        return tuple(one for one in self.repeated if len(one.test) > 1)
+
+    @property
     def leaks(self) -> tuple[Repeated, ...]:
         """The inputs of train and test examples at once."""
         return tuple(one for one in self.repeated if one.train and one.test)
@@ -87,6 +96,11 @@ class DataReport:
     def n_duplicates(self) -> int:
         """Train examples that repeat an earlier one."""
         return sum(len(one.train) - 1 for one in self.duplicates)
+
+    @property
+    def n_test_duplicates(self) -> int:
+        """Test examples that repeat an earlier one."""
+        return sum(len(one.test) - 1 for one in self.test_duplicates)
 
     @property
     def n_different(self) -> int:
@@ -109,8 +123,7 @@ class DataReport:
         yield ""
         # Names last: nobody can say how wide they are drawn.
         yield f"{'train':>9} {'test':>9}  class"
-        for name, train, test in zip(self.class_names, self.n_train, self.n_test, strict=True):
-            yield f"{train:9,} {test:9,}  {name}"
+        yield from self._class_lines()
         yield ""
         if self.samples:
             yield f"Samples, {len(self.samples)} drawn from all classes:"
@@ -125,6 +138,9 @@ class DataReport:
         yield f"Different {self.plural}: {self.n_different:,} of {n_train + n_test:,}"
         yield f"Duplicates, train examples that repeat an earlier one: {self.n_duplicates:,}"
         yield from _examples(self.duplicates)
+        if self.test_duplicates:
+            yield f"Repeated in the test split, test examples that repeat an earlier one: {self.n_test_duplicates:,}"
+            yield from _examples(self.test_duplicates)
         yield f"Leaks, test examples that are train examples too: {self.n_leaks:,}"
         yield from _examples(self.leaks)
         yield f"Contradictions, inputs with more than one label: {len(self.conflicts):,}"
@@ -133,6 +149,23 @@ class DataReport:
         if self.notes:
             yield ""
             yield from self.notes
+
+    def _class_lines(self) -> Iterator[str]:
+        """A line for each class; of very many, for those with the most and with the fewest train examples."""
+        lines = [
+            f"{train:9,} {test:9,}  {name}"
+            for name, train, test in zip(self.class_names, self.n_train, self.n_test, strict=True)
+        ]
+        if len(lines) <= CLASSES_LISTED:
+            yield from lines
+            return
+        by_size = sorted(range(len(lines)), key=lambda label: -self.n_train[label])  # equal ones in their order
+        between = by_size[CLASS_ENDS:-CLASS_ENDS]
+        most, fewest = self.n_train[between[0]], self.n_train[between[-1]]
+        each = f"{most:,}" if most == fewest else f"{fewest:,} to {most:,}"
+        yield from (lines[label] for label in by_size[:CLASS_ENDS])
+        yield f"      ...       ...  {len(between):,} classes between, of {each} train examples each"
+        yield from (lines[label] for label in by_size[-CLASS_ENDS:])
 
     def _sample(self, one: Sample) -> str:
         text = textwrap.shorten(first_text(one.media) or "", LETTERS, placeholder=" ...")
@@ -152,6 +185,7 @@ class DataReport:
             "left_out": [asdict(one) for one in self.skipped],
             "n_different": self.n_different,
             "n_duplicates": self.n_duplicates,
+            "n_test_duplicates": self.n_test_duplicates,
             "n_leaks": self.n_leaks,
             "n_conflicts": len(self.conflicts),
             "repeated": [asdict(one) for one in self.repeated],

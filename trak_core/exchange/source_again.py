@@ -18,6 +18,7 @@ from trak_core.modalities import RawData, find_modality
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.media_rows import read_media
 from trak_core.store.run import Run
+from trak_core.subjects import OWN_SUBJECT
 
 BUILD_AGAIN = "give the data as they were then, or build the run again"
 
@@ -42,8 +43,7 @@ def find_source(run: Run, path: Path | None = None) -> CustomData:
     told, name = _told(metadata_here(run).get("data_source")), run.info.name
     if told is None:
         raise NotInRunError(
-            f"run {name!r} does not know which files its examples came from, because it was {run.info.origin} or built "
-            "before runs kept that; build it again from its data."
+            f"run {name!r} does not know which files its examples came from, because it was {_how_it_came(run)}."
         )
     paths = {key: Path(value) for key, value in told["paths"].items()}
     if path is not None:
@@ -67,6 +67,17 @@ def find_source(run: Run, path: Path | None = None) -> CustomData:
                 f"the data of run {name!r} are gone: there is no {further}, which was given as --{key}; put it there."
             )
     return CustomData.of({**told, "paths": paths})
+
+
+def _how_it_came(run: Run) -> str:
+    """How a run came about that does not know its data, and how cleaned labels are had all the same."""
+    if run.info.recipe in DATA_KINDS:
+        return "built before runs kept that; build it again from its data"
+    origin = "built from a subject file" if run.info.recipe == OWN_SUBJECT else run.info.origin
+    return (
+        f"{origin}; its cleaned labels are had as a table, each with its example's number and, where the run has one, "
+        f"its origin: `python -m trak_core labels {run.info.name} labels.csv`"
+    )
 
 
 def knows_source(run: Run) -> bool:

@@ -159,5 +159,10 @@ def findings_of(report: DataReport) -> tuple[Finding, ...]:
             "Training examples that repeat an earlier one share its influence.",
             repeated_table(report, report.duplicates),
         ),
+        (
+            f"{report.n_test_duplicates:,} repeated in the test split",
+            "Test examples that repeat an earlier one are explained alike, and count more than once in every average.",
+            repeated_table(report, report.test_duplicates),
+        ),
     )
     return tuple(Finding(title, text, table) for title, text, table in found if len(table))
