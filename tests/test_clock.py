@@ -1,8 +1,14 @@
 """Builds within minutes: what always comes, where the ledger stops, and how it goes on."""
 
 import math
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +18,7 @@ from tests.test_custom_build import images, texts  # noqa: F401
 from trak_core.commands.terminal import say_complete
 from trak_core.datasets.custom_data import CustomData
 from trak_core.engine import clock as clocks
-from trak_core.engine.clock import Blocks, Clock
+from trak_core.engine.clock import Blocks, Clock, WorkTime, in_words, minutes_given
 from trak_core.engine.custom_build import CustomBuild, build_custom_data
 from trak_core.engine.growth import extend_run
 from trak_core.engine.measure import measure_run
@@ -21,10 +27,13 @@ from trak_core.engine.steps import BuildSteps
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.evidence.verification import verify
 from trak_core.exchange.evaluating import evaluate
+from trak_core.store.progress import read_status
 from trak_core.store.run import Run, open_run
 from trak_core.views.evidence_to_come import evidence_to_come
+from trak_core.views.no_trust import UNDER_WAY, no_trust_in_a_terminal
 from trak_core.views.not_measured import why_no_evidence
-from trak_core.views.provenance import metadata_table
+from trak_core.views.provenance import metadata_table, overdrawn
+from trak_core.views.run_facts import facts_text, run_facts
 
 SIZES = {"n_checkpoints": 2, "n_seeds": 2}
 
@@ -35,8 +44,13 @@ class FakeTime:
     def __init__(self) -> None:
         self.now = 100.0
 
+        self.computed = 0.0
+
     def monotonic(self) -> float:
         return self.now
+
+    def process_time(self) -> float:
+        return self.computed
 
 
 @pytest.fixture
@@ -84,9 +98,60 @@ def test_a_clock_counts_from_its_start_and_what_earlier_starts_took(time):
 def test_a_block_fits_when_what_the_last_ones_took_and_what_follows_fit(time):
     blocks = Blocks(Clock(1), expected=5)
     assert blocks.fit(10, 10) and not blocks.fit(10, 11)
-    blocks.took(2, 30)  # a busy machine: fifteen seconds each
-    assert blocks.seconds_a_unit == 10
-    assert not blocks.fit(6, 10)
+    blocks.took(2, 30)  # one long block may be chance
+    assert blocks.fit(10, 10)
+    blocks.took(2, 32)  # two are a busy machine: fifteen seconds each
+    assert blocks.seconds_a_unit == 15
+    assert blocks.fit(3, 15) and not blocks.fit(4, 10)
+
+
+@pytest.mark.parametrize("paces", [[2, 60, 2], [60, 2], [2, 60], [2, 2, 60, 3]])
+def test_one_block_that_took_long_does_not_decide_what_the_next_are_expected_to_take(time, paces):
+    blocks = Blocks(Clock(10), expected=2.5)
+    for seconds in paces:
+        blocks.took(1, seconds)
+    assert 2 <= blocks.seconds_a_unit <= 3
+
+
+def test_seconds_in_which_a_process_stood_still_are_no_work_and_those_on_a_busy_machine_are(time):
+    worked = WorkTime()
+
+    def go_on(seconds: float, computing: float) -> float:
+        before = worked.look()
+        time.now += seconds
+        time.computed += computing
+        return worked.look() - before
+
+    assert go_on(4, 4) == 4
+    assert go_on(60, 0.5) == 0.5  # suspended
+    assert go_on(60, 20) == 60  # a step that takes long, beside two other processes
+    assert go_on(3, 0) == 3  # the disk is slow
+
+
+@pytest.mark.slow
+def test_a_suspended_process_has_not_worked_meanwhile():
+    script = (
+        "import time\nfrom trak_core.engine.clock import WorkTime\nworked = WorkTime()\nprint(1, flush=True)\n"
+        "end = time.process_time() + 1.5\nwhile time.process_time() < end: worked.look()\nprint(worked.look())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGSTOP)
+    sleep(12)
+    process.send_signal(signal.SIGCONT)
+    assert float(process.communicate()[0]) < 11
+
+
+@pytest.mark.parametrize(
+    ("before", "minutes", "expected"), [(2.0, 1.0, 2.0), (2.0, 3.0, 3.0), (2.0, None, None), (None, 3.0, None)]
+)
+def test_a_build_was_given_the_most_minutes_of_its_starts_and_none_once_one_had_no_limit(before, minutes, expected):
+    assert minutes_given(before, Clock(minutes)) == expected
+
+
+def test_minutes_are_told_in_the_singular_too():
+    assert [in_words(each) for each in (1, 1.0, 0.5, 10)] == ["1 minute", "1 minute", "0.5 minutes", "10 minutes"]
 
 
 # --- a budget -------------------------------------------------------------------------------------------------
@@ -164,6 +229,95 @@ def test_what_took_longer_than_it_was_given_is_said(hurried, capsys):
     assert "and was given 0 seconds: suspects, scores and the map come in any case" in said
 
 
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ({"minutes": 0.8, "seconds_spent": 86, "n_subsets": 0}, ": suspects, scores and the map come in any case"),
+        ({"minutes": 0.8, "seconds_spent": 86, "n_subsets": 130}, "It took 86 seconds and was given 48 seconds, all"),
+        ({"minutes": 1, "seconds_spent": 130, "n_subsets": 30}, "It took 2.2 minutes and was given a minute, all"),
+        ({"minutes": None, "seconds_spent": 86, "n_subsets": 130}, ""),
+        ({"minutes": 2, "seconds_spent": 130, "n_subsets": 130}, ""),
+    ],
+)
+def test_why_a_build_took_longer_than_it_was_given_is_said_only_where_that_is_known(made, expected):
+    said = overdrawn(SimpleNamespace(info=SimpleNamespace(provenance=made)))  # type: ignore[arg-type]
+    assert expected in said and bool(said) == bool(expected)
+    assert "in any case" not in said or not made["n_subsets"]
+
+
+def test_an_extension_by_number_is_not_held_against_the_minutes_that_were_given(hurried, tmp_path, capsys):
+    path = tmp_path / "own"
+    shutil.copytree(hurried, path)
+    extend_run(path, n_subsets=20)
+    with open_run(path) as run:
+        assert run.info.provenance["minutes"] is None and overdrawn(run) == ""
+
+
+def test_starts_with_fewer_minutes_leave_what_was_given_before(images, tmp_path):  # noqa: F811
+    build(images, tmp_path, minutes=0.02)
+    with open_run(build(images, tmp_path, minutes=1e-6)) as run:
+        assert run.info.provenance["minutes"] == 0.02
+
+
+def test_info_tells_the_command_that_measures_trust_or_finishes_the_build(hurried, images, tmp_path, monkeypatch):  # noqa: F811
+    with open_run(hurried) as run:
+        said = no_trust_in_a_terminal(run, read_status(hurried))
+    assert said.startswith("Trust is not measured yet: about ") and "python -m trak_core extend own --minutes" in said
+    retrained = BuildSteps._retrain
+
+    def stop(steps: BuildSteps, block: range) -> None:
+        retrained(steps, block)
+        if block.start >= steps.build.n_fit:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(BuildSteps, "_retrain", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build(images, tmp_path, minutes=30)
+    with open_run(tmp_path / "own") as run:
+        status = read_status(run.path)
+        assert status is not None
+        finishing = f"python -m trak_core build image-folder {images} --name own --minutes 30"
+        facts = facts_text(run, run_facts(run, status, 1.0))
+        said = no_trust_in_a_terminal(run, status)
+        assert said.startswith(f"Trust is not measured yet: work on this run was stopped. Go on with: {finishing}")
+        assert said.split(". Go on")[0] in facts and "no model was retrained" not in facts
+        assert no_trust_in_a_terminal(run, replace(status, state="running")) == UNDER_WAY
+    with pytest.raises(NotInRunError, match=f"is not finished; finish it first: `{finishing}"):
+        extend_run(tmp_path / "own", minutes=1)
+
+
+def test_where_training_diverged_info_says_so_and_not_that_nothing_was_retrained(images, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("trak_core.engine.training_step.diverged", lambda models: np.ones(len(models), dtype=bool))
+    with open_run(build(images, tmp_path, n_subsets=20)) as run:
+        assert no_trust_in_a_terminal(run, None).startswith("Trust is not measured. Training diverged on 10 of 10")
+
+
+def test_extensions_too_short_for_all_of_the_first_halves_add_up(hurried, tmp_path, monkeypatch):
+    path = tmp_path / "own"
+    shutil.copytree(hurried, path)
+    retrained = BuildSteps._retrain
+
+    def slow(steps: BuildSteps, block: range) -> None:
+        retrained(steps, block)
+        steps.clock._seconds = steps.clock.spent  # there was time for one block
+
+    done = []
+    with monkeypatch.context() as patch:
+        patch.setattr(BuildSteps, "_retrain", slow)
+        patch.setattr("trak_core.engine.ledger_steps.LEAST_REPORTED", 10_000)  # never time for all of them at once
+        for _ in range(2):
+            extend_run(path, minutes=30)
+            with open_run(path) as run:
+                done.append(run.info.provenance["n_subsets"])
+                to_come = evidence_to_come(run)
+                assert problems(run) == [] and not run.has_lds and to_come is not None
+    assert 0 < done[0] < done[1] < 10
+    assert to_come.sentence.startswith(f"Not measured yet, {done[1]} of the first 10 random halves are done: about ")
+    extend_run(path, n_subsets=20)
+    with open_run(path) as run:
+        assert run.lds().n_subsets == 10 and problems(run) == []
+
+
 def test_time_is_kept_for_the_map_only_until_it_is_drawn_and_for_measuring_as_it_was_measured(images, tmp_path):  # noqa: F811
     path = build(images, tmp_path, n_subsets=20)
     with open_run(path) as run:
@@ -189,7 +343,9 @@ def test_time_that_is_too_short_for_more_halves_is_said_to_be(images, tmp_path):
         to_come = evidence_to_come(run)
         assert run.info.provenance["n_subsets"] == 20
         assert to_come is not None
-        assert to_come.sentence.startswith("The time given last was too short for more random halves. Measured on 10")
+        assert to_come.sentence.startswith(
+            "The time given last was too short: more random halves take 10 seconds at least. Measured on 10"
+        )
     extend_run(path, n_subsets=21)
     with open_run(path) as run:
         to_come = evidence_to_come(run)

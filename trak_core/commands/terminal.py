@@ -24,6 +24,7 @@ from trak_core.views.model_quality import (
     trust_counts,
     trust_sentence,
 )
+from trak_core.views.no_trust import no_trust_in_a_terminal
 from trak_core.views.provenance import overdrawn
 from trak_core.views.run_facts import evidence_sentences
 
@@ -48,12 +49,12 @@ def say_complete(run_dir: Path) -> None:
         if run.has_lds:
             said.append(trust_sentence(run, trust_counts(run, overview(run))))
         evidence = evidence_sentences(run)
-        late = overdrawn(run)
+        late, untrusted = overdrawn(run), no_trust_in_a_terminal(run, None)
     said.append(f"Run {run_dir.name!r} is complete: {run_dir}")
     if to_come is not None:
         more = f"{to_come.sentence} Go on with: {to_come.command}"
         evidence.append(more if evidence else f"Evidence: {more[0].lower()}{more[1:]}")
-    said += evidence or ["No model was retrained, so that its LDS is not known."]
+    said += evidence or [untrusted]
     click.echo("\n".join([*said, *([late] if late else []), LOOK_AT_IT]))
 
 

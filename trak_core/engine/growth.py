@@ -21,7 +21,7 @@ from trak_core.engine.steps import PACE, SCORES_ARE, BuildSteps
 from trak_core.engine.subject import read_build
 from trak_core.errors import InvalidSettingError, NotInRunError
 from trak_core.store.files import RunFiles
-from trak_core.store.progress import BuildStatus, read_status
+from trak_core.store.progress import BuildStatus, how_to_finish, read_status
 from trak_core.store.run import open_run
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects.of_run import why_not_made_again
@@ -95,7 +95,7 @@ def _extend(
                 "again under another name, with more of them."
             )
         if not made.get("complete"):
-            raise NotInRunError(f"the build of run {run_dir.name!r} is not finished; finish it first.")
+            raise NotInRunError(f"the build of run {run_dir.name!r} is not finished; {how_to_finish(run_dir)}.")
         settings, subject = read_build(run)
     done = settings.n_subsets
     most = min(SIZE_LIMITS["n_subsets"][1], done + 1000) if n_subsets is None else n_subsets
@@ -116,15 +116,17 @@ def _extend(
         work = BuildSteps(settings, subject, files, writer, NONE_PLANTED, {}, progress, clock, pace)
 
         def extend() -> None:
-            were = made.get(SCORES_ARE)
-            work.add_evidence()
+            were, given = made.get(SCORES_ARE), writer.meta("minutes")
+            if added is None:
+                work.tell_minutes()
+            elif given is not None:
+                writer.tell({"minutes": given + added})
+            work.add_evidence(adds_up=added is not None)
             if writer.meta(SCORES_ARE) == were:  # else what was measured of other methods does not fit any more
                 writer.tell({name: made[name] for name in ("measured",) if name in made})
             # Of a build that goes on nobody expects more than there was time for.
             n_added = None if added is None else int(writer.meta("n_subsets")) - done
             writer.tell({"n_subsets_added": n_added})
-            if added is not None:
-                writer.tell({"minutes": None if made.get("minutes") is None else made["minutes"] + added})
 
         return progress, extend
 

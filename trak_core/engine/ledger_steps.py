@@ -1,6 +1,5 @@
 """The growth of a ledger: models are retrained on random halves, block by block, while there is time."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,8 +99,8 @@ class LedgerSteps(WorkingRun, ABC):
     def _pace_of_blocks(self) -> Blocks:
         return Blocks(self.clock, self.build.n_seeds * self.pace.half_model * self.progress.slowness)
 
-    def _retrain_while_there_is_time(self, step: str, subset_ids: range) -> None:
-        """Retrains on the subsets of a step that are left, block by block."""
+    def _retrain_while_there_is_time(self, step: str, subset_ids: range, adds_up: bool = False) -> None:
+        """Retrains on the subsets of a step that are left, block by block; `adds_up` as in `add_evidence`."""
         size = max(1, min(self.build.subsets_a_block, self.trainer.at_once // self.build.n_seeds))
         start = subset_ids.start + (self._n_retrained(subset_ids) if self.build.grows else 0)
         blocks = [range(i, min(i + size, subset_ids.stop)) for i in range(start, subset_ids.stop, size)]
@@ -113,7 +112,7 @@ class LedgerSteps(WorkingRun, ABC):
             assert work.rows is not None
             afterwards = before_evidence + self.pace.lds * _times_as_long(work.rows.stop)
             # The first subsets serve nothing without some to report on; once begun, each of them is one less to do.
-            is_first = step == "fit" and work.rows.start == 0
+            is_first = step == "fit" and work.rows.start == 0 and not adds_up
             n_needed = len(subset_ids) + LEAST_REPORTED if is_first else len(work.rows)
             return self._pace_of_blocks.fit(n_needed, afterwards * self.progress.slowness)
 
@@ -121,14 +120,14 @@ class LedgerSteps(WorkingRun, ABC):
 
     def _retrain(self, block: range) -> None:
         """Retrains every seed of a block of subsets and writes what the models say of the test examples."""
-        began = time.monotonic()
+        began = self.progress.seconds_worked
         tables, lost = retrain_block(self, self.masks, block, self._advance(len(block)))
         meta = None
         if self.build.grows:
             tables["subsets"], meta = self._subset_rows(block), {"n_subsets": block.stop}
         mark = [("UPDATE subsets SET role = 'diverged' WHERE subset_id = ?", [subset_id]) for subset_id in lost]
         self.writer.write(f"ledger {block.start}", tables, meta, then=mark)
-        self._pace_of_blocks.took(len(block), time.monotonic() - began)
+        self._pace_of_blocks.took(len(block), self.progress.seconds_worked - began)
         self.pace = replace(self.pace, half_model=self._pace_of_blocks.seconds_a_unit / self.build.n_seeds)
 
     def _measuring_took(self, n_subsets: int, seconds: float) -> None:

@@ -22,7 +22,7 @@ from trak_core.engine.truth_step import retrain_datamodels, retrain_truth
 from trak_core.errors import NotInRunError
 from trak_core.methods import METHODS
 from trak_core.store.files import RunFiles
-from trak_core.store.progress import BuildStatus
+from trak_core.store.progress import BuildStatus, read_status
 from trak_core.store.run import open_run
 from trak_core.store.schema import Shape
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
@@ -72,10 +72,10 @@ def measure_run(
     if not made.get("complete"):
         data = " PATH ..." if made.get("model") else ""
         what = made.get("subject") or made["recipe"]
-        raise NotInRunError(
-            f"run {run_dir.name!r} is not finished; finish it first: "
-            f"`python -m trak_core build {what}{data} --name {run_dir.name}`."
-        )
+        status = read_status(run_dir)  # which knows all that the build was asked for
+        command = status.in_a_terminal if status else ""
+        command = command or f"python -m trak_core build {what}{data} --name {run_dir.name}"
+        raise NotInRunError(f"run {run_dir.name!r} is not finished; finish it first: `{command}`.")
     with open_run(run_dir) as run:
         build_settings, subject = read_build(run)
     fingerprint = settings.fingerprint(made["fingerprint"])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trak_core.engine.clock import Clock
+from trak_core.engine.clock import Clock, WorkTime
 from trak_core.errors import StorageError, TrakCoreError
 from trak_core.stopping import is_stop, raise_if_asked_to_stop
 from trak_core.store.files import RunFiles
@@ -48,7 +48,7 @@ class ProgressReporter:
         self._steps = {step.name: step for step in steps}
         self._done = dict.fromkeys(self._steps, 0.0)
         self._skipped, self._current = 0.0, steps[0]
-        self._started = time.monotonic()
+        self._work_time = WorkTime()
         self._clock = clock
         self._written = float("-inf")
 
@@ -66,6 +66,7 @@ class ProgressReporter:
     def advance(self, units: float = 1.0) -> None:
         """Units (or a part of one) of the current step are done."""
         raise_if_asked_to_stop()
+        self._work_time.look()
         self._done[self._current.name] += units
         self._report("running")
 
@@ -93,7 +94,12 @@ class ProgressReporter:
     def slowness(self) -> float:
         """How many real seconds a planned second takes on this machine; 1 until something is known."""
         worked = self._seconds_done - self._skipped
-        return (time.monotonic() - self._started) / worked if worked > 0.05 * self._total else 1.0
+        return self.seconds_worked / worked if worked > 0.05 * self._total else 1.0
+
+    @property
+    def seconds_worked(self) -> float:
+        """Seconds since this was made, without those in which the process was suspended."""
+        return self._work_time.look()
 
     def _report(self, state: BuildState, message: str = "", force: bool = False) -> None:
         now = time.monotonic()

@@ -1,6 +1,5 @@
 """The steps of a build, each made of blocks that are computed, written and never computed again."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trak_core.engine.clock import Clock
+from trak_core.engine.clock import Clock, minutes_given
 from trak_core.engine.evidence_step import Reported, evidence_tables, train_classes
 from trak_core.engine.label_step import signal_tables, suspect_tables
 from trak_core.engine.ledger_steps import MOST_PREDICTED, LedgerSteps
@@ -85,6 +84,7 @@ class BuildSteps(LedgerSteps):
         """
         n_models, first = self.build.n_checkpoints, n_first_models(self.build, self.subject)
         self._do("data", [self._work(Kind.DESCRIBE)])
+        self.tell_minutes()
         self._do("model", self._trained(0, first))
         self._do("suspects", [self._work(Kind.LABEL_FOLD)])
         self._do("checkpoints", self._trained(first, n_models))
@@ -93,8 +93,10 @@ class BuildSteps(LedgerSteps):
         self.writer.publish()
         self.writer.finish()
 
-    def add_evidence(self) -> None:
+    def add_evidence(self, adds_up: bool = False) -> None:
         """Scores, the map and evidence: all of it once, and more evidence whenever it is called with more time.
+
+        `adds_up` is True where a later call is expected, so that even the first of a few halves are worth having.
 
         The ridge and the scale of scores are chosen on the first subsets; where there is no time to retrain these, the
         usual ridge serves, and the scores are made anew once there is.
@@ -102,7 +104,7 @@ class BuildSteps(LedgerSteps):
         retrains = self.build.n_seeds > 0
         n_fit = min(self.build.n_fit, self.build.n_subsets)
         if retrains:
-            self._retrain_while_there_is_time("fit", range(n_fit))
+            self._retrain_while_there_is_time("fit", range(n_fit), adds_up)
         all_retrained = retrains and self._n_retrained(range(self.build.n_fit)) == self.build.n_fit
         is_fitted = all_retrained and self._is_enough("fit")
         if self.writer.meta(SCORES_ARE) != (state := FITTED if is_fitted else UNFITTED):
@@ -117,6 +119,11 @@ class BuildSteps(LedgerSteps):
             if self.writer.meta(MEASURED) != n_measured and self._is_enough("eval"):
                 self._do("lds", [self._work(Kind.MEASURE, state=str(n_measured))])
         self._close()
+
+    def tell_minutes(self) -> None:
+        """Adds those of this start to what the run was given; nothing for a run that has none."""
+        if (before := self.writer.meta("minutes")) is not None:
+            self.writer.tell({"minutes": minutes_given(before, self.clock)})
 
     def _trained(self, first: int, stop: int) -> list[Work]:
         """Training checkpoints, as many at a time as the trainer takes, and asking them; given ones come together."""
@@ -282,7 +289,8 @@ class BuildSteps(LedgerSteps):
     # --- evidence -----------------------------------------------------------------------------------------
 
     def _lds(self, state: str) -> None:
-        began, masks, outcomes = time.monotonic(), self.ledger.masks("eval"), self.ledger.outcomes("eval")
+        began, masks = self.progress.seconds_worked, self.ledger.masks("eval")
+        outcomes = self.ledger.outcomes("eval")
         reported = Reported.of(masks, outcomes, ~self.tuning_tests, self.build, train_classes(self.writer))
         tables, slope_of_others = evidence_tables(self.writer, reported)
         meta = {"calibration_slope_of_other_targets": slope_of_others, MEASURED: int(state)}
@@ -296,7 +304,7 @@ class BuildSteps(LedgerSteps):
             for method, n in zip(columns["method"], columns["n_checkpoints"], strict=True)
         ]
         self.writer.write(f"lds {state}", tables, meta, anew)
-        self._measuring_took(len(masks), time.monotonic() - began)
+        self._measuring_took(len(masks), self.progress.seconds_worked - began)
         self.progress.advance()
 
     def _map(self) -> None:
@@ -307,8 +315,6 @@ class BuildSteps(LedgerSteps):
     def _close(self) -> None:
         """Tells that all is done that there was time for, and what more would take."""
         told: dict[str, Any] = {"complete": True, "seconds_spent": self.clock.spent}
-        if self.clock.is_limited:
-            told["minutes"] = self.clock.minutes  # those of the last start
         if self.build.grows and self.build.n_seeds:
             n_done = self._n_retrained(range(self.build.n_subsets))
             told |= {

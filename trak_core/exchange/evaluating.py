@@ -21,6 +21,7 @@ from trak_core.methods import METHODS
 from trak_core.store.amendment import Rows, amend, amending
 from trak_core.store.catalog import find_run
 from trak_core.store.files import RunFiles
+from trak_core.store.progress import how_to_finish
 from trak_core.store.run import EVALUATED, Lds, Run, open_run
 from trak_core.store.run_ledger import outcomes, reported_tests, subset_masks
 from trak_core.store.run_tables import class_influence_columns, method_columns, score_fingerprint, score_tables
@@ -132,7 +133,7 @@ def evaluate(
 def _check(run: Run, name: str, replaces: bool) -> dict[str, Any]:
     """What the run knows of scores that were judged before; refuses a run or a name that will not do."""
     if not run.info.provenance.get("complete"):
-        raise NotInRunError(f"run {run.info.name!r} is not finished; finish its build first.")
+        raise NotInRunError(f"run {run.info.name!r} is not finished; {how_to_finish(run.path)}.")
     n_subsets = int(run.rows("SELECT count(*) FROM subsets WHERE role = 'eval'")[0][0])
     if n_subsets < MIN_SUBSETS:
         raise NotInRunError(_why_no_judges(run))

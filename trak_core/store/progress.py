@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +28,11 @@ class BuildStatus:
     seconds_spent: float = 0.0  # by all starts of the build together
 
     @property
+    def in_a_terminal(self) -> str:
+        """The command that goes on with it, for a terminal; empty where none does."""
+        return f"python -m trak_core {shlex.join(self.command)}" if self.command else ""
+
+    @property
     def time_left(self) -> str:
         """What to put behind the step: a comma and "about 12 s left" or "about 4 min left"; nothing while unknown."""
         if not self.seconds_left:
@@ -34,6 +40,16 @@ class BuildStatus:
         if self.seconds_left < 100:
             return f", about {self.seconds_left:.0f} s left"
         return f", about {self.seconds_left / 60:.0f} min left"
+
+
+def how_to_finish(run_dir: Path) -> str:
+    """What to do about a run whose build is not finished, to go on from "it is not finished; "."""
+    status = read_status(run_dir)
+    if status is not None and status.state == "running":
+        return "wait for it"
+    if status is None or not status.command:
+        return "finish it first"
+    return f"finish it first: `{status.in_a_terminal}`"
 
 
 def write_status(files: RunFiles, status: BuildStatus) -> None:

@@ -45,16 +45,31 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
         run, is_fitted=n_done >= n_fit
     )
     minutes = max(1, math.ceil(seconds / 60))
-    about = "a minute" if minutes == 1 else f"{minutes:,} minutes"
-    if seconds <= 45:
-        about = f"{max(10, 10 * math.ceil(seconds / 10))} seconds"
-    if not n_measured:
-        sentence = f"Not measured yet: about {about}."
-    else:
+    about = _about(seconds)
+    if n_measured:
         sentence = f"Measured on {n_measured} random halves; about {about} more would measure it on {wanted}."
+    elif 0 < n_done < n_fit:
+        sentence = f"Not measured yet, {n_done} of the first {n_fit} random halves are done: about {about} more."
+    else:
+        sentence = f"Not measured yet: about {about}."
     if made.get("n_subsets_added") == 0:  # by the last extension
-        sentence = f"The time given last was too short for more random halves. {sentence}"
+        least = _about(_seconds_of_the_next(made, a_subset, n_fit - n_done) + _other_seconds(run, n_done >= n_fit))
+        sentence = f"The time given last was too short: more random halves take {least} at least. {sentence}"
     return EvidenceToCome(n_measured, minutes, about, sentence, ["extend", run.info.name, "--minutes", str(minutes)])
+
+
+def _about(seconds: float) -> str:
+    """Seconds rounded up, in words."""
+    if seconds <= 45:
+        return f"{max(10, 10 * math.ceil(seconds / 10))} seconds"
+    minutes = math.ceil(seconds / 60)
+    return "a minute" if minutes == 1 else f"{minutes:,} minutes"
+
+
+def _seconds_of_the_next(made: dict[str, Any], a_subset: float, n_fit_left: int) -> float:
+    """Of the fewest random halves that are kept together; the first stop where the others begin."""
+    n = max(1, _number(made.get("subsets_a_block")))
+    return a_subset * (min(n, n_fit_left) if n_fit_left > 0 else n)
 
 
 def _number(value: Any) -> int:

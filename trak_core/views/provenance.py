@@ -109,18 +109,25 @@ def _minutes(made: Mapping[str, Any]) -> str | None:
 
 
 def overdrawn(run: Run) -> str:
-    """That a build took longer than it was given, and why, in a sentence; empty where it kept to its minutes."""
-    given, spent = (run.info.provenance.get(name) for name in ("minutes", "seconds_spent"))
+    """That a build took longer than it was given, in a sentence; empty where it kept to its minutes, or had none.
+
+    Why is said where it is known: what comes in any case took all of the time, and nothing was retrained.
+    """
+    given, spent, n_subsets = (run.info.provenance.get(name) for name in ("minutes", "seconds_spent", "n_subsets"))
     if not (_is_number(given) and _is_number(spent)) or spent <= OVERDRAWN * 60 * given + A_MOMENT:
         return ""
-    return (
-        f"It took {_duration(spent)} and was given {_duration(60 * given)}: suspects, scores and the map come in any "
-        "case, however long they take."
-    )
+    took = f"It took {_duration(spent)} and was given {_duration(60 * given)}"
+    if n_subsets:
+        return f"{took}, all starts together."
+    return f"{took}: suspects, scores and the map come in any case, however long they take."
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+    if round(seconds) == 60:
+        return "a minute"
+    if seconds >= 100:
+        return f"{seconds / 60:.1f} minutes"
+    return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

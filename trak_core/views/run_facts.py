@@ -22,6 +22,7 @@ from trak_core.views.model_quality import (
     trust_counts,
     trust_sentence,
 )
+from trak_core.views.no_trust import no_trust_in_a_terminal
 from trak_core.views.provenance import SETTING_TITLES, metadata_table
 
 WIDTH, LINES = 120, 40
@@ -44,6 +45,7 @@ def run_facts(run: Run, status: BuildStatus | None, megabytes: float) -> dict[st
         "models": [learnt_sentence(quality), *further_sentences(quality)],
         "model_quality": None if quality is None else {**quality.metadata(), "beats_guess": quality.beats_guess},
         "trust": trust_counts(run, tests) if run.has_lds else None,
+        "no_trust": None if run.has_lds else no_trust_in_a_terminal(run, status),
         "lds": _lds_facts(run.lds()) if run.has_lds else None,
         "lds_at_fixed_class_counts": _fixed_sentence(run) or None,
         "controls": (control_verdict(run).verdict or None) if run.has_lds else None,
@@ -71,11 +73,11 @@ def facts_text(run: Run, facts: Mapping[str, Any]) -> str:
         run: that is told about.
         facts: of `run_facts`.
     """
-    trust = "Trust in explanations: not measured, because no model was retrained."
-    if facts["trust"] is not None:
-        trust = trust_sentence(run, facts["trust"])
+    trust = facts["no_trust"] if facts["trust"] is None else trust_sentence(run, facts["trust"])
     truth = [
-        line for said in (*facts["models"], trust, *evidence_sentences(run)) for line in textwrap.wrap(said, WIDTH)
+        line
+        for said in (*facts["models"], trust, *evidence_sentences(run))
+        for line in textwrap.wrap(said, WIDTH, break_on_hyphens=False, break_long_words=False)
     ]
     lines = [f"{facts['name']}: {facts['title']}", facts["path"], "", *truth, ""]
     if (planted := planted_in_words(run)) is not None:
