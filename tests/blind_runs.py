@@ -83,7 +83,14 @@ RECIPES_OF_TRUTH = {
 }
 BLIND = ("zeroed", "unknown")
 """Of whose inputs the models see nothing."""
-UNLEARNT = (*BLIND, "shuffled", "steps")
+NOT_SHOWN = ("steps",)
+"""Whose models are above the majority, by no more than chance makes."""
+UNLEARNT = (*BLIND, "shuffled", *NOT_SHOWN)
+
+
+def not_beaten(name: str) -> str:
+    """What is said of the models of a run that have learnt nothing, up to the guess that they are compared with."""
+    return f"The models have not {'been shown to beat' if name in NOT_SHOWN else 'beaten'} the majority: accuracy 0."
 
 
 def build_all(directory: Path) -> None:

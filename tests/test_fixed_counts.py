@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from trak_core.engine.evidence_step import Reported
 from trak_core.evidence.bootstrap import Draws
 from trak_core.evidence.controls import beats_controls, compare
 from trak_core.evidence.fixed_counts import FixedCounts, group_counts, why_not_fixed
 from trak_core.evidence.lds import (
+    cap_of_lds_alone,
     lds_at_fixed_counts,
     lds_per_test,
     measure_lds,
@@ -15,6 +17,7 @@ from trak_core.evidence.lds import (
     predicted_outcomes,
     trust_level,
 )
+from trak_core.exchange.evaluating import Sizes
 
 N_TRAIN, N_TEST, N_CLASSES = 300, 40, 4
 
@@ -156,7 +159,7 @@ def test_many_classes_for_few_halves_cannot_be_measured_and_say_so():
     world = World(11, n_subsets=16, n_classes=7)
     found = measure_lds(world.same_class(), blind_outcomes(World(11, n_subsets=16, n_classes=7)), 0, fixed=world.fixed)
     assert found.fixed is None
-    assert "7 classes need 18 random halves, and there are 16." in why_not_fixed(*world.counts.shape)
+    assert "7 classes need 18 random halves, and there are 16; more would do." in why_not_fixed(*world.counts.shape)
     assert not why_not_fixed(18, 7)
 
 
@@ -241,3 +244,41 @@ def test_controls_are_beaten_where_every_lower_end_is_above_0(lower_ends, beats)
 )
 def test_trust_goes_by_the_lower_of_the_two_and_by_the_controls_where_there_is_but_one(ci_low, fixed_low, beats, level):
     assert trust_level(ci_low, fixed_low, beats) == level
+
+
+@pytest.mark.parametrize(
+    ("lds", "controls", "level"),
+    [
+        (0.925, [0.917, 0.471, -0.01], "low"),
+        (0.9, [0.45, None], "low"),
+        (0.9, [0.44, float("nan")], "moderate"),
+        (0.9, [-0.8], "moderate"),
+        (0.9, [None], "moderate"),
+        (0.9, [], "moderate"),
+    ],
+)
+def test_lds_alone_deserves_low_trust_where_a_simple_rule_reaches_half_of_it_and_moderate_trust_otherwise(
+    lds, controls, level
+):
+    cap = cap_of_lds_alone(lds, controls)
+    assert cap == level
+    assert trust_level(0.9, None, True, cap) == level
+    assert trust_level(0.1, None, True, cap) == "low"
+    assert trust_level(None, None, True, cap) == "not measured"
+
+
+def test_class_shares_of_many_classes_earn_no_trust_though_the_rule_behind_them_is_beaten():
+    """A little is added to what follows class shares; too few halves tell it apart from the rule for sure."""
+    world = World(n_subsets=60, n_classes=40)
+    shares, noise, tests = world.same_class(), world.noise(0.5), np.ones(N_TEST, dtype=bool)
+    outcomes = np.stack([shares + noise] * 2, axis=1)
+    reported = Reported.of(world.masks, outcomes, tests, Sizes(0, 2), world.classes)
+    controls = {"same_class": reported.evidence(shares)}
+    tables = reported.tables("mine", {0: shares + 0.5 * noise}, None, controls=controls)
+    assert min(tables["lds"]["ci_low"]) > 0.5
+    assert tables["control_comparisons"]["ci_low"][0] > 0, "it beats the rule"
+    assert tables["lds_summary"]["lds_fixed"] == [None]
+    assert set(tables["lds"]["trust"]) == {"low"}
+    without = Reported.of(world.masks, outcomes, tests, Sizes(0, 2))
+    again = without.tables("mine", {0: shares + 0.5 * noise}, None, controls=controls)
+    assert set(again["lds"]["trust"]) == {"high"}, "without classes there are no shares to follow"

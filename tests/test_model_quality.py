@@ -1,7 +1,9 @@
 """Whether models have learnt anything: measured, said, and kept apart from trust in explanations."""
 
+import html
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,9 +13,11 @@ from click.testing import CliRunner
 from scipy.stats import ttest_rel
 from sklearn.linear_model import LogisticRegression
 
-from tests.blind_runs import BLIND, RECIPES_OF_TRUTH, UNLEARNT, digits, unknown_words, zeroed
+from tests.blind_runs import BLIND, RECIPES_OF_TRUTH, UNLEARNT, digits, not_beaten, unknown_words, zeroed
+from tests.blind_runs import NOT_SHOWN as RUNS_NOT_SHOWN
 from trak_core.__main__ import cli
 from trak_core.engine.quality_step import input_facts, linear_on, model_quality
+from trak_core.evidence.lds_alone import lds_alone
 from trak_core.evidence.model_quality import (
     ModelQuality,
     better_p_value,
@@ -33,7 +37,15 @@ from trak_core.views.browse import overview
 from trak_core.views.evidence import board, board_text
 from trak_core.views.explanation import explain
 from trak_core.views.inline import show
-from trak_core.views.model_quality import further_sentences, learnt_sentence, quality_of, trust_counts
+from trak_core.views.model_quality import (
+    NO_BETTER,
+    NOT_SHOWN,
+    further_sentences,
+    learnt_sentence,
+    mark_of,
+    quality_of,
+    trust_counts,
+)
 from trak_core.views.run_facts import LINES, WIDTH, facts_text, run_facts
 from trak_core.views.verdict import verdict
 
@@ -73,7 +85,40 @@ def test_the_majority_is_beaten_by_a_test_and_not_by_a_bare_comparison():
     }
     assert [quality.beats_guess for quality in said.values()] == [False, False, True]
     assert said["lucky"].value > said["lucky"].guess == 21 / 40
+    assert [mark_of(quality) for quality in said.values()] == [NO_BETTER, NOT_SHOWN, ""]
+    assert learnt_sentence(said["lucky"]).endswith("; 40 test examples are too few to tell (p = 0.25).")
+    assert learnt_sentence(said["always"]).startswith("The models have not beaten the majority: accuracy 0.53")
     assert said["always"].never_answered == ("yes",) and said["good"].never_answered == ()
+
+
+@pytest.mark.parametrize(
+    ("n", "n_rare", "can_be_shown"), [(60, 2, False), (60, 4, False), (60, 5, True), (2, 1, False)]
+)
+def test_a_model_without_a_mistake_is_never_called_no_better_than_a_guess(n, n_rare, can_be_shown):
+    labels = np.array([0] * (n - n_rare) + [1] * n_rare)
+    quality = quality_of_classes(labels, labels, np.tile(labels, 4), NAMES, None)
+    assert quality.can_be_shown is quality.beats_guess is can_be_shown
+    assert quality.can_be_shown == (better_p_value(np.ones(n, dtype=bool), labels == 0) < 0.05)
+    if not can_be_shown:
+        said = learnt_sentence(quality)
+        assert said.startswith(
+            "The models have not been shown to beat the majority: accuracy 1.00, the majority's share"
+        )
+        assert f"{n} test examples are too few to tell" in said and said.endswith(
+            ", even for a model without a mistake."
+        )
+        assert mark_of(quality) == NOT_SHOWN
+
+
+def test_numbers_that_are_above_the_mean_by_chance_are_not_called_no_better_either():
+    draw = np.random.default_rng(5)
+    targets, train = draw.normal(size=8), draw.normal(size=200)
+    close = quality_of_numbers(targets + draw.normal(0, 0.3, 8), targets, train, None, 0)
+    blind = quality_of_numbers(np.full(8, train.mean()), targets, train, None, 0)
+    said = learnt_sentence(replace(close, p_value=0.2))
+    assert said.startswith("The models have not been shown to beat the mean of the training targets: R² 0.")
+    assert said.endswith("; 8 test examples are too few to tell (p = 0.20).")
+    assert learnt_sentence(blind).startswith("The models have not beaten the mean of the training targets: R²")
 
 
 def test_a_model_that_always_gives_the_majority_of_the_test_part_has_not_learnt_either():
@@ -101,6 +146,8 @@ def test_what_was_measured_comes_back_from_json_and_anything_else_is_none():
     quality = quality_of_classes(np.array([0, 1]), np.array([0, 1]), np.array([0, 0, 1]), NAMES, 0.5, linear=0.4)
     assert ModelQuality.from_metadata(json.loads(json.dumps(quality.metadata()))) == quality
     kept = quality.metadata()
+    earlier = {name: value for name, value in kept.items() if name != "n_test"}  # older versions did not keep it
+    assert ModelQuality.from_metadata(earlier) == replace(quality, n_test=None)
     for broken in (None, 3, {}, "text", {**kept, "value": "high"}, {**kept, "inputs": {"empty_tests": 3}}):
         assert ModelQuality.from_metadata(broken) is None
 
@@ -220,7 +267,8 @@ def test_every_run_says_whether_its_models_have_learnt_anything(truth_runs: Path
         single = run.rows("SELECT avg(test_accuracy) FROM checkpoints")[0][0]
         assert quality.single == pytest.approx(single)
         said = learnt_sentence(quality)
-        assert said.startswith(f"The models have {'not ' if name in UNLEARNT else ''}beaten the majority: accuracy")
+        beaten = not_beaten(name) if name in UNLEARNT else "The models have beaten the majority: accuracy 0."
+        assert said.startswith(beaten)
         counts = trust_counts(run, tests)
         assert sum(counts.values()) == run.info.n_test
         if name in BLIND:
@@ -230,8 +278,11 @@ def test_every_run_says_whether_its_models_have_learnt_anything(truth_runs: Path
             explanation = explain(run, tests, test_idx)
             assert explanation.quality == quality
             assert explanation.trust.level in (("low", "not measured") if name in BLIND else levels_of(explanation))
-            assert bool(explanation.trust.reason) == (name in BLIND)
-        assert said in repr(show(run, 0)) and "beaten the majority" in show(run, 0)._repr_html_()
+            if name in BLIND:
+                assert "so that nothing in" in explanation.trust.reason
+            else:
+                assert not explanation.trust.reason or explanation.trust.reason == lds_alone(run).sentence
+        assert said in repr(show(run, 0)) and html.escape(said) in show(run, 0)._repr_html_()
 
 
 def levels_of(explanation):
@@ -266,6 +317,7 @@ def test_one_test_input_that_the_model_cannot_see_is_low_and_its_neighbours_are_
     with duckdb.connect(str(run_dir / "store.duckdb")) as connection:
         connection.execute("UPDATE lds SET trust = 'high'")
         connection.execute("UPDATE target_lds SET trust = 'high'")
+        connection.execute("UPDATE lds_summary SET lds_fixed = 0.6")  # so that trust does not rest on LDS alone
         kept = json.loads(connection.execute("SELECT value FROM meta WHERE key = 'model_quality'").fetchone()[0])
         kept["inputs"] = {**kept["inputs"], "n_empty_test": 2, "empty_tests": [3, 17]}
         connection.execute("UPDATE meta SET value = ? WHERE key = 'model_quality'", [json.dumps(kept)])
@@ -294,9 +346,9 @@ def test_info_is_one_screen_and_begins_with_the_truth(truth_runs: Path, name: st
     printed = CliRunner().invoke(cli, ["info", name]).output
     lines = printed.splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= 120
-    truth = printed.index("beaten the majority")
+    beaten = not_beaten(name) if name in UNLEARNT else "The models have beaten the majority: accuracy 0."
+    truth = printed.index(beaten)
     assert truth < printed.index("Trust in explanations") < printed.index("LDS ") < printed.index("n_train")
-    assert f"have {'not ' if name in UNLEARNT else ''}beaten" in printed
     assert "LDS at fixed class counts" in printed
     if name in BLIND:
         trust = next(line for line in lines if line.startswith("Trust in"))
@@ -312,7 +364,7 @@ def test_what_the_controls_say_is_said_in_the_same_words_on_evidence_in_info_and
     monkeypatch.setenv("TRAK_RUNS_DIR", str(truth_runs))
     with open_run(truth_runs / name) as run:
         said = verdict(run, overview(run), board(run)).controls
-    assert said.endswith("beats every negative control.") or said.startswith("Same class does ")
+    assert said.startswith(("TRAK beats every negative control; the strongest, ", "Same class does "))
     say_complete(truth_runs / name)
     printed = CliRunner().invoke(cli, ["info", name]).output
     assert said in " ".join(printed.split()) and said in capsys.readouterr().out
@@ -374,7 +426,8 @@ def test_every_command_that_stands_on_the_models_says_it(truth_runs: Path, monke
     monkeypatch.setenv("TRAK_RUNS_DIR", str(truth_runs))
     run = CliRunner().invoke
     listed = {line.split()[0]: line for line in run(cli, ["runs"]).output.splitlines()}
-    assert {name for name, line in listed.items() if "majority not beaten" in line} == set(UNLEARNT)
+    assert {name for name, line in listed.items() if "majority not" in line} == set(UNLEARNT)
+    assert {name for name, line in listed.items() if "majority not shown to be beaten" in line} == set(RUNS_NOT_SHOWN)
     assert "accuracy 0.875" in listed["learnt"]
     assert run(cli, ["suspects", "shuffled"]).output.startswith("The models have not beaten the majority: accuracy")
     assert "beaten" not in run(cli, ["suspects", "learnt"]).output

@@ -1,13 +1,16 @@
 """What the Evidence page says follows from the numbers: the headline, the controls, titles and causes."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.blind_runs import BLIND
 from tests.old_runs import restore_run
+from trak_core.evidence.lds_alone import LdsAlone, lds_alone
 from trak_core.store.run import Run, open_run
 from trak_core.views.browse import overview
 from trak_core.views.controls import ControlVerdict, Rival, control_verdict
@@ -16,7 +19,9 @@ from trak_core.views.explanation import explain
 from trak_core.views.fit import other_class_sentence
 from trak_core.views.judging import questions_in, refusal_in_words
 from trak_core.views.lds_causes import checkpoints_title, lds_causes, no_cause, ridge_note, why_title
+from trak_core.views.model_quality import trust_counts
 from trak_core.views.not_measured import lacks_measurements, what_is_left_to_measure, what_was_not_measured
+from trak_core.views.run_facts import evidence_sentences
 from trak_core.views.verdict import Verdict, verdict
 
 
@@ -72,8 +77,52 @@ def test_the_headline_says_what_both_numbers_say_together(small_run, case):
 
 
 def test_where_there_are_too_many_classes_for_the_halves_the_headline_says_so_and_what_trust_goes_by(small_run):
-    further = " ".join(said_of(small_run).further)
-    assert "10 classes need 24 random halves, and there are 16. Trust goes by LDS and the controls." in further
+    said = said_of(small_run)
+    assert "10 classes need 24 random halves, and there are 16; more would do. Trust is " in " ".join(said.further)
+    assert said.cap in " ".join(said.further) and said.cap in said.doubts
+
+
+LDS_ALONE = {
+    "low": (LdsAlone(0.9246, "Same class", 0.9172, 60, True), "Trust is low: Same class reaches LDS 0.917 against 0.925"
+        "; 60 random halves cannot tell what is more than class shares."),
+    "just low": (LdsAlone(0.9, "Similarity of inputs", 0.45, 60, True), "Trust is low: Similarity of inputs reaches "
+        "LDS 0.45 against 0.90; 60 random halves cannot tell what is more than class shares."),
+    "moderate": (LdsAlone(0.9, "Same class", 0.2, 60, True), "Trust is moderate at most: how much of LDS 0.90 is more "
+        "than class shares cannot be told with 60 random halves. The strongest simple rule, Same class, reaches 0.20."),
+    "no control": (LdsAlone(0.9, "", None, 200, False), "Trust is moderate at most: how much of LDS 0.90 is more than "
+        "class shares was not measured."),
+    "nothing to trust": (LdsAlone(-0.1, "Same class", 0.2, 60, True), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LDS_ALONE)
+def test_why_lds_alone_deserves_no_more_trust_is_said_with_both_numbers(case):
+    alone, words = LDS_ALONE[case]
+    assert alone.sentence == words
+    assert alone.reason_for(0.1) == "", "so low an LDS asks for no more"
+    assert alone.reason_for(0.8) == words
+
+
+@pytest.mark.parametrize(("its", "level"), [(0.6, "low"), (0.3, "moderate")])
+def test_a_run_that_was_stored_without_the_cap_is_read_with_it(truth_runs, tmp_path, its, level):
+    run_dir = Path(shutil.copytree(truth_runs / "learnt", tmp_path / "learnt"))
+    with duckdb.connect(str(run_dir / "store.duckdb")) as connection:
+        for table in ("lds", "target_lds"):
+            connection.execute(f"UPDATE {table} SET trust = 'high', ci_low = 0.6")
+        connection.execute("UPDATE lds_summary SET lds = 0.1 WHERE method != 'trak'")
+        connection.execute("UPDATE lds_summary SET lds = ? WHERE method = 'same_class'", [its])
+        connection.execute("UPDATE lds_summary SET lds = 0.7 WHERE method = 'trak'")
+    with open_run(run_dir) as run:
+        tests, alone = overview(run), lds_alone(run)
+        assert alone == LdsAlone(0.7, "Same class", its, 16, True)
+        assert trust_counts(run, tests)[level] == run.info.n_test
+        trust = explain(run, tests, 3).trust
+        assert (trust.level, trust.reason) == (level, alone.sentence)
+        assert alone.sentence in verdict(run, tests, board(run)).doubts
+        assert alone.sentence in " ".join(evidence_sentences(run))
+        assert lds_alone(run, "same_class") is None
+    with open_run(truth_runs / "unknown") as run:
+        assert lds_alone(run) is None, "two classes leave LDS at fixed class counts to be measured"
 
 
 @pytest.fixture(params=BLIND)
@@ -86,7 +135,7 @@ def test_of_a_blind_run_nothing_good_is_said(blind):
     said = verdict(blind, overview(blind), board(blind))
     assert not said.is_good
     assert said.beats_controls is False
-    assert said.controls.startswith("Same class does ")
+    assert said.controls.startswith("Same class does ") and said.suffices
     tests = overview(blind)
     for test_idx in range(0, blind.info.n_test, 5):
         trust = explain(blind, tests, test_idx).trust
@@ -120,13 +169,60 @@ SENTENCES = {
         "At fixed class counts Gradient norm does as well: 0.30 against 0.29 "
         "(1 other simple rule is not beaten either).",
     ),
+    "lower and not told apart": (
+        (rival("Similarity of inputs", 0.49, 0.66),),
+        (),
+        None,
+        "A simple rule may do as well: similarity of inputs reaches LDS 0.49 against 0.66, and 24 random halves do not "
+        "tell them apart.",
+    ),
+    "lower by both": (
+        (rival("Same class", 0.39, 0.61),),
+        (rival("Length or ink", 0.19, 0.42),),
+        False,
+        "A simple rule may do as well: same class reaches LDS 0.39 against 0.61, and 24 random halves do not tell them "
+        "apart. At fixed class counts a simple rule may do as well: length or ink reaches 0.19 against 0.42, and 24 "
+        "random halves do not tell them apart.",
+    ),
+    "the same as shown": (
+        (rival("Same class", 0.851, 0.854),),
+        (),
+        None,
+        "Same class does as well: LDS 0.85 against 0.85.",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", SENTENCES)
 def test_a_simple_rule_that_does_as_well_is_named_with_both_numbers(case):
     rivals, fixed, beats, words = SENTENCES[case]
-    assert ControlVerdict("TRAK", beats, beats is not None, rivals, fixed).sentence == words
+    assert ControlVerdict("TRAK", beats, beats is not None, rivals, fixed, n_subsets=24).sentence == words
+
+
+@pytest.mark.parametrize(("its", "suffices"), [(0.49, False), (0.66, True), (0.7, True)])
+def test_that_a_simple_rule_suffices_is_said_only_where_its_number_is_no_lower(its, suffices):
+    compared = ControlVerdict("TRAK", False, False, (rival("Similarity of inputs", its, 0.66),), (), n_subsets=24)
+    said = Verdict("", True, [], compared.verdict, [], compared.beats, compared.suffices)
+    assert compared.suffices is suffices
+    assert said.doubts[0].startswith(
+        "A simple rule suffices. Similarity" if suffices else "A simple rule may do as well: "
+    )
+    assert not said.is_good
+
+
+@pytest.mark.parametrize(
+    ("by_fixed", "its", "words"),
+    [
+        (False, 0.9172, "TRAK beats every negative control; the strongest, Same class, reaches LDS 0.917 against 0.925"
+            "."),
+        (True, 0.3, "TRAK beats every negative control; at fixed class counts the strongest, Same class, reaches LDS "
+            "0.30 against 0.93."),
+    ],
+)  # fmt: skip
+def test_the_strongest_control_is_named_also_where_it_is_beaten(by_fixed, its, words):
+    own = 0.9246 if not by_fixed else 0.93
+    found = ControlVerdict("TRAK", True, by_fixed, (), (), strongest=rival("Same class", its, own))
+    assert found.verdict == words and found.sentence == ""
 
 
 def test_rivals_are_the_controls_whose_paired_interval_reaches_zero(small_run):
@@ -225,10 +321,11 @@ def test_a_run_of_an_older_version_says_what_is_missing_and_what_adds_it(tmp_pat
         assert lacks_measurements(measured)
         assert what_is_left_to_measure(run, measured)[0] == "There are negative controls to compare with"
         assert control_verdict(run).beats is None
+        assert trust_counts(run, overview(run))["high"] == 0
         assert explain(run, overview(run), 2).trust.controls == ""
         assert board_table(found)["fixed counts: LDS"].isna().all()
     assert said.controls == "Negative controls are not measured in this run; measuring every method adds them."
-    assert said.further[0].endswith("Trust goes by LDS alone.")
+    assert "Trust is moderate at most: how much of LDS" in said.further[0]
 
 
 def test_what_was_not_measured_is_one_sentence():

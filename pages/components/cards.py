@@ -35,7 +35,8 @@ TRUST_HELP = (
     "Models were really retrained on random halves of the training data. LDS, from -1 to 1, tells how well the scores "
     "predicted which halves make the model more sure of this example: 1 is a perfect order, 0 is chance. High: even "
     "the lower end of its 95% interval is at least .5; moderate: at least .25. Trust goes by the lower of LDS and LDS "
-    "at fixed class counts, and is low where the model cannot see the example."
+    "at fixed class counts. Where halves are too few for the latter, trust is moderate at most, and low where a simple "
+    "rule reaches half of the LDS. It is low where the model cannot see the example."
 )
 FIXED_HELP = (
     "Halves differ in how many examples of each class they have, and scores that only follow these counts get a high "

@@ -8,9 +8,11 @@ from pages.components.view import Words, note
 from trak_core.evidence.model_quality import ModelQuality
 from trak_core.store.run import Run
 from trak_core.views.model_quality import (
+    NO_BETTER,
     further_sentences,
     has_not_learnt,
     learnt_sentence,
+    mark_of,
     quality_figures,
     quality_of,
 )
@@ -29,15 +31,15 @@ def quality_of_run(run: Run) -> ModelQuality | None:
 
 
 def learnt_badge(quality: ModelQuality | None) -> None:
-    """The statement in one sentence, with a mark where the models have learnt nothing."""
+    """The statement in one sentence, with a mark where the models are not shown to have learnt anything."""
     sentence = learnt_sentence(quality)
-    show_learnt(sentence, has_not_learnt(quality))
+    show_learnt(sentence, mark_of(quality))
     note("learnt", Words(sentence))
 
 
-def show_learnt(sentence: str, is_unlearnt: bool) -> None:
-    """The statement as it was made, with the mark where it `is_unlearnt`."""
-    _mark(is_unlearnt)
+def show_learnt(sentence: str, mark: str) -> None:
+    """The statement as it was made, with its mark where there is one."""
+    _show_mark(mark)
     st.caption(plain(sentence), help=LEARNT_HELP)
 
 
@@ -53,7 +55,7 @@ def learnt_panel(run: Run) -> None:
     quality = quality_of_run(run)
     with st.container(border=True):
         st.markdown("**What the models have learnt**", help=LEARNT_HELP)
-        _mark(has_not_learnt(quality))
+        _show_mark(mark_of(quality))
         for number, sentence in enumerate([learnt_sentence(quality), *further_sentences(quality)]):
             st.text(sentence)
             note(f"learnt {number}" if number else "learnt", Words(sentence))
@@ -62,6 +64,7 @@ def learnt_panel(run: Run) -> None:
                 st.metric(plain(f"{quality.measure if quality else ''}: {name}"), f"{value:.2f}", width="content")
 
 
-def _mark(is_unlearnt: bool) -> None:
-    if is_unlearnt:
-        st.badge("models: no better than a guess", color="red", icon=":material/warning:", help=LEARNT_HELP)
+def _show_mark(mark: str) -> None:
+    if mark:
+        colour = "red" if mark == NO_BETTER else "orange"
+        st.badge(f"models: {mark}", color=colour, icon=":material/warning:", help=LEARNT_HELP)  # type: ignore[arg-type]

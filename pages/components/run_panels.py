@@ -145,7 +145,7 @@ def _show_truth(run: RunSummary) -> None:
     card = card_of(run.path) if run.can_open else None
     if card is None:
         return
-    show_learnt(card.learnt, card.has_not_learnt)
+    show_learnt(card.learnt, card.mark)
     if card.no_trust is not None:
         is_moving = run.state == "building" or builds().is_running(run.path)
         st.caption(UNDER_WAY if is_moving else plain(card.no_trust.sentence))

@@ -24,19 +24,18 @@ def headline(found: Board, said: Verdict) -> None:
     st.subheader("Can these scores be believed?", anchor=False)
     st.markdown(f"{found.retrained} **{plain(said.claim)}**", help=f"{LDS_HELP} {FIXED_HELP}")
     note("headline", Words(f"{found.retrained} {said.claim}"))
-    controls_badge(said.beats_controls)
+    controls_badge(said)
     for number, sentence in enumerate([*said.figures, said.controls, *said.further]):
         if sentence:
             st.text(sentence)
             note(f"headline {number}", Words(sentence))
 
 
-def controls_badge(beats: bool | None) -> None:
+def controls_badge(said: Verdict) -> None:
     """Whether the controls are beaten; nothing where that was not measured."""
-    if beats is not None:
-        words, colour, icon = (
-            ("beats the controls", "green", ":material/verified:")
-            if beats
-            else ("does not beat the controls", "red", ":material/warning:")
-        )
-        st.badge(words, color=colour, icon=icon, help=CONTROLS_HELP)  # type: ignore[arg-type]
+    if said.beats_controls:
+        st.badge("beats the controls", color="green", icon=":material/verified:", help=CONTROLS_HELP)
+    elif said.suffices:
+        st.badge("does not beat the controls", color="red", icon=":material/warning:", help=CONTROLS_HELP)
+    elif said.beats_controls is not None:
+        st.badge("not shown to beat the controls", color="orange", icon=":material/warning:", help=CONTROLS_HELP)

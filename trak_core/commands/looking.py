@@ -49,7 +49,8 @@ def _learnt(run_dir: Path) -> str:
         quality = quality_of(run)
     if quality is None:
         return ""
-    beaten = "" if quality.beats_guess else f", {'majority' if quality.guess_name else 'mean'} not beaten"
+    not_beaten = "not shown to be beaten" if quality.is_above_guess else "not beaten"
+    beaten = "" if quality.beats_guess else f", {'majority' if quality.guess_name else 'mean'} {not_beaten}"
     return f"{quality.measure} {number(quality.value)}{beaten}"
 
 

@@ -1,6 +1,6 @@
 """The evidence of a run: LDS of every method over the reporting subsets, for default targets and for all others."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,9 @@ from trak_core.evidence.controls import Comparison, beats_controls, compare
 from trak_core.evidence.fixed_counts import FixedCounts, group_counts
 from trak_core.evidence.lds import (
     LdsEvidence,
+    TrustLevel,
     calibration_slope,
+    cap_of_lds_alone,
     lds_at_fixed_counts,
     lds_with_interval,
     measure_lds,
@@ -59,6 +61,7 @@ class Reported:
     ceilings: Floats  # the same for each test example `[n_test]`
     tests: NDArray[np.bool_]  # the test examples that summaries are over, bool `[n_test]`
     settings: Sizes  # of the build
+    has_shares: bool = False  # whether train examples have classes, of which subsets have other shares
     fixed: FixedCounts | None = None  # the class counts of the subsets; None where these tell nothing
     fixed_ceiling: float = float("nan")  # as `ceiling`, at fixed class counts; NaN where these cannot be measured
     fixed_ceilings: Floats | None = None  # the same for each test example `[n_test]`
@@ -74,7 +77,8 @@ class Reported:
     ) -> "Reported":
         """From the outcomes of every seed `[n_subsets, n_seeds, n_test]`, and the classes of the train examples."""
         ceiling, ceilings = noise_ceiling(outcomes[:, :, tests]), noise_ceiling_per_test(outcomes)
-        plain = (masks, outcomes.mean(1), ceiling, ceilings, tests, settings)
+        has_shares = classes is not None and len(np.unique(classes)) > 1
+        plain = (masks, outcomes.mean(1), ceiling, ceilings, tests, settings, has_shares)
         fixed = fixed_counts(masks, classes)
         if fixed is None:
             return cls(*plain)
@@ -84,6 +88,10 @@ class Reported:
     def evidence(self, predicted: Floats) -> LdsEvidence:
         """The LDS of predicted outcomes `[n_subsets, n_test]`."""
         return measure_lds(predicted, self.actual, self.settings.seed, self.tests, fixed=self.fixed)
+
+    def cap(self, lds: float, controls: Iterable[float | None]) -> TrustLevel:
+        """The highest trust in a method of this mean LDS, beside those of the controls."""
+        return cap_of_lds_alone(lds, controls) if self.has_shares and self.fixed is None else "high"
 
     def tables(
         self,
@@ -130,6 +138,8 @@ class Reported:
             (best.per_test, best.per_test_low, best.per_test_high, self.ceilings),
             None if best.fixed is None else _of_fixed(best.fixed, self.fixed_ceilings),
             beats,
+            # A control has no control above it: that it does not beat the controls says it all.
+            "high" if controls is None else self.cap(best.mean, [control.mean for control in controls.values()]),
         )
         n_test = self.actual.shape[1]
         lds: dict[str, list[Any]] = {"method": [method] * n_test, "test_idx": list(range(n_test)), **found}
@@ -172,7 +182,8 @@ def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, 
         predicted[method] = {**fewer, n_checkpoints: stored_predictions(writer, method, masks)}
     seconds = dict(zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True))
     tables = board_tables(reported, predicted, _controls_of(writer), seconds, peaks)
-    of_targets, slope = _target_evidence(writer, reported, tables.get("control_comparisons", {}))
+    caps = _caps(reported, tables["lds_summary"], _controls_of(writer))
+    of_targets, slope = _target_evidence(writer, reported, tables.get("control_comparisons", {}), caps)
     return {**tables, "target_lds": of_targets}, slope
 
 
@@ -240,8 +251,25 @@ def _predictions_by_checkpoints(writer: StoreWriter, n_reported: int) -> dict[in
     }
 
 
+def _caps(reported: Reported, summary: Mapping[str, Any], controls: Collection[str]) -> dict[str, TrustLevel]:
+    """The highest trust in each method but the controls, by the columns of `lds_summary`."""
+    rows = sorted(
+        zip(summary["n_checkpoints"], summary["method"], summary["lds"], strict=True), key=lambda row: row[:2]
+    )
+    means = {method: lds for _, method, lds in rows}  # of all checkpoints, which come last
+    of_controls = [means.get(control) for control in controls]
+    return {
+        method: reported.cap(np.nan if lds is None else lds, of_controls)
+        for method, lds in means.items()
+        if method not in controls
+    }
+
+
 def _target_evidence(
-    writer: StoreWriter, reported: Reported, comparisons: Mapping[str, list[Any]]
+    writer: StoreWriter,
+    reported: Reported,
+    comparisons: Mapping[str, list[Any]],
+    caps: Mapping[str, TrustLevel],
 ) -> tuple[dict[str, list[Any]], float | None]:
     """Columns of `target_lds`, and the calibration slope of the run's own method for targets but the default ones."""
     masks, n_seeds, fixed = reported.masks, reported.settings.n_seeds, reported.fixed
@@ -260,7 +288,8 @@ def _target_evidence(
             ceilings = noise_ceiling_per_test(fixed.residuals(by_seed))
             at_fixed = (*lds_at_fixed_counts(predicted, actual, fixed), ceilings)
         keys = {"test_idx": block.test_idx.tolist(), "target": block.target.tolist()}
-        found = lds_columns(plain, at_fixed, _beaten_by_rows(block.method, comparisons, fixed is not None))
+        beats = _beaten_by_rows(block.method, comparisons, fixed is not None)
+        found = lds_columns(plain, at_fixed, beats, caps.get(block.method, "high"))
         parts.append({"method": [block.method] * len(plain[0]), **keys, **found})
         if block.method == writer.meta("method"):
             own.append((predicted, actual))
@@ -277,7 +306,7 @@ def _of_fixed(found: LdsEvidence, ceilings: Floats | None) -> tuple[Floats, ...]
 
 
 def lds_columns(
-    plain: tuple[Floats, ...], at_fixed: tuple[Floats, ...] | None, beats: bool | None
+    plain: tuple[Floats, ...], at_fixed: tuple[Floats, ...] | None, beats: bool | None, cap: TrustLevel
 ) -> dict[str, list[Any]]:
     """What the tables of per-example LDS hold beside their keys, one row a value.
 
@@ -285,13 +314,14 @@ def lds_columns(
         plain: LDS, its lower and upper ends, and its ceilings, `[n]` each.
         at_fixed: the same at fixed class counts; None where these cannot be measured.
         beats: whether the method beats the controls; None where nothing was compared.
+        cap: the highest trust that the method deserves.
     """
     named = dict(zip(("lds", "ci_low", "ci_high", "noise_ceiling"), plain, strict=True))
     nothing = np.full_like(plain[0], np.nan)
     named |= dict(zip(FIXED, at_fixed or (nothing,) * 4, strict=True))
     columns: dict[str, list[Any]] = {name: [or_null(value) for value in values] for name, values in named.items()}
     ends = zip(columns["ci_low"], columns["fixed_low"], strict=True)
-    return {**columns, "trust": [trust_level(low, fixed_low, beats) for low, fixed_low in ends]}
+    return {**columns, "trust": [trust_level(low, fixed_low, beats, cap) for low, fixed_low in ends]}
 
 
 def mean_columns(found: LdsEvidence) -> dict[str, float | None]:

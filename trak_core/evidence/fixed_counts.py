@@ -47,7 +47,7 @@ def why_not_fixed(n_subsets: int, n_groups: int, subsets: str = "random halves")
         return ""
     return (
         f"LDS at fixed class counts cannot be measured: {n_groups:,} classes need {needed:,} {subsets}, and there "
-        f"are {n_subsets:,}."
+        f"are {n_subsets:,}; more would do."
     )
 
 

@@ -16,6 +16,7 @@ because outcomes are the same for all subsets, is NaN here and NULL in the store
 import itertools
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
@@ -34,10 +35,13 @@ MIN_SUBSETS = 4
 TUNING_SHARE = 0.25
 """Of the test examples: settings are chosen on them, and nothing is reported on them."""
 TRUST_HIGH, TRUST_MODERATE = 0.5, 0.25
+MOST_OF_IT = 0.5
+"""Share of the LDS of a method that a simple rule has to reach for LDS alone to deserve low trust."""
 ALIKE = 1e-6
 """Share of the largest score of a row below which all its differences are rounding."""
 
 TrustLevel = Literal["high", "moderate", "low", "not measured"]
+_ORDER: tuple[TrustLevel, ...] = ("not measured", "low", "moderate", "high")
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,12 @@ def lds_interval(lds: Floats, n_subsets: int) -> tuple[Floats, Floats]:
     return np.tanh(np.arctanh(clipped) - half_width), np.tanh(np.arctanh(clipped) + half_width)
 
 
-def trust_level(ci_low: float | None, fixed_low: float | None = None, beats_controls: bool | None = None) -> TrustLevel:
+def trust_level(
+    ci_low: float | None,
+    fixed_low: float | None = None,
+    beats_controls: bool | None = None,
+    cap: TrustLevel = "high",
+) -> TrustLevel:
     """The level of trust from the lower ends of the 95% intervals of the LDS of that very explanation.
 
     The lower end, not the estimate: with few subsets the LDS is uncertain, and doubt should lower trust. High: even
@@ -198,7 +207,12 @@ def trust_level(ci_low: float | None, fixed_low: float | None = None, beats_cont
         fixed_low: of the LDS at fixed class counts; trust goes by the lower of the two. None or NaN where it cannot be
             measured: then trust is low unless the method beats the controls.
         beats_controls: whether it does; None where nothing was compared.
+        cap: the highest level there is, of `cap_of_lds_alone` where that applies.
     """
+    return capped(_uncapped(ci_low, fixed_low, beats_controls), cap)
+
+
+def _uncapped(ci_low: float | None, fixed_low: float | None, beats_controls: bool | None) -> TrustLevel:
     lower_ends = [end for end in (ci_low, fixed_low) if end is not None and not math.isnan(end)]
     if ci_low is None or math.isnan(ci_low):
         return "not measured"
@@ -207,6 +221,31 @@ def trust_level(ci_low: float | None, fixed_low: float | None = None, beats_cont
     if min(lower_ends) >= TRUST_HIGH:
         return "high"
     return "moderate" if min(lower_ends) >= TRUST_MODERATE else "low"
+
+
+def capped(level: TrustLevel, cap: TrustLevel) -> TrustLevel:
+    """The lower of two levels of trust; "not measured" stays what it is."""
+    return cap if _ORDER.index(cap) < _ORDER.index(level) else level
+
+
+def cap_of_lds_alone(lds: float, controls: Iterable[float | None]) -> TrustLevel:
+    """The highest trust where there are classes and LDS at fixed class counts cannot be measured.
+
+    Class shares may be behind such an LDS, whatever its interval. Low where the best negative control reaches at least
+    half of it, moderate otherwise.
+
+    Args:
+        lds: of the method over all test examples.
+        controls: the same of the negative controls, None or NaN where undefined.
+    """
+    known = [its for its in controls if its is not None and not math.isnan(its)]
+    return "low" if known and max(known) >= MOST_OF_IT * lds else "moderate"
+
+
+def side_by_side(one: float, other: float) -> str:
+    """Two LDS in words, with two decimals, or three where two do not tell them apart."""
+    digits = 3 if f"{one:.2f}" == f"{other:.2f}" else 2
+    return f"{one:.{digits}f} against {other:.{digits}f}"
 
 
 def noise_ceiling(outcomes: Floats) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.evidence.bootstrap import CONFIDENCE
-from trak_core.evidence.lds import TrustLevel
+from trak_core.evidence.lds import TrustLevel, capped
 from trak_core.seeds import derive_seed
 
 Floats = NDArray[np.float64]
@@ -53,11 +53,25 @@ class ModelQuality:
     never_answered: tuple[str, ...] = ()  # classes that test examples have and that the models give to none
     linear: float | None = None  # of a linear model on the same inputs; None where not measured
     inputs: InputFacts | None = None  # what the inputs tell; None where not measured
+    n_test: int | None = None  # test examples that all this is measured on; None where an older version did not keep it
+
+    @property
+    def is_above_guess(self) -> bool:
+        """True when the models are above any one answer for all, be it by chance."""
+        return self.value > max(self.guess, self.constant)
 
     @property
     def beats_guess(self) -> bool:
         """True when the models are better than any one answer for all, at 95%."""
-        return self.value > max(self.guess, self.constant) and self.p_value < 1 - CONFIDENCE
+        return self.is_above_guess and self.p_value < 1 - CONFIDENCE
+
+    @property
+    def can_be_shown(self) -> bool:
+        """False where even answers without a mistake would not be told from one answer for all on so few examples."""
+        if self.measure == "R²" or self.n_test is None:
+            return True
+        n_others = round((1 - max(self.guess, self.constant)) * self.n_test)  # that such answers alone have right
+        return bool(0.5**n_others < 1 - CONFIDENCE)
 
     def metadata(self) -> dict[str, Any]:
         """In types that JSON has."""
@@ -67,14 +81,15 @@ class ModelQuality:
     def from_metadata(cls, kept: Any) -> "ModelQuality | None":
         """What `metadata` gave; None for anything else, such as a run of a program that measured something else."""
         try:
-            told = {field.name: kept[field.name] for field in fields(cls)}
+            # Older versions did not keep the number of test examples.
+            told = {"n_test": kept.get("n_test")} | {f.name: kept[f.name] for f in fields(cls) if f.name != "n_test"}
             inputs = told["inputs"]
             told["inputs"] = (
                 None if inputs is None else InputFacts(**{**inputs, "empty_tests": tuple(inputs["empty_tests"])})
             )
             found = cls(**{**told, "never_answered": tuple(told["never_answered"])})
             math.fsum((found.value, found.ci_low, found.ci_high, found.guess, found.constant, found.p_value))
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             return None
         return found
 
@@ -112,6 +127,7 @@ def quality_of_classes(
         guess_name=class_names[majority],
         constant=float(of_tests.max() / len(labels)),
         p_value=max(better_p_value(right, labels == answer) for answer in {majority, int(of_tests.argmax())}),
+        n_test=len(labels),
         never_answered=tuple(class_names[i] for i in np.flatnonzero((of_tests > 0) & (answered == 0)).tolist()),
         **known,
     )
@@ -143,6 +159,7 @@ def quality_of_numbers(
         guess_name="",
         constant=_r2(best, of_mean, otherwise=0.0),
         p_value=max(_smaller_p_value(ours, of_mean), _smaller_p_value(ours, best)),
+        n_test=len(targets),
         **known,
     )
 
@@ -191,7 +208,7 @@ def answers_are_the_same(probabilities: NDArray[np.floating]) -> bool:
 
 def capped_trust(level: TrustLevel, is_blind: bool) -> TrustLevel:
     """The level of trust in an explanation, "low" at most where the model cannot see what it is asked about."""
-    return "low" if is_blind and level in ("high", "moderate") else level
+    return capped(level, "low") if is_blind else level
 
 
 def blind_tests(facts: InputFacts | None, n_test: int, says_the_same: bool) -> NDArray[np.bool_]:

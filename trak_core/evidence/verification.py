@@ -16,6 +16,8 @@ from trak_core.errors import StoreDamagedError, TrakCoreError
 from trak_core.evidence.controls import beats_controls
 from trak_core.evidence.fixed_counts import FixedCounts, group_counts
 from trak_core.evidence.lds import (
+    TrustLevel,
+    capped,
     lds_at_fixed_counts,
     lds_with_interval,
     mean_defined,
@@ -23,6 +25,7 @@ from trak_core.evidence.lds import (
     predicted_outcomes,
     trust_level,
 )
+from trak_core.evidence.lds_alone import lds_alone
 from trak_core.jobs import last_words, package_environment
 from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.files import RunFiles, file_sha256
@@ -197,7 +200,9 @@ def _lds(run: Run) -> str:
         again = _measured(predicted_outcomes(run.scores(method), masks), actual.mean(1), fixed)
         stored = run.columns(f"SELECT {STORED} FROM lds WHERE method = ? ORDER BY test_idx", [method])
         again = _as_kept(stored, again)
-        if problem := _compare(method, stored, again | ceilings, _beats_controls(run, method, fixed)):
+        if problem := _compare(
+            method, stored, again | ceilings, _beats_controls(run, method, fixed), _cap(run, method)
+        ):
             return problem
         summary = run.lds(method)
         means = {"LDS": (summary.mean, summary.ci_low, summary.ci_high, again["lds"])}
@@ -258,13 +263,24 @@ def _target_lds(run: Run) -> str:
             [block.method, int(block.test_idx[0]), int(block.test_idx[-1])],
         )
         again = _as_kept(stored, again)
-        if problem := _compare("other targets", stored, again, _beats_controls(run, block.method, fixed)):
+        beats = _beats_controls(run, block.method, fixed)
+        if problem := _compare("other targets", stored, again, beats, _cap(run, block.method)):
             return problem
     return ""
 
 
+def _cap(run: Run, method: str) -> TrustLevel:
+    """The highest trust that explanations by a method deserve."""
+    alone = lds_alone(run, method)
+    return "high" if alone is None else alone.cap
+
+
 def _compare(
-    what: str, stored: dict[str, Any], again: dict[str, NDArray[np.float64]], beats_controls: bool | None
+    what: str,
+    stored: dict[str, Any],
+    again: dict[str, NDArray[np.float64]],
+    beats_controls: bool | None,
+    cap: TrustLevel,
 ) -> str:
     """What of stored LDS columns differs from what is measured again; empty when nothing does."""
     values_of = {name: np.ma.filled(stored[name].astype(np.float64), np.nan) for name in (*again, "fixed_low")}
@@ -278,7 +294,8 @@ def _compare(
             row = int(np.flatnonzero(wrong)[0])
             return f"{what}, row {row}: {column} {there[row]:.4f} is stored, {values[row]:.4f} is measured"
     ends = zip(values_of["ci_low"], values_of["fixed_low"], strict=True)
-    trust = [trust_level(low, fixed_low, beats_controls) for low, fixed_low in ends]
-    if trust != list(stored["trust"]):
+    trust = [trust_level(low, fixed_low, beats_controls, cap) for low, fixed_low in ends]
+    # Older versions stored it without the cap, which counts wherever it is read.
+    if trust != [capped(level, cap) for level in stored["trust"]]:
         return f"{what}: the words of trust do not follow from the intervals"
     return ""

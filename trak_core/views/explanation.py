@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trak_core.evidence.lds import TrustLevel
+from trak_core.evidence.lds import TrustLevel, capped
+from trak_core.evidence.lds_alone import lds_alone
 from trak_core.evidence.model_quality import ModelQuality
 from trak_core.modalities import Encoding, read_encoding
 from trak_core.modalities.encoding import Word, plain_words
@@ -184,11 +185,14 @@ def lds_of(run: Run, method: str, test_idx: int, target: int) -> Trust:
 
 def _trust(run: Run, tests: TestOverview, test_idx: int, method: str, target: int) -> Trust:
     found, blind = lds_of(run, method, test_idx, target), blindness(run, tests)
-    is_missing = found.lds is not None and found.lds_fixed is None
+    is_missing, alone = found.lds is not None and found.lds_fixed is None, lds_alone(run, method)
+    level, reason = found.level, blind.reason_for(test_idx)
+    if alone is not None:
+        level, reason = capped(level, alone.cap), reason or alone.reason_for(found.ci_low)
     return replace(
         found,
-        level=blind.cap(found.level, test_idx),
-        reason=blind.reason_for(test_idx),
+        level=blind.cap(level, test_idx),
+        reason=reason,
         why_not_fixed=why_no_fixed_lds(run) if is_missing else "",
         controls=f"Over all test examples: {rivals}" if (rivals := control_verdict(run, method).sentence) else "",
     )

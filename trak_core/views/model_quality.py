@@ -1,12 +1,13 @@
 """Whether the models of a run have learnt anything, in words; that an explanation is faithful is another matter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trak_core.evidence.lds import TrustLevel
+from trak_core.evidence.lds import TrustLevel, capped
+from trak_core.evidence.lds_alone import lds_alone
 from trak_core.evidence.model_quality import (
     ModelQuality,
     answers_are_the_same,
@@ -21,6 +22,8 @@ from trak_core.views.browse import TestOverview, overview
 SHOWN = 8
 """Classes that are named in a sentence."""
 NOT_MEASURED = "Whether the models have learnt anything is not measured."
+NO_BETTER, NOT_SHOWN = "no better than a guess", "not shown to beat a guess"
+"""Marks of models that are no better than one answer for all, and of those that may be by chance alone."""
 
 
 def quality_of(run: Run, tests: TestOverview | None = None) -> ModelQuality | None:
@@ -34,7 +37,7 @@ def quality_of(run: Run, tests: TestOverview | None = None) -> ModelQuality | No
         tests: its answers, where they have been read already.
     """
     if (kept := facts_in(run.info.provenance)) is not None:
-        return kept
+        return kept if kept.n_test is not None else replace(kept, n_test=run.info.n_test)
     tests = tests or overview(run)
     if not (run.info.has_classes and tests.is_known):
         return None
@@ -46,11 +49,12 @@ def learnt_sentence(quality: ModelQuality | None) -> str:
     """The one sentence that stands wherever trust stands: whether the models are better than one answer for all."""
     if quality is None:
         return NOT_MEASURED
+    not_beaten = "have not been shown to beat" if quality.is_above_guess else "have not beaten"
     if quality.measure == "R²":
         found = f"R² {quality.value:.2f} (95% interval {quality.ci_low:.2f} to {quality.ci_high:.2f})"
         if quality.beats_guess:
             return f"The models have beaten the mean of the training targets: {found}."
-        return f"The models have not beaten the mean of the training targets: {found}{_by_chance(quality)}."
+        return f"The models {not_beaten} the mean of the training targets: {found}{_too_few(quality)}."
     found = f"accuracy {quality.value:.2f}"
     share = f"the majority's share {quality.guess:.2f}"
     if quality.constant > quality.guess:
@@ -58,16 +62,28 @@ def learnt_sentence(quality: ModelQuality | None) -> str:
     if quality.beats_guess:
         interval = f" (95% interval {quality.ci_low:.2f} to {quality.ci_high:.2f})"
         return f"The models have beaten the majority: {found}{interval}, {share}."
-    return f"The models have not beaten the majority: {found}, {share}{_by_chance(quality)}."
+    return f"The models {not_beaten} the majority: {found}, {share}{_too_few(quality)}."
 
 
-def _by_chance(quality: ModelQuality) -> str:
-    better = quality.value > max(quality.guess, quality.constant)
-    return f"; so small a difference comes by chance too (p = {quality.p_value:.2f})" if better else ""
+def _too_few(quality: ModelQuality) -> str:
+    """That so few test examples cannot tell a difference that is there; empty where there is none."""
+    if not quality.is_above_guess:
+        return ""
+    n = quality.n_test
+    examples = "so few test examples are" if n is None else f"{n:,} test example{' is' if n == 1 else 's are'}"
+    perfect = "" if quality.can_be_shown else ", even for a model without a mistake"
+    return f"; {examples} too few to tell (p = {quality.p_value:.2f}){perfect}"
+
+
+def mark_of(quality: ModelQuality | None) -> str:
+    """What marks models that are not shown to be better than one answer for all; empty for others."""
+    if quality is None or quality.beats_guess:
+        return ""
+    return NOT_SHOWN if quality.is_above_guess else NO_BETTER
 
 
 def has_not_learnt(quality: ModelQuality | None) -> bool:
-    """True where it was measured, and the models are not better than one answer for all."""
+    """True where it was measured, and the models are not shown to be better than one answer for all."""
     return quality is not None and not quality.beats_guess
 
 
@@ -153,10 +169,10 @@ def trust_counts(run: Run, tests: TestOverview, method: str | None = None) -> di
     """How many explanations of default targets by a method deserve which trust, the highest first."""
     found: dict[TrustLevel, int] = dict.fromkeys(get_args(TrustLevel), 0)
     rows = run.rows("SELECT test_idx, trust FROM lds WHERE method = ? ORDER BY test_idx", [run.check_method(method)])
-    levels = dict(rows)
-    blind = blindness(run, tests)
+    levels, blind, alone = dict(rows), blindness(run, tests), lds_alone(run, method)
+    cap = "high" if alone is None else alone.cap
     for test_idx in range(run.info.n_test):
-        found[blind.cap(levels.get(test_idx) or "not measured", test_idx)] += 1
+        found[blind.cap(capped(levels.get(test_idx) or "not measured", cap), test_idx)] += 1
     return found
 
 

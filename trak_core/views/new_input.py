@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trak_core.evidence.lds_alone import lds_alone
 from trak_core.live import LIVE_METHOD
 from trak_core.live.new_input import ExplainedInput
 from trak_core.store.ranking import Side
@@ -77,4 +78,6 @@ def _trust(run: Run, new: ExplainedInput, target_class: int) -> str:
     if run.has_lds and np.isfinite((measured := run.lds(LIVE_METHOD)).mean):
         fixed = f", and {measured.fixed:.2f} at fixed class counts" if np.isfinite(measured.fixed) else ""
         sentence += f" The stored ones predicted retrained models with LDS {measured.mean:.2f}{fixed}."
+        if (alone := lds_alone(run, LIVE_METHOD)) is not None and alone.sentence:
+            sentence += f" {alone.sentence}"
     return f"{sentence} {learnt}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trak_core.evidence.fixed_counts import why_not_fixed
+from trak_core.evidence.lds_alone import lds_alone
 from trak_core.store.progress import BuildStatus
 from trak_core.store.run import Lds, Run
 from trak_core.views.browse import overview
@@ -49,6 +50,7 @@ def run_facts(run: Run, status: BuildStatus | None, megabytes: float) -> dict[st
         "lds": _lds_facts(run.lds()) if run.has_lds else None,
         "lds_at_fixed_class_counts": _fixed_sentence(run) or None,
         "controls": (control_verdict(run).verdict or None) if run.has_lds else None,
+        "trust_capped": (_cap_sentence(run) or None) if run.has_lds else None,
         "n_train": run.info.n_train,
         "n_test": run.info.n_test,
         "methods": list(run.info.methods),
@@ -115,8 +117,14 @@ def evidence_sentences(run: Run) -> list[str]:
     halves = f"{lds['n_subsets']} random halves with {models} each"
     return [
         f"LDS of {run.method_titles[run.info.method]} {said}{ceiling}, over {halves}.",
-        *(sentence for sentence in (_fixed_sentence(run), control_verdict(run).verdict) if sentence),
+        *(said for said in (_fixed_sentence(run), control_verdict(run).verdict, _cap_sentence(run)) if said),
     ]
+
+
+def _cap_sentence(run: Run) -> str:
+    """Why trust is no higher than what LDS alone deserves; empty where that does not apply."""
+    alone = lds_alone(run)
+    return "" if alone is None else alone.sentence
 
 
 def _fixed_sentence(run: Run) -> str:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from trak_core.evidence.lds_alone import lds_alone
 from trak_core.store.run import Run
 from trak_core.views.browse import TestOverview
-from trak_core.views.controls import control_verdict
+from trak_core.views.controls import MAY, control_verdict
 from trak_core.views.evidence import Board, BoardRow
 from trak_core.views.model_quality import blindness, sees_nothing
 from trak_core.views.not_measured import why_no_fixed_lds
@@ -23,9 +24,11 @@ class Verdict:
     claim: str  # in one sentence
     claim_is_good: bool  # False where the claim speaks against the scores
     figures: list[str]  # LDS, and LDS at fixed class counts, each with its interval and its ceiling
-    controls: str  # that a simple rule does as well, or what else there is to say of the controls
+    controls: str  # that a simple rule does as well or may do, or what else there is to say of the controls
     further: list[str]  # what else follows, a sentence each
     beats_controls: bool | None  # None where nothing was compared
+    suffices: bool = False  # whether a simple rule does as well, rather than that it may
+    cap: str = ""  # why trust is no higher than what LDS alone deserves, in a sentence; empty where that does not apply
 
     @property
     def is_good(self) -> bool:
@@ -36,8 +39,10 @@ class Verdict:
     def doubts(self) -> list[str]:
         """Of the sentences those that speak against the scores."""
         claims = [] if self.claim_is_good else [self.claim]
-        suffices = self.beats_controls is False and self.controls
-        return claims + ([f"A simple rule suffices. {self.controls}"] if suffices else [])
+        stands_against = self.beats_controls is False and self.controls
+        suffices = self.suffices and not self.controls.startswith(MAY)
+        controls = f"A simple rule suffices. {self.controls}" if suffices else self.controls
+        return [*claims, *([controls] if stands_against else []), *([self.cap] if self.cap else [])]
 
 
 def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
@@ -45,10 +50,11 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
     own = found.row(run.info.method)
     compared = control_verdict(run)
     claim, is_good = _claim(run, own)
-    further = []
+    further, alone = [], lds_alone(run)
+    cap = "" if alone is None else alone.sentence
     if own.fixed is None and own.lds is not None:
         goes_by = "LDS alone" if compared.beats is None else "LDS and the controls"
-        further.append(f"{why_no_fixed_lds(run)} Trust goes by {goes_by}.")
+        further.append(f"{why_no_fixed_lds(run)} {cap or f'Trust goes by {goes_by}.'}")
     best = _best(found)
     if best is not None and best.method != own.method and _is_above(best, own):
         brought = ", which was judged here," if best.is_judged else ""
@@ -61,7 +67,9 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
     elif blind.tests.any():
         n = int(blind.tests.sum())
         further.append(f"{n:,} of {run.info.n_test:,} explanations cannot be trusted at all. {blind.reason}")
-    return Verdict(claim, is_good, _figures(own, found), compared.verdict, further, compared.beats)
+    return Verdict(
+        claim, is_good, _figures(own, found), compared.verdict, further, compared.beats, compared.suffices, cap
+    )
 
 
 def _claim(run: Run, own: BoardRow) -> tuple[str, bool]:
