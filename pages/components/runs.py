@@ -144,12 +144,16 @@ def command_of(path: Path, build: BuildStatus | None) -> list[str] | None:
 
 
 def go_on_button(
-    path: Path, command: list[str], label: str = "Go on", tip: str | None = "It goes on where it stopped."
+    path: Path,
+    command: list[str],
+    label: str = "Go on",
+    tip: str | None = "It goes on where it stopped.",
+    place: str = "",
 ) -> None:
-    """The button that goes on with the build of a run."""
+    """The button that goes on with the build of a run; `place` tells two on one page apart."""
     st.button(
         label,
-        key=f"go on {path.name}",
+        key=f"go on {path.name}{place}",
         on_click=builds().start_build,
         args=(path, command),
         icon=":material/play_arrow:",
@@ -175,7 +179,7 @@ def stopped_build_panel(run: Run, missing: str) -> None:
                     "Nothing is left here that tells how this build goes on; build the run again under its name."
                 )
         if command:
-            go_on_button(run.path, command)
+            go_on_button(run.path, command, place=" in the panel")
 
 
 test_overview = kept_per_run(max_entries=8)(overview)
