@@ -11,8 +11,9 @@ from trak_core.commands.custom_data import custom_data, reading_options
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.kinds import DATA_KINDS, DataKind, find_data_kind, register_data_kind
 from trak_core.datasets.options import SIZE, TEXT, Option
-from trak_core.errors import InvalidSettingError
+from trak_core.errors import InvalidDataError, InvalidSettingError, TrakCoreError
 from trak_core.modalities import MODALITIES, RawData, RawSplit
+from trak_core.views.custom_data import columns_of
 
 DEPTH = Option("depth", "How deep to look.", int, choices=(("little", 1), ("much", 2)), title="Depth")
 
@@ -67,3 +68,36 @@ def test_the_column_that_is_named_decides_between_modalities():
     several = DATA_KINDS["hf-dataset"]
     assert several.modality({}) == several.modality({TEXT.name: "review"}) == "text"
     assert several.modality({"image": "picture", SIZE.name: 8}) == "image"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".json", ".tsv.gz", ".parquet", ".npz"])
+@pytest.mark.parametrize("kind", ["image-folder", "image-arrays", "hf-dataset", "table"])
+def test_files_given_as_another_kind_are_told_the_kind_that_they_are(tmp_path, kind, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(b"PAR1")
+    right = "image-arrays" if ending == ".npz" else "table"
+    columns = {"text": "text", "label": "label"} if kind == "table" else {}
+    with pytest.raises(TrakCoreError) as refused:
+        CustomData(kind, path, **columns).read()
+    said = str(refused.value)
+    assert ("check " in said) == (kind != right)
+    if kind != right:
+        assert f"choose “{DATA_KINDS[right].title}” (on the command line: `check {right}` or" in said
+        with pytest.raises(InvalidDataError, match=f"choose “{DATA_KINDS[right].title}”"):
+            columns_of(DATA_KINDS[kind], path, {})
+
+
+def test_a_folder_given_as_a_table_is_told_what_it_is(tmp_path):
+    def said() -> str:
+        with pytest.raises(InvalidDataError) as refused:
+            CustomData("table", tmp_path, text="text", label="label").read()
+        return str(refused.value)
+
+    (tmp_path / "cat").mkdir()
+    assert "is a folder, and was given as “A table of texts”; choose “A folder of images”" in said()
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    assert "is a folder; name the table in it, such as rows.csv." in said()
+    (tmp_path / "train-images-idx3-ubyte").touch()
+    assert "choose “Arrays of images”" in said()
+    (tmp_path / "dataset_dict.json").touch()
+    assert "choose “A Hugging Face data set”" in said()

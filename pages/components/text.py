@@ -59,6 +59,7 @@ def told(problem: object) -> str:
 def for_page(message: str) -> str:
     """A message that also serves the command line, without commands and options: as pages call what does the same."""
     message = _COMMAND.sub(lambda found: _PLACES.get(found[1], _OTHER_PLACE), message)
+    message = re.sub(r" ?\(on the command line: [^)]*\)", "", message)
     message = re.sub(r" ?\((?:give )?--[a-z-]+(?: [^ )]+)?\)", "", message)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"“{_FIELDS.get(found[1], found[1])}”", message)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trak_core.datasets.kinds import DATA_KINDS, DataKind, find_data_kind
+from trak_core.datasets.other_kind import refuse_other_kind
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.raw import RawData
 
@@ -66,6 +67,7 @@ class CustomData:
         Raises:
             EmptyDataError, InvalidDataError, InvalidSettingError, LabelError: as the reader of this kind.
         """
+        refuse_other_kind(self.kind, self.path)
         return replace(self.about.read(self.path, self.options, self.seed, on_progress), source=self.told())
 
     def told(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from trak_core.datasets.column_guess import likely_columns
 from trak_core.datasets.kinds import DATA_KINDS, DataKind
+from trak_core.datasets.other_kind import refuse_other_kind
 from trak_core.errors import InvalidDataError
 from trak_core.modalities import MODALITIES
 from trak_core.store.run import RunInfo
@@ -37,9 +38,10 @@ def columns_of(kind: DataKind, path: Path, options: Mapping[str, Any]) -> tuple[
 
     Raises:
         EmptyDataError: there are no rows.
-        InvalidDataError: they cannot be read.
+        InvalidDataError: they cannot be read, or are clearly of another kind.
         InvalidSettingError: a setting that cannot be.
     """
+    refuse_other_kind(kind.name, path)
     if kind.preview is None:
         return [], {}
     try:
