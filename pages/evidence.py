@@ -105,7 +105,7 @@ def cost_panel(found: views.Board) -> None:
     """Every method with its interval and its cost, and what could not be measured."""
     st.markdown("**Accuracy and cost**", help="CPU seconds of all processor cores together.")
     st.dataframe(
-        views.board_table(found).dropna(axis="columns", how="all"),
+        views.as_shown(views.board_table(found)).dropna(axis="columns", how="all"),
         column_config={
             "method": st.column_config.Column(pinned=True),
             "kind": st.column_config.Column(width=KIND_WIDTH),
@@ -177,7 +177,7 @@ def truth_panel(run: Run, table: DataFrame) -> None:
         "fixed class counts.",
     )
     st.dataframe(
-        table,
+        views.as_shown(table),
         column_config={
             "method": st.column_config.Column(pinned=True),
             **{name: st.column_config.NumberColumn(truth_label(name), format="%.3f") for name in table.columns[1:]},

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.conftest import CHEAP
 from trak_core.engine.measure_settings import MeasureSettings
 from trak_core.store.run import open_run
 from trak_core.views.evidence import (
+    as_shown,
     board,
     board_table,
     board_text,
@@ -39,6 +41,21 @@ def changed(measured_runs: Path, tmp_path: Path):
     yield change
     for run in opened:
         run.close()
+
+
+def test_what_people_read_has_no_minus_zero_and_whole_percents():
+    table = pd.DataFrame(
+        {
+            "method": ["a", "b"],
+            "LDS": [-0.0004, 0.51251],
+            "share of ceiling": [0.0004, 0.8749],
+            "checkpoints": [20, None],
+        }
+    )
+    shown = as_shown(table)
+    assert [f"{value:.3f}" for value in shown["LDS"]] == ["0.000", "0.513"]
+    assert shown["share of ceiling"].tolist() == [0.0, 0.87] and not np.signbit(shown["LDS"][0])
+    assert shown["checkpoints"].tolist()[0] == 20 and table["LDS"][0] == -0.0004
 
 
 def test_the_board_has_every_method_once_with_all_its_checkpoints_best_first(measured_run):

@@ -1,6 +1,7 @@
 """Runs from people's own data: read, reported on, sized to a budget of time, built, and gone on with."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from trak_core.engine.pace import DIGITS_PACE, measure_pace
 from trak_core.engine.subject import read_build
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.store.files import RunFiles
+from trak_core.store.progress import BuildStatus
 from trak_core.store.run import open_run
 
 SMALL = {"n_checkpoints": 2, "n_subsets": 20, "n_seeds": 1}
@@ -172,8 +174,26 @@ def test_the_same_command_finds_the_finished_run(built, images):
 
 
 def test_other_data_under_the_same_name_are_refused(built, images):
-    with pytest.raises(RunMismatchError, match="other settings or data"):
-        build_custom_data(CustomData("image-folder", images), CustomBuild(**SMALL, n_train=30), "own", built.parent)
+    begun: list[Sizes] = []
+    source = CustomData("image-folder", images)
+    with pytest.raises(RunMismatchError, match=r"other settings or data \(the data changed \(what is in them, or how"):
+        build_custom_data(source, CustomBuild(**SMALL, n_train=30), "own", built.parent, on_sizes=begun.append)
+    with pytest.raises(RunMismatchError, match=r"other settings or data \(seed was 0 and is 3 now\)"):
+        build_custom_data(source, CustomBuild(**SMALL, seed=3), "own", built.parent, on_sizes=begun.append)
+    assert begun == [], "what is to be computed is told once nothing stands against it"
+
+
+def test_an_unfinished_build_with_other_settings_names_what_differs(images, tmp_path):
+    def stop_early(status: BuildStatus) -> None:
+        if status.step == "looking for wrong labels":
+            raise KeyboardInterrupt
+
+    source = CustomData("image-folder", shutil.copytree(images, tmp_path / "images"))
+    with pytest.raises(KeyboardInterrupt):
+        build_custom_data(source, CustomBuild(**SMALL), "own", tmp_path, listener=stop_early)
+    Image.fromarray(np.full((8, 8), 200, np.uint8)).save(next(source.path.rglob("*.png")))
+    with pytest.raises(RunMismatchError, match=r"unfinished build .* other settings or data \(the data changed"):
+        build_custom_data(source, CustomBuild(**SMALL), "own", tmp_path)
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from trak_core.views import compare
 from trak_core.views.examples import read_examples
 
 N_WORST = 12
+NAMES_WIDTH = 290
+"""Of the column that says what a row of "Side by side" is, in pixels: its longest name is seen whole."""
 RANK_HELP = (
     "Spearman correlation, over all training examples, of the two rows of scores of one test example. 1: the same "
     "order. 0: no relation. -1: the reverse."
@@ -67,7 +69,9 @@ def _choose_other_method(run: Run, method: str, other: Run) -> str:
     if held not in options and asked not in options:
         # Against another run the same method says most; within a run, another one.
         same = other is not run and method in other.info.methods
-        different = next((name for name in other.info.methods if name != method), method)
+        others = [name for name in other.info.methods if name != method]
+        controls = compare.controls_of(other)
+        different = min(others, key=lambda name: name in controls, default=method)  # the first that is no control
         st.session_state["other_method"] = titles[method if same else different]
     chosen = str(st.selectbox("Against method", options, key="other_method", bind="query-params", width=260))
     return other.info.methods[options.index(chosen)]
@@ -87,7 +91,8 @@ def compare_panel(run: Run, method: str, other: Run, other_method: str) -> compa
         st.markdown("**Side by side**", help="LDS: how well the scores predicted what retrained models say; 1 is best.")
         facts = compare.metadata_side_by_side(run, method, other, other_method)
         note("facts", Table("Side by side", facts))
-        st.dataframe(facts, hide_index=True, key="facts")
+        names = {"": st.column_config.Column(width=NAMES_WIDTH)}
+        st.dataframe(facts, hide_index=True, key="facts", column_config=names)
         if other is run:
             st.caption("One and the same run: data, models and settings are equal.")
     if found is None:

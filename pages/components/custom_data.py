@@ -37,6 +37,8 @@ from trak_core.views.data_report import (
 USUAL = "Automatic"
 NO_COLUMN = ""
 MAX_NUMBER = 1024
+NUMBER_WIDTH = 190
+"""Of a field for a number, in pixels: what stands in it while it is empty is seen whole beside its two buttons."""
 _KEPT = "custom data kept"
 _PROBLEM = "custom data problem"
 _CHECK = "data check"
@@ -166,6 +168,7 @@ def _field(option: Option) -> Any:
             key=key,
             placeholder=option.empty,
             help=option.hint or None,
+            width=NUMBER_WIDTH,
         )
     typed = st.text_input(option.title, key=key, placeholder=option.empty, max_chars=40, help=option.hint or None)
     return str(typed or "").strip() or None

@@ -4,6 +4,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.pages.conftest import done_at_once, successes, words
@@ -11,6 +12,8 @@ from trak_core.jobs import Jobs, JobStatus
 from trak_core.store.archive import export_run, import_run
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus, write_status
+from trak_core.store.run import open_run
+from trak_core.views.compare import controls_of
 
 COMPARE, BEHIND = "Compare", "Details"
 PAGES = ("home", "explore", "evidence", "training_item", "map", "review", "runs")
@@ -225,6 +228,18 @@ def test_a_run_against_itself_by_the_same_method_is_the_same(runs, open_page):
     assert "TRAK and TRAK rank the training examples very similarly (rank correlation 1.00 on average)" in said
     assert "they share 20.0, of the opponents 20.0 (by chance: 0.3)" in said
     assert "One and the same run" in said
+
+
+def test_a_run_is_first_compared_by_a_method_that_is_no_control(runs, open_page):
+    with open_run(runs / "digits") as run:
+        controls = {title for name, title in run.method_titles.items() if name in controls_of(run)}
+        methods = set(run.method_titles.values()) - controls - {"TRAK"}
+    assert controls
+    with duckdb.connect(str(runs / "digits" / "store.duckdb")) as connection:  # a control that comes first
+        connection.execute("UPDATE methods SET is_baseline = false WHERE is_control")
+    app = open_page("runs", show=COMPARE)
+    assert not app.exception
+    assert app.selectbox(key="other_method").value in methods
 
 
 def test_two_runs_of_the_same_data_are_compared_by_the_same_method(runs, open_page):

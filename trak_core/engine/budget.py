@@ -188,11 +188,23 @@ def settled_plan(files: RunFiles, key: dict[str, Any], asked: BuildRequest) -> B
         return BuildPlan(key, sizes, pace, notes, chosen, dict(made.get("training") or {}))
     if files.working_store.exists():
         raise RunMismatchError(
-            f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or from another subject; "
-            "finish it with the command that began it, give this one another name, or delete the folder "
-            f"{files.build} to give it up."
+            f"an unfinished build of run {files.run_dir.name!r} was begun with other settings or from another subject"
+            f"{_what_differs(files, key)}; finish it with the command that began it, give this one another name, "
+            f"or delete the folder {files.build} to give it up."
         )
     return None
+
+
+def _what_differs(files: RunFiles, key: dict[str, Any]) -> str:
+    """In what a key differs from that of the plan that is there, in brackets; empty where nothing tells."""
+    try:
+        was = json.loads(files.plan.read_text(encoding="utf-8"))["key"]
+        changed = [name for name in key if name in was and was[name] != json.loads(json.dumps(key[name]))]
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+    in_words = {"data": "the data changed", "sources": "the files of the subject changed"}
+    said = [in_words.get(name, f"{name} was {was[name]} and is {key[name]} now") for name in changed]
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def read_plan(files: RunFiles, key: dict[str, Any]) -> BuildPlan | None:

@@ -4,8 +4,9 @@ First suspects, then scores, the map, and evidence.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from trak_core.engine.budget import BuildPlan
 from trak_core.engine.clock import Clock
@@ -17,6 +18,7 @@ from trak_core.engine.subject import load_subject
 from trak_core.errors import RunMismatchError
 from trak_core.modalities import encoding_metadata
 from trak_core.store.catalog import check_run_name
+from trak_core.store.differences import what_differs
 from trak_core.store.files import RunFiles
 from trak_core.store.local_paths import keep_local_paths
 from trak_core.store.progress import BuildStatus
@@ -36,6 +38,7 @@ def build_run(
     plan: BuildPlan | None = None,
     replaces: str = "",
     clock: Clock | None = None,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> Path:
     """Builds a run, or finishes it, or finds it finished; returns its directory.
 
@@ -49,6 +52,7 @@ def build_run(
         plan: written down when the build begins, for the command to go on with; its cost model predicts the time left.
         replaces: fingerprint of a run that may be there under this name, and gives way.
         clock: tells how long it may take; None for as long as it takes.
+        on_begin: called once nothing that is there stands against the build.
 
     Raises:
         InvalidSettingError: the name or a setting cannot work.
@@ -61,13 +65,17 @@ def build_run(
     files = RunFiles(run_dir)
     recipe = recipe or find_recipe(settings.recipe)
     subject, planted = load_subject(settings, recipe)
-    fingerprint = settings.fingerprint(subject)
+    fingerprint, facts = settings.fingerprint(subject), settings.facts(subject)
     paths = {**recipe.metadata, "model": settings.model, "encoding": encoding_metadata(subject.dataset.encoding)}
-    if _is_complete(files, fingerprint, replaces) and (not files.build.exists() or files.working_evidence.exists()):
+    if _is_complete(files, fingerprint, replaces, facts) and (
+        not files.build.exists() or files.working_evidence.exists()
+    ):
+        on_begin()
         keep_local_paths(files, paths)  # they may have moved
         return run_dir  # an unfinished measurement of its methods goes on by its own command
     with build_lock(files):
-        if _is_complete(files, fingerprint, replaces):
+        if _is_complete(files, fingerprint, replaces, facts):
+            on_begin()
             # Finished by the process that held the lock before, or by one that was killed while tidying up.
             if not files.working_evidence.exists():  # else its methods are being measured, and that goes on
                 clear_site(files)
@@ -76,7 +84,8 @@ def build_run(
         if plan is not None and not files.working_store.exists():
             plan.write(files)
         # A working store with other settings is refused here, before anything is said about its build.
-        with StoreWriter(files, shape, fingerprint) as writer:
+        with StoreWriter(files, shape, fingerprint, facts=facts) as writer:
+            on_begin()
             keep_local_paths(files, paths)
             metadata = {"title": recipe.title, **recipe.metadata}
             command = settings.command(name) if command is None else command
@@ -91,7 +100,7 @@ def build_run(
     return run_dir
 
 
-def _is_complete(files: RunFiles, fingerprint: str, replaces: str) -> bool:
+def _is_complete(files: RunFiles, fingerprint: str, replaces: str, facts: Mapping[str, Any]) -> bool:
     """True when the published run is whole and has these settings; an error when it has others."""
     if not files.store.exists():
         return False
@@ -102,8 +111,8 @@ def _is_complete(files: RunFiles, fingerprint: str, replaces: str) -> bool:
             made = run.info.provenance
             told = ", ".join(f"{name} {made[name]}" for name in ("recipe", "seed", "device") if name in made)
             raise RunMismatchError(
-                f"run {files.run_dir.name!r} is there already with other settings or data ({told}); build under "
-                f"another name, or delete {files.run_dir} first."
+                f"run {files.run_dir.name!r} is there already with other settings or data "
+                f"({what_differs(made.get, facts) or told}); build under another name, or delete {files.run_dir} first."
             )
         return bool(run.info.provenance.get("complete"))
 

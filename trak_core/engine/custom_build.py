@@ -87,11 +87,12 @@ def build_custom_data(
         on_phase(f"earlier starts took {clock.spent_before:.0f} s of {in_words(asked.minutes)}")
     dataset, metadata = prepare(drawn, model.takes), _metadata(report, asked, clock, raw.source)
     plan = _plan(files, custom_recipe(source.kind, dataset, model, metadata), asked, clock, on_phase)
-    on_sizes(plan.sizes)
     recipe = custom_recipe(source.kind, dataset, model, metadata, plan.training)
     settings = _settings(recipe, asked, plan.settings(asked))
     command = ["build", *source.words(), "--name", name, *asked.words()]
-    run_dir = build_run(settings, name, runs_dir, listener, command, recipe, plan, clock=clock)
+    run_dir = build_run(
+        settings, name, runs_dir, listener, command, recipe, plan, clock=clock, on_begin=lambda: on_sizes(plan.sizes)
+    )
     go_on(run_dir, asked, clock, listener)
     return run_dir
 

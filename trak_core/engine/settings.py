@@ -114,6 +114,11 @@ class BuildSettings:
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
+    def facts(self, subject: Subject) -> dict[str, Any]:
+        """What people know of what the fingerprint is over, by its name in the provenance of a run."""
+        own = {name: value for name, value in asdict(self).items() if name not in ("n_subsets", *GROWTH)}
+        return {**own, "data_fingerprint": subject.dataset.fingerprint(), "sources": dict(subject.sources)}
+
 
 def as_options(values: Mapping[str, object]) -> list[str]:
     """Settings by name as options of the command line."""

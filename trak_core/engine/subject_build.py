@@ -68,17 +68,20 @@ def build_subject(
     clock = Clock(asked.minutes if asked.n_subsets is None else None, seconds_spent(files))
     asked = replace(asked, device=resolve_device(asked.device))
     plan = _plan(subject, asked, files, clock)
-    on_sizes(plan.sizes)
     notes = [*plan.notes, *([BY_A_LOOP] if subject.train_model is not None else [])]
-    for note in notes:
-        on_note(note)
     told = {"minutes": clock.minutes, "sizes_given": asked.sizes_to_keep, "seconds_a_model": plan.pace.model}
     recipe = subject_recipe(subject, {**told, **({"notes": notes} if notes else {}), **(metadata or {})})
     settings = BuildSettings.of(recipe, asked.seed, asked.device, **plan.settings(asked))
     # What a script began only the script can go on with.
     command = [] if subject.path is None else ["build", str(subject.path), "--name", name, *asked.words()]
     remember(subject)
-    run_dir = build_run(settings, name, runs_dir, listener, command, recipe, plan, replaces, clock)
+
+    def begin() -> None:
+        on_sizes(plan.sizes)
+        for note in notes:
+            on_note(note)
+
+    run_dir = build_run(settings, name, runs_dir, listener, command, recipe, plan, replaces, clock, begin)
     go_on(run_dir, asked, clock, listener)
     return run_dir
 

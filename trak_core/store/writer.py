@@ -8,7 +8,7 @@ copies the tables into a fresh file, which then takes the name `store.duckdb` in
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trak_core.errors import RunBusyError, RunMismatchError
 from trak_core.store.arrow import from_arrow_arrays, to_arrow
 from trak_core.store.connection import append_rows, database_errors, open_quietly, quoted, transaction
+from trak_core.store.differences import what_differs
 from trak_core.store.files import RunFiles, held, replace_file, storage_errors
 from trak_core.store.schema import EVIDENCE_TABLES, ORDER_BY, SCHEMA_VERSION, WORKING_TABLES, Shape, create_tables
 
@@ -57,7 +58,8 @@ class StoreWriter:
     """The working store of one build, or of one measurement. Use it as a context manager, under `build_lock`.
 
     `fingerprint` is that of the settings and data. With `adds_to_published` it begins with what is published, for
-    evidence that is measured later.
+    evidence that is measured later. `facts` are what provenance will tell of the settings and data, by name, to say
+    what differs where the fingerprint does.
 
     Raises:
         RunMismatchError: the working store belongs to a build with other settings.
@@ -65,7 +67,14 @@ class StoreWriter:
         StoreDamagedError: the working store cannot be opened.
     """
 
-    def __init__(self, files: RunFiles, shape: Shape, fingerprint: str, adds_to_published: bool = False) -> None:
+    def __init__(
+        self,
+        files: RunFiles,
+        shape: Shape,
+        fingerprint: str,
+        adds_to_published: bool = False,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self.files = files
         self.shape = shape
         self._adds = adds_to_published
@@ -74,12 +83,12 @@ class StoreWriter:
             files.build.mkdir(parents=True, exist_ok=True)
             self._connection = open_quietly(self._path)
             try:
-                self._begin_or_resume(fingerprint)
+                self._begin_or_resume(fingerprint, facts or {})
             except BaseException:
                 self._connection.close()
                 raise
 
-    def _begin_or_resume(self, fingerprint: str) -> None:
+    def _begin_or_resume(self, fingerprint: str, facts: Mapping[str, Any]) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if "journal" not in tables and self._adds:
             self._begin_with_published(fingerprint)
@@ -96,8 +105,10 @@ class StoreWriter:
             work, other, way_out = ("build", "settings or data", ", give this one another name")
             if self._adds:
                 work, other, way_out = ("measurement", "settings", " (the Home page goes on with it)")
+            differs = what_differs(self.meta, facts)
             raise RunMismatchError(
-                f"an unfinished {work} of run {self.files.run_dir.name!r} has other {other}; finish it with the "
+                f"an unfinished {work} of run {self.files.run_dir.name!r} has other {other}"
+                f"{f' ({differs})' if differs else ''}; finish it with the "
                 f"command that began it{way_out}, or delete the folder {self.files.build} to give it up."
             )
 

@@ -208,6 +208,11 @@ def _metadata(run: Run, method: str) -> dict[str, str]:
     }
 
 
+def controls_of(run: Run) -> set[str]:
+    """The methods of a run that are negative controls, by name."""
+    return {str(name) for (name,) in run.rows("SELECT method FROM methods WHERE is_control")}
+
+
 def differing_settings(run: Run, other: Run) -> pd.DataFrame:
     """What is not the same in what two runs were made from: a row a setting, with both values in words."""
     ours, theirs = (_settings(side.info.provenance) for side in (run, other))

@@ -205,6 +205,16 @@ def board_table(found: Board) -> pd.DataFrame:
     return table.astype(dict.fromkeys(table.columns.drop(words), float))
 
 
+def as_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`board_table` or `truth_table` rounded as people read it: shares to whole per cents, LDS to three digits.
+
+    What rounds to zero is zero, without a sign.
+    """
+    numbers = table.select_dtypes("number")
+    digits = {name: 2 if "share" in str(name) else 3 for name in numbers.columns}
+    return table.assign(**{name: numbers[name].round(digits[name]) + 0.0 for name in numbers.columns})
+
+
 def ranked_by_lds(run: Run, method: str | None, k: int) -> tuple[list[int], list[int]]:
     """Numbers of the `k` test examples with the highest and with the lowest defined LDS."""
     lds = run.lds(method).per_test
@@ -334,7 +344,7 @@ def board_text(run: Run) -> str:
     ]
     for row in found.rows_with_one_or_all:
         interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
-        share = "" if row.share is None else f"{row.share:.1%}"
+        share = "" if row.share is None else f"{row.share:z.1%}"
         memory = "" if row.peak_megabytes is None else f"{row.peak_megabytes:.0f}"
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         at_fixed = "" if row.fixed is None else f"{_number(row.fixed_low)} to {_number(row.fixed_high)}"
@@ -372,4 +382,4 @@ def board_text(run: Run) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
+    return "undefined" if value is None or math.isnan(value) else f"{value:z.3f}"
