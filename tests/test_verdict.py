@@ -118,7 +118,9 @@ def test_a_run_that_was_stored_without_the_cap_is_read_with_it(truth_runs, tmp_p
         assert trust_counts(run, tests)[level] == run.info.n_test
         trust = explain(run, tests, 3).trust
         assert (trust.level, trust.reason) == (level, alone.sentence)
-        assert alone.sentence in verdict(run, tests, board(run)).doubts
+        said = verdict(run, tests, board(run))
+        assert alone.sentence in said.doubts
+        assert said.cap_is_low is (level == "low") and not (said.is_good and said.cap_is_low)
         assert alone.sentence in " ".join(evidence_sentences(run))
         assert lds_alone(run, "same_class") is None
     with open_run(truth_runs / "unknown") as run:

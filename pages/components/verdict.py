@@ -33,7 +33,9 @@ def headline(found: Board, said: Verdict) -> None:
 
 def controls_badge(said: Verdict) -> None:
     """Whether the controls are beaten; nothing where that was not measured."""
-    if said.beats_controls:
+    if said.beats_controls and said.cap_is_low:  # which is no praise where these reach most of the LDS
+        st.badge("beats the controls", color="gray", icon=":material/balance:", help=CONTROLS_HELP)
+    elif said.beats_controls:
         st.badge("beats the controls", color="green", icon=":material/verified:", help=CONTROLS_HELP)
     elif said.suffices:
         st.badge("does not beat the controls", color="red", icon=":material/warning:", help=CONTROLS_HELP)

@@ -29,11 +29,12 @@ class Verdict:
     beats_controls: bool | None  # None where nothing was compared
     suffices: bool = False  # whether a simple rule does as well, rather than that it may
     cap: str = ""  # why trust is no higher than what LDS alone deserves, in a sentence; empty where that does not apply
+    cap_is_low: bool = False  # whether that is because a simple rule reaches most of the LDS
 
     @property
     def is_good(self) -> bool:
         """False where the claim or the controls speak against the scores."""
-        return self.claim_is_good and self.beats_controls is not False
+        return self.claim_is_good and self.beats_controls is not False and not self.cap_is_low
 
     @property
     def doubts(self) -> list[str]:
@@ -52,6 +53,7 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
     claim, is_good = _claim(run, own)
     further, alone = [], lds_alone(run)
     cap = "" if alone is None else alone.sentence
+    cap_is_low = alone is not None and alone.cap == "low"
     if own.fixed is None and own.lds is not None:
         goes_by = "LDS alone" if compared.beats is None else "LDS and the controls"
         further.append(f"{why_no_fixed_lds(run)} {cap or f'Trust goes by {goes_by}.'}")
@@ -68,7 +70,15 @@ def verdict(run: Run, tests: TestOverview, found: Board) -> Verdict:
         n = int(blind.tests.sum())
         further.append(f"{n:,} of {run.info.n_test:,} explanations cannot be trusted at all. {blind.reason}")
     return Verdict(
-        claim, is_good, _figures(own, found), compared.verdict, further, compared.beats, compared.suffices, cap
+        claim,
+        is_good,
+        _figures(own, found),
+        compared.verdict,
+        further,
+        compared.beats,
+        compared.suffices,
+        cap,
+        cap_is_low,
     )
 
 
