@@ -54,7 +54,7 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
         sentence = f"Not measured yet: about {about}."
     if made.get("n_subsets_added") == 0:  # by the last extension
         least = _about(_seconds_of_the_next(made, a_subset, n_fit - n_done) + _other_seconds(run, n_done >= n_fit))
-        sentence = f"The time given last was too short: more random halves take {least} at least. {sentence}"
+        sentence = f"{sentence} The time given last was too short: more random halves take {least} at least."
     return EvidenceToCome(n_measured, minutes, about, sentence, ["extend", run.info.name, "--minutes", str(minutes)])
 
 
