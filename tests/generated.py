@@ -369,6 +369,7 @@ def _lds_columns(
             (found.per_test, found.per_test_low, found.per_test_high, ceilings),
             None if fixed is None else (fixed.per_test, fixed.per_test_low, fixed.per_test_high, at_fixed),
             beats=None,
+            cap="high",
         ),
     }
 
@@ -410,7 +411,7 @@ def _of_targets(
             "method": [OWN] * len(tests),
             "test_idx": tests,
             "target": targets,
-            **lds_columns((lds, *lds_interval(lds, size.n_subsets), ceilings[tests]), None, beats=None),
+            **lds_columns((lds, *lds_interval(lds, size.n_subsets), ceilings[tests]), None, beats=None, cap="high"),
         },
     )
 

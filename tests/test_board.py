@@ -132,7 +132,7 @@ def test_a_truth_that_is_measured_at_fixed_class_counts_has_a_column_more(change
 
 def test_truths_that_cannot_be_measured_at_fixed_class_counts_say_why(measured_run, small_run):
     said = why_no_fixed_truths(measured_run)
-    assert said.endswith("10 classes need 24 random subsets of each kind, and there are 6.")
+    assert said.endswith("10 classes need 24 random subsets of each kind, and there are 6; more would do.")
     assert why_no_fixed_truths(small_run) == ""
 
 

@@ -215,7 +215,7 @@ def test_a_build_killed_while_tidying_up_is_tidied_up_next_time(runs):
 
 def test_other_settings_do_not_touch_a_run_that_is_there(runs):
     before = (runs / "digits" / "store.duckdb").read_bytes()
-    with pytest.raises(RunMismatchError, match=r"other settings.*seed 0.*another name"):
+    with pytest.raises(RunMismatchError, match=r"other settings.*seed was 0 and is 1.*another name"):
         build_run(settings(seed=1), "digits", runs)
     assert (runs / "digits" / "store.duckdb").read_bytes() == before
 

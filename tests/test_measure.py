@@ -518,7 +518,7 @@ def test_a_run_that_is_not_built_to_its_end_is_refused_with_its_command(tmp_path
     with with_tiny():
         with pytest.raises(KeyboardInterrupt):
             build_run(SETTINGS, "tiny", tmp_path, stop_at("measuring the evidence"))
-        with pytest.raises(NotInRunError, match="finish it first: `python -m trak_core build tiny --name tiny`"):
+        with pytest.raises(NotInRunError, match="finish it first: `python -m trak_core build tiny --name tiny "):
             measure_run(tmp_path / "tiny", QUICK)
         assert read_status(tmp_path / "tiny").state == "stopped"
 

@@ -245,7 +245,7 @@ def test_settings_that_cannot_work_are_refused(flips, message):
         (["--flip-labels", "2"], "error: flip_labels=2.0; it must be from 0 to 0.5"),
         (["--flip-labels", "x"], "'x' is not a valid float"),
         (["--flip-labels", "0.1", "--flip-kind", "odd"], "'odd' is not one of 'uniform', 'confusable'"),
-        (["--flip-kind", "confusable"], "as in --flip-labels 0.1"),
+        (["--flip-kind", "confusable"], "as in flip_labels=0.1"),
     ],
 )
 def test_the_command_line_refuses_them_in_one_line(no_runs, flags, message):
