@@ -20,6 +20,7 @@ from trak_core.datasets.kinds import DATA_KINDS
 from trak_core.datasets.options import IMAGE, LABEL, SPLIT, TEXT
 from trak_core.datasets.report import report_on
 from trak_core.engine import BuildSettings, build_run
+from trak_core.engine.clock import Clock
 from trak_core.errors import EmptyDataError, InvalidDataError, StoreDamagedError
 from trak_core.modalities import RawData, RawSplit, Skipped, find_modality, prepare
 from trak_core.store.catalog import summarize
@@ -189,7 +190,7 @@ def test_a_run_of_own_data_says_in_words_what_it_is(tmp_path: Path):
     metadata = {"minutes": 3.0, "data_report": {"n_left_out": 2, "n_leaks": 0, "notes": ["A note."]}}
     recipe = custom_recipe("table", prepare(data, "vocabulary"), "words", metadata=metadata)
     settings = BuildSettings.of(recipe, 0, "cpu", n_checkpoints=1, proj_dim=8, n_subsets=20, n_seeds=1)
-    run_dir = build_run(settings, "films", tmp_path, recipe=recipe)
+    run_dir = build_run(settings, "films", tmp_path, recipe=recipe, clock=Clock(3.0))
     with tc.open_run(run_dir) as run:
         said = "Texts from the table “films”; model words, weighted words, one hidden layer; given 3 minutes"
         assert run_in_words(run.info) == said
