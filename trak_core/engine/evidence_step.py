@@ -181,8 +181,9 @@ def evidence_tables(writer: StoreWriter, reported: Reported) -> tuple[dict[str, 
         fewer = _predictions_by_checkpoints(writer, len(masks)) if method == "trak" else {}
         predicted[method] = {**fewer, n_checkpoints: stored_predictions(writer, method, masks)}
     seconds = dict(zip(costs["method"].tolist(), costs["seconds"].tolist(), strict=True))
-    tables = board_tables(reported, predicted, _controls_of(writer), seconds, peaks)
-    caps = _caps(reported, tables["lds_summary"], _controls_of(writer))
+    controls = _controls_of(writer)
+    tables = board_tables(reported, predicted, controls, seconds, peaks)
+    caps = _caps(reported, tables["lds_summary"], controls)
     of_targets, slope = _target_evidence(writer, reported, tables.get("control_comparisons", {}), caps)
     return {**tables, "target_lds": of_targets}, slope
 

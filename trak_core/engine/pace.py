@@ -129,10 +129,10 @@ def measure_step(subject: Subject, device: str) -> StepTime:
     assert subject.training is not None
     train = _train_briefly(subject, subject.training, device)
     n_steps = train(1)  # libraries make ready what they need
-    alone, alone_least = _seconds(lambda: train(1), device)
+    alone, alone_least = _seconds_both_ways(lambda: train(1), device)
     together, least = TRIED_TOGETHER * alone, TRIED_TOGETHER * alone_least
     if alone < SLOW:  # else a large model fills the processor by itself
-        together, least = _seconds(lambda: train(TRIED_TOGETHER), device)
+        together, least = _seconds_both_ways(lambda: train(TRIED_TOGETHER), device)
     few = alone_least + (least - alone_least) * (N_FOLDS - 1) / (TRIED_TOGETHER - 1)
     return StepTime(together / TRIED_TOGETHER / n_steps, few / N_FOLDS / n_steps)
 
@@ -164,26 +164,31 @@ def _seconds_of_kernels(subject: Subject, device: str, projected: bool) -> tuple
     sketch = SketchMap(rows.layers, SjltProjection(FEATURES_WHEN_PROJECTED if projected else 128, 0))
     few = slice(0, min(n, 256))
     rows.projected(weights, take(inputs, few), labels[few], sketch)
-    projecting = _seconds(lambda: rows.projected(weights, take(inputs, few), labels[few], sketch), device)[0] / few.stop
+    projecting = _seconds(lambda: rows.projected(weights, take(inputs, few), labels[few], sketch), device) / few.stop
     if projected:
         forming, features = projecting, torch.randn(n, FEATURES_WHEN_PROJECTED, device=device)
     else:
         features = rows.whole(weights, inputs, labels)
-        forming = _seconds(lambda: rows.whole(weights, inputs, labels), device)[0] / n
+        forming = _seconds(lambda: rows.whole(weights, inputs, labels), device) / n
 
     def multiply() -> Tensor:
         return features @ features.T if projected else rows.inner_products(features, features)
 
     multiply()
-    pair = _seconds(multiply, device)[0] / n**2
+    pair = _seconds(multiply, device) / n**2
     matrix = torch.eye(TRIED_EXAMPLES, device=device) * 2 + 0.001
     factor = torch.linalg.cholesky(matrix)
-    cholesky = _seconds(lambda: torch.linalg.cholesky(matrix), device)[0] / len(matrix) ** 3
-    solve = _seconds(lambda: torch.cholesky_solve(matrix, factor), device)[0] / len(matrix) ** 3
+    cholesky = _seconds(lambda: torch.linalg.cholesky(matrix), device) / len(matrix) ** 3
+    solve = _seconds(lambda: torch.cholesky_solve(matrix, factor), device) / len(matrix) ** 3
     return projecting, forming, pair, cholesky, solve
 
 
-def _seconds(work: Callable[[], Any], device: str) -> tuple[float, float]:
+def _seconds(work: Callable[[], Any], device: str) -> float:
+    """The least by the clock of a few times."""
+    return _seconds_both_ways(work, device)[0]
+
+
+def _seconds_both_ways(work: Callable[[], Any], device: str) -> tuple[float, float]:
     """Of a few times the least by the clock, and by the processor's time where that is less.
 
     What else goes on meanwhile on the machine makes single times several times as long.

@@ -113,15 +113,16 @@ def control_verdict(run: Run, method: str | None = None) -> ControlVerdict:
     plain = [(title, low, high, its, own) for title, low, high, _, _, its, _ in rows]
     at_fixed = [(title, low, high, its, own_fixed) for title, _, _, low, high, _, its in rows]
     ends = [row[1] for row in (at_fixed if by_fixed else plain)]
+    rivals, fixed_rivals = _rivals(plain), _rivals(at_fixed)
     return ControlVerdict(
         title=run.method_titles[method],
         beats=beats_controls(ends),
         by_fixed=by_fixed,
-        rivals=tuple(rival for rival, is_beaten in _rivals(plain) if not is_beaten),
-        fixed_rivals=tuple(rival for rival, is_beaten in _rivals(at_fixed) if not is_beaten),
+        rivals=tuple(rival for rival, is_beaten in rivals if not is_beaten),
+        fixed_rivals=tuple(rival for rival, is_beaten in fixed_rivals if not is_beaten),
         has_controls=bool(run.rows("SELECT 1 FROM methods WHERE is_control LIMIT 1")),
         n_subsets=n_subsets,
-        strongest=next((rival for rival, _ in _rivals(at_fixed if by_fixed else plain)), None),
+        strongest=next((rival for rival, _ in (fixed_rivals if by_fixed else rivals)), None),
     )
 
 
