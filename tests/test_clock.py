@@ -18,7 +18,7 @@ from tests.test_custom_build import images, texts  # noqa: F401
 from trak_core.commands.terminal import say_complete
 from trak_core.datasets.custom_data import CustomData
 from trak_core.engine import clock as clocks
-from trak_core.engine.clock import Blocks, Clock, WorkTime, in_words, minutes_given
+from trak_core.engine.clock import Blocks, Clock, WorkTime, minutes_given
 from trak_core.engine.custom_build import CustomBuild, build_custom_data
 from trak_core.engine.growth import extend_run
 from trak_core.engine.measure import measure_run
@@ -148,10 +148,6 @@ def test_a_suspended_process_has_not_worked_meanwhile():
 )
 def test_a_build_was_given_the_most_minutes_of_its_starts_and_none_once_one_had_no_limit(before, minutes, expected):
     assert minutes_given(before, Clock(minutes)) == expected
-
-
-def test_minutes_are_told_in_the_singular_too():
-    assert [in_words(each) for each in (1, 1.0, 0.5, 10)] == ["1 minute", "1 minute", "0.5 minutes", "10 minutes"]
 
 
 # --- a budget -------------------------------------------------------------------------------------------------

@@ -47,11 +47,6 @@ class Clock:
         return self._seconds - self.spent
 
 
-def in_words(minutes: float) -> str:
-    """Minutes as people say them."""
-    return "1 minute" if minutes == 1 else f"{minutes:g} minutes"
-
-
 def minutes_given(before: float | None, clock: Clock) -> float | None:
     """The minutes that a build was given in all, where it was given so many before, and this start has this clock.
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from trak_core.datasets.custom_data import CustomData
 from trak_core.datasets.report import DataReport, report_on
 from trak_core.datasets.sampling import sampled
+from trak_core.durations import in_minutes
 from trak_core.engine.budget import (
     BuildPlan,
     BuildRequest,
@@ -21,7 +22,7 @@ from trak_core.engine.budget import (
     sizes_within,
 )
 from trak_core.engine.build import build_run
-from trak_core.engine.clock import Clock, in_words, seconds_spent
+from trak_core.engine.clock import Clock, seconds_spent
 from trak_core.engine.growth import go_on
 from trak_core.engine.pace import DIGITS_PACE, measure_pace, measure_step
 from trak_core.engine.settings import BuildSettings, resolve_device
@@ -84,7 +85,7 @@ def build_custom_data(
     report = replace(report, notes=(*report.notes, *drawn.notes[len(raw.notes) :]))
     on_report(report)
     if clock.is_limited and clock.spent_before >= 1:
-        on_phase(f"earlier starts took {clock.spent_before:.0f} s of {in_words(asked.minutes)}")
+        on_phase(f"earlier starts took {clock.spent_before:.0f} s of {in_minutes(asked.minutes)}")
     dataset, metadata = prepare(drawn, model.takes), _metadata(report, asked, clock, raw.source)
     plan = _plan(files, custom_recipe(source.kind, dataset, model, metadata), asked, clock, on_phase)
     recipe = custom_recipe(source.kind, dataset, model, metadata, plan.training)

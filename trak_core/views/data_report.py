@@ -8,7 +8,7 @@ import pandas as pd
 
 from trak_core.datasets.report import DataReport, Forecast, Repeated
 from trak_core.datasets.samples import Sample
-from trak_core.engine.clock import in_words
+from trak_core.durations import in_minutes
 from trak_core.errors import InvalidDataError
 from trak_core.media import Text, first_picture
 from trak_core.modalities.raw import Skipped
@@ -63,9 +63,9 @@ def forecast_for(found: Sequence[Forecast], minutes: float) -> Forecast | None:
 
 def forecast_sentence(found: Forecast, asked: float | None = None) -> str:
     """What so many minutes of a build buy, for people; where more were `asked` about, they buy that at least."""
-    given = in_words(found.minutes)
+    given = in_minutes(found.minutes)
     if asked is not None and asked > found.minutes:
-        given = f"{in_words(asked)}, at least what {given} buy{'s' if found.minutes == 1 else ''}"
+        given = f"{in_minutes(asked)}, at least what {given} buy{'s' if found.minutes == 1 else ''}"
     evidence = f"then trust, measured on about {found.n_subsets} random halves"
     if not found.n_subsets:
         evidence = "no time to measure trust, which can be done later"

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from trak_core.durations import time_to_come
 from trak_core.store.run import Run
 from trak_core.subjects.of_run import why_not_made_again
 
@@ -45,7 +46,7 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
         run, is_fitted=n_done >= n_fit
     )
     minutes = max(1, math.ceil(seconds / 60))
-    about = _about(seconds)
+    about = time_to_come(seconds)
     if n_measured:
         sentence = f"Measured on {n_measured} random halves; about {about} more would measure it on {wanted}."
     elif 0 < n_done < n_fit:
@@ -53,17 +54,11 @@ def evidence_to_come(run: Run) -> EvidenceToCome | None:
     else:
         sentence = f"Not measured yet: about {about}."
     if made.get("n_subsets_added") == 0:  # by the last extension
-        least = _about(_seconds_of_the_next(made, a_subset, n_fit - n_done) + _other_seconds(run, n_done >= n_fit))
+        least = time_to_come(
+            _seconds_of_the_next(made, a_subset, n_fit - n_done) + _other_seconds(run, n_done >= n_fit)
+        )
         sentence = f"{sentence} The time given last was too short: more random halves take {least} at least."
     return EvidenceToCome(n_measured, minutes, about, sentence, ["extend", run.info.name, "--minutes", str(minutes)])
-
-
-def _about(seconds: float) -> str:
-    """Seconds rounded up, in words."""
-    if seconds <= 45:
-        return f"{max(10, 10 * math.ceil(seconds / 10))} seconds"
-    minutes = math.ceil(seconds / 60)
-    return "a minute" if minutes == 1 else f"{minutes:,} minutes"
 
 
 def _seconds_of_the_next(made: dict[str, Any], a_subset: float, n_fit_left: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 import pandas as pd
 
+from trak_core.durations import time_taken
 from trak_core.modalities import read_encoding
 from trak_core.store.files import RunFiles
 from trak_core.store.run import Run
@@ -116,18 +117,10 @@ def overdrawn(run: Run) -> str:
     given, spent, n_subsets = (run.info.provenance.get(name) for name in ("minutes", "seconds_spent", "n_subsets"))
     if not (_is_number(given) and _is_number(spent)) or spent <= OVERDRAWN * 60 * given + A_MOMENT:
         return ""
-    took = f"It took {_duration(spent)} and was given {_duration(60 * given)}"
+    took = f"It took {time_taken(spent)} and was given {time_taken(60 * given)}"
     if n_subsets:
         return f"{took}, all starts together."
     return f"{took}: suspects, scores and the map come in any case, however long they take."
-
-
-def _duration(seconds: float) -> str:
-    if round(seconds) == 60:
-        return "a minute"
-    if seconds >= 100:
-        return f"{seconds / 60:.1f} minutes"
-    return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
