@@ -107,7 +107,7 @@ def solve_by_steps(
     rows = context.query_gradients.flat(weights, examples.inputs, examples.targets)
     as_states, as_rows = _between(context, weights)
     architecture, train = context.architecture, context.train
-    task = prepared(context.task, architecture, weights)
+    task = prepared(context.task.curved, architecture, weights)
 
     def product(vectors: Tensor) -> Tensor:
         moved = gauss_newton_products(architecture, weights, train.inputs, train.targets, task, as_states(vectors))

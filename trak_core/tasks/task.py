@@ -144,6 +144,11 @@ class Task(ABC):
 
     # --- the curvature of the loss ------------------------------------------------------------------------
 
+    @property
+    def curved(self) -> "Task":
+        """The task in whose outputs the loss curves: itself, unless its outputs tell less than the model's do."""
+        return self
+
     def curvature(
         self, outputs: Tensor, target: Tensor | None, draws: int | None = None, uniform: Tensor | None = None
     ) -> Iterator[CurvaturePart]:

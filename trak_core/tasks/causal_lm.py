@@ -1,0 +1,40 @@
+"""Language models that go on with a text: GPT-2, Llama and their like, `AutoModelForCausalLM` of Hugging Face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from trak_core.tasks.outputs import Inputs, Model, read_logits
+from trak_core.tasks.tokens import IGNORED, LABELS, TokenTask, ids_of, without_labels
+
+
+@dataclass(frozen=True)
+class CausalLM(TokenTask):
+    """Every token given those before it. Labels are the ids of the text itself, -100 where nothing is asked.
+
+    The first token of a text is never told, since nothing comes before it; its label counts for nothing, as in Hugging
+    Face's models, which shift labels in the same way.
+    """
+
+    name = "causal_lm"
+    _silent_because = " (or stand at the first token only, which nothing comes before)"
+
+    def tokens(self, inputs: Inputs) -> Tensor:
+        """As in `TokenTask`: the labels, or the whole text where there are none."""
+        labels = inputs.get(LABELS) if isinstance(inputs, dict) else None
+        told = ids_of(inputs) if labels is None else labels
+        if labels is None and isinstance(inputs, dict) and (mask := inputs.get("attention_mask")) is not None:
+            told = told.masked_fill(mask == 0, IGNORED)
+        return pad(told[..., 1:], (1, 0), value=IGNORED)
+
+    def asked(self, target: Tensor) -> Tensor:
+        """As in `TokenTask`: never the first token."""
+        return pad(target[..., 1:] >= 0, (1, 0), value=False)
+
+    def token_logits(self, model: Model, inputs: Inputs) -> Tensor:
+        """As in `TokenTask`: the logits at a token are those of the next one."""
+        logits = read_logits(model, without_labels(inputs))
+        return pad(logits[..., :-1, :], (0, 0, 1, 0)) if logits.dim() > 2 else logits
