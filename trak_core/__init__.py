@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trak_core.exchange.outcomes import OutcomesAdded, add_outcomes
     from trak_core.subjects import Subject
     from trak_core.tasks import CustomTask
-    from trak_core.training import TrainingSettings
+    from trak_core.training import FineTuning, TrainingSettings
     from trak_core.views.inline import show
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Calibration",
     "CustomTask",
     "Evaluated",
+    "FineTuning",
     "Imported",
     "Lds",
     "OutcomesAdded",
@@ -60,7 +61,7 @@ _WHEN_USED = {
     "trak_core.exchange.outcomes": ("OutcomesAdded", "add_outcomes"),
     "trak_core.subjects": ("Subject",),
     "trak_core.tasks": ("CustomTask",),
-    "trak_core.training": ("TrainingSettings",),
+    "trak_core.training": ("FineTuning", "TrainingSettings"),
     "trak_core.views.inline": ("show",),
 }
 

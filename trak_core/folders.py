@@ -22,6 +22,11 @@ def exports_dir() -> Path:
     return runs_dir().parent / "exports"
 
 
+def bases_dir() -> Path:
+    """Where small models lie that recipes pretrain here: beside the runs."""
+    return runs_dir().parent / "bases"
+
+
 def sources_dir() -> Path:
     """Where uploaded and downloaded data lie: beside the runs, because builds that go on read them again."""
     return runs_dir().parent / "sources"

@@ -127,14 +127,14 @@ def read_docstrings(directory: Path, enough: int = N_CANDIDATES) -> list[str]:
     parse or are not UTF-8 are left out, as are tests and vendored code.
     """
     files = sorted(
-        path.relative_to(directory).as_posix() for path in directory.rglob("*.py") if _is_own(path, directory)
+        path.relative_to(directory).as_posix() for path in directory.rglob("*.py") if is_own(path, directory)
     )
     texts: list[str] = []
     copies: Counter[str] = Counter()
     for number in np.random.default_rng(SPLIT_SEED).permutation(len(files)):
         if len(texts) >= enough:
             break
-        for text in filter(None, map(shorten, _docstrings(directory / files[number]))):
+        for text in filter(None, map(shorten, docstrings_in(directory / files[number]))):
             copies[text] += 1
             if copies[text] <= MAX_COPIES:
                 texts.append(text)
@@ -161,7 +161,7 @@ def shorten(docstring: str) -> str | None:
     return text if is_text and len(text) >= SHORTEST else None
 
 
-def _is_own(path: Path, directory: Path) -> bool:
+def is_own(path: Path, directory: Path) -> bool:
     """Whether a file is the package's own code rather than a test or vendored; hidden directories are neither."""
     parents = path.relative_to(directory).parts[:-1]
     return not (
@@ -171,7 +171,7 @@ def _is_own(path: Path, directory: Path) -> bool:
     )
 
 
-def _docstrings(file: Path) -> Iterator[str]:
+def docstrings_in(file: Path) -> Iterator[str]:
     """The docstrings of a file, of its classes and of its functions, nested ones too, from top to bottom."""
     try:
         with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from trak_core.modalities import Split, find_modality
 from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
-from trak_core.training import Ensemble, Log, Schedule, StepLog, TrainingLog
+from trak_core.training import Ensemble, Log, Schedule, StepLog, TrainingLog, TrainingSettings
 from trak_core.training.ensemble import make_models
 
 FEATURES_WHEN_PROJECTED = 2048
@@ -124,7 +124,7 @@ def load_logs(writer: StoreWriter, files: RunFiles, subject: Subject, device: st
                 f"the training log {path} is missing or is not what was recorded; put it back, or build the run again "
                 "under another name."
             )
-        if subject.training is None:
+        if not isinstance(subject.training, TrainingSettings):
             logs.append(StepLog.load(path, subject.make_model(), device))
         else:
             schedule = Schedule(subject.training, len(subject.dataset.train))

@@ -19,13 +19,14 @@ from trak_core.labels.label_scores import N_REPEATS
 from trak_core.methods import RIDGES, GradientRows
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.subjects import Subject
-from trak_core.training import TrainingSettings, train_ensemble
+from trak_core.training import FineTuner, FineTuning, train_ensemble
 from trak_core.training.ensemble import make_models
 from trak_core.training.sizing import N_FOLDS
 
 TRIED_TOGETHER = 20
 """Models that are trained at once when their speed is tried; blocks of the ledger hold about as many."""
 TRIED_BATCHES = 20
+TRIED_STEPS = 4
 TRIED_EXAMPLES = 1024
 TRIES = 4
 LONG = 2.0
@@ -126,22 +127,32 @@ def measure_pace(
 
 def measure_step(subject: Subject, device: str) -> StepTime:
     """What a step of training takes by a short trial, of a subject with the built-in trainer."""
-    assert subject.training is not None
-    train = _train_briefly(subject, subject.training, device)
+    train = _train_briefly(subject, device)
     n_steps = train(1)  # libraries make ready what they need
     alone, alone_least = _seconds_both_ways(lambda: train(1), device)
     together, least = TRIED_TOGETHER * alone, TRIED_TOGETHER * alone_least
-    if alone < SLOW:  # else a large model fills the processor by itself
+    if subject.trains_together and alone < SLOW:  # else a large model fills the processor by itself
         together, least = _seconds_both_ways(lambda: train(TRIED_TOGETHER), device)
     few = alone_least + (least - alone_least) * (N_FOLDS - 1) / (TRIED_TOGETHER - 1)
     return StepTime(together / TRIED_TOGETHER / n_steps, few / N_FOLDS / n_steps)
 
 
-def _train_briefly(subject: Subject, training: TrainingSettings, device: str) -> Callable[[int], float]:
+def _train_briefly(subject: Subject, device: str) -> Callable[[int], float]:
     """Trains so many models for some steps; gives the number of these."""
+    training = subject.training
+    assert training is not None  # whoever trains otherwise has told the seconds
     split, batch_size = subject.dataset.train, training.batch_size
     n = min(len(split), TRIED_BATCHES * batch_size)
     inputs, labels = as_tensors((take(split.inputs, slice(n)), split.labels[:n]), device)
+    if isinstance(training, FineTuning):
+        briefly = replace(training, epochs=None, steps=TRIED_STEPS)
+        tuner = FineTuner(subject.make_model, subject.task, inputs, labels, briefly)
+
+        def tune(n_models: int) -> float:
+            tuner.train_subsets(np.ones((n_models, n), dtype=bool), range(n_models))
+            return TRIED_STEPS
+
+        return tune
     settings = replace(training, epochs=1, steps=None)
 
     def train(n_models: int) -> float:

@@ -155,6 +155,9 @@ def prepare(raw: RawData, takes: str | Learner | None = None) -> Dataset:
     encoding = learner.learn(raw.train.contents, raw.name).settled(raw.settled)
 
     def split(part: RawSplit) -> Split:
-        return Split.of(encoding.inputs(part.contents), part.labels, modality.media(part.contents), part.origins)
+        inputs = encoding.inputs(part.contents)
+        followed = encoding.labels(inputs)
+        labels = part.labels if followed is None else followed
+        return Split.of(inputs, labels, modality.media(part.contents), part.origins)
 
     return Dataset(raw.name, raw.modality, raw.class_names, split(raw.train), split(raw.test), encoding)

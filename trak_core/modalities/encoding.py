@@ -62,6 +62,13 @@ class Encoding(ABC):
             contents: of `n` examples, as their modality has them.
         """
 
+    def labels(self, inputs: ArrayInputs) -> NDArray[Any] | None:
+        """What a model is trained to say of examples, where that follows from their inputs; None where it does not.
+
+        A language model is trained on the tokens of a text: int64 `[n, length]`, -100 where nothing is asked.
+        """
+        return None
+
     def metadata(self) -> dict[str, Any]:
         """All that makes up the encoding, in types that JSON has; without its kind. By default the dataclass fields."""
         values = {name: getattr(self, name) for name in self._field_names()}

@@ -5,6 +5,7 @@ import difflib
 from trak_core.errors import UnknownRecipeError
 from trak_core.subjects.custom_data import custom_recipe
 from trak_core.subjects.digits import DIGITS
+from trak_core.subjects.docs_lm import DOCS_LM
 from trak_core.subjects.docstrings import DOCSTRINGS
 from trak_core.subjects.models_by_name import find_model
 from trak_core.subjects.subject import Recipe, Subject
@@ -23,7 +24,7 @@ __all__ = [
     "subject_recipe",
 ]
 
-RECIPES = {recipe.name: recipe for recipe in (DIGITS, DOCSTRINGS)}
+RECIPES = {recipe.name: recipe for recipe in (DIGITS, DOCSTRINGS, DOCS_LM)}
 """The recipes by name. A new one is a file in this folder and a word in this line."""
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing recipes needs no
 
     from trak_core.modalities import Dataset, NewInputReader
     from trak_core.tasks import Task
-    from trak_core.training import Trainer, TrainingSettings, TrainModel
+    from trak_core.training import FineTuning, Trainer, TrainingSettings, TrainModel
     from trak_core.training.weights import Checkpoint
 
 ONE_FUNCTION = (
@@ -47,7 +47,8 @@ class Subject:
         train_model: `train_model(indices, seed)` or `train_model(indices, seed, log)`, which trains a model on these
             train examples alone, by any loop, and returns its state dict or the module; `log` is a `StepLog`.
         checkpoints: weights trained on all train examples, in place of such as would be trained here.
-        training: settings of the built-in trainer, which trains many small models at once; in place of `train_model`.
+        training: in place of `train_model`: `TrainingSettings`, by which many small models are trained at once, or
+            `FineTuning`, by which one after another is fine-tuned from the weights that `make_model` gives.
         class_names: in the order of the labels; numbers by default.
         title: what people read; the name by default.
         texts: of the train and of the test examples, to show them.
@@ -67,7 +68,7 @@ class Subject:
     dataset: Dataset  # train and test examples
     make_model: Callable[[], nn.Module]
     task: Task
-    training: TrainingSettings | None
+    training: TrainingSettings | FineTuning | None
     sources: Mapping[str, str]
     train_model: TrainModel | None
     checkpoints: tuple[dict[str, Tensor], ...]  # state dicts that were given, in float32 on the CPU
@@ -89,7 +90,7 @@ class Subject:
         make_model: nn.Module | Callable[[], nn.Module] | None = None,
         train_model: TrainModel | None = None,
         checkpoints: Sequence[Checkpoint] | None = None,
-        training: TrainingSettings | None = None,
+        training: TrainingSettings | FineTuning | None = None,
         *,
         class_names: Sequence[str] | None = None,
         title: str | None = None,
@@ -107,12 +108,13 @@ class Subject:
                 "give a subject train_model or training, not both: one of them trains its models."
             )
         if training is not None:
-            from trak_core.training import TrainingSettings
+            from trak_core.training import FineTuning, TrainingSettings
 
-            if not isinstance(training, TrainingSettings):
+            if not isinstance(training, TrainingSettings | FineTuning):
                 raise InvalidSettingError(
                     f"training is a {type(training).__name__}; give trak_core.TrainingSettings(epochs=..., "
-                    "batch_size=..., learning_rate=..., momentum=..., weight_decay=...)."
+                    "batch_size=..., learning_rate=..., momentum=..., weight_decay=...), or trak_core.FineTuning("
+                    "epochs=..., batch_size=..., learning_rate=...) for one model after another."
                 )
         if dataset is None:
             from trak_core.subjects.given_data import code_sources, given_checkpoints, given_dataset
@@ -151,8 +153,10 @@ class Subject:
 
     @property
     def trains_together(self) -> bool:
-        """True when the built-in trainer trains its models, many at once, and `vmap` runs them."""
-        return self.training is not None
+        """True when the built-in trainer trains its models many at once, and `vmap` runs them."""
+        from trak_core.training import TrainingSettings
+
+        return isinstance(self.training, TrainingSettings)
 
     @property
     def training_facts(self) -> dict[str, Any]:
@@ -170,11 +174,13 @@ class Subject:
         import torch
 
         from trak_core.inputs import as_tensors
-        from trak_core.training import LoopTrainer, VmapTrainer
+        from trak_core.training import FineTuner, FineTuning, LoopTrainer, VmapTrainer
 
         split = self.dataset.train
         if self.training is not None:
             inputs, labels = as_tensors(split.inputs, device), torch.from_numpy(split.labels).to(device)
+            if isinstance(self.training, FineTuning):
+                return FineTuner(self.make_model, self.task, inputs, labels, self.training)
             return VmapTrainer(self.make_model, self.task, inputs, labels, self.training)
         if self.train_model is None:
             raise NeedNotMetError(f"subject {self.name!r} has no way to train its models. {ONE_FUNCTION}.")

@@ -1,6 +1,7 @@
 """Trains checkpoints and subset models, many at once, keeps their logs, and draws the subsets of the ledger."""
 
 from trak_core.training.ensemble import Ensemble
+from trak_core.training.fine_tuning import FineTuner, FineTuning
 from trak_core.training.log import Log, Moment, TrainingLog, recorded_steps
 from trak_core.training.loop_trainer import LoopTrainer, TrainModel
 from trak_core.training.schedule import Schedule, TrainingSettings, draw_half_subsets, draw_subsets
@@ -22,6 +23,8 @@ from trak_core.training.trainer import (
 
 __all__ = [
     "Ensemble",
+    "FineTuner",
+    "FineTuning",
     "Log",
     "Look",
     "LoopTrainer",

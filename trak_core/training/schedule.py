@@ -99,15 +99,20 @@ class Schedule:
         return self.settings.learning_rate * (1 - step / self.n_steps)
 
     def batches(self, seed: int) -> Tensor:
-        """Places among the members `[n_steps, batch_size]`, int64 on the CPU, drawn anew for every epoch.
+        """Places among the members; see `draw_batches`."""
+        return draw_batches(self.n_members, self.settings.batch_size, self.n_steps, seed)
 
-        Drawn on the CPU, so that a seed means the same batches on every device.
-        """
-        generator = torch.Generator().manual_seed(derive_seed(seed, "batches"))
-        used = self.steps_an_epoch * self.settings.batch_size
-        n_orders = math.ceil(self.n_steps / self.steps_an_epoch)
-        orders = [torch.randperm(self.n_members, generator=generator)[:used] for _ in range(n_orders)]
-        return torch.cat(orders).view(-1, self.settings.batch_size)[: self.n_steps]
+
+def draw_batches(n_members: int, batch_size: int, n_steps: int, seed: int) -> Tensor:
+    """Places among the members `[n_steps, batch_size]`, int64 on the CPU, drawn anew for every epoch of whole batches.
+
+    Drawn on the CPU, so that a seed means the same batches on every device.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, "batches"))
+    steps_an_epoch = n_members // batch_size
+    n_orders = math.ceil(n_steps / steps_an_epoch)
+    orders = [torch.randperm(n_members, generator=generator)[: steps_an_epoch * batch_size] for _ in range(n_orders)]
+    return torch.cat(orders).view(-1, batch_size)[:n_steps]
 
 
 def draw_half_subsets(n_subsets: int, n_train: int, seed: int) -> NDArray[np.bool_]:

@@ -82,6 +82,11 @@ class StepLog:
         self._ends.append(Moment(int(step), fitting_state(state, self.architecture, f"log.keep(step={step})")))
         self._rates.append(float(learning_rate))
 
+    def add(self, moment: Moment, learning_rate: float) -> None:
+        """Adds a state of the trained parameters alone, as `keep` does; for trainers of this program."""
+        self._ends.append(moment)
+        self._rates.append(learning_rate)
+
     @property
     def ends(self) -> Sequence[Moment]:
         """As in `Log`."""

@@ -16,6 +16,7 @@ from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.ready_model import HowTrained, ReadyModel
 from trak_core.modalities.text.new_text import NewTexts
+from trak_core.modalities.text.passage_tokens import PassageTokens
 from trak_core.modalities.text.subword_tokens import SubwordTokens
 from trak_core.modalities.text.transformers_models import HuggingFace
 from trak_core.modalities.text.vocabulary import Vocabulary
@@ -35,7 +36,7 @@ class TextModality(Modality):
     name = "text"
     noun = "text"
     plural = "texts"
-    encodings = (Vocabulary, WordIds, SubwordTokens)
+    encodings = (Vocabulary, WordIds, SubwordTokens, PassageTokens)
     models = (
         ReadyModel(
             "words",

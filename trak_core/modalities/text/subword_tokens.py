@@ -63,7 +63,7 @@ class SubwordTokens(Encoding):
             NeedNotMetError: the tokenizer is not there any more.
         """
         rows = np.empty((len(contents), self.length), dtype=np.int64)
-        for row, ids in zip(rows, _ids(self.source, contents, self.length, padding="max_length"), strict=True):
+        for row, ids in zip(rows, token_ids(self.source, contents, self.length, padding="max_length"), strict=True):
             row[:] = ids
         return rows
 
@@ -77,7 +77,7 @@ class Tokenizer:
 
     def learn(self, contents: Sequence[str], source: str) -> SubwordTokens:
         """Tokens of a length that holds 95% of the texts whole, and no more than the model reads."""
-        lengths = [len(ids) for ids in _ids(self.source, contents, self.longest)]
+        lengths = [len(ids) for ids in token_ids(self.source, contents, self.longest)]
         return SubwordTokens(self.source, int(np.clip(np.percentile(lengths, 95, method="higher"), 1, self.longest)))
 
     @property
@@ -96,12 +96,29 @@ class Tokenizer:
         return int(number)
 
 
-def _ids(source: str, contents: Sequence[str], longest: int, **settings: Any) -> Iterator[list[int]]:
+def token_ids(source: str, contents: Sequence[str], longest: int, **settings: Any) -> Iterator[list[int]]:
     """The ids of the first tokens of each text."""
     tokenizer = _tokenizer(source)
     for start in range(0, len(contents), AT_ONCE):
         part = list(contents[start : start + AT_ONCE])
         yield from tokenizer(part, truncation=True, max_length=longest, **settings)["input_ids"]
+
+
+def token_ends(source: str, text: str) -> list[int]:
+    """Where each token of a text ends, in characters.
+
+    Raises:
+        NeedNotMetError: there is no tokenizer, or it does not tell.
+    """
+    tokenizer = _tokenizer(source)
+    if not tokenizer.is_fast:
+        raise NeedNotMetError(
+            f"the tokenizer of {source!r} does not tell where its tokens stand in a text; use one that comes with a "
+            "tokenizer.json."
+        )
+    # Longer than any model reads is what is asked for here.
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return [end for _, end in found["offset_mapping"]]
 
 
 def _tokenizer(source: str) -> PreTrainedTokenizerBase:

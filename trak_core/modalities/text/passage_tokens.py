@@ -1,0 +1,68 @@
+"""Passages as a language model reads and is trained on them: subword tokens, all of which it has to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.inputs import ArrayInputs
+from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.text.subword_tokens import token_ids
+
+IGNORED = -100
+"""The label of a token that is not asked about, as Hugging Face has it."""
+
+
+@dataclass(frozen=True)
+class PassageTokens(Encoding):
+    """Passages as ids of subword tokens, for a model that goes on with a text."""
+
+    kind = "passage_tokens"
+    size_names = ("length",)
+    form = "passages come as a dict of input_ids, attention_mask and labels, int64 [n, length] each"
+    is_learnt = False
+
+    source: str  # the folder, or the name on Hugging Face, of the tokenizer
+    length: int  # how many tokens of a passage are read
+
+    def description(self) -> tuple[str, str]:
+        """How much of a passage is read."""
+        return "passages as the model takes them", f"the first {self.length:,} tokens of each"
+
+    def inputs(self, contents: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Ids of the tokens, which are real, and labels, `[n, length]` each; padding stands behind, labelled -100.
+
+        Raises:
+            NeedNotMetError: the tokenizer is not there any more.
+        """
+        shape = (len(contents), self.length)
+        ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        for row, found in enumerate(token_ids(self.source, contents, self.length)):
+            ids[row, : len(found)], mask[row, : len(found)] = found, 1
+        return {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask > 0, ids, IGNORED)}
+
+    def labels(self, inputs: ArrayInputs) -> NDArray[Any]:
+        """The tokens themselves."""
+        assert isinstance(inputs, dict)  # made above
+        return np.asarray(inputs["labels"])
+
+    def empty(self, inputs: ArrayInputs) -> NDArray[np.bool_]:
+        """Passages of fewer than two tokens: nothing in them follows from anything."""
+        assert isinstance(inputs, dict)
+        return np.asarray(inputs["attention_mask"].sum(axis=1) < 2)
+
+
+@dataclass(frozen=True)
+class PassageTokenizer:
+    """The tokenizer of a pretrained language model, for passages."""
+
+    source: str  # its folder, or its name on Hugging Face
+    length: int  # how many tokens of a passage are read
+
+    def learn(self, contents: Sequence[str], source: str) -> PassageTokens:
+        """The encoding, whatever the examples."""
+        return PassageTokens(self.source, self.length)
