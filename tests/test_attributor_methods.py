@@ -82,6 +82,7 @@ def test_the_methods_that_checkpoints_alone_supply():
         "logra",
         "grad_dot",
         "grad_cos",
+        "trackstar",
         "embedding",
         "nearest",
         "grad_norm",
@@ -287,7 +288,7 @@ def test_a_label_out_of_range_is_refused_wherever_it_stands():
 @pytest.mark.parametrize("name", TO_BE_HAD)
 def test_self_influence_is_the_score_of_an_example_for_itself_or_a_sentence(name):
     attributor = make_attributor(2, method=name).fit(TRAIN)
-    if name in ("influence_cg", "grad_cos", "embedding", "nearest", "same_class", "random"):
+    if name in ("influence_cg", "grad_cos", "trackstar", "embedding", "nearest", "same_class", "random"):
         with pytest.raises(NeedNotMetError, match=f"method '{name}' gives no scores of train examples for themselves"):
             attributor.self_influence()
         return

@@ -362,7 +362,7 @@ def test_imported_scores_are_judged_by_outcomes_that_were_measured_elsewhere(imp
         assert lds.mean == pytest.approx(np.mean(expected))
         assert lds.ci_low <= lds.mean <= lds.ci_high
         assert np.isfinite([lds.noise_ceiling, lds.fixed, lds.fixed_ceiling]).all()
-        assert set(run.control_comparisons("theirs")["control"]) == {"same_class", "amount"}
+        assert set(run.control_comparisons("theirs")["control"]) == {"same_class", "amount", "lexical_overlap"}
         assert run.scores("amount")[0].tolist() == [len(text) for text in TEXTS[:30]]
         assert run.rows("SELECT DISTINCT role FROM subsets") == [("eval",)]
     assert problems(imported) == []

@@ -91,6 +91,7 @@ def material_of(dtype: torch.dtype = torch.float32, with_tuning: bool = False) -
         tuning=Tuning(ledger.masks, quality) if with_tuning else None,
         modality=find_modality("numbers"),
         train_media=find_modality("numbers").media(train.inputs.float().numpy()),
+        test_media=find_modality("numbers").media(test.inputs.float().numpy()),
     )
 
 
@@ -132,8 +133,8 @@ def test_every_method_is_found_by_its_own_name_and_says_what_it_is():
 
 def test_baselines_are_told_from_methods():
     baselines = [name for name, method in METHODS.items() if method.info.is_baseline]
-    controls = ["grad_norm", "amount", "input_similarity", "same_class", "target_value"]
-    assert baselines == ["embedding", "nearest", *controls, "random"]
+    controls = ["grad_norm", "amount", "input_similarity", "lexical_overlap", "same_class", "target_value"]
+    assert baselines == ["bm25", "embedding", "nearest", *controls, "random"]
     assert [name for name, method in METHODS.items() if method.info.is_control] == controls
 
 
@@ -171,11 +172,14 @@ WITHOUT: dict[Need, Callable[[MethodContext], MethodContext]] = {
     Need.HIDDEN_UNITS: lambda context: replace(context, architecture=nn.Linear(5, 3)),
     Need.MODALITY: lambda context: replace(context, modality=None),
     Need.NUMBERS: lambda context: replace(context, task=TASK),
+    Need.TEXTS: lambda context: replace(context, test_media=()),
 }
 
 
 def supplied(context: MethodContext, need: Need) -> MethodContext:
-    """No task has both classes and numbers as targets; all else is there anyway."""
+    """No task has both classes and numbers as targets, and numbers are no words; all else is there anyway."""
+    if need == Need.TEXTS:
+        return replace(context, modality=find_modality("text"))
     return replace(context, task=Regression()) if need == Need.NUMBERS else context
 
 
@@ -198,7 +202,8 @@ def test_what_is_missing_is_named_with_a_way_to_get_it_or_around_it(context: Met
 @ALL
 def test_a_method_is_refused_exactly_without_its_needs(context: MethodContext, name: str):
     needs = METHODS[name].info.needs
-    context = supplied(context, Need.NUMBERS if Need.NUMBERS in needs else Need.CHECKPOINTS)
+    for need in needs:
+        context = supplied(context, need)
     context.require(name, needs)
     for need, remove in WITHOUT.items():
         without = remove(context)

@@ -43,6 +43,11 @@ def first_text(media: Iterable[Medium]) -> str | None:
     return next((one.text for one in media if isinstance(one, Text)), None)
 
 
+def texts_of(media: Iterable[Medium]) -> list[str]:
+    """All texts in their order."""
+    return [one.text for one in media if isinstance(one, Text)]
+
+
 def split_media(media: Iterable[Medium]) -> tuple[bytes | None, str | None, tuple[Medium, ...]]:
     """The content of the first picture, the first text without marks, and what is further, as a store keeps an example.
 

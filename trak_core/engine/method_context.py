@@ -46,6 +46,7 @@ def run_context(
         proj_dim=proj_dim,
         modality=find_modality(subject.dataset.modality),
         train_media=subject.dataset.train.media,
+        test_media=subject.dataset.test.media,
     )
 
 

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.errors import TrakCoreError
+from trak_core.media import texts_of
 from trak_core.methods.controls import cosines
+from trak_core.methods.relevance import shares_in_common
 from trak_core.modalities import MODALITIES, read_encoding
 from trak_core.store.media_rows import read_media
 from trak_core.store.run import Run
@@ -31,6 +33,8 @@ def plain_controls(run: Run) -> dict[str, Scores]:
         return found  # of somebody's own that is not known here
     media = {split: list(read_media(run, split).values()) for split in ("train", "test")}
     found["amount"] = _everywhere(modality.amount(media["train"]), info.n_test)
+    if modality.has_words and all(any(map(texts_of, part)) for part in media.values()):
+        found["lexical_overlap"] = shares_in_common(*modality.words(media["train"], media["test"]))
     encoding = read_encoding(info.provenance.get("encoding"))
     if encoding is not None:
         try:

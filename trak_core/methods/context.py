@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trak_core.errors import NeedNotMetError
 from trak_core.gradients import Inputs, StateDict, find_layers, is_matrix, n_parameters, prepared, run_model, take
 from trak_core.inputs import leaves
-from trak_core.media import Medium
+from trak_core.media import Medium, texts_of
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
 from trak_core.methods.kernels import DEFAULT_RIDGE
 from trak_core.modalities import Modality
@@ -29,6 +29,7 @@ class Need(StrEnum):
     REPLAY = "a training log that can be replayed step by step"
     LEDGER = "models retrained on random halves"
     MODALITY = "examples of a known kind, with what people see of them"
+    TEXTS = "texts of the train and the test examples"
     NUMBERS = "targets that are numbers"
     SMALL_MODEL = "a model small enough for its whole Hessian"
     MATRIX_LAYERS = "Linear or Conv layers"
@@ -44,6 +45,7 @@ SUPPLY = {
     Need.REPLAY: "`python -m trak_core build` records one where the built-in trainer trains, and no other does",
     Need.LEDGER: "`python -m trak_core build` retrains them, where a recipe or a train_model(indices, seed) tells how",
     Need.MODALITY: "`python -m trak_core build` reads or makes them",
+    Need.TEXTS: "`python -m trak_core build` of texts has them",
     Need.NUMBERS: "use same_class, where targets are classes",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
     Need.HIDDEN_UNITS: "use trak, which works with every model",
@@ -107,6 +109,7 @@ class MethodContext:
     loss_norms: Tensor | None = None
     modality: Modality | None = None  # of the examples, where it is known
     train_media: Sequence[tuple[Medium, ...]] = ()  # what people see of each train example, where that is known
+    test_media: Sequence[tuple[Medium, ...]] = ()  # likewise of each test example
     computing: GradientSettings = field(default_factory=GradientSettings)  # how gradients are computed
     memory: int = 2**30  # bytes that a method may take for what it could also compute again
     _sides: list[GradientRows] = field(default_factory=list, repr=False)
@@ -129,12 +132,28 @@ class MethodContext:
             Need.REPLAY: bool(self.logs) and all(isinstance(log, TrainingLog) for log in self.logs),
             Need.LEDGER: self.ledger is not None,
             Need.MODALITY: self.modality is not None and len(self.train_media) == len(self.train),
+            Need.TEXTS: self._has_texts,
             Need.NUMBERS: not self.task.has_classes and self.train.targets.ndim == 1,
             Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: any(map(is_matrix, modules)),
             Need.HIDDEN_UNITS: n_linear > 1,
         }
         return [need for need in needs if not met[need]]
+
+    @property
+    def _has_texts(self) -> bool:
+        """Whether both sides have texts that are made of words."""
+        sides = ((self.train_media, self.train), (self.test_media, self.test))
+        return (
+            self.modality is not None
+            and self.modality.has_words
+            and all(len(media) == len(examples) and any(map(texts_of, media)) for media, examples in sides)
+        )
+
+    def words(self) -> tuple[list[list[str]], list[list[str]]]:
+        """The words of each train and of each test example, in their order; asked for where `Need.TEXTS` is met."""
+        assert self.modality is not None  # a need that is met
+        return self.modality.words(self.train_media, self.test_media)
 
     def require(self, method: str, needs: Sequence[Need]) -> None:
         """Refuses a method whose needs are not met.

@@ -9,7 +9,9 @@ from trak_core.methods.influence import influence_conjugate_gradients, influence
 from trak_core.methods.logra import logra
 from trak_core.methods.magic import magic
 from trak_core.methods.method import Method
+from trak_core.methods.relevance import bm25, lexical_overlap
 from trak_core.methods.source import source
+from trak_core.methods.trackstar import trackstar
 from trak_core.methods.trak import trak, trak_dropout, trak_forward_only, trak_threshold
 
 _ALL: tuple[Method, ...] = (
@@ -26,15 +28,18 @@ _ALL: tuple[Method, ...] = (
     tracin,
     gradient_dot,
     gradient_cosine,
+    trackstar,
     datamodel_ridge,
     datamodel_lasso,
     empirical_influence,
     data_banzhaf,
+    bm25,
     embedding_similarity,
     nearest_of_class,
     gradient_norm,
     amount_of_content,
     input_similarity,
+    lexical_overlap,
     same_class,
     target_value,
     random_scores,

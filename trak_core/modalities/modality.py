@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from trak_core.errors import NeedNotMetError
 from trak_core.inputs import ArrayInputs, all_zero, flat_rows, leaves
-from trak_core.media import Medium
+from trak_core.media import Medium, texts_of
 from trak_core.modalities.amounts import amounts
-from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.encoding import Encoding, plain_words
 from trak_core.modalities.new_input import NewInputReader
 from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
 
@@ -33,6 +33,7 @@ class Modality(ABC):
     encodings: ClassVar[tuple[type[Encoding], ...]] = ()  # that its inputs may have; the first is the usual one
     models: ClassVar[tuple[ReadyModel, ...]] = ()  # ready ones for such examples, the usual one first
     libraries: ClassVar[tuple[ModelLibrary, ...]] = ()  # where further models come from by name
+    has_words: ClassVar[bool] = True  # whether texts among its media are made of words
 
     @abstractmethod
     def media(self, contents: Any) -> list[tuple[Medium, ...]]:
@@ -114,6 +115,23 @@ class Modality(ABC):
             media: of each example, as `media` makes them.
         """
         return amounts(media)
+
+    def words(
+        self, train: Sequence[tuple[Medium, ...]], test: Sequence[tuple[Medium, ...]]
+    ) -> tuple[list[list[str]], list[list[str]]]:
+        """The words of each example of both splits in their order, for rules that compare words.
+
+        Asked for where `has_words` and the examples have texts; by default runs of letters and digits.
+
+        Args:
+            train: media of the train examples, as `media` makes them.
+            test: media of the test examples.
+        """
+        train_words, test_words = (
+            [[word for text in texts_of(one) for _, _, word in plain_words(text)] for one in part]
+            for part in (train, test)
+        )
+        return train_words, test_words
 
     def linear_rows(self, train: ArrayInputs, test: ArrayInputs) -> tuple[Any, Any]:
         """Rows `[n, d]` of both splits for a linear model on the same inputs; all their numbers by default.

@@ -106,6 +106,7 @@ class NumberModality(Modality):
     noun = "row"
     plural = "rows"
     encodings = (Standardised,)
+    has_words = False
 
     def media(self, contents: NDArray[np.float32]) -> list[tuple[Medium, ...]]:
         """Each row as a text of its numbers."""
