@@ -5,9 +5,13 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from trak_core.errors import LabelError, NoLogitsError
+from trak_core.gradients import forward, representations
+from trak_core.methods import Examples, MethodContext, find_method
 from trak_core.tasks import CausalLM, Seq2Seq, find_task
+from trak_core.tasks.tokens import TokenTask
 
 N_WORDS = 7
 
@@ -150,3 +154,85 @@ def test_one_answer_for_a_whole_text_is_no_language_model():
 def test_the_tasks_are_known_by_name():
     assert isinstance(find_task("causal_lm"), CausalLM)
     assert isinstance(find_task("seq2seq"), Seq2Seq)
+
+
+# --- what the model makes of a text --------------------------------------------------------------------------------
+
+
+class TinyReader(nn.Module):
+    """A language model whose head is a Linear layer, at every token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.mix, self.head = nn.Embedding(N_WORDS, 4), nn.Linear(4, 4), nn.Linear(4, N_WORDS)
+
+    def hidden(self, input_ids: Tensor) -> Tensor:
+        return self.mix(self.table(input_ids)).tanh()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None):
+        return {"logits": self.head(self.hidden(input_ids))}
+
+
+class TinyTranslator(TinyReader):
+    """The same from text to text: the head runs at the tokens of the target text."""
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None, attention_mask: Tensor | None = None):
+        return {"logits": self.head(self.hidden(labels.clamp_min(0)) + self.hidden(input_ids).mean(1, keepdim=True))}
+
+
+def seen(task: TokenTask, model: nn.Module, inputs: dict[str, Tensor] | Tensor) -> Tensor:
+    return representations(model, dict(model.state_dict()), inputs, task)
+
+
+def test_what_a_model_makes_of_a_text_is_the_mean_over_its_real_tokens():
+    torch.manual_seed(1)
+    model, mask = TinyReader(), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    found = seen(CausalLM(), model, {"input_ids": IDS, "attention_mask": mask})
+    expected = [model.hidden(IDS[0]).mean(0), model.hidden(IDS[1, :3]).mean(0)]
+    torch.testing.assert_close(found, torch.stack(expected).detach())
+    torch.testing.assert_close(seen(CausalLM(), model, IDS[:1]), expected[0][None].detach())
+
+
+def test_padding_on_either_side_changes_nothing_of_it():
+    torch.manual_seed(1)
+    model, short = TinyReader(), IDS[1:, :3]
+    alone = seen(CausalLM(), model, short)
+    for padding in ((0, 4), (3, 0), (1, 2)):
+        inputs = {name: pad(part, padding) for name, part in (("input_ids", short), ("attention_mask", short * 0 + 1))}
+        torch.testing.assert_close(seen(CausalLM(), model, inputs), alone)
+
+
+@pytest.mark.parametrize("n_more", [0, 3])
+def test_between_texts_it_is_the_mean_over_the_tokens_of_the_target_text(n_more: int):
+    torch.manual_seed(1)
+    model = TinyTranslator()
+    inputs = {"input_ids": IDS[:, :2], "labels": pad(LABELS, (0, n_more), value=-100)}
+    found = seen(Seq2Seq(), model, inputs)
+    held = [LABELS[row][LABELS[row] >= 0] for row in range(2)]
+    expected = [model.hidden(held[row]).mean(0) + model.hidden(IDS[row, :2]).mean(0) for row in range(2)]
+    torch.testing.assert_close(found, torch.stack(expected).detach())
+
+
+def test_texts_of_any_length_can_be_compared_by_embedding():
+    torch.manual_seed(1)
+    model = TinyReader()
+    sides = [
+        Examples({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ids) for ids in (IDS, IDS[:, [0, 1, 2]])
+    ]
+    context = MethodContext(CausalLM(), model, [dict(model.state_dict())], *sides)
+    found = find_method("embedding").fit(context).block(slice(None))
+    rows = [torch.stack([model.hidden(ids).mean(0) for ids in side.targets]) for side in sides]
+    expected = torch.nn.functional.cosine_similarity(rows[1][:, None], rows[0][None], dim=2)
+    torch.testing.assert_close(found, expected.detach())
+
+
+def test_what_a_model_returns_bounds_how_many_texts_it_reads_at_once(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(1)
+    model, sizes = TinyReader(), []
+    model.register_forward_pre_hook(lambda _, __, given: sizes.append(len(given["input_ids"])), with_kwargs=True)
+    whole = seen(CausalLM(), model, {"input_ids": IDS.repeat(10, 1)})
+    assert max(sizes) == 20
+    sizes.clear()
+    monkeypatch.setattr(forward, "RETURNED_BYTES", 3 * 5 * N_WORDS * 4)
+    torch.testing.assert_close(seen(CausalLM(), model, {"input_ids": IDS.repeat(10, 1)}), whole)
+    assert max(sizes) == 3

@@ -50,7 +50,7 @@ def suspect_tables(run: WorkingRun, on_share: OnShare) -> tuple[Tables, dict[str
         tables = _suspects(scores, labels)
         meta = {"weights_of_label_witnesses": scores.weights, **_what_went_otherwise(scores)}
     weights = run.checkpoints.state_dict(0)
-    seen = representations(run.checkpoints.architecture, weights, run.train.inputs)
+    seen = representations(run.checkpoints.architecture, weights, run.train.inputs, subject.task)
     compared = find_modality(dataset.modality).compared
     found = find_all(
         inputs_train=compared(dataset.train.inputs),

@@ -7,17 +7,20 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
 from trak_core.errors import InvalidModelError, NoLogitsError
 from trak_core.inputs import count, take
-from trak_core.tasks import Inputs, Model, call, read_logits
+from trak_core.tasks import Inputs, Model, Task, call, read_logits
 
 StateDict = dict[str, Tensor]
 OutputsOf = Callable[[Model, Inputs], Tensor]
 """Reads the outputs `[n, ...]` of a model for a batch, as `outputs_of` of a task does."""
 Result = TypeVar("Result")
 REPRESENTED = 2048
-"""Inputs whose representations are taken at once."""
+"""The most inputs whose representations are taken at once."""
+RETURNED_BYTES = 2**27
+"""The most that a model may return for them; a language model returns a number for every word at every token."""
 
 
 def read_outputs(model: Model, inputs: Inputs, outputs_of: OutputsOf, dtype: torch.dtype) -> Tensor:
@@ -56,8 +59,11 @@ def with_weights(model: nn.Module, weights: StateDict, work: Callable[[], Result
     return cast(Result, functional_call(_Holder(model), held, (work,)))
 
 
-def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
+def representations(model: nn.Module, weights: StateDict, inputs: Inputs, task: Task | None = None) -> Tensor:
     """What enters the last Linear layer that runs `[n, n_features]`, detached; or the last layer of any kind.
+
+    Where the layer runs at the places that the task tells, such as the tokens of a text, it is the mean over those that
+    hold something: padding changes nothing, and texts of any length have rows of one length.
 
     Raises:
         InvalidModelError: no layer with parameters is given a row for each example.
@@ -66,21 +72,26 @@ def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Ten
     layers = [each for each in model.modules() if isinstance(each, nn.Linear) or _has_own(each)]
     last: dict[bool, Tensor] = {}  # by whether the layer is a Linear one
     seen: list[Tensor] = []
+    n_running = 0
 
     def run() -> None:
-        for start in range(0, count(inputs), REPRESENTED):
+        nonlocal n_running
+        size = _at_once(model, inputs)
+        for start in range(0, count(inputs), size):
             last.clear()
-            call(model, take(inputs, slice(start, start + REPRESENTED)))
+            batch = take(inputs, slice(start, start + size))
+            n_running = count(batch)
+            call(model, batch)
             if (entered := last.get(True, last.get(False))) is None:
                 raise InvalidModelError(
                     "no layer of the model is given a tensor with a row for each example, so that there are no "
                     "representations of them; put a torch.nn.Linear layer at its end."
                 )
-            seen.append(entered.flatten(1).to(dtype_of(weights)))
+            places = None if task is None else task.places(batch)
+            seen.append(_one_row_each(entered, places).to(dtype_of(weights)))
 
     def note(layer: nn.Module, given: tuple[Any, ...]) -> None:
-        n = min(REPRESENTED, count(inputs) - REPRESENTED * len(seen))
-        if given and isinstance(given[0], Tensor) and given[0].dim() and len(given[0]) == n:
+        if given and isinstance(given[0], Tensor) and given[0].dim() and len(given[0]) == n_running:
             last[isinstance(layer, nn.Linear)] = given[0]
 
     with ExitStack() as hooks, torch.no_grad():
@@ -88,6 +99,21 @@ def representations(model: nn.Module, weights: StateDict, inputs: Inputs) -> Ten
             hooks.enter_context(layer.register_forward_pre_hook(note))
         with_weights(model, weights, run)
     return torch.cat(seen)
+
+
+def _at_once(model: nn.Module, inputs: Inputs) -> int:
+    """How many inputs are run at once, by the size of what the model returns for one of them."""
+    returned = tree_leaves(call(model, take(inputs, slice(0, 1))))
+    n_bytes = sum(each.nbytes for each in returned if isinstance(each, Tensor))
+    return max(1, min(REPRESENTED, RETURNED_BYTES // max(1, n_bytes)))
+
+
+def _one_row_each(entered: Tensor, places: Tensor | None) -> Tensor:
+    """Rows `[n, n_features]` of what entered a layer `[n, ...]`: the mean over the places `[n, length]` that it ran at."""
+    if places is None or entered.dim() != 3 or entered.shape[:2] != places.shape:
+        return entered.flatten(1)
+    held = places.to(entered)[..., None]
+    return (entered * held).sum(1) / held.sum(1).clamp_min(1)
 
 
 def _has_own(module: nn.Module) -> bool:

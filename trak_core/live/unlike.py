@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trak_core.gradients import Inputs, StateDict, representations
 from trak_core.inputs import count
 from trak_core.methods import MethodContext
+from trak_core.tasks import Task
 
 N_CHECKPOINTS = 5
 PERCENTILE = 99.0
@@ -53,20 +54,21 @@ class Similarity:
     distances: NDArray[np.float32]  # of the test examples `[n_test]`, float32
     # share of known words in each test text `[n_test]`; None where the model takes everything
     known: NDArray[np.float64] | None
+    task: Task  # by which the model is asked
 
     @classmethod
     def of(cls, context: MethodContext, known: NDArray[np.float64] | None) -> "Similarity":
         """The similarity to the train examples of a context, with the usual distances of its test examples."""
         architecture, states = context.architecture, context.states[:N_CHECKPOINTS]
-        train = [_directions(architecture, weights, context.train.inputs) for weights in states]
-        bare = cls(architecture, states, train, np.empty(0, dtype=np.float32), known)
+        train = [_directions(architecture, weights, context.train.inputs, context.task) for weights in states]
+        bare = cls(architecture, states, train, np.empty(0, dtype=np.float32), known, context.task)
         return replace(bare, distances=bare.measure(context.test.inputs))
 
     def measure(self, inputs: Inputs) -> NDArray[np.float32]:
         """Distances `[m]` of inputs to their nearest train examples."""
         total = torch.zeros(count(inputs))
         for weights, train in zip(self.states, self.train, strict=True):
-            total += 1 - (_directions(self.architecture, weights, inputs) @ train.T).max(1).values
+            total += 1 - (_directions(self.architecture, weights, inputs, self.task) @ train.T).max(1).values
         return np.asarray((total / len(self.states)).numpy(), dtype=np.float32)
 
     def judge(self, inputs: Inputs, known: float | None = None) -> Unlike:
@@ -76,5 +78,5 @@ class Similarity:
         return Unlike(float(self.measure(inputs)[0]), usual, known, usual_known)
 
 
-def _directions(architecture: nn.Module, weights: StateDict, inputs: Inputs) -> Tensor:
-    return torch.nn.functional.normalize(representations(architecture, weights, inputs))
+def _directions(architecture: nn.Module, weights: StateDict, inputs: Inputs, task: Task) -> Tensor:
+    return torch.nn.functional.normalize(representations(architecture, weights, inputs, task))

@@ -38,7 +38,7 @@ def same_class(context: MethodContext) -> ScoreMatrix:
 
 
 def _unit(context: MethodContext, weights: StateDict, examples: Examples) -> Tensor:
-    rows = representations(context.architecture, weights, examples.inputs)
+    rows = representations(context.architecture, weights, examples.inputs, context.task)
     return torch.nn.functional.normalize(rows, dim=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -33,6 +34,11 @@ class CausalLM(TokenTask):
     def asked(self, target: Tensor) -> Tensor:
         """As in `TokenTask`: never the first token."""
         return pad(target[..., 1:] >= 0, (1, 0), value=False)
+
+    def places(self, inputs: Inputs) -> Tensor:
+        """The tokens that are no padding, as the attention mask has them; all where there is none."""
+        mask = inputs.get("attention_mask") if isinstance(inputs, dict) else None
+        return torch.ones_like(ids_of(inputs), dtype=torch.bool) if mask is None or mask.dim() != 2 else mask > 0
 
     def token_logits(self, model: Model, inputs: Inputs) -> Tensor:
         """As in `TokenTask`: the logits at a token are those of the next one."""

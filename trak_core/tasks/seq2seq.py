@@ -30,6 +30,10 @@ class Seq2Seq(TokenTask):
             )
         return inputs[LABELS]
 
+    def places(self, inputs: Inputs) -> Tensor:
+        """The tokens of the target text."""
+        return self.tokens(inputs) >= 0
+
     def token_logits(self, model: Model, inputs: Inputs) -> Tensor:
         """As in `TokenTask`."""
         self.tokens(inputs)

@@ -104,6 +104,13 @@ class Task(ABC):
         """
         return read_logits(model, inputs)
 
+    def places(self, inputs: Inputs) -> Tensor | None:
+        """Which places of examples hold something, bool `[n, length]`, where the model works place by place.
+
+        None, the default, where it does not. What the model makes of an example is the mean over these places.
+        """
+        return None
+
     def prepare(self, model: Model) -> "Task":
         """The task made ready for one checkpoint, with what depends on its weights: references, say, or their mean.
 
