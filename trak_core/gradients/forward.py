@@ -109,7 +109,7 @@ def _at_once(model: nn.Module, inputs: Inputs) -> int:
 
 
 def _one_row_each(entered: Tensor, places: Tensor | None) -> Tensor:
-    """Rows `[n, n_features]` of what entered a layer `[n, ...]`: the mean over the places `[n, length]` that it ran at."""
+    """Rows `[n, n_features]` of what entered a layer `[n, ...]`: the mean over the places `[n, length]` that it had."""
     if places is None or entered.dim() != 3 or entered.shape[:2] != places.shape:
         return entered.flatten(1)
     held = places.to(entered)[..., None]
