@@ -264,6 +264,37 @@ def test_rows_do_not_depend_on_the_batch_they_are_in(name: str, kind: str):
     assert rows.shape == (N, made.width)
 
 
+@pytest.mark.parametrize("buffer", [5, 2**17])
+@pytest.mark.parametrize("kind", ["none", "sjlt", "rademacher", "kronecker"])
+@pytest.mark.parametrize("name", ["tokens", "convolutions", "tied"])
+def test_a_row_leads_back_to_a_direction_with_the_same_inner_products(
+    name: str, kind: Any, buffer: int, monkeypatch: pytest.MonkeyPatch
+):
+    """`<P^T g, v> = <g, P v>`, before gradients were projected and after, for one row and for a sum of them."""
+    monkeypatch.setattr(feature_maps, "BUFFER_PARAMETERS", buffer)
+    computer, gradients = gradients_of(name, "hooks")
+    made, g = feature_map(kind, computer), whole(gradients_of(name, "loop")[1])
+    fresh = feature_map(kind, computer)
+    rows, _ = made.rows(gradients.layers)
+    for part in (rows[2:3], rows[1:5]):
+        expected = made.inner_products(rows, part).sum(1)
+        for one in (made, fresh):
+            torch.testing.assert_close(g @ one.direction(part), expected, **TOLERANCE)
+        assert len(made.direction(part)) == n_parameters(computer.layers)
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_several_copies_of_an_sjlt_lead_back_in_the_same_way(n_copies: int):
+    generator = torch.Generator().manual_seed(0)
+    g, v = (torch.randn(size, generator=generator, dtype=torch.float64) for size in (100, 7))
+    projection = SjltProjection(7, 3, n_copies)
+    projected = torch.zeros(7, 1, dtype=torch.float64)
+    new = projection.back(v, 40, 140)
+    projection.accumulate(projected, g[:, None], 40)
+    torch.testing.assert_close(g @ new, projected[:, 0] @ v, **TOLERANCE)
+    torch.testing.assert_close(projection.back(v, 40, 140), new, **TOLERANCE)
+
+
 @pytest.mark.parametrize("way", ["hooks", "functional"])
 @pytest.mark.parametrize("name", MODELS)
 def test_kronecker_rows_are_formed_gradients_between_two_matrices(name: str, way: str):

@@ -1,5 +1,6 @@
 """Per-example gradients of the model output, for any model."""
 
+from trak_core.gradients.by_token import Direction, TokenContributions
 from trak_core.gradients.computer import BatchGradients, GradientComputer, GradientPath, Precision
 from trak_core.gradients.forward import StateDict, representations, run_model
 from trak_core.gradients.layer_gradients import (
@@ -16,6 +17,7 @@ from trak_core.tasks import Inputs, prepared
 
 __all__ = [
     "BatchGradients",
+    "Direction",
     "ExplicitGradients",
     "GradientComputer",
     "GradientPath",
@@ -27,6 +29,7 @@ __all__ = [
     "StateDict",
     "SummedGradients",
     "TableRows",
+    "TokenContributions",
     "count",
     "find_layers",
     "form",

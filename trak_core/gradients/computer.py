@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.errors import InvalidModelError, InvalidSettingError, TrakCoreError
+from trak_core.gradients.by_token import Direction, TokenContributions, by_name, token_contributions
 from trak_core.gradients.checkpointing import refusing_hidden_weights
 from trak_core.gradients.forward import StateDict, run_model
 from trak_core.gradients.functional import loop_gradients, vmap_gradients
-from trak_core.gradients.hooks import HookedModules, hooked_gradients
+from trak_core.gradients.hooks import HookedModules, Runs, hooked_gradients, with_runs
 from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, form
 from trak_core.gradients.layers import Layer
 from trak_core.gradients.module_gradients import UnhookableError
@@ -133,6 +134,35 @@ class GradientComputer:
             model_output = self.task.model_output(outputs, targets)
             q = self.task.out_to_loss(outputs, targets)
         return BatchGradients(outputs, model_output, q, layers)
+
+    def by_token(self, weights: StateDict, inputs: Inputs, targets: Tensor, direction: Direction) -> TokenContributions:
+        """What each token carries of `<grad f, direction>` of its example; see `gradients/by_token.py`.
+
+        Args:
+            weights: parameters and buffers of one checkpoint by name, in the precision's type.
+            inputs: the batch, with positions: token ids `[n, length]`, alone or in a dict.
+            targets: what is asked about each example `[n, ...]`.
+            direction: `[n_parameters]` as `direction()` of a feature map gives it, or a tensor by name of parameter.
+
+        Raises:
+            InvalidModelError: gradients of this model come without their positions.
+            InvalidSettingError: the direction does not fit the selected parameters.
+            InvalidDataError: the inputs have no positions.
+        """
+        if self.path != "hooks":
+            raise InvalidModelError(
+                f"what single tokens contribute can be told only where gradients come by hooks; this model's come by "
+                f"{self.path or 'no way yet: call choose() first'} ({self.reason}). Select other parameters by "
+                "parameters=..., or ask without tokens."
+            )
+        named = by_name(direction, self.layers, weights)
+
+        def contract(_: Tensor, runs: Runs, frozen: StateDict) -> TokenContributions:
+            return token_contributions(runs, self._hooked_modules, named, inputs, frozen)
+
+        with torch.inference_mode(False), torch.enable_grad(), self._running(inputs):
+            hooked = self._hooked_modules
+            return with_runs(self.model, weights, self.task, inputs, targets, hooked, contract, by_side=True)
 
     def with_task(self, task: Task) -> "GradientComputer":
         """The same for another task, by the way that was chosen here."""

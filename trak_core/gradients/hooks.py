@@ -11,7 +11,7 @@ lies before it, and every gradient of an unselected layer, is never computed.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class HookedModules:
 
     def __init__(self, model: nn.Module, layers: list[Layer]) -> None:
         self._owners = _owners(model)
+        self._first_names = {_full(*owner): first for first, owners in self._owners.items() for owner in owners}
         # Each layer as each of the modules sees it: one module for most, none where hooks cannot follow.
         self.uses = [_uses(model, layer, self._owners) for layer in layers]
         self.modules = {use.name: model.get_submodule(use.name) for uses in self.uses for use in uses}
@@ -63,12 +64,24 @@ class HookedModules:
             raise UnhookableError(f"layer {name!r} runs on {what}, and not always so")
         learnt.add(habit)
 
+    def by_module(self) -> dict[str, dict[str, str]]:
+        """For each module its selected parameters as it calls them, and the first name of each."""
+        found: dict[str, dict[str, str]] = {name: {} for name in self.modules}
+        for uses in self.uses:
+            for use in uses:
+                for name, leaf in zip(use.parameters, use.leaves, strict=True):
+                    found[use.name][leaf] = self._first_names[name]
+        return found
+
     @property
     def may_be_shared(self) -> bool:
         """False once it is known that no module runs once for the whole batch."""
         return not self.are_known or any(_SHARED in habits for habits in self._habits.values())
 
 
+Runs = dict[str, list[ModuleRun]]
+"""The runs of each module by its name."""
+Result = TypeVar("Result")
 _SHARED = "one input for the whole batch"
 _Owners = dict[str, list[tuple[str, str]]]
 """For each parameter by its first name, the modules that own it and how they call it."""
@@ -121,6 +134,7 @@ class _Call:
     versions: list[int | None]
     edge: GradientEdge
     is_shared: bool
+    of_decoder: bool
 
 
 @dataclass
@@ -148,18 +162,8 @@ def hooked_gradients(
         UnhookableError: a layer runs on inputs without a row for each example, or they are changed in place.
     """
     n = count(inputs)
-    frozen = {name: value.detach() for name, value in weights.items()}
-    start = torch.zeros((), device=next(iter(frozen.values())).device, requires_grad=True)
-    recording = _Recording(start, SharedLayers(n, start) if hooked.may_be_shared else None)
 
-    def work() -> tuple[Tensor, list[LayerGradients]]:
-        # The hooks stay on: activation checkpointing runs modules once more in the backward pass, as they ran before.
-        with torch.enable_grad(), _hooks(hooked.modules, recording):
-            with recording.shared or nullcontext():
-                entered = recording.shared.enter(inputs) if recording.shared else inputs
-                outputs = read_outputs(model, entered, task.outputs_of, dtype_of(frozen))
-            recording.is_over = True
-            runs = _runs(recording, task.model_output(outputs, targets).sum(), n, inputs, hooked, dtype_of(frozen))
+    def form(outputs: Tensor, runs: Runs, frozen: StateDict) -> tuple[Tensor, list[LayerGradients]]:
         gradients = []
         for layer, uses in zip(layers, hooked.uses, strict=True):
             parts = [
@@ -168,9 +172,54 @@ def hooked_gradients(
                 if use.name in runs
             ]
             gradients.append(_sum(layer, parts, frozen, n))
-        return outputs.detach(), gradients
+        return outputs, gradients
 
-    result = with_weights(model, frozen, work)
+    return with_runs(model, weights, task, inputs, targets, hooked, form)
+
+
+def with_runs(
+    model: nn.Module,
+    weights: StateDict,
+    task: Task,
+    inputs: Inputs,
+    targets: Tensor,
+    hooked: HookedModules,
+    work: Callable[[Tensor, Runs, StateDict], Result],
+    by_side: bool = False,
+) -> Result:
+    """What `work` makes of the outputs `[n, ...]` and the runs of the selected modules, at the weights of these.
+
+    Args:
+        model: supplies the forward pass.
+        weights: parameters and buffers by name.
+        task: supplies the model output f.
+        inputs: the batch.
+        targets: what is asked about each example `[n, ...]`.
+        hooked: the modules; learns from the first batch.
+        work: takes the outputs, the runs of each module by its name, and the weights, while the model holds these.
+        by_side: whether runs tell encoder and decoder apart: a layer that runs once for all examples has a run for
+            each then.
+
+    Raises:
+        UnhookableError: a layer runs on inputs without a row for each example, or they are changed in place.
+    """
+    n = count(inputs)
+    frozen = {name: value.detach() for name, value in weights.items()}
+    start = torch.zeros((), device=next(iter(frozen.values())).device, requires_grad=True)
+    recording = _Recording(start, SharedLayers(n, start) if hooked.may_be_shared or by_side else None)
+
+    def run() -> Result:
+        # The hooks stay on: activation checkpointing runs modules once more in the backward pass, as they ran before.
+        with torch.enable_grad(), _hooks(hooked.modules, recording):
+            with recording.shared or nullcontext():
+                entered = recording.shared.enter(inputs) if recording.shared else inputs
+                outputs = read_outputs(model, entered, task.outputs_of, dtype_of(frozen))
+            recording.is_over = True
+            total = task.model_output(outputs, targets).sum()
+            runs = _runs(recording, total, n, inputs, hooked, dtype_of(frozen), by_side)
+        return work(outputs.detach(), runs, frozen)
+
+    result = with_weights(model, frozen, run)
     hooked.are_known = True
     return result
 
@@ -206,8 +255,10 @@ def _recorder(name: str, recording: _Recording) -> Callable[[nn.Module, tuple[An
         if not recording.is_over:
             arguments = [*args, *kwargs.values()]
             is_shared = recording.shared is not None and recording.shared.begins_at(arguments)
+            of_decoder = recording.shared is not None and recording.shared.are_of_decoder(arguments)
             arguments = [each.detach() if isinstance(each, Tensor) else each for each in arguments]
-            call = _Call(arguments, tuple(kwargs), _versions(arguments), get_gradient_edge(output), is_shared)
+            edge = get_gradient_edge(output)
+            call = _Call(arguments, tuple(kwargs), _versions(arguments), edge, is_shared, of_decoder)
             recording.calls.setdefault(name, []).append(call)
         return output
 
@@ -220,8 +271,14 @@ def _versions(arguments: list[Any]) -> list[int | None]:
 
 
 def _runs(
-    recording: _Recording, total: Tensor, n: int, inputs: Inputs, hooked: HookedModules, dtype: torch.dtype
-) -> dict[str, list[ModuleRun]]:
+    recording: _Recording,
+    total: Tensor,
+    n: int,
+    inputs: Inputs,
+    hooked: HookedModules,
+    dtype: torch.dtype,
+    by_side: bool,
+) -> Runs:
     """The runs of each module that the output depends on, by one backward pass."""
     if not total.requires_grad:
         return {}  # no selected layer has a part in the output
@@ -230,21 +287,27 @@ def _runs(
     ends: list[Any] = [call.edge for _, call in calls]
     ends += [rows for _, rows in recording.shared.meetings] if recording.shared else []
     given: Sequence[Tensor | None] = torch.autograd.grad(total, ends, allow_unused=True)
-    of_shared = iter(recording.shared.gradients(shared, given[len(calls) :]) if recording.shared else ())
-    runs: dict[str, list[ModuleRun]] = {}
+    sides = (False, True) if by_side else (None,)
+    of_shared = {
+        side: iter(recording.shared.gradients(shared, given[len(calls) :], side) if recording.shared else ())
+        for side in sides
+    }
+    runs: Runs = {}
     for (name, call), direct in zip(calls, given[: len(calls)], strict=True):
-        apart = next(of_shared) if call.is_shared else None
-        delta = direct if apart is None else apart
-        if delta is None:
-            continue
-        if direct is not None and apart is not None:
-            raise UnhookableError(f"layer {name!r} runs for single examples and for the whole batch at once")
-        if _versions(call.arguments) != call.versions:
+        apart = {side: next(deltas) for side, deltas in of_shared.items()} if call.is_shared else {}
+        found: list[tuple[bool | None, Tensor]] = [(side, each) for side, each in apart.items() if each is not None]
+        is_shared = bool(found)
+        if direct is not None:
+            if is_shared:
+                raise UnhookableError(f"layer {name!r} runs for single examples and for the whole batch at once")
+            found = [(call.of_decoder, direct)]
+        if found and _versions(call.arguments) != call.versions:
             raise UnhookableError(f"the input of layer {name!r} is changed in place after the layer has run")
-        run = ModuleRun(call.arguments, call.keywords, delta.detach().to(dtype), apart is not None)
-        if n > 1:
-            _check_rows(name, run, n, inputs, hooked)
-        runs.setdefault(name, []).append(run)
+        for side, delta in found:
+            run = ModuleRun(call.arguments, call.keywords, delta.detach().to(dtype), is_shared, bool(side))
+            if n > 1:
+                _check_rows(name, run, n, inputs, hooked)
+            runs.setdefault(name, []).append(run)
     return runs
 
 

@@ -22,9 +22,9 @@ from trak_core.gradients.layer_gradients import (
 )
 from trak_core.gradients.layers import Layer, is_transposed
 
-_CHANNELS_FIRST = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)
-_NORMS = (nn.LayerNorm, nn.RMSNorm, *_CHANNELS_FIRST)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+CHANNELS_FIRST = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)
+NORMS = (nn.LayerNorm, nn.RMSNorm, *CHANNELS_FIRST)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
 
 class UnhookableError(TrakCoreError, ValueError):
@@ -42,6 +42,7 @@ class ModuleRun:
     # output]`.
     delta: Tensor
     is_shared: bool  # True where it ran once for the whole batch
+    of_decoder: bool = False  # True where it ran on what the decoder reads, or was met by that
 
     @property
     def inputs(self) -> Tensor:
@@ -64,7 +65,7 @@ def has_formula(module: nn.Module, leaves: Sequence[str]) -> bool:
         return False
     if isinstance(module, nn.Embedding):
         return module.max_norm is None and not module.scale_grad_by_freq
-    return isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_NORMS)) or is_transposed(module)
+    return isinstance(module, (nn.Linear, *CONVOLUTIONS, *NORMS)) or is_transposed(module)
 
 
 def module_gradients(
@@ -79,11 +80,11 @@ def module_gradients(
     """
     if not has_formula(module, layer.leaves):
         return ExplicitGradients(layer, torch.stack([_by_vmap(module, layer, run, n, weights) for run in runs]).sum(0))
-    if isinstance(module, _CONVOLUTIONS):
+    if isinstance(module, CONVOLUTIONS):
         return _convolution(module, layer, [_with_batch(module, run) for run in runs], n)
     if isinstance(module, nn.Embedding):
         return _embedding(module, layer, runs, n)
-    if isinstance(module, _NORMS):
+    if isinstance(module, NORMS):
         return _norm(module, layer, [_with_batch(module, run) for run in runs], n, weights)
     return _linear(layer, runs, n)
 
@@ -96,8 +97,8 @@ def _joined(parts: list[Tensor], dim: int) -> Tensor:
 def _with_batch(module: nn.Module, run: ModuleRun) -> ModuleRun:
     """The run with one dimension of rows before the channels, where the module asks for that."""
     inputs = run.inputs  # [n, *shape of the input] where the module ran once for the whole batch
-    n_dims = len(module.kernel_size) + 2 if isinstance(module, _CONVOLUTIONS) else 2
-    if not run.is_shared or not isinstance(module, _CONVOLUTIONS + _CHANNELS_FIRST) or inputs.dim() <= n_dims:
+    n_dims = len(module.kernel_size) + 2 if isinstance(module, CONVOLUTIONS) else 2
+    if not run.is_shared or not isinstance(module, CONVOLUTIONS + CHANNELS_FIRST) or inputs.dim() <= n_dims:
         return run
     return replace(run, arguments=[inputs.flatten(0, 1)], delta=run.delta.flatten(0, 1), is_shared=False)
 
@@ -150,15 +151,15 @@ def _norm(module: nn.Module, layer: Layer, runs: Sequence[ModuleRun], n: int, we
     of_runs = []
     for run in runs:
         delta = run.delta
-        normalized = _normalized(module, layer, run.inputs.to(delta.dtype), weights)
-        if isinstance(module, _CHANNELS_FIRST):
-            normalized, delta = normalized.movedim(1, -1), delta.movedim(1, -1)
-        parts = {"weight": delta * normalized, "bias": delta}
+        standard = normalized(module, layer.name, run.inputs.to(delta.dtype), weights)
+        if isinstance(module, CHANNELS_FIRST):
+            standard, delta = standard.movedim(1, -1), delta.movedim(1, -1)
+        parts = {"weight": delta * standard, "bias": delta}
         of_runs.append(torch.cat([parts[leaf].reshape(n, -1, width).sum(1) for leaf in layer.leaves], dim=1))
     return ExplicitGradients(layer, torch.stack(of_runs).sum(0))
 
 
-def _normalized(module: nn.Module, layer: Layer, inputs: Tensor, weights: StateDict) -> Tensor:
+def normalized(module: nn.Module, name: str, inputs: Tensor, weights: StateDict) -> Tensor:
     """The input of a norm layer as it is before weight and bias."""
     if isinstance(module, nn.LayerNorm):
         return F.layer_norm(inputs, module.normalized_shape, eps=module.eps)
@@ -167,10 +168,10 @@ def _normalized(module: nn.Module, layer: Layer, inputs: Tensor, weights: StateD
     if isinstance(module, nn.GroupNorm):
         return F.group_norm(inputs, module.num_groups, eps=module.eps)
     # BatchNorm in evaluation: its statistics are buffers, so they come with the checkpoint.
-    prefix = f"{layer.name}." if layer.name else ""
+    prefix = f"{name}." if name else ""
     mean, variance = weights.get(f"{prefix}running_mean"), weights.get(f"{prefix}running_var")
     if mean is None or variance is None:
-        raise UnhookableError(f"layer {layer.name!r} keeps no statistics and normalises over the batch")
+        raise UnhookableError(f"layer {name!r} keeps no statistics and normalises over the batch")
     return F.batch_norm(inputs, mean.to(inputs.dtype), variance.to(inputs.dtype), eps=module.eps)  # type: ignore[arg-type]
 
 

@@ -46,6 +46,14 @@ class FeatureMap(ABC):
         """Inner products `[n_left, n_right]` of rows."""
         return left @ right.T
 
+    @abstractmethod
+    def direction(self, rows: Tensor) -> Tensor:
+        """The direction of parameters `[n_parameters]` that the sum of some rows `[k, width]` stands for.
+
+        A gradient's inner product with it is that of the gradient's own row with the sum: `<g, P v> = <P^T g, v>`. It
+        lies as gradients do, layer after layer, those of other parameters 0.
+        """
+
 
 class WholeMap(FeatureMap):
     """Kind "none": whole gradients, those of the layers named `factored` as factors, which is shorter.
@@ -106,6 +114,10 @@ class WholeMap(FeatureMap):
                 total.addmm_(one, other.T)
         return total
 
+    def direction(self, rows: Tensor) -> Tensor:
+        """As in `FeatureMap`."""
+        return torch.cat([_summed(each) for each in self.unpack(rows)])
+
     def squared_norms(self, rows: Tensor) -> Tensor:
         """Squared norms `[n]` of the gradients that rows stand for."""
         total = rows.new_zeros(len(rows))
@@ -155,6 +167,18 @@ class SketchMap(FeatureMap):
             self.projection.accumulate(projected, values, first.layer.start + start * first.layer.n_columns)
         return projected.T.contiguous(), squared
 
+    def direction(self, rows: Tensor) -> Tensor:
+        """As in `FeatureMap`."""
+        total = rows.sum(0)
+        found = rows.new_zeros(max((layer.start + layer.size for layer in self.layers), default=0))
+        for block in self._blocks:  # as in `rows`, so that what was drawn for these is at hand
+            (first, row, _), (last, _, end) = (
+                (self.layers[at], start, stop) for at, start, stop in (block[0], block[-1])
+            )
+            start, stop = first.start + row * first.n_columns, last.start + end * last.n_columns
+            found[start:stop] = self.projection.back(total, start, stop)
+        return found
+
     def _form(self, pieces: list[tuple[LayerGradients, int, int]], like: Tensor, squared: Tensor) -> Tensor:
         """The gradients of neighbouring pieces `[n_parameters, n]`, in memory that the next block uses again.
 
@@ -182,6 +206,7 @@ class KroneckerMap(FeatureMap):
     """
 
     def __init__(self, layers: Sequence[Layer], proj_dim: int, seed: int) -> None:
+        self.n_parameters = max(layer.start + layer.size for layer in layers)
         self.projections, used = KroneckerProjection.fit_into(layers, proj_dim, seed)
         others = [layer for layer in layers if layer.name not in self.projections]
         self.sketch = SketchMap(others, SjltProjection(proj_dim - used, seed)) if others else None
@@ -202,6 +227,19 @@ class KroneckerMap(FeatureMap):
         rows = torch.cat(parts, dim=1)
         return rows, (rows**2).sum(1)
 
+    def direction(self, rows: Tensor) -> Tensor:
+        """As in `FeatureMap`."""
+        total, at = rows.sum(0), 0
+        found = rows.new_zeros(self.n_parameters)
+        for projection in self.projections.values():
+            layer = projection.layer
+            found[layer.start : layer.start + layer.size] = projection.back(total[at : at + projection.width])
+            at += projection.width
+        if self.sketch is not None:
+            others = self.sketch.direction(total[None, at:])
+            found[: len(others)] += others
+        return found
+
 
 def make_feature_map(
     kind: ProjectionKind, layers: Sequence[Layer], factored: frozenset[str], proj_dim: int, seed: int
@@ -221,6 +259,13 @@ def make_feature_map(
         return KroneckerMap(layers, proj_dim, seed)
     projection = SjltProjection(proj_dim, seed) if kind == "sjlt" else RademacherProjection(proj_dim, seed)
     return SketchMap(layers, projection)
+
+
+def _summed(gradients: LayerGradients) -> Tensor:
+    """The sum of the gradients of all examples, `[layer.size]`."""
+    if isinstance(gradients, OuterProducts) and gradients.is_single:
+        return (gradients.deltas[:, 0, 0].T @ gradients.activations()[:, 0, 0]).flatten()
+    return form(gradients).sum(1)
 
 
 def _blocks(layers: Sequence[Layer]) -> list[list[tuple[int, int, int]]]:

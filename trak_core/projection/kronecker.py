@@ -77,6 +77,12 @@ class KroneckerProjection:
         parts = [self._project(part, gradients.columns(part)) for part in gradients.parts]
         return torch.stack(parts).sum(0)
 
+    def back(self, vector: Tensor) -> Tensor:
+        """`L V R^T` of a projected vector `[n_left * n_right]`, as the gradient of the layer lies: `[layer.size]`."""
+        left = self._side("left", self.layer.n_rows, self.n_left, vector)
+        right = self._side("right", self.layer.n_columns, self.n_right, vector)
+        return (left @ vector.reshape(self.n_left, self.n_right) @ right.T).flatten()
+
     def _project(self, gradients: LayerGradients, columns: slice) -> Tensor:
         """The same for gradients of some columns of the layer's matrix."""
         left = self._side("left", self.layer.n_rows, self.n_left, gradients.like)

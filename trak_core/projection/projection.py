@@ -36,6 +36,13 @@ class BlockProjection(ABC):
     def accumulate_at(self, projected: Tensor, gradients: Tensor, parameters: Tensor) -> None:
         """The same for scattered parameters, whose numbers are int64 `[n_parameters]`, no two alike."""
 
+    @abstractmethod
+    def back(self, vector: Tensor, start: int, stop: int) -> Tensor:
+        """`P v` for parameters `start` to `stop`, `[stop - start]`: what takes a projected vector back to parameters.
+
+        The inner product of a gradient with it is that of the projected gradient with `vector` `[proj_dim]`.
+        """
+
     def _remember(self, key: Any, drawn: Tensor, limit: int) -> Tensor:
         """What was drawn, kept for later batches as far as the memory of `limit` bytes allows."""
         if sum(map(_n_bytes, self._cache.values())) + _n_bytes(drawn) <= limit:

@@ -46,6 +46,12 @@ class RademacherProjection(BlockProjection):
             signs = self._unpack(self._draw(places))
             projected.addmm_(signs.T.to(gradients.dtype), part, alpha=self.proj_dim**-0.5)
 
+    def back(self, vector: Tensor, start: int, stop: int) -> Tensor:
+        """As in `BlockProjection`."""
+        blocks = ((first, min(first + BLOCK, stop)) for first in range(start, stop, BLOCK))
+        scaled = vector * self.proj_dim**-0.5
+        return torch.cat([self.signs(first, last, vector.device).to(vector.dtype) @ scaled for first, last in blocks])
+
     def signs(self, start: int, stop: int, device: torch.device) -> Tensor:
         """Signs of parameters `start` to `stop`: int8 `[stop - start, proj_dim]`."""
         return self._unpack(self._packed(start, stop, device))

@@ -48,6 +48,18 @@ class SjltProjection(BlockProjection):
             drawn = words_at(parameters, self.seed, Stream.BUCKETS, copy)
             self._scatter(projected, gradients, drawn)
 
+    def back(self, vector: Tensor, start: int, stop: int) -> Tensor:
+        """As in `BlockProjection`."""
+        found = vector.new_zeros(stop - start)
+        if (matrix := self._cache.get((start, stop, vector.dtype))) is not None and not vector.is_cuda:
+            each = vector.repeat_interleave(matrix.crow_indices().diff())
+            found.index_add_(0, matrix.col_indices(), each * matrix.values())
+            return found
+        for copy in range(self.n_copies):
+            buckets, signs = self._split(words(start, stop, self.seed, Stream.BUCKETS, copy, vector.device))
+            found += vector[buckets] * signs * self.n_copies**-0.5
+        return found
+
     def _scatter(self, projected: Tensor, gradients: Tensor, drawn: Tensor) -> None:
         buckets, signs = self._split(drawn)
         scale = signs.to(gradients.dtype) * self.n_copies**-0.5
