@@ -80,6 +80,18 @@ def test_hooks_are_chosen_and_give_the_gradients_of_one_backward_pass_an_example
     torch.testing.assert_close(gradients.q, TASK.out_to_loss(outputs, targets), **TOLERANCE)
 
 
+@pytest.mark.parametrize("name", HOOKABLE)
+def test_what_positions_carry_adds_up_for_every_kind_of_layer(name: str):
+    """Not only in language models: what has no position of the input is spread over all."""
+    model, inputs, targets = made(*HOOKABLE[name])
+    computer = computer_of(model, inputs, targets)
+    torch.manual_seed(2)
+    direction = torch.randn(n_parameters(computer.layers)).double()
+    carried = computer.by_token(model.state_dict(), inputs, targets, direction)
+    expected = whole(computer.compute(model.state_dict(), inputs, targets)) @ direction
+    torch.testing.assert_close(carried.total, expected, **TOLERANCE)
+
+
 OTHER_WAYS = [(name, way) for name in HOOKABLE for way in ("functional", "loop")]
 OTHER_WAYS.remove(("sparse embedding", "functional"))  # torch.func.vmap has no rule for sparse gradients
 

@@ -120,7 +120,7 @@ def test_what_tokens_carry_adds_up_to_the_inner_product_of_gradients(name: str):
     assert_near(carried.total, expected @ direction, EXACT)
     made = make_feature_map("sjlt", ready.layers, frozenset(), 64, 0)
     rows, _ = made.rows(ready.computer.compute(ready.weights, inputs, targets).layers)
-    carried = ready.by_token(made.direction(rows[1:2]))
+    carried = ready.by_token(made.direction(rows[1:2], rows.new_ones(1)))
     assert_near(carried.total, rows @ rows[1], EXACT)
 
 

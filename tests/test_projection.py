@@ -276,11 +276,11 @@ def test_a_row_leads_back_to_a_direction_with_the_same_inner_products(
     made, g = feature_map(kind, computer), whole(gradients_of(name, "loop")[1])
     fresh = feature_map(kind, computer)
     rows, _ = made.rows(gradients.layers)
-    for part in (rows[2:3], rows[1:5]):
-        expected = made.inner_products(rows, part).sum(1)
+    for part, factors in ((rows[2:3], torch.ones(1)), (rows[1:5], torch.tensor([1, -2, 0, 0.5]))):
+        expected = made.inner_products(rows, part) @ factors.double()
         for one in (made, fresh):
-            torch.testing.assert_close(g @ one.direction(part), expected, **TOLERANCE)
-        assert len(made.direction(part)) == n_parameters(computer.layers)
+            torch.testing.assert_close(g @ one.direction(part, factors.double()), expected, **TOLERANCE)
+        assert len(made.direction(part, factors.double())) == n_parameters(computer.layers)
 
 
 @pytest.mark.parametrize("n_copies", [1, 3])

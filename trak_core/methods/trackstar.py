@@ -104,3 +104,7 @@ class _Weighted(FeatureMap):
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """As in `FeatureMap`."""
         return self._inner.inner_products(left[:, :-1], right[:, :-1]) * left[:, -1:] * right[:, -1]
+
+    def direction(self, rows: Tensor, factors: Tensor) -> Tensor:
+        """As in `FeatureMap`."""
+        return self._inner.direction(rows[:, :-1], factors * rows[:, -1])

@@ -47,11 +47,14 @@ class FeatureMap(ABC):
         return left @ right.T
 
     @abstractmethod
-    def direction(self, rows: Tensor) -> Tensor:
-        """The direction of parameters `[n_parameters]` that the sum of some rows `[k, width]` stands for.
+    def direction(self, rows: Tensor, factors: Tensor) -> Tensor:
+        """The direction of parameters `[n_parameters]` that a sum of rows stands for, layer after layer.
 
-        A gradient's inner product with it is that of the gradient's own row with the sum: `<g, P v> = <P^T g, v>`. It
-        lies as gradients do, layer after layer, those of other parameters 0.
+        A gradient has the same inner product with it as its own row has with the sum: `<g, P v> = <P^T g, v>`.
+
+        Args:
+            rows: `[k, width]`.
+            factors: of each row in the sum `[k]`.
         """
 
 
@@ -114,9 +117,9 @@ class WholeMap(FeatureMap):
                 total.addmm_(one, other.T)
         return total
 
-    def direction(self, rows: Tensor) -> Tensor:
+    def direction(self, rows: Tensor, factors: Tensor) -> Tensor:
         """As in `FeatureMap`."""
-        return torch.cat([_summed(each) for each in self.unpack(rows)])
+        return torch.cat([_summed(each, factors) for each in self.unpack(rows)])
 
     def squared_norms(self, rows: Tensor) -> Tensor:
         """Squared norms `[n]` of the gradients that rows stand for."""
@@ -167,9 +170,9 @@ class SketchMap(FeatureMap):
             self.projection.accumulate(projected, values, first.layer.start + start * first.layer.n_columns)
         return projected.T.contiguous(), squared
 
-    def direction(self, rows: Tensor) -> Tensor:
+    def direction(self, rows: Tensor, factors: Tensor) -> Tensor:
         """As in `FeatureMap`."""
-        total = rows.sum(0)
+        total = factors @ rows
         found = rows.new_zeros(max((layer.start + layer.size for layer in self.layers), default=0))
         for block in self._blocks:  # as in `rows`, so that what was drawn for these is at hand
             (first, row, _), (last, _, end) = (
@@ -227,16 +230,16 @@ class KroneckerMap(FeatureMap):
         rows = torch.cat(parts, dim=1)
         return rows, (rows**2).sum(1)
 
-    def direction(self, rows: Tensor) -> Tensor:
+    def direction(self, rows: Tensor, factors: Tensor) -> Tensor:
         """As in `FeatureMap`."""
-        total, at = rows.sum(0), 0
+        total, at = factors @ rows, 0
         found = rows.new_zeros(self.n_parameters)
         for projection in self.projections.values():
             layer = projection.layer
             found[layer.start : layer.start + layer.size] = projection.back(total[at : at + projection.width])
             at += projection.width
         if self.sketch is not None:
-            others = self.sketch.direction(total[None, at:])
+            others = self.sketch.direction(total[None, at:], total.new_ones(1))
             found[: len(others)] += others
         return found
 
@@ -261,11 +264,11 @@ def make_feature_map(
     return SketchMap(layers, projection)
 
 
-def _summed(gradients: LayerGradients) -> Tensor:
-    """The sum of the gradients of all examples, `[layer.size]`."""
+def _summed(gradients: LayerGradients, factors: Tensor) -> Tensor:
+    """The sum of the gradients of all examples, each times a factor, `[layer.size]`."""
     if isinstance(gradients, OuterProducts) and gradients.is_single:
-        return (gradients.deltas[:, 0, 0].T @ gradients.activations()[:, 0, 0]).flatten()
-    return form(gradients).sum(1)
+        return ((gradients.deltas[:, 0, 0] * factors[:, None]).T @ gradients.activations()[:, 0, 0]).flatten()
+    return form(gradients) @ factors
 
 
 def _blocks(layers: Sequence[Layer]) -> list[list[tuple[int, int, int]]]:
