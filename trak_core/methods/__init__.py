@@ -2,6 +2,7 @@
 
 from trak_core.methods.context import Examples, Ledger, MethodContext, Need, Tuning
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
+from trak_core.methods.groups import Groups, group_sums
 from trak_core.methods.kernels import (
     DEFAULT_RIDGE,
     RIDGES,
@@ -17,6 +18,7 @@ from trak_core.methods.product import ProductScores, Term
 from trak_core.methods.registry import METHODS, find_method, uses_checkpoints
 from trak_core.methods.trak import fit_targets, ridge_qualities
 from trak_core.methods.trak_loop import CHECKPOINT_COUNTS, Average, mean_scores, mean_self_influence, predict_subsets
+from trak_core.methods.untrac import Unlearning, untrac, untrac_inverse
 
 __all__ = [
     "CHECKPOINT_COUNTS",
@@ -28,6 +30,7 @@ __all__ = [
     "Examples",
     "GradientRows",
     "GradientSettings",
+    "Groups",
     "Kernels",
     "Ledger",
     "Method",
@@ -40,15 +43,19 @@ __all__ = [
     "SolvedKernel",
     "Term",
     "Tuning",
+    "Unlearning",
     "best",
     "check_ridge",
     "find_method",
     "fit_targets",
+    "group_sums",
     "is_dual",
     "mean_scores",
     "mean_self_influence",
     "predict_subsets",
     "ridge_qualities",
     "soft_threshold",
+    "untrac",
+    "untrac_inverse",
     "uses_checkpoints",
 ]
