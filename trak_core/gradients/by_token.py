@@ -174,7 +174,7 @@ def _response(module: nn.Module, run: ModuleRun, direction: StateDict, name: str
         return found if module.padding_idx is None else found * (inputs != module.padding_idx)[..., None]
     inputs = inputs.to(dtype)
     if isinstance(module, NORMS):
-        inputs = normalized(module, name, inputs, frozen)
+        inputs = normalized(module, name, inputs)
         weight, bias = (_by_channel(each, module, inputs.dim()) for each in (weight, bias))
         scaled = inputs.new_zeros(()) if weight is None else inputs * weight
         return scaled if bias is None else scaled + bias

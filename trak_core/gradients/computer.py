@@ -27,7 +27,7 @@ from trak_core.gradients.layer_gradients import LayerGradients, OuterProducts, f
 from trak_core.gradients.layers import Layer
 from trak_core.gradients.module_gradients import UnhookableError
 from trak_core.inputs import count, leaves, take
-from trak_core.tasks import Inputs, Task, prepared
+from trak_core.tasks import Inputs, Task, held_by, prepared
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +155,7 @@ class GradientComputer:
                 f"{self.path or 'no way yet: call choose() first'} ({self.reason}). Select other parameters by "
                 "parameters=..., or ask without tokens."
             )
+        weights = held_by(self.model, weights)
         named = by_name(direction, self.layers, weights)
 
         def contract(_: Tensor, runs: Runs, frozen: StateDict) -> TokenContributions:
@@ -194,6 +195,7 @@ class GradientComputer:
 
     def _stirred(self, weights: StateDict, inputs: Inputs) -> StateDict:
         """The weights with some noise on the selected parameters; as they are where the model cannot bear it."""
+        weights = held_by(self.model, weights)
         generator = torch.Generator().manual_seed(0)
         names = {name for layer in self.layers for name in layer.parameters}
         stirred = dict(weights)
@@ -207,6 +209,7 @@ class GradientComputer:
     def _gradients(
         self, way: GradientPath, weights: StateDict, inputs: Inputs, targets: Tensor
     ) -> tuple[Tensor, Sequence[LayerGradients]]:
+        weights = held_by(self.model, weights)
         # Whatever the caller has switched off, gradients are what is asked for here.
         with torch.inference_mode(False), torch.enable_grad(), self._running(inputs):
             return self._ways[way](self.model, weights, self.layers, self.task, inputs, targets)

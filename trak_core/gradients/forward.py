@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from trak_core.errors import InvalidModelError, NoLogitsError
 from trak_core.inputs import count, take
-from trak_core.tasks import Inputs, Model, Task, call, read_logits
+from trak_core.tasks import Inputs, Model, Task, call, held_by, read_logits
 
 StateDict = dict[str, Tensor]
 OutputsOf = Callable[[Model, Inputs], Tensor]
@@ -51,11 +51,10 @@ def run_model(model: nn.Module, weights: StateDict, inputs: Inputs, outputs_of: 
 def with_weights(model: nn.Module, weights: StateDict, work: Callable[[], Result]) -> Result:
     """What `work` gives while the model holds `weights` (parameters and buffers by name) in place of its own.
 
+    What they leave out, such as the frozen base of an adapter, is the model's own.
     A backward pass belongs into the work too: activation checkpointing runs the model once more in it.
     """
-    # A state dict has a shared tensor once for each of its names; the first name stands for all.
-    names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
-    held = {f"model.{name}": value for name, value in weights.items() if name in names}
+    held = {f"model.{name}": value for name, value in held_by(model, weights).items()}
     return cast(Result, functional_call(_Holder(model), held, (work,)))
 
 

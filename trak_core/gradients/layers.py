@@ -108,7 +108,7 @@ def find_layers(model: nn.Module, patterns: str | Sequence[str] | None = None) -
             parameters that require gradients, or all where none does: such a model says nothing of what was trained.
 
     Raises:
-        InvalidSettingError: a pattern matches no parameter, or the model has none.
+        InvalidSettingError: a pattern matches no parameter, the model has none, or it is an adapter that is frozen too.
     """
     wanted = _matching(model, patterns)
     # A parametrized layer has no weight of its own: it is computed from others when the layer runs.
@@ -153,7 +153,14 @@ def _matching(model: nn.Module, patterns: str | Sequence[str] | None) -> set[str
     if not names:
         raise InvalidSettingError("the model has no parameters, so there are no gradients to attribute with.")
     if patterns is None:
-        return {name for name in names if parameters[name].requires_grad} or set(names)
+        trained = {name for name in names if parameters[name].requires_grad}
+        if not trained and hasattr(model, "peft_config"):
+            raise InvalidSettingError(
+                "all parameters of the adapter are frozen, as peft loads them for inference, so nothing says which "
+                "were trained; load it by PeftModel.from_pretrained(base, folder, is_trainable=True), or give "
+                "parameters='*lora_*'."
+            )
+        return trained or set(names)
     if not patterns:
         raise InvalidSettingError("parameters=[] selects nothing; leave it out to select all.")
     chosen: set[str] = set()

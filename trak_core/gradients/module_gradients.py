@@ -85,7 +85,7 @@ def module_gradients(
     if isinstance(module, nn.Embedding):
         return _embedding(module, layer, runs, n)
     if isinstance(module, NORMS):
-        return _norm(module, layer, [_with_batch(module, run) for run in runs], n, weights)
+        return _norm(module, layer, [_with_batch(module, run) for run in runs], n)
     return _linear(layer, runs, n)
 
 
@@ -146,12 +146,12 @@ def _embedding(module: nn.Embedding, layer: Layer, runs: Sequence[ModuleRun], n:
     return TableRows(layer, indices, deltas)
 
 
-def _norm(module: nn.Module, layer: Layer, runs: Sequence[ModuleRun], n: int, weights: StateDict) -> ExplicitGradients:
+def _norm(module: nn.Module, layer: Layer, runs: Sequence[ModuleRun], n: int) -> ExplicitGradients:
     width = layer.n_rows // len(layer.leaves)
     of_runs = []
     for run in runs:
         delta = run.delta
-        standard = normalized(module, layer.name, run.inputs.to(delta.dtype), weights)
+        standard = normalized(module, layer.name, run.inputs.to(delta.dtype))
         if isinstance(module, CHANNELS_FIRST):
             standard, delta = standard.movedim(1, -1), delta.movedim(1, -1)
         parts = {"weight": delta * standard, "bias": delta}
@@ -159,7 +159,7 @@ def _norm(module: nn.Module, layer: Layer, runs: Sequence[ModuleRun], n: int, we
     return ExplicitGradients(layer, torch.stack(of_runs).sum(0))
 
 
-def normalized(module: nn.Module, name: str, inputs: Tensor, weights: StateDict) -> Tensor:
+def normalized(module: nn.Module, name: str, inputs: Tensor) -> Tensor:
     """The input of a norm layer as it is before weight and bias."""
     if isinstance(module, nn.LayerNorm):
         return F.layer_norm(inputs, module.normalized_shape, eps=module.eps)
@@ -167,9 +167,8 @@ def normalized(module: nn.Module, name: str, inputs: Tensor, weights: StateDict)
         return F.rms_norm(inputs, module.normalized_shape, eps=module.eps)
     if isinstance(module, nn.GroupNorm):
         return F.group_norm(inputs, module.num_groups, eps=module.eps)
-    # BatchNorm in evaluation: its statistics are buffers, so they come with the checkpoint.
-    prefix = f"{name}." if name else ""
-    mean, variance = weights.get(f"{prefix}running_mean"), weights.get(f"{prefix}running_var")
+    # BatchNorm in evaluation: its statistics are buffers, so the module holds those of the checkpoint.
+    mean, variance = module.running_mean, module.running_var
     if mean is None or variance is None:
         raise UnhookableError(f"layer {name!r} keeps no statistics and normalises over the batch")
     return F.batch_norm(inputs, mean.to(inputs.dtype), variance.to(inputs.dtype), eps=module.eps)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from trak_core.tasks.causal_lm import CausalLM
 from trak_core.tasks.classification import Classification
 from trak_core.tasks.curvature import CurvaturePart, draw_parts, hessian_product
 from trak_core.tasks.custom import CustomTask
-from trak_core.tasks.outputs import Inputs, Model, at_weights, call, read_logits
+from trak_core.tasks.outputs import Inputs, Model, at_weights, call, held_by, read_logits
 from trak_core.tasks.registry import TASKS, find_task, label_task, register_task
 from trak_core.tasks.regression import Regression
 from trak_core.tasks.seq2seq import Seq2Seq
@@ -28,6 +28,7 @@ __all__ = [
     "call",
     "draw_parts",
     "find_task",
+    "held_by",
     "hessian_product",
     "label_task",
     "prepared",

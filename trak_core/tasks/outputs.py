@@ -15,11 +15,34 @@ Model = Callable[..., Any]
 
 
 def at_weights(model: nn.Module, weights: dict[str, Tensor]) -> Model:
-    """The model as a function, with `weights` (parameters and buffers by name) in place of its own."""
-    # A state dict has a shared tensor once for each of its names; the first name stands for all.
-    names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
-    held = {name: value for name, value in weights.items() if name in names}
+    """The model as a function, with `weights` (parameters and buffers by name) in place of its own.
+
+    What they leave out, such as the frozen base of an adapter, is the model's own.
+    """
+    held = held_by(model, weights)
     return lambda *args, **kwargs: functional_call(model, held, args, kwargs)
+
+
+def held_by(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a model holds at some weights: its parameters by their first names, and the buffers that are given.
+
+    A state dict may have a shared tensor under any of its names. Parameters that are left out are the model's own,
+    detached, on the device and of the type of the others.
+    """
+    names = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
+    held = {name: weights[name] for name in names if name in weights}
+    left_out = {id(own): (name, own) for name, own in model.named_parameters() if name not in held}
+    if left_out:
+        like = next((value for value in weights.values() if value.is_floating_point()), None)
+        for other, own in model.named_parameters(remove_duplicate=False):
+            if id(own) in left_out and other in weights:
+                held[left_out.pop(id(own))[0]] = weights[other]
+        for name, own in left_out.values():
+            fixed = own.detach()
+            held[name] = (
+                fixed if like is None else fixed.to(like.device, like.dtype if fixed.is_floating_point() else None)
+            )
+    return held
 
 
 def call(model: Model, inputs: Inputs) -> Any:

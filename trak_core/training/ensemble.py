@@ -40,7 +40,7 @@ class Ensemble:
     def __init__(
         self, architecture: nn.Module, parameters: StateDict, buffers: StateDict | None = None, together: bool = True
     ) -> None:
-        self.architecture = architecture.eval()  # supplies the forward pass; its own weights are never used
+        self.architecture = architecture.eval()  # supplies the forward pass; its own weights count where none are given
         self.parameters = parameters  # name to tensor `[n_models, *shape]`, float32
         self.buffers = buffers or {}  # likewise those of which each model has its own, as the statistics of BatchNorm
         self.together = together  # whether they run as one; one after another takes every architecture

@@ -20,14 +20,34 @@ def expected_shapes(architecture: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in named if name in kept}
 
 
-def misfits(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], known: Collection[str]) -> str:
+def may_lack(architecture: nn.Module) -> frozenset[str]:
+    """Names that a state dict may leave out, because training leaves them as they are.
+
+    These are the parameters that are frozen where others are trained, as the base of an adapter is, and the buffers
+    then. Where all or none are frozen there are none: such a model says nothing of what was trained.
+    """
+    parameters = dict(architecture.named_parameters(remove_duplicate=False))
+    frozen = {name for name, parameter in parameters.items() if not parameter.requires_grad}
+    if not frozen or len(frozen) == len(parameters):
+        return frozenset()
+    return frozenset(frozen | {name for name, _ in architecture.named_buffers()})
+
+
+def misfits(
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, torch.Size],
+    known: Collection[str],
+    lacking: Collection[str] = (),
+) -> str:
     """What does not fit, as "missing: ...; unexpected: ...; of another shape: ..."; empty when everything does.
 
-    `expected` are the shapes that there must be, by name; `known` the names that there may be.
+    `expected` are the shapes that there must be, by name, but that those named by `lacking` may be left out; `known`
+    the names that there may be.
     """
     unexpected = [name for name in state if name not in known]
+    missing = [(name, shape) for name, shape in expected.items() if name not in state and name not in lacking]
     kinds = {
-        "missing": [f"{name} of shape {tuple(shape)}" for name, shape in expected.items() if name not in state],
+        "missing": [f"{name} of shape {tuple(shape)}" for name, shape in missing],
         "unexpected": [f"{name} of shape {tuple(state[name].shape)}" for name in unexpected],
         "of another shape": [
             f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
@@ -46,6 +66,8 @@ def misfits(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], kno
 def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = "cpu") -> StateDict:
     """A copy of given weights on a device, floating-point ones in float32, names in the order of the architecture.
 
+    Parameters that are frozen in the architecture may be left out, and stay so.
+
     `what` gave them, for messages, such as "train_model(718 indices, seed 3)".
 
     Raises:
@@ -58,8 +80,8 @@ def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = 
             f"{what} returns {_kind(given)}; it must return the trained weights: model.state_dict(), or the model."
         )
     expected = expected_shapes(architecture)
-    known = architecture.state_dict()
-    state, problems = fitting(state, known, lambda named: misfits(named, expected, known))
+    known, lacking = architecture.state_dict(), may_lack(architecture)
+    state, problems = fitting(state, known, lambda named: misfits(named, expected, known, lacking))
     if problems:
         raise CheckpointMismatchError(
             f"{what} returns weights that do not fit make_model(); {problems}. Train the architecture that make_model "
@@ -69,6 +91,7 @@ def fitting_state(given: Any, architecture: nn.Module, what: str, device: str = 
     return {
         name: state[name].detach().to(device, torch.float32 if state[name].is_floating_point() else None, copy=True)
         for name in expected
+        if name in state
     }
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
 from trak_core.training.ensemble import StateDict
 from trak_core.training.names import fitting, unwrapped, weights_in
-from trak_core.training.states import misfits, not_finite
+from trak_core.training.states import may_lack, misfits, not_finite
 
 Checkpoint = StateDict | str | Path | nn.Module
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
@@ -25,6 +25,9 @@ TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
 
 class Checkpoints:
     """The weights that attribution averages over, each loaded when it is needed.
+
+    Parameters that are frozen in the model may be left out, as checkpoints of adapters do: they are those that the
+    model has now.
 
     `sources` are state dicts, paths of .safetensors or torch files, or modules; `dtype` is that of floating-point
     weights.
@@ -43,6 +46,8 @@ class Checkpoints:
             raise InvalidSettingError("checkpoints=[]; give at least one, or None for the weights of the model itself.")
         self._expected = {name: value.shape for name, value in _tensors(model.state_dict()).items()}
         self._aliases = _aliases(model)
+        self._lacking = may_lack(model)
+        self._model, self._rest = model, dict[str, Tensor]()
         # Copies: who trains on after this must not change what is attributed. Files are compared when read again.
         self._sources = [
             source
@@ -102,12 +107,17 @@ class Checkpoints:
         return _Loaded(self, range(len(self)))
 
     def _check(self, state: StateDict, what: str) -> StateDict:
+        expected, lacking = self._expected, self._lacking
         found, problems = fitting(
-            state, self._expected, lambda named: misfits(self._whole(named), self._expected, self._expected)
+            state, expected, lambda named: misfits(self._whole(named), expected, expected, lacking)
         )
         if problems:
             raise CheckpointMismatchError(f"{what} does not fit the model; {problems}.")
-        return self._whole(found)
+        found = self._whole(found)
+        if left_out := expected.keys() - found.keys() - self._rest.keys():
+            own = self._model.state_dict()
+            self._rest |= {name: own[name].detach().clone() for name in left_out}
+        return {name: found[name] if name in found else self._rest[name] for name in expected}
 
     def _whole(self, state: StateDict) -> StateDict:
         """The weights with every name of a shared tensor, which may be saved under any one of them."""
