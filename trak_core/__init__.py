@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from trak_core.exchange.importing import Imported, import_scores
     from trak_core.exchange.outcomes import OutcomesAdded, add_outcomes
     from trak_core.subjects import Subject
+    from trak_core.subjects.tokens_asked import tokens_asked
     from trak_core.tasks import CustomTask
-    from trak_core.training import FineTuning, TrainingSettings
+    from trak_core.training import FineTuning, StepLog, TrainingSettings
+    from trak_core.training.trainer_log import TrainerLog
     from trak_core.views.inline import show
 
 __all__ = [
@@ -36,7 +38,9 @@ __all__ = [
     "OutcomesAdded",
     "Run",
     "RunInfo",
+    "StepLog",
     "Subject",
+    "TrainerLog",
     "TrainingSettings",
     "TrakCoreError",
     "add_outcomes",
@@ -49,6 +53,7 @@ __all__ = [
     "measure",
     "open_run",
     "show",
+    "tokens_asked",
 ]
 
 __version__ = "0.1.0"
@@ -60,8 +65,10 @@ _WHEN_USED = {
     "trak_core.exchange.importing": ("Imported", "import_scores"),
     "trak_core.exchange.outcomes": ("OutcomesAdded", "add_outcomes"),
     "trak_core.subjects": ("Subject",),
+    "trak_core.subjects.tokens_asked": ("tokens_asked",),
     "trak_core.tasks": ("CustomTask",),
-    "trak_core.training": ("FineTuning", "TrainingSettings"),
+    "trak_core.training": ("FineTuning", "StepLog", "TrainingSettings"),
+    "trak_core.training.trainer_log": ("TrainerLog",),
     "trak_core.views.inline": ("show",),
 }
 

@@ -28,17 +28,21 @@ from trak_core.engine.calibration import Calibration, calibrate, check_masks
 from trak_core.engine.fitted import Fitted, Setup, copied
 from trak_core.engine.fitted_examples import FittedExamples
 from trak_core.engine.fitted_features import FittedFeatures
+from trak_core.engine.given_logs import GivenLog, read_logs
 from trak_core.engine.options import Options
 from trak_core.engine.plan import Plan
 from trak_core.engine.saved_run import measure_saved
+from trak_core.engine.score_matrix import strongest_table, whole_matrix
 from trak_core.engine.settings import resolve_device
-from trak_core.errors import InvalidDataError, InvalidSettingError, OutOfMemoryError
+from trak_core.errors import InvalidDataError, InvalidSettingError
 from trak_core.gradients import Precision, find_layers, n_parameters
 from trak_core.methods import DEFAULT_RIDGE, RIDGES, check_ridge, find_method, soft_threshold
-from trak_core.store.ranking import Side, strongest
-from trak_core.subjects.batches import read_data
+from trak_core.store.ranking import Side
+from trak_core.subjects.batches import Data, read_data
+from trak_core.subjects.reading import Reading
 from trak_core.tasks import Task, find_task
 from trak_core.training import TrainModel
+from trak_core.training.adapters import train_adapters
 from trak_core.training.weights import Checkpoint, Checkpoints
 
 Scores = NDArray[np.float32]
@@ -58,11 +62,12 @@ class Attributor:
             is copied, and the copy runs in evaluation mode; its own weights are used only where `checkpoints` is None.
         task: "image_classification", "text_classification", "regression", or a task of your own, such as a
             `CustomTask`.
-        checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, or modules. Models
-            trained apart from each other give better scores than one, and so do five than two.
+        checkpoints: weights to average over: state dicts, paths of .safetensors or torch files, modules, or folders as
+            Hugging Face writes them (`save_pretrained`, adapters, the output of a Trainer). Models trained apart from
+            each other give better scores than one, and so do five than two.
         method: "trak", or another whose needs checkpoints alone meet: trak_threshold, trak_dropout, trak_forward,
             influence_exact, influence_cg, influence_ekfac, logra, grad_dot, grad_cos, trackstar, embedding, nearest,
-            grad_norm, same_class, random.
+            grad_norm, same_class, random; with `training_logs` also tracin and source.
         proj_dim: dimension of projected gradients. None takes whole gradients (the exact kernel) when there are few
             train examples, else a dimension by the size of the model; `plan` tells which.
         seed: of the projections; one seed gives the same features on every device.
@@ -76,6 +81,8 @@ class Attributor:
         batch_size: the most examples at once; None takes that of the loader, and less where memory is short.
         memory_budget: bytes; by halves for features and for the rows that kernels read, a quarter for kernels, and
             the most that a score matrix may take, beside the data, the model and torch themselves.
+        training_logs: for tracin and source, one for each training: folders that a `TrainerLog` wrote (one may stand
+            alone), or logs of a loop. Without `checkpoints`, their last states are these.
         store: a run directory to write features to as they come. The same call goes on there after an interruption.
             None keeps them in memory, or in a temporary file when the budget is too small.
         progress: whether to show a progress bar.
@@ -93,7 +100,7 @@ class Attributor:
         self,
         model: nn.Module,
         task: str | Task = "image_classification",
-        checkpoints: Sequence[Checkpoint] | None = None,
+        checkpoints: Sequence[Checkpoint] | str | Path | None = None,
         method: str = "trak",
         proj_dim: int | None = None,
         seed: int = 0,
@@ -106,6 +113,7 @@ class Attributor:
         precision: Precision = "float32",
         batch_size: int | None = None,
         memory_budget: int = 2**30,
+        training_logs: Sequence[GivenLog] | str | Path = (),
         store: str | Path | None = None,
         progress: bool = True,
     ) -> None:
@@ -117,10 +125,13 @@ class Attributor:
         self.device = torch.device(resolve_device(device))
         # A copy: the caller's model keeps its mode, its device and its hooks.
         self.model = copied(model).to(self.device, self.options.dtype).eval()
+        train_adapters(self.model)
         self.layers = find_layers(self.model, parameters)
-        sources = [model] if checkpoints is None else checkpoints
-        self.checkpoints = Checkpoints(self.model, sources, self.device, self.options.dtype)
-        self._setup = Setup(self.model, self.task, self.layers, self.checkpoints, self.options, self.device)
+        logs = read_logs(training_logs, self.model, self.device, self.method.info)
+        if checkpoints is None:
+            checkpoints = [log.ends[-1].parameters for log in logs] or [model]
+        self.checkpoints = Checkpoints(self.model, checkpoints, self.device, self.options.dtype)
+        self._setup = Setup(self.model, self.task, self.layers, self.checkpoints, self.options, self.device, logs)
         self._setup.check_needs(self.method.info)
         self.calibration: Calibration | None = None
         self.cpu_seconds = 0.0
@@ -154,7 +165,8 @@ class Attributor:
             StorageError: the disk is full, read-only or failing. Whatever the error, blocks in a `store` are kept.
         """
         began = time.process_time()
-        data = read_data(train, "train", self.options.batch_size)
+        data = self.read(train, "train")
+        data.read_through()
         is_trak = self.method.info.name == "trak"
         if is_trak and not data.can_repeat and len(self.checkpoints) > 1:
             raise InvalidDataError(
@@ -178,6 +190,10 @@ class Attributor:
         self._fitted = fitted
         self.cpu_seconds = time.process_time() - began
         return self
+
+    def read(self, source: Any, what: str) -> Data:
+        """The examples of a source as the model takes them, for "train" or "test"."""
+        return read_data(source, what, self.options.batch_size, Reading(self.task, self.model))
 
     @property
     def fitted(self) -> Fitted:
@@ -215,29 +231,9 @@ class Attributor:
             ShapeMismatchError: test examples have another shape or kind than train examples.
             Others as in `fit`.
         """
-        data = read_data(test, "test", self.options.batch_size)
+        data = self.read(test, "test")
         blocks = self.iter_scores(data, targets, ridge=ridge, threshold=threshold)
-        if data.n_examples is None:
-            found: list[Scores] = []
-            for block in blocks:
-                found.append(block)
-                self._check_size(2 * sum(map(len, found)))
-            return np.concatenate(found)
-        self._check_size(data.n_examples)
-        scores, at = np.empty((data.n_examples, self.fitted.n_train), dtype=np.float32), 0
-        for block in blocks:
-            scores[at : at + len(block)] = block
-            at += len(block)
-        return scores
-
-    def _check_size(self, n_test: int) -> None:
-        n_train = self.fitted.n_train
-        if (size := n_test * n_train * 4) > self.options.memory_budget:
-            raise OutOfMemoryError(
-                f"scores of {n_test:,} test and {n_train:,} train examples take {size / 1e6:,.0f} MB, more than "
-                f"memory_budget={self.options.memory_budget:,}. Use proponents(), opponents() or iter_scores(), "
-                "or raise the budget."
-            )
+        return whole_matrix(blocks, data.n_examples, self.fitted.n_train, self.options.memory_budget)
 
     def iter_scores(
         self, test: Any, targets: Any = None, *, ridge: float | None = None, threshold: float = 0.0
@@ -245,7 +241,7 @@ class Attributor:
         """Blocks of rows of the score matrix in order, each `[n_block, n_train]` float32; arguments as in `score`."""
         if not threshold >= 0:
             raise InvalidSettingError(f"threshold={threshold}; it must be 0 or more, in the unit of the scores.")
-        questions = self.fitted.questions(read_data(test, "test", self.options.batch_size), targets)
+        questions = self.fitted.questions(self.read(test, "test"), targets)
         for scores in self.fitted.iter_scores(questions, self._ridge(ridge)):
             yield soft_threshold(self._factor * scores, threshold).cpu().float().numpy()
 
@@ -287,14 +283,7 @@ class Attributor:
     def _strongest(self, side: Side, test: Any, k: int, targets: Any) -> pd.DataFrame:
         if operator.index(k) < 1:
             raise InvalidSettingError(f"k={k}; ask for at least 1 train example.")
-        orders, values = [], []
-        for scores in self.iter_scores(test, targets):
-            orders.append(strongest(scores, side, k))
-            values.append(np.take_along_axis(scores, orders[-1], axis=1))
-        order, score = np.concatenate(orders), np.concatenate(values)
-        test_idx, rank = np.indices(order.shape)
-        columns = {"test_idx": test_idx.ravel(), "rank": rank.ravel() + 1, "train_idx": order.ravel()}
-        return pd.DataFrame({**columns, "score": score.ravel()})
+        return strongest_table(self.iter_scores(test, targets), side, k)
 
     def calibrate(
         self, test: Any, masks: NDArray[np.bool_], outcomes: NDArray[np.float64], ridges: Sequence[float] | None = None
@@ -313,7 +302,7 @@ class Attributor:
         masks, has_ridge = check_masks(masks, outcomes, self.fitted.n_train), self.method.info.has_ridge
         candidates = RIDGES if ridges is None and has_ridge else ridges
         chosen = [self._ridge(None)] if candidates is None else [self._ridge(float(ridge)) for ridge in candidates]
-        questions = self.fitted.questions(read_data(test, "test", self.options.batch_size), None)
+        questions = self.fitted.questions(self.read(test, "test"), None)
         found = calibrate(self.fitted.predict(questions, masks, chosen), masks, outcomes)
         self.calibration = found if has_ridge else replace(found, ridge=None, lds_by_ridge={})
         return self.calibration

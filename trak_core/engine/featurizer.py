@@ -10,6 +10,7 @@ from trak_core.errors import HalfPrecisionOverflowError, NonFiniteGradientError,
 from trak_core.gradients import BatchGradients, GradientComputer, StateDict, form, to_device
 from trak_core.projection import FeatureMap
 from trak_core.subjects.batches import Batch, Block
+from trak_core.tasks.ragged import cut_to, joined
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +62,14 @@ class Featurizer:
             done = 0
             while done < len(batch):
                 part = batch.part(done, min(len(batch), done + self.batch_size))
-                asked = targets[at : at + len(part)]
+                asked = cut_to(targets[at : at + len(part)], part.labels)
                 try:
                     parts.append(self._batch(computer, weights, feature_map, part, asked, what, block.start + at))
                 except (RuntimeError, MemoryError) as error:
                     self._halve(error, len(part))
                     continue
                 done, at = done + len(part), at + len(part)
-        return Features(*(torch.cat(of_each) for of_each in zip(*parts, strict=True)))
+        return Features(*(joined(of_each, 0) for of_each in zip(*parts, strict=True)))
 
     def outputs(self, weights: StateDict, block: Block) -> Tensor:
         """What the model returns for the examples of a block `[n, ...]`, on the CPU."""
@@ -77,7 +78,7 @@ class Featurizer:
             for start in range(0, len(batch), self.batch_size):
                 inputs = batch.part(start, start + self.batch_size).inputs
                 parts.append(computer.outputs(weights, to_device(inputs, self.device, computer.dtype)).cpu())
-        return torch.cat(parts)
+        return joined(parts, 0)
 
     def _batch(
         self,

@@ -24,6 +24,8 @@ from trak_core.projection import FeatureMap, SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
 from trak_core.subjects.batches import Batch, Block, Data
 from trak_core.tasks import Answer, Task
+from trak_core.tasks.ragged import cut_to
+from trak_core.training import Log
 from trak_core.training.names import unwrapped, without_compilers
 from trak_core.training.weights import Checkpoints, digest_of
 
@@ -50,12 +52,13 @@ class Setup:
     checkpoints: Checkpoints
     options: Options
     device: torch.device
+    logs: tuple[Log, ...] = ()  # of trainings, for methods that look at them
 
     def check_needs(self, info: MethodInfo) -> None:
         """Refuses a method that a model with checkpoints does not suffice for, by NeedNotMetError."""
         states, nothing = self.checkpoints.all_weights(), Examples(torch.empty(0), torch.empty(0))
         computing = GradientSettings(self.options.parameters)
-        context = MethodContext(self.task, self.model, states, nothing, nothing, computing=computing)
+        context = MethodContext(self.task, self.model, states, nothing, nothing, computing=computing, logs=self.logs)
         context.require(info.name, info.needs)
 
 
@@ -166,7 +169,8 @@ class Fitted(ABC):
         weights, side = self.checkpoints.weights(checkpoint_id), self._side(what)
         if side.computer.path is None:
             first = block.batches[0]
-            side.computer.choose(weights, *self._moved(first.inputs, targets[: len(first)]), self.options.gradients)
+            asked = cut_to(targets[: len(first)], first.labels)
+            side.computer.choose(weights, *self._moved(first.inputs, asked), self.options.gradients)
         return side.features(weights, feature_map, block, targets, what)
 
     def live_sketch(self, checkpoint_id: int, proj_dim: int) -> SketchMap:
@@ -216,12 +220,22 @@ class Fitted(ABC):
                         f"test inputs are {_words(shapes)} for each example, but train inputs were "
                         f"{_words(self._shapes)}; prepare both in the same way."
                     )
-            yield block, self._default_target(block) if targets is None else targets[block.start : seen]
+            yield block, self._default_target(block) if targets is None else self._given_targets(block, targets)
         if targets is not None and len(targets) != seen:
             raise InvalidSettingError(
                 f"targets holds {len(targets)} entries, but there are {'more' if len(targets) < seen else seen} test "
                 "examples; give one entry for each."
             )
+
+    def _given_targets(self, block: Block, targets: Tensor) -> Tensor:
+        """What is asked about the examples of a block, from the targets of all test examples."""
+        asked, labels = targets[block.start : block.start + len(block)], block.labels
+        if labels is None:
+            return asked
+        self.task.check_targets(asked, labels, block.start)
+        asked = cut_to(asked, labels)
+        self.task.check_labels(asked, "test ", block.start)
+        return asked
 
     def _default_target(self, block: Block) -> Tensor:
         """The labels of a block, or the model's own answers."""

@@ -19,6 +19,8 @@ from trak_core.inputs import leaves, take
 from trak_core.methods import Examples, GradientSettings, Method, MethodContext, Scores
 from trak_core.projection import WholeMap
 from trak_core.subjects.batches import Batch, Block, Data
+from trak_core.tasks.ragged import IGNORED, joined, same_length
+from trak_core.training.weights import digest_of
 
 ADVICE = "use fewer examples, or select fewer parameters with parameters=..."
 
@@ -39,6 +41,8 @@ class FittedExamples(Fitted):
         self._method = method
         plan = plan_for_method(self.options, self._computer, len(first), method.info.name)
         self.settings |= {"method": method.info.name, "proj_dim": self.options.proj_dim}
+        if setup.logs:
+            self.settings["logs"] = [[digest_of(end.parameters) for end in log.ends] for log in setup.logs]
         self._settle(plan, first, row_bytes=1)
         self._last: tuple[tuple[object, ...], Scores] | None = None
 
@@ -66,6 +70,7 @@ class FittedExamples(Fitted):
             train=train,
             test=train,
             seed=options.seed,
+            logs=self.setup.logs,
             ridge=options.ridge,
             proj_dim=options.proj_dim,
             computing=GradientSettings(options.parameters, options.precision, options.gradients, self.plan.batch_size),
@@ -136,15 +141,16 @@ class FittedExamples(Fitted):
 
     def _examples(self, questions: Sequence[Question], what: str) -> Examples:
         """The examples of several blocks in one piece, on the device."""
-        batches = [batch.inputs for block, _ in questions for batch in block.batches]
+        batches = same_length([batch.inputs for block, _ in questions for batch in block.batches])
         shapes = {tuple(tuple(leaf.shape[1:]) for leaf in leaves(inputs)) for inputs in batches}
         if len(shapes) > 1:
             raise InvalidDataError(
                 f"{what} examples come in batches of different lengths, and method {self._method.info.name!r} takes "
                 "all of them at once; pad them to one length."
             )
-        joined = tree_map(lambda *parts: torch.cat(parts), *batches)
-        return Examples(*self._moved(joined, torch.cat([targets for _, targets in questions])))
+        whole = tree_map(lambda *parts: torch.cat(parts), *batches)
+        targets = joined([targets for _, targets in questions], IGNORED)
+        return Examples(*self._moved(whole, targets))
 
     def _checked(self, questions: Iterable[Question], what: str) -> Iterator[Question]:
         """The questions, as long as they fit into memory and the task can work with their targets.

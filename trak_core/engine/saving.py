@@ -41,7 +41,7 @@ from trak_core.store.run_tables import (
 from trak_core.store.schema import Shape
 from trak_core.store.targets import class_targets, target_columns
 from trak_core.store.writer import StoreWriter, build_lock, clear_site
-from trak_core.subjects.batches import Block, Data, read_data
+from trak_core.subjects.batches import Block, Data
 from trak_core.subjects.given_data import names_of_outputs, pictures_of
 from trak_core.tasks import Task
 
@@ -71,7 +71,7 @@ def save_run(
     if targets not in ("auto", "default", "all"):
         raise InvalidSettingError(f"targets={targets!r}; it must be auto, default or all.")
     check_run_name(path.name)
-    data = {"train": read_data(train, "train"), "test": read_data(test, "test")}
+    data = {"train": attributor.read(train, "train"), "test": attributor.read(test, "test")}
     saver = _Saver(attributor, RunFiles(path), data, class_names, title or path.name, shown, targets)
     is_there = is_finished(
         saver.files,

@@ -41,7 +41,8 @@ SUPPLY = {
     Need.CLASSES: "use trak, grad_dot or influence_ekfac, which explain any number",
     Need.LOSS: "define `loss` of the task (loss_function of a CustomTask), or use trak or grad_dot, which need none",
     Need.EMBEDDINGS: "a model that ends in a Linear layer has them",
-    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one, or a train_model(indices, seed, log) keeps one",
+    Need.TRAINING_LOG: "`python -m trak_core build RECIPE` records one, and a train_model(indices, seed, log) or a "
+    "TrainerLog keeps one; an Attributor takes it by training_logs",
     Need.REPLAY: "`python -m trak_core build` records one where the built-in trainer trains, and no other does",
     Need.LEDGER: "`python -m trak_core build` retrains them, where a recipe or a train_model(indices, seed) tells how",
     Need.MODALITY: "`python -m trak_core build` reads or makes them",

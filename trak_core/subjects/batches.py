@@ -25,7 +25,10 @@ from torch.utils.data import (
 
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, ShuffledDataError
 from trak_core.inputs import count, take
+from trak_core.subjects.reading import Reading
+from trak_core.subjects.token_examples import IDS, TokenExamples, token_rows
 from trak_core.tasks import Inputs
+from trak_core.tasks.ragged import IGNORED, joined
 
 DEFAULT_BATCH = 64
 _RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -68,29 +71,38 @@ class Block:
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels of the block `[n]`."""
+        """Labels of the block `[n, ...]`."""
         parts = [batch.labels for batch in self.batches if batch.labels is not None]
         if parts and len(parts) < len(self.batches):
             raise LabelError(
                 f"of the examples {self.start} to {self.start + len(self) - 1} some have labels and some have none; "
                 "give labels for all or for none."
             )
-        return torch.cat(parts) if parts else None
+        return joined(parts, IGNORED) if parts else None
 
 
 class Data:
     """Examples that can be read several times, always in the same order.
 
-    The source is a DataLoader, an iterable of batches, or `(inputs, labels)`, which are put into batches of
-    `batch_size`; `what` is "train" or "test", for messages.
+    The source is a DataLoader, an iterable of batches, or `(inputs, labels)` or tokenized texts, which are put into
+    batches of `batch_size`; `what` is "train" or "test", for messages. `reading` says what the model wants, where it is
+    known.
     """
 
-    def __init__(self, source: Any, what: str, batch_size: int = DEFAULT_BATCH) -> None:
-        self.what = what
+    def __init__(
+        self,
+        source: Any,
+        what: str,
+        batch_size: int = DEFAULT_BATCH,
+        reading: Reading | None = None,
+    ) -> None:
+        self.what, self._reading = what, reading
         if isinstance(source, DataLoader):
             _check_order(source, what)
+        elif (rows := token_rows(source)) is not None:
+            source = TokenExamples(rows, what, batch_size, None if reading is None else reading.taken)
         elif _is_arrays(source):
-            whole = _batch_of(source, what)
+            whole = self._batch_of(source)
             source = [whole.part(start, start + batch_size) for start in range(0, len(whole), batch_size)]
         elif not isinstance(source, Iterable):
             raise InvalidDataError(
@@ -110,24 +122,33 @@ class Data:
             if plain and hasattr(dataset, "__len__") and not self._source.drop_last:
                 return len(dataset)
         if isinstance(self._source, list | tuple):
-            return sum(len(_batch_of(item, self.what)) for item in self._source)
-        return None
+            return sum(len(self._batch_of(item)) for item in self._source)
+        return self._source.n_examples if isinstance(self._source, TokenExamples) else None
 
     def batches(self) -> Iterator[Batch]:
         """All examples in order.
 
         Raises:
             EmptyDataError: there are none.
-            InvalidDataError: a batch has no form that can be read.
+            InvalidDataError: a batch has no form that can be read, or the model cannot take it.
         """
-        found = False
+        n_read = 0
         for item in self._source:
-            batch = _batch_of(item, self.what)
+            batch = self._batch_of(item)
             if len(batch):
-                found = True
+                if self._reading is not None:
+                    self._reading.check(batch, self.what, n_read)
+                n_read += len(batch)
                 yield batch
-        if not found:
+        if not n_read:
             raise EmptyDataError(f"{self.what} holds no examples; give at least one.")
+
+    def _batch_of(self, item: Any) -> Batch:
+        """A batch from what the source gives, as the task has it."""
+        if isinstance(item, Batch):
+            return item
+        batch = _batch_of(item, self.what)
+        return batch if self._reading is None else Batch(*self._reading.arranged(batch.inputs, batch.labels))
 
     def first(self) -> Batch:
         """The first batch.
@@ -145,6 +166,12 @@ class Data:
         if _digest([batch]) != _digest([again]):
             raise self.shuffled("its first batch is another one when it is read again")
         return batch
+
+    def read_through(self) -> None:
+        """Reads texts once, so that one that the model cannot take is found at once; errors as in `batches`."""
+        if self.can_repeat and isinstance(inputs := self.first().inputs, dict) and IDS in inputs:
+            for _ in self.batches():
+                pass
 
     def shuffled(self, how: str) -> ShuffledDataError:
         """The error for an order that does not hold."""
@@ -171,9 +198,14 @@ class Data:
             yield block
 
 
-def read_data(source: Any, what: str, batch_size: int | None = None) -> Data:
+def read_data(
+    source: Any,
+    what: str,
+    batch_size: int | None = None,
+    reading: Reading | None = None,
+) -> Data:
     """The examples of a source; arguments are those of `Data`, `batch_size` the usual one when None."""
-    return source if isinstance(source, Data) else Data(source, what, batch_size or DEFAULT_BATCH)
+    return source if isinstance(source, Data) else Data(source, what, batch_size or DEFAULT_BATCH, reading)
 
 
 def _check_order(loader: "DataLoader[Any]", what: str) -> None:
@@ -221,8 +253,6 @@ def _named(value: Any) -> dict[str, Any] | None:
 
 def _batch_of(item: Any, what: str) -> Batch:
     """A batch from what loaders give: `(inputs, labels)`, `(input, input, labels)`, or names with labels among them."""
-    if isinstance(item, Batch):
-        return item
     labels: Any = None
     names = getattr(item, "_fields", ())  # of a named tuple, which may have its labels anywhere
     if label := next((name for name in ("labels", "label") if name in names), None):
@@ -266,7 +296,8 @@ def _numbers(values: Any, what: str) -> Tensor:
         return values.detach()
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
-        raise InvalidDataError(f"{what} are of type {array.dtype}; give numbers, or leave them out.")
+        texts = " (texts as the ids that a tokenizer makes of them)" if array.dtype.kind in "UT" else ""
+        raise InvalidDataError(f"{what} are of type {array.dtype}; give numbers{texts}, or leave them out.")
     # A loaded file may be read-only or byte-swapped, which torch cannot share.
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 
@@ -274,6 +305,7 @@ def _numbers(values: Any, what: str) -> Tensor:
 def _digest(batches: list[Batch]) -> str:
     """SHA-256 of the examples' content, the same however they are cut into batches."""
     digests: list[Any] = []
+    shapes: list[torch.Size] = []
     for batch in batches:
         leaves, _ = tree_flatten((batch.inputs, batch.labels))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -281,6 +313,10 @@ def _digest(batches: list[Batch]) -> str:
             raise LabelError("some batches have labels and some have none, or inputs differ; make all of one form.")
         if not digests:
             digests = [hashlib.sha256(f"{leaf.dtype}{tuple(leaf.shape[1:])}".encode()) for leaf in tensors]
-        for digest, leaf in zip(digests, tensors, strict=True):
-            digest.update(leaf.cpu().contiguous().view(torch.uint8).numpy().data if leaf.numel() else b"")
+            shapes = [leaf.shape[1:] for leaf in tensors]
+        for digest, shape, leaf in zip(digests, shapes, tensors, strict=True):
+            # Texts of another length say so each by itself, wherever their batch is cut.
+            for rows in [leaf] if leaf.shape[1:] == shape else leaf:
+                digest.update(b"" if rows is leaf else f"{tuple(rows.shape)}".encode())
+                digest.update(rows.cpu().contiguous().view(torch.uint8).numpy().data if rows.numel() else b"")
     return hashlib.sha256("".join(digest.hexdigest() for digest in digests).encode()).hexdigest()

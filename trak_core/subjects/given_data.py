@@ -25,7 +25,9 @@ from trak_core.inputs import in_numbers, leaves, take
 from trak_core.media import first_picture
 from trak_core.modalities import Dataset, Split, seen_in
 from trak_core.subjects.batches import Batch, read_data
+from trak_core.subjects.reading import Reading
 from trak_core.tasks import Inputs, Task, at_weights
+from trak_core.tasks.ragged import IGNORED, joined, same_length
 from trak_core.training.ensemble import StateDict, make_models
 from trak_core.training.states import expected_shapes, is_finite
 from trak_core.training.weights import Checkpoint, Checkpoints
@@ -49,13 +51,14 @@ def given_dataset(
     modality: str | None,
 ) -> Dataset:
     """The data set of a subject; arguments and errors are those of `Subject`."""
-    batches = {"train": read_examples(train, "train"), "test": read_examples(test, "test")}
+    given = (("train", train), ("test", test))
+    batches = {what: read_examples(source, what, Reading(task)) for what, source in given}
     if (train_form := _form(batches["train"].inputs)) != (test_form := _form(batches["test"].inputs)):
         raise ShapeMismatchError(f"train inputs are {train_form}, and test inputs are {test_form}; give both alike.")
     n_outputs = _try_model(make_model, task, batches)
     names = names_of_outputs(class_names, n_outputs) if n_outputs else ()
-    given = zip(batches.items(), texts or (None, None), pictures or (None, None), strict=True)
-    shown = {split: _shown(batch, split, of_texts, of_pictures) for (split, batch), of_texts, of_pictures in given}
+    of_each = zip(batches.items(), texts or (None, None), pictures or (None, None), strict=True)
+    shown = {split: _shown(batch, split, of_texts, of_pictures) for (split, batch), of_texts, of_pictures in of_each}
     has_pictures = all(of_split["thumbnails"] is not None for of_split in shown.values())
     if modality is None:
         modality = "image" if has_pictures else "text" if texts is not None else "numbers"
@@ -69,21 +72,22 @@ def given_dataset(
     return Dataset(title, modality, names, split("train"), split("test"))
 
 
-def read_examples(source: Any, what: str) -> Batch:
+def read_examples(source: Any, what: str, reading: Reading | None = None) -> Batch:
     """All examples of a source in one batch on the CPU, floating-point numbers in float32."""
-    data = read_data(source, what)
+    data = read_data(source, what, reading=reading)
     data.first()  # refuses a loader that gives other examples each time
     parts = list(data.batches())
     if any(part.labels is None for part in parts):
         raise InvalidDataError(f"{what} has no labels; a subject needs the label of every example.")
-    forms = {_form(part.inputs) for part in parts}
+    inputs = same_length([part.inputs for part in parts])
+    forms = {_form(part) for part in inputs}
     if len(forms) > 1:
         raise ShapeMismatchError(
             f"the inputs of {what} come in several shapes ({', '.join(sorted(forms)[:3])}); give all one shape, texts "
             "padded to one length."
         )
-    inputs = tree_map(lambda *same: _plain(torch.cat(same)), *(part.inputs for part in parts))
-    return Batch(inputs, _plain(torch.cat([part.labels for part in parts if part.labels is not None])))
+    whole = tree_map(lambda *same: _plain(torch.cat(same)), *inputs)
+    return Batch(whole, _plain(joined([part.labels for part in parts if part.labels is not None], IGNORED)))
 
 
 def _plain(values: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from trak_core.tasks.outputs import Inputs, Model, read_logits
-from trak_core.tasks.tokens import IGNORED, LABELS, TokenTask, ids_of, without_labels
+from trak_core.tasks.ragged import IGNORED, LABELS, MASK
+from trak_core.tasks.tokens import TokenTask, ids_of, without_labels
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class CausalLM(TokenTask):
         """As in `TokenTask`: the labels, or the whole text where there are none."""
         labels = inputs.get(LABELS) if isinstance(inputs, dict) else None
         told = ids_of(inputs) if labels is None else labels
-        if labels is None and isinstance(inputs, dict) and (mask := inputs.get("attention_mask")) is not None:
-            told = told.masked_fill(mask == 0, IGNORED)
+        if labels is None and isinstance(inputs, dict) and (mask := inputs.get(MASK)) is not None:
+            # Behind padding on the left the first token of a text has nothing before it.
+            told = told.masked_fill((mask == 0) | (pad(mask[..., :-1], (1, 0)) == 0), IGNORED)
         return pad(told[..., 1:], (1, 0), value=IGNORED)
 
     def asked(self, target: Tensor) -> Tensor:

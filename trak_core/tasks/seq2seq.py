@@ -8,7 +8,8 @@ from torch import Tensor
 
 from trak_core.errors import InvalidDataError
 from trak_core.tasks.outputs import Inputs, Model, read_logits
-from trak_core.tasks.tokens import LABELS, TokenTask, without_labels
+from trak_core.tasks.ragged import LABELS
+from trak_core.tasks.tokens import TokenTask, without_labels
 
 
 @dataclass(frozen=True)

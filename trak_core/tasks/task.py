@@ -111,6 +111,34 @@ class Task(ABC):
         """
         return None
 
+    def arranged(self, inputs: Inputs, labels: Tensor | None) -> tuple[Inputs, Tensor | None]:
+        """A batch as this task has it, from inputs without labels and labels `[n, ...]`, None where there are none.
+
+        Raises:
+            InvalidDataError: something is missing.
+        """
+        return inputs, labels
+
+    def check_labels(self, labels: Tensor, what: str = "", start: int = 0) -> None:
+        """Refuses labels `[n, ...]` that are wrong by themselves, whatever the model says; some tasks can tell.
+
+        Args:
+            labels: of some examples.
+            what: they are, for the message, such as "train ".
+            start: number of the first example, for the message.
+        """
+        return
+
+    def check_targets(self, targets: Tensor, labels: Tensor, start: int = 0) -> None:
+        """Refuses targets `[n, ...]` that nothing can be told about, given the labels of the same examples.
+
+        Args:
+            targets: what somebody wants to ask about.
+            labels: of the same examples.
+            start: number of the first example, for the message.
+        """
+        return
+
     def prepare(self, model: Model) -> "Task":
         """The task made ready for one checkpoint, with what depends on its weights: references, say, or their mean.
 

@@ -24,11 +24,8 @@ from torch.nn.functional import softplus
 from trak_core.errors import InvalidDataError, LabelError, NoLogitsError
 from trak_core.tasks.curvature import CurvaturePart
 from trak_core.tasks.outputs import Inputs, Model
+from trak_core.tasks.ragged import IGNORED, LABELS, cut_to
 from trak_core.tasks.task import Task
-
-IGNORED = -100
-"""The label of a token that is not asked about, as Hugging Face has it."""
-LABELS = "labels"
 
 
 class TokenTask(Task):
@@ -54,6 +51,30 @@ class TokenTask(Task):
     def asked(self, target: Tensor) -> Tensor:
         """Which tokens are asked about, bool `[n, length]`."""
         return target >= 0
+
+    def arranged(self, inputs: Inputs, labels: Tensor | None) -> tuple[Inputs, Tensor | None]:
+        """As in `Task`: the tokens to be told are part of a dict of inputs, and the targets too."""
+        if labels is None:
+            labels = self.tokens(inputs)
+        elif not isinstance(inputs, dict):
+            self.check_targets(labels, self.tokens(inputs))  # such as labels that somebody has shifted
+        return ({**inputs, LABELS: labels} if isinstance(inputs, dict) else inputs), labels
+
+    def check_targets(self, targets: Tensor, labels: Tensor, start: int = 0) -> None:
+        """As in `Task`: targets say which tokens of a text are asked about, not others in their places."""
+        targets = cut_to(targets, labels)
+        if targets.is_floating_point() or targets.shape != labels.shape:
+            return  # as `check` tells
+        wrong = (self.asked(targets) & (targets != labels)).nonzero()
+        if len(wrong):
+            row, place = wrong[0].tolist()
+            there = int(labels[row, place])
+            raise LabelError(
+                f"example {start + row} is asked about token {int(targets[row, place])} at place {place}, where "
+                f"{f'it has {there}' if there >= 0 else 'it has none to be told'}; give its own tokens, not shifted, "
+                f"with {IGNORED} where nothing is asked, as trak_core.tokens_asked makes them. Another continuation is "
+                "another example, with labels of its own."
+            )
 
     # --- the model output and the loss --------------------------------------------------------------------
 
@@ -86,10 +107,16 @@ class TokenTask(Task):
                 f"labels are {target.dtype} of shape {tuple(target.shape)} for {tuple(outputs.shape)} tokens; task "
                 f"{self.name!r} takes a token id for each, {IGNORED} where nothing is asked."
             )
-        silent = (~self.asked(target).any(-1)).nonzero()
+        self.check_labels(target, start=start)
+
+    def check_labels(self, labels: Tensor, what: str = "", start: int = 0) -> None:
+        """As in `Task`: something has to be asked about each example."""
+        if labels.is_floating_point() or labels.dim() != 2:
+            return  # as `check` tells
+        silent = (~self.asked(labels).any(-1)).nonzero()
         if len(silent):
             raise LabelError(
-                f"the labels of example {start + int(silent[0, 0])} ask about no token: all are {IGNORED}"
+                f"the labels of {what}example {start + int(silent[0, 0])} ask about no token: all are {IGNORED}"
                 f"{self._silent_because}; label the tokens to explain by their ids, or leave the example out."
             )
 

@@ -1,6 +1,7 @@
 """Checkpoints as people have them: state dicts, files or modules."""
 
 import hashlib
+import itertools
 import pickle
 import re
 import warnings
@@ -15,9 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trak_core.errors import AttributionWarning, CheckpointMismatchError, InvalidSettingError
+from trak_core.training.adapters import read_adapters
 from trak_core.training.ensemble import StateDict
+from trak_core.training.folders import is_adapter, read_folder, weight_sources
 from trak_core.training.names import fitting, unwrapped, weights_in
 from trak_core.training.states import may_lack, misfits, not_finite
+from trak_core.training.trained_part import check_frozen, frozen_sha256_of
 
 Checkpoint = StateDict | str | Path | nn.Module
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
@@ -26,11 +30,11 @@ TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt")
 class Checkpoints:
     """The weights that attribution averages over, each loaded when it is needed.
 
+    `sources` are state dicts, paths of .safetensors or torch files, modules, or folders with weights as Hugging Face
+    writes them; one folder may stand alone. `dtype` is that of floating-point weights.
+
     Parameters that are frozen in the model may be left out, as checkpoints of adapters do: they are those that the
     model has now.
-
-    `sources` are state dicts, paths of .safetensors or torch files, or modules; `dtype` is that of floating-point
-    weights.
 
     Raises:
         InvalidSettingError: there are no checkpoints, or one is nothing of the kind.
@@ -38,12 +42,19 @@ class Checkpoints:
     """
 
     def __init__(
-        self, model: nn.Module, sources: Sequence[Checkpoint], device: torch.device, dtype: torch.dtype
+        self,
+        model: nn.Module,
+        sources: Sequence[Checkpoint] | str | Path,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
+        if isinstance(sources, str | Path) and Path(sources).is_dir():
+            sources = [sources]
         if isinstance(sources, dict | str | Path | nn.Module):
             raise InvalidSettingError("checkpoints must be a list; put a single checkpoint into [ ].")
         if not sources:
             raise InvalidSettingError("checkpoints=[]; give at least one, or None for the weights of the model itself.")
+        sources = list(itertools.chain.from_iterable(map(_each_of, sources)))
         self._expected = {name: value.shape for name, value in _tensors(model.state_dict()).items()}
         self._aliases = _aliases(model)
         self._lacking = may_lack(model)
@@ -89,7 +100,15 @@ class Checkpoints:
         """Weights of one checkpoint, checked against the model."""
         source = self._sources[index]
         what = f"checkpoint {index}" + (f" ({source})" if isinstance(source, str | Path) else "")
-        return self._check(load_weights(source, what), what)
+        if not isinstance(source, str | Path):
+            return self._check(source, what)
+        path = Path(source)
+        if is_adapter(path):
+            return self._check(read_adapters(path, self._model, what), what)
+        state = read_folder(path, what) if path.is_dir() else load_weights(path, what)
+        if sha256 := frozen_sha256_of(path):
+            check_frozen(state, sha256, self._model, what)
+        return self._check(state, what)
 
     @torch.inference_mode(False)
     def weights(self, index: int) -> StateDict:
@@ -147,6 +166,11 @@ class _Loaded(Sequence[StateDict]):
         if isinstance(place, slice):
             return _Loaded(self.checkpoints, self.which[place])
         return self.checkpoints.weights(self.which[place])
+
+
+def _each_of(source: Any) -> list[Any]:
+    """The checkpoints that one thing in the list stands for: itself, or all in a folder."""
+    return [*weight_sources(Path(source), f"checkpoint {source}")] if isinstance(source, str | Path) else [source]
 
 
 def load_weights(source: Any, what: str) -> StateDict:
