@@ -110,5 +110,6 @@ def test_a_damaged_and_a_newer_store_are_input_errors(runs):
 
 def test_listing_and_looking_need_no_torch():
     """Torch takes seconds to import; the explorer and the looking commands must not wait for it."""
-    check = "import sys, trak_core, trak_core.__main__; sys.exit('torch' in sys.modules)"
+    heavy = "{'torch', 'transformers', 'peft', 'bm25s'}"
+    check = f"import sys, trak_core, trak_core.__main__; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0
