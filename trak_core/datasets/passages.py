@@ -1,6 +1,6 @@
 """Texts cut into passages of a few dozen tokens, for language models."""
 
-from trak_core.modalities.text.subword_tokens import token_ends
+from trak_core.modalities.text.subword_tokens import token_spans
 
 
 def cut_into_passages(text: str, tokenizer: str, length: int, least: int = 2) -> list[str]:
@@ -15,7 +15,7 @@ def cut_into_passages(text: str, tokenizer: str, length: int, least: int = 2) ->
         length: most tokens of a passage, from 2.
         least: tokens of the shortest passage that is worth having.
     """
-    ends = token_ends(tokenizer, text)
+    ends = [end for _, end in token_spans(tokenizer, text, with_marks=False)]
     passages, start, first = [], 0, 0
     while first < len(ends):
         stop = min(len(ends), first + length)

@@ -161,6 +161,10 @@ class CheckpointKernel:
             return SolvedKernel(self.feature_map, train, torch.cholesky_inverse(factor).float())
         return SolvedKernel(self.feature_map, None, torch.cholesky_solve(train.to(factor).T, factor).float())
 
+    def factor(self, ridge: float) -> Tensor:
+        """Lower Cholesky factor of the kernel with its ridge."""
+        return self._factorize(ridge)
+
     def _with_train(self, rows: Iterable[Tensor]) -> Tensor:
         """Inner products of rows with the train examples `[m, n_train]`."""
         of_each = [

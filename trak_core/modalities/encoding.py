@@ -104,6 +104,13 @@ class Encoding(ABC):
         """Where the words of a text are, as inputs tell them apart; by default runs of letters and digits."""
         return plain_words(text)
 
+    def token_spans(self, text: str) -> list[tuple[int, int]] | None:
+        """Where each token that a model reads stands in a text, start and end in characters; None without tokens.
+
+        Of a text that is longer than what is read, the tokens that are.
+        """
+        return None
+
     def common_words(self) -> frozenset[str] | None:
         """Words that are in so many train examples that they tell little; None where it knows nothing of words."""
         return None

@@ -85,6 +85,21 @@ class Task(ABC):
         """Names of the targets of `targets`, for people."""
         return []
 
+    def parts(self, target: Tensor) -> Tensor | None:
+        """Which parts of targets can be asked about alone, bool `[n, n_parts]`; None where a target has no parts.
+
+        The model output of a target is the sum of those of its parts, and outputs are one number a part `[n, n_parts]`.
+        """
+        return None
+
+    def only(self, target: Tensor, parts: Tensor) -> Tensor:
+        """Targets that ask about some parts alone, bool `[n_parts]` or `[n, n_parts]`.
+
+        Raises:
+            NeedNotMetError: targets have no parts.
+        """
+        raise NeedNotMetError(f"targets of task {self.name!r} have no parts; ask about them as a whole.")
+
     def model_outputs(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Model outputs of several targets of each example: `[n, n_targets]` from `targets` `[n, n_targets, ...]`."""
         of_each = [self.model_output(outputs, targets[:, i]) for i in range(targets.shape[1])]

@@ -96,6 +96,14 @@ class TokenTask(Task):
         """The negative log-likelihood `[n]` of the tokens asked about, in nats: a sum, not a mean."""
         return (softplus(-outputs) * self.asked(target)).sum(-1)
 
+    def parts(self, target: Tensor) -> Tensor:
+        """The tokens asked about."""
+        return self.asked(target)
+
+    def only(self, target: Tensor, parts: Tensor) -> Tensor:
+        """Targets with -100 at all other tokens."""
+        return torch.where(parts & self.asked(target), target, IGNORED)
+
     def check(self, outputs: Tensor, target: Tensor, start: int = 0) -> None:
         """Refuses labels that are no token ids or ask about nothing.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trak_core.inputs import ArrayInputs
 from trak_core.modalities.encoding import Encoding
-from trak_core.modalities.text.subword_tokens import token_ids
+from trak_core.modalities.text.subword_tokens import token_ids, token_spans
 
 IGNORED = -100
 """The label of a token that is not asked about, as Hugging Face has it."""
@@ -44,6 +44,10 @@ class PassageTokens(Encoding):
         for row, found in enumerate(token_ids(self.source, contents, self.length)):
             ids[row, : len(found)], mask[row, : len(found)] = found, 1
         return {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask > 0, ids, IGNORED)}
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """As in `Encoding`."""
+        return token_spans(self.source, text)[: self.length]
 
     def labels(self, inputs: ArrayInputs) -> NDArray[Any]:
         """The tokens themselves."""

@@ -104,8 +104,10 @@ def token_ids(source: str, contents: Sequence[str], longest: int, **settings: An
         yield from tokenizer(part, truncation=True, max_length=longest, **settings)["input_ids"]
 
 
-def token_ends(source: str, text: str) -> list[int]:
-    """Where each token of a text ends, in characters.
+def token_spans(source: str, text: str, with_marks: bool = True) -> list[tuple[int, int]]:
+    """Where each token of a text stands, start and end in characters; marks of the tokenizer's own stand nowhere, (0, 0).
+
+    `with_marks` is False to leave those out.
 
     Raises:
         NeedNotMetError: there is no tokenizer, or it does not tell.
@@ -117,8 +119,8 @@ def token_ends(source: str, text: str) -> list[int]:
             "tokenizer.json."
         )
     # Longer than any model reads is what is asked for here.
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    return [end for _, end in found["offset_mapping"]]
+    found = tokenizer(text, add_special_tokens=with_marks, return_offsets_mapping=True, verbose=False)
+    return [(start, end) for start, end in found["offset_mapping"]]
 
 
 def _tokenizer(source: str) -> PreTrainedTokenizerBase:

@@ -1,0 +1,213 @@
+"""Questions about single tokens and spans of a test text, answered by a run's own models within a click.
+
+TRAK's score of a text is a sum over its tokens, since its model output is: any span can be asked about, and what it
+asks is one gradient. With phi the stored features (gradients projected by P), A the ridge kernel `Phi^T Phi + l I`, and
+means over checkpoints,
+
+    score_i(span) = q_i * mean of phi_i^T A^-1 phi(span) = q_i * mean of <grad f_i, P A^-1 phi(span)>
+
+The last form is an inner product of the train example's gradient with one direction of parameters, which falls apart by
+the tokens of the example (`gradients/by_token.py`): these are the marks on a proponent. Read from the other end, it
+tells how much each token asked about owes to some examples, by one forward derivative along `P A^-1 sum of q_i phi_i`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import jvp
+
+from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.gradients import StateDict, run_model
+from trak_core.gradients.by_token import by_name
+from trak_core.gradients.directional import forward_derivatives
+from trak_core.inputs import take
+from trak_core.live import LIVE_METHOD
+from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, slope
+from trak_core.live.context import LiveContext, read_context, read_features
+from trak_core.methods.kernels import CheckpointKernel
+from trak_core.projection import SjltProjection, SketchMap
+from trak_core.seeds import derive_seed
+from trak_core.store.run import Run
+from trak_core.subjects.of_run import why_no_subject
+from trak_core.tasks import TASKS, held_by
+
+N_CHECKPOINTS = 3
+"""In use: a click waits for each of them."""
+N_KEPT = 2
+"""Scorers in memory; the one used longest ago goes first."""
+
+
+@dataclass(frozen=True)
+class TokenCheckpoint:
+    """One checkpoint, ready for questions."""
+
+    weights: StateDict
+    features: Tensor  # of the train examples `[n_train, proj_dim]`
+    factor: Tensor  # lower Cholesky factor of the kernel `[proj_dim, proj_dim]`
+    feature_map: SketchMap  # by which the features were made
+
+    def solve(self, rows: Tensor) -> Tensor:
+        """Every row `[m, proj_dim]` times the inverse of the kernel."""
+        return torch.cholesky_solve(rows.T.to(self.factor), self.factor).T.to(rows)
+
+
+@dataclass(frozen=True)
+class TokenScorer:
+    """Ready to answer questions about the tokens of a run's test texts. Threads may share it and take turns."""
+
+    live: LiveContext
+    checkpoints: list[TokenCheckpoint]
+    unit: float  # factor to the unit of the stored scores
+    agreement: Agreement | None  # of its scores for whole texts with the stored ones
+    _turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def scores(self, test_idx: int, asked: range | None = None) -> NDArray[np.float32]:
+        """Scores `[n_train]` float32 of all train examples for some tokens of a test text, all of them when None.
+
+        Raises:
+            InvalidSettingError: nothing is asked at these tokens.
+        """
+        with self._turn:
+            of_each = [each.features @ w[0] for each, w in self._solved(test_idx, asked)]
+            return _array(torch.stack(of_each).mean(0) * self.live.q * self.unit)
+
+    def marks(
+        self, test_idx: int, train_idx: NDArray[np.int64], asked: range | None = None
+    ) -> list[NDArray[np.float32]]:
+        """How much each token of some train examples carries of their scores; they sum to these.
+
+        Returns:
+            Contributions `[n, length]` float32 of the tokens that the model reads and, for a model from text to text,
+            of those that its decoder reads.
+        """
+        train, rows = self.live.context.train, torch.from_numpy(train_idx)
+        inputs, targets = take(train.inputs, rows), train.targets[rows]
+        with self._turn:
+            found = []
+            for each, w in self._solved(test_idx, asked):
+                direction = each.feature_map.direction(w, w.new_ones(1))
+                computer = self.live.context.gradients.computer.prepared(each.weights)
+                found.append(computer.by_token(each.weights, inputs, targets, direction))
+            scale = (self.live.q[rows] * self.unit)[:, None]
+            sides = [[part.inputs for part in found], [part.decoder for part in found if part.decoder is not None]]
+            return [_array(torch.stack(side).mean(0) * scale) for side in sides if side]
+
+    def carried(self, test_idx: int, train_idx: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What some train examples together carry of the log odds of each token of a test text `[length]` float32.
+
+        Summed over the tokens it is the sum of their scores; 0 where nothing is asked.
+        """
+        context, rows = self.live.context, torch.from_numpy(train_idx)
+        inputs = take(context.test.inputs, slice(test_idx, test_idx + 1))
+        layers, task = context.query_gradients.layers, context.task.query
+        with self._turn:
+            of_each = []
+            for each in self.checkpoints:
+                w = each.solve((self.live.q[rows] @ each.features[rows])[None])
+                fixed = held_by(context.architecture, each.weights)
+                direction = by_name(each.feature_map.direction(w, w.new_ones(1)), layers, fixed)
+
+                def outputs(moving: StateDict, fixed: StateDict = fixed) -> Tensor:
+                    return run_model(context.architecture, {**fixed, **moving}, inputs, task.outputs_of)
+
+                with forward_derivatives("questions about tokens"):
+                    at = {name: fixed[name] for name in direction}
+                    of_each.append(jvp(outputs, (at,), (direction,))[1][0])
+            asked = task.parts(context.test.targets[test_idx : test_idx + 1])
+            assert asked is not None  # or there is no scorer
+            return _array(torch.stack(of_each).mean(0) * self.unit * asked[0])
+
+    def _solved(self, test_idx: int, asked: range | None) -> list[tuple[TokenCheckpoint, Tensor]]:
+        """For each checkpoint `A^-1 phi` `[1, proj_dim]` of the question."""
+        context = self.live.context
+        inputs = take(context.test.inputs, slice(test_idx, test_idx + 1))
+        target = self._target(test_idx, asked)
+        found = []
+        for each in self.checkpoints:
+            phi = torch.cat(list(context.query_gradients.blocks(each.weights, inputs, target, each.feature_map)))
+            found.append((each, each.solve(phi)))
+        return found
+
+    def _target(self, test_idx: int, asked: range | None) -> Tensor:
+        """What is asked about, `[1, ...]`."""
+        task = self.live.context.task.query
+        target = self.live.context.test.targets[test_idx : test_idx + 1]
+        parts = task.parts(target)
+        assert parts is not None  # or there is no scorer
+        if asked is None:
+            return target
+        places = torch.arange(parts.shape[1])
+        chosen = parts[0] & (places >= asked.start) & (places < asked.stop)
+        if not bool(chosen.any()):
+            raise InvalidSettingError(
+                f"tokens={asked.start} to {asked.stop - 1} of test example {test_idx}: nothing is asked there; choose "
+                f"among {', '.join(map(str, parts[0].nonzero()[:, 0].tolist()[:40]))}."
+            )
+        return task.only(target, chosen)
+
+
+def why_no_tokens(run: Run) -> str | None:
+    """Why the tokens of a run's texts cannot be asked about, in a sentence; None when they may. Quick."""
+    if LIVE_METHOD not in run.info.methods:
+        return "Tokens are asked about by TRAK, of which this run has no scores."
+    task = TASKS.get(str(run.info.provenance.get("task")))
+    if task is None or task.parts(torch.zeros(1, 2, dtype=torch.int64)) is None:
+        return "What is asked about in this run has no parts."
+    reason = why_no_subject(run)
+    return None if reason is None else f"This run {reason}."
+
+
+def token_scorer(run: Run) -> TokenScorer:
+    """The scorer of a run's published generation, made by the first who asks.
+
+    Raises:
+        NeedNotMetError: its tokens cannot be asked about, see `why_no_tokens`, or it stores no features.
+        RunMismatchError: the data or a checkpoint is not what the run was made with.
+    """
+    if reason := why_no_tokens(run):
+        raise NeedNotMetError(reason)
+    key = (str(run.path.resolve()), run.generation)
+    with _lock:
+        if key not in _scorers:
+            _scorers[key] = _prepared(run)
+            while len(_scorers) > N_KEPT:
+                _scorers.popitem(last=False)
+        _scorers.move_to_end(key)
+        return _scorers[key]
+
+
+def _prepared(run: Run) -> TokenScorer:
+    live = read_context(run)
+    made, layers = run.info.provenance, live.context.gradients.layers
+    to_choose, to_measure = draw_probes(run, other_class=False)
+    checkpoints = []
+    for index, weights in enumerate(live.context.states[:N_CHECKPOINTS]):
+        features = read_features(run, index)
+        # The projection by which the build made these features.
+        projection = SjltProjection(run.info.proj_dim, derive_seed(made["seed"], "projection", index))
+        feature_map = SketchMap(layers, projection)
+        kernel = CheckpointKernel([features.double()], feature_map, dual=False)
+        checkpoints.append(TokenCheckpoint(weights, features, kernel.factor(float(made["ridge"])).float(), feature_map))
+    scorer = TokenScorer(live, checkpoints, 1.0, None)
+
+    def scored(probe: Probe) -> NDArray[np.float32]:
+        return np.stack([scorer.scores(int(test_idx)) for test_idx in probe.test_idx])
+
+    unit = slope(scored(to_choose), to_choose.stored)
+    return replace(scorer, unit=unit, agreement=compare(scored(to_measure), to_measure.stored))
+
+
+def _array(values: Tensor) -> NDArray[np.float32]:
+    return np.asarray(values.detach().numpy(), dtype=np.float32)
+
+
+_Key = tuple[str, tuple[int, int, int] | None]
+_scorers: OrderedDict[_Key, TokenScorer] = OrderedDict()
+_lock = threading.Lock()
