@@ -76,6 +76,7 @@ def test_the_methods_that_checkpoints_alone_supply():
         "trak_threshold",
         "trak_dropout",
         "trak_forward",
+        "lora_ensemble",
         "influence_exact",
         "influence_cg",
         "influence_ekfac",

@@ -7,6 +7,7 @@ from trak_core.methods.datamodels import data_banzhaf, datamodel_lasso, datamode
 from trak_core.methods.gradient_similarity import gradient_cosine, gradient_dot, tracin
 from trak_core.methods.influence import influence_conjugate_gradients, influence_ekfac, influence_exact
 from trak_core.methods.logra import logra
+from trak_core.methods.lora import lora_ensemble
 from trak_core.methods.magic import magic
 from trak_core.methods.method import Method
 from trak_core.methods.relevance import bm25, lexical_overlap
@@ -19,6 +20,7 @@ _ALL: tuple[Method, ...] = (
     trak_threshold,
     trak_dropout,
     trak_forward_only,
+    lora_ensemble,
     magic,
     influence_exact,
     influence_conjugate_gradients,

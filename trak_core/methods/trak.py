@@ -38,13 +38,16 @@ THRESHOLDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Candidates for the soft threshold, relative to the median absolute score."""
 
 
-class _Models:
-    """The models that are averaged over: the checkpoints, or `n_versions` masked versions of each."""
+class Models:
+    """The models that are averaged over: the checkpoints, or `n_versions` masked versions of each.
 
-    def __init__(self, context: MethodContext, n_versions: int = 0) -> None:
+    So many models stand for one independent checkpoint as there are versions, or `a_checkpoint` states of the context.
+    """
+
+    def __init__(self, context: MethodContext, n_versions: int = 0, a_checkpoint: int = 1) -> None:
         self._context, self._n_versions = context, n_versions
-        self.a_checkpoint = n_versions or 1
-        self.kernels = Kernels(self._kernel, self.a_checkpoint * len(context.states))
+        self.a_checkpoint = n_versions or a_checkpoint
+        self.kernels = Kernels(self._kernel, (n_versions or 1) * len(context.states))
 
     def rows(self, queries: Examples, index: int) -> Iterator[Tensor]:
         """Features of queries in blocks, by a model."""
@@ -58,9 +61,10 @@ class _Models:
         return torch.stack([context.q(weights) for context, weights in every])
 
     def _model(self, index: int) -> tuple[MethodContext, StateDict]:
-        checkpoint, version = divmod(index, self.a_checkpoint)
-        context = _version(self._context, checkpoint, version) if self._n_versions else self._context
-        return context, context.states[checkpoint]
+        if not self._n_versions:
+            return self._context, self._context.states[index]
+        checkpoint, version = divmod(index, self._n_versions)
+        return _version(self._context, checkpoint, version), self._context.states[checkpoint]
 
     def _kernel(self, index: int) -> CheckpointKernel:
         context, weights = self._model(index)
@@ -119,7 +123,7 @@ def widened(
 
 def ridge_qualities(context: MethodContext, on_checkpoint: Callable[[], None] = lambda: None) -> dict[float, float]:
     """The quality of every ridge that was tried on the tuning subsets, which the context has; see `widened`."""
-    models = _Models(context)
+    models = Models(context)
     return models.ridge_qualities(models.q().mean(0), on_checkpoint)
 
 
@@ -130,7 +134,7 @@ def fit_targets(
 
     Further questions may be about the same examples or others; their scores come without standard errors.
     """
-    models = _Models(context)
+    models = Models(context)
     q = models.q()
     ridge = models.choose_ridge(q.mean(0))
 
@@ -140,7 +144,7 @@ def fit_targets(
     return average_trak(models.kernels, rows, ridge, q, len(context.test), on_checkpoint=on_checkpoint)
 
 
-def _fit(context: MethodContext, models: _Models, q: Tensor, **settings: float) -> TrakScores:
+def fit_models(context: MethodContext, models: Models, q: Tensor, **settings: float) -> TrakScores:
     """Scores with weights q `[n_models, n_train]`, the ridge chosen with the mean of them."""
     ridge, rows = models.choose_ridge(q.mean(0)), partial(models.rows, context.test)
     scores, _ = average_trak(models.kernels, rows, ridge, q, len(context.test), models.a_checkpoint)
@@ -156,8 +160,8 @@ def _fit(context: MethodContext, models: _Models, q: Tensor, **settings: float) 
 )
 def trak(context: MethodContext) -> TrakScores:
     """TRAK over all checkpoints."""
-    models = _Models(context)
-    return _fit(context, models, models.q())
+    models = Models(context)
+    return fit_models(context, models, models.q())
 
 
 @MethodInfo(
@@ -169,8 +173,8 @@ def trak(context: MethodContext) -> TrakScores:
 )
 def trak_threshold(context: MethodContext) -> TrakScores:
     """TRAK with small scores drawn to 0, as the paper has it."""
-    models = _Models(context)
-    scores = _fit(context, models, models.q())
+    models = Models(context)
+    scores = fit_models(context, models, models.q())
     middle = float(scores.values.abs().median())
 
     def predict(share: float, masks: Tensor) -> Tensor:
@@ -190,8 +194,8 @@ def trak_threshold(context: MethodContext) -> TrakScores:
 )
 def trak_dropout(context: MethodContext) -> TrakScores:
     """TRAK over masked versions of few checkpoints."""
-    models = _Models(context, N_MASKS)
-    return _fit(context, models, models.q(), dropout=DROPOUT)
+    models = Models(context, N_MASKS)
+    return fit_models(context, models, models.q(), dropout=DROPOUT)
 
 
 @MethodInfo(
@@ -204,9 +208,9 @@ def trak_dropout(context: MethodContext) -> TrakScores:
 )
 def trak_forward_only(context: MethodContext) -> TrakScores:
     """TRAK whose weights q, and nothing else, are averaged over masked versions."""
-    q = _Models(context, N_MASKS).q()
+    q = Models(context, N_MASKS).q()
     of_checkpoints = q.reshape(len(context.states), N_MASKS, -1).mean(1)
-    return _fit(context, _Models(context), of_checkpoints, dropout=DROPOUT)
+    return fit_models(context, Models(context), of_checkpoints, dropout=DROPOUT)
 
 
 def _version(context: MethodContext, checkpoint: int, number: int) -> MethodContext:
