@@ -193,7 +193,9 @@ class Attributor:
 
     def read(self, source: Any, what: str) -> Data:
         """The examples of a source as the model takes them, for "train" or "test"."""
-        return read_data(source, what, self.options.batch_size, Reading(self.task, self.model))
+        return read_data(
+            source, what, self.options.batch_size, Reading(self.task, self.model, self.options.memory_budget)
+        )
 
     @property
     def fitted(self) -> Fitted:

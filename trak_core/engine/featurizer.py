@@ -32,12 +32,22 @@ class Featurizer:
         computer: of gradients, its way chosen.
         device: that computes.
         batch_size: the most examples at once; halved for good whenever memory runs out.
+        room: bytes that a batch may take at work, so that long texts come in smaller ones; None for any.
     """
 
-    def __init__(self, computer: GradientComputer, device: torch.device, batch_size: int) -> None:
+    def __init__(
+        self, computer: GradientComputer, device: torch.device, batch_size: int, room: int | None = None
+    ) -> None:
         self.computer = computer
         self.device = device
         self.batch_size = batch_size
+        self._room = room
+
+    def at_once(self, labels: Tensor | None) -> int:
+        """How many examples with labels of this length are taken at once."""
+        computer = self.computer
+        size = 0 if labels is None else computer.dtype.itemsize * computer.task.numbers_at_work(computer.model, labels)
+        return self.batch_size if self._room is None or not size else max(1, min(self.batch_size, self._room // size))
 
     @torch.inference_mode(False)
     def features(
@@ -61,7 +71,7 @@ class Featurizer:
         for batch in block.batches:
             done = 0
             while done < len(batch):
-                part = batch.part(done, min(len(batch), done + self.batch_size))
+                part = batch.part(done, min(len(batch), done + self.at_once(batch.labels)))
                 asked = cut_to(targets[at : at + len(part)], part.labels)
                 try:
                     parts.append(self._batch(computer, weights, feature_map, part, asked, what, block.start + at))
@@ -75,8 +85,9 @@ class Featurizer:
         """What the model returns for the examples of a block `[n, ...]`, on the CPU."""
         computer, parts = self.computer.prepared(weights), []
         for batch in block.batches:
-            for start in range(0, len(batch), self.batch_size):
-                inputs = batch.part(start, start + self.batch_size).inputs
+            size = self.at_once(batch.labels)
+            for start in range(0, len(batch), size):
+                inputs = batch.part(start, start + size).inputs
                 parts.append(computer.outputs(weights, to_device(inputs, self.device, computer.dtype)).cpu())
         return joined(parts, 0)
 

@@ -3,7 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_flatten_with_path
 
 from trak_core.engine.featurizer import Features, Featurizer
 from trak_core.engine.options import Options
-from trak_core.engine.plan import Plan
+from trak_core.engine.plan import BATCH_SHARE, Plan
 from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError, ShapeMismatchError
-from trak_core.gradients import GradientComputer, Layer
+from trak_core.gradients import GradientComputer, Layer, StateDict
+from trak_core.gradients.computer import PROBED
 from trak_core.inputs import to_device
 from trak_core.methods import Examples, GradientSettings, MethodContext, MethodInfo
 from trak_core.projection import FeatureMap, SjltProjection, SketchMap
@@ -35,6 +36,9 @@ BLOCK_BYTES = 2**26
 """The most that the inputs of a block may take, as they wait for their features."""
 ROWS_BYTES = 2**24
 """The most that the rows of a block may take: DuckDB holds a few copies of them while it writes."""
+
+SHORTEST = 8
+"""Tokens that a text is cut to at the least where gradients are tried."""
 
 Question = tuple[Block, Tensor]
 """Test examples, and what is asked about each of them `[n, ...]`."""
@@ -85,9 +89,7 @@ class Fitted(ABC):
         self.setup, self.task, self.layers, self.checkpoints = setup, setup.task, setup.layers, setup.checkpoints
         self.options, self.dtype, self.device = setup.options, setup.options.dtype, setup.device
         self._computer = GradientComputer(setup.model, self.task, self.layers, self.options.precision)
-        self._computer.choose(
-            self.checkpoints.weights(0), *self._moved(first.inputs, first.labels), self.options.gradients
-        )
+        self._choose(self._computer, self.checkpoints.weights(0), first.inputs, first.labels)
         self._shapes = _shapes_of(first)
         saved = setup.model.state_dict()
         unsaved = {name: value for name, value in setup.model.named_buffers() if name not in saved}
@@ -106,14 +108,23 @@ class Fitted(ABC):
         """Inputs and targets on the device, in the type of the weights where they are no whole numbers."""
         return to_device((inputs, targets), self.device, self.dtype)
 
+    def _choose(self, computer: GradientComputer, weights: StateDict, inputs: Any, targets: Tensor) -> None:
+        """Chooses the way that gradients are computed, on short pieces of texts where whole ones take much memory."""
+        budget, length = self.options.memory_budget, targets.shape[-1] if targets.dim() == 2 else 0
+        size = PROBED * self.dtype.itemsize * self.task.numbers_at_work(self.setup.model, targets)
+        if size > budget // 2 and length > SHORTEST:
+            inputs, targets = self.task.shortened(inputs, targets, max(SHORTEST, length * budget // 2 // size))
+        computer.choose(weights, *self._moved(inputs, targets), self.options.gradients)
+
     def _settle(self, plan: Plan, first: Batch, row_bytes: int) -> None:
         """Takes the plan, and chooses sizes by it and by the bytes of a row of features."""
-        self.plan = plan
         self.block_size = max(1, min(BLOCK, BLOCK_BYTES // first.bytes_an_example, ROWS_BYTES // row_bytes))
-        self._featurizer = self._queries = Featurizer(self._computer, self.device, plan.batch_size)
+        room = self.options.memory_budget // BATCH_SHARE
+        self._featurizer = self._queries = Featurizer(self._computer, self.device, plan.batch_size, room)
         if self.task.query is not self.task:
             queries = GradientComputer(self.setup.model, self.task.query, self.layers, self.options.precision)
-            self._queries = Featurizer(queries, self.device, plan.batch_size)
+            self._queries = Featurizer(queries, self.device, plan.batch_size, room)
+        self.plan = replace(plan, batch_size=self._featurizer.at_once(first.labels))
 
     # --- what methods do differently ----------------------------------------------------------------------
 
@@ -169,8 +180,7 @@ class Fitted(ABC):
         weights, side = self.checkpoints.weights(checkpoint_id), self._side(what)
         if side.computer.path is None:
             first = block.batches[0]
-            asked = cut_to(targets[: len(first)], first.labels)
-            side.computer.choose(weights, *self._moved(first.inputs, asked), self.options.gradients)
+            self._choose(side.computer, weights, first.inputs, cut_to(targets[: len(first)], first.labels))
         return side.features(weights, feature_map, block, targets, what)
 
     def live_sketch(self, checkpoint_id: int, proj_dim: int) -> SketchMap:

@@ -63,6 +63,7 @@ class FittedExamples(Fitted):
         train = self._examples(questions, "train")
         self.n_train = len(train)
         self._check_rows(0)
+        at_once = self._featurizer.at_once(train.targets)
         self.context = MethodContext(
             task=self.task,
             architecture=self.setup.model,
@@ -73,7 +74,7 @@ class FittedExamples(Fitted):
             logs=self.setup.logs,
             ridge=options.ridge,
             proj_dim=options.proj_dim,
-            computing=GradientSettings(options.parameters, options.precision, options.gradients, self.plan.batch_size),
+            computing=GradientSettings(options.parameters, options.precision, options.gradients, at_once),
             memory=options.memory_budget,
         )
 

@@ -12,6 +12,8 @@ from trak_core.store.schema import MAX_ARRAY
 
 EXACT_LIMIT = 5000
 """Train examples up to which the exact kernel is cheaper than a projection and better."""
+BATCH_SHARE = 4
+"""One part in so many of the memory budget is for what a batch takes at work."""
 USUAL_PROJ_DIM = 2048
 MIN_USEFUL_PROJ_DIM = 32
 
@@ -82,7 +84,7 @@ def _plan(
     if proj_dim is not None:
         _check_proj_dim(proj_dim, size)
     formed = size if computer.path != "hooks" or projection == "none" else _formed_by_hooks(computer.layers)
-    fitting = max(1, options.memory_budget // 4 // (3 * formed * options.dtype.itemsize))
+    fitting = max(1, options.memory_budget // BATCH_SHARE // (3 * formed * options.dtype.itemsize))
     return Plan(
         parameters=_parameters(options, computer),
         gradients=computer.path,

@@ -26,9 +26,10 @@ from torch.utils.data import (
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, ShuffledDataError
 from trak_core.inputs import count, take
 from trak_core.subjects.reading import Reading
-from trak_core.subjects.token_examples import IDS, TokenExamples, token_rows
+from trak_core.subjects.token_examples import TokenExamples, token_rows
 from trak_core.tasks import Inputs
 from trak_core.tasks.ragged import IGNORED, joined
+from trak_core.tasks.tokens import IDS
 
 DEFAULT_BATCH = 64
 _RANDOM_SAMPLERS = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from trak_core.errors import EmptyDataError, InvalidDataError, LabelError
-from trak_core.subjects.token_examples import IDS
+from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, OutOfMemoryError
 from trak_core.tasks import Inputs, Task
 from trak_core.tasks.ragged import IGNORED, LABELS, MASK
+from trak_core.tasks.tokens import IDS, n_words
 
 if TYPE_CHECKING:
     from trak_core.subjects.batches import Batch
 
+NUMBER = 4
+"""Bytes of a number."""
 OF_DECODER = (LABELS, "decoder_input_ids")
 
 
@@ -26,6 +28,7 @@ class Reading:
 
     task: Task
     model: nn.Module | None = None  # that the examples are for; None where it is not known yet
+    memory_budget: int | None = None  # bytes that one example may take at work; None for any
 
     @cached_property
     def taken(self) -> tuple[str, ...] | None:
@@ -48,9 +51,11 @@ class Reading:
             EmptyDataError: a text is empty.
             InvalidDataError: a text is longer than the model, or holds tokens that it does not have.
             LabelError: a label is no token of the model, or nothing of an example is asked about.
+            OutOfMemoryError: what is made of a single text does not fit into the memory budget.
         """
         if batch.labels is not None:
             self.task.check_labels(batch.labels, f"{what} ", start)
+            self._check_memory(batch.labels, what)
         if not isinstance(batch.inputs, dict) or not isinstance(ids := batch.inputs.get(IDS), Tensor) or ids.dim() != 2:
             return
         mask: Any = batch.inputs.get(MASK)
@@ -71,6 +76,17 @@ class Reading:
                 f"cut texts with tokenizer(texts, truncation=True, max_length={self._longest})."
             )
 
+    def _check_memory(self, labels: Tensor, what: str) -> None:
+        if self.model is None or self.memory_budget is None:
+            return
+        size = NUMBER * self.task.numbers_at_work(self.model, labels)
+        if size > self.memory_budget:
+            raise OutOfMemoryError(
+                f"the logits of a single {what} text ({labels.shape[-1]:,} tokens by a vocabulary of "
+                f"{self._n_words or 0:,}) and what is made of them take {size:,} bytes, more than memory_budget="
+                f"{self.memory_budget:,}. Use shorter texts, or raise the budget to {4 * size:,}."
+            )
+
     def _check_words(self, name: str, part: Tensor, what: str, start: int) -> None:
         if self._n_words is None or part.is_floating_point() or not part.numel():
             return
@@ -85,13 +101,7 @@ class Reading:
 
     @cached_property
     def _n_words(self) -> int | None:
-        """Number of tokens that the model has; None where it does not say."""
-        try:
-            table: Any = self.model.get_input_embeddings()  # type: ignore[union-attr, operator]
-        except (AttributeError, NotImplementedError, TypeError):
-            return None
-        size = getattr(table, "num_embeddings", None)
-        return size if isinstance(size, int) else None
+        return n_words(self.model)
 
     @cached_property
     def _longest(self) -> int | None:

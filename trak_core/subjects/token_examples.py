@@ -15,8 +15,8 @@ from torch import Tensor
 
 from trak_core.errors import EmptyDataError, InvalidDataError, ShapeMismatchError
 from trak_core.tasks.ragged import IGNORED, LABELS, MASK
+from trak_core.tasks.tokens import IDS
 
-IDS = "input_ids"
 LABEL_NAMES = (LABELS, "label", "label_ids")
 """What labels are called in data sets; models take them as "labels"."""
 

@@ -134,6 +134,21 @@ class Task(ABC):
         """
         return inputs, labels
 
+    def numbers_at_work(self, model: nn.Module, labels: Tensor) -> int:
+        """How many numbers of an example are in memory while outputs are made of what the model returns, at most.
+
+        Those of the model's layers are not counted. 0 where they are few.
+
+        Args:
+            model: that is asked.
+            labels: of some examples `[n, ...]`.
+        """
+        return 0
+
+    def shortened(self, inputs: Inputs, labels: Tensor, length: int) -> tuple[Inputs, Tensor]:
+        """Examples cut to a length, for a trial of the model with little memory; as they are where there is none."""
+        return inputs, labels
+
     def check_labels(self, labels: Tensor, what: str = "", start: int = 0) -> None:
         """Refuses labels `[n, ...]` that are wrong by themselves, whatever the model says; some tasks can tell.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from trak_core.errors import InvalidDataError, LabelError, NoLogitsError
@@ -26,6 +26,10 @@ from trak_core.tasks.curvature import CurvaturePart
 from trak_core.tasks.outputs import Inputs, Model
 from trak_core.tasks.ragged import IGNORED, LABELS, cut_to
 from trak_core.tasks.task import Task
+
+IDS = "input_ids"
+LOGITS_AT_WORK = 6
+"""Tensors as large as the logits that a forward and a backward pass hold at once; measured."""
 
 
 class TokenTask(Task):
@@ -75,6 +79,19 @@ class TokenTask(Task):
                 f"with {IGNORED} where nothing is asked, as trak_core.tokens_asked makes them. Another continuation is "
                 "another example, with labels of its own."
             )
+
+    def numbers_at_work(self, model: nn.Module, labels: Tensor) -> int:
+        """As in `Task`: logits of all tokens, what is made of them for log odds, and the gradients of both."""
+        return LOGITS_AT_WORK * labels.shape[-1] * (n_words(model) or 0)
+
+    def shortened(self, inputs: Inputs, labels: Tensor, length: int) -> tuple[Inputs, Tensor]:
+        """As in `Task`: the first tokens of each text, which is asked about as a whole where its labels begin later."""
+        if not isinstance(inputs, dict):
+            return inputs[:, :length], inputs[:, :length]  # type: ignore[call-overload]
+        cut = {name: part[:, :length] if part.dim() == 2 else part for name, part in inputs.items()}
+        if not self.asked(cut[LABELS]).any(-1).all():
+            cut[LABELS] = cut[IDS]
+        return cut, cut[LABELS]
 
     # --- the model output and the loss --------------------------------------------------------------------
 
@@ -219,6 +236,16 @@ def _log_odds(logits: Tensor, tokens: Tensor) -> Tensor:
     return (logits.gather(-1, place)[..., 0] - others) * (tokens >= 0)
 
 
+def n_words(model: nn.Module | None) -> int | None:
+    """How many tokens a model knows, by its table of embeddings; None where it does not say."""
+    try:
+        table: Any = model.get_input_embeddings()  # type: ignore[union-attr, operator]
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+    size = getattr(table, "num_embeddings", None)
+    return size if isinstance(size, int) else None
+
+
 def without_labels(inputs: Inputs) -> Any:
     """Inputs as the model takes them where it is not to compute a loss."""
     return {name: part for name, part in inputs.items() if name != LABELS} if isinstance(inputs, dict) else inputs
@@ -230,7 +257,7 @@ def ids_of(inputs: Inputs) -> Tensor:
     Raises:
         InvalidDataError: there are none, or they are no whole numbers.
     """
-    ids: Any = inputs.get("input_ids") if isinstance(inputs, dict) else inputs
+    ids: Any = inputs.get(IDS) if isinstance(inputs, dict) else inputs
     if not isinstance(ids, Tensor) or ids.is_floating_point():
         raise InvalidDataError(
             "inputs hold no token ids; give a tensor of ids [n, length], or a dict with input_ids as a tokenizer "
