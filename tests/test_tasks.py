@@ -166,7 +166,14 @@ def test_custom_functions_that_give_no_single_number_are_refused_by_name(name: s
 
 
 def test_a_task_is_found_by_its_name():
-    assert list(TASKS) == ["image_classification", "text_classification", "regression", "causal_lm", "seq2seq"]
+    assert list(TASKS) == [
+        "image_classification",
+        "text_classification",
+        "regression",
+        "causal_lm",
+        "seq2seq",
+        "masked_lm",
+    ]
     assert all(find_task(name).name == name for name in TASKS)
     assert find_task("text_classification").modality == "text"
 

@@ -56,7 +56,7 @@ def prose_of(module: str) -> list[str]:
 def paragraphs(docstring: str) -> Iterator[str]:
     """The paragraphs of a docstring that are prose, each on one line."""
     for paragraph in re.split(r"\n\s*\n", docstring.strip()):
-        if MARKUP.match(paragraph):
+        if MARKUP.match(paragraph.lstrip()):
             continue
         text = " ".join(paragraph.split())
         words = {word.lower() for word in WORDS.findall(text)}

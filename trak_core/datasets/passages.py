@@ -7,7 +7,8 @@ def cut_into_passages(text: str, tokenizer: str, length: int, least: int = 2) ->
     """The passages of a text, one after another, each of as many words as make up to `length` tokens.
 
     A passage ends where a blank or a new line follows, so that none begins inside a word; a word of more tokens than
-    that is cut. What is left at the end with fewer than `least` tokens is left out.
+    that is cut. Alone a passage may have one token more, because its first word has lost its blank. What is left at the
+    end with fewer than `least` tokens is left out.
 
     Args:
         text: of any length.

@@ -13,12 +13,19 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from trak_core.folders import bases_dir
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trak_core.tasks import Inputs, Task
+    from trak_core.training import FineTuning
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +67,37 @@ def digest_of(folder: Path) -> str:
     """SHA-256 (hex) of the weights of a base."""
     with (folder / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pretrain(
+    make_model: Callable[[], nn.Module], task: Task, inputs: dict[str, Any], settings: FineTuning, folder: Path
+) -> None:
+    """Trains a fresh model of Hugging Face on inputs with labels `[n, ...]`, and saves it to the folder of its base."""
+    import torch
+
+    from trak_core.inputs import as_tensors
+    from trak_core.training import FineTuner
+    from trak_core.training.ensemble import make_models
+
+    known: Inputs = as_tensors(inputs)
+    assert isinstance(known, dict)  # as they came
+    labels = known["labels"]
+    state, _ = FineTuner(make_model, task, known, labels, settings).train(torch.arange(len(labels)), seed=0)
+    model: Any = make_models(make_model, [0])[0]
+    model.load_state_dict(state, strict=False)
+    model.save_pretrained(folder)
+
+
+@lru_cache(maxsize=4)
+def saved_model(kind: str, folder: Path) -> nn.Module:
+    """The model of a base, as the class of transformers of that name reads it; copy it before it is changed."""
+    import transformers
+
+    # The plain form of attention can be differentiated forwards too.
+    model: nn.Module = getattr(transformers, kind).from_pretrained(
+        folder, local_files_only=True, attn_implementation="eager"
+    )
+    return model
 
 
 def learn_tokenizer(texts: list[str], n_tokens: int, folder: Path) -> None:

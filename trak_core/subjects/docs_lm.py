@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trak_core.subjects.subject import Recipe, Subject
 
@@ -54,7 +52,7 @@ def load(sizes: Sizes = Sizes()) -> Subject:
 
     from trak_core.modalities import RawData, RawSplit, prepare
     from trak_core.modalities.text.passage_tokens import PassageTokenizer
-    from trak_core.subjects.bases import base_folder, digest_of
+    from trak_core.subjects.bases import base_folder, digest_of, saved_model
     from trak_core.tasks import CausalLM
     from trak_core.training import FineTuning
 
@@ -69,7 +67,7 @@ def load(sizes: Sizes = Sizes()) -> Subject:
     raw = RawData("Docstrings as passages", "text", (), split("train"), split("test"))
     return Subject(
         dataset=prepare(raw, PassageTokenizer(str(base), sizes.length)),
-        make_model=lambda: copy.deepcopy(_base_model(base)),
+        make_model=lambda: copy.deepcopy(saved_model("GPT2LMHeadModel", base)),
         task=CausalLM(),
         training=FineTuning(epochs=10, batch_size=16, learning_rate=1e-3),
         sources={"base": digest_of(base)},
@@ -79,13 +77,20 @@ def load(sizes: Sizes = Sizes()) -> Subject:
 def _make_base(folder: Path, sizes: Sizes) -> None:
     """Learns the tokenizer, pretrains the model and cuts the passages."""
     from trak_core.datasets.package_prose import prose_of, runs_of_words
-    from trak_core.subjects.bases import learn_tokenizer
+    from trak_core.datasets.passages import cut_into_passages
+    from trak_core.modalities.text.passage_tokens import PassageTokens
+    from trak_core.subjects.bases import learn_tokenizer, pretrain
+    from trak_core.tasks import CausalLM
+    from trak_core.training import FineTuning
 
     known = [paragraph for package in sizes.base_packages for paragraph in prose_of(package)]
     learn_tokenizer(known, sizes.n_tokens, folder)
     passages = _documents(sizes, str(folder), runs_of_words(known))
     (folder / PASSAGES).write_text(json.dumps(passages), encoding="utf-8")
-    _pretrain(folder, known, sizes)
+    texts = cut_into_passages("\n".join(known), str(folder), sizes.length)
+    inputs = PassageTokens(str(folder), sizes.length).inputs(texts)
+    settings = FineTuning(None, 32, 3e-3, steps=sizes.pretraining_steps)
+    pretrain(lambda: _fresh_model(sizes), CausalLM(), inputs, settings, folder)
 
 
 def _documents(sizes: Sizes, tokenizer: str, known: set[int]) -> dict[str, dict[str, list[str]]]:
@@ -114,25 +119,6 @@ def _documents(sizes: Sizes, tokenizer: str, known: set[int]) -> dict[str, dict[
     return found
 
 
-def _pretrain(folder: Path, texts: Sequence[str], sizes: Sizes) -> None:
-    import torch
-
-    from trak_core.datasets.passages import cut_into_passages
-    from trak_core.inputs import as_tensors
-    from trak_core.modalities.text.passage_tokens import PassageTokens
-    from trak_core.tasks import CausalLM
-    from trak_core.training import FineTuner, FineTuning
-
-    passages = cut_into_passages("\n".join(texts), str(folder), sizes.length)
-    encoding = PassageTokens(str(folder), sizes.length)
-    inputs = as_tensors(encoding.inputs(passages))
-    settings = FineTuning(None, 32, 3e-3, steps=sizes.pretraining_steps)
-    trainer = FineTuner(lambda: _fresh_model(sizes), CausalLM(), inputs, inputs["labels"], settings)
-    model = _fresh_model(sizes)
-    model.load_state_dict(trainer.train(torch.arange(len(passages)), seed=0)[0], strict=False)
-    model.save_pretrained(folder)  # type: ignore[operator]
-
-
 def _fresh_model(sizes: Sizes) -> nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -151,15 +137,6 @@ def _fresh_model(sizes: Sizes) -> nn.Module:
         use_cache=False,
     )
     return GPT2LMHeadModel(config)
-
-
-@lru_cache(maxsize=2)
-def _base_model(folder: Path) -> nn.Module:
-    from transformers import GPT2LMHeadModel
-
-    # The plain form of attention can be differentiated forwards too.
-    model: Any = GPT2LMHeadModel.from_pretrained(folder, local_files_only=True, attn_implementation="eager")
-    return model  # type: ignore[no-any-return]
 
 
 DOCS_LM = Recipe(

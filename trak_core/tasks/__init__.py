@@ -5,6 +5,7 @@ from trak_core.tasks.causal_lm import CausalLM
 from trak_core.tasks.classification import Classification
 from trak_core.tasks.curvature import CurvaturePart, draw_parts, hessian_product
 from trak_core.tasks.custom import CustomTask
+from trak_core.tasks.masked_lm import MaskedLM
 from trak_core.tasks.outputs import Inputs, Model, at_weights, call, held_by, read_logits
 from trak_core.tasks.registry import TASKS, find_task, label_task, register_task
 from trak_core.tasks.regression import Regression
@@ -19,6 +20,7 @@ __all__ = [
     "CurvaturePart",
     "CustomTask",
     "Inputs",
+    "MaskedLM",
     "Model",
     "Regression",
     "Seq2Seq",

@@ -6,6 +6,7 @@ from trak_core.errors import MADE_WITHOUT_ARGUMENTS, InvalidSettingError, runnin
 from trak_core.registering import may_replace, note_registered
 from trak_core.tasks.causal_lm import CausalLM
 from trak_core.tasks.classification import Classification
+from trak_core.tasks.masked_lm import MaskedLM
 from trak_core.tasks.regression import Regression
 from trak_core.tasks.seq2seq import Seq2Seq
 from trak_core.tasks.task import Task
@@ -66,5 +67,5 @@ def label_task(modality: str) -> Task:
     return TASKS.get(task.name, task)
 
 
-for each in (Classification("image"), Classification("text"), Regression(), CausalLM(), Seq2Seq()):
+for each in (Classification("image"), Classification("text"), Regression(), CausalLM(), Seq2Seq(), MaskedLM()):
     register_task(each)

@@ -101,7 +101,7 @@ class TextModality(Modality):
 
     def linear_rows(self, train: ArrayInputs, test: ArrayInputs) -> tuple[Any, Any]:
         """Texts as weights of their words whatever the order: as they are, or those of the ids."""
-        rows, asked = flat_rows(train), flat_rows(test)
+        rows, asked = (flat_rows(part["input_ids"] if isinstance(part, dict) else part) for part in (train, test))
         if rows.dtype.kind in "iu":
             return weights_of_ids(rows, asked)
         from scipy.sparse import csr_matrix  # takes a moment to import, and only builds need it

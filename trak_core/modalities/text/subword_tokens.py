@@ -96,16 +96,16 @@ class Tokenizer:
         return int(number)
 
 
-def token_ids(source: str, contents: Sequence[str], longest: int, **settings: Any) -> Iterator[list[int]]:
-    """The ids of the first tokens of each text."""
+def token_ids(source: str, contents: Sequence[str], longest: int | None, **settings: Any) -> Iterator[list[int]]:
+    """The ids of the first tokens of each text, of all of them where `longest` is None."""
     tokenizer = _tokenizer(source)
     for start in range(0, len(contents), AT_ONCE):
         part = list(contents[start : start + AT_ONCE])
-        yield from tokenizer(part, truncation=True, max_length=longest, **settings)["input_ids"]
+        yield from tokenizer(part, truncation=longest is not None, max_length=longest, **settings)["input_ids"]
 
 
 def token_spans(source: str, text: str, with_marks: bool = True) -> list[tuple[int, int]]:
-    """Where each token of a text stands, start and end in characters; marks of the tokenizer's own stand nowhere, (0, 0).
+    """Where each token of a text stands, start and end in characters; marks of its own at (0, 0).
 
     `with_marks` is False to leave those out.
 

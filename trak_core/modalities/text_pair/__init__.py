@@ -1,0 +1,1 @@
+"""Pairs of texts, of which the second is what a model is trained to say to the first."""
