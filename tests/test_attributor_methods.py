@@ -34,8 +34,10 @@ MET = {
     Need.SMALL_MODEL,
     Need.MATRIX_LAYERS,
     Need.HIDDEN_UNITS,
+    Need.PEFT,
+    Need.BM25S,
 }
-"""What checkpoints of a small classifier supply."""
+"""What checkpoints of a small classifier supply, and libraries."""
 TO_BE_HAD = [name for name, method in METHODS.items() if set(method.info.needs) <= MET]
 # torch's own, when it takes its first forward derivative.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations
 from tests.oracles import primal_trak
 from trak_core.errors import InvalidModelError, NeedNotMetError
 from trak_core.gradients import run_model
-from trak_core.methods import Examples, MethodContext, find_method
+from trak_core.methods import METHODS, Examples, MethodContext, find_method
 from trak_core.methods.lora import N_ADAPTERS, RANK, Adapters, with_adapters
 from trak_core.tasks import CausalLM, Classification
 
@@ -181,9 +181,11 @@ def test_models_that_take_no_adapters_are_refused(make, kind, said: str):
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "peft.tuners.tuners_utils", None)
-    with pytest.raises(NeedNotMetError, match="pip install peft"):
-        find_method("lora_ensemble").fit(mlp_context())
+    context, needs = mlp_context(), METHODS["lora_ensemble"].info.needs
+    context.require("lora_ensemble", needs)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(NeedNotMetError, match=r"needs the library peft, .*; install it: `pip install peft`"):
+        context.require("lora_ensemble", needs)
 
 
 def test_what_peft_cannot_adapt_is_said_with_its_reason():

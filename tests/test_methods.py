@@ -183,7 +183,7 @@ def supplied(context: MethodContext, need: Need) -> MethodContext:
     return replace(context, task=Regression()) if need == Need.NUMBERS else context
 
 
-@pytest.mark.parametrize("need", Need)
+@pytest.mark.parametrize("need", WITHOUT)
 def test_what_is_missing_is_named_with_a_way_to_get_it_or_around_it(context: MethodContext, need: Need):
     without = WITHOUT[need](context)
     assert supplied(context, need).missing([need]) == []
@@ -509,6 +509,30 @@ def test_without_dropout_the_ensembles_are_trak(exact: MethodContext, name: str,
     torch.testing.assert_close(scores.block(EVERYTHING), expected.block(EVERYTHING), **CLOSE)
     torch.testing.assert_close(scores.self_influence(), expected.self_influence(), **CLOSE)
     torch.testing.assert_close(scores.standard_error(EVERYTHING), expected.standard_error(EVERYTHING), **CLOSE)
+
+
+class Conv1D(nn.Module):
+    """Hugging Face's Linear layer with its weight turned."""
+
+    def __init__(self, n_out: int, n_in: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(n_in, n_out) * 0.5), nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs @ self.weight + self.bias
+
+
+@pytest.mark.parametrize("name", ["trak_dropout", "trak_forward"])
+def test_units_before_a_layer_with_its_weight_turned_are_switched_off_all_the_same(exact: MethodContext, name: str):
+    turned = nn.Sequential(Conv1D(8, 5), nn.GELU(), Conv1D(6, 8), nn.Tanh(), Conv1D(3, 6))
+    states = [
+        {key: value.T.contiguous() if value.dim() > 1 else value for key, value in state.items()}
+        for state in exact.states
+    ]
+    context = replace(exact, architecture=turned.double(), states=states, _sides=[])
+    assert context.missing([Need.HIDDEN_UNITS, Need.EMBEDDINGS]) == []
+    found, expected = (find_method(name).fit(each).block(EVERYTHING) for each in (context, exact))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
 # --- plain products of gradients -----------------------------------------------------------------------------

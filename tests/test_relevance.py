@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from tests import tiny
-from trak_core.engine.method_context import examples_of, run_context
+from trak_core.engine.method_context import computing_for, examples_of, run_context
 from trak_core.errors import NeedNotMetError
 from trak_core.media import Picture, Text
-from trak_core.methods import METHODS, Examples, MethodContext, Need, find_method
+from trak_core.methods import METHODS, Examples, GradientSettings, MethodContext, Need, find_method
 from trak_core.methods.relevance import K1, B, bm25_scores
 from trak_core.modalities import find_modality
-from trak_core.tasks import Classification
+from trak_core.tasks import CausalLM, Classification
 from trak_core.training import Ensemble
 
 TRAIN = ["the cat sat on the mat", "a dog and a cat", "", "The mat, the cat: on sat.", "stocks fell"]
@@ -121,8 +121,8 @@ def test_numbers_are_no_words_and_what_has_no_texts_has_none(modality: str):
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(NeedNotMetError, match="pip install bm25s"):
-        find_method("bm25").fit(context_of(QUOTES, QUOTES))
+    with pytest.raises(NeedNotMetError, match=r"needs the library bm25s, .*; install it: `pip install bm25s`"):
+        context_of(QUOTES, QUOTES).require("bm25", METHODS["bm25"].info.needs)
 
 
 def test_bm25_and_embeddings_are_baselines_and_words_in_common_a_control():
@@ -137,3 +137,21 @@ def test_the_context_of_a_run_has_what_people_see_of_both_sides():
     context = run_context(subject, Ensemble.from_models([subject.make_model()], "cpu"), *sides, seed=0)
     assert context.train_media == subject.dataset.train.media
     assert context.test_media == subject.dataset.test.media
+    assert context.computing == GradientSettings()
+
+
+class Words(nn.Module):
+    """Tells how many words it knows, as models of Hugging Face do."""
+
+    def __init__(self, n_words: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(n_words, 1)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.table
+
+
+def test_fewer_texts_are_taken_at_once_where_a_model_makes_much_of_each():
+    labels = torch.ones(3, 64, dtype=torch.int64)
+    found = [computing_for(CausalLM(), Words(n), labels).batch_size for n in (100, 10_000, 250_000)]
+    assert found[0] == 512 and 1 < found[1] < 64 and found[2] == 1

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from trak_core.errors import LabelError, NoLogitsError
 from trak_core.gradients import forward, representations
 from trak_core.methods import Examples, MethodContext, find_method
-from trak_core.tasks import CausalLM, Seq2Seq, find_task
+from trak_core.tasks import CausalLM, Classification, Seq2Seq, find_task
 from trak_core.tasks.tokens import TokenTask
 
 N_WORDS = 7
@@ -210,6 +210,16 @@ def test_between_texts_it_is_the_mean_over_the_tokens_of_the_target_text(n_more:
     found = seen(Seq2Seq(), model, inputs)
     held = [LABELS[row][LABELS[row] >= 0] for row in range(2)]
     expected = [model.hidden(held[row]).mean(0) + model.hidden(IDS[row, :2]).mean(0) for row in range(2)]
+    torch.testing.assert_close(found, torch.stack(expected).detach())
+
+
+def test_a_classifier_that_works_token_by_token_is_seen_at_its_real_tokens_too():
+    torch.manual_seed(1)
+    model, mask = TinyReader(), torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])
+    found = representations(
+        model, dict(model.state_dict()), {"input_ids": IDS, "attention_mask": mask}, Classification()
+    )
+    expected = [model.hidden(IDS[row, : mask[row].sum()]).mean(0) for row in range(2)]
     torch.testing.assert_close(found, torch.stack(expected).detach())
 
 

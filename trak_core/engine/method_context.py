@@ -1,19 +1,22 @@
 """What a run gives to methods: its examples, its checkpoints and logs, and how settings are chosen on its ledger."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from trak_core.errors import RunMismatchError
 from trak_core.evidence.lds import lds_per_test
 from trak_core.inputs import as_tensors
-from trak_core.methods import Examples, MethodContext, Tuning
+from trak_core.methods import Examples, GradientSettings, MethodContext, Tuning
 from trak_core.modalities import Split, find_modality
 from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.writer import StoreWriter
 from trak_core.subjects import Subject
+from trak_core.tasks import Task
 from trak_core.training import Ensemble, Log, Schedule, StepLog, TrainingLog, TrainingSettings
 from trak_core.training.ensemble import make_models
 
@@ -25,10 +28,20 @@ and with more of them a projection of this dimension is quicker."""
 MAX_WHOLE_PARAMETERS = 2**29
 """Train examples times parameters up to which whole gradients are held: 2 GiB, were none of them kept as factors."""
 
+ROOM = 2**28
+"""Bytes that a batch may take at work: a language model makes a number for every word at every token."""
+BYTES_OF_A_NUMBER = 4
+
 
 def examples_of(split: Split, device: str) -> Examples:
     """The examples of a split on a device, each with its label."""
     return Examples(as_tensors(split.inputs, device), torch.from_numpy(split.labels).to(device))
+
+
+def computing_for(task: Task, architecture: nn.Module, targets: Tensor) -> GradientSettings:
+    """How gradients of a run are computed: fewer examples at once where what is made of each is large."""
+    usual, n_bytes = GradientSettings(), BYTES_OF_A_NUMBER * task.numbers_at_work(architecture, targets)
+    return replace(usual, batch_size=max(1, min(usual.batch_size, ROOM // n_bytes))) if n_bytes else usual
 
 
 def run_context(
@@ -47,6 +60,7 @@ def run_context(
         modality=find_modality(subject.dataset.modality),
         train_media=subject.dataset.train.media,
         test_media=subject.dataset.test.media,
+        computing=computing_for(subject.task, checkpoints.architecture, train.targets),
     )
 
 

@@ -27,7 +27,7 @@ from trak_core.store.run_tables import (
 )
 from trak_core.tasks import Targets
 
-BASELINES = ("embedding", "random", *(name for name, method in METHODS.items() if method.info.is_control))
+BASELINES = ("bm25", "embedding", "random", *(name for name, method in METHODS.items() if method.info.is_control))
 """Of a build, besides TRAK: all controls among them, so that every board has these."""
 Tables = dict[str, dict[str, Any]]
 

@@ -11,7 +11,7 @@ from trak_core.gradients.layer_gradients import (
     TableRows,
     form,
 )
-from trak_core.gradients.layers import Layer, find_layers, is_matrix, n_parameters
+from trak_core.gradients.layers import Layer, find_layers, is_linear, is_matrix, n_parameters
 from trak_core.inputs import count, take, to_device
 from trak_core.tasks import Inputs, prepared
 
@@ -33,6 +33,7 @@ __all__ = [
     "count",
     "find_layers",
     "form",
+    "is_linear",
     "is_matrix",
     "n_parameters",
     "prepared",

@@ -92,9 +92,14 @@ def is_transposed(module: nn.Module) -> bool:
     )
 
 
+def is_linear(module: nn.Module) -> bool:
+    """True for a layer that multiplies what enters it with its weight: Linear, Hugging Face's Conv1D."""
+    return isinstance(module, nn.Linear) or is_transposed(module)
+
+
 def is_matrix(module: nn.Module) -> bool:
     """True for a module that multiplies its inputs with its weight: Linear, Conv1d, Conv2d, Hugging Face's Conv1D."""
-    return isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) or is_transposed(module)
+    return isinstance(module, nn.Conv1d | nn.Conv2d) or is_linear(module)
 
 
 def find_layers(model: nn.Module, patterns: str | Sequence[str] | None = None) -> list[Layer]:

@@ -3,12 +3,23 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 
 from trak_core.errors import NeedNotMetError
-from trak_core.gradients import Inputs, StateDict, find_layers, is_matrix, n_parameters, prepared, run_model, take
+from trak_core.gradients import (
+    Inputs,
+    StateDict,
+    find_layers,
+    is_linear,
+    is_matrix,
+    n_parameters,
+    prepared,
+    run_model,
+    take,
+)
 from trak_core.inputs import leaves
 from trak_core.media import Medium, texts_of
 from trak_core.methods.gradient_rows import GradientRows, GradientSettings
@@ -30,6 +41,8 @@ class Need(StrEnum):
     LEDGER = "models retrained on random halves"
     MODALITY = "examples of a known kind, with what people see of them"
     TEXTS = "texts of the train and the test examples"
+    BM25S = "the library bm25s"
+    PEFT = "the library peft"
     NUMBERS = "targets that are numbers"
     SMALL_MODEL = "a model small enough for its whole Hessian"
     MATRIX_LAYERS = "Linear or Conv layers"
@@ -47,6 +60,8 @@ SUPPLY = {
     Need.LEDGER: "`python -m trak_core build` retrains them, where a recipe or a train_model(indices, seed) tells how",
     Need.MODALITY: "`python -m trak_core build` reads or makes them",
     Need.TEXTS: "`python -m trak_core build` of texts has them",
+    Need.BM25S: "install it: `pip install bm25s`",
+    Need.PEFT: "install it: `pip install peft`",
     Need.NUMBERS: "use same_class, where targets are classes",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
     Need.HIDDEN_UNITS: "use trak, which works with every model",
@@ -123,7 +138,7 @@ class MethodContext:
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """Which of the needs are not met."""
         modules = list(self.architecture.modules())
-        n_linear = sum(isinstance(module, nn.Linear) for module in modules)
+        n_linear = sum(map(is_linear, modules))
         met = {
             Need.CHECKPOINTS: bool(self.states),
             Need.CLASSES: self.task.has_classes,
@@ -134,6 +149,8 @@ class MethodContext:
             Need.LEDGER: self.ledger is not None,
             Need.MODALITY: self.modality is not None and len(self.train_media) == len(self.train),
             Need.TEXTS: self._has_texts,
+            Need.BM25S: find_spec("bm25s") is not None,
+            Need.PEFT: find_spec("peft") is not None,
             Need.NUMBERS: not self.task.has_classes and self.train.targets.ndim == 1,
             Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
             Need.MATRIX_LAYERS: any(map(is_matrix, modules)),

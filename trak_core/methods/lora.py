@@ -46,7 +46,7 @@ TRIED = 2
     "lora_ensemble",
     "TRAK, LoRA ensemble",
     f"TRAK over {N_ADAPTERS} adapters that are fine-tuned on a checkpoint, by the gradients of these alone.",
-    needs=(Need.CHECKPOINTS, Need.LOSS, Need.MATRIX_LAYERS),
+    needs=(Need.CHECKPOINTS, Need.LOSS, Need.MATRIX_LAYERS, Need.PEFT),
     max_checkpoints=1,
     has_ridge=True,
 )
@@ -62,7 +62,7 @@ def with_adapters(context: MethodContext, n_adapters: int = N_ADAPTERS) -> Metho
     Its gradients are those of the adapters; their training is all that it costs.
 
     Raises:
-        NeedNotMetError: peft is missing, or the model has adapters already.
+        NeedNotMetError: the model has adapters already.
         InvalidModelError: the model has no layer for adapters, or peft cannot put any there.
         TrainingDivergedError: the weights of an adapter are not finite.
     """
@@ -103,10 +103,8 @@ class Adapters:
         Raises:
             As `with_adapters`.
         """
-        try:
-            from peft.tuners.tuners_utils import BaseTunerLayer
-        except ImportError as error:
-            raise NeedNotMetError("method 'lora_ensemble' needs the library peft: pip install peft") from error
+        from peft.tuners.tuners_utils import BaseTunerLayer  # takes seconds to import
+
         if any(isinstance(module, BaseTunerLayer) for module in architecture.modules()):
             raise NeedNotMetError(
                 "method 'lora_ensemble' needs a model without adapters, and this one has some; trak over several "

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trak_core.errors import NeedNotMetError
 from trak_core.methods.context import MethodContext, Need
 from trak_core.methods.method import MethodInfo, ScoreMatrix
 
@@ -25,7 +24,7 @@ DIGITS = 4
     "BM25",
     "How relevant a search engine would find a training text to the test text, by the words in common.",
     is_baseline=True,
-    needs=(Need.TEXTS,),
+    needs=(Need.TEXTS, Need.BM25S),
 )
 def bm25(context: MethodContext) -> ScoreMatrix:
     """BM25 of each train text for the words of the test text, whatever the label."""
@@ -50,14 +49,9 @@ def bm25_scores(train: Sequence[Sequence[str]], test: Sequence[Sequence[str]]) -
 
     Source: Robertson and Zaragoza 2009, "The probabilistic relevance framework: BM25 and beyond", as Lucene has it; Lù
     2024, arXiv 2407.03618, for the library.
-
-    Raises:
-        NeedNotMetError: the library is missing.
     """
-    try:
-        from bm25s import BM25  # few need it, and those only now
-    except ImportError as error:
-        raise NeedNotMetError("method 'bm25' needs the library bm25s: pip install bm25s") from error
+    from bm25s import BM25  # few need it, and those only now
+
     numbers = {word: number for number, word in enumerate(dict.fromkeys(word for words in train for word in words))}
     found = np.zeros((len(test), len(train)), dtype=np.float32)
     if not numbers:

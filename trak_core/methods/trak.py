@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trak_core.gradients import StateDict
+from trak_core.gradients import StateDict, is_linear
 from trak_core.methods.context import Examples, MethodContext, Need
 from trak_core.methods.kernels import RIDGES, CheckpointKernel, Kernels
 from trak_core.methods.method import MethodInfo, best, choose
@@ -223,9 +224,10 @@ def _with_units_off(architecture: nn.Module, seed: int) -> nn.Module:
     """A copy whose Linear layers, but for the first, see a random share of their inputs as 0 and the rest scaled up."""
     masked = copy.deepcopy(architecture)
     generator = torch.Generator().manual_seed(seed)
-    linear = [module for module in masked.modules() if isinstance(module, nn.Linear)]
+    linear: list[Any] = [module for module in masked.modules() if is_linear(module)]
     for module in linear[1:]:
-        kept = torch.rand(module.in_features, generator=generator) >= DROPOUT
+        n_inputs = module.in_features if isinstance(module, nn.Linear) else module.weight.shape[0]
+        kept = torch.rand(n_inputs, generator=generator) >= DROPOUT
         scale = (kept / (1 - DROPOUT)).to(module.weight)
 
         def switch_off(_: nn.Module, given: tuple[Tensor, ...], scale: Tensor = scale) -> tuple[Tensor, ...]:

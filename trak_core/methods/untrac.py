@@ -30,7 +30,7 @@ from trak_core.tasks import Task
 
 NEEDS = (Need.CHECKPOINTS, Need.LOSS)
 READ_AT_ONCE = 64
-"""Examples whose losses are read at once: a language model makes a number for every word at every token of each."""
+"""Examples whose losses are read at once, or as many as gradients are computed of at once where these are fewer."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class _Model:
         architecture.load_state_dict(weights, strict=False)
         self.model: nn.Module = architecture.to(context.train.device)
         self.task = prepared(context.task, context.architecture, weights)
+        self._at_once = min(READ_AT_ONCE, context.computing.batch_size)
         self.query = prepared(context.task.query, context.architecture, weights)
         chosen = {
             name for layer in find_layers(architecture, context.computing.parameters) for name in layer.parameters
@@ -136,8 +137,8 @@ class _Model:
     def losses(self, examples: Examples, is_query: bool = False) -> Tensor:
         """Losses `[n]` at the weights as they are."""
         task, found = self._task(is_query), []
-        for start in range(0, len(examples), READ_AT_ONCE):
-            part = slice(start, start + READ_AT_ONCE)
+        for start in range(0, len(examples), self._at_once):
+            part = slice(start, start + self._at_once)
             outputs = task.outputs_of(self.model, take(examples.inputs, part))
             found.append(task.loss(outputs, examples.targets[part]))
         return torch.cat(found)

@@ -39,8 +39,8 @@ class CausalLM(TokenTask):
 
     def places(self, inputs: Inputs) -> Tensor:
         """The tokens that are no padding, as the attention mask has them; all where there is none."""
-        mask = inputs.get("attention_mask") if isinstance(inputs, dict) else None
-        return torch.ones_like(ids_of(inputs), dtype=torch.bool) if mask is None or mask.dim() != 2 else mask > 0
+        masked = super().places(inputs)
+        return torch.ones_like(ids_of(inputs), dtype=torch.bool) if masked is None else masked
 
     def token_logits(self, model: Model, inputs: Inputs) -> Tensor:
         """As in `TokenTask`: the logits at a token are those of the next one."""

@@ -122,9 +122,11 @@ class Task(ABC):
     def places(self, inputs: Inputs) -> Tensor | None:
         """Which places of examples hold something, bool `[n, length]`, where the model works place by place.
 
-        None, the default, where it does not. What the model makes of an example is the mean over these places.
+        By default those of the attention mask, and None where there is none. What the model makes of an example is the
+        mean over these places.
         """
-        return None
+        mask = inputs.get("attention_mask") if isinstance(inputs, dict) else None
+        return None if mask is None or mask.dim() != 2 else mask > 0
 
     def arranged(self, inputs: Inputs, labels: Tensor | None) -> tuple[Inputs, Tensor | None]:
         """A batch as this task has it, from inputs without labels and labels `[n, ...]`, None where there are none.
