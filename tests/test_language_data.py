@@ -10,8 +10,8 @@ from trak_core.datasets.package_prose import prose_of, runs_of_words, without_co
 from trak_core.datasets.passages import cut_into_passages
 from trak_core.errors import InvalidDataError
 from trak_core.modalities import RawData, RawSplit, find_modality, prepare, read_encoding
+from trak_core.modalities.passage.passage_tokens import PassageTokenizer, PassageTokens
 from trak_core.modalities.registry import encoding_metadata
-from trak_core.modalities.text.passage_tokens import PassageTokenizer, PassageTokens
 from trak_core.modalities.text_pair.pair_tokens import PairTokenizer, PromptCompletion, SourceTarget
 from trak_core.subjects.bases import base_folder, learn_tokenizer
 

@@ -61,6 +61,8 @@ def _build_command(kind: DataKind) -> click.Command:
     modalities = [MODALITIES[name] for name in kind.modalities if name in MODALITIES]
     models = [model.name for modality in modalities for model in modality.models]
     models += [f"{library.prefix}:NAME" for modality in modalities for library in modality.libraries]
+    adapters = any(library.has_adapters for modality in modalities for library in modality.libraries)
+    lora = "Train LoRA adapters of that rank in place of the whole model."
     weights = "File of weights to begin training from: safetensors, or what torch.save wrote of a state dict."
     return Command(
         kind.name,
@@ -72,6 +74,7 @@ def _build_command(kind: DataKind) -> click.Command:
             *reading_options(kind),
             option("--name", "Name of the run.  [that of the folder or file]"),
             option("--model", f"What to train: {', '.join(models)} or MODULE:FUNCTION.  [what usually suits]"),
+            *([option("--lora", lora, type=int)] if adapters else []),
             option("--weights", weights, type=click.Path(resolve_path=True)),
             option("--n-train", "Train examples to draw.  [all]", type=int),
             option("--n-test", "Test examples to explain.  [all, up to 1500]", type=int),
@@ -82,8 +85,10 @@ def _build_command(kind: DataKind) -> click.Command:
     )
 
 
-def _build(kind: DataKind, name: str | None, **options: Any) -> None:
+def _build(kind: DataKind, name: str | None, lora: int | None = None, **options: Any) -> None:
     with clear_errors():
+        if lora is not None:
+            options["model"] = f"{options['model'] or ''}?lora={lora}"
         from trak_core.engine.custom_build import CustomBuild, build_custom_data  # torch: a build pays for it
 
         source = custom_data(kind, options, options["seed"])

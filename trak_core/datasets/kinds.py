@@ -15,6 +15,7 @@ from trak_core.datasets.options import (
     CHANNELS,
     DELIMITER,
     ENCODING,
+    HEADING,
     IMAGE,
     LABEL,
     LABEL_OF_IMAGES,
@@ -22,10 +23,13 @@ from trak_core.datasets.options import (
     MISSING,
     NO_HEADER,
     SIZE,
+    SOURCE,
     SPLIT,
+    TARGET,
     TEST,
     TEST_SHARE,
     TEXT,
+    WORDS,
     Option,
 )
 from trak_core.errors import InvalidDataError, InvalidSettingError
@@ -100,6 +104,18 @@ def _read_table(path: Path, options: Mapping[str, Any], seed: int, on_progress: 
     return read_table(path, seed=seed, **options)
 
 
+def _read_passages(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
+    from trak_core.datasets.passage_files import read_passages
+
+    return read_passages(path, seed=seed, **options)
+
+
+def _read_text_pairs(path: Path, options: Mapping[str, Any], seed: int, on_progress: Progress) -> RawData:
+    from trak_core.datasets.text_pairs import read_text_pairs
+
+    return read_text_pairs(path, seed=seed, **options)
+
+
 def _table_preview(path: Path, options: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
     from trak_core.datasets.table import table_preview
 
@@ -165,6 +181,35 @@ DATA_KINDS: dict[str, DataKind] = {
             path_caption="An .npz file, or a folder of idx or CIFAR-10 files.",
             uploads=("npz",),
             given_back="copy",
+        ),
+        DataKind(
+            "passages",
+            "Running text for a language model",
+            "passages of a text file, or of a folder of text files",
+            "from the text",
+            ("passage",),
+            _read_passages,
+            (WORDS, HEADING, ENCODING, TEST_SHARE),
+            path_title="File or folder",
+            path_example="/home/me/plays.txt",
+            path_caption="A text file, or a folder of such: each file is a document.",
+            uploads=("txt", "md"),
+        ),
+        DataKind(
+            "text-to-text",
+            "A table of pairs of texts for a language model",
+            "pairs of texts in a CSV, JSON lines or Parquet file",
+            "from the table",
+            ("text_pair",),
+            _read_text_pairs,
+            (SOURCE, TARGET, SPLIT, NO_HEADER, DELIMITER, ENCODING, MISSING, TEST_SHARE),
+            required=("source", "target"),
+            preview=_table_preview,
+            metavar="FILE",
+            path_title="File",
+            path_example="/home/me/questions.jsonl",
+            path_caption="CSV, TSV, JSON lines or Parquet: what is given, and what a model is to say to it.",
+            uploads=("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json", "parquet", "pq", "gz"),
         ),
         DataKind(
             "hf-dataset",

@@ -100,3 +100,30 @@ LABEL_OF_IMAGES = Option(
     hint="Where a table beside the images (train.csv, metadata.csv) says of which class each is, and not the folders.",
 )
 LABELS = Option("labels", "That table, where it lies elsewhere or there are several.  [beside the images]", Path)
+WORDS = Option(
+    "words",
+    "Most words of a passage; 40 by default.",
+    int,
+    title="Words of a passage",
+    empty="40",
+)
+HEADING = Option(
+    "heading",
+    "Regular expression of the lines at which a document begins.",
+    title="Lines at which a document begins",
+    empty="none: each file is a document",
+    hint='A regular expression, such as "CHAPTER .*".',
+)
+SOURCE = Option(
+    "source",
+    "Column of the texts that are given: sources, prompts, questions.",
+    title="Column of what is given",
+    likely=("source", "prompt", "question", "input", "instruction"),
+    contents_of="text_pair",
+)
+TARGET = Option(
+    "target",
+    "Column of what a model is to say to them: targets, completions, answers.",
+    title="Column of what a model is to say",
+    likely=("target", "completion", "answer", "output", "response"),
+)

@@ -154,7 +154,7 @@ class DataReport:
         """A line for each class; of very many, for those with the most and with the fewest train examples."""
         lines = [
             f"{train:9,} {test:9,}  {name}"
-            for name, train, test in zip(self.class_names, self.n_train, self.n_test, strict=True)
+            for name, train, test in zip(self.class_names, self.n_train, self.n_test, strict=bool(self.class_names))
         ]
         if len(lines) <= CLASSES_LISTED:
             yield from lines
@@ -170,11 +170,12 @@ class DataReport:
     def _sample(self, one: Sample) -> str:
         text = textwrap.shorten(first_text(one.media) or "", LETTERS, placeholder=" ...")
         shown = " ".join(part for part in (text, f"[{one.origin}]" if one.origin else "") if part)
-        return f"{one.split:>9}  {self.class_names[one.label]}: {shown}"
+        name = f"{self.class_names[one.label]}: " if self.class_names else ""
+        return f"{one.split:>9}  {name}{shown}"
 
     def as_json(self) -> str:
         """The report with every example that it found, as JSON; names in the script that they have."""
-        classes = zip(self.class_names, self.n_train, self.n_test, strict=True)
+        classes = zip(self.class_names, self.n_train, self.n_test, strict=bool(self.class_names))
         found = {
             "name": self.name,
             "modality": self.modality,
@@ -221,10 +222,10 @@ def report_on(raw: RawData, seed: int = 0) -> DataReport:
         for place in places.values()
         if len(place) > 1
     )
-    n_classes = len(raw.class_names)
+    n_classes, names = len(raw.class_names), raw.class_names or ("",)  # without classes all examples are one
     same = [
-        *about_same("train", modality.plural, [one.train for one in repeated], raw.train.labels, raw.class_names),
-        *about_same("test", modality.plural, [one.test for one in repeated], raw.test.labels, raw.class_names),
+        *about_same("train", modality.plural, [one.train for one in repeated], raw.train.labels, names),
+        *about_same("test", modality.plural, [one.test for one in repeated], raw.test.labels, names),
     ]
     return DataReport(
         name=raw.name,
@@ -242,7 +243,7 @@ def report_on(raw: RawData, seed: int = 0) -> DataReport:
 
 def _about_few(raw: RawData) -> list[str]:
     """A note on the classes that have too few examples to be learnt; none where there are none."""
-    counts = np.bincount(raw.train.labels, minlength=len(raw.class_names)).tolist()
+    counts = np.bincount(raw.train.labels, minlength=len(raw.class_names)).tolist() if raw.class_names else []
     few = [f"{name!r} ({count})" for name, count in zip(raw.class_names, counts, strict=True) if count < FEW]
     return [f"Classes with fewer than {FEW} train examples can hardly be learnt: {_some(few)}."] if few else []
 

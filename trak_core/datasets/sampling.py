@@ -37,7 +37,8 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
         train = _drawn(raw.train, "n_train", n_train, seed)
         notes.append(f"{n_train:,} of {len(raw.train):,} train examples were drawn, as was asked for.")
     test = raw.test
-    most = MAX_SCORES // (len(raw.class_names) * len(train))
+    n_classes = max(1, len(raw.class_names))
+    most = MAX_SCORES // (n_classes * len(train))
     if n_test is None:
         n_test = min(len(raw.test), max(min(USUAL_N_TEST, most), len(np.unique(raw.test.labels))))
         why = "enough to see what the model does; n_test gives another number"
@@ -47,7 +48,7 @@ def sampled(raw: RawData, n_train: int | None = None, n_test: int | None = None,
         raise InvalidSettingError(
             f"{raw.name}: {n_test:,} test examples, {len(raw.class_names):,} classes and {len(train):,} train examples "
             f"make more scores than the {MAX_SCORES:,} that fit into memory; draw at most "
-            f"{MAX_SCORES // (len(raw.class_names) * n_test):,} train examples (n_train), or fewer test examples "
+            f"{MAX_SCORES // (n_classes * n_test):,} train examples (n_train), or fewer test examples "
             "(n_test)."
         )
     if n_test != len(raw.test):

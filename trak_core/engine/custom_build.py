@@ -32,7 +32,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles
 from trak_core.store.progress import BuildStatus
-from trak_core.subjects import Recipe, custom_recipe, find_model
+from trak_core.subjects import Recipe, Subject, custom_recipe, find_model
 from trak_core.training.sizing import MOST_STEPS, choose_steps
 from trak_core.training.trainer import VmapTrainer
 
@@ -133,6 +133,8 @@ def _plan(
         return plan
     on_phase("trying the model")
     subject = load_subject(_settings(recipe, asked, {**given, "grows": True}), recipe)[0]
+    if not subject.trains_together:
+        return _plan_of_fine_tuning(subject, key, asked, clock)
     a_step = measure_step(subject, asked.device) if len(given) < len(fields(Sizes)) else None
     most_steps = MOST_STEPS if a_step is None else most_steps_within(asked.minutes, a_step.among_few)
     on_phase("choosing how long to train")
@@ -143,3 +145,14 @@ def _plan(
     pace = measure_pace(replace(subject, training=training), asked.device, a_step=a_step)
     sizes = sizes_within(asked.minutes, clock.spent, pace, given)
     return BuildPlan(key, sizes, pace, [], chosen_within(asked.minutes, sizes, pace), training.facts())
+
+
+def _plan_of_fine_tuning(subject: Subject, key: dict[str, Any], asked: CustomBuild, clock: Clock) -> BuildPlan:
+    """The plan for models that are fine-tuned one after another, for as long as people usually do."""
+    given, training = asked.sizes, subject.training_facts
+    if len(given) == len(fields(Sizes)):
+        return BuildPlan(key, Sizes(**given), DIGITS_PACE, training=training)
+    pace = measure_pace(subject, asked.device)
+    sizes = sizes_within(asked.minutes, clock.spent, pace, given)
+    chosen = {**chosen_within(asked.minutes, sizes, pace), "n_label_repeats": 1}
+    return BuildPlan(key, sizes, pace, [], chosen, training)

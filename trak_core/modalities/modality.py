@@ -149,6 +149,11 @@ class Modality(ABC):
         Raises:
             NeedNotMetError: it has no ready models.
         """
+        if not self.models and self.libraries:
+            known = " or ".join(f"{library.prefix}:{library.example}" for library in self.libraries)
+            raise NeedNotMetError(
+                f"no model is there for {self.plural} by itself; give model={known}, a folder of your own."
+            )
         if not self.models:
             raise NeedNotMetError(
                 f"no ready model takes {self.plural}; give your own as module:function, or build from Python with a "

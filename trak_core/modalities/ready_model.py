@@ -35,6 +35,7 @@ class ReadyModel:
     make: Callable[[Mapping[str, int]], nn.Module]
     trained: HowTrained  # how it is trained
     weights: str = ""  # the file that training begins from; empty where it begins from fresh weights
+    task: str = ""  # name of its task, and it is fine-tuned by AdamW; empty for a classifier that SGD trains
     # SHA-256 of what the model comes from besides its name: "code", "pretrained", "weights"
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -45,6 +46,7 @@ class ModelLibrary(ABC):
     prefix: ClassVar[str]  # before the colon
     example: ClassVar[str] = "NAME"  # of what stands behind it, as "NAME"
     takes_weights: ClassVar[bool] = True  # whether training may begin from a file of weights
+    has_adapters: ClassVar[bool] = False  # whether `NAME?lora=8` trains adapters of that rank in place of the model
 
     @abstractmethod
     def find(self, name: str) -> ReadyModel:

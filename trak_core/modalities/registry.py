@@ -11,6 +11,7 @@ from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.image.modality import ImageModality
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.numbers.modality import NumberModality
+from trak_core.modalities.passage.modality import PassageModality
 from trak_core.modalities.text.modality import TextModality
 from trak_core.modalities.text_pair.modality import TextPairModality
 from trak_core.registering import may_replace, note_registered
@@ -122,5 +123,5 @@ def read_encoding(kept: Mapping[str, Any] | None) -> Encoding | None:
         ) from error
 
 
-for _modality in (ImageModality, TextModality, TextPairModality, NumberModality):
+for _modality in (ImageModality, TextModality, PassageModality, TextPairModality, NumberModality):
     register_modality(_modality)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trak_core.modalities import Dataset
+    from trak_core.training import FineTuning, TrainingSettings
 
 MAX_MINUTES = 7 * 24 * 60
 """That a build of custom data may be given."""
@@ -58,11 +59,11 @@ def custom_subject(dataset: Dataset, model: ReadyModel, kept: Mapping[str, Any] 
         InvalidModelError: a model that is not a ready one cannot be trained or attributed here.
         CheckpointMismatchError: the weights that it should begin from do not fit.
     """
-    from trak_core.tasks import label_task
-    from trak_core.training import TrainingSettings
+    from trak_core.tasks import find_task, label_task
+    from trak_core.training import FineTuning, TrainingSettings
 
     n_classes = len(dataset.class_names)
-    task = label_task(dataset.modality)
+    task = find_task(model.task) if model.task else label_task(dataset.modality)
     sizes = {**(dataset.encoding.sizes() if dataset.encoding else {}), "n_classes": n_classes}
 
     def make_model() -> nn.Module:
@@ -72,11 +73,20 @@ def custom_subject(dataset: Dataset, model: ReadyModel, kept: Mapping[str, Any] 
         from trak_core.subjects.trial import try_model
 
         try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes, task)
-    if kept:
-        training = TrainingSettings.from_facts(kept)
-    else:
-        how = model.trained
+    how, training = model.trained, _kept_training(kept)
+    if training is None and model.task:
+        training = FineTuning(how.epochs, how.batch_size, how.learning_rate, how.weight_decay)
+    elif training is None:
         # Small train sets: half of one still has to fill a batch, twice at least.
         batch = max(1, min(how.batch_size, len(dataset.train) // 4))
         training = TrainingSettings(how.epochs, batch, how.learning_rate, MOMENTUM, how.weight_decay)
     return Subject(dataset=dataset, make_model=make_model, task=task, training=training, sources=model.sources)
+
+
+def _kept_training(kept: Mapping[str, Any] | None) -> TrainingSettings | FineTuning | None:
+    """The settings of training that a run keeps, by whichever optimizer."""
+    from trak_core.training import FineTuning, TrainingSettings
+
+    if not kept:
+        return None
+    return FineTuning.from_facts(kept) if FineTuning.are_kept_in(kept) else TrainingSettings.from_facts(kept)

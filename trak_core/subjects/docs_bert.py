@@ -85,7 +85,7 @@ def _make_base(folder: Path, sizes: Sizes) -> None:
     from trak_core.datasets.docstrings import PACKAGES, choose_docstrings
     from trak_core.datasets.package_prose import prose_of, runs_of_words, without_copies
     from trak_core.datasets.passages import cut_into_passages
-    from trak_core.modalities.text.passage_tokens import PassageTokens
+    from trak_core.modalities.passage.passage_tokens import PassageTokens
     from trak_core.subjects.bases import learn_tokenizer, pretrain
     from trak_core.tasks import MaskedLM
     from trak_core.training import FineTuning
@@ -104,7 +104,7 @@ def _with_gaps(inputs: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
     """Some tokens of each text masked, and labels at these alone."""
     import numpy as np
 
-    from trak_core.modalities.text.passage_tokens import IGNORED
+    from trak_core.modalities.passage.passage_tokens import IGNORED
 
     ids, real = inputs["input_ids"], inputs["attention_mask"] > 0
     hidden = (np.random.default_rng(0).random(ids.shape) < MASKED) & real

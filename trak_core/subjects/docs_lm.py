@@ -51,7 +51,7 @@ def load(sizes: Sizes = Sizes()) -> Subject:
     import numpy as np
 
     from trak_core.modalities import RawData, RawSplit, prepare
-    from trak_core.modalities.text.passage_tokens import PassageTokenizer
+    from trak_core.modalities.passage.passage_tokens import PassageTokenizer
     from trak_core.subjects.bases import base_folder, digest_of, saved_model
     from trak_core.tasks import CausalLM
     from trak_core.training import FineTuning
@@ -64,7 +64,7 @@ def load(sizes: Sizes = Sizes()) -> Subject:
         texts, documents = zip(*of_all, strict=True)
         return RawSplit(list(texts), np.zeros(len(texts)), list(documents))
 
-    raw = RawData("Docstrings as passages", "text", (), split("train"), split("test"))
+    raw = RawData("Docstrings as passages", "passage", (), split("train"), split("test"))
     return Subject(
         dataset=prepare(raw, PassageTokenizer(str(base), sizes.length)),
         make_model=lambda: copy.deepcopy(saved_model("GPT2LMHeadModel", base)),
@@ -78,7 +78,7 @@ def _make_base(folder: Path, sizes: Sizes) -> None:
     """Learns the tokenizer, pretrains the model and cuts the passages."""
     from trak_core.datasets.package_prose import prose_of, runs_of_words
     from trak_core.datasets.passages import cut_into_passages
-    from trak_core.modalities.text.passage_tokens import PassageTokens
+    from trak_core.modalities.passage.passage_tokens import PassageTokens
     from trak_core.subjects.bases import learn_tokenizer, pretrain
     from trak_core.tasks import CausalLM
     from trak_core.training import FineTuning

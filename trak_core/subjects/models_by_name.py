@@ -66,13 +66,14 @@ def _library(name: str) -> tuple[Modality, ModelLibrary] | None:
 
 def _find(name: str, modality: Modality) -> ReadyModel:
     libraries = [f"{library.prefix}:{library.example}" for library in modality.libraries]
+    own = next((each for each in modality.libraries if name.startswith(f"{each.prefix}:")), None)
+    if own is not None:
+        return own.find(name.partition(":")[2])
     if (known := _library(name)) is not None:
-        if known[1] not in modality.libraries:
-            see = f"see {', '.join(libraries)}, " if libraries else ""
-            raise InvalidSettingError(
-                f"model={name!r} takes {known[0].plural}, and these are {modality.plural}; {see}{OWN_SCRIPT}."
-            )
-        return known[1].find(name.partition(":")[2])
+        see = f"see {', '.join(libraries)}, " if libraries else ""
+        raise InvalidSettingError(
+            f"model={name!r} takes {known[0].plural}, and these are {modality.plural}; {see}{OWN_SCRIPT}."
+        )
     if is_own_code(name):
         return _of_own_code(name, modality)
     fitting = {model.name: model for model in modality.models}

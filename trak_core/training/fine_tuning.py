@@ -11,7 +11,7 @@ Source: AdamW: Loshchilov and Hutter 2019 (arXiv 1711.05101). Warm-up and linear
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any
@@ -35,6 +35,7 @@ from trak_core.training.trainer import Masks, OnShare, Trained, ignore_share, re
 MEMORY = 2**30
 """Bytes that the models of one call may take together."""
 MOST_AT_ONCE = 8
+OPTIMIZER = "AdamW"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,17 @@ class FineTuning:
 
     def facts(self) -> dict[str, Any]:
         """The settings by name, as a run keeps them, and by which optimizer."""
-        return {"optimizer": "AdamW", **{name: value for name, value in asdict(self).items() if value is not None}}
+        return {"optimizer": OPTIMIZER, **{name: value for name, value in asdict(self).items() if value is not None}}
+
+    @classmethod
+    def from_facts(cls, kept: Mapping[str, Any]) -> FineTuning:
+        """The settings exactly as they were when `facts` was asked; whatever is missing may raise anything."""
+        return cls(**{"epochs": None, **{name: value for name, value in kept.items() if name != "optimizer"}})
+
+    @staticmethod
+    def are_kept_in(kept: Mapping[str, Any]) -> bool:
+        """Whether these are facts of such settings, and not of `TrainingSettings`."""
+        return kept.get("optimizer") == OPTIMIZER
 
     def n_steps(self, n_members: int) -> int:
         """Optimizer steps of a training on so many examples.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,9 +14,8 @@ from trak_core.inputs import ArrayInputs, flat_rows
 from trak_core.media import Medium, Text, first_text, texts_of
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
-from trak_core.modalities.ready_model import HowTrained, ReadyModel
+from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyModel
 from trak_core.modalities.text.new_text import NewTexts
-from trak_core.modalities.text.passage_tokens import PassageTokens
 from trak_core.modalities.text.subword_tokens import SubwordTokens
 from trak_core.modalities.text.transformers_models import HuggingFace
 from trak_core.modalities.text.vocabulary import Vocabulary
@@ -37,8 +36,8 @@ class TextModality(Modality):
     name = "text"
     noun = "text"
     plural = "texts"
-    encodings = (Vocabulary, WordIds, SubwordTokens, PassageTokens)
-    models = (
+    encodings: ClassVar[tuple[type[Encoding], ...]] = (Vocabulary, WordIds, SubwordTokens)
+    models: ClassVar[tuple[ReadyModel, ...]] = (
         ReadyModel(
             "words",
             "weighted words, one hidden layer",
@@ -54,7 +53,7 @@ class TextModality(Modality):
             HowTrained(10, 32, 0.1, 0.001),
         ),
     )
-    libraries = (HuggingFace(),)
+    libraries: ClassVar[tuple[ModelLibrary, ...]] = (HuggingFace(),)
 
     def media(self, contents: Sequence[str]) -> list[tuple[Medium, ...]]:
         """Each text as it is."""
@@ -101,7 +100,7 @@ class TextModality(Modality):
 
     def linear_rows(self, train: ArrayInputs, test: ArrayInputs) -> tuple[Any, Any]:
         """Texts as weights of their words whatever the order: as they are, or those of the ids."""
-        rows, asked = (flat_rows(part["input_ids"] if isinstance(part, dict) else part) for part in (train, test))
+        rows, asked = flat_rows(train), flat_rows(test)
         if rows.dtype.kind in "iu":
             return weights_of_ids(rows, asked)
         from scipy.sparse import csr_matrix  # takes a moment to import, and only builds need it

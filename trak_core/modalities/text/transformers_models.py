@@ -53,10 +53,10 @@ class HuggingFace(ModelLibrary):
 
     def has(self, name: str) -> bool:
         """True when transformers is installed and the model is on this machine; nothing of it is read."""
-        return importlib.util.find_spec("transformers") is not None and _folder(name) is not None
+        return importlib.util.find_spec("transformers") is not None and model_folder(name) is not None
 
 
-def _folder(source: str) -> Path | None:
+def model_folder(source: str) -> Path | None:
     """Where the files of the model lie on this machine; None when they are not there."""
     folder = Path(source)
     if not folder.is_dir():
@@ -75,7 +75,7 @@ def _folder(source: str) -> Path | None:
 
 def pretrained_digest(source: str) -> str:
     """SHA-256 (hex) over the configuration, the weights and the tokenizer."""
-    folder = _folder(source)
+    folder = model_folder(source)
     assert folder is not None  # its configuration was read
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
@@ -93,7 +93,7 @@ def tokenizer_of(source: str) -> Tokenizer:
         InvalidSettingError: there is no such model, or transformers is not installed.
         NeedNotMetError: the model has no tokenizer.
     """
-    config = _config(source)
+    config = read_config(source)
     most = int(getattr(config, "max_position_embeddings", 0) or LONGEST + HEADROOM) - HEADROOM
     tokenizer = Tokenizer(source, max(1, min(LONGEST, most)))
     _ = tokenizer.padding  # a tokenizer without one should be found here
@@ -109,7 +109,7 @@ def make_pretrained(source: str, n_classes: int) -> nn.Module:
 
     from trak_core.modalities.text.networks import TokenClassifier
 
-    config, known, padding = _pretrained(source, n_classes, stamp_of(_folder(source) or source))
+    config, known, padding = _pretrained(source, n_classes, stamp_of(model_folder(source) or source))
     models: Any = AutoModelForSequenceClassification
     # The plain form of attention is the one that can be differentiated for many models at once.
     model = models.from_config(config, attn_implementation="eager")
@@ -122,13 +122,13 @@ def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, dict[st
     """The configuration for that many classes, the weights that are there for it, and the padding token."""
     from transformers import AutoModelForSequenceClassification
 
-    config = _config(source)
+    config = read_config(source)
     config.num_labels = n_classes
     config.problem_type = "single_label_classification"
     padding = tokenizer_of(source).padding
     config.pad_token_id = padding
     try:
-        with _quiet():
+        with quiet():
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 config=config,
@@ -148,7 +148,7 @@ def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, dict[st
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Reading says nothing of heads that will be fresh, and leaves torch's generator as it was."""
     import torch
     import transformers
@@ -166,13 +166,18 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _config(source: str) -> Any:
+def read_config(source: str) -> Any:
+    """The configuration of the model.
+
+    Raises:
+        InvalidSettingError: there is none that can be read, or transformers is not installed.
+    """
     if importlib.util.find_spec("transformers") is None:
         raise InvalidSettingError(
             f"model='huggingface:{source}' needs the package transformers, which is not installed; "
             "`pip install transformers`."
         )
-    if _folder(source) is None:
+    if model_folder(source) is None:
         raise InvalidSettingError(
             f"model='huggingface:{source}': neither a folder with a model nor the name of one that is on this machine; "
             "give a folder that model.save_pretrained(FOLDER) and tokenizer.save_pretrained(FOLDER) wrote."

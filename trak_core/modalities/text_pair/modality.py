@@ -12,6 +12,7 @@ from trak_core.media import Medium, Text
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.text.word_ids import weights_of_ids
+from trak_core.modalities.text_pair.pair_models import PairModels
 from trak_core.modalities.text_pair.pair_tokens import PromptCompletion, SourceTarget, TextPairs
 
 TARGET = "what follows"
@@ -25,6 +26,7 @@ class TextPairModality(Modality):
     noun = "pair of texts"
     plural = "pairs of texts"
     encodings = (SourceTarget, PromptCompletion)
+    libraries = (PairModels(),)
 
     def media(self, contents: TextPairs) -> list[tuple[Medium, ...]]:
         """Both texts, one after the other."""

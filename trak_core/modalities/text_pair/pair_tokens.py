@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trak_core.inputs import ArrayInputs
 from trak_core.modalities.encoding import Encoding
-from trak_core.modalities.text.passage_tokens import IGNORED
+from trak_core.modalities.passage.passage_tokens import IGNORED
 from trak_core.modalities.text.subword_tokens import token_ids
 
 

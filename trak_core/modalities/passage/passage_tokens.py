@@ -65,8 +65,9 @@ class PassageTokenizer:
     """The tokenizer of a pretrained language model, for passages."""
 
     source: str  # its folder, or its name on Hugging Face
-    length: int  # how many tokens of a passage are read
+    longest: int  # tokens of a passage that are read at most
 
     def learn(self, contents: Sequence[str], source: str) -> PassageTokens:
-        """The encoding, whatever the examples."""
-        return PassageTokens(self.source, self.length)
+        """Tokens of a length that holds 95% of the passages whole, and no more than the model reads."""
+        lengths = [len(ids) for ids in token_ids(self.source, contents, self.longest)]
+        return PassageTokens(self.source, int(np.clip(np.percentile(lengths, 95, method="higher"), 2, self.longest)))

@@ -1,0 +1,129 @@
+"""Language models of Hugging Face by folder: read safely, whole or with adapters to train.
+
+Weights are read from safetensors, from this machine alone, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trak_core.errors import InvalidSettingError, NeedNotMetError
+from trak_core.modalities.text.subword_tokens import Stamp, first_line, stamp_of
+from trak_core.modalities.text.transformers_models import model_folder, pretrained_digest, quiet, read_config
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "has_language_model",
+    "language_model",
+    "pretrained_digest",
+    "read_name",
+    "tokens_read",
+]
+
+LONGEST = 256
+"""Tokens of a text that are read at most: the cost of training grows with them."""
+LORA = "?lora="
+MOST_RANK = 1024
+
+
+def read_name(name: str) -> tuple[str, int]:
+    """The folder in full, or the name on Hugging Face, and the rank of the adapters; 0 to train the whole model.
+
+    Raises:
+        InvalidSettingError: the rank is no whole number from 1.
+    """
+    source, found, rank = name.partition(LORA)
+    folder = Path(source).expanduser()
+    # In full, since a run keeps it and may be read from elsewhere.
+    full = str(folder.resolve()) if folder.is_dir() else source
+    if not found:
+        return full, 0
+    if not (rank.isascii() and rank.isdecimal() and 1 <= int(rank) <= MOST_RANK):
+        raise InvalidSettingError(f"lora={rank!r}; the rank of adapters is a whole number from 1 to {MOST_RANK:,}.")
+    return full, int(rank)
+
+
+def has_language_model(name: str) -> bool:
+    """True when transformers is installed and the model is on this machine; nothing of it is read."""
+    return importlib.util.find_spec("transformers") is not None and model_folder(read_name(name)[0]) is not None
+
+
+def tokens_read(source: str, kind: str) -> int:
+    """How many tokens of a text the model can read, and at most `LONGEST`; it is looked at whether it is of that kind.
+
+    Raises:
+        InvalidSettingError: there is no such model, it is of another kind, or transformers is not installed.
+    """
+    config = read_config(source)
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+    mappings: dict[str, Any] = {
+        "AutoModelForCausalLM": MODEL_FOR_CAUSAL_LM_MAPPING,
+        "AutoModelForSeq2SeqLM": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    }
+    if type(config) not in mappings[kind]:
+        wanted = "goes on with a text" if kind == "AutoModelForCausalLM" else "leads from text to text"
+        raise InvalidSettingError(
+            f"model='huggingface:{source}' is a {config.model_type} model, and none that {wanted} ({kind}); give the "
+            "folder of one that is."
+        )
+    most = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or LONGEST
+    return max(2, min(LONGEST, int(most)))
+
+
+def is_from_text_to_text(source: str) -> bool:
+    """Whether the model has an encoder and a decoder."""
+    return bool(getattr(read_config(source), "is_encoder_decoder", False))
+
+
+def language_model(source: str, kind: str, rank: int = 0) -> nn.Module:
+    """The model with its pretrained weights, in float32; with a rank, frozen and with fresh LoRA adapters to train.
+
+    Adapters: Hu et al. 2021 (arXiv 2106.09685), on all Linear layers but the head, by peft.
+    """
+    model = copy.deepcopy(_read(source, kind, stamp_of(model_folder(source) or source)))
+    return model if not rank else _with_adapters(model, rank)
+
+
+def _with_adapters(model: nn.Module, rank: int) -> nn.Module:
+    if importlib.util.find_spec("peft") is None:
+        raise NeedNotMetError(f"lora={rank} needs the package peft, which is not installed; `pip install peft`.")
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", bias="none")
+    whole: Any = model
+    found: nn.Module = get_peft_model(whole, config)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _read(source: str, kind: str, stamp: Stamp) -> nn.Module:
+    import torch
+    import transformers
+
+    models: Any = getattr(transformers, kind)
+    try:
+        with quiet():
+            model: nn.Module = models.from_pretrained(
+                source,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                # The plain form of attention can be differentiated forwards too.
+                attn_implementation="eager",
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InvalidSettingError(
+            f"model='huggingface:{source}': its weights cannot be read ({first_line(error)}); they must be "
+            "safetensors, as model.save_pretrained(FOLDER) writes them."
+        ) from error
+    config: Any = model.config
+    config.use_cache = False
+    return model
