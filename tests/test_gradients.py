@@ -368,17 +368,13 @@ def test_a_factored_layer_that_runs_at_several_positions_later_is_refused():
         WholeMap(computer.layers, computer.factored).rows(later.layers)
 
 
-def test_rows_that_were_looked_up_hold_the_whole_gradient_of_a_table():
-    model, inputs, targets = made(*HOOKABLE["embedding"])
-    table = computer_of(model, inputs, targets).compute(model.state_dict(), inputs, targets).layers[0]
-    assert isinstance(table, TableRows)
-    for at_once in (1000, 9):
-        chunks = list(table.touched(at_once))
-        values, numbers = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        assert len(numbers) == 4 * len(inputs.unique()) == len(numbers.unique())
-        assert max(len(part) for _, part in chunks) <= at_once
-        expected = form(table)
-        torch.testing.assert_close(torch.zeros_like(expected).index_copy(0, numbers, values), expected, **TOLERANCE)
+@pytest.mark.parametrize("n_rows", [3, 50])
+def test_the_length_of_a_tables_gradient_counts_a_row_once_that_is_looked_up_twice(n_rows: int):
+    """With fewer rows than places, and with more."""
+    torch.manual_seed(0)
+    layer = find_layers(nn.Embedding(n_rows, 2))[0]
+    table = TableRows(layer, torch.randint(0, 3, (N, 6)), torch.randn(N, 6, 2).double())
+    torch.testing.assert_close(table.lengths, (form(table) ** 2).sum(0), **TOLERANCE)
 
 
 def test_any_rows_of_a_gradient_can_be_formed_alone():

@@ -112,14 +112,16 @@ def test_a_projection_is_the_same_for_every_split_into_blocks(kind: str, monkeyp
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_scattered_parameters_are_projected_as_in_their_block(kind: str, monkeypatch: pytest.MonkeyPatch):
+def test_rows_of_a_table_are_projected_as_in_their_block(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """Also those that an example has several times, and those that another has too."""
     monkeypatch.setattr("trak_core.projection.rademacher.BLOCK", 16)
-    start, places = BEFORE_THE_CARRY, torch.tensor([70, 3, 0, 41, 5, *range(10, 40)])
-    values, block = drawn(len(places), 4), torch.zeros(80, 4, dtype=torch.float64)
-    block[places] = values
+    start, rows = BEFORE_THE_CARRY, torch.tensor([[7, 2, 7], [0, 2, 15], [9, 9, 9], [3, 1, 0]])
+    values, block = drawn(4, 3, 5), torch.zeros(16, 5, 4, dtype=torch.float64)
+    for i, row in enumerate(rows):
+        block[..., i].index_add_(0, row, values[i])
     projection, out = MAKE[kind](20, 1), torch.ones(20, 4, dtype=torch.float64)
-    projection.accumulate_at(out, values, start + places)
-    torch.testing.assert_close(out - 1, projected(projection, block, start), **TOLERANCE)
+    projection.accumulate_rows(out, rows, values, start)
+    torch.testing.assert_close(out - 1, projected(projection, block.flatten(0, 1), start), **TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", MAKE)

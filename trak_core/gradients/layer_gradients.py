@@ -6,7 +6,7 @@ it, and then it is written parameter-major, `[n_parameters, n]`, as sparse proje
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -81,10 +81,8 @@ class OuterProducts(LayerGradients):
             activations = self.activations()[:, 0, 0].T.contiguous()  # [columns, n]
             torch.mul(deltas[:, 0].T.contiguous()[:, None], activations[None], out=out.view(stop - start, -1, n))
             return
-        parts = [deltas.transpose(1, 2) @ self.make_inputs()[:, 0]] if self.layer.has_weight else []
-        if self.layer.has_bias:
-            parts.append(deltas.sum(1)[..., None])  # what a column of ones would give, at less cost
-        out.copy_(torch.cat(parts, dim=2).reshape(n, -1).T)  # [n, rows, columns] before
+        formed = deltas.transpose(1, 2) @ self.activations()[:, 0]  # [n, rows, columns]
+        out.copy_(formed.reshape(n, -1).T)
 
     @property
     def like(self) -> Tensor:
@@ -119,31 +117,27 @@ class TableRows(LayerGradients):
 
     def write(self, out: Tensor, start: int, stop: int) -> None:
         """As in `LayerGradients`."""
-        n, _, columns = self.deltas.shape
-        formed = self.deltas.new_zeros(n, stop - start, columns)
-        inside = (self.indices >= start) & (self.indices < stop)
-        where = (self.indices - start).clamp(0, stop - start - 1)
-        formed.scatter_add_(1, where[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
-        out.copy_(formed.reshape(n, -1).T)
+        self.add(out.zero_(), start, stop)
+
+    def add(self, out: Tensor, start: int, stop: int) -> None:
+        """Adds to what `write` would give; few of the rows are looked up, so that most stay as they are."""
+        n = len(self.deltas)
+        examples, at = torch.nonzero((self.indices >= start) & (self.indices < stop), as_tuple=True)
+        rows = out.view(stop - start, -1, n).transpose(1, 2)  # [rows, n, columns]
+        rows.index_put_((self.indices[examples, at] - start, examples), self.deltas[examples, at], accumulate=True)
 
     @property
     def like(self) -> Tensor:
         """As in `LayerGradients`."""
         return self.deltas
 
-    def touched(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Gradients `[n_touched * n_columns, n]` of the rows that were looked up, at most `at_once` parameters a time.
-
-        With them come the numbers of these parameters inside the layer, int64 `[n_touched * n_columns]`.
-        """
-        n, _, columns = self.deltas.shape
-        for rows in torch.split(torch.unique(self.indices), max(1, at_once // columns)):
-            places = torch.searchsorted(rows, self.indices.contiguous()).clamp_(max=len(rows) - 1)
-            inside = rows[places] == self.indices
-            formed = self.deltas.new_zeros(n, len(rows), columns)
-            formed.scatter_add_(1, places[..., None].expand(-1, -1, columns), self.deltas * inside[..., None])
-            numbers = rows[:, None] * columns + torch.arange(columns, device=rows.device)
-            yield formed.reshape(n, -1).T.contiguous(), numbers.reshape(-1)
+    @property
+    def lengths(self) -> Tensor:
+        """Squared norms `[n]` of the whole gradients, in which deltas of the same row add up."""
+        if self.indices.shape[1] ** 2 > self.layer.size:  # a small table, such as that of relative positions
+            return (form(self) ** 2).sum(0)
+        is_same = self.indices[:, :, None] == self.indices[:, None]
+        return (self.deltas @ self.deltas.transpose(1, 2) * is_same).sum((1, 2))
 
 
 @dataclass(frozen=True)
@@ -156,11 +150,19 @@ class SummedGradients(LayerGradients):
     def write(self, out: Tensor, start: int, stop: int) -> None:
         """As in `LayerGradients`."""
         n = out.shape[1]
-        total = out.zero_().view(stop - start, self.layer.n_columns, n)
-        for part in self.parts:
+        tables = [part for part in self.parts if isinstance(part, TableRows)]
+        others = [part for part in self.parts if not isinstance(part, TableRows)]
+        if others and others[0].layer.n_columns == self.layer.n_columns:
+            others.pop(0).write(out, start, stop)
+        else:
+            out.zero_()
+        total = out.view(stop - start, self.layer.n_columns, n)
+        for part in others:
             formed = out.new_empty((stop - start) * part.layer.n_columns, n)
             part.write(formed, start, stop)
             total[:, self.columns(part)] += formed.view(stop - start, -1, n)
+        for table in tables:
+            table.add(out, start, stop)
 
     def columns(self, part: LayerGradients) -> slice:
         """Which columns of the layer's matrix a part has."""

@@ -24,7 +24,7 @@ from trak_core.projection.sjlt import SjltProjection
 
 ProjectionKind = Literal["none", "sjlt", "rademacher", "kronecker"]
 PROJECTIONS: tuple[ProjectionKind, ...] = ("none", "sjlt", "rademacher", "kronecker")
-BUFFER_PARAMETERS = 2**17
+BUFFER_PARAMETERS = 2**16
 """Parameters whose gradients are formed at once, for all examples of a batch."""
 
 
@@ -162,9 +162,8 @@ class SketchMap(FeatureMap):
             pieces = [(gradients[at], start, stop) for at, start, stop in block]
             first, start, _ = pieces[0]
             if isinstance(first, TableRows):
-                for values, parameters in first.touched(BUFFER_PARAMETERS):
-                    squared += (values * values).sum(0)
-                    self.projection.accumulate_at(projected, values, parameters + first.layer.start)
+                squared += first.lengths
+                self.projection.accumulate_rows(projected, first.indices, first.deltas, first.layer.start)
                 continue
             values = self._form(pieces, like, squared)
             self.projection.accumulate(projected, values, first.layer.start + start * first.layer.n_columns)

@@ -33,8 +33,15 @@ class BlockProjection(ABC):
         """
 
     @abstractmethod
-    def accumulate_at(self, projected: Tensor, gradients: Tensor, parameters: Tensor) -> None:
-        """The same for scattered parameters, whose numbers are int64 `[n_parameters]`, no two alike."""
+    def accumulate_rows(self, projected: Tensor, rows: Tensor, values: Tensor, start: int) -> None:
+        """The same for a table, of which each example has a gradient in few rows.
+
+        Args:
+            projected: `[proj_dim, n]`, contiguous.
+            rows: their numbers `[n, T]` int64; those of a row that comes several times add up.
+            values: gradients `[n, T, n_columns]`.
+            start: number of parameters before the table.
+        """
 
     @abstractmethod
     def back(self, vector: Tensor, start: int, stop: int) -> Tensor:

@@ -40,11 +40,17 @@ class RademacherProjection(BlockProjection):
             signs = self.signs(start + first, start + first + len(part), gradients.device)
             projected.addmm_(signs.T.to(gradients.dtype), part, alpha=self.proj_dim**-0.5)
 
-    def accumulate_at(self, projected: Tensor, gradients: Tensor, parameters: Tensor) -> None:
-        """As in `BlockProjection`."""
-        for part, places in zip(torch.split(gradients, BLOCK), torch.split(parameters, BLOCK), strict=True):
-            signs = self._unpack(self._draw(places))
-            projected.addmm_(signs.T.to(gradients.dtype), part, alpha=self.proj_dim**-0.5)
+    def accumulate_rows(self, projected: Tensor, rows: Tensor, values: Tensor, start: int) -> None:
+        """As in `BlockProjection`; rows that no example has are left out."""
+        n, _, columns = values.shape
+        for some in torch.split(torch.unique(rows), max(1, BLOCK // columns)):
+            places = torch.searchsorted(some, rows.contiguous()).clamp_(max=len(some) - 1)
+            kept = values * (some[places] == rows)[..., None]
+            gradients = values.new_zeros(n, len(some), columns)
+            gradients.scatter_add_(1, places[..., None].expand(-1, -1, columns), kept)
+            parameters = start + some[:, None] * columns + torch.arange(columns, device=rows.device)
+            signs = self._unpack(self._draw(parameters.flatten()))
+            projected.addmm_(signs.T.to(values.dtype), gradients.reshape(n, -1).T, alpha=self.proj_dim**-0.5)
 
     def back(self, vector: Tensor, start: int, stop: int) -> Tensor:
         """As in `BlockProjection`."""

@@ -42,11 +42,16 @@ class SjltProjection(BlockProjection):
             drawn = words(start, stop, self.seed, Stream.BUCKETS, copy, gradients.device)
             self._scatter(projected, gradients, drawn)
 
-    def accumulate_at(self, projected: Tensor, gradients: Tensor, parameters: Tensor) -> None:
+    def accumulate_rows(self, projected: Tensor, rows: Tensor, values: Tensor, start: int) -> None:
         """As in `BlockProjection`."""
+        n, columns = len(rows), values.shape[2]
+        unique, places = torch.unique(rows, return_inverse=True)
+        parameters = start + unique[:, None] * columns + torch.arange(columns, device=rows.device)
+        examples = torch.arange(n, device=rows.device)[:, None, None]
         for copy in range(self.n_copies):
-            drawn = words_at(parameters, self.seed, Stream.BUCKETS, copy)
-            self._scatter(projected, gradients, drawn)
+            buckets, signs = self._split(words_at(parameters, self.seed, Stream.BUCKETS, copy))
+            signed = values * (signs.to(values.dtype) * self.n_copies**-0.5)[places]
+            projected.view(-1).index_add_(0, (buckets[places] * n + examples).flatten(), signed.flatten())
 
     def back(self, vector: Tensor, start: int, stop: int) -> Tensor:
         """As in `BlockProjection`."""
