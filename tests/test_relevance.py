@@ -97,6 +97,12 @@ def test_words_are_those_of_any_script(asked: str, about: str, beside: str):
         assert row[1] > row[0]
 
 
+@pytest.mark.parametrize("name", ["text", "passage", "text_pair"])
+def test_texts_have_the_same_words_whatever_they_are_given_for(name: str):
+    found = find_modality(name).words([(Text("Sätze"), Text("猫が好き。猫が好き"))], [(Text("SÄTZE 猫が好き"),)])
+    assert set(found[1][0]) <= set(found[0][0]) and len(found[1][0]) > 2
+
+
 def test_all_texts_of_an_example_count_and_pictures_do_not():
     context = context_of(["", "one"], ["two"])
     media = [(Picture(b"\x89PNG"), Text("one"), Text("two three", name="question")), (Text("one"),)]

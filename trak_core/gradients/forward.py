@@ -75,12 +75,13 @@ def representations(model: nn.Module, weights: StateDict, inputs: Inputs, task: 
 
     def run() -> None:
         nonlocal n_running
-        size = _at_once(model, inputs)
+        ask = call if task is None else task.outputs_of
+        size = _at_once(model, inputs, ask)
         for start in range(0, count(inputs), size):
             last.clear()
             batch = take(inputs, slice(start, start + size))
             n_running = count(batch)
-            call(model, batch)
+            ask(model, batch)
             if (entered := last.get(True, last.get(False))) is None:
                 raise InvalidModelError(
                     "no layer of the model is given a tensor with a row for each example, so that there are no "
@@ -100,10 +101,17 @@ def representations(model: nn.Module, weights: StateDict, inputs: Inputs, task: 
     return torch.cat(seen)
 
 
-def _at_once(model: nn.Module, inputs: Inputs) -> int:
+def _at_once(model: nn.Module, inputs: Inputs, ask: Callable[[Model, Inputs], Any]) -> int:
     """How many inputs are run at once, by the size of what the model returns for one of them."""
-    returned = tree_leaves(call(model, take(inputs, slice(0, 1))))
-    n_bytes = sum(each.nbytes for each in returned if isinstance(each, Tensor))
+    n_bytes = 0
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal n_bytes
+        returned = model(*args, **kwargs)
+        n_bytes += sum(each.nbytes for each in tree_leaves(returned) if isinstance(each, Tensor))
+        return returned
+
+    ask(counting, take(inputs, slice(0, 1)))
     return max(1, min(REPRESENTED, RETURNED_BYTES // max(1, n_bytes)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from trak_core.errors import InvalidDataError
 from trak_core.inputs import ArrayInputs, flat_rows
-from trak_core.media import Medium, Text, first_text, texts_of
+from trak_core.media import Medium, Text, first_text
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyModel
@@ -20,7 +20,7 @@ from trak_core.modalities.text.subword_tokens import SubwordTokens
 from trak_core.modalities.text.transformers_models import HuggingFace
 from trak_core.modalities.text.vocabulary import Vocabulary
 from trak_core.modalities.text.word_ids import WordIds, weights_of_ids
-from trak_core.modalities.text.words import UnicodeWords
+from trak_core.modalities.text.words import words_of_media
 
 
 def _networks() -> Any:
@@ -73,10 +73,7 @@ class TextModality(Modality):
         self, train: Sequence[tuple[Medium, ...]], test: Sequence[tuple[Medium, ...]]
     ) -> tuple[list[list[str]], list[list[str]]]:
         """Words by Unicode's rules, and pieces learnt from the train texts where a script has no blanks."""
-        texts = [["\n".join(texts_of(one)) for one in part] for part in (train, test)]
-        rule = UnicodeWords.learn(texts[0])
-        train_words, test_words = ([rule.of(text) for text in part] for part in texts)
-        return train_words, test_words
+        return words_of_media(train, test)
 
     def new_inputs(self, encoding: Encoding) -> NewTexts:
         """A text that somebody types."""

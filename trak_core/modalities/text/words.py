@@ -22,6 +22,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trak_core.errors import NeedNotMetError
+from trak_core.media import Medium, texts_of
 from trak_core.modalities.encoding import Word
 
 if TYPE_CHECKING:
@@ -147,6 +148,16 @@ class UnicodeWords(Words):
         pieces = dict.fromkeys(piece for left, right in merges for piece in (left, right, left + right))
         numbers = {piece: number for number, piece in enumerate([_UNKNOWN, *pieces])}
         return code, Tokenizer(models.BPE(vocab=numbers, merges=merges, unk_token=_UNKNOWN))
+
+
+def words_of_media(
+    train: Sequence[tuple[Medium, ...]], test: Sequence[tuple[Medium, ...]]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The words of the texts of each train and of each test example, with pieces learnt from the train texts."""
+    texts = [["\n".join(texts_of(one)) for one in part] for part in (train, test)]
+    rule = UnicodeWords.learn(texts[0])
+    train_words, test_words = ([rule.of(text) for text in part] for part in texts)
+    return train_words, test_words
 
 
 def _learn_merges(runs: Sequence[Sequence[str]], longest: int) -> list[Merge]:

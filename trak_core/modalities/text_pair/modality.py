@@ -12,6 +12,7 @@ from trak_core.media import Medium, Text
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.modality import Modality
 from trak_core.modalities.text.word_ids import weights_of_ids
+from trak_core.modalities.text.words import words_of_media
 from trak_core.modalities.text_pair.pair_models import PairModels
 from trak_core.modalities.text_pair.pair_tokens import PromptCompletion, SourceTarget, TextPairs
 
@@ -48,6 +49,12 @@ class TextPairModality(Modality):
         for pair in zip(contents["source"], contents["target"], strict=True):
             plain = "\0".join(" ".join(text.split()) for text in pair)
             yield hashlib.sha256(plain.encode("utf-8", "surrogatepass")).digest()
+
+    def words(
+        self, train: Sequence[tuple[Medium, ...]], test: Sequence[tuple[Medium, ...]]
+    ) -> tuple[list[list[str]], list[list[str]]]:
+        """Words of both texts together, as those of texts alone."""
+        return words_of_media(train, test)
 
     def linear_rows(self, train: ArrayInputs, test: ArrayInputs) -> tuple[Any, Any]:
         """Weights of the ids that are read."""
