@@ -2,9 +2,9 @@
 
     python tests/benchmarks/language.py [NAME ...] [--results FOLDER] [--only-table]
 
-builds docs-lm, docs-bert, docs-t5 and tiny Shakespeare (from the shared data, where it is there), measures every method
-that suits them, and prints one table from what is there. Each step is a build or a measurement that goes on where it was
-stopped; names choose some of the runs. A run is measured on the random halves that nothing was tuned on.
+builds docs-lm, docs-bert, docs-t5 and tiny Shakespeare (of the shared data), measures the methods
+that suit them, and prints one table from what is there. Each step is a build or a measurement that goes on where it
+was stopped; names choose some of the runs. A run is measured on the random halves that nothing was tuned on.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def report(name: str, case: Case, results: Path) -> dict[str, bool]:
             )
         for row in _removal(found):
             print(
-                f"  removal of the top {row['k']}: {row['method']:17} log odds fall by {row['fall']:.2f} +- {row['error']:.2f}"
+                f"  removal of the top {row['k']}: {row['method']:17} log odds fall by {row['fall']:.2f} "
+                f"+- {row['error']:.2f}"
             )
         by_name = {row["method"]: row for row in board}
         trak, ceiling = by_name["trak"], by_name["trak"]["noise_ceiling"]

@@ -93,10 +93,13 @@ def saved_model(kind: str, folder: Path) -> nn.Module:
     """The model of a base, as the class of transformers of that name reads it; copy it before it is changed."""
     import transformers
 
-    # The plain form of attention can be differentiated forwards too.
-    model: nn.Module = getattr(transformers, kind).from_pretrained(
-        folder, local_files_only=True, attn_implementation="eager"
-    )
+    from trak_core.modalities.text.transformers_models import quiet
+
+    with quiet():
+        # The plain form of attention can be differentiated forwards too.
+        model: nn.Module = getattr(transformers, kind).from_pretrained(
+            folder, local_files_only=True, attn_implementation="eager"
+        )
     return model
 
 

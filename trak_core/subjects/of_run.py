@@ -191,10 +191,13 @@ def read_dataset(run: Run) -> Dataset:
 
     def split(name: str) -> Split:
         rows = run.rows("SELECT label FROM examples WHERE split = ? ORDER BY idx", [name])
-        labels = np.array([label for (label,) in rows], dtype=np.int64)
         media = list(read_media(run, name).values())
         try:
-            return Split.of(encoding.inputs(modality.contents(media, encoding)), labels, media)
+            inputs = encoding.inputs(modality.contents(media, encoding))
+            labels = encoding.labels(inputs)
+            if labels is None:
+                labels = np.array([label for (label,) in rows], dtype=np.int64)
+            return Split.of(inputs, labels, media)
         except NeedNotMetError:
             raise
         except Exception as error:  # a run from elsewhere may hold anything, and readers stumble in many ways
