@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trak_core.gradients import take
 from trak_core.tasks import CausalLM, Classification, Seq2Seq, Task
 
-__all__ = ["LANGUAGE_MODELS", "Batch", "LanguageModel", "Size", "padded"]
+__all__ = ["LANGUAGE_MODELS", "MODELS_WITH_WAYS_OF_THEIR_OWN", "Batch", "LanguageModel", "Size", "padded"]
 
 N_CLASSES = 3
 PADDING = 0
@@ -140,6 +140,58 @@ def _t5(size: Size, kind: str = "T5", **settings: Any) -> nn.Module:
     return model
 
 
+def _gemma(size: Size) -> nn.Module:
+    import transformers
+
+    shape = {"vocab_size": size.n_words, "hidden_size": size.width, "intermediate_size": 2 * size.width}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4}
+    return transformers.GemmaForCausalLM(transformers.GemmaConfig(**shape, **heads, **_special()))
+
+
+def _opt(size: Size) -> nn.Module:
+    import transformers
+
+    shape = {"vocab_size": size.n_words, "hidden_size": size.width, "ffn_dim": 2 * size.width}
+    others = {"num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": size.width}
+    config = transformers.OPTConfig(**shape, **others, max_position_embeddings=size.longest, **_special())
+    return transformers.OPTForCausalLM(config)
+
+
+def _bart(size: Size) -> nn.Module:
+    import transformers
+
+    sides: dict[str, int] = {}
+    for side in ("encoder", "decoder"):
+        sides |= {f"{side}_layers": 2, f"{side}_attention_heads": 4, f"{side}_ffn_dim": 2 * size.width}
+    shape = {"vocab_size": size.n_words, "d_model": size.width, "max_position_embeddings": size.longest}
+    config = transformers.BartConfig(**shape, **sides, **_special(), decoder_start_token_id=2, forced_eos_token_id=2)
+    return transformers.BartForConditionalGeneration(config)
+
+
+def _mpnet(size: Size) -> nn.Module:
+    import transformers
+
+    shape = {"vocab_size": size.n_words, "hidden_size": size.width, "intermediate_size": 2 * size.width}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": size.longest}
+    config = transformers.MPNetConfig(**shape, **heads, num_labels=N_CLASSES)
+    return transformers.MPNetForSequenceClassification(config)
+
+
+def _special() -> dict[str, int]:
+    return {"pad_token_id": PADDING, "bos_token_id": 1, "eos_token_id": 2}
+
+
+def _ia3(model: nn.Module) -> nn.Module:
+    import peft
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        adapted: nn.Module = peft.get_peft_model(
+            model, peft.IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"])
+        )
+    return adapted
+
+
 def _adapted(kind: str, modules: tuple[str, ...], **settings: Any) -> Callable[[nn.Module], nn.Module]:
     def adapt(model: nn.Module) -> nn.Module:
         import peft
@@ -173,3 +225,12 @@ LANGUAGE_MODELS = {
     "LoRA on T5": replace(_T5, adapt=_adapted("SEQ_2_SEQ_LM", ("q", "v"))),
 }
 """Kinds of models by name."""
+MODELS_WITH_WAYS_OF_THEIR_OWN = {
+    "Gemma, which scales words": LanguageModel(_gemma, _CAUSAL),
+    "OPT, which counts positions": LanguageModel(_opt, _CAUSAL),
+    "BART, which repeats positions": LanguageModel(_bart, _SEQ2SEQ),
+    "MPNet, which repeats biases": LanguageModel(_mpnet, _CLASSES),
+    "LoRA on words": replace(_GPT2, adapt=_adapted("CAUSAL_LM", ("c_attn", "wte"))),
+    "IA3 on Llama": LanguageModel(_llama, _CAUSAL, adapt=_ia3),
+}
+"""Kinds whose layers do more than their class says, or keep parameters where nothing runs."""

@@ -142,11 +142,11 @@ def tied_norms() -> nn.Module:
     return Model(lambda m, x: m.head(m.second(m.first(x).exp())), first=first, second=second, head=nn.Linear(6, 3))
 
 
-def repeated() -> nn.Module:
-    """Rows looked up once and then repeated, so that nothing shows where the examples part."""
+def stacked() -> nn.Module:
+    """Rows looked up once and then stacked, so that nothing shows where the examples part."""
 
     def run(m: Model, x: Tensor) -> Tensor:
-        return m.head(torch.tanh(m.words(x) + m.places(torch.arange(6))[None].expand(len(x), -1, -1)).mean(1))
+        return m.head(torch.tanh(m.words(x) + torch.stack([m.places(torch.arange(6))] * len(x))).mean(1))
 
     return Model(run, words=nn.Embedding(9, 4), places=nn.Embedding(7, 4), head=nn.Linear(4, N_CLASSES))
 
@@ -162,7 +162,7 @@ UNHOOKABLE: dict[str, tuple[Build, Callable[[], Tensor], str]] = {
     "attention": (attending, sequences, "layer 'att' (MultiheadAttention) gives a tuple"),
     "transformer": (transformer, sequences, "layer '0.self_attn' (MultiheadAttention) gives a tuple"),
     "tied norms": (tied_norms, vectors, "first.weight and second.weight are one shared parameter"),
-    "repeated by the batch": (repeated, tokens, "layer 'places' differs from plain autograd"),
+    "stacked by the batch": (stacked, tokens, "layer 'places' differs from plain autograd"),
     "no gradient inside": (lambda: three(without_grad), vectors, "RuntimeError"),
     "sequences first": (
         lambda: Model(lambda m, x: m.mlp(x.transpose(0, 1)).mean(0), mlp=mlp()),
@@ -223,7 +223,10 @@ def test_a_way_chosen_on_one_example_holds_for_many():
     assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
-ONCE_FOR_ALL = ["positions in one row", "positions for each", "relative positions", "grid", "own kinds", "tied twice"]
+ONCE_FOR_ALL = [
+    *("positions in one row", "positions for each", "relative positions", "grid", "own kinds", "tied twice"),
+    *("positions repeated", "repeated positions", "words in parts"),
+]
 
 
 @pytest.mark.parametrize("name", ONCE_FOR_ALL)

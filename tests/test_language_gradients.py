@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.language_models import LANGUAGE_MODELS, Batch, Size, padded
+from tests.language_models import LANGUAGE_MODELS, MODELS_WITH_WAYS_OF_THEIR_OWN, Batch, Size, padded
 from trak_core.errors import InvalidDataError, InvalidModelError, InvalidSettingError
 from trak_core.gradients import (
     Direction,
@@ -35,7 +35,7 @@ class Ready:
     """A model of a kind, a batch, and gradients of it."""
 
     def __init__(self, name: str, patterns: str | None = None) -> None:
-        self.kind = LANGUAGE_MODELS[name]
+        self.kind = {**LANGUAGE_MODELS, **MODELS_WITH_WAYS_OF_THEIR_OWN}[name]
         self.model = self.kind.made(SIZE).double()
         self.batch = self.kind.batch(SIZE, LENGTHS)
         self.weights: StateDict = {key: value.clone() for key, value in self.model.state_dict().items()}
@@ -95,6 +95,19 @@ def test_neither_padding_nor_company_changes_gradients(name: str):
             texts = Batch(shorter, texts.targets[:, :n_labels])
         alone = ready.gradients(Batch(shorter, texts.targets))
         assert_near(together[i : i + 1], alone, 1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS_WITH_WAYS_OF_THEIR_OWN)
+def test_layers_with_ways_of_their_own_go_all_at_once_too(name: str):
+    """And their tokens add up; whatever comes with as many examples as there are tokens is no less right."""
+    ready = Ready(name)
+    assert ready.computer.path == "hooks", ready.computer.reason
+    gradients, expected = ready.gradients(), ready.by_loop()
+    assert_near(gradients, expected, 1e-7)  # the norm of Gemma computes in float32
+    direction = ready.direction()
+    assert_near(ready.by_token(direction).total, expected @ direction, 1e-7)
+    ready.batch = ready.kind.batch(SIZE, [8] * 8)
+    assert_near(ready.gradients(), ready.by_loop(), 1e-7)
 
 
 @pytest.mark.parametrize("name", ["LoRA on GPT-2", "DoRA on GPT-2", "LoRA on BERT", "LoRA on T5"])

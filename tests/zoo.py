@@ -229,6 +229,34 @@ def sequences(n: int = N, length: int = 4) -> Tensor:
     return torch.randn(n, length, 6)
 
 
+class Scaled(nn.Embedding):
+    """A table with a forward of its own, as Gemma's, or OPT's, whose positions begin at 2."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 3 * super().forward((inputs + 2).clamp(max=self.num_embeddings - 1))
+
+
+class InParts(nn.Module):
+    """Words as a product of two tables, in a container that never runs, as adapters of embeddings keep them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ParameterDict({"long": torch.randn(9, 2), "wide": torch.randn(2, 4)})
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.embedding(inputs, self.parts["long"]) @ self.parts["wide"]
+
+
+def placed(words: nn.Module, places: Callable[[Model, int], Tensor]) -> nn.Module:
+    """Words and 6 positions, which are given for so many examples."""
+    return Model(
+        lambda m, x: m.head(torch.tanh(m.words(x) + places(m, len(x))).mean(1)),
+        words=words,
+        places=nn.Embedding(7, 4),
+        head=nn.Linear(4, N_CLASSES),
+    )
+
+
 HOOKABLE: dict[str, tuple[Build, Callable[[], Tensor]]] = {
     "mlp": (mlp, vectors),
     "linear on sequences": (lambda: nn.Sequential(mlp(), nn.Flatten(), nn.Linear(12, N_CLASSES)), sequences),
@@ -258,6 +286,12 @@ HOOKABLE: dict[str, tuple[Build, Callable[[], Tensor]]] = {
     # PROBED = 3 examples meet 3 positions here, so that the lengths alone tell nothing.
     "positions without a row": (lambda: positions(lambda at: at, 3), lambda: tokens(length=3)),
     "positions for each": (repeated, tokens),
+    "positions repeated": (
+        lambda: placed(Scaled(9, 4), lambda m, n: m.places(torch.arange(6))[None].expand(n, -1, -1)),
+        tokens,
+    ),
+    "repeated positions": (lambda: placed(Scaled(9, 4), lambda m, n: m.places(torch.arange(6).expand(n, -1))), tokens),
+    "words in parts": (lambda: placed(InParts(), lambda m, _: m.places(torch.arange(6))), tokens),
     "relative positions": (relative, sequences),
     "grid": (of_grid, images),
     "tied": (tied, tokens),

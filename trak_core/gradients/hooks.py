@@ -8,20 +8,25 @@ Weights take no part in the backward pass: the graph begins at the output of the
 lies before it, and every gradient of an unselected layer, is never computed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._pytree import tree_flatten
 
 from trak_core.gradients.forward import StateDict, dtype_of, read_outputs, with_weights
 from trak_core.gradients.layer_gradients import ExplicitGradients, LayerGradients, SummedGradients, TableRows
 from trak_core.gradients.layers import Layer, is_transposed
-from trak_core.gradients.module_gradients import ModuleRun, UnhookableError, has_formula, module_gradients
+from trak_core.gradients.module_gradients import (
+    ModuleRun,
+    UnhookableError,
+    has_formula,
+    module_gradients,
+)
+from trak_core.gradients.recording import Recording, recording_hooks, versions_of
 from trak_core.gradients.shared_layers import SharedLayers
 from trak_core.inputs import count
 from trak_core.tasks import Inputs, Task
@@ -91,10 +96,19 @@ def _owners(model: nn.Module) -> _Owners:
     first = {id(parameter): name for name, parameter in model.named_parameters()}
     owners: _Owners = {}
     for name, module in model.named_modules():
+        running = _running(model, name)
         for leaf, parameter in module._parameters.items():
             if parameter is not None:
-                owners.setdefault(first[id(parameter)], []).append((name, leaf))
+                inside = _full(name, leaf).removeprefix(f"{running}.")
+                owners.setdefault(first[id(parameter)], []).append((running, inside))
     return owners
+
+
+def _running(model: nn.Module, name: str) -> str:
+    """The module itself, or for one that never runs, such as a ParameterDict, the next one around it that does."""
+    while name and type(model.get_submodule(name)).forward is nn.Module.forward:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _full(module: str, leaf: str) -> str:
@@ -113,7 +127,7 @@ def _uses(model: nn.Module, layer: Layer, owners: _Owners) -> list[Layer]:
         if not has_formula(module, leaves):
             # Any module but the whole model can run once more for each row; not a table that looks at its batch.
             if len(of_modules) == 1 and name and not isinstance(module, nn.Embedding):
-                uses.append(layer)
+                uses.append(replace(layer, name=name))
             continue
         if len(of_modules) == 1:
             return [layer]
@@ -123,28 +137,6 @@ def _uses(model: nn.Module, layer: Layer, owners: _Owners) -> list[Layer]:
             return []
         uses.append(replace(layer, name=name, parameters=parameters, n_columns=size // layer.n_rows))
     return uses
-
-
-@dataclass
-class _Call:
-    """One run of a module: its arguments, the versions of their content, and where its output lies in the graph."""
-
-    arguments: list[Any]
-    keywords: tuple[str, ...]
-    versions: list[int | None]
-    edge: GradientEdge
-    is_shared: bool
-    of_decoder: bool
-
-
-@dataclass
-class _Recording:
-    """What the hooks saw of one forward pass."""
-
-    start: Tensor
-    shared: SharedLayers | None
-    is_over: bool = False
-    calls: dict[str, list[_Call]] = field(default_factory=dict)
 
 
 def hooked_gradients(
@@ -206,15 +198,18 @@ def with_runs(
     n = count(inputs)
     frozen = {name: value.detach() for name, value in weights.items()}
     start = torch.zeros((), device=next(iter(frozen.values())).device, requires_grad=True)
-    recording = _Recording(start, SharedLayers(n, start) if hooked.may_be_shared or by_side else None)
+    recording = Recording(start, SharedLayers(n, start) if hooked.may_be_shared or by_side else None)
 
     def run() -> Result:
         # The hooks stay on: activation checkpointing runs modules once more in the backward pass, as they ran before.
-        with torch.enable_grad(), _hooks(hooked.modules, recording):
+        with torch.enable_grad(), recording_hooks(hooked.modules, recording):
             with recording.shared or nullcontext():
                 entered = recording.shared.enter(inputs) if recording.shared else inputs
                 outputs = read_outputs(model, entered, task.outputs_of, dtype_of(frozen))
             recording.is_over = True
+            if recording.shared and n > 1:
+                repeated = recording.shared.n_expanded
+                hooked.keep_to_habit("", repeated, f"what the model repeats {repeated} times for each example")
             total = task.model_output(outputs, targets).sum()
             runs = _runs(recording, total, n, inputs, hooked, dtype_of(frozen), by_side)
         return work(outputs.detach(), runs, frozen)
@@ -238,40 +233,8 @@ def _sum(layer: Layer, parts: list[LayerGradients], weights: StateDict, n: int) 
     return SummedGradients(layer, tuple(parts))
 
 
-@contextmanager
-def _hooks(modules: dict[str, nn.Module], recording: _Recording) -> Iterator[None]:
-    with ExitStack() as hooks:
-        for name, module in modules.items():
-            hooks.enter_context(module.register_forward_hook(_recorder(name, recording), with_kwargs=True))
-        yield
-
-
-def _recorder(name: str, recording: _Recording) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]:
-    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        if not isinstance(output, Tensor):
-            raise UnhookableError(f"layer {name!r} ({type(module).__name__}) gives a {type(output).__name__}")
-        if not output.requires_grad:
-            output = output + recording.start  # the graph begins here
-        if not recording.is_over:
-            arguments = [*args, *kwargs.values()]
-            is_shared = recording.shared is not None and recording.shared.begins_at(arguments)
-            of_decoder = recording.shared is not None and recording.shared.are_of_decoder(arguments)
-            arguments = [each.detach() if isinstance(each, Tensor) else each for each in arguments]
-            edge = get_gradient_edge(output)
-            call = _Call(arguments, tuple(kwargs), _versions(arguments), edge, is_shared, of_decoder)
-            recording.calls.setdefault(name, []).append(call)
-        return output
-
-    return record
-
-
-def _versions(arguments: list[Any]) -> list[int | None]:
-    """How often the content of each argument was changed in place so far."""
-    return [each._version if isinstance(each, Tensor) else None for each in arguments]
-
-
 def _runs(
-    recording: _Recording,
+    recording: Recording,
     total: Tensor,
     n: int,
     inputs: Inputs,
@@ -301,7 +264,7 @@ def _runs(
             if is_shared:
                 raise UnhookableError(f"layer {name!r} runs for single examples and for the whole batch at once")
             found = [(call.of_decoder, direct)]
-        if found and _versions(call.arguments) != call.versions:
+        if found and versions_of(call.arguments) != call.versions:
             raise UnhookableError(f"the input of layer {name!r} is changed in place after the layer has run")
         for side, delta in found:
             run = ModuleRun(call.arguments, call.keywords, delta.detach().to(dtype), is_shared, bool(side))

@@ -41,7 +41,7 @@ class Layer:
     @property
     def leaves(self) -> tuple[str, ...]:
         """Names of the parameters inside their module."""
-        return tuple(name.rpartition(".")[2] for name in self.parameters)
+        return tuple(name.removeprefix(f"{self.name}.") for name in self.parameters)
 
     @property
     def has_bias(self) -> bool:

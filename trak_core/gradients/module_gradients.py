@@ -59,6 +59,18 @@ class ModuleRun:
         return [at for at, each in tensors if len(each) == len(self.delta)]
 
 
+def computes_otherwise(module: nn.Module) -> bool:
+    """True for a table or a Linear layer with a forward of its own, which may do more than look up or multiply.
+
+    What it gives `F.embedding` or `F.linear` is then what counts, not what it was given: `GemmaTextScaledWordEmbedding`
+    scales the rows, tables of positions make the positions themselves.
+    """
+    return isinstance(module, nn.Embedding | nn.Linear) and type(module).forward not in (
+        nn.Embedding.forward,
+        nn.Linear.forward,
+    )
+
+
 def has_formula(module: nn.Module, leaves: Sequence[str]) -> bool:
     """True for a kind of module whose gradient follows from its first input alone."""
     if not set(leaves) <= {"weight", "bias"}:

@@ -23,6 +23,8 @@ from torch.utils._pytree import tree_map
 from trak_core.tasks import Inputs
 
 MARK = "_trak_batch"
+EXPANDING = {Tensor.expand, Tensor.expand_as, Tensor.broadcast_to, torch.broadcast_to}
+"""What repeats a tensor along a first dimension of size 1, or along a new one."""
 
 
 def is_of_decoder(name: str) -> bool:
@@ -49,6 +51,7 @@ class SharedLayers(TorchFunctionMode):
         self._n, self._start = n, start
         self._marks = _Mark(False), _Mark(True)
         self._has_begun = False
+        self.n_expanded = 0  # outputs of such layers that the model itself repeats for each example
 
     def enter(self, inputs: Inputs) -> Inputs:
         """The inputs of the model, marked as the batch; the caller's own tensors stay as they are."""
@@ -74,7 +77,8 @@ class SharedLayers(TorchFunctionMode):
         kwargs = kwargs or {}
         given = (*args, *kwargs.values()) if kwargs else args
         if (mark := self._found(given)) is None:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            return self._expanded(args[0], result) if func in EXPANDING and args else result
         if self._has_begun and (of_all := [each for each in _tensors(given) if self._is_of_all(each)]):
             n_dims = max(each.dim() for each in _tensors(given) if self._mark_of(each))
             rows = {id(each): self._meet(each, n_dims, mark) for each in of_all}
@@ -85,6 +89,21 @@ class SharedLayers(TorchFunctionMode):
         for each in _tensors(result) if isinstance(result, list | tuple) else ():
             self._mark(each, mark)
         return result
+
+    def _expanded(self, value: Tensor, result: Tensor) -> Tensor:
+        """What was repeated for each example, with rows that belong to them: positions, or biases of positions."""
+        is_for_each = result.dim() > 0 and len(result) == self._n and result.shape != value.shape
+        if not is_for_each or (value.dim() == result.dim() and len(value) != 1):
+            return result
+        if not value.is_floating_point():
+            return self._mark(result, self._marks[False])
+        if not self._has_begun or not self._is_of_all(value):
+            return result
+        self.n_expanded += 1
+        shape = (1,) * (result.dim() - value.dim()) + tuple(value.shape)
+        rows = value.detach().reshape(shape).expand(self._n, *shape[1:]).requires_grad_()
+        self.meetings.append((value, rows))
+        return self._mark(rows.expand(result.shape), self._marks[False])
 
     def _found(self, values: Sequence[object]) -> _Mark | None:
         """The mark of the tensors that belong to the batch, also in a list; None when there are none."""
