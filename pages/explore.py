@@ -1,6 +1,7 @@
 """Explore: one test example, the training examples behind it, and how far that can be trusted."""
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -17,6 +18,7 @@ from pages.components.address import (
 )
 from pages.components.cards import side_card, test_card, train_card, trust_badge
 from pages.components.charts import score_histogram, show
+from pages.components.documents import documents_panel
 from pages.components.export import take_away
 from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
 from pages.components.learnt import learnt_badge
@@ -26,6 +28,7 @@ from pages.components.picks import pick_button, picked_train
 from pages.components.routing import through_app
 from pages.components.runs import refresh_when_published, run_with_scores, test_overview
 from pages.components.text import plain
+from pages.components.tokens import marked_by, say_question, token_answer, token_text
 from pages.components.view import say
 from pages.components.what_if import what_if_panel
 from trak_core.store.run import Run
@@ -34,6 +37,7 @@ from trak_core.views.compare import side_by_side
 from trak_core.views.examples import read_examples, shows_texts
 from trak_core.views.explanation import Explanation, explain, explanation_table
 from trak_core.views.stories import first_test
+from trak_core.views.token_question import TokenAnswer
 
 through_app()
 
@@ -117,10 +121,11 @@ def put_beside(
     run: Run, tests: TestOverview, explanation: Explanation, other: str, selected: int | None, picks: list[int]
 ) -> None:
     """The same question answered by a second method, with what both name marked."""
-    second = explain(run, tests, explanation.example.idx, explanation.target, other)
+    k = len(explanation.proponents)
+    second = explain(run, tests, explanation.example.idx, explanation.target, other, k)
     title = plain(run.method_titles[other])
     same_question = second.target == explanation.target
-    agreement = side_by_side(run, explanation, second) if same_question else None
+    agreement = side_by_side(explanation, second) if same_question else None
     if agreement is None:
         st.info(
             f"{title} explains {default_target(run)} only, “{plain(second.target_name)}”. Choose that under “Explain” "
@@ -128,7 +133,6 @@ def put_beside(
             icon=":material/info:",
         )
     else:
-        k = len(explanation.proponents)
         rank = "" if agreement.rank_correlation is None else f"; rank correlation {agreement.rank_correlation:.2f}"
         st.markdown(
             f"**Compared with {title}**: both name {len(agreement.shared_proponents)} of {k} proponents and "
@@ -160,9 +164,9 @@ def scores_panel(run: Run, explanation: Explanation) -> None:
     st.caption(f"The 10 strongest training examples carry {explanation.top_share:.0%} of all influence.")
 
 
-def closer_panel(run: Run, explanation: Explanation, train_idx: int | None) -> None:
+def closer_panel(run: Run, explanation: Explanation, train_idx: int | None, answer: TokenAnswer | None) -> None:
     """A training example up close, with the ways on from it."""
-    train_card(run, explanation, train_idx)
+    train_card(run, explanation, train_idx, marked_by(run, answer))
     if train_idx is None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -195,10 +199,15 @@ if target is not None and explanation.target != target:
     )
 with top:
     headline(explanation)
+answer = token_answer(run, explanation)
+if answer is not None:
+    explanation = answer.explanation
+    with top:
+        say_question(answer)
 looked_at, picks = st.session_state.get("train"), picked_train(run)
-card, proponents, opponents = st.columns([1.1, 2, 2])
+card, proponents, opponents = st.columns([1.1 if answer is None else 1.6, 2, 2])
 with card:
-    test_card(run, explanation)
+    test_card(run, explanation, None if answer is None else partial(token_text, answer))
 with proponents:
     side_card(explanation, "proponent", looked_at, picks)
 with opponents:
@@ -210,9 +219,10 @@ with left, st.container(border=True, height="stretch"):
     scores_panel(run, explanation)
 with right, st.container(border=True, height="stretch"):
     st.markdown("**A training example up close**")
-    closer_panel(run, explanation, choose_train(run))
+    closer_panel(run, explanation, choose_train(run), answer)
+documents_panel(run, explanation)
 with st.container(border=True):
-    what_if_panel(run, test_idx, explanation.target, method)
+    what_if_panel(run, test_idx, explanation.target, method, explanation.scores)
 new_input_panel(run)
 take_away(
     f"explanation_test_{test_idx}",
@@ -223,5 +233,6 @@ take_away(
     target=st.session_state.get("target"),
     method=run.method_titles[method],
     train=st.session_state.get("train"),
+    tokens=st.query_params.get("tokens"),
 )
 refresh_when_published(run)

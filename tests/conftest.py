@@ -158,6 +158,31 @@ def own_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "desk", make)
 
 
+@pytest.fixture(scope="session")
+def token_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the subject of a language model in a file, and below runs the run "words", built from it."""
+    from click.testing import CliRunner
+
+    from trak_core.__main__ import cli
+
+    def make(folder: Path) -> None:
+        file = shutil.copy(Path(__file__).parent / "token_subject.py", folder / "words.py")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TRAK_RUNS_DIR", str(folder / "runs"))
+            sizes = ["--n-checkpoints", "2", "--n-subsets", "20", "--n-seeds", "1"]
+            done = CliRunner().invoke(cli, ["build", str(file), *sizes])
+            assert done.exit_code == 0, (done.output, done.exception)
+
+    return made_once(tmp_path_factory, "words", make)
+
+
+@pytest.fixture
+def token_runs(token_desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of runs that holds that run; do not change its files."""
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(token_desk / "runs"))
+    return token_desk / "runs"
+
+
 @pytest.fixture
 def own_runs(own_desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of runs that holds that run; do not change its files."""

@@ -99,7 +99,7 @@ def test_a_copy_of_an_example_is_called_a_duplicate():
 def test_two_methods_side_by_side_share_what_their_lists_share(small_run):
     tests = overview(small_run)
     one, other = (explain(small_run, tests, 17, 0, name, k=10) for name in ("trak", "embedding"))
-    agreement = side_by_side(small_run, one, other)
+    agreement = side_by_side(one, other)
     lists = [set(small_run.proponents(17, 10, name)["train_idx"]) for name in ("trak", "embedding")]
     assert agreement.shared_proponents == lists[0] & lists[1]
     rows = [small_run.score_row(17, name) for name in ("trak", "embedding")]
@@ -118,7 +118,7 @@ def test_an_explanation_asks_the_store_few_questions(small_run, monkeypatch):
 
 def test_a_method_beside_itself_agrees_in_all(small_run):
     explanation = explain(small_run, overview(small_run), 17, k=10)
-    agreement = side_by_side(small_run, explanation, explanation)
+    agreement = side_by_side(explanation, explanation)
     assert agreement.rank_correlation == pytest.approx(1.0)
     assert len(agreement.shared_proponents) == len(agreement.shared_opponents) == 10
     assert not agreement.contrary

@@ -1,6 +1,6 @@
 """The cards of an explanation: the test example, the two sides, and one training example up close."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
 
@@ -80,11 +80,23 @@ def show_no_trust(run: Run, missing: NoTrust) -> None:
         link_to(EVIDENCE, "Measure trust", "science", run=run.info.name)
 
 
-def _show_card(title: str, example: Example, lines: Sequence[str], noted: Sequence[str] = ()) -> None:
-    """An example at the head of a page with lines below it; `noted` are those that the page shows in another way."""
+def _show_card(
+    title: str,
+    example: Example,
+    lines: Sequence[str],
+    noted: Sequence[str] = (),
+    look: Callable[[], object] | None = None,
+) -> None:
+    """An example at the head of a page with lines below it; `noted` are those that the page shows in another way.
+
+    `look` shows the example in the place of its media.
+    """
     from_where = () if example.origin is None else (example.origin,)
     note(title.lower(), Cards(title, (Card(example.media, (*lines, *noted, *from_where)),)))
-    show_media(example.media, 150, f"{example.split} example {example.idx}")
+    if look is None:
+        show_media(example.media, 150, f"{example.split} example {example.idx}")
+    else:
+        look()
     for line in lines:
         st.text(line)
     show_origin(example)
@@ -96,14 +108,17 @@ def show_origin(example: Example) -> None:
         st.caption(plain(example.origin))
 
 
-def test_card(run: Run, explanation: Explanation) -> None:
-    """The test example, its label, the model's answer and the trust badge."""
+def test_card(run: Run, explanation: Explanation, look: Callable[[], object] | None = None) -> None:
+    """The test example, its label, the model's answer and the trust badge.
+
+    `look` shows the example in the place of its media.
+    """
     sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
     lines = (f"Label: {explanation.example.label_name}", f"Model: {explanation.predicted_name}{sure}")
     with st.container(border=True, height="stretch"):
         trust = f"Trust: {explanation.trust.level}"
         noted = (trust, explanation.trust.reason)
-        _show_card("Test example", explanation.example, lines, [each for each in noted if each])
+        _show_card("Test example", explanation.example, lines, [each for each in noted if each], look)
         trust_badge(run, explanation, with_controls=False)
         learnt_badge(explanation.quality)
 
@@ -171,14 +186,18 @@ def side_card(
         )
 
 
-def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> None:
-    """One training example, and the part that it plays here and in the run."""
+def train_card(
+    run: Run, explanation: Explanation, train_idx: int | None, marked: Callable[[Example], Example] = lambda one: one
+) -> None:
+    """One training example, and the part that it plays here and in the run; `marked` gives it marks in its texts."""
     if train_idx is None:
         st.caption("Click a training example to see the part that it plays.")
         return
-    role = train_role(run, train_idx, explanation.example.idx, explanation.target, explanation.method)
+    about = explanation.example.idx, explanation.target, explanation.method
+    role = train_role(run, train_idx, *about, explanation.scores)
+    example = marked(role.example)
     looked, words = st.columns([1, 3])
-    pictures = [medium for medium in role.example.media if isinstance(medium, Picture)]
+    pictures = [medium for medium in example.media if isinstance(medium, Picture)]
     with looked:
         show_media(pictures, 96, f"train example {train_idx}")
     with words, st.container(gap="xsmall"):
@@ -188,7 +207,7 @@ def train_card(run: Run, explanation: Explanation, train_idx: int | None) -> Non
         st.text(f"Score here {role.score:+.3g}{spread}, rank {role.rank:,} of {run.info.n_train:,}")
         st.text(f"Among the 20 strongest proponents of {role.n_helped} test examples")
         st.text(f"Among the 20 strongest opponents of {role.n_hurt} test examples")
-    show_media([medium for medium in role.example.media if medium not in pictures], 96, "")
+    show_media([medium for medium in example.media if medium not in pictures], 96, "")
 
 
 def train_item_card(item: TrainingItem) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 from pages.components.text import in_html, shortened
 from pages.components.view import Figure, note
 from trak_core.store.what_ifs import Verified
+from trak_core.views.documents import DocumentInfluence
 from trak_core.views.evidence import Board, RemovalCurve
 from trak_core.views.explanation import Explanation
 from trak_core.views.fit import Fit
@@ -95,6 +96,21 @@ def score_histogram(explanation: Explanation) -> go.Figure:
             hovertemplate="train #%{customdata[0]}, label %{customdata[1]}, score %{x:+.3g}<extra></extra>",
         )
     figure.update_yaxes(type="log", dtick=1)
+    return figure
+
+
+def document_chart(documents: Sequence[DocumentInfluence]) -> go.Figure:
+    """What whole documents do, a bar each."""
+    figure = new_figure(60 + 22 * len(documents), "sum of scores")
+    figure.add_bar(
+        x=[one.score for one in documents],
+        y=[in_html(shortened(one.name, 40)) for one in documents],
+        orientation="h",
+        marker_color=[BLUE if one.score >= 0 else ORANGE for one in documents],
+        customdata=[len(one.train_idx) for one in documents],
+        hovertemplate="%{y}: %{x:+.3g} by %{customdata} training examples<extra></extra>",
+    )
+    figure.update_yaxes(autorange="reversed", type="category")
     return figure
 
 

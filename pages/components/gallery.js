@@ -1,8 +1,15 @@
 // A gallery: one button or link an example.
 
-function fill(element, parts) {
+function fill(element, medium) {
   // Every second part is a word shared with the explained text; all text goes in as text, never as HTML.
-  parts.forEach((part, i) => element.append(i % 2 ? made("mark", { textContent: part }) : part))
+  medium.parts?.forEach((part, i) => element.append(i % 2 ? made("mark", { textContent: part }) : part))
+  if (medium.coloured && medium.text) element.append(made("small", { textContent: medium.text + ": " }))
+  medium.coloured?.forEach(([words, colour]) => {
+    if (colour === null) return element.append(words)
+    const mark = made("mark", { className: "weighed", textContent: words })
+    mark.style.background = colour
+    element.append(mark)
+  })
 }
 
 export default function (component) {
@@ -13,14 +20,15 @@ export default function (component) {
   root.setAttribute("aria-label", data.label)
   const is_text = data.items.some((item) => item.media.some((medium) => !medium.image))
   const has_pairs = data.items.some((item) => item.pair)
-  const [wide, narrow] = has_pairs ? [230, 118] : [150, data.size + 10]
+  const is_marked = data.items.some((item) => item.media.some((medium) => medium.coloured))
+  const [wide, narrow] = has_pairs || is_marked ? [230, 118] : [150, data.size + 10]
   root.style.setProperty("--cell", (is_text ? wide : narrow) + "px")
   root.replaceChildren()
   const shown = (media) => media.map((medium) => {
     if (medium.image) return made("img", { src: medium.image, alt: medium.text, width: data.size, height: data.size })
     const text = made("div", { className: "text" })
-    fill(text, medium.parts)
-    if (has_pairs) return text
+    fill(text, medium)
+    if (has_pairs || medium.coloured) return text
     text.style.width = data.strip ? data.size * 2 + "px" : "100%"
     // In a strip, texts alone are as high as pictures; elsewhere they take what they need, up to that.
     text.style[media.length > 1 || !data.strip ? "maxHeight" : "height"] = (data.strip ? data.size : Math.max(data.size, 82)) + "px"

@@ -1,7 +1,9 @@
 """The what-if panel: picked train examples, what is predicted without them, and what retraining says."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from pages.components.address import go_to_test
 from pages.components.charts import change_chart, history_chart, show
@@ -13,6 +15,7 @@ from pages.components.text import apart, told
 from pages.components.view import say
 from trak_core.errors import TrakCoreError
 from trak_core.evidence.what_if import N_SEEDS, as_question
+from trak_core.store.ranking import SIDES, strongest
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
 from trak_core.views.examples import read_examples, shows_texts
@@ -48,13 +51,18 @@ def _scale_and_table(
     return estimate_scale(everything, default_factor(run, method)), history_table(run, method, known, _history)
 
 
-def what_if_panel(run: Run, test_idx: int, target: int | None, method: str) -> None:
-    """The whole panel for one test example and the target that is explained, None for the model's answer."""
+def what_if_panel(
+    run: Run, test_idx: int, target: int | None, method: str, scores: NDArray[np.floating] | None = None
+) -> None:
+    """The whole panel for one test example and the target that is explained, None for the model's answer.
+
+    The strongest train examples are those by `scores` `[n_train]`, which by default are those of the target.
+    """
     st.markdown("**What if these training examples were gone?**", help=_HELP)
     idxs = picked_train(run)
     if target is None:
         target = answer_target(run, test_overview(run), test_idx, method)
-    _basket(run, idxs, test_idx, target, method)
+    _basket(run, idxs, run.score_row(test_idx, method, target) if scores is None else scores)
     try:
         history = _past(run, reviews_written(run))
     except TrakCoreError as error:
@@ -68,19 +76,13 @@ def what_if_panel(run: Run, test_idx: int, target: int | None, method: str) -> N
             _show_history(history, table, test_idx)
 
 
-def _basket(run: Run, idxs: list[int], test_idx: int, target: int, method: str) -> None:
+def _basket(run: Run, idxs: list[int], scores: NDArray[np.floating]) -> None:
     """The picks as a gallery, and the buttons that fill and empty it."""
     with st.container(horizontal=True):
-        for title, icon, best in (
-            (f"Top {N_TOP} proponents", ":material/arrow_drop_up:", run.proponents),
-            (f"Top {N_TOP} opponents", ":material/arrow_drop_down:", run.opponents),
-        ):
-            st.button(
-                title,
-                icon=icon,
-                on_click=lambda best=best: pick_many(best(test_idx, N_TOP, method, target)["train_idx"]),
-                key=f"pick {title}",
-            )
+        for side, icon in zip(SIDES, (":material/arrow_drop_up:", ":material/arrow_drop_down:"), strict=True):
+            title = f"Top {N_TOP} {side}s"
+            best = strongest(scores, side, N_TOP).tolist()
+            st.button(title, icon=icon, on_click=pick_many, args=(best,), key=f"pick {title}")
         st.button("Clear picks", icon=":material/close:", on_click=clear_picks, disabled=not idxs, key="clear_picks")
     if not idxs:
         st.caption("Nothing is picked yet: take the strongest ones, or pick examples on any page.")

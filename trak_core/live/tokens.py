@@ -32,8 +32,10 @@ from trak_core.live import LIVE_METHOD
 from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, slope
 from trak_core.live.context import LiveContext, read_context, read_features
 from trak_core.methods.kernels import CheckpointKernel
+from trak_core.modalities import read_encoding
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
+from trak_core.store.local_paths import metadata_here
 from trak_core.store.run import Run
 from trak_core.subjects.of_run import why_no_subject
 from trak_core.tasks import TASKS, held_by
@@ -42,6 +44,10 @@ N_CHECKPOINTS = 3
 """In use: a click waits for each of them."""
 N_KEPT = 2
 """Scorers in memory; the one used longest ago goes first."""
+N_QUESTIONS = 8
+"""Questions of which the solution is kept, for what is asked about them next."""
+
+_Question = tuple[int, tuple[int, int] | None]
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,12 @@ class TokenCheckpoint:
 
     weights: StateDict
     features: Tensor  # of the train examples `[n_train, proj_dim]`
-    factor: Tensor  # lower Cholesky factor of the kernel `[proj_dim, proj_dim]`
+    inverse: Tensor  # of the kernel `[proj_dim, proj_dim]`, float32
     feature_map: SketchMap  # by which the features were made
 
     def solve(self, rows: Tensor) -> Tensor:
         """Every row `[m, proj_dim]` times the inverse of the kernel."""
-        return torch.cholesky_solve(rows.T.to(self.factor), self.factor).T.to(rows)
+        return rows @ self.inverse
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,13 @@ class TokenScorer:
     unit: float  # factor to the unit of the stored scores
     agreement: Agreement | None  # of its scores for whole texts with the stored ones
     _turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _last: OrderedDict[_Question, list[Tensor]] = field(default_factory=OrderedDict, repr=False)
+
+    def can_be_asked(self, test_idx: int) -> NDArray[np.bool_]:
+        """Which tokens of a test text can be asked about `[length]`."""
+        parts = self.live.context.task.query.parts(self.live.context.test.targets[test_idx : test_idx + 1])
+        assert parts is not None  # or there is no scorer
+        return np.asarray(parts[0].numpy())
 
     def scores(self, test_idx: int, asked: range | None = None) -> NDArray[np.float32]:
         """Scores `[n_train]` float32 of all train examples for some tokens of a test text, all of them when None.
@@ -75,7 +88,9 @@ class TokenScorer:
             InvalidSettingError: nothing is asked at these tokens.
         """
         with self._turn:
-            of_each = [each.features @ w[0] for each, w in self._solved(test_idx, asked)]
+            of_each = [
+                each.features @ w[0] for each, w in zip(self.checkpoints, self._solved(test_idx, asked), strict=True)
+            ]
             return _array(torch.stack(of_each).mean(0) * self.live.q * self.unit)
 
     def marks(
@@ -91,7 +106,7 @@ class TokenScorer:
         inputs, targets = take(train.inputs, rows), train.targets[rows]
         with self._turn:
             found = []
-            for each, w in self._solved(test_idx, asked):
+            for each, w in zip(self.checkpoints, self._solved(test_idx, asked), strict=True):
                 direction = each.feature_map.direction(w, w.new_ones(1))
                 computer = self.live.context.gradients.computer.prepared(each.weights)
                 found.append(computer.by_token(each.weights, inputs, targets, direction))
@@ -120,37 +135,36 @@ class TokenScorer:
                 with forward_derivatives("questions about tokens"):
                     at = {name: fixed[name] for name in direction}
                     of_each.append(jvp(outputs, (at,), (direction,))[1][0])
-            asked = task.parts(context.test.targets[test_idx : test_idx + 1])
-            assert asked is not None  # or there is no scorer
-            return _array(torch.stack(of_each).mean(0) * self.unit * asked[0])
+            return _array(torch.stack(of_each).mean(0) * self.unit) * self.can_be_asked(test_idx)
 
-    def _solved(self, test_idx: int, asked: range | None) -> list[tuple[TokenCheckpoint, Tensor]]:
-        """For each checkpoint `A^-1 phi` `[1, proj_dim]` of the question."""
-        context = self.live.context
-        inputs = take(context.test.inputs, slice(test_idx, test_idx + 1))
-        target = self._target(test_idx, asked)
-        found = []
-        for each in self.checkpoints:
-            phi = torch.cat(list(context.query_gradients.blocks(each.weights, inputs, target, each.feature_map)))
-            found.append((each, each.solve(phi)))
-        return found
+    def _solved(self, test_idx: int, asked: range | None) -> list[Tensor]:
+        """`A^-1 phi` `[1, proj_dim]` of the question for each checkpoint; of the last few questions it is kept."""
+        key = test_idx, None if asked is None else (asked.start, asked.stop)
+        if key not in self._last:
+            context, target, found = self.live.context, self._target(test_idx, asked), []
+            inputs = take(context.test.inputs, slice(test_idx, test_idx + 1))
+            for each in self.checkpoints:
+                phi = torch.cat(list(context.query_gradients.blocks(each.weights, inputs, target, each.feature_map)))
+                found.append(each.solve(phi))
+            self._last[key] = found
+            while len(self._last) > N_QUESTIONS:
+                self._last.popitem(last=False)
+        return self._last[key]
 
     def _target(self, test_idx: int, asked: range | None) -> Tensor:
         """What is asked about, `[1, ...]`."""
         task = self.live.context.task.query
         target = self.live.context.test.targets[test_idx : test_idx + 1]
-        parts = task.parts(target)
-        assert parts is not None  # or there is no scorer
         if asked is None:
             return target
-        places = torch.arange(parts.shape[1])
-        chosen = parts[0] & (places >= asked.start) & (places < asked.stop)
-        if not bool(chosen.any()):
+        possible = self.can_be_asked(test_idx)
+        chosen = possible & np.isin(np.arange(len(possible)), asked)
+        if not chosen.any():
             raise InvalidSettingError(
                 f"tokens={asked.start} to {asked.stop - 1} of test example {test_idx}: nothing is asked there; choose "
-                f"among {', '.join(map(str, parts[0].nonzero()[:, 0].tolist()[:40]))}."
+                f"among {', '.join(map(str, np.flatnonzero(possible)[:40].tolist()))}."
             )
-        return task.only(target, chosen)
+        return task.only(target, torch.from_numpy(chosen))
 
 
 def why_no_tokens(run: Run) -> str | None:
@@ -160,6 +174,9 @@ def why_no_tokens(run: Run) -> str | None:
     task = TASKS.get(str(run.info.provenance.get("task")))
     if task is None or task.parts(torch.zeros(1, 2, dtype=torch.int64)) is None:
         return "What is asked about in this run has no parts."
+    encoding = read_encoding(metadata_here(run).get("encoding"))
+    if encoding is None or not encoding.has_tokens:
+        return "This run does not tell where tokens stand in its texts."
     reason = why_no_subject(run)
     return None if reason is None else f"This run {reason}."
 
@@ -193,8 +210,9 @@ def _prepared(run: Run) -> TokenScorer:
         # The projection by which the build made these features.
         projection = SjltProjection(run.info.proj_dim, derive_seed(made["seed"], "projection", index))
         feature_map = SketchMap(layers, projection)
-        kernel = CheckpointKernel([features.double()], feature_map, dual=False)
-        checkpoints.append(TokenCheckpoint(weights, features, kernel.factor(float(made["ridge"])).float(), feature_map))
+        factor = CheckpointKernel([features.double()], feature_map, dual=False).factor(float(made["ridge"]))
+        inverse = torch.cholesky_inverse(factor).float()  # made in float64: a click is one product away
+        checkpoints.append(TokenCheckpoint(weights, features, inverse, feature_map))
     scorer = TokenScorer(live, checkpoints, 1.0, None)
 
     def scored(probe: Probe) -> NDArray[np.float32]:

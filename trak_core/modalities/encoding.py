@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar, Protocol, Self, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,14 @@ def plain_words(text: str) -> list[Word]:
     return [(found.start(), found.end(), found.group().lower()) for found in re.finditer(r"\w+", text)]
 
 
+class TokenPlace(NamedTuple):
+    """Where a token stands; `start` and `end` are equal where it stands nowhere, as marks of a tokenizer's own do."""
+
+    text: int  # number of the text, among those of the example
+    start: int  # first character
+    end: int  # behind the last one
+
+
 class Encoding(ABC):
     """What turns the contents of examples into inputs; a run keeps it as `metadata()` and reads it back."""
 
@@ -33,6 +41,7 @@ class Encoding(ABC):
     is_learnt: ClassVar[bool] = True  # whether it is learnt from examples; False where it comes with a model
     # whether examples may hold what it does not know, such as words; then `known_share` tells how much
     has_unknowns: ClassVar[bool] = False
+    has_tokens: ClassVar[bool] = False  # whether it can tell where the tokens of an example stand
 
     @classmethod
     def learn(cls, contents: Any, source: str) -> Self:
@@ -110,6 +119,15 @@ class Encoding(ABC):
         Of a text that is longer than what is read, the tokens that are.
         """
         return None
+
+    def tokens_read(self, texts: Sequence[str]) -> list[TokenPlace] | None:
+        """Where each token that a model reads of an example stands among its texts; None without tokens."""
+        spans = self.token_spans(texts[0]) if texts else None
+        return None if spans is None else [TokenPlace(0, start, end) for start, end in spans]
+
+    def tokens_told(self, texts: Sequence[str]) -> list[TokenPlace] | None:
+        """The same of the tokens that its labels name, place by place: those that are read, unless told otherwise."""
+        return self.tokens_read(texts)
 
     def common_words(self) -> frozenset[str] | None:
         """Words that are in so many train examples that they tell little; None where it knows nothing of words."""

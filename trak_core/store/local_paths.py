@@ -25,7 +25,7 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):  # of "encoding" and "data_source"
         if isinstance(paths := value.get("paths"), dict):
             value = {**value, "paths": {name: _short(path) for name, path in paths.items()}}
-        return {**value, "source": _short(value["source"])} if "source" in value else value
+        return {**value, **{name: _short(value[name]) for name in ("source", "tokenizer") if name in value}}
     if not isinstance(value, str):
         return value
     if Path(value).is_absolute():

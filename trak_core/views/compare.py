@@ -253,10 +253,9 @@ class SideBySide:
     contrary: frozenset[int]  # train examples that are a proponent of one and an opponent of the other
 
 
-def side_by_side(run: Run, one: Explanation, other: Explanation) -> SideBySide:
+def side_by_side(one: Explanation, other: Explanation) -> SideBySide:
     """The agreement of the explanations of one test example by two methods."""
-    rows = [run.score_row(e.example.idx, e.method, e.target) for e in (one, other)]
-    correlation = float(row_correlations(rows[0][None], rows[1][None])[0])
+    correlation = float(row_correlations(*(each.scores[None].astype(np.float32) for each in (one, other)))[0])
     proponents = [frozenset(item.example.idx for item in e.proponents) for e in (one, other)]
     opponents = [frozenset(item.example.idx for item in e.opponents) for e in (one, other)]
     return SideBySide(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,7 @@ class Explanation:
     target_class: int | None  # the class that it asks about; None where there are no classes
     method: str  # that made the scores
     in_model_units: bool  # True when scores estimate changes of the margin; baselines' scores have no unit
+    scores: NDArray[np.float64]  # of all train examples `[n_train]`
     proponents: list[ScoredExample]  # highest scores, best first
     opponents: list[ScoredExample]  # lowest scores, lowest first
     bin_edges: NDArray[np.float64]  # of the histogram over all train examples `[n_bins + 1]`
@@ -110,11 +112,7 @@ def explain(
     elif run.check_target(test_idx, target) and not run.explains_targets(method):
         target = DEFAULT
     target_class = run.class_of_target(test_idx, target)
-    scores = run.score_row(test_idx, method, target).astype(np.float64)
-    counts, edges = np.histogram(scores, bins=N_BINS)
     encoding = read_encoding(run.info.provenance.get("encoding")) if example.text else None
-    magnitudes = np.sort(np.abs(scores))[::-1]
-    total = float(magnitudes.sum())
     return Explanation(
         example=example,
         predicted=predicted,
@@ -126,16 +124,33 @@ def explain(
         target_class=target_class if run.info.has_classes else None,
         method=method,
         in_model_units=run.in_model_units(method, target),
-        proponents=ranked_train(run, scores, "proponent", k, target_class),
-        opponents=ranked_train(run, scores, "opponent", k, target_class),
-        bin_edges=edges,
-        bin_counts=counts,
-        top_share=float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
+        **_ranking(run, run.score_row(test_idx, method, target).astype(np.float64), k, target_class),
         trust=_trust(run, tests, test_idx, method, target),
         quality=quality_of(run, tests),
         words=_telling_words(encoding, example.text),
         words_in=plain_words if encoding is None else encoding.words_in,
     )
+
+
+def with_scores(run: Run, explanation: Explanation, scores: NDArray[np.floating], k: int) -> Explanation:
+    """The explanation with other scores `[n_train]` of the train examples, and `k` of them a side."""
+    target_class = run.class_of_target(explanation.example.idx, explanation.target)
+    return replace(explanation, **_ranking(run, scores.astype(np.float64), k, target_class))
+
+
+def _ranking(run: Run, scores: NDArray[np.float64], k: int, target_class: int) -> dict[str, Any]:
+    """The part of an explanation that follows from scores."""
+    counts, edges = np.histogram(scores, bins=N_BINS)
+    magnitudes = np.sort(np.abs(scores))[::-1]
+    total = float(magnitudes.sum())
+    return {
+        "scores": scores,
+        "proponents": ranked_train(run, scores, "proponent", k, target_class),
+        "opponents": ranked_train(run, scores, "opponent", k, target_class),
+        "bin_edges": edges,
+        "bin_counts": counts,
+        "top_share": float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,
+    }
 
 
 def answer_target(run: Run, tests: TestOverview, test_idx: int, method: str | None = None) -> int:
@@ -210,14 +225,24 @@ class TrainRole:
     standard_error: float | None = None  # of the score over checkpoints; None where it is not kept
 
 
-def train_role(run: Run, train_idx: int, test_idx: int, target: int = DEFAULT, method: str | None = None) -> TrainRole:
+def train_role(
+    run: Run,
+    train_idx: int,
+    test_idx: int,
+    target: int = DEFAULT,
+    method: str | None = None,
+    scores: NDArray[np.floating] | None = None,
+) -> TrainRole:
     """The part that a train example plays in the explanation of a test example.
+
+    `scores` `[n_train]` stand in the place of the stored ones where something else is asked.
 
     Raises:
         NotInRunError: there is no such train example, test example, method or target.
     """
     train_idx, method = run.check_train(train_idx), run.check_method(method)
-    scores = run.score_row(test_idx, method, target)
+    stored = run.score_row(test_idx, method, target)
+    scores, is_stored = (stored, True) if scores is None else (scores, np.array_equal(scores, stored))
     counts = dict(
         run.rows(
             "SELECT side, count(*) FROM topk WHERE method = ? AND train_idx = ? AND rank <= ? GROUP BY side",
@@ -226,7 +251,7 @@ def train_role(run: Run, train_idx: int, test_idx: int, target: int = DEFAULT, m
     )
     errors = run.rows(
         "SELECT standard_error FROM topk WHERE ? AND method = ? AND test_idx = ? AND train_idx = ? LIMIT 1",
-        [target == DEFAULT, method, test_idx, train_idx],
+        [is_stored and target == DEFAULT, method, test_idx, train_idx],
     )
     return TrainRole(
         example=read_examples(run, "train", [train_idx])[0],

@@ -25,6 +25,7 @@ class PassageTokens(Encoding):
     size_names = ("length",)
     form = "passages come as a dict of input_ids, attention_mask and labels, int64 [n, length] each"
     is_learnt = False
+    has_tokens = True
 
     source: str  # the folder, or the name on Hugging Face, of the tokenizer
     length: int  # how many tokens of a passage are read

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.inputs import ArrayInputs
-from trak_core.modalities.encoding import Encoding
+from trak_core.modalities.encoding import Encoding, TokenPlace
 from trak_core.modalities.passage.passage_tokens import IGNORED
-from trak_core.modalities.text.subword_tokens import token_ids
+from trak_core.modalities.text.subword_tokens import token_ids, token_spans
 
 
 class TextPairs(TypedDict):
@@ -26,6 +26,7 @@ class TextPairs(TypedDict):
 class _PairTokens(Encoding):
     size_names = ("length", "target_length")
     is_learnt = False
+    has_tokens = True
 
     tokenizer: str  # its folder, or its name on Hugging Face
     length: int  # how many tokens of the first text are read
@@ -67,6 +68,18 @@ class SourceTarget(_PairTokens):
         )
         return {"input_ids": ids, "attention_mask": mask, "labels": np.where(real > 0, told, IGNORED)}
 
+    def tokens_read(self, texts: Sequence[str]) -> list[TokenPlace]:
+        """As in `Encoding`: those of the first text."""
+        return _places(0, token_spans(self.tokenizer, texts[0]))[: self.length]
+
+    def tokens_told(self, texts: Sequence[str]) -> list[TokenPlace]:
+        """As in `Encoding`: those of the second text."""
+        return _places(1, token_spans(self.tokenizer, texts[1]))[: self.target_length]
+
+
+def _places(text: int, spans: Sequence[tuple[int, int]]) -> list[TokenPlace]:
+    return [TokenPlace(text, start, end) for start, end in spans]
+
 
 def _padded(rows: Any, n: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ids with zeros behind them, and where they are real, `[n, length]` each."""
@@ -99,6 +112,11 @@ class PromptCompletion(_PairTokens):
             ids[row, :stop], mask[row, :stop] = [*prompt, *completion], 1
             labels[row, len(prompt) : stop] = completion
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    def tokens_read(self, texts: Sequence[str]) -> list[TokenPlace]:
+        """As in `Encoding`: the end of the first text, then the second."""
+        prompt, completion = (token_spans(self.tokenizer, text, with_marks=False) for text in texts)
+        return _places(0, prompt[-self.length :]) + _places(1, completion[: self.target_length])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,196 @@
+"""A question about some tokens of a test text: which train texts are behind them, and which of their tokens.
+
+Torch is imported when the first question is answered, so that pages open without waiting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trak_core.live import LIVE_METHOD
+from trak_core.media import Medium, Text, texts_of
+from trak_core.modalities import Encoding, read_encoding
+from trak_core.modalities.encoding import TokenPlace
+from trak_core.store.local_paths import metadata_here
+from trak_core.store.run import Run
+from trak_core.views.examples import Example
+from trak_core.views.explanation import Explanation, with_scores
+
+if TYPE_CHECKING:
+    from trak_core.live.agreement import Agreement
+
+N_SHOWN = 6
+"""Train texts of each side; a click waits for the marks of all of them."""
+FAINTEST = 0.04
+"""Marks of less than this part of the strongest one are left out: nobody sees them."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a test text."""
+
+    text: str  # what it says
+    places: range  # of the tokens that it is, which can be asked about; empty where it cannot
+    carried: float  # what the train texts shown carry of the log odds of these tokens
+    share: float  # the same as a part of the largest one, -1 to 1
+
+
+@dataclass(frozen=True)
+class TokenAnswer:
+    """The answer to a question about tokens."""
+
+    explanation: Explanation  # with the scores of this question, and marks in the train texts
+    texts: tuple[tuple[str, tuple[Piece, ...]], ...]  # name and pieces of each text of the test example
+    asked: range | None  # places of the tokens asked about; None for all of them
+    asked_text: str  # what they say
+    n_told: int  # tokens of the test example that can be asked about
+    n_checkpoints: int  # that live scores are a mean over
+    agreement: Agreement | None  # of live scores for whole texts with the stored ones
+
+
+def asks_by_token(run: Run, method: str) -> bool:
+    """True where a method answers questions about the tokens of a run's texts; quick."""
+    encoding = None if run.info.has_classes or method != LIVE_METHOD else _encoding(run)
+    if encoding is None or not encoding.has_tokens:
+        return False
+    from trak_core.live.tokens import why_no_tokens
+
+    return why_no_tokens(run) is None
+
+
+def read_asked(words: str) -> range | None:
+    """Places from words such as "5-9", or "5" for one; None for anything else."""
+    found = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", words)
+    if found is None:
+        return None
+    first, last = int(found[1]), int(found[2] or found[1])
+    return range(first, last + 1) if first <= last else None
+
+
+def in_words(asked: range) -> str:
+    """The words that `read_asked` reads."""
+    return str(asked.start) if len(asked) == 1 else f"{asked.start}-{asked.stop - 1}"
+
+
+def answer_tokens(run: Run, explanation: Explanation, asked: range | None) -> TokenAnswer:
+    """The answer to a question about tokens of the test example of an explanation, all of them when None.
+
+    About the whole text the ranking is that of the explanation, by stored scores; about some tokens it is by live ones.
+
+    Raises:
+        InvalidSettingError: nothing can be asked about these tokens.
+        NeedNotMetError, RunMismatchError: as `trak_core.live.tokens.token_scorer`.
+    """
+    from trak_core.live.tokens import token_scorer
+
+    scorer, test_idx = token_scorer(run), explanation.example.idx
+    encoding = scorer.live.subject.dataset.encoding
+    assert encoding is not None  # or there is no scorer
+    scores = explanation.scores if asked is None else scorer.scores(test_idx, asked)
+    explanation = with_scores(run, explanation, scores, N_SHOWN)
+    shown = [*explanation.proponents, *explanation.opponents]
+    train_idx = np.array([item.example.idx for item in shown], dtype=np.int64)
+    marked = _marked(encoding, [item.example for item in shown], scorer.marks(test_idx, train_idx, asked))
+    items = [replace(item, example=example) for item, example in zip(shown, marked, strict=True)]
+    n = len(explanation.proponents)
+    told, can_be_asked = encoding.tokens_told(texts_of(explanation.example.media)), scorer.can_be_asked(test_idx)
+    assert told is not None
+    media = [medium for medium in explanation.example.media if isinstance(medium, Text)]
+    carried = scorer.carried(test_idx, train_idx)
+    texts = tuple(
+        (medium.name, tuple(_pieces(medium.text, _of_text(told, can_be_asked, number), carried)))
+        for number, medium in enumerate(media)
+    )
+    return TokenAnswer(
+        explanation=replace(explanation, proponents=items[:n], opponents=items[n:]),
+        texts=texts,
+        asked=asked,
+        asked_text="" if asked is None else _said(texts, asked),
+        n_told=int(can_be_asked.sum()),
+        n_checkpoints=len(scorer.checkpoints),
+        agreement=scorer.agreement,
+    )
+
+
+def mark_tokens(run: Run, example: Example, test_idx: int, asked: range | None) -> Example:
+    """A train example with the tokens marked that carry its score for a question; errors as in `answer_tokens`."""
+    from trak_core.live.tokens import token_scorer
+
+    scorer = token_scorer(run)
+    encoding = scorer.live.subject.dataset.encoding
+    assert encoding is not None
+    return _marked(encoding, [example], scorer.marks(test_idx, np.array([example.idx]), asked))[0]
+
+
+def _encoding(run: Run) -> Encoding | None:
+    return read_encoding(metadata_here(run).get("encoding"))
+
+
+def _of_text(told: Sequence[TokenPlace], can_be_asked: NDArray[np.bool_], number: int) -> list[tuple[int, int, range]]:
+    """Start, end and place of the tokens of one text, empty where they cannot be asked about."""
+    return [
+        (token.start, token.end, range(place, place + bool(can_be_asked[place])))
+        for place, token in enumerate(told[: len(can_be_asked)])
+        if token.text == number and token.start < token.end
+    ]
+
+
+def _pieces(text: str, tokens: Sequence[tuple[int, int, range]], carried: NDArray[np.float32]) -> Iterator[Piece]:
+    """A text in pieces: tokens, and what stands between them; tokens that share a letter are one piece."""
+    strongest, at = float(np.abs(carried).max()) or 1.0, 0
+    joined: list[tuple[int, int, range]] = []
+    for start, end, places in tokens:
+        if joined and start < joined[-1][1]:  # a letter of several tokens
+            first, stop, before = joined.pop()
+            joined.append((first, max(stop, end), range(before.start, places.stop)))
+        else:
+            joined.append((start, end, places))
+    for start, end, places in joined:
+        if at < start:
+            yield Piece(text[at:start], range(0), 0.0, 0.0)
+        value = float(carried[places.start : places.stop].sum())
+        yield Piece(text[start:end], places, value, value / strongest)
+        at = end
+    if at < len(text):
+        yield Piece(text[at:], range(0), 0.0, 0.0)
+
+
+def _said(texts: Sequence[tuple[str, Sequence[Piece]]], asked: range) -> str:
+    """What the tokens asked about say, with what stands between them."""
+    parts = []
+    for _, pieces in texts:
+        inside = [i for i, piece in enumerate(pieces) if set(piece.places) & set(asked)]
+        if inside:
+            parts.append("".join(piece.text for piece in pieces[inside[0] : inside[-1] + 1]))
+    return " … ".join(parts)
+
+
+def _marked(encoding: Encoding, examples: Sequence[Example], marks: Sequence[NDArray[np.float32]]) -> list[Example]:
+    """The examples with marks in their texts, by what each token carries `[n, length]`: of those read, then of others.
+
+    Weights are parts of the strongest of all, so that they can be compared from example to example.
+    """
+    strongest = max(float(np.abs(side).max()) for side in marks) or 1.0
+    found = []
+    for row, example in enumerate(examples):
+        texts = texts_of(example.media)
+        of_text: list[list[tuple[int, int, float]]] = [[] for _ in texts]
+        for side, places in zip(marks, (encoding.tokens_read(texts), encoding.tokens_told(texts)), strict=False):
+            for value, place in zip(side[row].tolist(), places or (), strict=False):
+                if abs(value) >= FAINTEST * strongest and place.start < place.end:
+                    of_text[place.text].append((place.start, place.end, value / strongest))
+        found.append(replace(example, media=_with_marks(example.media, of_text)))
+    return found
+
+
+def _with_marks(media: Sequence[Medium], marks: list[list[tuple[int, int, float]]]) -> tuple[Medium, ...]:
+    of_text = iter(marks)
+    return tuple(
+        replace(medium, marks=tuple(sorted(next(of_text)))) if isinstance(medium, Text) else medium for medium in media
+    )
