@@ -184,6 +184,27 @@ def test_where_hooks_cannot_follow_another_way_is_right_and_the_reason_names_the
     assert_equals_the_oracle(computer.compute(model.state_dict(), inputs, targets), model, inputs, targets)
 
 
+def test_examples_that_a_model_treats_in_other_ways_go_in_batches_of_their_own():
+    """`vmap` would follow one way for all of them."""
+
+    def run(m: Model, x: Tensor) -> Tensor:
+        hidden = m.first(x)
+        if (x[:, :1] > 0).all():
+            hidden = hidden * 2
+        return m.head(torch.tanh(hidden) if x[0, 1] > x[0, 2] else hidden)
+
+    model, inputs, targets = made(lambda: Model(run, first=nn.Linear(6, 2), head=nn.Linear(2, N_CLASSES)))
+    computer = GradientComputer(model, TASK, find_layers(model), "float64")
+    computer.path = "functional"
+    gradients = computer.compute(model.state_dict(), inputs, targets)
+    expected = backward_gradients(model, TASK, inputs, targets)
+    outputs = torch.cat([model(one[None]) for one in inputs]).detach()
+    torch.testing.assert_close(gradients.outputs, outputs, **TOLERANCE)
+    for each in gradients.layers:
+        torch.testing.assert_close(form(each).T, expected[each.layer.name], **TOLERANCE)
+    assert len({(row[0].item() > 0, row[1].item() > row[2].item()) for row in inputs}) > 2
+
+
 def test_a_layer_that_is_used_past_its_module_shows_in_its_gradient():
     """out_proj is a Linear whose forward never runs: attention takes its weights."""
     computer = computer_of(*made(attending, sequences), patterns="att.out_proj.*")

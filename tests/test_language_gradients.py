@@ -110,6 +110,15 @@ def test_layers_with_ways_of_their_own_go_all_at_once_too(name: str):
     assert_near(ready.gradients(), ready.by_loop(), 1e-7)
 
 
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "Llama", "T5", "DoRA on GPT-2"])
+def test_attention_masks_go_through_vmap_though_models_ask_whether_they_hide_anything(name: str):
+    """The longest text has nothing to hide, so that its way is another."""
+    ready = Ready(name)
+    ready.computer.choose(ready.weights, ready.batch.inputs, ready.batch.targets, "functional")
+    assert ready.computer.path == "functional"
+    assert_near(ready.gradients(), ready.by_loop(), EXACT)
+
+
 @pytest.mark.parametrize("name", ["LoRA on GPT-2", "DoRA on GPT-2", "LoRA on BERT", "LoRA on T5"])
 def test_only_adapters_are_differentiated_where_the_base_is_frozen(name: str):
     ready = ready_once(name)
