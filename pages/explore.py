@@ -32,6 +32,7 @@ from pages.components.tokens import marked_by, say_question, token_answer, token
 from pages.components.view import say
 from pages.components.what_if import what_if_panel
 from trak_core.store.run import Run
+from trak_core.views.answer_words import answered, has_answer, raised
 from trak_core.views.browse import TestFilter, TestOverview, find_tests, window_around
 from trak_core.views.compare import side_by_side
 from trak_core.views.examples import read_examples, shows_texts
@@ -90,8 +91,9 @@ def _said(explanation: Explanation) -> str:
             f"Proponents spoke for “{explanation.target_name}”, opponents against it."
         )
     if explanation.confidence is None:
-        answer = f"The model answers {explanation.predicted_name}, and its target is {explanation.example.label_name}."
-        what = "the answer" if explanation.target == 0 else f"“{explanation.target_name}”"
+        said, label = answered(explanation.predicted_name, explanation.has_answer), explanation.example.label_name
+        answer = f"{said}, and its target is {label}." if explanation.has_answer else f"{said} for “{label}”."
+        what = raised(explanation.has_answer) if explanation.target == 0 else f"“{explanation.target_name}”"
         return f"{answer} Proponents raise {what}, opponents lower it."
     answer = f"The model calls this “{explanation.predicted_name}”, {explanation.confidence:.0%} sure"
     verdict = "and is right." if explanation.is_right else f"but its label is “{explanation.example.label_name}”."
@@ -108,7 +110,7 @@ def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> No
     items = [
         GalleryItem(
             example,
-            f"{named(example)}, model {tests.answers[example.idx]}",
+            f"{named(example)}, {'model' if has_answer(run) else 'model output'} {tests.answers[example.idx]}",
             caption=example.label_name,
             other=bool(tests.mistakes[example.idx]),
         )

@@ -30,6 +30,7 @@ from pages.components.text import plain, told
 from pages.components.view import Figure, note, say
 from pages.components.what_if import what_if_panel
 from trak_core.store.run import Run
+from trak_core.views.answer_words import has_answer
 from trak_core.views.examples import read_examples, shows_texts
 from trak_core.views.groups import (
     ClassMatrix,
@@ -204,7 +205,10 @@ def effect_panel(run: Run, picks: list[int], test_idx: int, method: str) -> None
     on_test = float(scores[picks].sum(dtype=np.float64))
     does = "more sure of" if on_test > 0 else "less sure of"
     what = f"“{run.targets(test_idx)[target]}”" if run.info.has_classes else "a high answer"
-    say("group on test", f"They make the model {does} {what} for test example {test_idx}: {on_test:+.3g} together.")
+    said = f"They make the model {does} {what} for test example {test_idx}"
+    if not has_answer(run):
+        said = f"They {'raise' if on_test > 0 else 'lower'} the model output of test example {test_idx}"
+    say("group on test", f"{said}: {on_test:+.3g} together.")
     if not run.info.has_classes:
         say("group on all", f"On an average test example: {float(sums[0]):+.3g}.")
         return

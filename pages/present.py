@@ -57,8 +57,9 @@ def tell_test(run: Run, test_idx: int) -> DataFrame:
     with left:
         show_large(explanation.example)
         sure = "" if explanation.confidence is None else f", {explanation.confidence:.0%} sure"
-        large(f"Model: {explanation.predicted_name}{sure}", size="text")
-        large(f"Label: {explanation.example.label_name}", size="text")
+        answer, label = ("Model", "Label") if explanation.has_answer else ("Model output", "Target")
+        large(f"{answer}: {explanation.predicted_name}{sure}", size="text")
+        large(f"{label}: {explanation.example.label_name}", size="text")
         trust_badge(run, explanation)
         note("trust", Words(" ".join([f"Trust: {explanation.trust.level}.", *explanation.trust.sentences])))
         learnt_badge(explanation.quality)

@@ -114,7 +114,8 @@ def test_card(run: Run, explanation: Explanation, look: Callable[[], object] | N
     `look` shows the example in the place of its media.
     """
     sure = "" if explanation.confidence is None else f" ({explanation.confidence:.0%})"
-    lines = (f"Label: {explanation.example.label_name}", f"Model: {explanation.predicted_name}{sure}")
+    label, answer = ("Label", "Model") if explanation.has_answer else ("Target", "Model output")
+    lines = (f"{label}: {explanation.example.label_name}", f"{answer}: {explanation.predicted_name}{sure}")
     with st.container(border=True, height="stretch"):
         trust = f"Trust: {explanation.trust.level}"
         noted = (trust, explanation.trust.reason)

@@ -18,6 +18,7 @@ from trak_core.evidence.what_if import N_SEEDS, as_question
 from trak_core.store.ranking import SIDES, strongest
 from trak_core.store.run import Run
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
+from trak_core.views.answer_words import raised
 from trak_core.views.examples import read_examples, shows_texts
 from trak_core.views.explanation import answer_target
 from trak_core.views.what_if import Prediction, history_table, predict_removal
@@ -191,7 +192,7 @@ def _predicted_sentence(predicted: Prediction) -> str:
         return "Scores of this method have no unit, so they predict no number here."
     n = len(predicted.removed)
     these = "this one" if n == 1 else f"these {n:,}"
-    what = f"the margin of “{predicted.target.name}”" if len(predicted.classes) > 1 else "the answer"
+    what = f"the margin of “{predicted.target.name}”" if len(predicted.classes) > 1 else raised(predicted.has_answer)
     how = "fall" if after < before else "rise"
     end = ""
     if predicted.is_flipped:

@@ -321,6 +321,7 @@ class Attributor:
         title: str | None = None,
         thumbnails: tuple[Sequence[bytes], Sequence[bytes]] | None = None,
         texts: tuple[Sequence[str], Sequence[str]] | None = None,
+        tokenizer: Any = None,
         targets: Literal["auto", "default", "all"] = "auto",
     ) -> Path:
         """Writes a run that the explorer opens; returns its directory.
@@ -334,6 +335,7 @@ class Attributor:
             thumbnails: PNG or WebP images of the train and of the test examples. Made from the inputs where these
                 are images `[n, channels, height, width]`.
             texts: the texts of the train and of the test examples.
+            tokenizer: of a language model, for the texts that are asked about, and for all where `texts` are not given.
             targets: whether to score every target, such as each class, or the label alone ("default"); "auto" scores
                 all of them while the scores fit into the memory budget.
 
@@ -342,9 +344,10 @@ class Attributor:
             Others as in `fit` and `score`.
         """
         from trak_core.engine.saving import save_run
+        from trak_core.engine.shown import Shown
 
-        run_dir, shown = Path(path), {"thumbnail": thumbnails, "text": texts}
-        save_run(self, run_dir, train, test, class_names, title, shown, targets, self._show_progress)
+        shown = Shown(thumbnails, texts, tokenizer)
+        save_run(self, run_dir := Path(path), train, test, class_names, title, shown, targets, self._show_progress)
         self._saved[run_dir.resolve()] = (train, test)
         return run_dir
 

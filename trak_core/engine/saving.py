@@ -7,7 +7,7 @@ call is made again.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from trak_core.engine.shown import Shown
 from trak_core.errors import InvalidDataError, InvalidSettingError, RunMismatchError
 from trak_core.gradients import n_parameters
-from trak_core.inputs import in_numbers
 from trak_core.store.catalog import check_run_name
 from trak_core.store.files import RunFiles, file_sha256, replace_file
 from trak_core.store.progress import BuildStatus, write_status
@@ -44,6 +44,9 @@ from trak_core.store.writer import StoreWriter, build_lock, clear_site
 from trak_core.subjects.batches import Block, Data
 from trak_core.subjects.given_data import names_of_outputs, pictures_of
 from trak_core.tasks import Task
+from trak_core.tasks.ragged import IGNORED, cut_to
+from trak_core.tasks.ragged import joined as joined_labels
+from trak_core.training.trained_part import FROZEN, frozen_part, frozen_sha256
 
 if TYPE_CHECKING:
     from trak_core.engine.attributor import Attributor
@@ -52,8 +55,6 @@ LIVE_PROJ_DIM = 256
 """Dimension of the features in a run whose scores come from whole gradients; for looking at new inputs only."""
 
 Columns = dict[str, Any]
-Shown = Mapping[str, tuple[Sequence[Any], Sequence[Any]] | None]
-"""What people see of the train and of the test examples, by column: "thumbnail" and "text"."""
 
 
 def save_run(
@@ -122,7 +123,8 @@ class _Saver:
         calibrated = None if self.calibration is None else self.calibration.ridge
         self.ridge = attributor.options.ridge if calibrated is None else calibrated
         self._whole: dict[bytes, NDArray[np.float32]] = {}
-        self.shown = {split: self._shown_of(split, shown) for split in data}
+        task, labels = attributor.task, self.labels
+        self.shown = {split: shown.columns(split, examples, labels[split], task) for split, examples in data.items()}
         parts = {
             **self.fitted.settings,
             "ridge": self.ridge,
@@ -138,25 +140,15 @@ class _Saver:
         }
         self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _shown_of(self, split: str, shown: Shown) -> dict[str, Sequence[Any]]:
-        """What people see of a split by column, empty where nothing was given; refuses what is not one an example."""
-        n_examples, columns = len(self.labels[split]), {}
-        for name, of_splits in shown.items():
-            columns[name] = () if of_splits is None else of_splits[0 if split == "train" else 1]
-            if of_splits is not None and len(columns[name]) != n_examples:
-                raise InvalidDataError(
-                    f"{name}s hold {len(columns[name])} entries for {n_examples} {split} examples; give one for each."
-                )
-        return columns
-
     def _read_labels(self, data: Data, n_outputs: int) -> NDArray[Any]:
         parts = []
         for batch in data.batches():
             if batch.labels is None:
                 raise InvalidDataError(f"{data.what} has no labels; a run shows each example with its label.")
             parts.append(batch.labels.cpu())
-        labels = torch.cat(parts)
-        if labels.dim() != 1:
+        labels = joined_labels(parts, IGNORED)
+        self.attributor.task.check_labels(labels, f"{data.what} ")
+        if labels.dim() != 1 and self.attributor.task.parts(labels) is None:
             raise InvalidDataError(
                 f"{data.what} labels have shape {tuple(labels.shape)}; the explorer shows one number for each example. "
                 "Use score(), proponents() and opponents() for such tasks."
@@ -219,20 +211,27 @@ class _Saver:
     def _checkpoints(self, writer: StoreWriter) -> None:
         if writer.has("checkpoint files"):
             return
+        # Of adapters, what was trained, with a reference to the base, which is the same for all and may be large.
+        frozen, model = frozen_part(self.attributor.model), self.attributor.model
+        metadata = {FROZEN: frozen_sha256(model)} if frozen else None
         for i in range(self.n_checkpoints):
+            given = self.attributor.checkpoints.state_dict(i)
+            is_base = all(torch.equal(given[name].to(value), value) for name, value in frozen.items())
             state = {
                 # Tied weights are one tensor under two names, which the format does not hold.
                 name: value.detach().cpu().contiguous().clone()
-                for name, value in self.attributor.checkpoints.state_dict(i).items()
+                for name, value in given.items()
+                if not is_base or name not in frozen
             }
-            replace_file(self.files.checkpoint(i), partial(save_file, state))
+            write = partial(save_file, state, metadata=metadata if is_base else None)
+            replace_file(self.files.checkpoint(i), write)
         writer.write("checkpoint files", {})
 
     def _block(self, split: str, block: Block) -> dict[str, Columns]:
         """Examples, predictions and features of a block, at every checkpoint."""
         where = slice(block.start, block.start + len(block))
         labels = self.labels[split][where]
-        texts = list(self.shown[split]["text"][where])
+        texts, names = (list(self.shown[split][name][where]) for name in ("text", "label_name"))
         pictures = list(self.shown[split]["thumbnail"][where])
         pictures = pictures or [picture for batch in block.batches for picture in pictures_of(batch)]
         if not any(pictures) and not any(texts):
@@ -241,7 +240,7 @@ class _Saver:
             "examples": example_columns(
                 split,
                 labels if self.has_classes else None,
-                [self.class_names[label] if self.has_classes else in_numbers(label) for label in labels],
+                [self.class_names[label] for label in labels] if self.has_classes else names,
                 texts=texts,
                 thumbnails=pictures,
                 first=block.start,
@@ -249,7 +248,7 @@ class _Saver:
         }
         if split == "test" and self.all_classes:
             tables["targets"] = target_columns(labels, self.class_names, block.start)
-        predictions, features, targets = [], [], torch.from_numpy(labels)
+        predictions, features, targets = [], [], cut_to(torch.from_numpy(labels), block.labels)
         for checkpoint_id in range(self.n_checkpoints):
             computed = self.fitted.features_of_run(split, checkpoint_id, block, targets, self.proj_dim)
             known = _predictions(
@@ -329,6 +328,7 @@ class _Saver:
             modality=attributor.task.modality,
             class_names=self.class_names,
             task=attributor.task.name,
+            has_answer=attributor.task.has_answer,
             method=self.method.name,
             proj_dim=self.proj_dim,
             n_subsets=0,

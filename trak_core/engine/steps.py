@@ -25,7 +25,7 @@ from trak_core.engine.training_step import write_checkpoints
 from trak_core.engine.work import Kind, Work
 from trak_core.evidence.lds import tuning_tests
 from trak_core.evidence.model_quality import ModelQuality
-from trak_core.inputs import in_numbers, take
+from trak_core.inputs import take
 from trak_core.methods import DEFAULT_RIDGE, Examples, MethodContext, best, ridge_qualities
 from trak_core.modalities import Split, encoding_metadata
 from trak_core.projection import SjltProjection, SketchMap
@@ -159,6 +159,7 @@ class BuildSteps(LedgerSteps):
             modality=dataset.modality,
             class_names=names,
             task=self.subject.task.name,
+            has_answer=self.subject.task.has_answer,
             training=self.subject.training_facts,
             data_fingerprint=dataset.fingerprint(),
             method="trak",
@@ -185,7 +186,7 @@ class BuildSteps(LedgerSteps):
         return example_columns(
             name,
             split.labels if has_classes else None,
-            [names[label] if has_classes else in_numbers(label) for label in split.labels],
+            [names[label] if has_classes else self.subject.task.in_words(label) for label in split.labels],
             texts=split.texts,
             thumbnails=split.thumbnails,
             origins=split.origins,

@@ -65,6 +65,11 @@ class CustomTask(Task):
         """Whether there is a `loss_function`."""
         return self.loss_function is not None
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is an `answer_function`."""
+        return self.answer_function is not None
+
     def answer(self, outputs: Tensor) -> Answer | None:
         """What the `answer_function` says; None without one."""
         if self.answer_function is None:

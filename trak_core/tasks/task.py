@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trak_core.errors import InvalidSettingError, NeedNotMetError, running_own_code
-from trak_core.inputs import to_device
+from trak_core.inputs import in_numbers, to_device
 from trak_core.tasks.answer import Answer
 from trak_core.tasks.curvature import CurvaturePart, draw_parts, spectrum
 from trak_core.tasks.outputs import Inputs, Model, at_weights, read_logits
@@ -72,6 +73,15 @@ class Task(ABC):
     def answer(self, outputs: Tensor) -> Answer | None:
         """What the model says; None where the task has no answer of its own."""
         return None
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether `answer` says something."""
+        return type(self).answer is not Task.answer
+
+    def in_words(self, target: NDArray[Any]) -> str:
+        """What one target `[...]` asks about, for people."""
+        return in_numbers(target)
 
     def agrees(self, answer: Answer, target: Tensor) -> Tensor | None:
         """Whether an answer is right, bool `[..., n]`; None where that means nothing."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -112,6 +113,11 @@ class TokenTask(Task):
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The negative log-likelihood `[n]` of the tokens asked about, in nats: a sum, not a mean."""
         return (softplus(-outputs) * self.asked(target)).sum(-1)
+
+    def in_words(self, target: NDArray[Any]) -> str:
+        """How many tokens are asked about."""
+        n = int(self.asked(torch.from_numpy(target)[None]).sum())
+        return f"{n:,} token{'s' * (n != 1)}"
 
     def parts(self, target: Tensor) -> Tensor:
         """The tokens asked about."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from trak_core.errors import CheckpointMismatchError
 
 StateDict = dict[str, Tensor]
-_BASE = "frozen_sha256"
+FROZEN = "frozen_sha256"
+"""What a file of a trained part says in its metadata."""
 
 
 def _all_of(model: nn.Module) -> StateDict:
@@ -29,10 +30,17 @@ def trained_part(model: nn.Module) -> StateDict:
     return {name: value for name, value in _all_of(model).items() if name not in frozen}
 
 
+def frozen_part(model: nn.Module) -> StateDict:
+    """The parameters that require no gradients where others do, under all their names; empty where all or none do."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    frozen = {name: value.detach() for name, value in named.items() if not value.requires_grad}
+    return frozen if len(frozen) < len(named) else {}
+
+
 def save_trained(model: nn.Module, path: Path, sha256: str | None = None) -> None:
     """Writes the trained part of a model as a safetensors file; `sha256` is its `frozen_sha256`, where it is known."""
     state = {name: value.cpu().contiguous().clone() for name, value in trained_part(model).items()}
-    save_file(state, path, metadata={_BASE: frozen_sha256(model) if sha256 is None else sha256})
+    save_file(state, path, metadata={FROZEN: frozen_sha256(model) if sha256 is None else sha256})
 
 
 def frozen_sha256(model: nn.Module) -> str:
@@ -47,7 +55,7 @@ def frozen_sha256_of(path: Path) -> str:
         return ""
     try:
         with safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get(_BASE, ""))
+            return str((file.metadata() or {}).get(FROZEN, ""))
     except (SafetensorError, OSError):
         return ""  # as reading it tells
 

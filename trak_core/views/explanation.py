@@ -16,6 +16,7 @@ from trak_core.modalities.encoding import Word, plain_words
 from trak_core.store.ranking import Side, strongest
 from trak_core.store.run import Run
 from trak_core.store.targets import DEFAULT
+from trak_core.views.answer_words import has_answer
 from trak_core.views.browse import TestOverview
 from trak_core.views.controls import control_verdict
 from trak_core.views.examples import Example, ScoredExample, read_examples
@@ -65,6 +66,7 @@ class Explanation:
     target_name: str  # its name
     target_class: int | None  # the class that it asks about; None where there are no classes
     method: str  # that made the scores
+    has_answer: bool  # False where the model has no answer of its own, and `predicted_name` is the model output
     in_model_units: bool  # True when scores estimate changes of the margin; baselines' scores have no unit
     scores: NDArray[np.float64]  # of all train examples `[n_train]`
     proponents: list[ScoredExample]  # highest scores, best first
@@ -123,6 +125,7 @@ def explain(
         target_name=run.targets(test_idx)[target],
         target_class=target_class if run.info.has_classes else None,
         method=method,
+        has_answer=has_answer(run),
         in_model_units=run.in_model_units(method, target),
         **_ranking(run, run.score_row(test_idx, method, target).astype(np.float64), k, target_class),
         trust=_trust(run, tests, test_idx, method, target),

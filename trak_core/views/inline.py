@@ -59,7 +59,7 @@ class Inline:
         kind = "labelled" if self.has_classes else "target"
         sure = "" if shown.confidence is None else f", {shown.confidence:.0%} sure"
         said = (
-            f"the model says {shown.predicted_name}{sure}"
+            f"{'the model says' if shown.has_answer else 'the model output is'} {shown.predicted_name}{sure}"
             if shown.predicted >= 0
             else "the answer of the model is not known"
         )
@@ -67,7 +67,8 @@ class Inline:
 
     def _sides(self) -> list[tuple[str, list[ScoredExample]]]:
         shown = self.explanation
-        what = f"“{shown.target_name}”" if self.has_classes else "a higher answer"
+        what = f"a higher {'answer' if shown.has_answer else 'model output'}"
+        what = f"“{shown.target_name}”" if self.has_classes else what
         return [
             (f"Training examples that spoke for {what}", shown.proponents),
             (f"Training examples that spoke against {what}", shown.opponents),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trak_core.store.run import Run
+from trak_core.views.answer_words import answered, has_answer
 from trak_core.views.browse import TestOverview
 from trak_core.views.model_quality import has_not_learnt, quality_of
 from trak_core.views.neighbours import DUPLICATE_COSINE, FeatureSpace
@@ -30,7 +31,7 @@ class Story:
 
 def first_test(run: Run, tests: TestOverview) -> int:
     """The test example that pages begin with: the most confident mistake, else the first."""
-    stories = _mistake(run, tests) if run.info.has_classes else _by_loss(tests)
+    stories = _mistake(run, tests) if run.info.has_classes else _by_loss(run, tests)
     return next((story.test_idx for story in stories if story.test_idx is not None), 0)
 
 
@@ -48,7 +49,7 @@ def find_stories(run: Run, tests: TestOverview, space: FeatureSpace | None = Non
         return [first, *_against_its_own(run)]
     duplicates = () if space is None else _near_duplicate(space)
     if not run.info.has_classes:
-        return [*_by_loss(tests), *duplicates]
+        return [*_by_loss(run, tests), *duplicates]
     if has_not_learnt(quality_of(run, tests)):  # what such models find odd or alike says nothing of the data
         return [*_mistake(run, tests), *_hits(run, tests)]
     return [*_mistake(run, tests), *_hits(run, tests), *_brittle(run, tests), *_odd_label(run), *duplicates]
@@ -150,12 +151,13 @@ def _near_duplicate(space: FeatureSpace) -> Iterator[Story]:
     )
 
 
-def _by_loss(tests: TestOverview) -> Iterator[Story]:
+def _by_loss(run: Run, tests: TestOverview) -> Iterator[Story]:
     if np.isnan(tests.loss).any():
-        yield Story("The first test example", f"The model answers {tests.answers[0]}.", 0)
+        yield Story("The first test example", f"{answered(tests.answers[0], has_answer(run))}.", 0)
         return
+    what = "answer" if has_answer(run) else "test example"
     for title, idx in (
-        ("The answer that is furthest off", int(tests.loss.argmax())),
-        ("The answer that fits best", int(tests.loss.argmin())),
+        (f"The {what} that is furthest off", int(tests.loss.argmax())),
+        (f"The {what} that fits best", int(tests.loss.argmin())),
     ):
-        yield Story(title, f"The model answers {tests.answers[idx]}.", idx)
+        yield Story(title, f"{answered(tests.answers[idx], has_answer(run))}.", idx)

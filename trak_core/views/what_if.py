@@ -11,6 +11,7 @@ from trak_core.store.arrow import from_arrow_arrays
 from trak_core.store.run import Run
 from trak_core.store.targets import class_of_target, target_of_class
 from trak_core.store.what_ifs import Question, Verified, WhatIfHistory
+from trak_core.views.answer_words import has_answer
 from trak_core.views.browse import TestOverview, overview
 from trak_core.views.what_if_scale import (
     Known,
@@ -57,6 +58,7 @@ class Prediction:
     answer: str  # name of the model's answer now
     answer_after: str | None  # name of its predicted answer; None where there are no classes or nothing is predicted
     scale: Scale  # that turned sums of scores into changes
+    has_answer: bool = True  # False where the model has no answer of its own, only a model output
 
     @property
     def is_flipped(self) -> bool:
@@ -101,6 +103,7 @@ def predict_removal(
         answer=tests.answers[test_idx],
         answer_after=None if after is None else names[after],
         scale=scale,
+        has_answer=has_answer(run),
     )
 
 
@@ -251,9 +254,9 @@ def what_if_text(predicted: Prediction, verified: Verified, title: str) -> str:
             f"Predicted by {title}; such predictions were off by {scale.typical_error:.2f} in the middle case of "
             f"{scale.n_known:,} removals."
         )
+    flips = f": the answer changed in {verified.share_flipped:.0%} of the pairs" if len(verified.before) > 1 else ""
     lines.append(
-        f"Retrained {verified.n_pairs} times with and without them: the answer changed in "
-        f"{verified.share_flipped:.0%} of the pairs. Found on {verified.asked_at:%Y-%m-%d at %H:%M} UTC in "
-        f"{verified.seconds:.1f} s and kept in the history of the run."
+        f"Retrained {verified.n_pairs} times with and without them{flips}. Found on "
+        f"{verified.asked_at:%Y-%m-%d at %H:%M} UTC in {verified.seconds:.1f} s and kept in the history of the run."
     )
     return "\n".join(lines) + "\n"
