@@ -91,8 +91,10 @@ def _said(explanation: Explanation) -> str:
             f"Proponents spoke for “{explanation.target_name}”, opponents against it."
         )
     if explanation.confidence is None:
-        said, label = answered(explanation.predicted_name, explanation.has_answer), explanation.example.label_name
-        answer = f"{said}, and its target is {label}." if explanation.has_answer else f"{said} for “{label}”."
+        said, label = explanation.predicted_name, explanation.example.label_name
+        answer = f"The model output for the target “{label}” is {said}."
+        if explanation.has_answer:
+            answer = f"{answered(said, has_answer=True)}, and its target is {label}."
         what = raised(explanation.has_answer) if explanation.target == 0 else f"“{explanation.target_name}”"
         return f"{answer} Proponents raise {what}, opponents lower it."
     answer = f"The model calls this “{explanation.predicted_name}”, {explanation.confidence:.0%} sure"

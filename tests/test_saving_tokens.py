@@ -66,7 +66,10 @@ def test_no_page_says_that_a_language_model_answers_a_number(runs, name, monkeyp
         said[page] = " ".join(str(each.value) for each in every)
         assert "The model answers" not in said[page] and "a high answer" not in said[page], page
         assert "raise the answer" not in said[page], page
-    assert "The model output is -" in said["explore"] and "Proponents raise the model output" in said["explore"]
+    assert (
+        "The model output for the target “w" in said["explore"]
+        and "Proponents raise the model output" in said["explore"]
+    )
     st.cache_resource.clear()
     st.cache_data.clear()
 

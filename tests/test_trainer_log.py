@@ -173,3 +173,15 @@ def test_without_transformers_the_package_works_and_the_callback_says_what_to_in
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert "`pip install transformers`" in done.stdout, done.stderr
+
+
+def test_a_training_of_adapters_is_attributed_by_its_output_folder(tmp_path):
+    model, copies = trained(
+        tmp_path / "out", tc.TrainerLog(tmp_path / "log"), with_lora(tiny_gpt2()), save_strategy="epoch"
+    )
+    assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-8"]
+    fresh = with_lora(tiny_gpt2(), 5)
+    found = tc.Attributor(fresh, "causal_lm", tmp_path / "out", progress=False).fit(TRAIN).score(TEST)
+    states = [{**fresh.state_dict(), **copies.states[step]} for step in (4, 8)]
+    expected = tc.Attributor(model, "causal_lm", states, progress=False).fit(TRAIN).score(TEST)
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,10 @@ def read_adapters(path: Path, model: nn.Module, what: str) -> StateDict:
     """
     declared = adapter_config(path, what)
     if not has_adapters(model):
+        install = "" if importlib.util.find_spec("peft") else ", after `pip install peft`"
         raise CheckpointMismatchError(
             f"{what} holds adapters alone, but the model has none; give the model with them: "
-            f"peft.PeftModel.from_pretrained(model, {str(path)!r})."
+            f"peft.PeftModel.from_pretrained(model, {str(path)!r}){install}."
         )
     base = declared.get("base_model_name_or_path")
     own = getattr(getattr(model, "config", None), "name_or_path", None)
