@@ -205,3 +205,21 @@ def test_blocks_tell_texts_of_other_lengths_apart():
 
     assert digest(two) != digest(other)
     assert digest(two) == digest([two[0][:1], two[0][1:], two[1][:1], two[1][1:]])
+
+
+def test_a_subject_fills_texts_of_both_splits_up_to_the_longest():
+    subject = tc.Subject(
+        name="texts",
+        train=TRAIN,
+        test=TEST,
+        task="causal_lm",
+        make_model=tiny_gpt2,
+        train_model=lambda indices, seed: tiny_gpt2(seed),
+    )
+    for split, rows in ((subject.dataset.train, TRAIN), (subject.dataset.test, TEST)):
+        expected = padded(rows, 10)
+        assert split.inputs.keys() == expected.keys()
+        for name, part in expected.items():
+            where = slice(1, None) if name == "labels" else slice(None)  # the first token follows from nothing
+            assert np.array_equal(split.inputs[name][:, where], part[:, where].numpy())
+        assert np.array_equal(split.labels, split.inputs["labels"])

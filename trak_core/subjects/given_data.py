@@ -27,7 +27,7 @@ from trak_core.modalities import Dataset, Split, seen_in
 from trak_core.subjects.batches import Batch, read_data
 from trak_core.subjects.reading import Reading
 from trak_core.tasks import Inputs, Task, at_weights
-from trak_core.tasks.ragged import IGNORED, joined, same_length
+from trak_core.tasks.ragged import IGNORED, cut_to, joined, same_length
 from trak_core.training.ensemble import StateDict, make_models
 from trak_core.training.states import expected_shapes, is_finite
 from trak_core.training.weights import Checkpoint, Checkpoints
@@ -52,7 +52,7 @@ def given_dataset(
 ) -> Dataset:
     """The data set of a subject; arguments and errors are those of `Subject`."""
     given = (("train", train), ("test", test))
-    batches = {what: read_examples(source, what, Reading(task)) for what, source in given}
+    batches = _of_one_length({what: read_examples(source, what, Reading(task)) for what, source in given})
     if (train_form := _form(batches["train"].inputs)) != (test_form := _form(batches["test"].inputs)):
         raise ShapeMismatchError(f"train inputs are {train_form}, and test inputs are {test_form}; give both alike.")
     n_outputs = _try_model(make_model, task, batches)
@@ -88,6 +88,18 @@ def read_examples(source: Any, what: str, reading: Reading | None = None) -> Bat
         )
     whole = tree_map(lambda *same: _plain(torch.cat(same)), *inputs)
     return Batch(whole, _plain(joined([part.labels for part in parts if part.labels is not None], IGNORED)))
+
+
+def _of_one_length(batches: dict[str, Batch]) -> dict[str, Batch]:
+    """The splits with masked texts filled up to the longest of all."""
+    inputs = same_length([batch.inputs for batch in batches.values()])
+    longest = max(
+        (batch.labels for batch in batches.values() if batch.labels is not None), key=lambda each: each[0].numel()
+    )
+    each = zip(batches.items(), inputs, strict=True)
+    return {
+        what: Batch(filled, cut_to(batch.labels, longest)) for (what, batch), filled in each if batch.labels is not None
+    }
 
 
 def _plain(values: Tensor) -> Tensor:
