@@ -68,7 +68,10 @@ def test_verify_passes_a_good_run_and_fails_a_changed_one(runs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["build", "digit"], "no recipe 'digit'; there are: digits, docstrings. Did you mean 'digits'?"),
+        (
+            ["build", "digit"],
+            "no recipe 'digit'; there are: digits, docstrings, docs-lm, docs-bert, docs-t5. Did you mean 'digits'?",
+        ),
         (["info", "nope"], "no run 'nope' (there are: digits)"),
         (["verify", "nope"], "no run 'nope'"),
         (["build", "digits", "--seed", "5"], "other settings"),

@@ -94,7 +94,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Modality]:
 
 def test_a_modality_is_known_once_it_is_registered(registry):
     with pytest.raises(
-        InvalidSettingError, match="modality='whole'; it must be one of: image, text, text_pair, numbers"
+        InvalidSettingError, match="modality='whole'; it must be one of: image, text, passage, text_pair, numbers"
     ):
         find_modality("whole")
     register_modality(Whole)

@@ -69,7 +69,7 @@ def load(sizes: Sizes = Sizes()) -> Subject:
         dataset=prepare(raw, PassageTokenizer(str(base), sizes.length)),
         make_model=lambda: copy.deepcopy(saved_model("GPT2LMHeadModel", base)),
         task=CausalLM(),
-        training=FineTuning(epochs=10, batch_size=16, learning_rate=1e-3),
+        training=FineTuning(epochs=4, batch_size=16, learning_rate=5e-4),
         sources={"base": digest_of(base)},
     )
 

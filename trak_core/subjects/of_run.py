@@ -207,4 +207,5 @@ def read_dataset(run: Run) -> Dataset:
                 "from its data."
             ) from error
 
-    return Dataset(info.title, info.modality, info.class_names, split("train"), split("test"), encoding)
+    names = info.class_names if info.has_classes else ()
+    return Dataset(info.title, info.modality, names, split("train"), split("test"), encoding)
