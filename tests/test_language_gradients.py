@@ -146,6 +146,21 @@ def test_what_tokens_carry_adds_up_to_the_inner_product_of_gradients(name: str):
     assert_near(carried.total, rows @ rows[1], EXACT)
 
 
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5", "DoRA on GPT-2"])
+def test_sums_over_tokens_hold_where_the_model_runs_in_half_precision(name: str):
+    """Both sides have the same activations, in bfloat16, and multiply them in float32."""
+    kind = LANGUAGE_MODELS[name]
+    model, batch = kind.made(SIZE), kind.batch(SIZE, LENGTHS)
+    weights, layers = dict(model.state_dict()), find_layers(model)
+    computer = GradientComputer(model, kind.task, layers, "bfloat16")
+    computer.choose(weights, batch.inputs, batch.targets)
+    direction = torch.randn(n_parameters(layers), generator=torch.Generator().manual_seed(0))
+    gradients = computer.compute(weights, batch.inputs, batch.targets).layers
+    expected = torch.cat([form(each).T for each in gradients], dim=1) @ direction
+    carried = computer.by_token(weights, batch.inputs, batch.targets, direction)
+    assert_near(carried.total, expected, 1e-2)
+
+
 @pytest.mark.parametrize("name", ["GPT-2", "Llama", "BERT", "T5", "mT5", "DoRA on GPT-2"])
 def test_padding_carries_nothing_and_changes_nothing(name: str):
     ready = ready_once(name)

@@ -197,7 +197,8 @@ def _forward_derivative(
 ) -> Tensor:
     """The same for a module of any kind, which runs once more."""
     n_args = len(run.arguments) - len(run.keywords)
-    args, kwargs = tuple(run.arguments[:n_args]), dict(zip(run.keywords, run.arguments[n_args:], strict=True))
+    given = [each.to(run.delta.dtype) if _is_float(each) else each for each in run.arguments]
+    args, kwargs = tuple(given[:n_args]), dict(zip(run.keywords, given[n_args:], strict=True))
     prefix = f"{name}." if name else ""
     held = {leaf: frozen[f"{prefix}{leaf}"] for leaf in direction}
 
@@ -208,3 +209,7 @@ def _forward_derivative(
     with forward_derivatives("contributions of tokens"):
         derivative: Tensor = jvp(function, (held,), (direction,))[1]
     return derivative.to(run.delta.dtype)
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
