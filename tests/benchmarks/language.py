@@ -31,6 +31,8 @@ METHODS = (
     *("trak", "trak_dropout", "influence_cg", "source", "grad_dot", "grad_cos", "trackstar", "lora_ensemble"),
     *("bm25", "embedding", "lexical_overlap", "amount", "grad_norm", "input_similarity", "same_class", "random"),
 )
+REMOVED = ("trak", "bm25", "embedding", "random")
+"""Methods whose strongest passages are removed."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,15 @@ def measure(name: str, case: Case, results: Path) -> None:
     if "build" not in told:
         told["build"] = run(["build", *case.words, "--name", name], results)
         kept.write_text(json.dumps(told), encoding="utf-8")
-    wanted = [word for method in METHODS for word in ("--method", method)]
-    if "evidence" not in told:
-        told["evidence"] = run(["evidence", name, *wanted, "--truth-subsets", "0"], results)
-        kept.write_text(json.dumps(told), encoding="utf-8")
+    for step, methods, options in (
+        ("evidence", METHODS, ["--removal-tests", "0"]),
+        ("removal", REMOVED, ["--removal-tests", "10", "--removal-size", "40", "--removal-seeds", "1"]),
+    ):
+        if step not in told:
+            named = [word for method in methods for word in ("--method", method)]
+            smallest = ["--truth-subsets", "0", "--datamodel-subsets", "0"]
+            told[step] = run(["evidence", name, *named, *options, *smallest], results)
+            kept.write_text(json.dumps(told), encoding="utf-8")
 
 
 def report(name: str, case: Case, results: Path) -> dict[str, bool]:
