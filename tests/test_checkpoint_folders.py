@@ -1,5 +1,6 @@
 """Weights in the folders that Hugging Face writes, against the models that were saved there."""
 
+import copy
 import json
 import shutil
 from typing import Any
@@ -69,6 +70,33 @@ def test_adapters_alone_are_differentiated_also_when_they_were_loaded_to_be_used
     assert np.array_equal(attributor.score(TEST), scores(with_lora(tiny_gpt2(0), 1)))
 
 
+KINDS = {
+    "biases too": peft.LoraConfig(r=2, target_modules=["c_attn"], bias="lora_only", fan_in_fan_out=True),
+    "embeddings": peft.LoraConfig(r=2, target_modules=["wte", "c_attn"]),
+    "IA3": peft.IA3Config(target_modules=["c_attn"], feedforward_modules=[], fan_in_fan_out=True),
+    "a prompt": peft.PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"),
+    "prefixes": peft.PrefixTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`", "ignore:fan_in_fan_out is set")
+def test_adapters_of_every_kind_are_the_same_from_a_folder_and_loaded(kind, tmp_path):
+    def adapted(seed: int) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = peft.get_peft_model(tiny_gpt2(0), copy.deepcopy(KINDS[kind]))
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.data += 0.1 * torch.randn(parameter.shape)
+        return model
+
+    adapted(1).save_pretrained(tmp_path)
+    expected = scores(adapted(1))
+    assert np.array_equal(scores(adapted(2), [tmp_path]), expected)
+    assert np.array_equal(scores(peft.PeftModel.from_pretrained(tiny_gpt2(0), tmp_path)), expected)
+
+
 def test_what_was_trained_is_kept_with_a_reference_to_the_rest(tmp_path):
     trained, path = with_lora(tiny_gpt2(0), 1), tmp_path / "trained.safetensors"
     save_trained(trained, path)
@@ -97,6 +125,10 @@ def test_pickled_weights_are_never_read(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"no pickle is read")
     with pytest.raises(InvalidSettingError, match=r"pytorch_model.bin alone, which could run code.*save_pretrained"):
         scores(tiny_gpt2(), tmp_path)
+    (tmp_path / "out" / "checkpoint-5").mkdir(parents=True)
+    shutil.copy(tmp_path / "pytorch_model.bin", tmp_path / "out" / "checkpoint-5")
+    with pytest.raises(InvalidSettingError, match=r"checkpoint-5 holds its weights as pytorch_model.bin alone"):
+        scores(tiny_gpt2(), tmp_path / "out")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InvalidSettingError, match=r"nothing is a folder without model\.safetensors"):
         scores(tiny_gpt2(), [tmp_path / "nothing"])

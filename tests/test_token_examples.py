@@ -183,6 +183,17 @@ def test_bad_texts_are_refused_before_any_gradient(what, monkeypatch):
         attributor(tiny_gpt2(), batch_size=2).fit(rows)
 
 
+def test_positions_behind_that_of_padding_are_fewer():
+    """RoBERTa counts positions from behind that of padding, so that 16 of them hold texts of 14 tokens."""
+    sizes = {"vocab_size": N_WORDS, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.RobertaConfig(**sizes, intermediate_size=8, max_position_embeddings=16, pad_token_id=1)
+    model = transformers.RobertaForSequenceClassification(config)
+    of_length = {n: [{**row, "label": i % 2} for i, row in enumerate(tokenized([n, 5, 4]))] for n in (14, 15)}
+    attributor(model, "text_classification").fit(of_length[14])
+    with pytest.raises(InvalidDataError, match="15 tokens long, but the model has 14 positions"):
+        attributor(model, "text_classification").fit(of_length[15])
+
+
 def test_bad_test_texts_are_refused_too():
     fitted = attributor(tiny_gpt2()).fit(TRAIN)
     with pytest.raises(InvalidDataError, match="test example 3 has token 40"):

@@ -45,4 +45,8 @@ class CausalLM(TokenTask):
     def token_logits(self, model: Model, inputs: Inputs) -> Tensor:
         """As in `TokenTask`: the logits at a token are those of the next one."""
         logits = read_logits(model, without_labels(inputs))
-        return pad(logits[..., :-1, :], (0, 0, 1, 0)) if logits.dim() > 2 else logits
+        if logits.dim() < 3:
+            return logits
+        # Those of a prompt that is learnt, as adapters may put one before the text, are left out.
+        logits = logits[..., -self.tokens(inputs).shape[-1] :, :]
+        return pad(logits[..., :-1, :], (0, 0, 1, 0))

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from trak_core.errors import CheckpointMismatchError
@@ -20,8 +21,11 @@ def has_adapters(model: nn.Module) -> bool:
 
 
 def train_adapters(model: nn.Module) -> None:
-    """Lets the adapters of a model be differentiated where nothing is, as it is when they were loaded to be used."""
-    if not has_adapters(model) or any(parameter.requires_grad for parameter in model.parameters()):
+    """Lets the adapters of a model be differentiated where they were loaded to be used, which freezes them."""
+    if not has_adapters(model):
+        return
+    configs: Any = model.peft_config
+    if not configs[_active(model)].inference_mode and any(parameter.requires_grad for parameter in model.parameters()):
         return
     names = set(_adapter_names(model).values())
     for name, parameter in model.named_parameters():
@@ -69,10 +73,21 @@ def _adapter_names(model: nn.Module) -> dict[str, str]:
     """Names of the weights of the active adapter, from those in its files to those in the model."""
     from peft import get_peft_model_state_dict
 
-    active: Any = getattr(model, "active_adapter", "default")
-    name = active if isinstance(active, str) else active[0]
-    state = dict(model.state_dict())
+    name, state = _active(model), dict(model.state_dict())
     names = {id(value): key for key, value in state.items()}
     # Without a look at embeddings, for which peft would ask the network.
     kept = get_peft_model_state_dict(model, state_dict=state, adapter_name=name, save_embedding_layers=False)
-    return {saved: names[id(value)] for saved, value in kept.items() if id(value) in names}
+    found = {saved: names[id(value)] for saved, value in kept.items() if id(value) in names}
+    # A prompt that is learnt is saved as it is used, and not as the tensor that the model has.
+    prompts = [key for key in state if key.startswith(f"prompt_encoder.{name}.")]
+    for saved, value in kept.items():
+        same = [key for key in prompts if saved not in found and state[key].shape == value.shape]
+        if len(same) == 1 and torch.equal(state[same[0]], value.to(state[same[0]])):
+            found[saved] = same[0]
+    return found
+
+
+def _active(model: nn.Module) -> str:
+    """The name of the adapter that is used, of several the first."""
+    active: Any = getattr(model, "active_adapter", "default")
+    return active if isinstance(active, str) else str(active[0])

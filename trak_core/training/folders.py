@@ -29,7 +29,7 @@ def weight_sources(path: Path, what: str) -> list[Path]:
         return [path]
     steps = {int(found[1]): each for each in path.iterdir() if (found := _STEP.fullmatch(each.name)) and each.is_dir()}
     if steps:
-        return [steps[step] for step in sorted(steps)]
+        return [each for step in sorted(steps) for each in weight_sources(steps[step], f"checkpoint {steps[step]}")]
     if any((path / name).is_file() for name in (WHOLE, INDEX, ADAPTER)):
         return [path]
     if pickled := next((name for name in PICKLED if (path / name).is_file()), None):
