@@ -101,7 +101,7 @@ def token_contributions(
         module = hooked.modules[name]
         chosen = {leaf: direction[first] for leaf, first in uses.items()}
         for run in runs.get(name, ()):
-            side = run.of_decoder
+            side = run.of_decoder and True in placed
             with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
                 carried = run.delta * _response(module, run, chosen, name, frozen)
             by_position = _by_position(carried, module, n, placed[side].shape[1])
@@ -113,7 +113,7 @@ def token_contributions(
         tokens = sides[side]
         assert tokens is not None
         placed[side] += rest[:, None] * tokens / tokens.sum(1, keepdim=True)
-    has_decoder = any(run.of_decoder for of_module in runs.values() for run in of_module)
+    has_decoder = True in placed and any(run.of_decoder for of_module in runs.values() for run in of_module)
     return TokenContributions(
         placed[False], placed[True] if has_decoder else None, sum(spread.values(), like.new_zeros(n))
     )

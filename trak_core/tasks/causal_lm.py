@@ -28,9 +28,10 @@ class CausalLM(TokenTask):
         """As in `TokenTask`: the labels, or the whole text where there are none."""
         labels = inputs.get(LABELS) if isinstance(inputs, dict) else None
         told = ids_of(inputs) if labels is None else labels
-        if labels is None and isinstance(inputs, dict) and (mask := inputs.get(MASK)) is not None:
+        if isinstance(inputs, dict) and (mask := inputs.get(MASK)) is not None and mask.shape == told.shape:
             # Behind padding on the left the first token of a text has nothing before it.
-            told = told.masked_fill((mask == 0) | (pad(mask[..., :-1], (1, 0)) == 0), IGNORED)
+            told = told.masked_fill(pad(mask[..., :-1], (1, 0)) == 0, IGNORED)
+            told = told.masked_fill(mask == 0, IGNORED) if labels is None else told
         return pad(told[..., 1:], (1, 0), value=IGNORED)
 
     def asked(self, target: Tensor) -> Tensor:
