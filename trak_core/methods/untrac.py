@@ -8,7 +8,7 @@ the losses of the groups: one short ascent a question, however many groups there
     UnTrac-Inv:  I(z, Z) = sum over i in Z of L_i(theta_z) - L_i(theta),  theta_z after ascending on z
 
 Both are positive where the group helps. Ascent is by a fresh Adam at a constant rate; by plain gradients it does not
-work. Dropout is off. The paper's rate is for a model of 125 million parameters: small models need a larger one.
+work. Dropout is off. The rate decides: choose it on test examples that nothing is reported on.
 
 Source: Isonuma and Titov 2024, "Unlearning traces the influential training data of language models", arXiv 2401.15241.
 """
