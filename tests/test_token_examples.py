@@ -142,6 +142,11 @@ def test_another_token_in_the_place_of_one_is_no_target():
     ids = padded(TRAIN, 10)["input_ids"]
     with pytest.raises(LabelError, match="not shifted"):
         attributor(tiny_gpt2()).fit((ids, ids.roll(-1, 1)))
+    for wrong in ([1, 2, 3], torch.ones(3, 8), torch.full((3, 11), 3)):
+        with pytest.raises(
+            LabelError, match=r"labels are .* of shape .* tokens; task 'causal_lm' takes a token id for each"
+        ):
+            fitted.score(TEST, wrong)
     silent = torch.full_like(targets, -100)
     with pytest.raises(LabelError, match="test example 0 ask about no token"):
         fitted.score(TEST, silent)
@@ -168,7 +173,13 @@ BAD = {
     "empty": ([*TRAIN, {"input_ids": [], "attention_mask": []}], EmptyDataError, "example 7 is an empty text"),
     "one token": (tokenized([4, 1]), LabelError, "train example 1 ask about no token.*first token only"),
     "all labels -100": (SILENT, LabelError, "train example 2 ask about no token: all are -100"),
-    "texts": (["one", "two"], InvalidDataError, "a train batch is a str"),
+    "labels of another length": (
+        [{"input_ids": [2, 3, 4], "labels": [2, 3]}],
+        LabelError,
+        r"shape \(1, 2\) for \(1, 3\) tok",
+    ),
+    "in no batches": (DataLoader(TRAIN, batch_size=2), InvalidDataError, "DataCollatorWithPadding"),
+    "texts": (["one", "two"], InvalidDataError, r"a train batch is a str.*tokenizer\(texts\)"),
     "a column of texts": ([{"text": ["one", "two"]}], InvalidDataError, "as the ids that a tokenizer makes"),
     "words for ids": ([{"input_ids": ["a", "b"]}], InvalidDataError, "'input_ids' is of type <U1; give numbers"),
     "no ids": ([TRAIN[0], {"text": "x"}], InvalidDataError, "example 1 has no input_ids"),

@@ -134,7 +134,7 @@ class Data:
             InvalidDataError: a batch has no form that can be read, or the model cannot take it.
         """
         n_read = 0
-        for item in self._source:
+        for item in self._items():
             batch = self._batch_of(item)
             if len(batch):
                 if self._reading is not None:
@@ -143,6 +143,18 @@ class Data:
                 yield batch
         if not n_read:
             raise EmptyDataError(f"{self.what} holds no examples; give at least one.")
+
+    def _items(self) -> Iterator[Any]:
+        """What the source gives; an error of a DataLoader that cannot make batches says how it could."""
+        try:
+            yield from self._source
+        except RuntimeError as error:
+            if "equal size" not in str(error):
+                raise
+            raise InvalidDataError(
+                f"the {self.what} loader makes no batches of examples of different lengths ({error}); give it a "
+                "collate_fn, such as transformers.DataCollatorWithPadding(tokenizer), or give the data set itself."
+            ) from error
 
     def _batch_of(self, item: Any) -> Batch:
         """A batch from what the source gives, as the task has it."""
@@ -265,8 +277,10 @@ def _batch_of(item: Any, what: str) -> Batch:
     elif isinstance(item, Tensor | np.ndarray) or _named(item) is not None:
         inputs = item
     else:
+        texts = " Texts go in as the ids of a tokenizer: tokenizer(texts)." if isinstance(item, str) else ""
         raise InvalidDataError(
             f"a {what} batch is a {type(item).__name__}; it must be (inputs, labels), or a dict with the key labels."
+            f"{texts}"
         )
     if labels is None and (named := _named(inputs)) is not None:
         inputs = {key: part for key, part in named.items() if key not in ("labels", "label")}

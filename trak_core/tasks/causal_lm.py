@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from trak_core.tasks.outputs import Inputs, Model, read_logits
 from trak_core.tasks.ragged import IGNORED, LABELS, MASK
-from trak_core.tasks.tokens import TokenTask, ids_of, without_labels
+from trak_core.tasks.tokens import IDS, TokenTask, ids_of, without_labels
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class CausalLM(TokenTask):
         """As in `TokenTask`: the labels, or the whole text where there are none."""
         labels = inputs.get(LABELS) if isinstance(inputs, dict) else None
         told = ids_of(inputs) if labels is None else labels
+        if labels is not None and isinstance(inputs, dict) and IDS in inputs:
+            self._check_form(labels, ids_of(inputs))
         if isinstance(inputs, dict) and (mask := inputs.get(MASK)) is not None and mask.shape == told.shape:
             # Behind padding on the left the first token of a text has nothing before it.
             told = told.masked_fill(pad(mask[..., :-1], (1, 0)) == 0, IGNORED)

@@ -9,7 +9,7 @@ from torch import Tensor
 from trak_core.errors import InvalidDataError
 from trak_core.tasks.outputs import Inputs, Model, read_logits
 from trak_core.tasks.ragged import LABELS
-from trak_core.tasks.tokens import TokenTask, without_labels
+from trak_core.tasks.tokens import IDS, TokenTask, without_labels
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class MaskedLM(TokenTask):
                 "inputs hold no labels; a model that fills gaps takes a dict with input_ids, in which tokens are "
                 "masked, and labels, the ids of these tokens and -100 elsewhere."
             )
+        if IDS in inputs:
+            self._check_form(inputs[LABELS], inputs[IDS])
         return inputs[LABELS]
 
     def token_logits(self, model: Model, inputs: Inputs) -> Tensor:

@@ -61,15 +61,17 @@ class TokenTask(Task):
         """As in `Task`: the tokens to be told are part of a dict of inputs, and the targets too."""
         if labels is None:
             labels = self.tokens(inputs)
-        elif not isinstance(inputs, dict):
+        if isinstance(inputs, dict):
+            inputs = {**inputs, LABELS: labels}
+            self.tokens(inputs)  # refuses labels that do not belong to the text
+        else:
             self.check_targets(labels, self.tokens(inputs))  # such as labels that somebody has shifted
-        return ({**inputs, LABELS: labels} if isinstance(inputs, dict) else inputs), labels
+        return inputs, labels
 
     def check_targets(self, targets: Tensor, labels: Tensor, start: int = 0) -> None:
         """As in `Task`: targets say which tokens of a text are asked about, not others in their places."""
         targets = cut_to(targets, labels)
-        if targets.is_floating_point() or targets.shape != labels.shape:
-            return  # as `check` tells
+        self._check_form(targets, labels)
         wrong = (self.asked(targets) & (targets != labels)).nonzero()
         if len(wrong):
             row, place = wrong[0].tolist()
@@ -133,12 +135,16 @@ class TokenTask(Task):
         Raises:
             LabelError: labels are not whole numbers `[n, length]`, or all of an example are -100.
         """
-        if target.is_floating_point() or target.shape != outputs.shape:
+        self._check_form(target, outputs)
+        self.check_labels(target, start=start)
+
+    def _check_form(self, target: Tensor, tokens: Tensor) -> None:
+        """Refuses labels that are not one whole number for each of the tokens `[n, length]`."""
+        if target.is_floating_point() or target.shape != tokens.shape:
             raise LabelError(
-                f"labels are {target.dtype} of shape {tuple(target.shape)} for {tuple(outputs.shape)} tokens; task "
+                f"labels are {target.dtype} of shape {tuple(target.shape)} for {tuple(tokens.shape)} tokens; task "
                 f"{self.name!r} takes a token id for each, {IGNORED} where nothing is asked."
             )
-        self.check_labels(target, start=start)
 
     def check_labels(self, labels: Tensor, what: str = "", start: int = 0) -> None:
         """As in `Task`: something has to be asked about each example."""

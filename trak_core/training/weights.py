@@ -51,7 +51,9 @@ class Checkpoints:
         if isinstance(sources, str | Path) and Path(sources).is_dir():
             sources = [sources]
         if isinstance(sources, dict | str | Path | nn.Module):
-            raise InvalidSettingError("checkpoints must be a list; put a single checkpoint into [ ].")
+            raise InvalidSettingError(
+                "checkpoints must be a list, or a folder with weights that is there; put a single checkpoint into [ ]."
+            )
         if not sources:
             raise InvalidSettingError("checkpoints=[]; give at least one, or None for the weights of the model itself.")
         sources = list(itertools.chain.from_iterable(map(_each_of, sources)))
