@@ -245,3 +245,19 @@ def test_a_subject_fills_texts_of_both_splits_up_to_the_longest():
             where = slice(1, None) if name == "labels" else slice(None)  # the first token follows from nothing
             assert np.array_equal(split.inputs[name][:, where], part[:, where].numpy())
         assert np.array_equal(split.labels, split.inputs["labels"])
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_padding_on_the_left_is_neither_told_nor_counted(with_labels):
+    """The first token of a text follows from nothing, wherever it stands, and counts for nothing in its weight."""
+    right = padded(TRAIN, 10)
+    shifts = [10 - len(row["input_ids"]) for row in TRAIN]
+    left = {
+        name: torch.stack([row.roll(n) for row, n in zip(part, shifts, strict=True)]) for name, part in right.items()
+    }
+    positions = {"position_ids": (left["attention_mask"].cumsum(1) - 1).clamp_min(0)}
+    if not with_labels:
+        del left["labels"]
+    found = attributor(tiny_gpt2()).fit({**left, **positions})
+    expected = attributor(tiny_gpt2()).fit({**right, "position_ids": torch.arange(10).expand(7, 10)})
+    assert apart(found.self_influence(), expected.self_influence()) < 1e-4

@@ -59,14 +59,13 @@ class TokenTask(Task):
 
     def arranged(self, inputs: Inputs, labels: Tensor | None) -> tuple[Inputs, Tensor | None]:
         """As in `Task`: the tokens to be told are part of a dict of inputs, and the targets too."""
-        if labels is None:
-            labels = self.tokens(inputs)
         if isinstance(inputs, dict):
-            inputs = {**inputs, LABELS: labels}
-            self.tokens(inputs)  # refuses labels that do not belong to the text
-        else:
-            self.check_targets(labels, self.tokens(inputs))  # such as labels that somebody has shifted
-        return inputs, labels
+            labels = self.tokens(inputs if labels is None else {**inputs, LABELS: labels})
+            return {**inputs, LABELS: labels}, labels
+        tokens = self.tokens(inputs)
+        if labels is not None:
+            self.check_targets(labels, tokens)  # such as labels that somebody has shifted
+        return inputs, tokens if labels is None else labels
 
     def check_targets(self, targets: Tensor, labels: Tensor, start: int = 0) -> None:
         """As in `Task`: targets say which tokens of a text are asked about, not others in their places."""
