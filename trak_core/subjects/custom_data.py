@@ -69,7 +69,11 @@ def custom_subject(dataset: Dataset, model: ReadyModel, kept: Mapping[str, Any] 
     def make_model() -> nn.Module:
         return model.make(sizes)
 
-    if model.weights or model.name not in ready_models():  # what is known to train here need not be tried
+    if model.task:
+        from trak_core.subjects.trial import try_tokens
+
+        try_tokens(model.name, make_model(), dataset.train.inputs)
+    elif model.weights or model.name not in ready_models():  # what is known to train here need not be tried
         from trak_core.subjects.trial import try_model
 
         try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes, task)

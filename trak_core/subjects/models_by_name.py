@@ -46,22 +46,19 @@ def model_is_here(name: str, weights: str = "", sources: Mapping[str, str] | Non
     """
     if weights and not Path(weights).is_file():
         return False
-    if (known := _library(name)) is not None:
-        return known[1].has(name.partition(":")[2])
+    if known := _libraries(name):
+        return any(library.has(name.partition(":")[2]) for _, library in known)
     if is_own_code(name):
         digest = code_digest(name)
         return digest is not None and digest == (sources or {}).get("code")
     return name in ready_models()
 
 
-def _library(name: str) -> tuple[Modality, ModelLibrary] | None:
-    """The library that a name names, and the modality that has it."""
+def _libraries(name: str) -> list[tuple[Modality, ModelLibrary]]:
+    """The libraries that a name may name, with the modalities that have them: models of one place are of many kinds."""
     prefix, colon, _ = name.partition(":")
-    for modality in MODALITIES.values() if colon else ():
-        for library in modality.libraries:
-            if library.prefix == prefix:
-                return modality, library
-    return None
+    every = [(modality, library) for modality in MODALITIES.values() for library in modality.libraries]
+    return [(modality, library) for modality, library in every if colon and library.prefix == prefix]
 
 
 def _find(name: str, modality: Modality) -> ReadyModel:
@@ -69,10 +66,10 @@ def _find(name: str, modality: Modality) -> ReadyModel:
     own = next((each for each in modality.libraries if name.startswith(f"{each.prefix}:")), None)
     if own is not None:
         return own.find(name.partition(":")[2])
-    if (known := _library(name)) is not None:
+    if known := _libraries(name):
         see = f"see {', '.join(libraries)}, " if libraries else ""
         raise InvalidSettingError(
-            f"model={name!r} takes {known[0].plural}, and these are {modality.plural}; {see}{OWN_SCRIPT}."
+            f"model={name!r} takes {known[0][0].plural}, and these are {modality.plural}; {see}{OWN_SCRIPT}."
         )
     if is_own_code(name):
         return _of_own_code(name, modality)
@@ -106,7 +103,7 @@ def _of_own_code(name: str, modality: Modality) -> ReadyModel:
 def _with_weights(model: ReadyModel, path: Path) -> ReadyModel:
     from trak_core.training.weights import begin_from, weights_digest
 
-    if (known := _library(model.name)) is not None and not known[1].takes_weights:
+    if any(not library.takes_weights for _, library in _libraries(model.name)):
         raise InvalidSettingError(
             f"weights={str(path)!r}: {model.name!r} begins from the weights in its own folder; leave the file out, or "
             "save it there as model.safetensors."

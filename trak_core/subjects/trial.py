@@ -12,7 +12,7 @@ from torch.func import grad, vmap
 from trak_core.errors import InvalidModelError, InvalidSettingError, NoLogitsError, TrakCoreError, in_words
 from trak_core.inputs import ArrayInputs, as_tensors, leaves, take
 from trak_core.subjects.models_by_name import OWN_SCRIPT
-from trak_core.tasks import Inputs, Task, at_weights, prepared
+from trak_core.tasks import Inputs, Task, at_weights, n_words, prepared
 from trak_core.training.ensemble import Ensemble, chance_of, make_models
 
 N_TRIED = 4
@@ -159,3 +159,18 @@ def _gradients(name: str, model: nn.Module, task: Task, inputs: Inputs, targets:
             f"model={name!r} trains, but the gradients of single examples cannot be computed ({in_words(error)}); "
             "take another model."
         ) from error
+
+
+def try_tokens(name: str, model: nn.Module, inputs: ArrayInputs) -> None:
+    """Refuses a language model whose tokenizer gives ids that it has no embedding for.
+
+    Raises:
+        InvalidModelError: it is so.
+    """
+    n_known = n_words(model)
+    highest = max((int(part.max()) for part in leaves(inputs) if part.dtype.kind in "iu" and part.size), default=0)
+    if n_known is not None and highest >= n_known:
+        raise InvalidModelError(
+            f"model={name!r} knows {n_known:,} tokens, and its tokenizer gives the id {highest:,}: the "
+            "tokenizer belongs to another model. Save the model's own beside it by tokenizer.save_pretrained(FOLDER)."
+        )

@@ -11,6 +11,7 @@ from trak_core.tasks.registry import TASKS, find_task, label_task, register_task
 from trak_core.tasks.regression import Regression
 from trak_core.tasks.seq2seq import Seq2Seq
 from trak_core.tasks.task import Targets, Task, prepared
+from trak_core.tasks.tokens import n_words
 
 __all__ = [
     "TASKS",
@@ -33,6 +34,7 @@ __all__ = [
     "held_by",
     "hessian_product",
     "label_task",
+    "n_words",
     "prepared",
     "read_logits",
     "register_task",

@@ -96,7 +96,14 @@ def _with_adapters(model: nn.Module, rank: int) -> nn.Module:
         raise NeedNotMetError(f"lora={rank} needs the package peft, which is not installed; `pip install peft`.")
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", bias="none")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        bias="none",
+        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),
+    )
     whole: Any = model
     found: nn.Module = get_peft_model(whole, config)
     return found
