@@ -24,6 +24,8 @@ from trak_core.tasks import Task
 
 VECTORS = 64
 """Vectors that are multiplied at once: enough to keep a processor busy, few enough for activations to fit."""
+NUMBERS_AT_ONCE = 2**25
+"""Of outputs that are held at once, each counted for every vector; several tensors have as many."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,10 @@ def gauss_newton_products(
     fixed = {name: value for name, value in weights.items() if name not in vectors}
     at = {name: weights[name] for name in vectors}
     n = count(inputs)
+    # Outputs as wide as a vocabulary for every token are held once for each vector.
+    width = run_model(architecture, weights, take(inputs, slice(1)), task.outputs_of).numel()
+    at_once = min(VECTORS, len(next(iter(vectors.values()))))
+    batch_size = max(1, min(batch_size, NUMBERS_AT_ONCE // (width * at_once)))
     for start in range(0, n, batch_size):
         where = slice(start, start + batch_size)
         batch, target = take(inputs, where), targets[where]

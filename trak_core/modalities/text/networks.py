@@ -84,7 +84,7 @@ class TokenClassifier(nn.Module):
         for parent in [*model.modules()]:
             for name, child in [*parent.named_children()]:
                 if isinstance(child, nn.modules.dropout._DropoutNd):
-                    setattr(parent, name, nn.Identity())
+                    setattr(parent, name, nn.Dropout(0.0))  # some models read its share while they train
         self.takes_whole_mask = self._takes_whole_mask()
 
     def forward(self, tokens: Tensor) -> Tensor:
