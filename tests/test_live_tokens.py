@@ -97,7 +97,7 @@ def test_scores_are_the_dense_formula_over_whole_gradients_of_single_examples(ru
         phis = np.stack(rows)
         assert close(phis, each.features)
         gram = phis.T @ phis
-        gram += run.info.provenance["ridge"] * np.trace(gram) / len(phis) * np.eye(len(gram))
+        gram += scorer.ridge * np.trace(gram) / len(phis) * np.eye(len(gram))
         total += phis @ np.linalg.solve(gram, phi)
     q = run.columns("SELECT avg(q) AS q FROM features WHERE split = 'train' GROUP BY idx ORDER BY idx")["q"]
     expected = total / len(scorer.checkpoints) * q * scorer.unit

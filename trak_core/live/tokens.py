@@ -29,9 +29,9 @@ from trak_core.gradients.by_token import by_name
 from trak_core.gradients.directional import forward_derivatives
 from trak_core.inputs import take
 from trak_core.live import LIVE_METHOD
-from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, slope
+from trak_core.live.agreement import Agreement, Probe, compare, draw_probes, mean_spearman, slope
 from trak_core.live.context import LiveContext, read_context, read_features
-from trak_core.methods.kernels import CheckpointKernel
+from trak_core.methods.kernels import DEFAULT_RIDGE, CheckpointKernel
 from trak_core.modalities import read_encoding
 from trak_core.projection import SjltProjection, SketchMap
 from trak_core.seeds import derive_seed
@@ -42,6 +42,8 @@ from trak_core.tasks import TASKS, held_by
 
 N_CHECKPOINTS = 3
 """In use: a click waits for each of them."""
+RIDGES_TRIED = (0.2, 1.0, 5.0)
+"""Besides the run's own."""
 N_KEPT = 2
 """Scorers in memory; the one used longest ago goes first."""
 N_QUESTIONS = 8
@@ -70,6 +72,7 @@ class TokenScorer:
 
     live: LiveContext
     checkpoints: list[TokenCheckpoint]
+    ridge: float  # relative to the mean squared norm of the features
     unit: float  # factor to the unit of the stored scores
     agreement: Agreement | None  # of its scores for whole texts with the stored ones
     _turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -204,22 +207,41 @@ def _prepared(run: Run) -> TokenScorer:
     live = read_context(run)
     made, layers = run.info.provenance, live.context.gradients.layers
     to_choose, to_measure = draw_probes(run, other_class=False)
-    checkpoints = []
+    checkpoints: list[TokenCheckpoint] = []
+    ridge = None
     for index, weights in enumerate(live.context.states[:N_CHECKPOINTS]):
         features = read_features(run, index)
         # The projection by which the build made these features.
         projection = SjltProjection(run.info.proj_dim, derive_seed(made["seed"], "projection", index))
         feature_map = SketchMap(layers, projection)
-        factor = CheckpointKernel([features.double()], feature_map, dual=False).factor(float(made["ridge"]))
-        inverse = torch.cholesky_inverse(factor).float()  # made in float64: a click is one product away
+        kernel = CheckpointKernel([features.double()], feature_map, dual=False)
+        ridge = ridge or _best_ridge(live, kernel, weights, float(made["ridge"]), to_choose)
+        inverse = torch.cholesky_inverse(kernel.factor(ridge)).float()  # in float64, and a click is one product away
         checkpoints.append(TokenCheckpoint(weights, features, inverse, feature_map))
-    scorer = TokenScorer(live, checkpoints, 1.0, None)
+    scorer = TokenScorer(live, checkpoints, ridge or DEFAULT_RIDGE, 1.0, None)
 
     def scored(probe: Probe) -> NDArray[np.float32]:
         return np.stack([scorer.scores(int(test_idx)) for test_idx in probe.test_idx])
 
     unit = slope(scored(to_choose), to_choose.stored)
     return replace(scorer, unit=unit, agreement=compare(scored(to_measure), to_measure.stored))
+
+
+def _best_ridge(live: LiveContext, kernel: CheckpointKernel, weights: StateDict, of_run: float, probe: Probe) -> float:
+    """The ridge by which scores of one checkpoint agree best with stored ones; `of_run` where nothing tells.
+
+    Stored scores may come from whole gradients, and projected features carry a noise that takes more ridge.
+    """
+    context, asked = live.context, live.asked(probe)
+    if not len(probe.test_idx):
+        return of_run
+    blocks = context.query_gradients.blocks(weights, asked.inputs, asked.targets, kernel.feature_map)
+    rows = kernel.read([block.double() for block in blocks])
+
+    def agreement(ridge: float) -> float:
+        return mean_spearman((kernel.attribute(rows, ridge) * live.q).float().numpy(), probe.stored)
+
+    return max(sorted({of_run, *RIDGES_TRIED}), key=agreement)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:
