@@ -10,7 +10,7 @@ from pages.components.address import choose_method, choose_test, go_to_test
 from pages.components.board_charts import lds_histogram, methods_chart
 from pages.components.evidence_to_come import evidence_to_come_panel
 from pages.components.export import take_away
-from pages.components.gallery import GalleryItem, gallery
+from pages.components.gallery import GalleryItem, gallery, labelled
 from pages.components.judging import judging_panel
 from pages.components.learnt import learnt_panel
 from pages.components.media import show_media, show_short_text
@@ -214,7 +214,7 @@ def example_panel(run: Run, method: str, test_idx: int) -> float | None:
     with st.container(horizontal=True, vertical_alignment="center"):
         show_media(example.media, 72, f"test example {test_idx}", show_short_text)
         with st.container(width="stretch", gap="xsmall"):
-            st.text(f"Test example {test_idx}, label {example.label_name}")
+            st.text(f"Test example {test_idx}, {labelled(example)}")
             if fit.lds is None or fit.ci_low is None or fit.ci_high is None:
                 st.text("LDS undefined: the retrained models say the same for every half.")
             else:

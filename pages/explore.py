@@ -20,7 +20,7 @@ from pages.components.cards import side_card, test_card, train_card, trust_badge
 from pages.components.charts import score_histogram, show
 from pages.components.documents import documents_panel
 from pages.components.export import take_away
-from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
+from pages.components.gallery import MAX_ITEMS, GalleryItem, caption_of, gallery, named
 from pages.components.learnt import learnt_badge
 from pages.components.new_input import new_input_panel
 from pages.components.pages import TRAIN, link_to
@@ -38,7 +38,7 @@ from trak_core.views.compare import side_by_side
 from trak_core.views.examples import read_examples, shows_texts
 from trak_core.views.explanation import Explanation, explain, explanation_table
 from trak_core.views.stories import first_test
-from trak_core.views.token_question import TokenAnswer
+from trak_core.views.token_question import TokenAnswer, asks_by_token
 
 through_app()
 
@@ -76,15 +76,15 @@ def _check(key: str, title: str, fits: Callable[[str], bool]) -> None:
             put_right(key, f"The address asks for “{plain(asked)}” under {title}, which is not there; it was skipped.")
 
 
-def headline(explanation: Explanation) -> None:
+def headline(run: Run, explanation: Explanation) -> None:
     """What the model says of the test example, in one sentence."""
     st.subheader(f"Test example {explanation.example.idx}", anchor=False)
-    say("headline", _said(explanation))
+    say("headline", _said(run, explanation))
     if doubt := explanation.trust.controls:
         say("controls", doubt, lambda sentence: st.caption(f":material/warning: {plain(sentence)}"))
 
 
-def _said(explanation: Explanation) -> str:
+def _said(run: Run, explanation: Explanation) -> str:
     if explanation.predicted < 0:
         return (
             f"Its label is “{explanation.target_name}”; what the model answered is not in this run. "
@@ -93,6 +93,8 @@ def _said(explanation: Explanation) -> str:
     if explanation.confidence is None:
         said, label = explanation.predicted_name, explanation.example.label_name
         answer = f"The model output for the target “{label}” is {said}."
+        if not explanation.example.is_labelled and asks_by_token(run, explanation.method):
+            return f"The log odds of {label} are {said} together. Proponents raise them, opponents lower them."
         if explanation.has_answer:
             answer = f"{answered(said, has_answer=True)}, and its target is {label}."
         what = raised(explanation.has_answer) if explanation.target == 0 else f"“{explanation.target_name}”"
@@ -113,7 +115,7 @@ def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> No
         GalleryItem(
             example,
             f"{named(example)}, {'model' if has_answer(run) else 'model output'} {tests.answers[example.idx]}",
-            caption=example.label_name,
+            caption=example.label_name if example.is_labelled else caption_of(example),
             other=bool(tests.mistakes[example.idx]),
         )
         for example in read_examples(run, "test", window_around(shown, test_idx, MAX_ITEMS))
@@ -202,7 +204,7 @@ if target is not None and explanation.target != target:
         icon=":material/info:",
     )
 with top:
-    headline(explanation)
+    headline(run, explanation)
 answer = token_answer(run, explanation)
 if answer is not None:
     explanation = answer.explanation

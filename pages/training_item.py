@@ -5,13 +5,12 @@ import streamlit as st
 from pages.components.address import choose_method, choose_train_item, go_to_train, walk_buttons
 from pages.components.cards import train_item_card
 from pages.components.export import take_away
-from pages.components.gallery import GalleryItem, gallery, named
+from pages.components.gallery import GalleryItem, caption_of, gallery, named
 from pages.components.learnt import learnt_badge, quality_of_run
 from pages.components.pages import EXPLORE, REVIEW, link_to, page_address
 from pages.components.picks import pick_button
 from pages.components.routing import through_app
 from pages.components.runs import feature_directions, refresh_when_published, run_with_scores
-from pages.components.text import apart
 from pages.components.view import say
 from trak_core.store.run import Run
 from trak_core.views.examples import ScoredExample, read_examples
@@ -23,8 +22,9 @@ through_app()
 
 def headline(item: TrainingItem) -> None:
     st.subheader(f"Training example {item.example.idx}", anchor=False)
+    what = f"this “{item.example.label_name}”" if item.example.is_labelled else "it"
     said = (
-        f"The model learnt from this “{item.example.label_name}”. It is among the 20 strongest proponents of "
+        f"The model learnt from {what}. It is among the 20 strongest proponents of "
         f"{item.n_helped:,} test examples, and among the 20 strongest opponents of {item.n_hurt:,}."
     )
     if item.looks_wrong:
@@ -45,7 +45,7 @@ def side(run: Run, train_idx: int, title: str, help_text: str, items: list[Score
                     moved.example,
                     f"{named(moved.example)}, score {moved.score:+.3g}"
                     + (f", rank {moved.rank} of its list" if moved.rank else ""),
-                    caption=f"label {apart(moved.example.label_name)}" + (f", #{moved.rank}" if moved.rank else ""),
+                    caption=caption_of(moved.example) + (f", #{moved.rank}" if moved.rank else ""),
                     score=f"{moved.score:+.3g}",
                     side="proponent" if kind == "helps" else "opponent",
                     href=page_address(EXPLORE, run=run.info.name, test=moved.example.idx, train=train_idx),
@@ -79,7 +79,7 @@ def neighbours(run: Run, item: TrainingItem) -> None:
             GalleryItem(
                 example,
                 f"{named(example)}, cosine {neighbour.cosine:.2f}",
-                caption=f"label {apart(example.label_name)}",
+                caption=caption_of(example),
                 score=f"{neighbour.cosine:.2f}" + (" =" if neighbour.is_duplicate else ""),
                 other=example.label != item.example.label,
             )
@@ -114,7 +114,8 @@ for column, kind, title, moves, items in (
 ):
     of = "proponents" if kind == "helps" else "opponents"
     with column:
-        help_text = f"Test examples whose label it {moves} most. #: its rank among their {of}.{reach}"
+        what = "label" if item.example.is_labelled else "model output"
+        help_text = f"Test examples whose {what} it {moves} most. #: its rank among their {of}.{reach}"
         side(run, train_idx, title, help_text, items, kind)
 if run.info.proj_dim:  # without features nobody knows who teaches alike
     with st.container(border=True):

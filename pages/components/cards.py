@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Sequence
 import streamlit as st
 
 from pages.components.address import go_to_train
-from pages.components.gallery import GalleryItem, gallery, named
+from pages.components.gallery import GalleryItem, caption_of, gallery, labelled, named
 from pages.components.learnt import learnt_badge
 from pages.components.media import show_media
 from pages.components.pages import EVIDENCE, link_to
 from pages.components.picks import toggle_pick
 from pages.components.runs import is_busy
-from pages.components.text import apart, lds_in_words, plain
+from pages.components.text import lds_in_words, plain
 from pages.components.view import Card, Cards, note
 from trak_core.media import Picture
 from trak_core.store.ranking import Side
@@ -144,7 +144,7 @@ def side_items(
             item.example,
             f"{side} {item.rank}: {named(item.example)}, score {item.score:+.3g}"
             f"{'' if item.is_target_class else ', other class'}",
-            caption=f"label {apart(item.example.label_name)}",
+            caption=caption_of(item.example),
             score=f"{item.score:+.3g}",
             side=side,
             other=not item.is_target_class,
@@ -202,7 +202,7 @@ def train_card(
     with looked:
         show_media(pictures, 96, f"train example {train_idx}")
     with words, st.container(gap="xsmall"):
-        st.text(f"Train example {train_idx}, label {role.example.label_name}")
+        st.text(f"Train example {train_idx}, {labelled(role.example)}")
         show_origin(role.example)
         spread = "" if role.standard_error is None else f" ± {role.standard_error:.2g} over checkpoints"
         st.text(f"Score here {role.score:+.3g}{spread}, rank {role.rank:,} of {run.info.n_train:,}")
@@ -213,7 +213,7 @@ def train_card(
 
 def train_item_card(item: TrainingItem) -> None:
     """The training example, what the models say of it, and how much it counts."""
-    lines = [f"Label: {item.example.label_name}"]
+    lines = [f"{'Label' if item.example.is_labelled else 'Target'}: {item.example.label_name}"]
     if item.guess_name is not None:
         lines.append(f"Model: {item.guess_name}")
     with st.container(border=True, height="stretch"):

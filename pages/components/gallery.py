@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages.components.assets import asset
 from pages.components.media import for_script
+from pages.components.text import apart
 from pages.components.view import Card, Cards, note
 from trak_core.views.examples import Example
 
@@ -42,7 +43,17 @@ class GalleryItem:
 def named(example: Example) -> str:
     """What to call an example in a gallery."""
     came_from = "" if example.origin is None else f", from {example.origin}"
-    return f"{example.split} example {example.idx}, label {example.label_name}{came_from}"
+    return f"{example.split} example {example.idx}, {labelled(example)}{came_from}"
+
+
+def labelled(example: Example) -> str:
+    """The label of an example, or what is asked about it where it has none."""
+    return f"label {apart(example.label_name)}" if example.is_labelled else example.label_name
+
+
+def caption_of(example: Example) -> str:
+    """What stands below an example: its label, or where it came from where it has none."""
+    return labelled(example) if example.is_labelled or example.origin is None else apart(example.origin)
 
 
 def gallery(

@@ -110,7 +110,10 @@ def token_text(answer: TokenAnswer) -> None:
 
 
 def say_question(answer: TokenAnswer) -> None:
-    """What is asked, what the colours mean, and how far live scores can be believed."""
+    """How well the text is told, what is asked, what the colours mean, and how far live scores can be believed."""
+    if answer.log_likelihood == answer.log_likelihood:
+        each = f"log-likelihood {answer.log_likelihood:.2f} a token, perplexity {answer.perplexity:,.0f}"
+        say("likelihood", f"The models tell its {answer.n_told:,} tokens with a mean {each}.")
     if answer.asked is None:
         what = f"All {answer.n_told:,} tokens are asked about; click one, or drag over several, to ask about these."
     else:

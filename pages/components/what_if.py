@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from pages.components.address import go_to_test
 from pages.components.charts import change_chart, history_chart, show
-from pages.components.gallery import MAX_ITEMS, GalleryItem, gallery, named
+from pages.components.gallery import MAX_ITEMS, GalleryItem, caption_of, gallery, named
 from pages.components.jobs import background_jobs, is_retraining
 from pages.components.picks import MOST_IN_ADDRESS, clear_picks, pick_many, picked_train, replace_picks, toggle_pick
 from pages.components.runs import kept_per_run, reviews_written, test_overview
-from pages.components.text import apart, told
+from pages.components.text import told
 from pages.components.view import say
 from trak_core.errors import TrakCoreError
 from trak_core.evidence.what_if import N_SEEDS, as_question
@@ -89,7 +89,7 @@ def _basket(run: Run, idxs: list[int], scores: NDArray[np.floating]) -> None:
         st.caption("Nothing is picked yet: take the strongest ones, or pick examples on any page.")
         return
     items = [
-        GalleryItem(one, f"picked {named(one)}; click to remove it", caption=f"label {apart(one.label_name)}")
+        GalleryItem(one, f"picked {named(one)}; click to remove it", caption=caption_of(one))
         for one in read_examples(run, "train", idxs[:MAX_ITEMS])
     ]
     few = MANY_TEXTS if shows_texts(run) else MANY_IMAGES

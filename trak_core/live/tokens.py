@@ -40,7 +40,7 @@ from trak_core.store.run import Run
 from trak_core.subjects.of_run import why_no_subject
 from trak_core.tasks import TASKS, held_by
 
-N_CHECKPOINTS = 3
+N_CHECKPOINTS = 2
 """In use: a click waits for each of them."""
 RIDGES_TRIED = (0.2, 1.0, 5.0)
 """Besides the run's own."""

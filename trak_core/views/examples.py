@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from trak_core.media import Medium, Text, media_of
 from trak_core.store.media_rows import further_media
 from trak_core.store.run import Run
+from trak_core.views.answer_words import has_answer
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Example:
     label_name: str  # the name of its label
     media: tuple[Medium, ...]  # what it shows: its picture, its text, then further ones
     origin: str | None = None  # the file or row that it came from; None where the run does not know it
+    # False where `label_name` tells what is asked about it, such as "41 tokens", and is no label that somebody gave
+    is_labelled: bool = True
 
     @property
     def text(self) -> str:
@@ -33,9 +36,9 @@ def read_examples(run: Run, split: str, idxs: Sequence[int]) -> list[Example]:
         "WHERE split = ? AND idx IN (SELECT unnest(?::INTEGER[]))",
         [split, wanted],
     )
-    further = further_media(run, split, wanted)
+    further, is_labelled = further_media(run, split, wanted), has_answer(run)
     by_idx = {
-        idx: Example(split, idx, label, name, media_of(thumbnail, text, further.get(idx, ())), origin)
+        idx: Example(split, idx, label, name, media_of(thumbnail, text, further.get(idx, ())), origin, is_labelled)
         for idx, label, name, thumbnail, text, origin in rows
     }
     return [by_idx[idx] for idx in wanted]

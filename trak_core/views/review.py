@@ -15,6 +15,7 @@ from trak_core.store.reviews import ReviewLog, Verdict
 from trak_core.store.run import Run
 from trak_core.subjects import OWN_SUBJECT
 from trak_core.subjects.subject import ONE_FUNCTION
+from trak_core.views.answer_words import has_answer
 
 RECENT = 50
 """Verdicts that the precision of late is taken over."""
@@ -75,7 +76,8 @@ def why_no_suspects(run: Run) -> str:
     """Why a run has no suspects, and what to do about it, in a sentence or two that begin with "its" or "it"."""
     n_given = len(np.unique(run.train_labels)) if run.info.has_classes else 0
     if not run.info.has_classes:
-        return "its examples have numbers as targets, and there is no class that could be the right one."
+        have = "numbers as targets" if has_answer(run) else "no labels"
+        return f"its examples have {have}, and there is no class that could be the right one."
     if n_given == 1:
         return (
             f"its {run.info.n_train:,} train examples are all labelled {only_given_label(run)!r}, and there is nothing "

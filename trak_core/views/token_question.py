@@ -5,6 +5,7 @@ Torch is imported when the first question is answered, so that pages open withou
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -50,8 +51,14 @@ class TokenAnswer:
     asked: range | None  # places of the tokens asked about; None for all of them
     asked_text: str  # what they say
     n_told: int  # tokens of the test example that can be asked about
+    log_likelihood: float  # of one of them on average, in nats; NaN where the run does not hold it
     n_checkpoints: int  # that live scores are a mean over
     agreement: Agreement | None  # of live scores for whole texts with the stored ones
+
+    @property
+    def perplexity(self) -> float:
+        """Of the test example: how many tokens the model wavers between, on average."""
+        return math.exp(-self.log_likelihood)
 
 
 def asks_by_token(run: Run, method: str) -> bool:
@@ -113,6 +120,7 @@ def answer_tokens(run: Run, explanation: Explanation, asked: range | None) -> To
         asked=asked,
         asked_text="" if asked is None else _said(texts, asked),
         n_told=int(can_be_asked.sum()),
+        log_likelihood=_log_likelihood(run, test_idx, int(can_be_asked.sum())),
         n_checkpoints=len(scorer.checkpoints),
         agreement=scorer.agreement,
     )
@@ -126,6 +134,12 @@ def mark_tokens(run: Run, example: Example, test_idx: int, asked: range | None) 
     encoding = scorer.live.subject.dataset.encoding
     assert encoding is not None
     return _marked(encoding, [example], scorer.marks(test_idx, np.array([example.idx]), asked))[0]
+
+
+def _log_likelihood(run: Run, test_idx: int, n_told: int) -> float:
+    query = "SELECT avg(loss) FROM predictions WHERE split = 'test' AND idx = ?"
+    loss = run.rows(query, [test_idx])[0][0]
+    return float("nan") if loss is None else -float(loss) / n_told
 
 
 def _encoding(run: Run) -> Encoding | None:
