@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from trak_core.errors import LabelError, NoLogitsError
+from trak_core.errors import InvalidDataError, LabelError, NoLogitsError
 from trak_core.gradients import forward, representations
 from trak_core.methods import Examples, MethodContext, find_method
-from trak_core.tasks import CausalLM, Classification, Seq2Seq, find_task
+from trak_core.tasks import CausalLM, Classification, MaskedLM, Seq2Seq, find_task
 from trak_core.tasks.tokens import TokenTask
 
 N_WORDS = 7
@@ -246,3 +246,12 @@ def test_what_a_model_returns_bounds_how_many_texts_it_reads_at_once(monkeypatch
     monkeypatch.setattr(forward, "RETURNED_BYTES", 3 * 5 * N_WORDS * 4)
     torch.testing.assert_close(seen(CausalLM(), model, {"input_ids": IDS.repeat(10, 1)}), whole)
     assert max(sizes) == 3
+
+
+def test_a_masked_token_is_told_at_its_own_place(model: Bigrams):
+    labels = torch.tensor([[-100, 5, -100, -100, -100]])
+    outputs = MaskedLM().outputs_of(model, {"input_ids": IDS[:1], "labels": labels})
+    expected = _log_odds(3 * model.table(IDS[0, 1]), 5)
+    assert MaskedLM().model_output(outputs, labels).item() == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InvalidDataError, match="tokens are masked"):
+        MaskedLM().outputs_of(model, IDS)

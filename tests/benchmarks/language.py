@@ -2,7 +2,7 @@
 
     python tests/benchmarks/language.py [NAME ...] [--results FOLDER] [--only-table]
 
-builds docs-lm, docs-bert, docs-t5 and tiny Shakespeare (of the shared data), measures the methods
+builds docs-lm, docs-t5 and tiny Shakespeare (of the shared data), measures the methods
 that suit them, and prints one table from what is there. Each step is a build or a measurement that goes on where it
 was stopped; names choose some of the runs. A run is measured on the random halves that nothing was tuned on.
 """
@@ -44,14 +44,12 @@ class Case:
     lds: float | None = None  # the least LDS of TRAK
     best: tuple[float, float] | None = None  # the least LDS of the best method, or share of the ceiling
     beats: tuple[str, ...] = ()  # methods below the interval of TRAK; controls always are
-    more: tuple[str, ...] = ()  # methods that are measured besides `METHODS`
 
 
 def cases(results: Path) -> dict[str, Case]:
     """The runs by name; Shakespeare is fine-tuned from the base of docs-lm, and skipped where either is missing."""
     known = {
         "docs-lm": Case(["docs-lm"], 0.90, 0.50, (0.65, 0.70), ("bm25", "embedding")),
-        "docs-bert": Case(["docs-bert"], 0.85, more=("same_class",)),
         "docs-t5": Case(["docs-t5"], 0.85),
     }
     text, bases = DATA / "tinyshakespeare" / "input.txt", sorted((results / "bases").glob("docs-lm-*/base.json"))
@@ -85,7 +83,7 @@ def measure(name: str, case: Case, results: Path) -> None:
         told["build"] = run(["build", *case.words, "--name", name], results)
         kept.write_text(json.dumps(told), encoding="utf-8")
     for step, methods, options in (
-        ("evidence", (*METHODS, *case.more), ["--removal-tests", "0"]),
+        ("evidence", METHODS, ["--removal-tests", "0"]),
         ("removal", REMOVED, ["--removal-tests", "10", "--removal-size", "40", "--removal-seeds", "1"]),
     ):
         if step not in told:
@@ -162,7 +160,7 @@ def main() -> None:
     given = parser.parse_args()
     results: Path = given.results.resolve()
     results.mkdir(parents=True, exist_ok=True)
-    wanted = given.names or ["docs-lm", "docs-bert", "docs-t5", "shakespeare"]
+    wanted = given.names or ["docs-lm", "docs-t5", "shakespeare"]
     if not given.only_table:
         for name in wanted:
             if (case := cases(results).get(name)) is not None:
