@@ -94,7 +94,7 @@ def _said(run: Run, explanation: Explanation) -> str:
         said, label = explanation.predicted_name, explanation.example.label_name
         answer = f"The model output for the target “{label}” is {said}."
         if not explanation.example.is_labelled and asks_by_token(run, explanation.method):
-            return f"The log odds of {label} are {said} together. Proponents raise them, opponents lower them."
+            return f"The log odds of its {label} are {said} together. Proponents raise them, opponents lower them."
         if explanation.has_answer:
             answer = f"{answered(said, has_answer=True)}, and its target is {label}."
         what = raised(explanation.has_answer) if explanation.target == 0 else f"“{explanation.target_name}”"
@@ -124,9 +124,18 @@ def browse(run: Run, tests: TestOverview, shown: list[int], test_idx: int) -> No
 
 
 def put_beside(
-    run: Run, tests: TestOverview, explanation: Explanation, other: str, selected: int | None, picks: list[int]
+    run: Run,
+    tests: TestOverview,
+    explanation: Explanation,
+    other: str,
+    selected: int | None,
+    picks: list[int],
+    is_part: bool,
 ) -> None:
-    """The same question answered by a second method, with what both name marked."""
+    """The same question answered by a second method, with what both name marked.
+
+    `is_part` where it is about a part of the test example, which the second method takes as a whole.
+    """
     k = len(explanation.proponents)
     second = explain(run, tests, explanation.example.idx, explanation.target, other, k)
     title = plain(run.method_titles[other])
@@ -146,6 +155,8 @@ def put_beside(
             help="The rank correlation is Spearman's, over the scores of all training examples: 1 is the same order. "
             "What is a proponent of one method and an opponent of the other is marked as contrary.",
         )
+        if is_part:
+            st.caption(f"{title} is asked about the whole test example, whatever is asked above.")
     left, proponents, opponents = st.columns([1.1, 2, 2])
     with left, st.container(border=True, height="stretch"):
         trust_badge(run, second)
@@ -219,7 +230,8 @@ with proponents:
 with opponents:
     side_card(explanation, "opponent", looked_at, picks)
 if beside is not None:
-    put_beside(run, tests, explanation, beside, looked_at, picks)
+    is_part = answer is not None and answer.asked is not None
+    put_beside(run, tests, explanation, beside, looked_at, picks, is_part)
 left, right = st.columns([3, 2])
 with left, st.container(border=True, height="stretch"):
     scores_panel(run, explanation)

@@ -98,6 +98,34 @@ def test_documents_are_shown_with_their_sums_and_one_can_be_picked_as_a_whole(to
     assert "Without these 16, " in words(app)
 
 
+def test_the_page_says_what_language_models_say_and_speaks_of_no_classes(token_runs, open_page):
+    app = open_page("explore", run="words", test=TEST)
+    with open_run(token_runs / "words") as run:
+        loss = run.rows("SELECT avg(loss) FROM predictions WHERE split = 'test' AND idx = 2")[0][0]
+        (text,) = run.rows("SELECT text FROM examples WHERE split = 'test' AND idx = 2")[0]
+    n, said = len(text.split()) - 1, words(app)
+    assert f"The log odds of its {n} tokens are " in said
+    assert f"log-likelihood {-loss / n:.2f} a token, perplexity {np.exp(loss / n):.0f}." in said
+    assert "the models of this run have no answer of their own" in said
+    captions = {item["caption"] for item in shown(app, "proponent")["items"]}
+    assert captions <= {"red", "green", "blue"}
+    for page in ("explore", "training_item", "evidence", "map", "present", "review", "home"):
+        app = open_page(page, run="words", test=TEST, train="3")
+        assert not app.exception
+        for wrong in ("label 1", "The model answers", "Label: ", "numbers as targets", "margin of"):
+            assert wrong not in words(app), (page, wrong)
+
+
+def test_a_second_method_stands_beside_a_question_with_what_both_name_marked(token_runs, open_page):
+    app = open_page("explore", run="words", test=TEST, tokens="2-4", beside="Random")
+    assert not app.exception
+    assert "Random is asked about the whole test example, whatever is asked above." in words(app)
+    ours, theirs = gallery_ids(app, "proponent"), gallery_ids(app, "proponent by Random")
+    assert len(ours) == len(theirs) == 6
+    both = [item["id"] for item in shown(app, "proponent by Random")["items"] if item["badge"] == "both"]
+    assert both == [idx for idx in theirs if idx in ours]
+
+
 def test_runs_without_tokens_show_texts_as_they_are_and_leave_the_question_out(runs, open_page):
     app = open_page("explore", test="17", tokens="2-4")
     assert not app.exception

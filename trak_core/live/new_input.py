@@ -58,6 +58,11 @@ def _why_never(run: Run) -> str | None:
         return "New inputs are scored by TRAK, of which this run has no scores."
     if reason := why_no_subject(run):
         return f"This run {reason}." if run.info.recipe == OWN_SUBJECT else _why_no_model(run, reason)
+    if not run.info.provenance.get("has_answer", True):
+        return (
+            "New inputs are explained by what the model answers, and the models of this run have no answer of their "
+            "own; ask about its test examples."
+        )
     if not run.info.has_classes:
         return f"New inputs are explained here by their classes, and this run has none, so {_from_python(run)}"
     return None
