@@ -13,7 +13,7 @@ from trak_core.modalities import RawData, RawSplit, find_modality, prepare, read
 from trak_core.modalities.passage.passage_tokens import PassageTokenizer, PassageTokens
 from trak_core.modalities.registry import encoding_metadata
 from trak_core.modalities.text_pair.pair_tokens import PairTokenizer, PromptCompletion, SourceTarget
-from trak_core.subjects.bases import base_folder, learn_tokenizer
+from trak_core.subjects.bases import Base, base_folder, learn_tokenizer
 
 WORDS = "the quick brown fox jumps over the lazy dog while seven wizards boil jugs of quartz and liquor"
 
@@ -165,10 +165,10 @@ def test_a_base_is_made_once_and_anew_for_other_settings(tmp_path: Path, monkeyp
         made.append(folder)
         (folder / "weights").write_text("1")
 
-    first = base_folder("toy", {"width": 1}, ("numpy",), make)
-    assert base_folder("toy", {"width": 1}, ("numpy",), make) == first
+    first = base_folder(Base("toy", {"width": 1}, ("numpy",)), make)
+    assert base_folder(Base("toy", {"width": 1}, ("numpy",)), make) == first
     assert (first / "weights").read_text() == "1"
-    assert base_folder("toy", {"width": 2}, ("numpy",), make) != first
+    assert base_folder(Base("toy", {"width": 2}, ("numpy",)), make) != first
     assert len(made) == 2
 
 
@@ -180,6 +180,15 @@ def test_a_base_that_failed_half_way_is_not_taken_for_one(tmp_path: Path, monkey
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        base_folder("toy", {}, ("numpy",), fail)
-    whole = base_folder("toy", {}, ("numpy",), lambda folder: (folder / "weights").write_text("whole"))
+        base_folder(Base("toy", {}, ("numpy",)), fail)
+    whole = base_folder(Base("toy", {}, ("numpy",)), lambda folder: (folder / "weights").write_text("whole"))
     assert (whole / "weights").read_text() == "whole"
+
+
+def test_a_run_says_that_its_base_is_not_here_and_makes_none_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRAK_RUNS_DIR", str(tmp_path / "runs"))
+    base = Base("toy", {}, ("numpy",))
+    assert "`python -m trak_core build toy` makes it" in str(base.why_not_here())
+    base_folder(base, lambda folder: None)
+    assert base.why_not_here() is None
+    assert "which is not installed" in str(Base("toy", {}, ("invented",)).why_not_here())

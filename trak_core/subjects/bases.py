@@ -13,6 +13,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,26 +34,52 @@ DONE = "base.json"
 """Written last: what the base was made from."""
 
 
-def base_folder(
-    name: str, made_from: Mapping[str, Any], packages: tuple[str, ...], make: Callable[[Path], None]
-) -> Path:
+@dataclass(frozen=True)
+class Base:
+    """A pretrained model that a recipe starts from."""
+
+    name: str  # of the recipe
+    made_from: Mapping[str, Any]  # all that decides what it becomes, in types that JSON has
+    packages: tuple[str, ...]  # whose installed releases decide too
+
+    def told(self) -> str:
+        """What it is made from, as JSON."""
+        versions = {package: importlib.metadata.version(package) for package in self.packages}
+        return json.dumps({"name": self.name, **self.made_from, "versions": versions}, sort_keys=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, or will."""
+        return bases_dir() / f"{self.name}-{hashlib.sha256(self.told().encode()).hexdigest()[:12]}"
+
+    def why_not_here(self) -> str | None:
+        """Why a run that started from it cannot go on, after "run 'mine' ..."; None where it can. Quick."""
+        try:
+            is_here = (self.folder / DONE).is_file()
+        except importlib.metadata.PackageNotFoundError as error:
+            return f"starts from a base that is pretrained on {error.name}, which is not installed"
+        if is_here:
+            return None
+        return (
+            "starts from a base that is pretrained where it is built, and there is none here yet, or one of other "
+            f"releases; `python -m trak_core build {self.name}` makes it"
+        )
+
+
+def base_folder(base: Base, make: Callable[[Path], None]) -> Path:
     """The folder of a base, made if it is not there; the first who asks makes it, and others wait.
 
     Args:
-        name: of the recipe.
-        made_from: all that decides what it becomes, in types that JSON has.
-        packages: whose installed releases decide too.
+        base: which one.
         make: fills an empty folder.
     """
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    told = json.dumps({"name": name, **made_from, "versions": versions}, sort_keys=True)
-    folder = bases_dir() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    told, folder = base.told(), base.folder
     if (folder / DONE).is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / DONE).is_file():
-            logger.info("pretraining the base of %s, once; it goes to %s", name, folder)
+            logger.info("pretraining the base of %s, once; it goes to %s", base.name, folder)
             with tempfile.TemporaryDirectory(dir=folder.parent) as work:
                 made = Path(work) / "made"
                 made.mkdir()

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trak_core.subjects.bases import Base
 from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def load(sizes: Sizes = Sizes()) -> Subject:
     from trak_core.tasks import CausalLM
     from trak_core.training import FineTuning
 
-    base = base_folder(NAME, {"revision": 1, **asdict(sizes)}, RELEASES, lambda folder: _make_base(folder, sizes))
+    base = base_folder(_base(sizes), lambda folder: _make_base(folder, sizes))
     passages: dict[str, dict[str, list[str]]] = json.loads((base / PASSAGES).read_text(encoding="utf-8"))
 
     def split(name: str) -> RawSplit:
@@ -72,6 +73,10 @@ def load(sizes: Sizes = Sizes()) -> Subject:
         training=FineTuning(epochs=4, batch_size=16, learning_rate=5e-4),
         sources={"base": digest_of(base)},
     )
+
+
+def _base(sizes: Sizes) -> Base:
+    return Base(NAME, {"revision": 1, **asdict(sizes)}, RELEASES)
 
 
 def _make_base(folder: Path, sizes: Sizes) -> None:
@@ -149,4 +154,5 @@ DOCS_LM = Recipe(
     n_subsets=50,
     n_seeds=2,
     n_removal_tests=40,
+    why_not_here=lambda: _base(Sizes()).why_not_here(),
 )

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trak_core.subjects.bases import Base
 from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def load(sizes: Sizes = Sizes()) -> Subject:
     from trak_core.tasks import Seq2Seq
     from trak_core.training import FineTuning
 
-    base = base_folder(NAME, {"revision": 1, **asdict(sizes)}, RELEASES, lambda folder: _make_base(folder, sizes))
+    base = base_folder(_base(sizes), lambda folder: _make_base(folder, sizes))
     pairs: dict[str, list[tuple[str, str, str]]] = json.loads((base / PAIRS).read_text(encoding="utf-8"))
 
     def split(name: str) -> RawSplit:
@@ -63,6 +64,10 @@ def load(sizes: Sizes = Sizes()) -> Subject:
         training=FineTuning(epochs=8, batch_size=16, learning_rate=1e-3),
         sources={"base": digest_of(base)},
     )
+
+
+def _base(sizes: Sizes) -> Base:
+    return Base(NAME, {"revision": 1, **asdict(sizes)}, RELEASES)
 
 
 def _make_base(folder: Path, sizes: Sizes) -> None:
@@ -126,4 +131,5 @@ DOCS_T5 = Recipe(
     n_subsets=40,
     n_seeds=2,
     n_removal_tests=40,
+    why_not_here=lambda: _base(Sizes()).why_not_here(),
 )

@@ -71,7 +71,10 @@ def why_no_subject(run: Run) -> str | None:
     Quick, and runs nothing that the run names.
     """
     made, recipe = _metadata(run), str(run.info.recipe)
-    if recipe in RECIPES or (holds_its_data(run) and _has_model(made)):
+    if recipe in RECIPES:
+        asked = RECIPES[recipe].why_not_here
+        return None if asked is None else asked()
+    if holds_its_data(run) and _has_model(made):
         return None
     if recipe == OWN_SUBJECT:
         return why_not_here(made)
@@ -144,6 +147,8 @@ def read_subject(run: Run) -> Subject:
     """
     made = _metadata(run)
     if str(made["recipe"]) in RECIPES:
+        if reason := why_no_subject(run):  # or reading it would begin to pretrain
+            raise NotInRunError(f"run {run.info.name!r} {reason}.")
         subject = _load(RECIPES[made["recipe"]])
         dataset, _ = plant_in(
             subject.dataset, made.get("flip_labels", 0.0), made.get("flip_kind", "uniform"), made["seed"]

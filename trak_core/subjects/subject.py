@@ -220,5 +220,8 @@ class Recipe:
     model: str = ""
     # what the run's provenance tells besides its settings, by name; texts, numbers and lists of them
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    # why a run of it cannot be trained or asked again here, after "run 'mine' ..."; None where nothing can stand
+    # against that
+    why_not_here: Callable[[], str | None] | None = field(default=None, hash=False)
     # how new examples are read, where the recipe does that in its own way; None for that of its modality
     new_inputs: NewInputReader | None = field(default=None, hash=False)
