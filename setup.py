@@ -44,7 +44,6 @@ setup(
     extras_require={
         "cleanlab": [DEV["cleanlab"]],
         "traker": [DEV["traker"]],
-        "transformers": [DEV["transformers"]],
         "dev": list(DEV.values()),
     },
 )

@@ -58,7 +58,7 @@ def test_it_asks_for_what_the_requirements_pin(installed: Installed):
     }
     assert {one for one in asked if "extra" not in one} == pins["requirements.txt"]
     assert {one.partition(";")[0] for one in asked if 'extra == "dev"' in one} == pins["requirements-dev.txt"]
-    for extra in ("cleanlab", "traker", "transformers"):
+    for extra in ("cleanlab", "traker"):
         (one,) = (one for one in asked if f'extra == "{extra}"' in one)
         assert one.startswith(f"{extra}==")
 
