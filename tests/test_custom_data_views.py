@@ -244,7 +244,12 @@ def changed(run: Run, **facts: object) -> Iterator[None]:
 def test_pictures_of_a_run_that_are_none_are_a_damaged_store():
     pixels = {"kind": "pixels", "height": 2, "width": 2, "mean": [0.5], "deviation": [1.0]}
     info = SimpleNamespace(
-        name="sent", modality="image", title="t", class_names=("a", "b"), provenance={"encoding": pixels}
+        has_classes=True,
+        name="sent",
+        modality="image",
+        title="t",
+        class_names=("a", "b"),
+        provenance={"encoding": pixels},
     )
     answers = {"label": [(0,)], "idx, thumbnail": [(0, b"no picture", None)], "1 FROM media": []}
 
