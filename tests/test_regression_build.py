@@ -70,11 +70,12 @@ def run(run_dir: Path, monkeypatch: pytest.MonkeyPatch):
         yield opened
 
 
-def test_every_method_but_those_of_classes_is_measured(run: tc.Run):
-    of_classes = {name for name, method in METHODS.items() if Need.CLASSES in method.info.needs}
-    assert set(run.info.provenance["methods_left_out"]) == of_classes
-    assert {name for (name,) in run.rows("SELECT method FROM methods")} == set(METHODS) - of_classes
-    for name in set(METHODS) - of_classes:
+def test_every_method_but_those_of_classes_and_of_texts_is_measured(run: tc.Run):
+    unmet = {Need.CLASSES, Need.TEXTS}
+    left_out = {name for name, method in METHODS.items() if unmet & set(method.info.needs)}
+    assert set(run.info.provenance["methods_left_out"]) == left_out
+    assert {name for (name,) in run.rows("SELECT method FROM methods")} == set(METHODS) - left_out
+    for name in set(METHODS) - left_out:
         assert np.isfinite(run.scores(name)).all(), name
     assert not run.info.has_classes and run.rows("SELECT count(*) FROM target_scores") == [(0,)]
 
