@@ -171,13 +171,20 @@ def is_own(path: Path, directory: Path) -> bool:
     )
 
 
-def docstrings_in(file: Path) -> Iterator[str]:
-    """The docstrings of a file, of its classes and of its functions, nested ones too, from top to bottom."""
+def parsed(file: Path) -> ast.Module | None:
+    """What a file of Python sources says; None where it does not parse or is not UTF-8."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about other people's escapes
-            tree = ast.parse(file.read_text(encoding="utf-8-sig"))
+            return ast.parse(file.read_text(encoding="utf-8-sig"))
     except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def docstrings_in(file: Path) -> Iterator[str]:
+    """The docstrings of a file, of its classes and of its functions, nested ones too, from top to bottom."""
+    tree = parsed(file)
+    if tree is None:
         return
     waiting: list[ast.AST] = [tree]
     while waiting:

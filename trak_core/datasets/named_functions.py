@@ -2,11 +2,10 @@
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from trak_core.datasets.docstrings import MARKUP, is_own
+from trak_core.datasets.docstrings import MARKUP, is_own, parsed
 from trak_core.datasets.package_prose import package_dir
 
 SHORTEST, LONGEST = 25, 160
@@ -34,11 +33,8 @@ def pairs_of(package: str) -> list[tuple[str, str, str]]:
 
 
 def _functions(file: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about other people's escapes
-            tree = ast.parse(file.read_text(encoding="utf-8-sig"))
-    except (SyntaxError, ValueError, RecursionError):
+    tree = parsed(file)
+    if tree is None:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):

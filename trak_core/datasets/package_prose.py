@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from zlib import crc32
 
 from trak_core.datasets.docstrings import COMMON_WORDS, MARKUP, docstrings_in, is_own
 from trak_core.errors import InvalidDataError
@@ -75,13 +76,8 @@ def without_copies(texts: Sequence[str], runs: set[int]) -> list[str]:
 
 
 def _runs(text: str) -> Iterator[int]:
+    """A number for each run of words, the same in every process."""
     words = WORDS.findall(text.lower())
-    return (hash_of(words[start : start + RUN]) for start in range(len(words) - RUN + 1))
-
-
-def hash_of(words: Sequence[str]) -> int:
-    """A number that stands for some words, the same in every process."""
-    from zlib import crc32
-
-    text = " ".join(words).encode()
-    return crc32(text) << 32 | crc32(text[::-1])
+    for start in range(len(words) - RUN + 1):
+        run = " ".join(words[start : start + RUN]).encode()
+        yield crc32(run) << 32 | crc32(run[::-1])

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from trak_core.seeds import derive_seed
 from trak_core.tasks import Inputs, Task
 from trak_core.training.ensemble import Ensemble, StateDict, make_models
 from trak_core.training.log import N_RECORDED, Moment
-from trak_core.training.schedule import draw_batches
+from trak_core.training.schedule import Rules, check_training, draw_batches
 from trak_core.training.states import is_finite
 from trak_core.training.step_log import StepLog
 from trak_core.training.trainer import Masks, OnShare, Trained, ignore_share, removal_weights
@@ -56,24 +55,12 @@ class FineTuning:
     steps: int | None = field(default=None, kw_only=True)  # of the optimizer; None where `epochs` says how long
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise InvalidSettingError(
-                f"epochs={self.epochs!r} and steps={self.steps!r}; give one of them, a whole number from 1, and None "
-                "for the other."
-            )
-        for name in ("epochs" if self.steps is None else "steps", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise InvalidSettingError(f"{name}={value!r}; it must be a whole number from 1.")
-        rules: dict[str, tuple[Callable[[float], bool], str]] = {
+        rules: Rules = {
             "learning_rate": (lambda value: 0 < value < math.inf, "above 0"),
             "weight_decay": (lambda value: 0 <= value < math.inf, "0 or more"),
             "warm_up": (lambda value: 0 <= value < 1, "from 0 to below 1"),
         }
-        for name, (fits, allowed) in rules.items():
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not fits(float(value)):
-                raise InvalidSettingError(f"{name}={value!r}; it must be a number {allowed}.")
+        check_training(self, rules)
 
     def facts(self) -> dict[str, Any]:
         """The settings by name, as a run keeps them, and by which optimizer."""

@@ -17,6 +17,30 @@ from torch import Tensor
 from trak_core.errors import InvalidSettingError
 from trak_core.seeds import derive_seed
 
+Rules = Mapping[str, tuple[Callable[[float], bool], str]]
+"""For numbers among settings by name, whether one will do, and what is allowed."""
+
+
+def check_training(settings: Any, rules: Rules) -> None:
+    """Refuses settings of a training, of which one of `epochs` and `steps` says how long, that cannot be.
+
+    Raises:
+        InvalidSettingError: it is so.
+    """
+    if (settings.epochs is None) == (settings.steps is None):
+        raise InvalidSettingError(
+            f"epochs={settings.epochs!r} and steps={settings.steps!r}; give one of them, a whole number from 1, and "
+            "None for the other."
+        )
+    for name in ("epochs" if settings.steps is None else "steps", "batch_size"):
+        value = getattr(settings, name)
+        if not isinstance(value, Integral) or value < 1:
+            raise InvalidSettingError(f"{name}={value!r}; it must be a whole number from 1.")
+    for name, (fits, allowed) in rules.items():
+        value = getattr(settings, name)
+        if not isinstance(value, Real) or not fits(float(value)):
+            raise InvalidSettingError(f"{name}={value!r}; it must be a number {allowed}.")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -37,24 +61,12 @@ class TrainingSettings:
     steps: int | None = field(default=None, kw_only=True)  # of the optimizer; None where `epochs` says how long
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise InvalidSettingError(
-                f"epochs={self.epochs!r} and steps={self.steps!r}; give one of them, a whole number from 1, and None "
-                "for the other."
-            )
-        for name in ("epochs" if self.steps is None else "steps", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise InvalidSettingError(f"{name}={value!r}; it must be a whole number from 1.")
-        rules: dict[str, tuple[Callable[[float], bool], str]] = {
+        rules: Rules = {
             "learning_rate": (lambda value: 0 < value < math.inf, "above 0"),
             "momentum": (lambda value: 0 <= value < 1, "from 0 to below 1"),
             "weight_decay": (lambda value: 0 <= value < math.inf, "0 or more"),
         }
-        for name, (fits, allowed) in rules.items():
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not fits(float(value)):
-                raise InvalidSettingError(f"{name}={value!r}; it must be a number {allowed}.")
+        check_training(self, rules)
 
     def facts(self) -> dict[str, Any]:
         """The settings by name, as a run keeps them: `epochs` or `steps`, whichever says how long."""

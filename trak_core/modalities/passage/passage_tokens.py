@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trak_core.inputs import ArrayInputs
 from trak_core.modalities.encoding import Encoding
-from trak_core.modalities.text.subword_tokens import token_ids, token_spans
+from trak_core.modalities.text.subword_tokens import padded_ids, token_spans, usual_length
 
 IGNORED = -100
 """The label of a token that is not asked about, as Hugging Face has it."""
@@ -40,10 +40,7 @@ class PassageTokens(Encoding):
         Raises:
             NeedNotMetError: the tokenizer is not there any more.
         """
-        shape = (len(contents), self.length)
-        ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        for row, found in enumerate(token_ids(self.source, contents, self.length)):
-            ids[row, : len(found)], mask[row, : len(found)] = found, 1
+        ids, mask = padded_ids(self.source, contents, self.length)
         return {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask > 0, ids, IGNORED)}
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
@@ -70,5 +67,4 @@ class PassageTokenizer:
 
     def learn(self, contents: Sequence[str], source: str) -> PassageTokens:
         """Tokens of a length that holds 95% of the passages whole, and no more than the model reads."""
-        lengths = [len(ids) for ids in token_ids(self.source, contents, self.longest)]
-        return PassageTokens(self.source, int(np.clip(np.percentile(lengths, 95, method="higher"), 2, self.longest)))
+        return PassageTokens(self.source, usual_length(self.source, contents, self.longest, least=2))

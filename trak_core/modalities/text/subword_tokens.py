@@ -77,8 +77,7 @@ class Tokenizer:
 
     def learn(self, contents: Sequence[str], source: str) -> SubwordTokens:
         """Tokens of a length that holds 95% of the texts whole, and no more than the model reads."""
-        lengths = [len(ids) for ids in token_ids(self.source, contents, self.longest)]
-        return SubwordTokens(self.source, int(np.clip(np.percentile(lengths, 95, method="higher"), 1, self.longest)))
+        return SubwordTokens(self.source, usual_length(self.source, contents, self.longest))
 
     @property
     def padding(self) -> int:
@@ -94,6 +93,21 @@ class Tokenizer:
                 "set pad_token in its tokenizer_config.json."
             )
         return int(number)
+
+
+def padded_ids(source: str, contents: Sequence[str], length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids of the first tokens of each text with zeros behind them, and 1 where they are real, `[n, length]` each."""
+    shape = (len(contents), length)
+    ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, found in enumerate(token_ids(source, contents, length)):
+        ids[row, : len(found)], mask[row, : len(found)] = found, 1
+    return ids, mask
+
+
+def usual_length(source: str, contents: Sequence[str], longest: int, least: int = 1) -> int:
+    """How many tokens hold 95% of the texts whole, from `least` to `longest`."""
+    lengths = [len(ids) for ids in token_ids(source, contents, longest)]
+    return int(np.clip(np.percentile(lengths, 95, method="higher"), least, longest))
 
 
 def token_ids(source: str, contents: Sequence[str], longest: int | None, **settings: Any) -> Iterator[list[int]]:

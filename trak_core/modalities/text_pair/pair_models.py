@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyModel
+from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
 from trak_core.modalities.text.language_models import (
+    fine_tuned,
     has_language_model,
     is_from_text_to_text,
-    language_model,
-    pretrained_digest,
     read_name,
     tokens_read,
 )
 from trak_core.modalities.text_pair.pair_tokens import PairTokenizer, PromptCompletion, SourceTarget
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class PairModels(ModelLibrary):
@@ -34,7 +26,7 @@ class PairModels(ModelLibrary):
 
     def find(self, name: str) -> ReadyModel:
         """As in `ModelLibrary`."""
-        source, rank = read_name(name)
+        source, _ = read_name(name)
         both = is_from_text_to_text(source)
         kind = "AutoModelForSeq2SeqLM" if both else "AutoModelForCausalLM"
         longest = tokens_read(source, kind)
@@ -42,19 +34,7 @@ class PairModels(ModelLibrary):
         takes = PairTokenizer(source, SourceTarget, longest, longest)
         if not both:
             takes = PairTokenizer(source, PromptCompletion, longest // 2, longest - longest // 2)
-
-        def make(sizes: Mapping[str, int]) -> nn.Module:
-            return language_model(source, kind, rank)
-
-        return ReadyModel(
-            f"{self.prefix}:{source}" + (f"?lora={rank}" if rank else ""),
-            f"{Path(source).name} of Hugging Face, " + (f"adapters of rank {rank}" if rank else "all of it fine-tuned"),
-            takes,
-            make,
-            HowTrained(5, 8, 2e-3, 0.0) if rank else HowTrained(3, 8, 5e-4, 0.01),
-            sources={"pretrained": pretrained_digest(source)},
-            task="seq2seq" if both else "causal_lm",
-        )
+        return fine_tuned(name, kind, takes, "seq2seq" if both else "causal_lm")
 
     def has(self, name: str) -> bool:
         """As in `ModelLibrary`."""

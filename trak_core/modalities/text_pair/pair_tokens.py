@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trak_core.inputs import ArrayInputs
 from trak_core.modalities.encoding import Encoding, TokenPlace
 from trak_core.modalities.passage.passage_tokens import IGNORED
-from trak_core.modalities.text.subword_tokens import token_ids, token_spans
+from trak_core.modalities.text.subword_tokens import padded_ids, token_ids, token_spans, usual_length
 
 
 class TextPairs(TypedDict):
@@ -58,14 +58,8 @@ class SourceTarget(_PairTokens):
 
     def inputs(self, contents: TextPairs) -> dict[str, NDArray[np.int64]]:
         """Ids and mask of the first texts, and labels: ids of the second ones, -100 behind them."""
-        ids, mask = _padded(
-            token_ids(self.tokenizer, contents["source"], self.length), len(contents["source"]), self.length
-        )
-        told, real = _padded(
-            token_ids(self.tokenizer, contents["target"], self.target_length),
-            len(contents["target"]),
-            self.target_length,
-        )
+        ids, mask = padded_ids(self.tokenizer, contents["source"], self.length)
+        told, real = padded_ids(self.tokenizer, contents["target"], self.target_length)
         return {"input_ids": ids, "attention_mask": mask, "labels": np.where(real > 0, told, IGNORED)}
 
     def tokens_read(self, texts: Sequence[str]) -> list[TokenPlace]:
@@ -79,14 +73,6 @@ class SourceTarget(_PairTokens):
 
 def _places(text: int, spans: Sequence[tuple[int, int]]) -> list[TokenPlace]:
     return [TokenPlace(text, start, end) for start, end in spans]
-
-
-def _padded(rows: Any, n: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids with zeros behind them, and where they are real, `[n, length]` each."""
-    ids, mask = np.zeros((n, length), dtype=np.int64), np.zeros((n, length), dtype=np.int64)
-    for row, found in enumerate(rows):
-        ids[row, : len(found)], mask[row, : len(found)] = found, 1
-    return ids, mask
 
 
 @dataclass(frozen=True)
@@ -132,10 +118,6 @@ class PairTokenizer:
         """Tokens of lengths that hold 95% of the texts whole, and no more than the model reads."""
         return self.kind(
             self.source,
-            self._length(contents["source"], self.longest),
-            self._length(contents["target"], self.longest_target),
+            usual_length(self.source, contents["source"], self.longest),
+            usual_length(self.source, contents["target"], self.longest_target),
         )
-
-    def _length(self, texts: Sequence[str], longest: int) -> int:
-        lengths = [len(ids) for ids in token_ids(self.source, texts, longest)]
-        return int(np.clip(np.percentile(lengths, 95, method="higher"), 1, longest))
