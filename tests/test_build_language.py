@@ -11,8 +11,10 @@ from trak_core.datasets.passage_files import PASSAGES_A_PART, read_passages
 from trak_core.datasets.text_pairs import read_text_pairs
 from trak_core.engine.custom_build import CustomBuild, build_custom_data
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidModelError, InvalidSettingError, NeedNotMetError
+from trak_core.modalities import prepare
 from trak_core.store.run import open_run
 from trak_core.subjects.bases import learn_tokenizer
+from trak_core.subjects.custom_data import custom_recipe
 from trak_core.subjects.models_by_name import find_model
 from trak_core.subjects.of_run import read_subject
 
@@ -202,3 +204,14 @@ def test_the_tokenizer_of_another_model_is_refused_before_anything_is_trained(mo
     asked = CustomBuild(model=f"huggingface:{other}", n_checkpoints=2, n_subsets=20, n_seeds=1)
     with pytest.raises(InvalidModelError, match="the tokenizer belongs to another model"):
         build_custom_data(CustomData("passages", file, words=10), asked, "mine", tmp_path / "runs")
+
+
+def test_half_of_a_few_passages_still_fills_a_batch_twice(models: dict[str, str], tmp_path: Path):
+    file = tmp_path / "few.txt"
+    file.write_text("\n".join(LINES[:15]), encoding="utf-8")
+    model = find_model(f"huggingface:{models['gpt2']}", "passage")
+    recipe = custom_recipe("passages", prepare(read_passages(file, words=10), model.takes), model)
+    training = recipe.load().training
+    assert training is not None
+    assert training.batch_size == 3  # of 12 train passages
+    assert "classes" not in recipe.description

@@ -33,13 +33,13 @@ def custom_recipe(
     the model, which is given itself or by a name of `find_model`; `training` is as in `custom_subject`.
     """
     ready = find_model(model, dataset.modality) if isinstance(model, str) else model
-    plural = find_modality(dataset.modality).plural
+    plural, n_classes = find_modality(dataset.modality).plural, len(dataset.class_names)
     sources = {"weights": ready.weights, "sources": dict(ready.sources)} if ready.sources else {}
     return Recipe(
         name=kind,
         title=dataset.name,
-        description=f"{len(dataset.train):,} training and {len(dataset.test):,} test {plural} in "
-        f"{len(dataset.class_names)} classes, and {ready.title}.",
+        description=f"{len(dataset.train):,} training and {len(dataset.test):,} test {plural}"
+        f"{f' in {n_classes} classes' if n_classes else ''}, and {ready.title}.",
         load=lambda: custom_subject(dataset, ready, training),
         n_checkpoints=10,
         proj_dim=128,
@@ -78,12 +78,14 @@ def custom_subject(dataset: Dataset, model: ReadyModel, kept: Mapping[str, Any] 
 
         try_model(model.name, make_model, dataset.train.inputs, dataset.train.labels, n_classes, task)
     how, training = model.trained, _kept_training(kept)
-    if training is None and model.task:
-        training = FineTuning(how.epochs, how.batch_size, how.learning_rate, how.weight_decay)
-    elif training is None:
+    if training is None:
         # Small train sets: half of one still has to fill a batch, twice at least.
         batch = max(1, min(how.batch_size, len(dataset.train) // 4))
-        training = TrainingSettings(how.epochs, batch, how.learning_rate, MOMENTUM, how.weight_decay)
+        training = (
+            FineTuning(how.epochs, batch, how.learning_rate, how.weight_decay)
+            if model.task
+            else TrainingSettings(how.epochs, batch, how.learning_rate, MOMENTUM, how.weight_decay)
+        )
     return Subject(dataset=dataset, make_model=make_model, task=task, training=training, sources=model.sources)
 
 
