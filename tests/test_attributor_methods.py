@@ -36,6 +36,7 @@ MET = {
     Need.HIDDEN_UNITS,
     Need.PEFT,
     Need.BM25S,
+    Need.GRADIENT_ROWS,
 }
 """What checkpoints of a small classifier supply, and libraries."""
 TO_BE_HAD = [name for name, method in METHODS.items() if set(method.info.needs) <= MET]
@@ -81,6 +82,7 @@ def test_the_methods_that_checkpoints_alone_supply():
         "lora_ensemble",
         "influence_exact",
         "influence_cg",
+        "influence_fisher",
         "influence_ekfac",
         "logra",
         "grad_dot",

@@ -11,9 +11,9 @@ from torch.func import functional_call, grad, hessian, jacrev, vmap
 from tests.oracles import ekfac_applied
 from trak_core.curvature import EkfacFactors, conjugate_gradients, fisher_matrix, fit_ekfac, gauss_newton_products
 from trak_core.curvature.gauss_newton import VECTORS, solve_damped
-from trak_core.errors import SingularKernelError
+from trak_core.errors import NeedNotMetError, SingularKernelError
 from trak_core.gradients import Layer
-from trak_core.methods import Examples, MethodContext, Scores, Tuning, find_method, influence, logra
+from trak_core.methods import Examples, MethodContext, Scores, Tuning, find_method, influence, influence_fisher, logra
 from trak_core.methods.source import response, segments, source_scores, survival
 from trak_core.tasks import Classification
 from trak_core.training import Moment, Schedule, TrainingLog, TrainingSettings
@@ -254,6 +254,52 @@ def test_conjugate_gradients_give_exact_influence_to_their_residual(name: str):
     torch.testing.assert_close(solved @ (dense.train * dense.q[:, None]).T / N_TRAIN, exact, rtol=1e-6, atol=1e-8)
 
 
+# --- the sampled Fisher matrix ---------------------------------------------------------------------------------
+
+
+@ALL_MODELS
+def test_the_closed_form_is_influence_with_the_matrix_of_the_drawn_gradients(name: str):
+    context = material_of(name)
+    found = find_method("influence_fisher").fit(context)
+    rows, dense = (
+        influence_fisher.fisher_rows(context, context.states[0], influence_fisher.MOST_DRAWS),
+        Dense.of(context),
+    )
+    assert len(rows) == influence_fisher.MOST_DRAWS * N_TRAIN
+    drawn = replace(dense, matrix=rows.T @ rows)
+    torch.testing.assert_close(found.block(EVERYTHING), drawn.influence(DAMPING), **CLOSE)
+    own = replace(drawn, test=drawn.train).influence(DAMPING).diagonal()
+    torch.testing.assert_close(found.self_influence(), own, **CLOSE)
+
+
+def test_many_draws_come_to_exact_influence(monkeypatch: pytest.MonkeyPatch):
+    context = material_of("mlp")
+    exact = scores_of("influence_exact", context)
+    far = []
+    for draws in (1, 4, 100):
+        monkeypatch.setattr(influence_fisher, "MOST_DRAWS", draws)
+        far.append(float((scores_of("influence_fisher", context) - exact).abs().max() / exact.abs().max()))
+    assert far[0] > far[2] and far[1] > far[2] and far[2] < 0.05
+
+
+def test_draws_are_as_many_as_memory_holds_beside_the_gradients():
+    context = material_of("mlp")
+    size = 4 * N_TRAIN * context.n_parameters
+    assert [influence_fisher.n_draws(replace(context, memory=k * size)) for k in (2, 3, 100)] == [1, 2, 4]
+    with pytest.raises(NeedNotMetError, match=r"gradients of the train examples that fit into memory.*influence_ekfac"):
+        needs = find_method("influence_fisher").info.needs
+        replace(context, memory=2 * size - 1).require("influence_fisher", needs)
+
+
+@pytest.mark.parametrize(("sign", "chosen"), [(-1, max(influence_fisher.SHARES)), (1, 0.0)])
+def test_the_damping_of_the_sampled_fisher_is_the_one_that_predicts_best(sign: int, chosen: float):
+    context = material_of("mlp", n_checkpoints=2)
+    masks = torch.rand(12, N_TRAIN, generator=torch.Generator().manual_seed(0)) < 0.5
+    # More damping makes scores smaller.
+    by_size = Tuning(masks, lambda predicted: sign * float(predicted.abs().mean()))
+    assert find_method("influence_fisher").fit(replace(context, tuning=by_size)).settings["share"] == chosen
+
+
 def test_tokens_can_be_asked_about():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, N_CLASSES))
@@ -345,7 +391,7 @@ def matrix_of(factors: EkfacFactors) -> Tensor:
     return ekfac_applied(factors, torch.eye(factors.width, dtype=torch.float64), lambda eigenvalues: eigenvalues)
 
 
-@pytest.mark.parametrize("method", ["influence_ekfac", "influence_exact"])
+@pytest.mark.parametrize("method", ["influence_ekfac", "influence_exact", "influence_fisher"])
 def test_with_a_huge_damping_influence_is_the_inner_product_of_gradients(method: str):
     context = material_of("mlp", weight_decay=1e9)
     scores = scores_of(method, context) * 1e9 * N_TRAIN

@@ -305,7 +305,7 @@ def test_the_same_settings_give_the_same_scores_to_the_last_bit(
     assert again.settings == fitted[name].settings
 
 
-RANDOM = ["trak_dropout", "trak_forward", "lora_ensemble", "random"]
+RANDOM = ["trak_dropout", "trak_forward", "lora_ensemble", "influence_fisher", "random"]
 
 
 def test_another_seed_changes_methods_that_draw_and_no_others(fitted: dict[str, Scores], context: MethodContext):

@@ -28,7 +28,7 @@ from trak_core.store.run import Run, open_run
 ROOT = Path(__file__).resolve().parents[2]
 MOST_MINUTES, MOST_GIGABYTES = 30.0, 4.0
 METHODS = (
-    *("trak", "trak_dropout", "source", "grad_dot", "grad_cos", "trackstar", "lora_ensemble"),
+    *("trak", "trak_dropout", "influence_fisher", "source", "grad_dot", "grad_cos", "trackstar", "lora_ensemble"),
     *("bm25", "embedding", "lexical_overlap", "amount", "grad_norm", "input_similarity", "random"),
 )
 REMOVED = ("trak", "bm25", "embedding", "random")

@@ -25,7 +25,16 @@ MIN_ROWS = 15
 MOST_LOST = 0.03
 """Of LDS, where the class counts of the halves are fixed."""
 GRADIENT_METHODS = (
-    *("trak", "trak_threshold", "trak_dropout", "trak_forward", "magic", "influence_exact", "influence_cg"),
+    *(
+        "trak",
+        "trak_threshold",
+        "trak_dropout",
+        "trak_forward",
+        "magic",
+        "influence_exact",
+        "influence_cg",
+        "influence_fisher",
+    ),
     *("influence_ekfac", "source", "logra", "tracin", "grad_dot", "grad_cos"),
 )
 MINUTES = 20

@@ -66,8 +66,8 @@ class Attributor:
             Hugging Face writes them (`save_pretrained`, adapters, the output of a Trainer). Models trained apart from
             each other give better scores than one, and so do five than two.
         method: "trak", or another whose needs checkpoints alone meet: trak_threshold, trak_dropout, trak_forward,
-            lora_ensemble, influence_exact, influence_cg, influence_ekfac, logra, grad_dot, grad_cos, trackstar,
-            embedding, nearest, grad_norm, same_class, random; with `training_logs` also tracin and source.
+            lora_ensemble, influence_exact, influence_cg, influence_fisher, influence_ekfac, logra, grad_dot, grad_cos,
+            trackstar, embedding, nearest, grad_norm, same_class, random; with `training_logs` also tracin and source.
         proj_dim: dimension of projected gradients. None takes whole gradients (the exact kernel) when there are few
             train examples, else a dimension by the size of the model; `plan` tells which.
         seed: of the projections; one seed gives the same features on every device.

@@ -12,6 +12,7 @@ from trak_core.errors import RunMismatchError
 from trak_core.evidence.lds import lds_per_test
 from trak_core.inputs import as_tensors
 from trak_core.methods import Examples, GradientSettings, MethodContext, Tuning
+from trak_core.methods.context import BYTES_OF_A_NUMBER
 from trak_core.modalities import Split, find_modality
 from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.writer import StoreWriter
@@ -30,7 +31,6 @@ MAX_WHOLE_PARAMETERS = 2**29
 
 ROOM = 2**28
 """Bytes that a batch may take at work: a language model makes a number for every word at every token."""
-BYTES_OF_A_NUMBER = 4
 
 
 def examples_of(split: Split, device: str) -> Examples:

@@ -45,6 +45,7 @@ class Need(StrEnum):
     PEFT = "the library peft"
     NUMBERS = "targets that are numbers"
     SMALL_MODEL = "a model small enough for its whole Hessian"
+    GRADIENT_ROWS = "whole gradients of the train examples that fit into memory"
     MATRIX_LAYERS = "Linear or Conv layers"
     HIDDEN_UNITS = "two Linear layers or more, with units between them to switch off"
 
@@ -64,6 +65,7 @@ SUPPLY = {
     Need.PEFT: "install it: `pip install peft`",
     Need.NUMBERS: "use same_class, where targets are classes",
     Need.SMALL_MODEL: "use influence_cg or influence_ekfac, which need no whole Hessian",
+    Need.GRADIENT_ROWS: "use influence_ekfac or trak, which let go of gradients as they come",
     Need.HIDDEN_UNITS: "use trak, which works with every model",
     Need.MATRIX_LAYERS: "use trak or grad_dot, which work with every layer",
 }
@@ -71,6 +73,7 @@ SUPPLY = {
 
 MAX_HESSIAN = 10_000
 """Parameters up to which the whole Hessian is formed: 400 MB in single precision."""
+BYTES_OF_A_NUMBER = 4
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class MethodContext:
     train_media: Sequence[tuple[Medium, ...]] = ()  # what people see of each train example, where that is known
     test_media: Sequence[tuple[Medium, ...]] = ()  # likewise of each test example
     computing: GradientSettings = field(default_factory=GradientSettings)  # how gradients are computed
-    memory: int = 2**30  # bytes that a method may take for what it could also compute again
+    memory: int = 2**31  # bytes that a method may take for what it could also compute again
     _sides: list[GradientRows] = field(default_factory=list, repr=False)
 
     def first(self, n_checkpoints: int) -> "MethodContext":
@@ -139,6 +142,7 @@ class MethodContext:
         """Which of the needs are not met."""
         modules = list(self.architecture.modules())
         n_linear = sum(map(is_linear, modules))
+        size = n_parameters(find_layers(self.architecture, self.computing.parameters))
         met = {
             Need.CHECKPOINTS: bool(self.states),
             Need.CLASSES: self.task.has_classes,
@@ -152,7 +156,8 @@ class MethodContext:
             Need.BM25S: find_spec("bm25s") is not None,
             Need.PEFT: find_spec("peft") is not None,
             Need.NUMBERS: not self.task.has_classes and self.train.targets.ndim == 1,
-            Need.SMALL_MODEL: n_parameters(find_layers(self.architecture, self.computing.parameters)) <= MAX_HESSIAN,
+            Need.SMALL_MODEL: size <= MAX_HESSIAN,
+            Need.GRADIENT_ROWS: 2 * BYTES_OF_A_NUMBER * size * len(self.train) <= self.memory,
             Need.MATRIX_LAYERS: any(map(is_matrix, modules)),
             Need.HIDDEN_UNITS: n_linear > 1,
         }

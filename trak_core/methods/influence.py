@@ -41,7 +41,8 @@ TOLERANCE = 1e-3
 MAX_ITERATIONS = 100
 
 
-def _damping(context: MethodContext) -> float:
+def least_damping(context: MethodContext) -> float:
+    """The weight decay of the training, or a little where there was none."""
     return max(context.weight_decay, LEAST_DAMPING)
 
 
@@ -55,7 +56,7 @@ def _damping(context: MethodContext) -> float:
 )
 def influence_exact(context: MethodContext) -> ProductScores:
     """The whole matrix, for small models."""
-    damping = _damping(context)
+    damping = least_damping(context)
     return ProductScores([_exact(context, weights, damping) for weights in context.states], {"damping": damping})
 
 
@@ -87,7 +88,7 @@ def _fisher_rows(context: MethodContext, weights: StateDict) -> Iterator[tuple[T
 )
 def influence_conjugate_gradients(context: MethodContext) -> ProductScores:
     """The same by conjugate gradients, for models of any size."""
-    damping = _damping(context)
+    damping = least_damping(context)
     terms, residuals = [], []
     for weights in context.states:
         solved, residual = solve_by_steps(context, weights, context.test, damping)

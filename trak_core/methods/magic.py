@@ -69,7 +69,7 @@ class _Replay:
 
         self._gradient = grad(losses, has_aux=True)
         size = sum(value.numel() * value.element_size() for value in log.moments[0].parameters.values())
-        self._kept = max(2, context.memory // (2 * size))
+        self._kept = max(2, context.memory // (4 * size))
 
     def gradient(self, step: int, parameters: StateDict) -> tuple[StateDict, Tensor]:
         """Gradient of the mean loss of the batch of a step, and the losses of its examples `[batch_size]`."""

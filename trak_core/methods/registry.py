@@ -6,6 +6,7 @@ from trak_core.methods.controls import amount_of_content, gradient_norm, input_s
 from trak_core.methods.datamodels import data_banzhaf, datamodel_lasso, datamodel_ridge, empirical_influence
 from trak_core.methods.gradient_similarity import gradient_cosine, gradient_dot, tracin
 from trak_core.methods.influence import influence_conjugate_gradients, influence_ekfac, influence_exact
+from trak_core.methods.influence_fisher import influence_fisher
 from trak_core.methods.logra import logra
 from trak_core.methods.lora import lora_ensemble
 from trak_core.methods.magic import magic
@@ -24,6 +25,7 @@ _ALL: tuple[Method, ...] = (
     magic,
     influence_exact,
     influence_conjugate_gradients,
+    influence_fisher,
     influence_ekfac,
     source,
     logra,
