@@ -129,6 +129,7 @@ def measure(name: str, case: Case, results: Path) -> None:
 
 def costs(path: Path) -> dict[str, float]:
     """What the model of a run comes to: its size, and what training and featurizing take on one core."""
+    os.environ["TRAK_RUNS_DIR"] = str(path.parent)
     torch.set_num_threads(1)
     with open_run(path) as found:
         live = read_context(found)

@@ -1,6 +1,6 @@
 """Gradients of one architecture at any weights, as the rows that methods work with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from trak_core.gradients import (
 from trak_core.projection import FeatureMap, WholeMap
 from trak_core.tasks import Task
 
-MIN_ROWS, NUMBERS_AT_ONCE = 64, 2**27
+MIN_ROWS, NUMBERS_AT_ONCE = 16, 2**25
 """Whole gradients are computed so many at a time, or as many as have so many numbers."""
 
 
@@ -90,13 +90,12 @@ class GradientRows:
 
     def whole(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
         """Whole gradients as packed rows `[n, width]`, for `inner_products`."""
-        return torch.cat(list(self.blocks(weights, inputs, targets, self.whole_map)))
+        return joined(self.blocks(weights, inputs, targets, self.whole_map), len(targets))
 
     def flat(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
         """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers."""
-        return torch.cat(
-            [torch.cat([form(each) for each in part.layers]).T for part in self.batches(weights, inputs, targets)]
-        )
+        batches = self.batches(weights, inputs, targets, self._size_for(self.whole_map))
+        return joined((torch.cat([form(each) for each in part.layers]).T for part in batches), len(targets))
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products `[n_left, n_right]` of the gradients that packed rows stand for."""
@@ -144,3 +143,14 @@ class GradientRows:
         for start in range(0, len(targets), size):
             where = slice(start, start + size)
             yield self._ready[1].compute(weights, take(inputs, where), targets[where])
+
+
+def joined(blocks: Iterable[Tensor], n_rows: int) -> Tensor:
+    """Blocks of rows as one `[n_rows, width]`, which is never in memory twice."""
+    rows, at = torch.empty(0), 0
+    for block in blocks:
+        if not at:
+            rows = block.new_empty(n_rows, block.shape[1])
+        rows[at : at + len(block)] = block
+        at += len(block)
+    return rows

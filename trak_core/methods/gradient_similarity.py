@@ -39,7 +39,7 @@ def _dot(context: MethodContext, weights: StateDict, step_size: float = 1.0) -> 
 )
 def gradient_dot(context: MethodContext) -> ProductScores:
     """Inner products of gradients at the end of training."""
-    return ProductScores([_dot(context, weights) for weights in context.states])
+    return ProductScores([_dot(context, weights).settled() for weights in context.states])
 
 
 @MethodInfo(
@@ -65,7 +65,7 @@ def gradient_cosine(context: MethodContext) -> ProductScores:
             torch.cat([packed, rows.squared_norms(packed).sqrt().clamp_min(tiny)[:, None]], dim=1)
             for packed in (test, train)
         )
-        terms.append(Term(query, known, context.q(weights).sign(), cosine))
+        terms.append(Term(query, known, context.q(weights).sign(), cosine).settled())
     return ProductScores(terms)
 
 

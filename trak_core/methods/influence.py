@@ -68,7 +68,7 @@ def _exact(context: MethodContext, weights: StateDict, damping: float) -> Term:
     solved = solve_damped(matrix, torch.cat([test, train]), damping)
     q = context.q(weights) / len(context.train)
     own = q * (solved[len(test) :] * train).sum(1)
-    return Term(solved[: len(test)], train, q, own=own)
+    return Term(solved[: len(test)], train, q, own=own).settled()
 
 
 def _fisher_rows(context: MethodContext, weights: StateDict) -> Iterator[tuple[Tensor, Tensor]]:
@@ -93,7 +93,7 @@ def influence_conjugate_gradients(context: MethodContext) -> ProductScores:
     for weights in context.states:
         solved, residual = solve_by_steps(context, weights, context.test, damping)
         train = context.gradients.flat(weights, context.train.inputs, context.train.targets)
-        terms.append(Term(solved, train, context.q(weights) / len(context.train)))
+        terms.append(Term(solved, train, context.q(weights) / len(context.train)).settled())
         residuals.append(float(residual.max()))
     if max(residuals) > TOLERANCE:
         said = "conjugate gradients stopped after %d steps at a residual of %.2g; more damping helps"

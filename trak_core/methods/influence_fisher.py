@@ -21,6 +21,7 @@ from torch import Tensor
 from trak_core.curvature import pseudo_gradients
 from trak_core.gradients import StateDict, form
 from trak_core.methods.context import BYTES_OF_A_NUMBER, MethodContext, Need
+from trak_core.methods.gradient_rows import NUMBERS_AT_ONCE, joined
 from trak_core.methods.influence import least_damping
 from trak_core.methods.method import MethodInfo, best
 from trak_core.methods.product import ProductScores, Term
@@ -63,17 +64,11 @@ def n_draws(context: MethodContext) -> int:
 def fisher_rows(context: MethodContext, weights: StateDict, draws: int) -> Tensor:
     """R `[n_train * draws, n_parameters]`, with R^T R near the Gauss-Newton matrix of the mean training loss."""
     train, computer = context.train, context.gradients.computer
-    parts = pseudo_gradients(
-        computer, [weights], train.inputs, context.seed, draws, context.computing.batch_size, train.targets
-    )
-    rows, at = train.targets.new_empty(0), 0
-    for part in parts:
-        given = torch.cat([form(each) for each in part.layers]).T
-        if not at:
-            rows = given.new_empty(draws * len(train), given.shape[1])
-        torch.mul(given, (part.scale / math.sqrt(len(train)))[:, None], out=rows[at : at + len(given)])
-        at += len(given)
-    return rows
+    size = max(1, min(context.computing.batch_size, NUMBERS_AT_ONCE // context.n_parameters))
+    parts = pseudo_gradients(computer, [weights], train.inputs, context.seed, draws, size, train.targets)
+    scale = 1 / math.sqrt(len(train))
+    rows = (torch.cat([form(each) for each in part.layers]).T * (scale * part.scale)[:, None] for part in parts)
+    return joined(rows, draws * len(train))
 
 
 def _terms(

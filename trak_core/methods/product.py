@@ -33,6 +33,12 @@ class Term:
     inner: Inner = plain_inner  # inner products of rows
     own: Tensor | None = None  # self-influence `[n_train]` at this checkpoint, None where the method has none
 
+    def settled(self) -> "Term":
+        """The same with the products in place of the features, where these are more numbers."""
+        if self.train is None or len(self.query) * len(self.train) > self.query.numel() + self.train.numel():
+            return self
+        return replace(self, query=self.product(slice(None)), train=None)
+
     def product(self, rows: slice) -> Tensor:
         """Scores without the weight `[n_rows, n_train]`."""
         return self.query[rows] if self.train is None else self.inner(self.query[rows], self.train)
