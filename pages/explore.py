@@ -218,7 +218,7 @@ with top:
     headline(run, explanation)
 answer = token_answer(run, explanation)
 if answer is not None:
-    explanation = answer.explanation
+    explanation = answer.put_into(explanation)
     with top:
         say_question(answer)
 looked_at, picks = st.session_state.get("train"), picked_train(run)

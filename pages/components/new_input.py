@@ -10,6 +10,7 @@ from pages.components.cards import side_items, side_title
 from pages.components.draw import drawing_sheet, png_of
 from pages.components.gallery import gallery
 from pages.components.media import show_media
+from pages.components.own_text import own_text
 from pages.components.text import plain, told
 from pages.components.view import Card, Cards, Words, note, show_error
 from trak_core.errors import TrakCoreError
@@ -28,6 +29,7 @@ from trak_core.store.run import Run
 from trak_core.subjects.of_run import read_subject
 from trak_core.views.examples import shows_texts
 from trak_core.views.new_input import answer_sentences, sides
+from trak_core.views.token_question import goes_on
 
 _WAYS = {Upload: "Upload", Draw: "Draw", Type: "Type"}
 _LAST = "new input explained"
@@ -36,7 +38,8 @@ _LAST = "new input explained"
 def new_input_panel(run: Run) -> None:
     """Takes a new input, and shows the model's answer with the train examples behind it.
 
-    Costs nothing until something is given. The first input of a run takes seconds, the others less than half a one.
+    A language model goes on with what is typed. Costs nothing until something is given. The first input of a run takes
+    seconds, the others less than half a one.
     """
     with st.container(border=True):
         st.markdown(
@@ -44,6 +47,9 @@ def new_input_panel(run: Run) -> None:
             help="It is scored against every training example as the test examples were. It stays on this server only "
             "while the page is open, and is no part of the address.",
         )
+        if goes_on(run):
+            own_text(run)
+            return
         try:
             reason, fields, file = why_not_live(run), fields_of(run), file_to_run_first(run)
         except TrakCoreError as error:

@@ -24,7 +24,7 @@ export default function (component) {
     }
     root.append(text)
   }
-  const whole = made("button", { type: "button", className: "whole", textContent: "The whole passage" })
+  const whole = made("button", { type: "button", className: "whole", textContent: "The whole text" })
   whole.disabled = !data.asked
   whole.onclick = () => setTriggerValue("asked", "all")
   root.append(whole)

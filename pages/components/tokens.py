@@ -30,8 +30,8 @@ from trak_core.views.token_question import (
 
 KEY = "tokens"
 _COLOURS = (
-    "In the test passage blue tokens owe log odds to the passages shown, and orange ones lose some by them; in these, "
-    "blue tokens speak for what is asked, orange ones against it. Deeper is stronger."
+    "In the test text blue tokens owe log odds to the training texts shown, and orange ones lose some by them; in "
+    "these, blue tokens speak for what is asked, orange ones against it. Deeper is stronger."
 )
 _HELD = "example that tokens are asked of"
 _COMPONENT = st.components.v2.component(
@@ -57,7 +57,7 @@ def asked_tokens(run: Run, test_idx: int) -> range | None:
 
 def leave_out_tokens(notice: str) -> NoReturn:
     """Begins the page anew about the whole text, with a notice."""
-    leave_out(KEY, f"{notice} This is about the whole passage.")
+    leave_out(KEY, f"{notice} This is about the whole text.")
 
 
 def _ask() -> None:
@@ -94,18 +94,23 @@ def token_answer(run: Run, explanation: Explanation) -> TokenAnswer | None:
         return None
 
 
-def token_text(answer: TokenAnswer) -> None:
-    """The test text, each token coloured by what the training texts shown carry of its log odds; a click asks."""
-    note("tokens", Words(_text_of(answer)))
+def token_text(
+    answer: TokenAnswer,
+    key: str = KEY,
+    label: str = "tokens of the test example",
+    on_ask: Callable[[], None] = _ask,
+) -> None:
+    """A text, each token coloured by what the training texts shown carry of its log odds; a click asks."""
+    note(key, Words(_text_of(answer)))
     asked = answer.asked
     _COMPONENT(
-        key=KEY,
+        key=key,
         data={
-            "label": "tokens of the test example",
+            "label": label,
             "asked": None if asked is None else [asked.start, asked.stop - 1],
             "texts": [{"name": name, "pieces": [_piece(piece) for piece in pieces]} for name, pieces in answer.texts],
         },
-        on_asked_change=_ask,
+        on_asked_change=on_ask,
     )
 
 
@@ -114,26 +119,27 @@ def say_question(answer: TokenAnswer) -> None:
     if answer.log_likelihood == answer.log_likelihood:
         each = f"log-likelihood {answer.log_likelihood:.2f} a token, perplexity {answer.perplexity:,.0f}"
         say("likelihood", f"The models tell its {answer.n_told:,} tokens with a mean {each}.")
-    if answer.asked is None:
-        what = f"All {answer.n_told:,} tokens are asked about; click one, or drag over several, to ask about these."
-    else:
-        what = (
-            f"Asked about “{shortened(answer.asked_text, 60)}” alone; scores are made live, by "
-            f"{answer.n_checkpoints} checkpoints. What-ifs and trust are about the whole passage."
-        )
-    say("question", what)
-    for key, sentence in (("colours", _COLOURS), ("agreement", _agreement(answer))):
+    say("question", asked_sentence(answer, "What-ifs and trust are about the whole text."))
+    for key, sentence in (("colours", _COLOURS), ("agreement", agreement_sentence(answer))):
         if sentence:
             say(key, sentence, lambda sentence: st.caption(plain(sentence)))
 
 
-def _agreement(answer: TokenAnswer) -> str:
+def asked_sentence(answer: TokenAnswer, note: str = "") -> str:
+    """Which tokens are asked about, and how; a `note` goes with a question about some of them."""
+    if answer.asked is None:
+        return f"All {answer.n_told:,} tokens are asked about; click one, or drag over several, to ask about these."
+    made = f"scores are made live, by {answer.n_checkpoints} checkpoints."
+    return f"Asked about “{shortened(answer.asked_text, 60)}” alone; {made} {note}".rstrip()
+
+
+def agreement_sentence(answer: TokenAnswer) -> str:
     """How far scores made live follow the stored ones; empty where that could not be measured."""
     found = answer.agreement
     if found is None:
         return ""
     return (
-        f"Live scores of whole passages follow the stored ones: rank correlation {found.spearman:.2f}, "
+        f"Live scores of whole texts follow the stored ones: rank correlation {found.spearman:.2f}, "
         f"{found.top_overlap:.0f} of the {found.n_top} strongest proponents alike ({found.n_test} test examples)."
     )
 
@@ -142,7 +148,7 @@ def marked_by(run: Run, answer: TokenAnswer | None) -> Callable[[Example], Examp
     """What marks the tokens of a train example that carry its score; nothing without an answer."""
     if answer is None:
         return lambda example: example
-    return lambda example: mark_tokens(run, example, answer.explanation.example.idx, answer.asked)
+    return lambda example: mark_tokens(run, example, answer)
 
 
 def _piece(piece: Piece) -> dict[str, object]:

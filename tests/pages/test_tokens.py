@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import words
 from tests.pages.test_explore import gallery_ids
+from trak_core.live.continuing import continue_text, continued_text
 from trak_core.live.tokens import token_scorer
 from trak_core.store.ranking import strongest
 from trak_core.store.run import open_run
@@ -36,7 +37,7 @@ def test_the_passage_is_shown_by_its_tokens_and_every_one_but_the_first_can_be_a
         assert places == [[i, i] for i in range(1, len(text.split()))] and data["asked"] is None
         assert gallery_ids(app, "proponent") == run.proponents(2, k=6)["train_idx"].tolist()
     assert f"All {len(places)} tokens are asked about" in words(app)
-    assert "Live scores of whole passages follow the stored ones: rank correlation 0." in words(app)
+    assert "Live scores of whole texts follow the stored ones: rank correlation 0." in words(app)
 
 
 def test_a_question_in_the_address_is_answered_by_live_scores_with_marks(token_runs, open_page):
@@ -60,7 +61,7 @@ def test_a_question_in_the_address_is_answered_by_live_scores_with_marks(token_r
 def test_a_question_that_cannot_be_asked_gives_a_notice_and_the_whole_passage(token_runs, open_page, asked):
     app = open_page("explore", run="words", test=TEST, tokens=asked)
     assert not app.exception
-    assert "This is about the whole passage." in words(app)
+    assert "This is about the whole text." in words(app)
     assert "tokens are asked about; click one" in words(app) and "tokens" not in app.query_params
 
 
@@ -74,7 +75,7 @@ def test_a_question_belongs_to_its_test_example(token_runs, open_page):
 def test_another_method_answers_about_the_whole_passage_and_says_so(token_runs, open_page):
     app = open_page("explore", run="words", test=TEST, tokens="2-4", method="Random")
     assert not app.exception
-    assert "Tokens are asked about by TRAK, in runs of language models. This is about the whole passage." in words(app)
+    assert "Tokens are asked about by TRAK, in runs of language models. This is about the whole text." in words(app)
 
 
 def test_a_training_passage_up_close_has_the_rank_that_it_has_for_the_question(token_runs, open_page):
@@ -106,7 +107,7 @@ def test_the_page_says_what_language_models_say_and_speaks_of_no_classes(token_r
     n, said = len(text.split()) - 1, words(app)
     assert f"The log odds of its {n} tokens are " in said
     assert f"log-likelihood {-loss / n:.2f} a token, perplexity {np.exp(loss / n):.0f}." in said
-    assert "the models of this run have no answer of their own" in said
+    assert "Type a prompt: the model goes on" in said
     captions = {item["caption"] for item in shown(app, "proponent")["items"]}
     assert captions <= {"red", "green", "blue"}
     for page in ("explore", "training_item", "evidence", "map", "present", "review", "home"):
@@ -130,3 +131,34 @@ def test_runs_without_tokens_show_texts_as_they_are_and_leave_the_question_out(r
     app = open_page("explore", test="17", tokens="2-4")
     assert not app.exception
     assert "Tokens are asked about by TRAK" in words(app)
+
+
+def test_a_prompt_is_gone_on_with_and_its_continuation_explained_by_the_token(token_runs, open_page):
+    app = open_page("explore", run="words", test=TEST)
+    assert "Type a prompt: the model goes on" in words(app)
+    app.text_area(key="new prompt").input("w3 w4 w5").run()
+    assert not app.exception
+    said = app.text_area(key="new continuation").value
+    with open_run(token_runs / "words") as run:
+        assert said == continue_text(run, "w3 w4 w5")
+        data = shown(app, "tokens of your text")
+        pieces = data["texts"][0]["pieces"]
+        assert "".join(piece["text"] for piece in pieces) == "w3 w4 w5" + said
+        assert next(piece["places"] for piece in pieces if piece["places"]) == [3, 3]
+        app.text_area(key="new continuation").input(" w9 w8").run()
+        own = continued_text(run, "w3 w4 w5", " w9 w8").text
+        scores = token_scorer(run).scores(own)
+    assert gallery_ids(app, "proponent of your text") == strongest(scores, "proponent", 6).tolist()
+    assert gallery_ids(app, "opponent of your text") == strongest(scores, "opponent", 6).tolist()
+    app.session_state["tokens asked of own text"] = "4-4"
+    app.run()
+    assert shown(app, "tokens of your text")["asked"] == [4, 4] and "Asked about “w8” alone" in words(app)
+
+
+def test_a_prompt_that_is_too_long_is_refused_where_it_is_typed(token_runs, open_page):
+    app = open_page("explore", run="words", test=TEST)
+    app.text_area(key="new prompt").input("w3 w4").run()
+    app.text_area(key="new prompt").input("w3 " * 30).run()
+    assert not app.exception
+    assert "This prompt has 30 tokens" in app.error[0].value and "shorten it" in app.error[0].value
+    assert app.text_area(key="new continuation").value == ""

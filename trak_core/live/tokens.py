@@ -38,7 +38,7 @@ from trak_core.seeds import derive_seed
 from trak_core.store.local_paths import metadata_here
 from trak_core.store.run import Run
 from trak_core.subjects.of_run import why_no_subject
-from trak_core.tasks import TASKS, held_by
+from trak_core.tasks import TASKS, Inputs, held_by
 
 N_CHECKPOINTS = 2
 """In use: a click waits for each of them."""
@@ -49,7 +49,18 @@ N_KEPT = 2
 N_QUESTIONS = 8
 """Questions of which the solution is kept, for what is asked about them next."""
 
-_Question = tuple[int, tuple[int, int] | None]
+
+@dataclass(frozen=True, eq=False)
+class OwnText:
+    """A text that is no test example of the run."""
+
+    inputs: Inputs  # `[1, ...]`
+    target: Tensor  # what of it can be asked about `[1, ...]`
+
+
+AskedText = int | OwnText
+"""A text that is asked about: the number of a test example, or another one."""
+_Question = tuple[AskedText, tuple[int, int] | None]
 
 
 @dataclass(frozen=True)
@@ -75,29 +86,40 @@ class TokenScorer:
     ridge: float  # relative to the mean squared norm of the features
     unit: float  # factor to the unit of the stored scores
     agreement: Agreement | None  # of its scores for whole texts with the stored ones
-    _turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _last: OrderedDict[_Question, list[Tensor]] = field(default_factory=OrderedDict, repr=False)
 
-    def can_be_asked(self, test_idx: int) -> NDArray[np.bool_]:
-        """Which tokens of a test text can be asked about `[length]`."""
-        parts = self.live.context.task.query.parts(self.live.context.test.targets[test_idx : test_idx + 1])
+    def can_be_asked(self, text: AskedText) -> NDArray[np.bool_]:
+        """Which tokens of a text can be asked about `[length]`."""
+        parts = self.live.context.task.query.parts(self._example(text).target)
         assert parts is not None  # or there is no scorer
         return np.asarray(parts[0].numpy())
 
-    def scores(self, test_idx: int, asked: range | None = None) -> NDArray[np.float32]:
-        """Scores `[n_train]` float32 of all train examples for some tokens of a test text, all of them when None.
+    def log_likelihood(self, text: AskedText) -> float:
+        """Of a token that can be asked about, on average over tokens and checkpoints, in nats."""
+        context, one = self.live.context, self._example(text)
+        task = context.task.query
+        with self.turn, torch.no_grad():
+            losses = [
+                task.loss(run_model(context.architecture, each.weights, one.inputs, task.outputs_of), one.target)
+                for each in self.checkpoints
+            ]
+        return -float(torch.stack(losses).mean()) / int(self.can_be_asked(text).sum())
+
+    def scores(self, text: AskedText, asked: range | None = None) -> NDArray[np.float32]:
+        """Scores `[n_train]` float32 of all train examples for some tokens of a text, all of them when None.
 
         Raises:
             InvalidSettingError: nothing is asked at these tokens.
         """
-        with self._turn:
+        with self.turn:
             of_each = [
-                each.features @ w[0] for each, w in zip(self.checkpoints, self._solved(test_idx, asked), strict=True)
+                each.features @ w[0] for each, w in zip(self.checkpoints, self._solved(text, asked), strict=True)
             ]
             return _array(torch.stack(of_each).mean(0) * self.live.q * self.unit)
 
     def marks(
-        self, test_idx: int, train_idx: NDArray[np.int64], asked: range | None = None
+        self, text: AskedText, train_idx: NDArray[np.int64], asked: range | None = None
     ) -> list[NDArray[np.float32]]:
         """How much each token of some train examples carries of their scores; they sum to these.
 
@@ -107,9 +129,9 @@ class TokenScorer:
         """
         train, rows = self.live.context.train, torch.from_numpy(train_idx)
         inputs, targets = take(train.inputs, rows), train.targets[rows]
-        with self._turn:
+        with self.turn:
             found = []
-            for each, w in zip(self.checkpoints, self._solved(test_idx, asked), strict=True):
+            for each, w in zip(self.checkpoints, self._solved(text, asked), strict=True):
                 direction = each.feature_map.direction(w, w.new_ones(1))
                 computer = self.live.context.gradients.computer.prepared(each.weights)
                 found.append(computer.by_token(each.weights, inputs, targets, direction))
@@ -117,15 +139,14 @@ class TokenScorer:
             sides = [[part.inputs for part in found], [part.decoder for part in found if part.decoder is not None]]
             return [_array(torch.stack(side).mean(0) * scale) for side in sides if side]
 
-    def carried(self, test_idx: int, train_idx: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What some train examples together carry of the log odds of each token of a test text `[length]` float32.
+    def carried(self, text: AskedText, train_idx: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What some train examples together carry of the log odds of each token of a text `[length]` float32.
 
         Summed over the tokens it is the sum of their scores; 0 where nothing is asked.
         """
-        context, rows = self.live.context, torch.from_numpy(train_idx)
-        inputs = take(context.test.inputs, slice(test_idx, test_idx + 1))
+        context, rows, inputs = self.live.context, torch.from_numpy(train_idx), self._example(text).inputs
         layers, task = context.query_gradients.layers, context.task.query
-        with self._turn:
+        with self.turn:
             of_each = []
             for each in self.checkpoints:
                 w = each.solve((self.live.q[rows] @ each.features[rows])[None])
@@ -138,36 +159,44 @@ class TokenScorer:
                 with forward_derivatives("questions about tokens"):
                     at = {name: fixed[name] for name in direction}
                     of_each.append(jvp(outputs, (at,), (direction,))[1][0])
-            return _array(torch.stack(of_each).mean(0) * self.unit) * self.can_be_asked(test_idx)
+            return _array(torch.stack(of_each).mean(0) * self.unit) * self.can_be_asked(text)
 
-    def _solved(self, test_idx: int, asked: range | None) -> list[Tensor]:
+    def _solved(self, text: AskedText, asked: range | None) -> list[Tensor]:
         """`A^-1 phi` `[1, proj_dim]` of the question for each checkpoint; of the last few questions it is kept."""
-        key = test_idx, None if asked is None else (asked.start, asked.stop)
+        key = text, None if asked is None else (asked.start, asked.stop)
         if key not in self._last:
-            context, target, found = self.live.context, self._target(test_idx, asked), []
-            inputs = take(context.test.inputs, slice(test_idx, test_idx + 1))
+            gradients, found = self.live.context.query_gradients, []
+            inputs, target = self._example(text).inputs, self._target(text, asked)
             for each in self.checkpoints:
-                phi = torch.cat(list(context.query_gradients.blocks(each.weights, inputs, target, each.feature_map)))
-                found.append(each.solve(phi))
+                found.append(
+                    each.solve(torch.cat(list(gradients.blocks(each.weights, inputs, target, each.feature_map))))
+                )
             self._last[key] = found
             while len(self._last) > N_QUESTIONS:
                 self._last.popitem(last=False)
         return self._last[key]
 
-    def _target(self, test_idx: int, asked: range | None) -> Tensor:
+    def _example(self, text: AskedText) -> OwnText:
+        """A text with all that can be asked about it."""
+        if isinstance(text, OwnText):
+            return text
+        test, one = self.live.context.test, slice(text, text + 1)
+        return OwnText(take(test.inputs, one), test.targets[one])
+
+    def _target(self, text: AskedText, asked: range | None) -> Tensor:
         """What is asked about, `[1, ...]`."""
-        task = self.live.context.task.query
-        target = self.live.context.test.targets[test_idx : test_idx + 1]
+        target = self._example(text).target
         if asked is None:
             return target
-        possible = self.can_be_asked(test_idx)
+        possible = self.can_be_asked(text)
         chosen = possible & np.isin(np.arange(len(possible)), asked)
         if not chosen.any():
+            of_what = "your text" if isinstance(text, OwnText) else f"test example {text}"
             raise InvalidSettingError(
-                f"tokens={asked.start} to {asked.stop - 1} of test example {test_idx}: nothing is asked there; choose "
-                f"among {', '.join(map(str, np.flatnonzero(possible)[:40].tolist()))}."
+                f"tokens={asked.start} to {asked.stop - 1} of {of_what}: nothing is asked there; choose among "
+                f"{', '.join(map(str, np.flatnonzero(possible)[:40].tolist()))}."
             )
-        return task.only(target, torch.from_numpy(chosen))
+        return self.live.context.task.query.only(target, torch.from_numpy(chosen))
 
 
 def why_no_tokens(run: Run) -> str | None:

@@ -36,6 +36,11 @@ class CausalLM(TokenTask):
             told = told.masked_fill(mask == 0, IGNORED) if labels is None else told
         return pad(told[..., 1:], (1, 0), value=IGNORED)
 
+    def followed(self, inputs: Inputs, ids: Tensor) -> Inputs:
+        """As in `TokenTask`: behind those that are read."""
+        whole = torch.cat([ids_of(inputs), ids], 1)
+        return {IDS: whole, MASK: torch.ones_like(whole)}
+
     def asked(self, target: Tensor) -> Tensor:
         """As in `TokenTask`: never the first token."""
         return pad(target[..., 1:] >= 0, (1, 0), value=False)

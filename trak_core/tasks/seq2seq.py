@@ -31,6 +31,11 @@ class Seq2Seq(TokenTask):
             )
         return inputs[LABELS]
 
+    def followed(self, inputs: Inputs, ids: Tensor) -> Inputs:
+        """As in `TokenTask`: as labels."""
+        assert isinstance(inputs, dict)  # or there is nothing to put them beside
+        return {**inputs, LABELS: ids}
+
     def places(self, inputs: Inputs) -> Tensor:
         """The tokens of the target text."""
         return self.tokens(inputs) >= 0

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from trak_core.errors import InvalidDataError, LabelError, NoLogitsError
+from trak_core.errors import InvalidDataError, LabelError, NeedNotMetError, NoLogitsError
 from trak_core.tasks.curvature import CurvaturePart
 from trak_core.tasks.outputs import Inputs, Model
 from trak_core.tasks.ragged import IGNORED, LABELS, cut_to
@@ -52,6 +52,25 @@ class TokenTask(Task):
     @abstractmethod
     def token_logits(self, model: Model, inputs: Inputs) -> Tensor:
         """Logits `[n, length, n_vocabulary]`, each for the token of the same place in `tokens`."""
+
+    def followed(self, inputs: Inputs, ids: Tensor) -> Inputs:
+        """Inputs without labels, of one example, with these tokens `[1, n]` as the last ones to be told.
+
+        Raises:
+            NeedNotMetError: models of this task do not go on with a text.
+        """
+        raise NeedNotMetError(f"models of task {self.name!r} do not go on with a text; ask about texts that are there.")
+
+    def next_token(self, logits: Tensor, uniform: float | None = None) -> int:
+        """The token that models say next, by the mean of their predictions, from logits `[n_models, n_vocabulary]`.
+
+        The most likely one, or the one drawn by a number from 0 to 1.
+        """
+        likelihood = logits.double().softmax(-1).mean(0)
+        if uniform is None:
+            return int(likelihood.argmax())
+        cumulated = likelihood.cumsum(0)
+        return min(int((cumulated <= uniform * float(cumulated[-1])).sum()), len(likelihood) - 1)
 
     def asked(self, target: Tensor) -> Tensor:
         """Which tokens are asked about, bool `[n, length]`."""

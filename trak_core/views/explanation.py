@@ -13,7 +13,7 @@ from trak_core.evidence.lds_alone import lds_alone
 from trak_core.evidence.model_quality import ModelQuality
 from trak_core.modalities import Encoding, read_encoding
 from trak_core.modalities.encoding import Word, plain_words
-from trak_core.store.ranking import Side, strongest
+from trak_core.store.ranking import SIDES, Side, strongest
 from trak_core.store.run import Run
 from trak_core.store.targets import DEFAULT
 from trak_core.views.answer_words import has_answer
@@ -135,21 +135,28 @@ def explain(
     )
 
 
-def with_scores(run: Run, explanation: Explanation, scores: NDArray[np.floating], k: int) -> Explanation:
-    """The explanation with other scores `[n_train]` of the train examples, and `k` of them a side."""
-    target_class = run.class_of_target(explanation.example.idx, explanation.target)
-    return replace(explanation, **_ranking(run, scores.astype(np.float64), k, target_class))
+def with_scores(
+    explanation: Explanation,
+    scores: NDArray[np.floating],
+    proponents: list[ScoredExample],
+    opponents: list[ScoredExample],
+) -> Explanation:
+    """The explanation with other scores `[n_train]` of the train examples, and the strongest of them."""
+    return replace(explanation, **_spread(scores.astype(np.float64)), proponents=proponents, opponents=opponents)
 
 
 def _ranking(run: Run, scores: NDArray[np.float64], k: int, target_class: int) -> dict[str, Any]:
     """The part of an explanation that follows from scores."""
+    sides = {f"{side}s": ranked_train(run, scores, side, k, target_class) for side in SIDES}
+    return {**_spread(scores), **sides}
+
+
+def _spread(scores: NDArray[np.float64]) -> dict[str, Any]:
     counts, edges = np.histogram(scores, bins=N_BINS)
     magnitudes = np.sort(np.abs(scores))[::-1]
     total = float(magnitudes.sum())
     return {
         "scores": scores,
-        "proponents": ranked_train(run, scores, "proponent", k, target_class),
-        "opponents": ranked_train(run, scores, "opponent", k, target_class),
         "bin_edges": edges,
         "bin_counts": counts,
         "top_share": float(magnitudes[:TOP_SHARE].sum() / total) if total > 0 else 0.0,

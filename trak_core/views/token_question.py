@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 from trak_core.live import LIVE_METHOD
 from trak_core.media import Medium, Text, texts_of
 from trak_core.modalities import Encoding, read_encoding
+from trak_core.modalities.continuing import Continues
 from trak_core.modalities.encoding import TokenPlace
 from trak_core.store.local_paths import metadata_here
+from trak_core.store.ranking import SIDES
 from trak_core.store.run import Run
-from trak_core.views.examples import Example
-from trak_core.views.explanation import Explanation, with_scores
+from trak_core.views.examples import Example, ScoredExample
+from trak_core.views.explanation import Explanation, ranked_train, with_scores
 
 if TYPE_CHECKING:
     from trak_core.live.agreement import Agreement
+    from trak_core.live.continuing import ContinuedText
+    from trak_core.live.tokens import AskedText
 
 N_SHOWN = 6
 """Train texts of each side; a click waits for the marks of all of them."""
@@ -46,19 +50,26 @@ class Piece:
 class TokenAnswer:
     """The answer to a question about tokens."""
 
-    explanation: Explanation  # with the scores of this question, and marks in the train texts
-    texts: tuple[tuple[str, tuple[Piece, ...]], ...]  # name and pieces of each text of the test example
+    text: AskedText  # that is asked about
+    scores: NDArray[np.float64]  # of all train examples for this question `[n_train]`
+    proponents: list[ScoredExample]  # highest scores, best first, with marks in their texts
+    opponents: list[ScoredExample]  # lowest scores, lowest first, likewise
+    texts: tuple[tuple[str, tuple[Piece, ...]], ...]  # name and pieces of each text of the example
     asked: range | None  # places of the tokens asked about; None for all of them
     asked_text: str  # what they say
-    n_told: int  # tokens of the test example that can be asked about
+    n_told: int  # tokens of the example that can be asked about
     log_likelihood: float  # of one of them on average, in nats; NaN where the run does not hold it
     n_checkpoints: int  # that live scores are a mean over
     agreement: Agreement | None  # of live scores for whole texts with the stored ones
 
     @property
     def perplexity(self) -> float:
-        """Of the test example: how many tokens the model wavers between, on average."""
+        """Of the example: how many tokens the model wavers between, on average."""
         return math.exp(-self.log_likelihood)
+
+    def put_into(self, explanation: Explanation) -> Explanation:
+        """An explanation with the scores of this question in the place of its own."""
+        return with_scores(explanation, self.scores, self.proponents, self.opponents)
 
 
 def asks_by_token(run: Run, method: str) -> bool:
@@ -69,6 +80,11 @@ def asks_by_token(run: Run, method: str) -> bool:
     from trak_core.live.tokens import why_no_tokens
 
     return why_no_tokens(run) is None
+
+
+def goes_on(run: Run) -> bool:
+    """True where models of a run go on with a text, and what they say can be asked about; quick."""
+    return isinstance(_encoding(run), Continues) and asks_by_token(run, LIVE_METHOD)
 
 
 def read_asked(words: str) -> range | None:
@@ -97,43 +113,67 @@ def answer_tokens(run: Run, explanation: Explanation, asked: range | None) -> To
     from trak_core.live.tokens import token_scorer
 
     scorer, test_idx = token_scorer(run), explanation.example.idx
+    scores = explanation.scores if asked is None else scorer.scores(test_idx, asked)
+    n_told = int(scorer.can_be_asked(test_idx).sum())
+    return _answer(run, test_idx, explanation.example.media, asked, scores, _log_likelihood(run, test_idx, n_told))
+
+
+def answer_own(run: Run, continued: ContinuedText, asked: range | None) -> TokenAnswer:
+    """The answer to a question about tokens of a continuation, all of them when None; errors as in `answer_tokens`."""
+    from trak_core.live.tokens import token_scorer
+
+    scorer, text = token_scorer(run), continued.text
+    return _answer(run, text, continued.media, asked, scorer.scores(text, asked), scorer.log_likelihood(text))
+
+
+def _answer(
+    run: Run,
+    text: AskedText,
+    media: Sequence[Medium],
+    asked: range | None,
+    scores: NDArray[np.floating],
+    log_likelihood: float,
+) -> TokenAnswer:
+    from trak_core.live.tokens import token_scorer
+
+    scorer = token_scorer(run)
     encoding = scorer.live.subject.dataset.encoding
     assert encoding is not None  # or there is no scorer
-    scores = explanation.scores if asked is None else scorer.scores(test_idx, asked)
-    explanation = with_scores(run, explanation, scores, N_SHOWN)
-    shown = [*explanation.proponents, *explanation.opponents]
+    proponents, opponents = (ranked_train(run, scores, side, N_SHOWN, 0) for side in SIDES)
+    shown = [*proponents, *opponents]
     train_idx = np.array([item.example.idx for item in shown], dtype=np.int64)
-    marked = _marked(encoding, [item.example for item in shown], scorer.marks(test_idx, train_idx, asked))
+    marked = _marked(encoding, [item.example for item in shown], scorer.marks(text, train_idx, asked))
     items = [replace(item, example=example) for item, example in zip(shown, marked, strict=True)]
-    n = len(explanation.proponents)
-    told, can_be_asked = encoding.tokens_told(texts_of(explanation.example.media)), scorer.can_be_asked(test_idx)
+    told, can_be_asked = encoding.tokens_told(texts_of(media)), scorer.can_be_asked(text)
     assert told is not None
-    media = [medium for medium in explanation.example.media if isinstance(medium, Text)]
-    carried = scorer.carried(test_idx, train_idx)
+    carried = scorer.carried(text, train_idx)
     texts = tuple(
         (medium.name, tuple(_pieces(medium.text, _of_text(told, can_be_asked, number), carried)))
-        for number, medium in enumerate(media)
+        for number, medium in enumerate(medium for medium in media if isinstance(medium, Text))
     )
     return TokenAnswer(
-        explanation=replace(explanation, proponents=items[:n], opponents=items[n:]),
+        text=text,
+        scores=scores.astype(np.float64),
+        proponents=items[: len(proponents)],
+        opponents=items[len(proponents) :],
         texts=texts,
         asked=asked,
         asked_text="" if asked is None else _said(texts, asked),
         n_told=int(can_be_asked.sum()),
-        log_likelihood=_log_likelihood(run, test_idx, int(can_be_asked.sum())),
+        log_likelihood=log_likelihood,
         n_checkpoints=len(scorer.checkpoints),
         agreement=scorer.agreement,
     )
 
 
-def mark_tokens(run: Run, example: Example, test_idx: int, asked: range | None) -> Example:
+def mark_tokens(run: Run, example: Example, answer: TokenAnswer) -> Example:
     """A train example with the tokens marked that carry its score for a question; errors as in `answer_tokens`."""
     from trak_core.live.tokens import token_scorer
 
     scorer = token_scorer(run)
     encoding = scorer.live.subject.dataset.encoding
     assert encoding is not None
-    return _marked(encoding, [example], scorer.marks(test_idx, np.array([example.idx]), asked))[0]
+    return _marked(encoding, [example], scorer.marks(answer.text, np.array([example.idx]), answer.asked))[0]
 
 
 def _log_likelihood(run: Run, test_idx: int, n_told: int) -> float:

@@ -10,15 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.inputs import ArrayInputs
+from trak_core.media import Text
+from trak_core.modalities.continuing import Begun, Continued, Continues, check_room
 from trak_core.modalities.encoding import Encoding
-from trak_core.modalities.text.subword_tokens import padded_ids, token_spans, usual_length
+from trak_core.modalities.text.subword_tokens import (
+    ending_ids,
+    padded_ids,
+    prompt_ids,
+    said_behind,
+    token_spans,
+    usual_length,
+)
 
 IGNORED = -100
 """The label of a token that is not asked about, as Hugging Face has it."""
 
 
 @dataclass(frozen=True)
-class PassageTokens(Encoding):
+class PassageTokens(Encoding, Continues):
     """Passages as ids of subword tokens, for a model that goes on with a text."""
 
     kind = "passage_tokens"
@@ -46,6 +55,23 @@ class PassageTokens(Encoding):
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """As in `Encoding`."""
         return token_spans(self.source, text)[: self.length]
+
+    def begun(self, prompt: str) -> Begun:
+        """As in `Continues`."""
+        ids = prompt_ids(self.source, prompt)
+        check_room(len(ids), self.length - 1)
+        one = np.array([ids], dtype=np.int64)
+        inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
+        return Begun(inputs, self.length - len(ids), ending_ids(self.source))
+
+    def said(self, begun: Begun, ids: Sequence[int]) -> str:
+        """As in `Continues`."""
+        return said_behind(self.source, begun.inputs["input_ids"][0].tolist(), ids)
+
+    def continued(self, prompt: str, continuation: str) -> Continued:
+        """As in `Continues`."""
+        text = prompt + continuation
+        return Continued([text], (Text(text),), 0, len(prompt))
 
     def labels(self, inputs: ArrayInputs) -> NDArray[Any]:
         """The tokens themselves."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,33 @@ def token_spans(source: str, text: str, with_marks: bool = True) -> list[tuple[i
     # Longer than any model reads is what is asked for here.
     found = tokenizer(text, add_special_tokens=with_marks, return_offsets_mapping=True, verbose=False)
     return [(start, end) for start, end in found["offset_mapping"]]
+
+
+def prompt_ids(source: str, prompt: str, with_marks: bool = True) -> list[int]:
+    """Ids of a prompt that something is to follow: without marks that the tokenizer puts behind a text."""
+    spans, (ids,) = (
+        token_spans(source, prompt, with_marks),
+        token_ids(source, [prompt], None, add_special_tokens=with_marks, verbose=False),
+    )
+    while spans and spans[-1][0] == spans[-1][1]:
+        spans.pop()
+    return ids[: len(spans)]
+
+
+def said_behind(source: str, before: Sequence[int], ids: Sequence[int]) -> str:
+    """What tokens say behind others, with a blank in front where there is one, without marks of the tokenizer's own."""
+    told: Callable[[list[int]], Any] = partial(
+        _tokenizer(source).decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    # Together, since a tokenizer may drop the blank in front of a text, or put one between words.
+    return str(told([*before, *ids]))[len(str(told([*before]))) :]
+
+
+def ending_ids(source: str) -> frozenset[int]:
+    """The tokens that end or fill up a text."""
+    tokenizer = _tokenizer(source)
+    ends = (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.sep_token_id)
+    return frozenset(number for number in ends if number is not None)
 
 
 def _tokenizer(source: str) -> PreTrainedTokenizerBase:

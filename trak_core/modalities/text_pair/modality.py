@@ -14,10 +14,7 @@ from trak_core.modalities.modality import Modality
 from trak_core.modalities.text.word_ids import weights_of_ids
 from trak_core.modalities.text.words import words_of_media
 from trak_core.modalities.text_pair.pair_models import PairModels
-from trak_core.modalities.text_pair.pair_tokens import PromptCompletion, SourceTarget, TextPairs
-
-TARGET = "what follows"
-"""Name of the second text, for people."""
+from trak_core.modalities.text_pair.pair_tokens import TARGET, PromptCompletion, SourceTarget, TextPairs
 
 
 class TextPairModality(Modality):

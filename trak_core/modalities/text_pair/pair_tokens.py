@@ -10,9 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trak_core.inputs import ArrayInputs
+from trak_core.media import Text
+from trak_core.modalities.continuing import Begun, Continued, Continues, check_room
 from trak_core.modalities.encoding import Encoding, TokenPlace
 from trak_core.modalities.passage.passage_tokens import IGNORED
-from trak_core.modalities.text.subword_tokens import padded_ids, token_ids, token_spans, usual_length
+from trak_core.modalities.text.subword_tokens import (
+    ending_ids,
+    padded_ids,
+    prompt_ids,
+    said_behind,
+    token_ids,
+    token_spans,
+    usual_length,
+)
+
+TARGET = "what follows"
+"""Name of the second text, for people."""
 
 
 class TextPairs(TypedDict):
@@ -23,7 +36,7 @@ class TextPairs(TypedDict):
 
 
 @dataclass(frozen=True)
-class _PairTokens(Encoding):
+class _PairTokens(Encoding, Continues):
     size_names = ("length", "target_length")
     is_learnt = False
     has_tokens = True
@@ -48,6 +61,12 @@ class _PairTokens(Encoding):
         """Pairs whose second text has no token."""
         return np.asarray((self.labels(inputs) < 0).all(axis=1))
 
+    def continued(self, prompt: str, continuation: str) -> Continued:
+        """As in `Continues`."""
+        return Continued(
+            {"source": [prompt], "target": [continuation]}, (Text(prompt), Text(continuation, TARGET)), 1, 0
+        )
+
 
 @dataclass(frozen=True)
 class SourceTarget(_PairTokens):
@@ -61,6 +80,18 @@ class SourceTarget(_PairTokens):
         ids, mask = padded_ids(self.tokenizer, contents["source"], self.length)
         told, real = padded_ids(self.tokenizer, contents["target"], self.target_length)
         return {"input_ids": ids, "attention_mask": mask, "labels": np.where(real > 0, told, IGNORED)}
+
+    def begun(self, prompt: str) -> Begun:
+        """As in `Continues`."""
+        (ids,) = token_ids(self.tokenizer, [prompt], None, verbose=False)
+        check_room(len(prompt_ids(self.tokenizer, prompt)) and len(ids), self.length)
+        one = np.array([ids], dtype=np.int64)
+        inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
+        return Begun(inputs, self.target_length, ending_ids(self.tokenizer))
+
+    def said(self, begun: Begun, ids: Sequence[int]) -> str:
+        """As in `Continues`."""
+        return said_behind(self.tokenizer, [], ids)
 
     def tokens_read(self, texts: Sequence[str]) -> list[TokenPlace]:
         """As in `Encoding`: those of the first text."""
@@ -98,6 +129,18 @@ class PromptCompletion(_PairTokens):
             ids[row, :stop], mask[row, :stop] = [*prompt, *completion], 1
             labels[row, len(prompt) : stop] = completion
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    def begun(self, prompt: str) -> Begun:
+        """As in `Continues`."""
+        ids = prompt_ids(self.tokenizer, prompt, with_marks=False)
+        check_room(len(ids), self.length)
+        one = np.array([ids], dtype=np.int64)
+        inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
+        return Begun(inputs, self.target_length, ending_ids(self.tokenizer))
+
+    def said(self, begun: Begun, ids: Sequence[int]) -> str:
+        """As in `Continues`."""
+        return said_behind(self.tokenizer, begun.inputs["input_ids"][0].tolist(), ids)
 
     def tokens_read(self, texts: Sequence[str]) -> list[TokenPlace]:
         """As in `Encoding`: the end of the first text, then the second."""
