@@ -10,8 +10,8 @@ from trak_core.methods import METHODS, find_method
 
 IN_RESERVE = 0.4
 """Share of the budget that is left for the methods themselves and for what was predicted too low."""
-METHODS_REMOVED = 4
-"""By which examples are removed: the best, the run's own, nearest neighbours, and random numbers."""
+METHODS_REMOVED = 5
+"""By which examples are removed at most: the best, the run's own, neighbours, for texts BM25, and random numbers."""
 FLIP_ROUNDS = 4
 
 

@@ -27,9 +27,11 @@ class RemovalStep:
 
     @cached_property
     def methods(self) -> list[str]:
-        """The best method by LDS, the run's own, nearest neighbours of the class, and random numbers.
+        """The best method by LDS, the run's own, what is alike, and random numbers.
 
-        The best is chosen on the tuning test examples, because removal is reported on the others.
+        What is alike are nearest neighbours of the class, or of the whole where there are no classes, and what a search
+        engine finds where there are texts. The best is chosen on the tuning test examples, because removal is reported
+        on the others.
         """
         best = self._m.writer.columns(
             "SELECT method FROM lds WHERE test_idx IN (SELECT unnest(?::INTEGER[])) GROUP BY method "
@@ -37,7 +39,8 @@ class RemovalStep:
             [np.flatnonzero(self._m.chosen_on).tolist()],
         )["method"].tolist()
         there = set(self._m.writer.columns("SELECT method FROM methods")["method"].tolist())
-        return list(dict.fromkeys(m for m in (*best, "trak", "nearest", "random") if m in there))
+        alike = ("nearest" if "nearest" in there else "embedding", "bm25")
+        return list(dict.fromkeys(method for method in (*best, "trak", *alike, "random") if method in there))
 
     @cached_property
     def tests(self) -> NDArray[np.int64]:
