@@ -282,13 +282,19 @@ def test_many_draws_come_to_exact_influence(monkeypatch: pytest.MonkeyPatch):
     assert far[0] > far[2] and far[1] > far[2] and far[2] < 0.05
 
 
-def test_draws_are_as_many_as_memory_holds_beside_the_gradients():
+def test_short_of_memory_layers_go_one_after_another_and_draws_are_fewer(monkeypatch: pytest.MonkeyPatch):
     context = material_of("mlp")
     size = 4 * N_TRAIN * context.n_parameters
-    assert [influence_fisher.n_draws(replace(context, memory=k * size)) for k in (2, 3, 100)] == [1, 2, 4]
+    short, ample = replace(context, memory=size), replace(context, memory=100 * size)
+    assert [influence_fisher.n_draws(each) for each in (short, ample)] == [3, 4]
+    assert [len(influence_fisher.layer_groups(each, 3)) for each in (short, ample)] == [
+        len(context.gradients.layers),
+        1,
+    ]
+    monkeypatch.setattr(influence_fisher, "MOST_DRAWS", 3)
+    torch.testing.assert_close(scores_of("influence_fisher", short), scores_of("influence_fisher", ample), **CLOSE)
     with pytest.raises(NeedNotMetError, match=r"gradients of the train examples that fit into memory.*influence_ekfac"):
-        needs = find_method("influence_fisher").info.needs
-        replace(context, memory=2 * size - 1).require("influence_fisher", needs)
+        replace(context, memory=size - 1).require("influence_fisher", find_method("influence_fisher").info.needs)
 
 
 @pytest.mark.parametrize(("sign", "chosen"), [(-1, max(influence_fisher.SHARES)), (1, 0.0)])

@@ -157,7 +157,7 @@ class MethodContext:
             Need.PEFT: find_spec("peft") is not None,
             Need.NUMBERS: not self.task.has_classes and self.train.targets.ndim == 1,
             Need.SMALL_MODEL: size <= MAX_HESSIAN,
-            Need.GRADIENT_ROWS: 2 * BYTES_OF_A_NUMBER * size * len(self.train) <= self.memory,
+            Need.GRADIENT_ROWS: BYTES_OF_A_NUMBER * size * len(self.train) <= self.memory,
             Need.MATRIX_LAYERS: any(map(is_matrix, modules)),
             Need.HIDDEN_UNITS: n_linear > 1,
         }

@@ -92,10 +92,10 @@ class GradientRows:
         """Whole gradients as packed rows `[n, width]`, for `inner_products`."""
         return joined(self.blocks(weights, inputs, targets, self.whole_map), len(targets))
 
-    def flat(self, weights: StateDict, inputs: Inputs, targets: Tensor) -> Tensor:
-        """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers."""
+    def flat(self, weights: StateDict, inputs: Inputs, targets: Tensor, layers: slice = slice(None)) -> Tensor:
+        """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers, or of some of these."""
         batches = self.batches(weights, inputs, targets, self._size_for(self.whole_map))
-        return joined((torch.cat([form(each) for each in part.layers]).T for part in batches), len(targets))
+        return joined((torch.cat([form(each) for each in part.layers[layers]]).T for part in batches), len(targets))
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products `[n_left, n_right]` of the gradients that packed rows stand for."""

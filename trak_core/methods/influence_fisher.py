@@ -28,6 +28,8 @@ from trak_core.methods.product import ProductScores, Term
 
 MOST_DRAWS = 4
 """Of every train example; more bring little."""
+MOST_PASSES = 4
+"""Times that gradients are computed, some layers each time, where those of all layers do not fit into memory."""
 SHARES = (0.01, 0.1, 1.0)
 """Candidates of the damping, relative to the mean eigenvalue of K, beside the usual one."""
 
@@ -57,17 +59,32 @@ def influence_fisher(context: MethodContext) -> ProductScores:
 
 def n_draws(context: MethodContext) -> int:
     """How many parts are drawn for each train example: as many as there is room for beside the gradients."""
-    room = context.memory // (BYTES_OF_A_NUMBER * len(context.train) * context.n_parameters) - 1
+    room = MOST_PASSES * context.memory // (BYTES_OF_A_NUMBER * len(context.train) * context.n_parameters) - 1
     return max(1, min(MOST_DRAWS, room))
 
 
-def fisher_rows(context: MethodContext, weights: StateDict, draws: int) -> Tensor:
-    """R `[n_train * draws, n_parameters]`, with R^T R near the Gauss-Newton matrix of the mean training loss."""
+def layer_groups(context: MethodContext, draws: int) -> list[slice]:
+    """Layers, one after another, whose gradients and drawn gradients are in memory together."""
+    room = context.memory // (BYTES_OF_A_NUMBER * len(context.train) * (draws + 1))
+    starts, size = [0], 0
+    for i, layer in enumerate(context.gradients.layers):
+        if size and size + layer.size > room:
+            starts.append(i)
+            size = 0
+        size += layer.size
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], None], strict=True)]
+
+
+def fisher_rows(context: MethodContext, weights: StateDict, draws: int, layers: slice = slice(None)) -> Tensor:
+    """R `[n_train * draws, n_parameters]`, or its columns of some layers.
+
+    R^T R is near the Gauss-Newton matrix of the mean training loss.
+    """
     train, computer = context.train, context.gradients.computer
     size = max(1, min(context.computing.batch_size, NUMBERS_AT_ONCE // context.n_parameters))
     parts = pseudo_gradients(computer, [weights], train.inputs, context.seed, draws, size, train.targets)
     scale = 1 / math.sqrt(len(train))
-    rows = (torch.cat([form(each) for each in part.layers]).T * (scale * part.scale)[:, None] for part in parts)
+    rows = (torch.cat([form(each) for each in part.layers[layers]]).T * (scale * part.scale)[:, None] for part in parts)
     return joined(rows, draws * len(train))
 
 
@@ -75,14 +92,18 @@ def _terms(
     context: MethodContext, weights: StateDict, usual: float, candidates: tuple[float, ...]
 ) -> dict[float, Term]:
     """Scores without weights by one checkpoint, for each share of the mean eigenvalue that is added to the damping."""
-    train, test = context.train, context.test
-    gradients = context.gradients.flat(weights, train.inputs, train.targets)
-    queries = context.query_gradients.flat(weights, test.inputs, test.targets)
-    rows = fisher_rows(context, weights, n_draws(context))
-    kernel, of_train, of_test = (left.double() for left in (rows @ rows.T, rows @ gradients.T, rows @ queries.T))
-    plain, own = (queries @ gradients.T).double(), gradients.square().sum(1).double()
-    dtype = rows.dtype
-    del rows, gradients, queries
+    train, test, draws = context.train, context.test, n_draws(context)
+    products: list[Tensor] = []
+    for layers in layer_groups(context, draws):
+        gradients = context.gradients.flat(weights, train.inputs, train.targets, layers)
+        queries = context.query_gradients.flat(weights, test.inputs, test.targets, layers)
+        rows = fisher_rows(context, weights, draws, layers)
+        own = gradients.square().sum(1)
+        of_layers = rows @ rows.T, rows @ gradients.T, rows @ queries.T, queries @ gradients.T, own
+        products = [each + more for each, more in zip(products or [0.0] * 5, of_layers, strict=True)]
+        del gradients, queries, rows
+    dtype = products[0].dtype
+    kernel, of_train, of_test, plain, own = (each.double() for each in products)
     q, trace = context.q(weights) / len(train), float(kernel.diagonal().sum())
     found = {}
     for share in candidates:
