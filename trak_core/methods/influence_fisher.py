@@ -99,8 +99,8 @@ def _terms(
         queries = context.query_gradients.flat(weights, test.inputs, test.targets, layers)
         rows = fisher_rows(context, weights, draws, layers)
         own = gradients.square().sum(1)
-        of_layers = rows @ rows.T, rows @ gradients.T, rows @ queries.T, queries @ gradients.T, own
-        products = [each + more for each, more in zip(products or [0.0] * 5, of_layers, strict=True)]
+        of_layers = [rows @ rows.T, rows @ gradients.T, rows @ queries.T, queries @ gradients.T, own]
+        products = [a + b for a, b in zip(products, of_layers, strict=True)] if products else of_layers
         del gradients, queries, rows
     dtype = products[0].dtype
     kernel, of_train, of_test, plain, own = (each.double() for each in products)
