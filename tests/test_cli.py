@@ -70,7 +70,7 @@ def test_verify_passes_a_good_run_and_fails_a_changed_one(runs):
     [
         (
             ["build", "digit"],
-            "no recipe 'digit'; there are: digits, docstrings, docs-lm, docs-t5. Did you mean 'digits'?",
+            "no recipe 'digit'; there are: digits, docstrings, docs-lm, docs-bert, docs-t5. Did you mean 'digits'?",
         ),
         (["info", "nope"], "no run 'nope' (there are: digits)"),
         (["verify", "nope"], "no run 'nope'"),

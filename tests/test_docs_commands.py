@@ -21,7 +21,7 @@ ELSEWHERE = ("custom-data.md", "scores-from-elsewhere.md", "your-own-model.md")
 SYNOPSIS = GUIDES["command-line.md"].split("```")[1]
 HOURS = ("evidence",)
 """Commands that would take too long here: they are parsed, and run with smaller settings by their own tests."""
-OF_LANGUAGE = ("docs-lm", "docs-t5", "passages", "text-to-text")
+OF_LANGUAGE = ("docs-lm", "docs-bert", "docs-t5", "passages", "text-to-text")
 """Likewise: what these build is pretrained first, or asks for a model of somebody's own."""
 SMALL = {"build": ["--n-checkpoints", "2", "--proj-dim", "8", "--n-subsets", "20", "--n-seeds", "1"]}
 

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/language.py [NAME ...] [--results FOLDER] [--only-table]
 
-builds docs-lm, docs-t5, the passages of docs-lm by adapters (docs-lm-lora) and tiny Shakespeare (of the shared data),
-measures the methods that suit them, and prints one table from what is there. Each step is a build or a measurement that
-goes on where it was stopped; names choose some of the runs. A run is measured on the random halves that nothing was
-tuned on.
+builds docs-lm, docs-bert, docs-t5, the passages of docs-lm by adapters (docs-lm-lora) and tiny Shakespeare (of the
+shared data), measures the methods that suit them, and prints one table from what is there. Each step is a build or a
+measurement that goes on where it was stopped; names choose some of the runs. A run is measured on the random halves
+that nothing was tuned on.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ METHODS = (
 REMOVED = ("trak", "bm25", "embedding", "random")
 """Methods whose strongest passages are removed."""
 MOST_REMOVED = 40
-NAMES = ("docs-lm", "docs-t5", "docs-lm-lora", "shakespeare")
+NAMES = ("docs-lm", "docs-bert", "docs-t5", "docs-lm-lora", "shakespeare")
 SIZES = ["--n-test", "96", "--n-checkpoints", "3", "--n-subsets", "40", "--n-seeds", "2"]
 
 
@@ -53,6 +53,7 @@ class Case:
     lds: float | None = None  # the least LDS of TRAK
     best: tuple[float, float] | None = None  # the least LDS of the best method, or share of the ceiling
     beats: tuple[str, ...] = ()  # methods below the interval of TRAK, besides controls
+    more: tuple[str, ...] = ()  # methods that are measured besides `METHODS`
     is_judged: bool = True  # False where the figures are told and nothing is asked of them
     has_documents: bool = False  # whether whole documents are left out too
 
@@ -62,6 +63,7 @@ def cases(results: Path) -> dict[str, Case]:
     of_relevance = ("bm25", "embedding")
     known = {
         "docs-lm": Case(["docs-lm"], 0.90, 0.50, (0.65, 0.70), of_relevance, has_documents=True),
+        "docs-bert": Case(["docs-bert"], 0.85, more=("same_class",)),
         "docs-t5": Case(["docs-t5"], 0.85),
     }
     text, bases = DATA / "tinyshakespeare" / "input.txt", sorted((results / "bases").glob("docs-lm-*/base.json"))
@@ -109,7 +111,7 @@ def measure(name: str, case: Case, results: Path) -> None:
         told["build"] = run(["build", *case.words, "--name", name], results)
         kept.write_text(json.dumps(told), encoding="utf-8")
     for step, methods, options in (
-        ("evidence", METHODS, ["--removal-tests", "0"]),
+        ("evidence", (*METHODS, *case.more), ["--removal-tests", "0"]),
         ("removal", REMOVED, ["--removal-tests", "10", "--removal-size", str(MOST_REMOVED), "--removal-seeds", "1"]),
     ):
         if step not in told:

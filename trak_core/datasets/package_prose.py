@@ -30,6 +30,17 @@ def package_dir(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def parts_of(package: str) -> list[str]:
+    """The modules and packages at the top of an installed package, such as "scipy.stats", by name.
+
+    Raises:
+        InvalidDataError: it is not installed.
+    """
+    root = package_dir(package)
+    files = [path.relative_to(root) for path in root.rglob("*.py") if is_own(path, root)]
+    return sorted({f"{package}.{file.parts[0].removesuffix('.py')}" for file in files})
+
+
 def prose_of(module: str) -> list[str]:
     """Paragraphs of prose in the docstrings of a package, such as "numpy", or of a part of one, such as "scipy.stats".
 

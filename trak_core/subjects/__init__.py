@@ -5,6 +5,7 @@ import difflib
 from trak_core.errors import UnknownRecipeError
 from trak_core.subjects.custom_data import custom_recipe
 from trak_core.subjects.digits import DIGITS
+from trak_core.subjects.docs_bert import DOCS_BERT
 from trak_core.subjects.docs_lm import DOCS_LM
 from trak_core.subjects.docs_t5 import DOCS_T5
 from trak_core.subjects.docstrings import DOCSTRINGS
@@ -25,7 +26,7 @@ __all__ = [
     "subject_recipe",
 ]
 
-RECIPES = {recipe.name: recipe for recipe in (DIGITS, DOCSTRINGS, DOCS_LM, DOCS_T5)}
+RECIPES = {recipe.name: recipe for recipe in (DIGITS, DOCSTRINGS, DOCS_LM, DOCS_BERT, DOCS_T5)}
 """The recipes by name. A new one is a file in this folder and a word in this line."""
 
 

@@ -130,12 +130,13 @@ def saved_model(kind: str, folder: Path) -> nn.Module:
     return model
 
 
-def learn_tokenizer(texts: list[str], n_tokens: int, folder: Path) -> None:
+def learn_tokenizer(texts: list[str], n_tokens: int, folder: Path, has_first: bool = False) -> None:
     """A byte-level BPE tokenizer of that many tokens, learnt from the texts and saved to the folder.
 
-    Token 0 is padding, 1 stands for what is masked, 2 ends a text.
+    Token 0 is padding, 1 stands for what is masked, 2 ends a text; with `has_first` it begins each text instead, as the
+    token by which BERT tells what a text is.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -148,6 +149,8 @@ def learn_tokenizer(texts: list[str], n_tokens: int, folder: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    if has_first:
+        tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 2)])
     fast: Any = PreTrainedTokenizerFast  # untyped
     whole = fast(tokenizer_object=tokenizer, pad_token="<pad>", mask_token="<mask>", eos_token="</s>")
     whole.save_pretrained(folder)
