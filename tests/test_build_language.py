@@ -1,6 +1,7 @@
 """Language models on a person's own text: what is read, what is refused, and builds from one command."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_a_folder_without_texts_is_refused(tmp_path: Path):
 # --- pairs ------------------------------------------------------------------------------------------------------
 
 
-def _table(path: Path, rows: list[dict[str, str | None]]) -> Path:
+def _table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path
 
@@ -168,7 +169,7 @@ def test_adapters_are_all_that_is_trained(models: dict[str, str]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["whole", "adapters", "prompts", "text-to-text"])
+@pytest.mark.parametrize("how", ["whole", "adapters", "prompts", "conversations", "text-to-text"])
 def test_one_command_leads_to_scores_and_the_run_makes_its_subject_again(
     models: dict[str, str], tmp_path: Path, how: str
 ):
@@ -177,6 +178,11 @@ def test_one_command_leads_to_scores_and_the_run_makes_its_subject_again(
         file.write_text("\n".join(LINES), encoding="utf-8")
         source = CustomData("passages", file, words=10)
         model = f"huggingface:{models['gpt2']}" + ("?lora=2" if how == "adapters" else "")
+    elif how == "conversations":
+        sides = (("user", "question"), ("assistant", "answer"))
+        rows = [{"chat": [{"role": role, "content": pair[key]} for role, key in sides]} for pair in PAIRS]
+        source = CustomData("text-to-text", _table(tmp_path / "c.jsonl", rows), messages="chat")
+        model = f"huggingface:{models['gpt2']}"
     else:
         source = CustomData("text-to-text", _table(tmp_path / "p.jsonl", PAIRS), source="question", target="answer")
         model = f"huggingface:{models['t5' if how == 'text-to-text' else 'gpt2']}"

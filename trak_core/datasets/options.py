@@ -118,6 +118,7 @@ SOURCE = Option(
     "source",
     "Column of the texts that are given: sources, prompts, questions.",
     title="Column of what is given",
+    empty="none: the table has conversations",
     likely=("source", "prompt", "question", "input", "instruction"),
     contents_of="text_pair",
 )
@@ -125,5 +126,19 @@ TARGET = Option(
     "target",
     "Column of what a model is to say to them: targets, completions, answers.",
     title="Column of what a model is to say",
+    empty="none: the table has conversations",
     likely=("target", "completion", "answer", "output", "response"),
+)
+MESSAGES = Option(
+    "messages",
+    "Column of conversations, lists of {role, content}; the assistant's last turn is learnt, in place of both others.",
+    title="Column of conversations",
+    empty="none: what is given and what to say stand apart",
+    likely=("messages", "conversations", "conversation"),
+)
+NO_CHAT_TEMPLATE = Option(
+    "no_chat_template",
+    "Leave out the chat template that the tokenizer of a model has.",
+    bool,
+    title="Without the chat template of the model's tokenizer",
 )

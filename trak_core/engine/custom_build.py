@@ -86,7 +86,14 @@ def build_custom_data(
     on_report(report)
     if clock.is_limited and clock.spent_before >= 1:
         on_phase(f"earlier starts took {clock.spent_before:.0f} s of {in_minutes(asked.minutes)}")
-    dataset, metadata = prepare(drawn, model.takes), _metadata(report, asked, clock, raw.source)
+    dataset = prepare(drawn, model.takes)
+    assert dataset.encoding is not None  # it was learnt there
+    splits = {"train": drawn.train, "test": drawn.test}
+    said = [note for name, split in splits.items() for note in dataset.encoding.notes(split.contents, name)]
+    made_ready = tuple(dict.fromkeys(said))
+    for note in made_ready:
+        on_phase(note)
+    metadata = _metadata(replace(report, notes=(*report.notes, *made_ready)), asked, clock, raw.source)
     plan = _plan(files, custom_recipe(source.kind, dataset, model, metadata), asked, clock, on_phase)
     recipe = custom_recipe(source.kind, dataset, model, metadata, plan.training)
     settings = _settings(recipe, asked, plan.settings(asked))

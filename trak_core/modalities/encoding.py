@@ -101,6 +101,10 @@ class Encoding(ABC):
         """What is made ready, and how, for people: as ("images as the model takes them", "8 x 8 pixels, grey")."""
         return None
 
+    def notes(self, contents: Any, split: str) -> tuple[str, ...]:
+        """What people should know of how the examples of a split are made ready, a sentence each: what is cut, say."""
+        return ()
+
     def known_share(self, contents: Any) -> NDArray[np.float64]:
         """Share of each example that inputs can hold at all, 0 to 1 `[n]`; asked for where `has_unknowns`.
 

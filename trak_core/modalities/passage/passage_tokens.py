@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trak_core.errors import InvalidSettingError
 from trak_core.inputs import ArrayInputs
 from trak_core.media import Text
 from trak_core.modalities.continuing import Begun, Continued, Continues, check_room
 from trak_core.modalities.encoding import Encoding
 from trak_core.modalities.text.subword_tokens import (
+    cut_note,
     ending_ids,
     padded_ids,
     prompt_ids,
     said_behind,
+    token_ids,
     token_spans,
     usual_length,
 )
@@ -42,6 +45,11 @@ class PassageTokens(Encoding, Continues):
     def description(self) -> tuple[str, str]:
         """How much of a passage is read."""
         return "passages as the model takes them", f"the first {self.length:,} tokens of each"
+
+    def notes(self, contents: Sequence[str], split: str) -> tuple[str, ...]:
+        """How many passages are longer than what is read of them."""
+        note = cut_note(self.source, contents, self.length, f"{split} passage")
+        return (note,) if note else ()
 
     def inputs(self, contents: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Ids of the tokens, which are real, and labels, `[n, length]` each; padding stands behind, labelled -100.
@@ -92,5 +100,20 @@ class PassageTokenizer:
     longest: int  # tokens of a passage that are read at most
 
     def learn(self, contents: Sequence[str], source: str) -> PassageTokens:
-        """Tokens of a length that holds 95% of the passages whole, and no more than the model reads."""
+        """Tokens of a length that holds 95% of the passages whole, and no more than the model reads.
+
+        Raises:
+            InvalidSettingError: the model reads less than half of the passages whole.
+        """
+        usual = int(np.median([len(ids) for ids in token_ids(self.source, contents, None)]))
+        if usual > self.longest:
+            words = float(np.median([len(text.split()) for text in contents]))
+            fewer = int(0.8 * words * self.longest / usual)
+            advice = (
+                f"give fewer words a passage, such as --words {fewer}" if fewer >= 4 else "take one that reads more"
+            )
+            raise InvalidSettingError(
+                f"half of the passages have more than {usual - 1:,} tokens, and no more than {self.longest:,} are read "
+                f"by the model in {self.source!r}; {advice}."
+            )
         return PassageTokens(self.source, usual_length(self.source, contents, self.longest, least=2))

@@ -53,7 +53,7 @@ class SubwordTokens(Encoding):
 
     def empty(self, inputs: ArrayInputs) -> NDArray[np.bool_]:
         """Texts of which the tokenizer makes nothing but marks of its own: padding, beginning, end, unknown."""
-        marks = _tokenizer(self.source).all_special_ids
+        marks = read_tokenizer(self.source).all_special_ids
         return np.asarray(np.isin(flat_rows(inputs), marks).all(axis=1))
 
     def inputs(self, contents: Sequence[str]) -> NDArray[np.int64]:
@@ -86,7 +86,7 @@ class Tokenizer:
         Raises:
             InvalidSettingError: the tokenizer has none.
         """
-        number = _tokenizer(self.source).pad_token_id
+        number = read_tokenizer(self.source).pad_token_id
         if number is None:
             raise InvalidSettingError(
                 f"the tokenizer of {self.source!r} has no padding token, so texts of different length make no batch; "
@@ -104,18 +104,32 @@ def padded_ids(source: str, contents: Sequence[str], length: int) -> tuple[NDArr
     return ids, mask
 
 
-def usual_length(source: str, contents: Sequence[str], longest: int, least: int = 1) -> int:
-    """How many tokens hold 95% of the texts whole, from `least` to `longest`."""
+def usual_length(source: str, contents: Sequence[str], longest: int, least: int = 1, percent: int = 95) -> int:
+    """How many tokens hold so many of the texts whole, from `least` to `longest`."""
     lengths = [len(ids) for ids in token_ids(source, contents, longest)]
-    return int(np.clip(np.percentile(lengths, 95, method="higher"), least, longest))
+    return int(np.clip(np.percentile(lengths, percent, method="higher"), least, longest))
+
+
+def cut_note(
+    source: str, contents: Sequence[str], length: int, noun: str, side: str = "end", with_marks: bool = True
+) -> str:
+    """A sentence on how many texts are longer than what is read of them, cut at their beginning or end; or nothing."""
+    lengths = [len(ids) for ids in token_ids(source, contents, None, add_special_tokens=with_marks)]
+    n_cut = sum(each > length for each in lengths)
+    if not n_cut:
+        return ""
+    of_them = f"{n_cut:,} of {len(lengths):,} {noun}s {'are' if n_cut > 1 else 'is'}"
+    return f"{of_them} longer than the {length:,} tokens that are read, up to {max(lengths):,}, and cut at the {side}."
 
 
 def token_ids(source: str, contents: Sequence[str], longest: int | None, **settings: Any) -> Iterator[list[int]]:
     """The ids of the first tokens of each text, of all of them where `longest` is None."""
-    tokenizer = _tokenizer(source)
+    tokenizer = read_tokenizer(source)
     for start in range(0, len(contents), AT_ONCE):
         part = list(contents[start : start + AT_ONCE])
-        yield from tokenizer(part, truncation=longest is not None, max_length=longest, **settings)["input_ids"]
+        # Those that are longer than the model reads are told of elsewhere.
+        found = tokenizer(part, truncation=longest is not None, max_length=longest, verbose=False, **settings)
+        yield from found["input_ids"]
 
 
 def token_spans(source: str, text: str, with_marks: bool = True) -> list[tuple[int, int]]:
@@ -126,7 +140,7 @@ def token_spans(source: str, text: str, with_marks: bool = True) -> list[tuple[i
     Raises:
         NeedNotMetError: there is no tokenizer, or it does not tell.
     """
-    tokenizer = _tokenizer(source)
+    tokenizer = read_tokenizer(source)
     if not tokenizer.is_fast:
         raise NeedNotMetError(
             f"the tokenizer of {source!r} does not tell where its tokens stand in a text; use one that comes with a "
@@ -141,7 +155,7 @@ def prompt_ids(source: str, prompt: str, with_marks: bool = True) -> list[int]:
     """Ids of a prompt that something is to follow: without marks that the tokenizer puts behind a text."""
     spans, (ids,) = (
         token_spans(source, prompt, with_marks),
-        token_ids(source, [prompt], None, add_special_tokens=with_marks, verbose=False),
+        token_ids(source, [prompt], None, add_special_tokens=with_marks),
     )
     while spans and spans[-1][0] == spans[-1][1]:
         spans.pop()
@@ -151,7 +165,7 @@ def prompt_ids(source: str, prompt: str, with_marks: bool = True) -> list[int]:
 def said_behind(source: str, before: Sequence[int], ids: Sequence[int]) -> str:
     """What tokens say behind others, with a blank in front where there is one, without marks of the tokenizer's own."""
     told: Callable[[list[int]], Any] = partial(
-        _tokenizer(source).decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        read_tokenizer(source).decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
     # Together, since a tokenizer may drop the blank in front of a text, or put one between words.
     return str(told([*before, *ids]))[len(str(told([*before]))) :]
@@ -159,12 +173,13 @@ def said_behind(source: str, before: Sequence[int], ids: Sequence[int]) -> str:
 
 def ending_ids(source: str) -> frozenset[int]:
     """The tokens that end or fill up a text."""
-    tokenizer = _tokenizer(source)
+    tokenizer = read_tokenizer(source)
     ends = (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.sep_token_id)
     return frozenset(number for number in ends if number is not None)
 
 
-def _tokenizer(source: str) -> PreTrainedTokenizerBase:
+def read_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; NeedNotMetError where there is none."""
     return _read_tokenizer(source, stamp_of(source))
 
 

@@ -79,7 +79,7 @@ def pretrained_digest(source: str) -> str:
     assert folder is not None  # its configuration was read
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".json", ".txt", ".model"):
+        if path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

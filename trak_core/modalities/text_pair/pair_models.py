@@ -29,11 +29,7 @@ class PairModels(ModelLibrary):
         source, _ = read_name(name)
         both = is_from_text_to_text(source)
         kind = "AutoModelForSeq2SeqLM" if both else "AutoModelForCausalLM"
-        longest = tokens_read(source, kind)
-        # A prompt and its completion share the positions that the model has.
-        takes = PairTokenizer(source, SourceTarget, longest, longest)
-        if not both:
-            takes = PairTokenizer(source, PromptCompletion, longest // 2, longest - longest // 2)
+        takes = PairTokenizer(source, SourceTarget if both else PromptCompletion, tokens_read(source, kind))
         return fine_tuned(name, kind, takes, "seq2seq" if both else "causal_lm")
 
     def has(self, name: str) -> bool:

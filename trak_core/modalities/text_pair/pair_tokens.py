@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from trak_core.modalities.continuing import Begun, Continued, Continues, check_r
 from trak_core.modalities.encoding import Encoding, TokenPlace
 from trak_core.modalities.passage.passage_tokens import IGNORED
 from trak_core.modalities.text.subword_tokens import (
+    cut_note,
     ending_ids,
     padded_ids,
     prompt_ids,
@@ -23,6 +24,7 @@ from trak_core.modalities.text.subword_tokens import (
     token_spans,
     usual_length,
 )
+from trak_core.modalities.text_pair.chats import Written, has_template, written
 
 TARGET = "what follows"
 """Name of the second text, for people."""
@@ -67,6 +69,26 @@ class _PairTokens(Encoding, Continues):
             {"source": [prompt], "target": [continuation]}, (Text(prompt), Text(continuation, TARGET)), 1, 0
         )
 
+    def notes(self, contents: TextPairs, split: str) -> tuple[str, ...]:
+        """How many texts are longer than what is read of them."""
+        both = self._written(contents)
+        texts = ([pair.prompt for pair in both], [pair.completion for pair in both])
+        lengths = (self.length, self.target_length)
+        cut = (
+            cut_note(self.tokenizer, texts[i], lengths[i], f"{split} {self._nouns[i]}", self._cut[i], self._has_marks)
+            for i in range(2)
+        )
+        return tuple(note for note in cut if note)
+
+    _nouns: ClassVar[tuple[str, str]] = ("source", "target")
+    _cut: ClassVar[tuple[str, str]] = ("end", "end")
+    _has_marks: ClassVar[bool] = True
+
+    def _written(self, contents: TextPairs) -> list[Written]:
+        """The pairs as the model reads them."""
+        pairs = zip(contents["source"], contents["target"], strict=True)
+        return [written(self.tokenizer, source, target, False, False) for source, target in pairs]
+
 
 @dataclass(frozen=True)
 class SourceTarget(_PairTokens):
@@ -83,7 +105,7 @@ class SourceTarget(_PairTokens):
 
     def begun(self, prompt: str) -> Begun:
         """As in `Continues`."""
-        (ids,) = token_ids(self.tokenizer, [prompt], None, verbose=False)
+        (ids,) = token_ids(self.tokenizer, [prompt], None)
         check_room(len(prompt_ids(self.tokenizer, prompt)) and len(ids), self.length)
         one = np.array([ids], dtype=np.int64)
         inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
@@ -112,6 +134,32 @@ class PromptCompletion(_PairTokens):
 
     kind = "prompt_completion_tokens"
     form = "pairs come as a dict of input_ids, attention_mask and labels, int64 [n, length + target_length] each"
+    _nouns = ("prompt", "completion")
+    _cut = ("beginning", "end")
+    _has_marks = False
+
+    by_template: bool = False  # whether the chat template of the tokenizer is applied
+    has_turns: bool = False  # whether prompts are conversations
+
+    @classmethod
+    def from_metadata(cls, kept: Mapping[str, Any]) -> Self:
+        """As in `Encoding`; older runs know no templates."""
+        return super().from_metadata({"by_template": False, "has_turns": False, **kept})
+
+    def settled(self, told: Mapping[str, Any]) -> Self:
+        """As in `Encoding`."""
+        by_template = self.by_template and bool(told.get("chat_template", True))
+        return replace(self, by_template=by_template, has_turns=bool(told.get("has_turns", self.has_turns)))
+
+    def notes(self, contents: TextPairs, split: str) -> tuple[str, ...]:
+        """As in `Encoding`, and whether a chat template is applied."""
+        plain = "prompt and completion follow each other as they are"
+        template = f"The tokenizer's chat template is not applied: {plain}."
+        if self.by_template:
+            template = "The tokenizer's chat template is applied; --no-chat-template leaves it out."
+        elif not has_template(self.tokenizer):
+            template = f"The tokenizer has no chat template: {plain}."
+        return (template, *super().notes(contents, split))
 
     def inputs(self, contents: TextPairs) -> dict[str, NDArray[np.int64]]:
         """Ids of prompt and completion, which are real, and labels: -100 at the prompt and behind the completion.
@@ -121,8 +169,11 @@ class PromptCompletion(_PairTokens):
         n, width = len(contents["source"]), self.length + self.target_length
         ids, mask = np.zeros((n, width), dtype=np.int64), np.zeros((n, width), dtype=np.int64)
         labels = np.full((n, width), IGNORED, dtype=np.int64)
-        prompts = token_ids(self.tokenizer, contents["source"], None, add_special_tokens=False)
-        completions = token_ids(self.tokenizer, contents["target"], self.target_length, add_special_tokens=False)
+        pairs = self._written(contents)
+        prompts = token_ids(self.tokenizer, [pair.prompt for pair in pairs], None, add_special_tokens=False)
+        completions = token_ids(
+            self.tokenizer, [pair.completion for pair in pairs], self.target_length, add_special_tokens=False
+        )
         for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             prompt = prompt[-self.length :]
             stop = len(prompt) + len(completion)
@@ -132,7 +183,8 @@ class PromptCompletion(_PairTokens):
 
     def begun(self, prompt: str) -> Begun:
         """As in `Continues`."""
-        ids = prompt_ids(self.tokenizer, prompt, with_marks=False)
+        asked = written(self.tokenizer, prompt, "", self.by_template, self.has_turns).prompt
+        ids = prompt_ids(self.tokenizer, asked, with_marks=False)
         check_room(len(ids), self.length)
         one = np.array([ids], dtype=np.int64)
         inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
@@ -144,8 +196,32 @@ class PromptCompletion(_PairTokens):
 
     def tokens_read(self, texts: Sequence[str]) -> list[TokenPlace]:
         """As in `Encoding`: the end of the first text, then the second."""
-        prompt, completion = (token_spans(self.tokenizer, text, with_marks=False) for text in texts)
-        return _places(0, prompt[-self.length :]) + _places(1, completion[: self.target_length])
+        (pair,) = self._written({"source": texts[:1], "target": texts[1:2]})
+        prompt, completion = (
+            token_spans(self.tokenizer, text, with_marks=False) for text in (pair.prompt, pair.completion)
+        )
+        return [
+            *_seen(0, prompt[-self.length :], pair.of_prompt),
+            *_seen(1, completion[: self.target_length], pair.of_completion),
+        ]
+
+    def _written(self, contents: TextPairs) -> list[Written]:
+        pairs = zip(contents["source"], contents["target"], strict=True)
+        return [written(self.tokenizer, *pair, self.by_template, self.has_turns) for pair in pairs]
+
+
+def _seen(text: int, spans: Sequence[tuple[int, int]], stretches: Sequence[tuple[int, int, int]]) -> list[TokenPlace]:
+    """Where tokens of a text as it is written stand in the one that people see; nowhere, for those of a template."""
+    places = []
+    for start, end in spans:
+        found = [
+            (max(start, there), min(end, there + length), here - there)
+            for there, here, length in stretches
+            if start < there + length and there < end
+        ]
+        first, last, shift = found[0] if found else (0, 0, 0)
+        places.append(TokenPlace(text, first + shift, last + shift))
+    return places
 
 
 @dataclass(frozen=True)
@@ -154,13 +230,23 @@ class PairTokenizer:
 
     source: str  # its folder, or its name on Hugging Face
     kind: type[SourceTarget] | type[PromptCompletion]  # of the encoding
-    longest: int  # tokens of the first text that are read at most
-    longest_target: int  # likewise, of the second
+    longest: int  # tokens of a text that are read at most, of both together where they share the model's positions
+    longest_target: int | None = None  # likewise, of the second one alone; None for no less
 
     def learn(self, contents: TextPairs, source: str) -> Encoding:
-        """Tokens of lengths that hold 95% of the texts whole, and no more than the model reads."""
-        return self.kind(
-            self.source,
-            usual_length(self.source, contents["source"], self.longest),
-            usual_length(self.source, contents["target"], self.longest_target),
-        )
+        """Tokens of lengths that hold 95% of the texts whole, of prompts and completions all, if the model reads them.
+
+        Where a prompt and its completion share positions, a long completion leaves half of them to the prompt.
+        """
+        most = self.longest if self.longest_target is None else self.longest_target
+        if self.kind is SourceTarget:
+            read = usual_length(self.source, contents["source"], self.longest)
+            return SourceTarget(self.source, read, usual_length(self.source, contents["target"], most))
+        # Whether there are turns is settled later; the longer form is counted.
+        learnt = PromptCompletion(self.source, 1, 1, has_template(self.source), has_turns=True)
+        pairs = learnt._written(contents)
+        prompts, completions = [pair.prompt for pair in pairs], [pair.completion for pair in pairs]
+        half = min(self.longest // 2, usual_length(self.source, prompts, self.longest, percent=100))
+        told = usual_length(self.source, completions, min(most, self.longest - half), percent=100)
+        read = usual_length(self.source, prompts, self.longest - told, percent=100)
+        return replace(learnt, length=read, target_length=told)
