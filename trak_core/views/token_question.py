@@ -235,8 +235,8 @@ def _marked(encoding: Encoding, examples: Sequence[Example], marks: Sequence[NDA
     for row, example in enumerate(examples):
         texts = texts_of(example.media)
         of_text: list[list[tuple[int, int, float]]] = [[] for _ in texts]
-        for side, places in zip(marks, (encoding.tokens_read(texts), encoding.tokens_told(texts)), strict=False):
-            for value, place in zip(side[row].tolist(), places or (), strict=False):
+        for side, places in zip(marks, (encoding.tokens_read, encoding.tokens_told), strict=False):
+            for value, place in zip(side[row].tolist(), places(texts) or (), strict=False):
                 if abs(value) >= FAINTEST * strongest and place.start < place.end:
                     of_text[place.text].append((place.start, place.end, value / strongest))
         found.append(replace(example, media=_with_marks(example.media, of_text)))
