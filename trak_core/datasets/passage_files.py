@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trak_core.datasets.rows import is_decodable
 from trak_core.datasets.sources import legible, tidy
 from trak_core.datasets.text_files import file_errors, find_encoding, iter_lines, open_text
 from trak_core.errors import EmptyDataError, InvalidDataError, InvalidSettingError
@@ -102,7 +103,12 @@ def _passages_of(
     """The passages of a file with the names of their documents."""
     document, waiting = name, _Waiting(words)
     with file_errors(file), open_text(file, find_encoding(file, encoding)) as text:
-        for line in iter_lines(text, file):
+        for number, line in enumerate(iter_lines(text, file), start=1):
+            if not is_decodable([line]):
+                raise InvalidDataError(
+                    f"{file}, line {number}, is not {(encoding or 'UTF-8').upper()}; save the file as UTF-8, or give "
+                    "its encoding, such as --encoding latin-1, if it is a text at all."
+                )
             if heading is not None and heading.fullmatch(line.strip()):
                 yield from ((passage, document) for passage in waiting.rest())
                 document = f"{name}: {line.strip()}"
@@ -134,6 +140,6 @@ class _Waiting:
     def rest(self) -> Iterator[str]:
         """What is left, where it is worth being a passage."""
         text = "\n".join(self.lines).strip()
-        if self.count >= self.words // 4 and text:
+        if self.count >= max(2, self.words // 4) and text:  # of one word nothing follows
             yield text
         self.lines, self.count = [], 0

@@ -92,6 +92,7 @@ class Attributor:
         cpu_seconds: that the last `fit` took.
 
     Raises:
+        InvalidModelError: the task cannot be asked of a model of this kind.
         InvalidSettingError: a setting cannot work; the message says which values can.
         CheckpointMismatchError: weights do not fit the model.
     """
@@ -123,6 +124,7 @@ class Attributor:
         self.options.check_method(self.method.info, has_store=store is not None)
         self.task = find_task(task)
         self.device = torch.device(resolve_device(device))
+        self.task.check_model(model)
         # A copy: the caller's model keeps its mode, its device and its hooks.
         self.model = copied(model).to(self.device, self.options.dtype).eval()
         train_adapters(self.model)

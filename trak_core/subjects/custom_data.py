@@ -59,6 +59,9 @@ def custom_subject(dataset: Dataset, model: ReadyModel, kept: Mapping[str, Any] 
         InvalidModelError: a model that is not a ready one cannot be trained or attributed here.
         CheckpointMismatchError: the weights that it should begin from do not fit.
     """
+    import numpy as np
+    import torch
+
     from trak_core.tasks import find_task, label_task
     from trak_core.training import FineTuning, TrainingSettings
 
@@ -73,6 +76,8 @@ def custom_subject(dataset: Dataset, model: ReadyModel, kept: Mapping[str, Any] 
         from trak_core.subjects.trial import try_tokens
 
         try_tokens(model.name, make_model(), dataset.train.inputs)
+        for name, split in (("train", dataset.train), ("test", dataset.test)):
+            task.check_labels(torch.from_numpy(np.asarray(split.labels)), f"{name} ")
     elif model.weights or model.name not in ready_models():  # what is known to train here need not be tried
         from trak_core.subjects.trial import try_model
 

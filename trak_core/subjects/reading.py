@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from trak_core.errors import EmptyDataError, InvalidDataError, LabelError, OutOfMemoryError
+from trak_core.modalities.text.positions import has_rotary_positions, positions_of
 from trak_core.tasks import Inputs, Task
 from trak_core.tasks.ragged import IGNORED, LABELS, MASK
 from trak_core.tasks.tokens import IDS, n_words
@@ -72,8 +73,8 @@ class Reading:
     def _check_length(self, name: str, part: Tensor, what: str) -> None:
         if self._longest is not None and part.shape[1] > self._longest:
             raise InvalidDataError(
-                f"{what} {name!r} are {part.shape[1]:,} tokens long, but the model has {self._longest:,} positions; "
-                f"cut texts with tokenizer(texts, truncation=True, max_length={self._longest})."
+                f"{what} {name!r} are {part.shape[1]:,} tokens long, but the model has {self._longest:,} positions"
+                f"{self._beyond}; cut texts with tokenizer(texts, truncation=True, max_length={self._longest})."
             )
 
     def _check_memory(self, labels: Tensor, what: str) -> None:
@@ -103,11 +104,17 @@ class Reading:
     def _n_words(self) -> int | None:
         return n_words(self.model)
 
+    @property
+    def _beyond(self) -> str:
+        if not has_rotary_positions(getattr(self.model, "config", None)):
+            return ""
+        return ", and has not learnt to read beyond them (set rope_scaling in its config where it has)"
+
     @cached_property
     def _longest(self) -> int | None:
         """Tokens of the longest text that the model has positions for; None where there is no such limit."""
-        longest = getattr(getattr(self.model, "config", None), "max_position_embeddings", None)
-        if self.model is None or not isinstance(longest, int) or longest < 1:
+        longest = positions_of(getattr(self.model, "config", None))
+        if self.model is None or longest is None:
             return None
         # RoBERTa and its like count positions from behind that of padding.
         tables = (module for name, module in self.model.named_modules() if name.endswith("position_embeddings"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from trak_core.tasks.model_kinds import FILLS_IN, TO_TEXT
 from trak_core.tasks.outputs import Inputs, Model, read_logits
 from trak_core.tasks.ragged import IGNORED, LABELS, MASK
 from trak_core.tasks.tokens import IDS, TokenTask, ids_of, without_labels
@@ -23,6 +26,11 @@ class CausalLM(TokenTask):
 
     name = "causal_lm"
     _silent_because = " (or stand at the first token only, which nothing comes before)"
+    _wrong_kinds: ClassVar[Mapping[str, str]] = {
+        TO_TEXT: "it leads from text to text; use task='seq2seq', with the target text as labels",
+        FILLS_IN: "it reads a text from both sides, so that it sees what it is to tell; use task='masked_lm', "
+        "or 'text_classification' with classes",
+    }
 
     def tokens(self, inputs: Inputs) -> Tensor:
         """As in `TokenTask`: the labels, or the whole text where there are none."""

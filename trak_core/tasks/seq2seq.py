@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from trak_core.errors import InvalidDataError
+from trak_core.tasks.model_kinds import FILLS_IN, GOES_ON
 from trak_core.tasks.outputs import Inputs, Model, read_logits
 from trak_core.tasks.ragged import LABELS
 from trak_core.tasks.tokens import TokenTask, without_labels
@@ -21,6 +24,11 @@ class Seq2Seq(TokenTask):
     """
 
     name = "seq2seq"
+    _wrong_kinds: ClassVar[Mapping[str, str]] = {
+        GOES_ON: "it has no encoder for a source text; use task='causal_lm', with -100 as the labels of the prompt",
+        FILLS_IN: "it has no decoder that tells a target text; use task='masked_lm', or "
+        "'text_classification' with classes",
+    }
 
     def tokens(self, inputs: Inputs) -> Tensor:
         """As in `TokenTask`: the labels."""

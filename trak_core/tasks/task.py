@@ -157,6 +157,13 @@ class Task(ABC):
         """
         return 0
 
+    def check_model(self, model: nn.Module) -> None:  # noqa: B027 - most tasks take any
+        """Refuses a model of a kind that the task cannot be asked of, where its configuration tells.
+
+        Raises:
+            InvalidModelError: it is such.
+        """
+
     def shortened(self, inputs: Inputs, labels: Tensor, length: int) -> tuple[Inputs, Tensor]:
         """Examples cut to a length, for a trial of the model with little memory; as they are where there is none."""
         return inputs, labels

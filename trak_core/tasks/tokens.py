@@ -12,9 +12,9 @@ of the inputs, so that the outputs of a task are one number a token, and never a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from trak_core.errors import InvalidDataError, LabelError, NeedNotMetError, NoLogitsError
+from trak_core.errors import InvalidDataError, InvalidModelError, LabelError, NeedNotMetError, NoLogitsError
 from trak_core.tasks.curvature import CurvaturePart
+from trak_core.tasks.model_kinds import kind_of
 from trak_core.tasks.outputs import Inputs, Model
 from trak_core.tasks.ragged import IGNORED, LABELS, cut_to
 from trak_core.tasks.task import Task
@@ -104,6 +105,14 @@ class TokenTask(Task):
     def numbers_at_work(self, model: nn.Module, labels: Tensor) -> int:
         """As in `Task`: logits of all tokens, what is made of them for log odds, and the gradients of both."""
         return LOGITS_AT_WORK * labels.shape[-1] * (n_words(model) or 0)
+
+    def check_model(self, model: nn.Module) -> None:
+        """As in `Task`: models of Hugging Face say it by their configuration."""
+        config: Any = getattr(model, "config", None)
+        if isinstance(getattr(config, "model_type", None), str) and (why := self._wrong_kinds.get(kind_of(config))):
+            raise InvalidModelError(f"task {self.name!r} cannot be asked of this {config.model_type} model: {why}.")
+
+    _wrong_kinds: ClassVar[Mapping[str, str]] = {}  # why models of some kinds are none for it, and what to do
 
     def shortened(self, inputs: Inputs, labels: Tensor, length: int) -> tuple[Inputs, Tensor]:
         """As in `Task`: the first tokens of each text, which is asked about as a whole where its labels begin later."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from trak_core.errors import InvalidSettingError, NeedNotMetError
 from trak_core.modalities.encoding import Learner
 from trak_core.modalities.ready_model import HowTrained, ReadyModel
-from trak_core.modalities.text.subword_tokens import Stamp, first_line, stamp_of
+from trak_core.modalities.text.positions import positions_of
+from trak_core.modalities.text.subword_tokens import Stamp, check_fast, first_line, stamp_of
 from trak_core.modalities.text.transformers_models import model_folder, pretrained_digest, quiet, read_config
 
 if TYPE_CHECKING:
@@ -56,20 +57,20 @@ def tokens_read(source: str, kind: str) -> int:
         InvalidSettingError: there is no such model, it is of another kind, or transformers is not installed.
     """
     config = read_config(source)
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    from trak_core.tasks.model_kinds import FILLS_IN, GOES_ON, TO_TEXT, kind_of  # brings torch
 
-    mappings: dict[str, Any] = {
-        "AutoModelForCausalLM": MODEL_FOR_CAUSAL_LM_MAPPING,
-        "AutoModelForSeq2SeqLM": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
-    }
-    if type(config) not in mappings[kind]:
-        wanted = "goes on with a text" if kind == "AutoModelForCausalLM" else "leads from text to text"
+    found, wanted = kind_of(config), GOES_ON if kind == "AutoModelForCausalLM" else TO_TEXT
+    if found != wanted:
+        does = {
+            TO_TEXT: ": it leads from text to text, for which `build text-to-text` is",
+            FILLS_IN: ": it reads a text from both sides; `build table` trains it to tell classes",
+        }.get(found, "")
+        wants = "goes on with a text" if wanted == GOES_ON else "leads from text to text"
         raise InvalidSettingError(
-            f"model='huggingface:{source}' is a {config.model_type} model, and none that {wanted} ({kind}); give the "
-            "folder of one that is."
+            f"model='huggingface:{source}' is a {config.model_type} model, and none that {wants} ({kind})"
+            f"{does}; give the folder of one that is."
         )
-    most = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or LONGEST
-    return max(2, min(LONGEST, int(most)))
+    return max(2, min(LONGEST, positions_of(config) or LONGEST))
 
 
 def is_from_text_to_text(source: str) -> bool:
@@ -87,6 +88,9 @@ def fine_tuned(name: str, kind: str, takes: Learner, task: str) -> ReadyModel:
         task: name of its task.
     """
     source, rank = read_name(name)
+    check_fast(source)
+    if rank:
+        check_peft(rank)
 
     def make(sizes: Mapping[str, int]) -> nn.Module:
         return language_model(source, kind, rank)
@@ -108,12 +112,22 @@ def language_model(source: str, kind: str, rank: int = 0) -> nn.Module:
     Adapters: Hu et al. 2021 (arXiv 2106.09685), on all Linear layers but the head, by peft.
     """
     model = copy.deepcopy(_read(source, kind, stamp_of(model_folder(source) or source)))
-    return model if not rank else _with_adapters(model, rank)
+    return model if not rank else with_adapters(model, rank)
 
 
-def _with_adapters(model: nn.Module, rank: int) -> nn.Module:
+def check_peft(rank: int) -> None:
+    """Refuses adapters where peft is not installed.
+
+    Raises:
+        NeedNotMetError: it is not.
+    """
     if importlib.util.find_spec("peft") is None:
         raise NeedNotMetError(f"lora={rank} needs the package peft, which is not installed; `pip install peft`.")
+
+
+def with_adapters(model: nn.Module, rank: int, kept: tuple[str, ...] = ()) -> nn.Module:
+    """The model frozen, with fresh LoRA adapters on all Linear layers but the head; modules kept are trained too."""
+    check_peft(rank)
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -122,6 +136,7 @@ def _with_adapters(model: nn.Module, rank: int) -> nn.Module:
         lora_dropout=0.0,
         target_modules="all-linear",
         bias="none",
+        modules_to_save=list(kept) or None,
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),
     )
     whole: Any = model
@@ -133,12 +148,14 @@ def _with_adapters(model: nn.Module, rank: int) -> nn.Module:
 def _read(source: str, kind: str, stamp: Stamp) -> nn.Module:
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     models: Any = getattr(transformers, kind)
     try:
         with quiet():
-            model: nn.Module = models.from_pretrained(
+            model, report = models.from_pretrained(
                 source,
+                output_loading_info=True,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -146,11 +163,16 @@ def _read(source: str, kind: str, stamp: Stamp) -> nn.Module:
                 # The plain form of attention can be differentiated forwards too.
                 attn_implementation="eager",
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InvalidSettingError(
             f"model='huggingface:{source}': its weights cannot be read ({first_line(error)}); they must be "
             "safetensors, as model.save_pretrained(FOLDER) writes them."
         ) from error
-    config: Any = model.config
-    config.use_cache = False
-    return model
+    if missing := sorted(report["missing_keys"]):
+        raise InvalidSettingError(
+            f"model='huggingface:{source}': its weights lack {missing[0]!r}, which would be drawn by chance; save the "
+            f"whole model by {kind}.from_pretrained(...).save_pretrained(FOLDER)."
+        )
+    model.config.use_cache = False
+    found: nn.Module = model
+    return found

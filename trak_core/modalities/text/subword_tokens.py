@@ -140,15 +140,25 @@ def token_spans(source: str, text: str, with_marks: bool = True) -> list[tuple[i
     Raises:
         NeedNotMetError: there is no tokenizer, or it does not tell.
     """
+    tokenizer = check_fast(source)
+    # Longer than any model reads is what is asked for here.
+    found = tokenizer(text, add_special_tokens=with_marks, return_offsets_mapping=True, verbose=False)
+    return [(start, end) for start, end in found["offset_mapping"]]
+
+
+def check_fast(source: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, which tells where tokens stand.
+
+    Raises:
+        NeedNotMetError: there is none, it does not tell, or it knows no token.
+    """
     tokenizer = read_tokenizer(source)
     if not tokenizer.is_fast:
         raise NeedNotMetError(
             f"the tokenizer of {source!r} does not tell where its tokens stand in a text; use one that comes with a "
             "tokenizer.json."
         )
-    # Longer than any model reads is what is asked for here.
-    found = tokenizer(text, add_special_tokens=with_marks, return_offsets_mapping=True, verbose=False)
-    return [(start, end) for start, end in found["offset_mapping"]]
+    return tokenizer
 
 
 def prompt_ids(source: str, prompt: str, with_marks: bool = True) -> list[int]:

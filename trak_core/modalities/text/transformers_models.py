@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyModel
+from trak_core.modalities.text.positions import positions_of
 from trak_core.modalities.text.subword_tokens import Stamp, Tokenizer, first_line, stamp_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def tokenizer_of(source: str) -> Tokenizer:
         NeedNotMetError: the model has no tokenizer.
     """
     config = read_config(source)
-    most = int(getattr(config, "max_position_embeddings", 0) or LONGEST + HEADROOM) - HEADROOM
+    most = (positions_of(config) or LONGEST + HEADROOM) - HEADROOM
     tokenizer = Tokenizer(source, max(1, min(LONGEST, most)))
     _ = tokenizer.padding  # a tokenizer without one should be found here
     return tokenizer
@@ -120,6 +121,7 @@ def make_pretrained(source: str, n_classes: int) -> nn.Module:
 @lru_cache(maxsize=4)
 def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, dict[str, Tensor], int]:
     """The configuration for that many classes, the weights that are there for it, and the padding token."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
     config = read_config(source)
@@ -138,7 +140,7 @@ def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, dict[st
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InvalidSettingError(
             f"model='huggingface:{source}': its weights cannot be read ({first_line(error)}); they must be "
             "safetensors, as model.save_pretrained(FOLDER) writes them."
