@@ -20,8 +20,12 @@ expect.set_options(timeout=120_000)  # machines that run tests are busy
 @pytest.fixture(scope="module")
 def language(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app with the recipe docs-lm in a small size, as the run "small"."""
-    folder = tmp_path_factory.mktemp("language")
-    file = shutil.copy(Path(__file__).parents[1] / "small_docs_lm.py", folder / "small.py")
+    yield from built_app(tmp_path_factory.mktemp("language"), "small_docs_lm")
+
+
+def built_app(folder: Path, subject: str) -> Iterator[App]:
+    """An app in a folder with a run of one of the small subjects of language models, see `tests/small_docs_lm.py`."""
+    file = shutil.copy(Path(__file__).parents[1] / f"{subject}.py", folder / f"{subject}.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRAK_RUNS_DIR", str(folder / "runs"))
         sizes = ["--n-checkpoints", "2", "--n-subsets", "20", "--n-seeds", "1"]
@@ -39,8 +43,8 @@ def passages(page: Page, side: str) -> list[str]:
     return page.get_by_role("group", name=side, exact=True).get_by_role("button").all_inner_texts()
 
 
-def opened(language: App, page: Page, query: str) -> None:
-    page.goto(f"{language.address}/explore?run=small&{query}")
+def opened(language: App, page: Page, query: str, run: str = "small") -> None:
+    page.goto(f"{language.address}/explore?run={run}&{query}")
     expect(tokens(page).first).to_be_visible()
     settled(page)
 
@@ -83,11 +87,33 @@ def test_a_drag_and_the_keyboard_ask_about_a_span_and_escape_about_all(language:
     expect(page).not_to_have_url(re.compile("tokens="))
 
 
-def test_a_link_opens_the_question_and_a_whole_document_can_be_taken_away(language: App, page: Page):
+def test_a_link_opens_the_question_and_what_if_a_whole_document_were_gone_is_verified(language: App, page: Page):
     opened(language, page, "test=2&tokens=5-9")
     expect(page.get_by_text(re.compile("^Asked about “.*” alone"))).to_be_visible()
     page.get_by_role("button", name="What if it were gone?").click()
     expect(page.get_by_text(re.compile("Without these 16, the model output is predicted to"))).to_be_visible()
+    settled(page)
+    page.get_by_role("button", name="Verify by retraining").click()
+    found = page.get_by_text(re.compile(r"Retrained 10 times with and without them, it (fell|rose) from"))
+    expect(found).to_be_visible(timeout=240_000)
+
+
+def test_a_prompt_is_typed_and_its_continuation_asked_about_by_the_token(language: App, page: Page):
+    opened(language, page, "test=2")
+    page.get_by_role("textbox", name="Prompt").fill("Compute the fast")
+    page.keyboard.press("Control+Enter")
+    own = page.get_by_role("group", name="tokens of your text")
+    expect(own.locator("[role=button]").first).to_be_visible()
+    settled(page)
+    expect(own.locator(".text").first).to_have_text(re.compile("^Compute the fast"))
+    own.locator("[role=button]").nth(2).click()
+    expect(page.get_by_text(re.compile("^Asked about “.*” alone"))).to_be_visible()
+    settled(page)
+    expect(page).not_to_have_url(re.compile("tokens="))
+    page.get_by_role("textbox", name="Continuation").fill(" Fourier transform of a signal")
+    page.keyboard.press("Control+Enter")
+    expect(own.get_by_text("signal")).to_be_visible()
+    expect(page.get_by_role("group", name="proponent of your text").get_by_role("button").first).to_be_visible()
 
 
 def test_the_app_logged_no_error(language: App):
