@@ -538,7 +538,7 @@ def test_a_tokenizer_and_weights_that_changed_are_read_again(bert, tmp_path):
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     after = subject.make_model().state_dict()["model.bert.embeddings.word_embeddings.weight"]
     torch.testing.assert_close(after, before + 1)
-    assert subword_tokens.read_tokenizer(str(folder)) is (first := subword_tokens._tokenizer(str(folder)))
+    assert subword_tokens.read_tokenizer(str(folder)) is (first := subword_tokens.read_tokenizer(str(folder)))
     os.utime(folder / "tokenizer_config.json", (1, 1))
     assert subword_tokens.read_tokenizer(str(folder)) is not first
 
