@@ -175,7 +175,7 @@ class FineTuner:
         optimizer = torch.optim.AdamW(_groups(trained, self.settings.weight_decay), lr=self.settings.learning_rate)
         moments = sorted({round(part * n_steps / N_RECORDED) for part in range(1, N_RECORDED + 1)})
         log, rates = StepLog(model, weight_decay=0.0) if is_logged else None, [0.0]
-        device = leaves(self.inputs)[0].device
+        device, most = leaves(self.inputs)[0].device, self._most_at_once(model)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad():
             torch.manual_seed(derive_seed(seed, "fine-tuning"))
             for step, places in enumerate(draw_batches(len(members), self.settings.batch_size, n_steps, seed), start=1):
@@ -183,17 +183,22 @@ class FineTuner:
                 rate = self.settings.rate(step - 1, n_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                target = self.labels[batch]
-                losses = self.task.loss(self.task.outputs_of(model, take(self.inputs, batch)), target)
-                loss = losses.mean() if weights is None else (losses * weights[batch]).mean()
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                for part in batch.split(most):  # type: ignore[no-untyped-call]
+                    losses = self.task.loss(self.task.outputs_of(model, take(self.inputs, part)), self.labels[part])
+                    summed = losses.sum() if weights is None else (losses * weights[part]).sum()
+                    (summed / len(batch)).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 rates.append(rate)
                 if log is not None and step in moments:
                     since = log.ends[-1].step if log.ends else 0
                     log.add(Moment(step, _copied(trained)), float(np.mean(rates[since + 1 :])))
         return _copied(trained), log
+
+    def _most_at_once(self, model: nn.Module) -> int:
+        """Examples of a batch whose outputs are in memory together: a large vocabulary asks for few."""
+        size = 4 * self.task.numbers_at_work(model, self.labels[:1])
+        return max(1, min(self.settings.batch_size, MEMORY // max(1, size)))
 
     @property
     def _everybody(self) -> Tensor:

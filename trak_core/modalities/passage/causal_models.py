@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from trak_core.modalities.passage.passage_tokens import PassageTokenizer
 from trak_core.modalities.ready_model import ModelLibrary, ReadyModel
-from trak_core.modalities.text.language_models import fine_tuned, has_language_model, read_name, tokens_read
+from trak_core.modalities.text.language_models import fine_tuned, has_language_model, tokens_read
+from trak_core.modalities.text.lora import read_name
 
 CAUSAL = "AutoModelForCausalLM"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trak_core.errors import InvalidSettingError
 from trak_core.modalities.ready_model import HowTrained, ModelLibrary, ReadyModel
+from trak_core.modalities.text.lora import LORA, check_peft, read_name, with_adapters
 from trak_core.modalities.text.positions import positions_of
 from trak_core.modalities.text.subword_tokens import Stamp, Tokenizer, first_line, stamp_of
 
@@ -33,28 +34,31 @@ class HuggingFace(ModelLibrary):
     prefix = "huggingface"
     example = "FOLDER"
     takes_weights = False  # its own folder holds them
+    has_adapters = True
 
     def find(self, name: str) -> ReadyModel:
         """As in `ModelLibrary`."""
-        folder = Path(name).expanduser()
-        # In full, since a run keeps it and may be read from elsewhere.
-        source = str(folder.resolve()) if folder.is_dir() else name
+        source, rank = read_name(name)
+        if rank:
+            check_peft(rank)
 
         def make(sizes: Mapping[str, int]) -> nn.Module:
-            return make_pretrained(source, sizes["n_classes"])
+            return make_pretrained(source, sizes["n_classes"], rank)
 
+        trained = f"adapters of rank {rank} and the head" if rank else "all of it"
         return ReadyModel(
-            f"{self.prefix}:{source}",
-            f"{Path(source).name} of Hugging Face, all of it trained on, without dropout",
+            f"{self.prefix}:{source}" + (f"{LORA}{rank}" if rank else ""),
+            f"{Path(source).name} of Hugging Face, {trained} trained on, without dropout",
             tokenizer_of(source),
             make,
-            HowTrained(4, 16, 0.01, 0.0),
+            HowTrained(5, 8, 2e-3, 0.0) if rank else HowTrained(4, 16, 0.01, 0.0),
             sources={"pretrained": pretrained_digest(source)},
+            task="text_classification" if rank else "",
         )
 
     def has(self, name: str) -> bool:
         """True when transformers is installed and the model is on this machine; nothing of it is read."""
-        return importlib.util.find_spec("transformers") is not None and model_folder(name) is not None
+        return importlib.util.find_spec("transformers") is not None and model_folder(read_name(name)[0]) is not None
 
 
 def model_folder(source: str) -> Path | None:
@@ -101,8 +105,10 @@ def tokenizer_of(source: str) -> Tokenizer:
     return tokenizer
 
 
-def make_pretrained(source: str, n_classes: int) -> nn.Module:
+def make_pretrained(source: str, n_classes: int, rank: int = 0) -> nn.Module:
     """The model with its pretrained weights; what the classes alone decide is freshly initialised.
+
+    With a rank it is frozen, but for fresh LoRA adapters and the head.
 
     Takes tokens `[n, length]` int64, gives logits `[n, n_classes]`.
     """
@@ -115,17 +121,24 @@ def make_pretrained(source: str, n_classes: int) -> nn.Module:
     # The plain form of attention is the one that can be differentiated for many models at once.
     model = models.from_config(config, attn_implementation="eager")
     model.load_state_dict(known, strict=False)
+    if rank:
+        # Whatever the pretrained part does not hold is the head.
+        children = dict(model.named_children())
+        heads = [name for name in children if name != model.base_model_prefix and len([*children[name].parameters()])]
+        model = with_adapters(model, rank, tuple(heads))
     return TokenClassifier(model, padding)
 
 
 @lru_cache(maxsize=4)
 def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, dict[str, Tensor], int]:
     """The configuration for that many classes, the weights that are there for it, and the padding token."""
+    import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
     config = read_config(source)
     config.num_labels = n_classes
+    config.dtype = torch.float32  # bfloat16 is read as it is and loses nothing
     config.problem_type = "single_label_classification"
     padding = tokenizer_of(source).padding
     config.pad_token_id = padding
@@ -137,6 +150,7 @@ def _pretrained(source: str, n_classes: int, stamp: Stamp) -> tuple[Any, dict[st
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                dtype=torch.float32,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )

@@ -7,9 +7,9 @@ from trak_core.modalities.text.language_models import (
     fine_tuned,
     has_language_model,
     is_from_text_to_text,
-    read_name,
     tokens_read,
 )
+from trak_core.modalities.text.lora import read_name
 from trak_core.modalities.text_pair.pair_tokens import PairTokenizer, PromptCompletion, SourceTarget
 
 
