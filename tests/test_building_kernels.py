@@ -151,6 +151,7 @@ def test_batches_change_nothing_that_is_computed(trained, monkeypatch):
     rows, logits = whole.read(rows_of(trained, whole.feature_map)), ensemble.outputs(subject.task, inputs)
     seen = representations(ensemble.architecture, ensemble.state_dict(0), inputs)
     monkeypatch.setattr(gradient_rows, "NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr(gradient_rows, "MIN_ROWS", 64)
     monkeypatch.setattr("trak_core.training.ensemble.NUMBERS_AT_ONCE", 64 * 7)
     monkeypatch.setattr(forward, "REPRESENTED", 11)
     assert len(list(rows_of(trained, whole.feature_map))) == 2

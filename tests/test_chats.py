@@ -126,7 +126,7 @@ def test_conversations_that_are_none_are_left_out_with_the_reason(tmp_path: Path
 
 def test_columns_are_named_as_pairs_or_as_conversations(tmp_path: Path):
     file = _lines(tmp_path / "chats.jsonl", [{"messages": row, "prompt": "x"} for row in MESSAGES])
-    with pytest.raises(InvalidSettingError, match=r"source is missing; .*--messages"):
+    with pytest.raises(InvalidSettingError, match=r"source is missing; .*conversations \(messages\)"):
         read_text_pairs(file)
     with pytest.raises(InvalidSettingError, match="target is missing"):
         read_text_pairs(file, source="prompt")

@@ -107,7 +107,7 @@ def _passages_of(
             if not is_decodable([line]):
                 raise InvalidDataError(
                     f"{file}, line {number}, is not {(encoding or 'UTF-8').upper()}; save the file as UTF-8, or give "
-                    "its encoding, such as --encoding latin-1, if it is a text at all."
+                    "its encoding, such as latin-1, if it is a text at all."
                 )
             if heading is not None and heading.fullmatch(line.strip()):
                 yield from ((passage, document) for passage in waiting.rest())

@@ -66,7 +66,7 @@ def read_text_pairs(
     if messages is None and (source is None or target is None):
         raise InvalidSettingError(
             f"{'source' if source is None else 'target'} is missing; name the columns of what is given and of what a "
-            "model is to say (--source, --target), or that of conversations (--messages)."
+            "model is to say (source, target), or that of conversations (messages)."
         )
     if messages is not None and (source is not None or target is not None):
         raise InvalidSettingError(f"messages={messages!r} takes the place of source and target; leave those out.")
