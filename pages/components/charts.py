@@ -104,7 +104,8 @@ def document_chart(documents: Sequence[DocumentInfluence]) -> go.Figure:
     figure = new_figure(60 + 22 * len(documents), "sum of scores")
     figure.add_bar(
         x=[one.score for one in documents],
-        y=[in_html(shortened(one.name, 40)) for one in documents],
+        # Paths differ at their ends.
+        y=[in_html(one.name if len(one.name) <= 40 else f"…{one.name[-39:]}") for one in documents],
         orientation="h",
         marker_color=[BLUE if one.score >= 0 else ORANGE for one in documents],
         customdata=[len(one.train_idx) for one in documents],
