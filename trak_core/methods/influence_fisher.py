@@ -23,7 +23,7 @@ from trak_core.gradients import StateDict, form
 from trak_core.methods.context import BYTES_OF_A_NUMBER, MethodContext, Need
 from trak_core.methods.gradient_rows import NUMBERS_AT_ONCE, joined
 from trak_core.methods.influence import least_damping
-from trak_core.methods.method import MethodInfo, best
+from trak_core.methods.method import MethodInfo, choose
 from trak_core.methods.product import ProductScores, Term
 
 MOST_DRAWS = 4
@@ -51,10 +51,7 @@ def influence_fisher(context: MethodContext) -> ProductScores:
         for share, term in _terms(context, weights, usual, candidates).items():
             of_each[share].append(term)
     found = {share: ProductScores(terms, {"damping": usual, "share": share}) for share, terms in of_each.items()}
-    if context.tuning is None:
-        return found[0.0]
-    tuning = context.tuning
-    return found[best({share: tuning.quality(each.predict(tuning.masks)) for share, each in found.items()}, 0.0)]
+    return found[choose(context, candidates, 0.0, lambda share, masks: found[share].predict(masks))]
 
 
 def n_draws(context: MethodContext) -> int:
