@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import App, settled
-from tests.browser.test_tokens import built_app, opened, passages, tokens
+from tests.browser.test_tokens import built_app, opened, passages, tokens, verified_without
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -29,11 +29,7 @@ def test_the_target_is_asked_about_by_the_token_and_what_if_its_pairs_were_gone_
     source = page.get_by_role("group", name="tokens of the test example").locator(".text").first
     expect(source.locator("[role=button]")).to_have_count(0)
     page.get_by_role("button", name="Top 10 proponents").click()
-    expect(page.get_by_text(re.compile("Without these 10, the model output is predicted to"))).to_be_visible()
-    settled(page)
-    page.get_by_role("button", name="Verify by retraining").click()
-    found = page.get_by_text(re.compile(r"Retrained 10 times with and without them, it (fell|rose) from"))
-    expect(found).to_be_visible(timeout=240_000)
+    verified_without(page, 10)
 
 
 def test_a_source_is_typed_and_what_the_model_says_to_it_is_asked_about(language: App, page: Page):

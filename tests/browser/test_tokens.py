@@ -49,6 +49,15 @@ def opened(language: App, page: Page, query: str, run: str = "small") -> None:
     settled(page)
 
 
+def verified_without(page: Page, n: int) -> None:
+    """Waits for what is predicted without n training examples, and has it verified by retraining."""
+    expect(page.get_by_text(re.compile(f"Without these {n}, the model output is predicted to"))).to_be_visible()
+    settled(page)
+    page.get_by_role("button", name="Verify by retraining").click()
+    found = page.get_by_text(re.compile(r"Retrained 10 times with and without them, it (fell|rose) from"))
+    expect(found).to_be_visible(timeout=240_000)
+
+
 def test_a_click_asks_about_a_token_and_what_if_its_passages_were_gone_is_verified(language: App, page: Page):
     opened(language, page, "test=2")
     expect(page.get_by_text(re.compile("^All 4[0-9] tokens are asked about"))).to_be_visible()
@@ -61,11 +70,7 @@ def test_a_click_asks_about_a_token_and_what_if_its_passages_were_gone_is_verifi
     expect(page.get_by_role("group", name="proponent", exact=True).locator("mark.weighed").first).to_be_visible()
     screenshot(page, "tokens-light")
     page.get_by_role("button", name="Top 10 proponents").click()
-    expect(page.get_by_text(re.compile("Without these 10, the model output is predicted to"))).to_be_visible()
-    settled(page)
-    page.get_by_role("button", name="Verify by retraining").click()
-    found = page.get_by_text(re.compile(r"Retrained 10 times with and without them, it (fell|rose) from"))
-    expect(found).to_be_visible(timeout=240_000)
+    verified_without(page, 10)
 
 
 def test_a_drag_and_the_keyboard_ask_about_a_span_and_escape_about_all(language: App, page: Page):
@@ -91,11 +96,7 @@ def test_a_link_opens_the_question_and_what_if_a_whole_document_were_gone_is_ver
     opened(language, page, "test=2&tokens=5-9")
     expect(page.get_by_text(re.compile("^Asked about “.*” alone"))).to_be_visible()
     page.get_by_role("button", name="What if it were gone?").click()
-    expect(page.get_by_text(re.compile("Without these 16, the model output is predicted to"))).to_be_visible()
-    settled(page)
-    page.get_by_role("button", name="Verify by retraining").click()
-    found = page.get_by_text(re.compile(r"Retrained 10 times with and without them, it (fell|rose) from"))
-    expect(found).to_be_visible(timeout=240_000)
+    verified_without(page, 16)
 
 
 def test_a_prompt_is_typed_and_its_continuation_asked_about_by_the_token(language: App, page: Page):

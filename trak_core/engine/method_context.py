@@ -12,7 +12,6 @@ from trak_core.errors import RunMismatchError
 from trak_core.evidence.lds import lds_per_test
 from trak_core.inputs import as_tensors
 from trak_core.methods import Examples, GradientSettings, MethodContext, Tuning
-from trak_core.methods.context import BYTES_OF_A_NUMBER
 from trak_core.modalities import Split, find_modality
 from trak_core.store.files import RunFiles, file_sha256
 from trak_core.store.writer import StoreWriter
@@ -40,8 +39,8 @@ def examples_of(split: Split, device: str) -> Examples:
 
 def computing_for(task: Task, architecture: nn.Module, targets: Tensor) -> GradientSettings:
     """How gradients of a run are computed: fewer examples at once where what is made of each is large."""
-    usual, n_bytes = GradientSettings(), BYTES_OF_A_NUMBER * task.numbers_at_work(architecture, targets)
-    return replace(usual, batch_size=max(1, min(usual.batch_size, ROOM // n_bytes))) if n_bytes else usual
+    usual = GradientSettings()
+    return replace(usual, batch_size=task.n_that_fit(architecture, targets, usual.batch_size, ROOM))
 
 
 def run_context(

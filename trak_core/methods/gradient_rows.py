@@ -12,6 +12,7 @@ from trak_core.gradients import (
     GradientPath,
     Inputs,
     Layer,
+    LayerGradients,
     Precision,
     StateDict,
     find_layers,
@@ -95,7 +96,7 @@ class GradientRows:
     def flat(self, weights: StateDict, inputs: Inputs, targets: Tensor, layers: slice = slice(None)) -> Tensor:
         """Whole gradients as plain rows `[n, n_parameters]`, in the order of the layers, or of some of these."""
         batches = self.batches(weights, inputs, targets, self._size_for(self.whole_map))
-        return joined((torch.cat([form(each) for each in part.layers[layers]]).T for part in batches), len(targets))
+        return joined((plain_rows(part.layers[layers]) for part in batches), len(targets))
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products `[n_left, n_right]` of the gradients that packed rows stand for."""
@@ -143,6 +144,11 @@ class GradientRows:
         for start in range(0, len(targets), size):
             where = slice(start, start + size)
             yield self._ready[1].compute(weights, take(inputs, where), targets[where])
+
+
+def plain_rows(layers: Sequence[LayerGradients]) -> Tensor:
+    """Gradients of n examples, layer by layer, as rows `[n, n_parameters]`."""
+    return torch.cat([form(each) for each in layers]).T
 
 
 def joined(blocks: Iterable[Tensor], n_rows: int) -> Tensor:

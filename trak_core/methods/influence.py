@@ -25,9 +25,9 @@ from trak_core.curvature import (
     pseudo_gradients,
     solve_damped,
 )
-from trak_core.gradients import StateDict, form, prepared
+from trak_core.gradients import StateDict, prepared
 from trak_core.methods.context import Examples, MethodContext, Need
-from trak_core.methods.gradient_rows import NUMBERS_AT_ONCE
+from trak_core.methods.gradient_rows import NUMBERS_AT_ONCE, plain_rows
 from trak_core.methods.method import MethodInfo, ScoreMatrix, choose
 from trak_core.methods.product import ProductScores, Term
 from trak_core.methods.trak_loop import Average
@@ -75,7 +75,7 @@ def _fisher_rows(context: MethodContext, weights: StateDict) -> Iterator[tuple[T
     """Gradients of every part of the curvature, with their weights."""
     computer, train = context.gradients.computer, context.train
     for part in pseudo_gradients(computer, [weights], train.inputs, context.seed, None, targets=train.targets):
-        yield torch.cat([form(each) for each in part.layers]).T, part.scale**2
+        yield plain_rows(part.layers), part.scale**2
 
 
 @MethodInfo(

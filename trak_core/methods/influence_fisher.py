@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from trak_core.curvature import pseudo_gradients
-from trak_core.gradients import StateDict, form
+from trak_core.gradients import StateDict
 from trak_core.methods.context import BYTES_OF_A_NUMBER, MethodContext, Need
-from trak_core.methods.gradient_rows import NUMBERS_AT_ONCE, joined
+from trak_core.methods.gradient_rows import NUMBERS_AT_ONCE, joined, plain_rows
 from trak_core.methods.influence import least_damping
 from trak_core.methods.method import MethodInfo, choose
 from trak_core.methods.product import ProductScores, Term
@@ -81,7 +81,7 @@ def fisher_rows(context: MethodContext, weights: StateDict, draws: int, layers: 
     size = max(1, min(context.computing.batch_size, NUMBERS_AT_ONCE // context.n_parameters))
     parts = pseudo_gradients(computer, [weights], train.inputs, context.seed, draws, size, train.targets)
     scale = 1 / math.sqrt(len(train))
-    rows = (torch.cat([form(each) for each in part.layers[layers]]).T * (scale * part.scale)[:, None] for part in parts)
+    rows = (plain_rows(part.layers[layers]) * (scale * part.scale)[:, None] for part in parts)
     return joined(rows, draws * len(train))
 
 

@@ -22,6 +22,12 @@ class Begun:
     room: int  # tokens that fit behind it at most, 1 or more
     ends: frozenset[int]  # tokens with which a model ends
 
+    @classmethod
+    def of(cls, ids: Sequence[int], room: int, ends: frozenset[int]) -> Begun:
+        """A prompt of these tokens."""
+        one = np.array([ids], dtype=np.int64)
+        return cls({"input_ids": one, "attention_mask": np.ones_like(one)}, room, ends)
+
 
 @dataclass(frozen=True)
 class Continued:

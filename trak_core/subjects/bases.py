@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from trak_core.errors import InvalidDataError
 from trak_core.folders import bases_dir
 
 if TYPE_CHECKING:
@@ -88,6 +89,19 @@ def base_folder(base: Base, make: Callable[[Path], None]) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
                 made.rename(folder)
     return folder
+
+
+def check_enough(recipe: str, wanted: int, what: str, n_found: int) -> None:
+    """Refuses to draw more texts for a recipe than the installed packages have.
+
+    Raises:
+        InvalidDataError: there are too few.
+    """
+    if n_found < wanted:
+        raise InvalidDataError(
+            f"recipe {recipe!r} takes {wanted} {what}, and only {n_found} are there; run `pip install -r "
+            "requirements.txt`."
+        )
 
 
 def digest_of(folder: Path) -> str:

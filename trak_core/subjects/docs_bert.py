@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trak_core.subjects.bases import Base
+from trak_core.subjects.bases import Base, check_enough
 from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
@@ -115,16 +115,11 @@ def _draw(sizes: Sizes, part: str, seen: set[int]) -> dict[str, list[str]]:
     import numpy as np
 
     from trak_core.datasets.package_prose import prose_of, without_copies
-    from trak_core.errors import InvalidDataError
     from trak_core.seeds import derive_seed
 
     found = [text for text in without_copies(prose_of(part), seen) if len(text) >= SHORTEST]
     wanted = sizes.n_train + sizes.n_test
-    if len(found) < wanted:
-        raise InvalidDataError(
-            f"recipe {NAME!r} takes {wanted} paragraphs of {part}, and only {len(found)} are there; run `pip install "
-            "-r requirements.txt`."
-        )
+    check_enough(NAME, wanted, f"paragraphs of {part}", len(found))
     order = np.random.default_rng(derive_seed(0, part)).permutation(len(found))[:wanted]
     chosen = [found[i] for i in order]
     return {"train": chosen[: sizes.n_train], "test": chosen[sizes.n_train :]}

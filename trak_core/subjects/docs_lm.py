@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trak_core.subjects.bases import Base
+from trak_core.subjects.bases import Base, check_enough
 from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
@@ -104,7 +104,6 @@ def _documents(sizes: Sizes, tokenizer: str, known: set[int]) -> dict[str, dict[
 
     from trak_core.datasets.package_prose import prose_of, without_copies
     from trak_core.datasets.passages import cut_into_passages
-    from trak_core.errors import InvalidDataError
     from trak_core.seeds import derive_seed
 
     found: dict[str, dict[str, list[str]]] = {}
@@ -112,11 +111,7 @@ def _documents(sizes: Sizes, tokenizer: str, known: set[int]) -> dict[str, dict[
     for document in sizes.documents:
         text = "\n".join(without_copies(prose_of(document), known))
         passages = cut_into_passages(text, tokenizer, sizes.length, LEAST_TOKENS)
-        if len(passages) < wanted:
-            raise InvalidDataError(
-                f"recipe {NAME!r} takes {wanted} passages of {document}, and only {len(passages)} are there; run `pip "
-                "install -r requirements.txt`."
-            )
+        check_enough(NAME, wanted, f"passages of {document}", len(passages))
         order = np.random.default_rng(derive_seed(0, document)).permutation(len(passages))[:wanted]
         # In the order of the text, so that neighbours stay neighbours.
         train, test = sorted(order[: sizes.n_train].tolist()), sorted(order[sizes.n_train :].tolist())

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trak_core.subjects.bases import Base
+from trak_core.subjects.bases import Base, check_enough
 from trak_core.subjects.subject import Recipe, Subject
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ def _make_base(folder: Path, sizes: Sizes) -> None:
     import numpy as np
 
     from trak_core.datasets.named_functions import pairs_of
-    from trak_core.errors import InvalidDataError
     from trak_core.modalities.text_pair.pair_tokens import SourceTarget
     from trak_core.subjects.bases import learn_tokenizer, pretrain
     from trak_core.tasks import Seq2Seq
@@ -85,11 +84,7 @@ def _make_base(folder: Path, sizes: Sizes) -> None:
     sentences = {sentence for sentence, _, _ in known}
     further = [pair for package in sizes.packages for pair in pairs_of(package) if pair[0] not in sentences]
     wanted = sizes.n_train + sizes.n_test
-    if len(further) < wanted:
-        raise InvalidDataError(
-            f"recipe {NAME!r} takes {wanted} functions of {', '.join(sizes.packages)}, and only {len(further)} are "
-            "there; run `pip install -r requirements.txt`."
-        )
+    check_enough(NAME, wanted, f"functions of {', '.join(sizes.packages)}", len(further))
     order = np.random.default_rng(0).permutation(len(further))[:wanted]
     chosen = [further[i] for i in order]
     told = {"train": chosen[: sizes.n_train], "test": chosen[sizes.n_train :]}

@@ -157,6 +157,11 @@ class Task(ABC):
         """
         return 0
 
+    def n_that_fit(self, model: nn.Module, labels: Tensor, most: int, room: int) -> int:
+        """How many examples, from 1 to `most`, are at work in `room` bytes of float32 numbers."""
+        size = 4 * self.numbers_at_work(model, labels)
+        return max(1, min(most, room // size)) if size else most
+
     def check_model(self, model: nn.Module) -> None:  # noqa: B027 - most tasks take any
         """Refuses a model of a kind that the task cannot be asked of, where its configuration tells.
 

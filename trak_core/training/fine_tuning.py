@@ -175,7 +175,9 @@ class FineTuner:
         optimizer = torch.optim.AdamW(_groups(trained, self.settings.weight_decay), lr=self.settings.learning_rate)
         moments = sorted({round(part * n_steps / N_RECORDED) for part in range(1, N_RECORDED + 1)})
         log, rates = StepLog(model, weight_decay=0.0) if is_logged else None, [0.0]
-        device, most = leaves(self.inputs)[0].device, self._most_at_once(model)
+        device = leaves(self.inputs)[0].device
+        # A large vocabulary asks for few examples whose outputs are in memory together.
+        most = self.task.n_that_fit(model, self.labels[:1], self.settings.batch_size, MEMORY)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad():
             torch.manual_seed(derive_seed(seed, "fine-tuning"))
             for step, places in enumerate(draw_batches(len(members), self.settings.batch_size, n_steps, seed), start=1):
@@ -194,11 +196,6 @@ class FineTuner:
                     since = log.ends[-1].step if log.ends else 0
                     log.add(Moment(step, _copied(trained)), float(np.mean(rates[since + 1 :])))
         return _copied(trained), log
-
-    def _most_at_once(self, model: nn.Module) -> int:
-        """Examples of a batch whose outputs are in memory together: a large vocabulary asks for few."""
-        size = 4 * self.task.numbers_at_work(model, self.labels[:1])
-        return max(1, min(self.settings.batch_size, MEMORY // max(1, size)))
 
     @property
     def _everybody(self) -> Tensor:

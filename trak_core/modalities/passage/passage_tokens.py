@@ -68,9 +68,7 @@ class PassageTokens(Encoding, Continues):
         """As in `Continues`."""
         ids = prompt_ids(self.source, prompt)
         check_room(len(ids), self.length - 1)
-        one = np.array([ids], dtype=np.int64)
-        inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
-        return Begun(inputs, self.length - len(ids), ending_ids(self.source))
+        return Begun.of(ids, self.length - len(ids), ending_ids(self.source))
 
     def said(self, begun: Begun, ids: Sequence[int]) -> str:
         """As in `Continues`."""

@@ -107,9 +107,7 @@ class SourceTarget(_PairTokens):
         """As in `Continues`."""
         (ids,) = token_ids(self.tokenizer, [prompt], None)
         check_room(len(prompt_ids(self.tokenizer, prompt)) and len(ids), self.length)
-        one = np.array([ids], dtype=np.int64)
-        inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
-        return Begun(inputs, self.target_length, ending_ids(self.tokenizer))
+        return Begun.of(ids, self.target_length, ending_ids(self.tokenizer))
 
     def said(self, begun: Begun, ids: Sequence[int]) -> str:
         """As in `Continues`."""
@@ -186,9 +184,7 @@ class PromptCompletion(_PairTokens):
         asked = written(self.tokenizer, prompt, "", self.by_template, self.has_turns).prompt
         ids = prompt_ids(self.tokenizer, asked, with_marks=False)
         check_room(len(ids), self.length)
-        one = np.array([ids], dtype=np.int64)
-        inputs = {"input_ids": one, "attention_mask": np.ones_like(one)}
-        return Begun(inputs, self.target_length, ending_ids(self.tokenizer))
+        return Begun.of(ids, self.target_length, ending_ids(self.tokenizer))
 
     def said(self, begun: Begun, ids: Sequence[int]) -> str:
         """As in `Continues`."""
